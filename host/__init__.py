@@ -1,0 +1,1 @@
+"""Everything trusted: the process that carries messages between chats and agents."""

@@ -1,0 +1,114 @@
+"""What runs agents: the seam between the host and docker, plain processes, or anything else.
+
+A runtime knows nothing of messages. It starts an agent on a session folder, says whether it lives, ends it, and finds
+the agents of this install again after the host was restarted. All methods may block on an engine for a long time: they
+are coroutines, and each has its own time limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from shared_schema.errors import DumbwaiterError
+from shared_schema.layout import SessionLayout
+
+
+class RuntimeUnavailable(DumbwaiterError):
+    """The engine does not answer. Nothing is known about the agents; trying again later may help."""
+
+
+class StartFailed(DumbwaiterError):
+    """The engine answers, and this agent cannot be started (image missing, specification refused)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one agent may use. Bytes, CPUs (1.5 is one and a half), processes."""
+
+    memory_bytes: int = 2 * 1024**3
+    cpus: float = 2.0
+    pids: int = 256
+    tmp_bytes: int = 256 * 1024**2
+    file_bytes: int = 1024**3  # the largest single file an agent can write
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A folder of the host that an agent group sees as /mnt/<name>; already resolved and allowed."""
+
+    source: Path
+    name: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpecification:
+    """One agent to start. `run_id` (`run_…`) names this start; `environment` holds no secrets, by rule 7."""
+
+    install_id: str
+    run_id: str
+    session_id: str
+    agent_group_id: str
+    folder: SessionLayout
+    workspace: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+    mounts: tuple[Mount, ...] = ()
+    image: str = ""
+    uid: int = 0
+    gid: int = 0
+    oci_runtime: str | None = None  # docker's --runtime, e.g. "runsc" for gVisor
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHandle:
+    """A started agent, as its runtime knows it. `reference` is a container id or a process id."""
+
+    run_id: str
+    session_id: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """Whether an agent lives. Of one that ended: exit code and reason ("out of memory"), as far as known."""
+
+    alive: bool
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class Runtime(Protocol):
+    """Runs agents.
+
+    Every method raises `RuntimeUnavailable` when the engine does not answer in time. A handle of an agent that does not
+    exist any more is not an error anywhere: it is simply not alive.
+    """
+
+    name: str
+    isolated: bool
+
+    async def start(self, specification: AgentSpecification) -> AgentHandle:
+        """Start an agent and return at once; it need not have done anything yet. Raises `StartFailed`."""
+
+    async def stop(self, handle: AgentHandle, grace: float) -> None:
+        """End an agent: SIGTERM, after `grace` seconds SIGKILL. Returns only when it is gone; its logs stay readable
+        until `remove`."""
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        """Whether it lives now."""
+
+    async def list(self) -> list[AgentHandle]:
+        """All agents of this install the runtime still knows, alive or ended and not removed."""
+
+    async def logs(self, handle: AgentHandle, max_bytes: int = 1_000_000) -> bytes:
+        """The last part of what the agent printed, standard output and error together; empty when unknown."""
+
+    async def remove(self, handle: AgentHandle) -> None:
+        """Forget an agent that has ended, its logs included. A living one is killed first."""
+
+    async def close(self) -> None:
+        """Release the connection to the engine. Agents go on."""

@@ -1,0 +1,1 @@
+"""The contract between the host and the agent: two SQLite files in a folder. Standard library only."""

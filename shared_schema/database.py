@@ -1,0 +1,196 @@
+"""The only place that opens SQLite.
+
+Session files are opened, used in one transaction and closed; both keep `journal_mode=DELETE`, because WAL needs shared
+memory, which crosses neither a VM mount nor a network mount. `synchronous=FULL` everywhere: a commit that was reported
+survives a power cut. Every connection is in autocommit mode; transactions are explicit (`transaction`, `snapshot`).
+
+`writer`, `reader`      a file of this side, or one the host wrote
+`untrusted_reader`      a file an agent wrote: read-only, bounded in time and size, no schema of its own is run
+`Deadline`              how long one pass over an untrusted file may take
+
+Every failure is a `FileTrouble`: `FileBusy` where trying again helps, `FileDamaged` where it does not.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+
+BUSY_SECONDS = 5.0
+UNTRUSTED_BUSY_SECONDS = 0.05
+UNTRUSTED_SECONDS = 1.0
+UNTRUSTED_VALUE_BYTES = 1_000_000
+_PROGRESS_INSTRUCTIONS = 10_000
+
+_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+# A reader without write access meets these while a writer makes the file, and when a killed writer left a hot journal.
+_HALF_MADE_CODES = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT})
+_DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FORMAT})
+
+_READ_ACTIONS = frozenset(
+    {
+        sqlite3.SQLITE_SELECT,
+        sqlite3.SQLITE_READ,
+        sqlite3.SQLITE_FUNCTION,
+        sqlite3.SQLITE_TRANSACTION,
+        sqlite3.SQLITE_PRAGMA,
+    }
+)
+
+
+def open_writer(path: Path, *, create: bool = False, journal_mode: str = "DELETE") -> sqlite3.Connection:
+    """A connection that may write. `create` makes a missing file; otherwise that is a `FileTrouble`."""
+    with _translated(path):
+        connection = _connect(path, "rwc" if create else "rw", BUSY_SECONDS)
+        try:
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if journal_mode == 'WAL' else 'DELETE'}")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """A read-only connection to a file of the host's own making."""
+    with _translated(path):
+        connection = _connect(path, "ro", busy_seconds)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+
+@contextmanager
+def writer(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+    """Open, one `BEGIN IMMEDIATE` transaction, close. Rolls back when the block raises."""
+    with _translated(path), closing(open_writer(path, create=create)) as connection, transaction(connection):
+        yield connection
+
+
+@contextmanager
+def reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
+    """Open read-only, one snapshot, close."""
+    with _translated(path), closing(open_reader(path, busy_seconds=busy_seconds)) as connection, snapshot(connection):
+        yield connection
+
+
+@contextmanager
+def untrusted_reader(
+    path: Path,
+    *,
+    seconds: float = UNTRUSTED_SECONDS,
+    value_bytes: int = UNTRUSTED_VALUE_BYTES,
+    tables: frozenset[str],
+) -> Iterator[sqlite3.Connection]:
+    """One snapshot of a file that an attacker may have written.
+
+    Read-only, no memory mapping, no trust in the file's schema; only `tables` can be read, each of them an ordinary
+    table (not a view, not a virtual table); no value longer than `value_bytes`; the whole block ends with `FileBusy`
+    after `seconds` of SQLite's time. Text that is not UTF-8 is read with replacement characters.
+    """
+    with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS)) as connection:
+        deadline = time.monotonic() + seconds
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, value_bytes)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 0)
+        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        for pragma in ("trusted_schema = OFF", "mmap_size = 0", "query_only = ON", "cell_size_check = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        with snapshot(connection):
+            _require_ordinary_tables(connection, tables, path)
+            connection.set_authorizer(
+                lambda action, first, _second, _database, source: (
+                    sqlite3.SQLITE_OK
+                    if action in _READ_ACTIONS
+                    and source is None
+                    and (action != sqlite3.SQLITE_READ or first in tables)
+                    else sqlite3.SQLITE_DENY
+                )
+            )
+            yield connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """`BEGIN IMMEDIATE` to `COMMIT`; `ROLLBACK` when the block or the commit raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A read transaction: all reads in the block see one state of the file."""
+    connection.execute("BEGIN")
+    try:
+        yield connection
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def is_intact(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite's quick check finds nothing wrong. Reads the whole file."""
+    try:
+        return [tuple(row) for row in connection.execute("PRAGMA quick_check(1)")] == [("ok",)]
+    except sqlite3.Error:
+        return False
+
+
+def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _require_ordinary_tables(connection: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
+    found = {
+        row["name"]
+        for row in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND upper(sql) NOT LIKE 'CREATE VIRTUAL%'"
+        )
+    }
+    if missing := sorted(tables - found):
+        raise FileDamaged(f"the table {missing[0]} is missing", where=path)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours. A `FileTrouble` from within passes unchanged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error, path) from error
+
+
+def translate(error: sqlite3.Error, path: Path) -> FileTrouble:
+    """The `FileTrouble` that says the same as an error of the sqlite3 module."""
+    extended = getattr(error, "sqlite_errorcode", None)
+    code = None if extended is None else extended & 0xFF
+    if code in _BUSY_CODES or code in _HALF_MADE_CODES:
+        return FileBusy(f"the file cannot be used at the moment: {error}", where=path)
+    if code in _DAMAGED_CODES or isinstance(error, sqlite3.DataError):
+        return FileDamaged(f"the file cannot be read: {error}", where=path)
+    if code == sqlite3.SQLITE_FULL:
+        return FileTrouble("the disk is full", where=path, hint="free some space; nothing that was accepted is lost")
+    if code == sqlite3.SQLITE_ERROR:
+        return FileDamaged(f"the file has not the expected form: {error}", where=path)
+    return FileTrouble(f"the file cannot be used: {error}", where=path)

@@ -1,0 +1,116 @@
+"""Every path of the data folder and of a session folder (DESIGN section 3), in one place.
+
+    <data>/central.db  host.lock  host.sock  dumbwaiter.toml
+    <data>/spool/                            files of accepted events that are not yet in a session
+    <data>/run/                              what the process runtime remembers of its processes
+    <data>/agents/<folder>/                   the workspace of an agent group
+    <data>/sessions/<agent_group_id>/<session_id>/
+        inbound.db  inbox/<message_id>/      written by the host
+        sent/<message_id>/                   the host's copies of files that went out
+        agent.log                            what the agent printed, kept by the host
+        outbound.db -> out/outbound.db       links for people
+        .heartbeat -> out/.heartbeat
+        .reading/outbound.db                 the host's own name for the agent's file (see host/sessions/outbox.py)
+        out/outbound.db  out/.heartbeat  out/outbox/<message_id>/     written by the agent
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTAINER_SESSION = Path("/session")
+CONTAINER_WORKSPACE = Path("/workspace")
+
+OUTBOUND = "outbound.db"
+HEARTBEAT = ".heartbeat"
+OUT = "out"
+OUTBOX = "outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLayout:
+    """The paths inside one session folder, the same for both sides."""
+
+    folder: Path
+
+    @property
+    def inbound(self) -> Path:
+        return self.folder / "inbound.db"
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "inbox"
+
+    @property
+    def sent(self) -> Path:
+        return self.folder / "sent"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "agent.log"
+
+    @property
+    def gateway(self) -> Path:
+        return self.folder / "gateway.sock"
+
+    @property
+    def reading(self) -> Path:
+        return self.folder / ".reading"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / OUT
+
+    @property
+    def outbound(self) -> Path:
+        return self.out / OUTBOUND
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.out / HEARTBEAT
+
+    @property
+    def outbox(self) -> Path:
+        return self.out / OUTBOX
+
+
+@dataclass(frozen=True, slots=True)
+class DataLayout:
+    """The paths inside a data folder; host only."""
+
+    data: Path
+
+    @property
+    def central(self) -> Path:
+        return self.data / "central.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "host.lock"
+
+    @property
+    def socket(self) -> Path:
+        return self.data / "host.sock"
+
+    @property
+    def settings(self) -> Path:
+        return self.data / "dumbwaiter.toml"
+
+    @property
+    def spool(self) -> Path:
+        return self.data / "spool"
+
+    @property
+    def run(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def sessions(self) -> Path:
+        return self.data / "sessions"
+
+    def workspace(self, folder: str) -> Path:
+        return self.data / "agents" / folder
+
+    def session(self, agent_group_id: str, session_id: str) -> SessionLayout:
+        return SessionLayout(self.sessions / agent_group_id / session_id)

@@ -1,0 +1,92 @@
+"""Schema versions: numbered `.sql` files, `PRAGMA user_version`, one transaction each.
+
+A file's schema lives only in its migrations (`inbound/`, `outbound/`, and `host/central/migrations/`). Migrations only
+add, so that a reader of version n understands a file of version n + 1; only the file's writer runs them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared_schema.database import transaction
+from shared_schema.errors import NewerSchema
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """One kind of database file and the folder of its migrations, `0001_name.sql` upwards without a gap."""
+
+    name: str
+    folder: Path
+
+    @property
+    def version(self) -> int:
+        """The newest version this code knows."""
+        return len(self.migrations())
+
+    def migrations(self) -> list[Path]:
+        """The migration files, oldest first."""
+        return sorted(self.folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
+INBOUND = Schema("inbound.db", _HERE / "inbound")
+OUTBOUND = Schema("outbound.db", _HERE / "outbound")
+
+CONTRACT_VERSION = 1
+"""What host and agent call the form of the two files and of the JSON in them; they work one version apart."""
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The schema version a file carries; 0 for an empty file."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = None) -> None:
+    """Bring a file up to the newest version (or up to `to`). Called by the file's writer only.
+
+    Each step and its version number are one transaction: after a crash or an error the file is at the step before.
+    Raises `NewerSchema` for a file from a newer version, which is left as it is.
+    """
+    target = schema.version if to is None else to
+    current = version_of(connection)
+    if current > schema.version:
+        raise NewerSchema(
+            f"{schema.name} has schema version {current}, and this version knows {schema.version} at most",
+            hint="update Dumbwaiter, or use the data folder of the older version",
+        )
+    for number, path in enumerate(schema.migrations()[current:target], start=current + 1):
+        with transaction(connection):
+            for statement in _statements(path.read_text(encoding="utf-8")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number:d}")  # a pragma takes no parameters
+
+
+def require_readable(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Check that this code understands the file of the other side: at most one version newer than its own.
+
+    Raises `NewerSchema`.
+    """
+    current = version_of(connection)
+    if current > schema.version + 1:
+        raise NewerSchema(
+            f"{schema.name} has schema version {current}, and this side reads {schema.version + 1} at most",
+            hint="use a host and an agent image at most one version apart",
+        )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one by one: `executescript` would commit before the first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement

@@ -1,0 +1,241 @@
+"""What the rows of the two files look like in Python. Frozen; made by `from_row`, never changed.
+
+The states are enums: their values are what the files hold.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from shared_schema.errors import FileDamaged
+
+
+class MessageInKind(StrEnum):
+    CHAT = "chat"
+    TASK = "task"
+    AGENT = "agent"
+    SYSTEM = "system"
+    CONTROL = "control"
+
+
+class MessageInStatus(StrEnum):
+    """The host's copy of the agent's acknowledgement; everything but `pending` is final."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class MessageOutKind(StrEnum):
+    CHAT = "chat"
+    EDIT = "edit"
+    REACTION = "reaction"
+    CARD = "card"
+    QUESTION = "question"
+    SYSTEM = "system"
+
+
+class AckStatus(StrEnum):
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class TurnStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DeliveryStatus(StrEnum):
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNCERTAIN = "uncertain"
+
+
+class AgentPhase(StrEnum):
+    """`agent_state.state`: what the agent says it is doing."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    WORKING = "working"
+    STOPPING = "stopping"
+
+
+class DestinationType(StrEnum):
+    MESSAGING_GROUP = "messaging_group"
+    AGENT_GROUP = "agent_group"
+
+
+class ContextKey(StrEnum):
+    """The keys of `session_context`, written by the host before every wake."""
+
+    CONTRACT_VERSION = "contract_version"  # integer
+    GENERATION = "generation"  # integer: the only generation whose output is sent
+    AGENT_GROUP = "agent_group"  # the agent's name
+    PROVIDER = "provider"  # which provider produces the replies
+    MODEL = "model"  # the provider's model, or empty
+    CONTEXT = "context"  # the context block, text for the prompt
+    RESET_NOTE = "reset_note"  # told to the agent once, or empty
+    RESUME = "resume"  # the provider's resume pointer, or empty
+    MAX_BATCH = "max_batch"  # integer: messages in one turn
+    TURN_SECONDS = "turn_seconds"  # number: a longer turn fails
+
+
+class Row:
+    """A frozen dataclass whose fields are the columns of a table."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Self:
+        """The row type of a row with (at least) its columns."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Address(Row):
+    """One place on one platform. `thread_id` is None outside threads."""
+
+    channel_type: str
+    platform_id: str
+    thread_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageIn(Row):
+    """A row of `inbound.db: messages_in`. `content` is JSON: `{"text": …, "files": [{"name", "path", "size"}]}`."""
+
+    seq: int
+    id: str
+    kind: str
+    timestamp: str
+    generation: int
+    trigger: int
+    status: str
+    tries: int
+    process_after: str | None
+    channel_type: str | None
+    platform_id: str | None
+    thread_id: str | None
+    sender_id: str | None
+    sender_name: str | None
+    source_session_id: str | None
+    content: str
+
+    @property
+    def address(self) -> tuple[str | None, str | None, str | None]:
+        """Where a reply to this message goes."""
+        return (self.channel_type, self.platform_id, self.thread_id)
+
+    @property
+    def text(self) -> str:
+        """The text of the content, empty when it has none."""
+        return str(decode(self.content).get("text") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOut(Row):
+    """A row of `outbound.db: messages_out`. `content` is JSON: `{"text": …, "files": ["name in outbox/<id>/"]}`."""
+
+    seq: int
+    id: str
+    turn_id: str | None
+    in_reply_to: str | None
+    generation: int
+    timestamp: str
+    deliver_after: str | None
+    kind: str
+    destination: str | None
+    channel_type: str | None
+    platform_id: str | None
+    thread_id: str | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Row):
+    """A row of `outbound.db: processing_ack`."""
+
+    message_id: str
+    status: str
+    turn_id: str | None
+    error: str | None
+    status_changed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Row):
+    """A row of `outbound.db: turns`. Tokens and cost are totals of the turn."""
+
+    id: str
+    status: str
+    started_at: str
+    finished_at: str | None = None
+    failure_reason: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    provider_session_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState(Row):
+    """The row of `outbound.db: agent_state`."""
+
+    state: str
+    current_tool: str | None
+    tool_deadline: str | None
+    turn_id: str | None
+    contract_version: int
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination(Row):
+    """A row of `inbound.db: destinations`: a name under which the agent may send."""
+
+    name: str
+    display_name: str | None
+    type: str
+    channel_type: str | None
+    platform_id: str | None
+    agent_group_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered(Row):
+    """A row of `inbound.db: delivered`: what became of a message the agent wrote."""
+
+    message_out_id: str
+    status: str
+    platform_message_id: str | None
+    error: str | None
+    attempts: int
+    delivered_at: str
+
+
+def encode(content: dict[str, Any]) -> str:
+    """The JSON text of a content column: compact, non-ASCII as it is."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(text: str) -> dict[str, Any]:
+    """The object in a content column. Raises `FileDamaged` for anything that is not a JSON object."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise FileDamaged("a content column is not JSON") from error
+    if not isinstance(value, dict):
+        raise FileDamaged("a content column is not a JSON object")
+    return value
