@@ -31,7 +31,9 @@ _PROGRESS_INSTRUCTIONS = 10_000
 _BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # A reader without write access meets these while a writer makes the file, and when a killed writer left a hot journal.
 _HALF_MADE_CODES = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT})
-_DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FORMAT})
+_DAMAGED_CODES = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FORMAT}
+)
 
 _READ_ACTIONS = frozenset(
     {
@@ -108,9 +110,7 @@ def untrusted_reader(
             connection.set_authorizer(
                 lambda action, first, _second, _database, source: (
                     sqlite3.SQLITE_OK
-                    if action in _READ_ACTIONS
-                    and source is None
-                    and (action != sqlite3.SQLITE_READ or first in tables)
+                    if action in _READ_ACTIONS and source is None and (action != sqlite3.SQLITE_READ or first in tables)
                     else sqlite3.SQLITE_DENY
                 )
             )

@@ -1,17 +1,17 @@
 """Every path of the data folder and of a session folder (DESIGN section 3), in one place.
 
-    <data>/central.db  host.lock  host.sock  dumbwaiter.toml
-    <data>/spool/                            files of accepted events that are not yet in a session
-    <data>/run/                              what the process runtime remembers of its processes
-    <data>/agents/<folder>/                   the workspace of an agent group
-    <data>/sessions/<agent_group_id>/<session_id>/
-        inbound.db  inbox/<message_id>/      written by the host
-        sent/<message_id>/                   the host's copies of files that went out
-        agent.log                            what the agent printed, kept by the host
-        outbound.db -> out/outbound.db       links for people
-        .heartbeat -> out/.heartbeat
-        .reading/outbound.db                 the host's own name for the agent's file (see host/sessions/outbox.py)
-        out/outbound.db  out/.heartbeat  out/outbox/<message_id>/     written by the agent
+<data>/central.db  host.lock  host.sock  dumbwaiter.toml
+<data>/spool/                            files of accepted events that are not yet in a session
+<data>/run/                              what the process runtime remembers of its processes
+<data>/agents/<folder>/                   the workspace of an agent group
+<data>/sessions/<agent_group_id>/<session_id>/
+    inbound.db  inbox/<message_id>/      written by the host
+    sent/<message_id>/                   the host's copies of files that went out
+    agent.log                            what the agent printed, kept by the host
+    outbound.db -> out/outbound.db       links for people
+    .heartbeat -> out/.heartbeat
+    .reading/outbound.db                 the host's own name for the agent's file (see host/sessions/outbox.py)
+    out/outbound.db  out/.heartbeat  out/outbox/<message_id>/     written by the agent
 """
 
 from __future__ import annotations
