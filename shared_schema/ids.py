@@ -15,6 +15,7 @@ class Prefix(StrEnum):
     AGENT_GROUP = "agr"
     MESSAGING_GROUP = "mgr"
     WIRING = "wir"
+    ROUTE = "rte"
     SESSION = "ses"
     MESSAGE = "msg"
     TURN = "trn"

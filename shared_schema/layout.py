@@ -1,6 +1,6 @@
 """Every path of the data folder and of a session folder (DESIGN section 3), in one place.
 
-<data>/central.db  host.lock  host.sock  dumbwaiter.toml
+<data>/central.db  host.lock  host.sock  dumbwaiter.toml  mounts.toml
 <data>/spool/                            files of accepted events that are not yet in a session
 <data>/run/                              what the process runtime remembers of its processes
 <data>/agents/<folder>/                   the workspace of an agent group
@@ -109,8 +109,16 @@ class DataLayout:
     def sessions(self) -> Path:
         return self.data / "sessions"
 
+    @property
+    def agents(self) -> Path:
+        return self.data / "agents"
+
+    @property
+    def mounts(self) -> Path:
+        return self.data / "mounts.toml"
+
     def workspace(self, folder: str) -> Path:
-        return self.data / "agents" / folder
+        return self.agents / folder
 
     def session(self, agent_group_id: str, session_id: str) -> SessionLayout:
         return SessionLayout(self.sessions / agent_group_id / session_id)

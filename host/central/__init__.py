@@ -1,0 +1,1 @@
+"""central.db: one module per table group, each with its statements; functions take a connection and do one thing."""

@@ -1,0 +1,1 @@
+"""Channels: the adapters for platforms, found by name and imported when used."""

@@ -1,0 +1,1 @@
+"""Session folders: making them, writing `inbound.db`, reading what a hostile agent left in `out/`."""

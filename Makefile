@@ -1,0 +1,49 @@
+# `make` alone lists the targets. Everything happens in .venv, which is made anew when pyproject.toml changes.
+
+PYTHON ?= python3
+BASE_IMAGE ?= python:3.12-slim-bookworm
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+IMAGE ?= dumbwaiter-agent:$(VERSION)
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check image bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+run: .venv/installed ## start the host (the first time it sets up ./data and the agent group `assistant`)
+	@$(BIN)/dumbwaiter run
+
+test: check ## everything: lint, types, import contracts, and all tests
+	$(BIN)/pytest
+
+check: .venv/installed-dev ## lint, types and import contracts, without tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+image: ## build the image of agents; BASE_IMAGE=… for another base
+	docker build -f Dockerfile.agent --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+bench: .venv/installed-dev ## measure latency and throughput
+	$(BIN)/python -m tests.bench
+
+clean: ## remove what was built and cached; ./data stays
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find host container_agent shared_schema tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	    { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch .venv/installed $@

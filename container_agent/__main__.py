@@ -1,0 +1,136 @@
+"""`python -m container_agent`: the only module that reads the environment; builds the objects and runs the loop.
+
+    DUMBWAITER_SESSION             the session folder                          /session
+    DUMBWAITER_WORKSPACE           the agent group's folder                    /workspace
+    DUMBWAITER_NOTIFY              `auto` or `off`: use file events            auto
+    DUMBWAITER_POLL_SECONDS        how often inbound.db is looked at anyway    1.0
+    DUMBWAITER_HEARTBEAT_SECONDS   how often .heartbeat is touched             5.0
+    DUMBWAITER_STOP_SECONDS        what a turn still gets after SIGTERM        5.0
+
+Exit status: 0 stopped by a signal, 1 cannot go on (the last line says why), 2 a wrong setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from container_agent import providers
+from container_agent.heartbeat import Heartbeat
+from container_agent.loop import Loop
+from container_agent.outbox import Outbox
+from container_agent.providers.protocol import Provider
+from container_agent.wake import Waker
+from shared_schema.clock import SystemClock
+from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, SessionLayout
+
+log = logging.getLogger("container_agent")
+
+UMASK = 0o007  # the host may read the agent's files through its group
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are and how often to look; all times in seconds."""
+
+    session: Path
+    workspace: Path
+    use_events: bool
+    poll_seconds: float
+    heartbeat_seconds: float
+    stop_seconds: float
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises `InvalidValue`, naming the variable."""
+        notify = environment.get("DUMBWAITER_NOTIFY", "auto")
+        if notify not in ("auto", "off"):
+            raise InvalidValue(f"DUMBWAITER_NOTIFY is '{notify}'", hint="use auto or off")
+
+        def seconds(name: str, otherwise: float) -> float:
+            value = environment.get(name, str(otherwise))
+            try:
+                number = float(value)
+            except ValueError:
+                number = 0.0
+            if not 0 < number < 1e6:
+                raise InvalidValue(f"{name} is '{value}'", hint="use a number of seconds above 0")
+            return number
+
+        return cls(
+            session=Path(environment.get("DUMBWAITER_SESSION", CONTAINER_SESSION)),
+            workspace=Path(environment.get("DUMBWAITER_WORKSPACE", CONTAINER_WORKSPACE)),
+            use_events=notify == "auto",
+            poll_seconds=seconds("DUMBWAITER_POLL_SECONDS", 1.0),
+            heartbeat_seconds=seconds("DUMBWAITER_HEARTBEAT_SECONDS", 5.0),
+            stop_seconds=seconds("DUMBWAITER_STOP_SECONDS", 5.0),
+        )
+
+
+async def live(settings: Settings) -> None:
+    """One agent, from its first heartbeat until it is told to stop."""
+    session = SessionLayout(settings.session)
+    clock = SystemClock()
+    heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
+    heartbeat.touch()
+    loaded: dict[str, Provider] = {}
+
+    def load(name: str) -> Provider:
+        if name not in loaded:
+            loaded[name] = providers.load(name)
+        return loaded[name]
+
+    with (
+        closing(Outbox(session, clock)) as outbox,
+        closing(Waker(session.inbound, poll_seconds=settings.poll_seconds, use_events=settings.use_events)) as waker,
+    ):
+        loop = Loop(
+            session,
+            settings.workspace,
+            outbox=outbox,
+            waker=waker,
+            load=load,
+            clock=clock,
+            stop_seconds=settings.stop_seconds,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, loop.stop)
+        beating = asyncio.create_task(heartbeat.beat())
+        try:
+            await loop.run()
+        finally:
+            beating.cancel()
+
+
+def main() -> int:
+    """Run until a signal. Returns the exit status."""
+    os.umask(UMASK)
+    logging.Formatter.converter = time.gmtime
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    try:
+        asyncio.run(live(Settings.from_environment(os.environ)))
+    except InvalidValue as error:
+        log.error("%s", error)
+        return 2
+    except DumbwaiterError as error:
+        log.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What the host says about a session with every wake: the rows of `session_context`, with their defaults.
+
+Invariant: a context is complete and checked, or there is none. Provider, model, limits and generation come from here
+and never from the environment, so that a change reaches a living agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from shared_schema.errors import DumbwaiterError, FileDamaged
+from shared_schema.migrate import CONTRACT_VERSION
+from shared_schema.rows import ContextKey
+
+
+class IncompatibleContract(DumbwaiterError):
+    """Host and agent are more than one version of the contract apart; only a change of version helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds; text that is not set is empty."""
+
+    generation: int = 1
+    agent_group: str = ""
+    provider: str = "echo"
+    model: str = ""
+    context: str = ""
+    reset_note: str = ""
+    resume: str = ""
+    max_batch: int = 10
+    turn_seconds: float = 1800.0
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, str | None]) -> Self:
+        """The context of the table's keys and values; a missing or empty value means the default.
+
+        Raises `FileDamaged` for a value that is not the number it should be, `IncompatibleContract` for a host that is
+        more than one version away.
+        """
+        default = cls()
+
+        def text(key: ContextKey, otherwise: str = "") -> str:
+            return str(values.get(key.value) or otherwise)
+
+        def number(key: ContextKey, otherwise: float) -> float:
+            try:
+                return float(text(key, str(otherwise)))
+            except ValueError as error:
+                raise FileDamaged(f"session_context has no number under '{key.value}'") from error
+
+        version = int(number(ContextKey.CONTRACT_VERSION, CONTRACT_VERSION))
+        if abs(version - CONTRACT_VERSION) > 1:
+            raise IncompatibleContract(
+                f"the host speaks version {version} of the contract, and this agent version {CONTRACT_VERSION}",
+                hint="use a host and an agent image at most one version apart",
+            )
+        return cls(
+            generation=int(number(ContextKey.GENERATION, default.generation)),
+            agent_group=text(ContextKey.AGENT_GROUP),
+            provider=text(ContextKey.PROVIDER, default.provider),
+            model=text(ContextKey.MODEL),
+            context=text(ContextKey.CONTEXT),
+            reset_note=text(ContextKey.RESET_NOTE),
+            resume=text(ContextKey.RESUME),
+            max_batch=max(1, int(number(ContextKey.MAX_BATCH, default.max_batch))),
+            turn_seconds=number(ContextKey.TURN_SECONDS, default.turn_seconds),
+        )

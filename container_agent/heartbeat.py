@@ -1,0 +1,45 @@
+"""The sign of life: the age of `.heartbeat`.
+
+Invariant: it is touched from the event loop that also runs the turns, so that a loop that hangs stops it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger("container_agent")
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Heartbeat:
+    """Touches one file every `seconds`."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._in_trouble = False
+
+    def touch(self) -> None:
+        """Touch it now. A link in its place is not followed. Trouble is logged once and tried again next time."""
+        try:
+            descriptor = os.open(self._path, _FLAGS, 0o660)
+            try:
+                os.utime(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not self._in_trouble:
+                log.warning("the heartbeat cannot be written: %s", error)
+            self._in_trouble = True
+        else:
+            self._in_trouble = False
+
+    async def beat(self) -> None:
+        """Touch it until cancelled."""
+        while True:
+            self.touch()
+            await asyncio.sleep(self._seconds)

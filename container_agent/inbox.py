@@ -1,0 +1,85 @@
+"""The reader of `inbound.db`, which the host alone writes.
+
+Invariant: the file is opened read-only for every read, in one snapshot, and closed; nothing is kept between reads.
+How much is read does not depend on how long the session is: only rows of the partial index `messages_in_pending`,
+page by page, until there is enough for one batch.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from container_agent.context import Context
+from shared_schema import database
+from shared_schema.migrate import INBOUND, require_readable
+from shared_schema.rows import Destination, MessageIn
+
+BUSY_SECONDS = 0.25  # the host's transactions are short, and waiting here stops the agent's event loop
+PAGE_ROWS = 100
+
+# Every key and value the host set for this session.
+CONTEXT = "SELECT key, value FROM session_context"
+
+# The names under which this agent may send.
+DESTINATIONS = (
+    "SELECT name, display_name, type, channel_type, platform_id, agent_group_id FROM destinations ORDER BY name"
+)
+
+# The next page of pending rows of one generation.
+PENDING = """
+SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type,
+       platform_id, thread_id, sender_id, sender_name, source_session_id, content
+FROM messages_in INDEXED BY messages_in_pending
+WHERE status = 'pending' AND generation = :generation AND seq > :after
+ORDER BY seq LIMIT :rows
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Tray:
+    """What one look into `inbound.db` found, all from one snapshot. `pending` holds no acknowledged rows."""
+
+    context: Context
+    destinations: tuple[Destination, ...]
+    pending: tuple[MessageIn, ...]
+
+
+class Inbox:
+    """Looks into one `inbound.db`. `acknowledged` says which of some message ids the agent has acknowledged before."""
+
+    def __init__(self, path: Path, acknowledged: Callable[[Collection[str]], set[str]]) -> None:
+        self._path = path
+        self._acknowledged = acknowledged
+
+    def look(self) -> Tray:
+        """One snapshot of what the host wrote.
+
+        Raises `FileTrouble` when the file cannot be read at the moment, `NewerSchema` or `IncompatibleContract` when it
+        was written for another version.
+        """
+        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+            require_readable(connection, INBOUND)
+            context = Context.from_values({row["key"]: row["value"] for row in connection.execute(CONTEXT)})
+            return Tray(
+                context=context,
+                destinations=tuple(map(Destination.from_row, connection.execute(DESTINATIONS))),
+                pending=tuple(self._pending(connection, context)),
+            )
+
+    def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
+        """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""
+        after, enough = 0, context.max_batch
+        while True:
+            values = {"generation": context.generation, "after": after, "rows": PAGE_ROWS}
+            page = [MessageIn.from_row(row) for row in connection.execute(PENDING, values)]
+            done = self._acknowledged([row.id for row in page]) if page else set()
+            for row in page:
+                if row.id not in done:
+                    yield row
+                    enough -= bool(row.trigger) and row.process_after is None
+            if len(page) < PAGE_ROWS or enough <= 0:
+                return
+            after = page[-1].seq

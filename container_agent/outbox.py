@@ -1,0 +1,213 @@
+"""The only writer of `outbound.db`, holding the only connection to it.
+
+Invariants:
+- a message is acknowledged (`completed`, `failed`) in the transaction that ends the turn it was consumed by;
+- at most one turn is `running`, and every ack `processing` is of that turn;
+- a turn that another process has given back cannot be ended: the late process gets a `Conflict`.
+
+Opening for write is also what rolls back the journal of a predecessor that was killed in mid-commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import timedelta
+
+from container_agent import statements as sql
+from container_agent.providers.protocol import FailureReason, Reply, Step, TurnResult
+from shared_schema.clock import Clock, to_text
+from shared_schema.database import open_writer, transaction, translate
+from shared_schema.errors import Conflict
+from shared_schema.ids import Prefix, new_id
+from shared_schema.layout import SessionLayout
+from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
+from shared_schema.rows import AckStatus, AgentPhase, MessageIn, TurnStatus, encode
+
+_RESUME = "resume"  # the key in session_state
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTurn:
+    """The turn that runs now; `generation` is the session's when it began."""
+
+    id: str
+    generation: int
+    messages: tuple[MessageIn, ...]
+
+    @property
+    def answers(self) -> str:
+        """What a reply answers when it does not say: the last message that triggers."""
+        return next(message.id for message in reversed(self.messages) if message.trigger)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailure:
+    """Why a turn failed: the reason for the host, one sentence for the person who asked."""
+
+    reason: FailureReason
+    sentence: str
+
+
+class Outbox:
+    """Writes one `outbound.db`. Every method is one transaction; each raises `FileTrouble` and then changed nothing."""
+
+    def __init__(self, session: SessionLayout, clock: Clock) -> None:
+        self._path = session.outbound
+        self._clock = clock
+        self._phase: AgentPhase | None = None
+        self._connection = open_writer(self._path)
+        with self._translated():
+            migrate(self._connection, OUTBOUND)
+            self._is_fresh = self._connection.execute(sql.ANY_COMPLETED_TURN).fetchone() is None
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._connection.close()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether no turn of this session was ever completed."""
+        return self._is_fresh
+
+    def recover(self) -> int:
+        """Give back what a dead process left behind; returns how many turns that were.
+
+        Its running turn has failed; its messages are pending again; what it sent stays sent.
+        """
+        with self._transaction() as now:
+            died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
+            self._connection.execute(sql.DELETE_PROCESSING_ACKS)
+            self._set_state(AgentPhase.STARTING, None, now)
+        return died
+
+    def acknowledged(self, message_ids: Collection[str]) -> set[str]:
+        """Which of these messages have an acknowledgement."""
+        with self._translated():
+            rows = self._connection.execute(sql.ACKNOWLEDGED, (json.dumps(list(message_ids)),))
+            return {row["message_id"] for row in rows}
+
+    def resume_pointer(self, generation: int) -> str:
+        """The provider's pointer recorded in this generation, or empty."""
+        with self._translated():
+            row = self._connection.execute(sql.STATE_VALUE, (_RESUME,)).fetchone()
+        recorded = {} if row is None else json.loads(row["value"])
+        return str(recorded["pointer"]) if recorded.get("generation") == generation else ""
+
+    def begin_turn(self, messages: tuple[MessageIn, ...], *, generation: int, provider: str, model: str) -> RunningTurn:
+        """Take a batch: the turn runs, its messages are `processing`."""
+        turn = RunningTurn(new_id(Prefix.TURN), generation, messages)
+        with self._transaction() as now:
+            self._connection.execute(sql.INSERT_TURN, (turn.id, now, provider, model or None))
+            self._connection.executemany(
+                sql.INSERT_ACK, [(message.id, AckStatus.PROCESSING, turn.id, now) for message in messages]
+            )
+            self._set_state(AgentPhase.WORKING, turn.id, now)
+        return turn
+
+    def append_message(self, turn: RunningTurn, message_id: str, reply: Reply) -> None:
+        """Send in mid-turn. The reply's files are in `outbox/<message_id>/` already."""
+        with self._transaction() as now:
+            self._insert_message(turn, message_id, reply, now)
+
+    def append_steps(self, turn: RunningTurn, steps: Sequence[Step]) -> None:
+        """Add to the transcript in mid-turn."""
+        with self._transaction() as now:
+            self._insert_steps(turn, steps, now)
+
+    def set_tool(self, turn: RunningTurn, name: str | None, seconds: float | None) -> None:
+        """Say which tool runs, and until when it may."""
+        deadline = None if seconds is None else to_text(self._clock.now() + timedelta(seconds=seconds))
+        with self._transaction() as now:
+            self._set_state(self._phase or AgentPhase.WORKING, turn.id, now, tool=(name, deadline))
+
+    def end_turn(
+        self, turn: RunningTurn, result: TurnResult, message_ids: Sequence[str], *, phase: AgentPhase = AgentPhase.IDLE
+    ) -> None:
+        """The turn went well: its last messages and steps, its usage, and the acknowledgement of what it consumed.
+
+        `message_ids` are those of `result.replies`, one each. Raises `Conflict` when the turn does not run any more.
+        """
+        with self._transaction() as now:
+            for message_id, reply in zip(message_ids, result.replies, strict=True):
+                self._insert_message(turn, message_id, reply, now)
+            self._insert_steps(turn, result.steps, now)
+            if pointer := result.provider_session_id:
+                recorded = encode({"generation": turn.generation, "pointer": pointer})
+                self._connection.execute(sql.SET_STATE_VALUE, (_RESUME, recorded, now))
+            usage = (result.provider_session_id or None, *astuple(result.usage))
+            self._finish(turn, (TurnStatus.COMPLETED, now, None, *usage))
+            self._connection.execute(sql.SET_ACKS, (AckStatus.COMPLETED, None, now, turn.id))
+            self._set_state(phase, None, now)
+        self._is_fresh = False
+
+    def fail_turn(self, turn: RunningTurn, failure: TurnFailure, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
+        """The turn failed, and its messages with it. Raises `Conflict` when the turn does not run any more."""
+        with self._transaction() as now:
+            self._finish(turn, (TurnStatus.FAILED, now, failure.reason, *[None] * 6))
+            self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, failure.sentence, now, turn.id))
+            self._set_state(phase, None, now)
+
+    def give_back(self, turn: RunningTurn, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
+        """The turn was stopped by order: its messages are pending again. Raises `Conflict` when it does not run."""
+        with self._transaction() as now:
+            self._finish(turn, (TurnStatus.CANCELLED, now, None, *[None] * 6))
+            self._connection.execute(sql.DELETE_ACKS, (turn.id,))
+            self._set_state(phase, None, now)
+
+    def acknowledge(self, message_ids: Sequence[str]) -> None:
+        """Acknowledge messages that need no turn."""
+        with self._transaction() as now:
+            self._connection.executemany(
+                sql.INSERT_ACK, [(message_id, AckStatus.COMPLETED, None, now) for message_id in message_ids]
+            )
+
+    def set_phase(self, phase: AgentPhase, turn: RunningTurn | None = None) -> None:
+        """Say what the agent is doing; writes only what is new."""
+        if phase is not self._phase:
+            with self._transaction() as now:
+                self._set_state(phase, turn.id if turn else None, now)
+
+    def _insert_message(self, turn: RunningTurn, message_id: str, reply: Reply, now: str) -> None:
+        content: dict[str, object] = {"text": reply.text}
+        if reply.files:
+            content["files"] = [file.name for file in reply.files]
+        answers = reply.in_reply_to or turn.answers
+        self._connection.execute(
+            sql.INSERT_MESSAGE,
+            (message_id, turn.id, answers, turn.generation, now, reply.kind, reply.destination, encode(content)),
+        )
+
+    def _insert_steps(self, turn: RunningTurn, steps: Sequence[Step], now: str) -> None:
+        self._connection.executemany(sql.INSERT_STEP, [(turn.id, *astuple(step), now) for step in steps])
+
+    def _finish(self, turn: RunningTurn, values: tuple[object, ...]) -> None:
+        if self._connection.execute(sql.FINISH_TURN, (*values, turn.id)).rowcount != 1:
+            raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)
+
+    def _set_state(
+        self, phase: AgentPhase, turn_id: str | None, now: str, tool: tuple[str | None, str | None] = (None, None)
+    ) -> None:
+        self._connection.execute(sql.SET_AGENT_STATE, (phase, *tool, turn_id, CONTRACT_VERSION, now))
+        self._phase = phase
+
+    @contextmanager
+    def _transaction(self) -> Iterator[str]:
+        """One transaction; gives the time it is stamped with. What is remembered of the file is rolled back with it."""
+        phase = self._phase
+        try:
+            with self._translated(), transaction(self._connection):
+                yield to_text(self._clock.now())
+        except BaseException:
+            self._phase = phase
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error

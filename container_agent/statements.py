@@ -1,0 +1,62 @@
+"""Every statement the agent runs on `outbound.db`, by name; used by `outbox.py` alone."""
+
+# Whether a turn was ever completed here.
+ANY_COMPLETED_TURN = "SELECT 1 FROM turns WHERE status = 'completed' LIMIT 1"
+
+# Which of a JSON array of message ids have an acknowledgement.
+ACKNOWLEDGED = "SELECT message_id FROM processing_ack WHERE message_id IN (SELECT value FROM json_each(?))"
+
+# A turn begins: id, started_at, provider, model.
+INSERT_TURN = "INSERT INTO turns (id, status, started_at, provider, model) VALUES (?, 'running', ?, ?, ?)"
+
+# A message is taken, or acknowledged without a turn: message_id, status, turn_id, status_changed.
+INSERT_ACK = "INSERT INTO processing_ack (message_id, status, turn_id, status_changed) VALUES (?, ?, ?, ?)"
+
+# The messages of a turn get their final status: status, error, status_changed, turn_id.
+SET_ACKS = "UPDATE processing_ack SET status = ?, error = ?, status_changed = ? WHERE turn_id = ?"
+
+# The messages of a turn are pending again: turn_id.
+DELETE_ACKS = "DELETE FROM processing_ack WHERE turn_id = ?"
+
+# The messages of a dead process are pending again.
+DELETE_PROCESSING_ACKS = "DELETE FROM processing_ack WHERE status = 'processing'"
+
+# The turn of a dead process has failed: finished_at, failure_reason.
+FAIL_RUNNING_TURNS = "UPDATE turns SET status = 'failed', finished_at = ?, failure_reason = ? WHERE status = 'running'"
+
+# A running turn ends: status, finished_at, failure_reason, provider_session_id, five of usage, id.
+FINISH_TURN = """
+UPDATE turns SET status = ?, finished_at = ?, failure_reason = ?, provider_session_id = ?, input_tokens = ?,
+       output_tokens = ?, cache_read_tokens = ?, cache_write_tokens = ?, cost_usd = ?
+WHERE id = ? AND status = 'running'
+"""
+
+# A message goes out. No address: the host takes it from in_reply_to or destination.
+INSERT_MESSAGE = """
+INSERT INTO messages_out (id, turn_id, in_reply_to, generation, timestamp, kind, destination, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# One entry of the transcript.
+INSERT_STEP = """
+INSERT INTO steps (turn_id, role, content, tool_name, tool_call_id, tool_calls, reasoning, usage, timestamp)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# A value of the agent's own: key.
+STATE_VALUE = "SELECT value FROM session_state WHERE key = ?"
+
+# Record a value of the agent's own: key, value, updated_at.
+SET_STATE_VALUE = """
+INSERT INTO session_state (key, value, updated_at) VALUES (?, ?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
+"""
+
+# What the agent is doing: state, current_tool, tool_deadline, turn_id, contract_version, updated_at.
+SET_AGENT_STATE = """
+INSERT INTO agent_state (id, state, current_tool, tool_deadline, turn_id, contract_version, updated_at)
+VALUES (1, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET state = excluded.state, current_tool = excluded.current_tool,
+    tool_deadline = excluded.tool_deadline, turn_id = excluded.turn_id,
+    contract_version = excluded.contract_version, updated_at = excluded.updated_at
+"""

@@ -1,0 +1,117 @@
+"""Waiting until `inbound.db` has changed.
+
+Invariant: no wakeup is lost. `arm` comes before the read; whatever changes after it ends the next `wait` at once. File
+events only end a wait early; behind them the file itself is looked at every `poll_seconds`, and that alone is enough.
+
+What is compared is the file's identity, size, time and SQLite's own change counter: two commits within one tick of the
+file system's clock may leave size and time as they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import struct
+import time
+from pathlib import Path
+
+log = logging.getLogger("container_agent")
+
+_IN_CLOSE_WRITE = 0x008
+_IN_MOVED_TO = 0x080
+_IN_Q_OVERFLOW = 0x4000
+_EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
+_CHANGE_COUNTER = (4, 24)  # bytes and offset in the header of a database file
+
+Signature = tuple[int, int, int, bytes] | None
+
+
+class Waker:
+    """Watches one file. Made and used within a running event loop; `close` ends the watch."""
+
+    def __init__(self, path: Path, *, poll_seconds: float, use_events: bool) -> None:
+        self._path = path
+        self.poll_seconds = poll_seconds
+        self._woken = asyncio.Event()
+        self._armed: Signature = None
+        self._inotify = _inotify(path.parent) if use_events else None
+        if self._inotify is not None:
+            asyncio.get_running_loop().add_reader(self._inotify, self._take_events)
+
+    def close(self) -> None:
+        """End the watch."""
+        if self._inotify is not None:
+            asyncio.get_running_loop().remove_reader(self._inotify)
+            os.close(self._inotify)
+            self._inotify = None
+
+    def arm(self) -> None:
+        """Remember how the file is now. Call it before reading."""
+        self._woken.clear()
+        self._armed = _signature(self._path)
+
+    def wake(self) -> None:
+        """End the present wait, or the next one."""
+        self._woken.set()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait until the file is not as it was when armed, until `wake`, or for `seconds`."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while not self._woken.is_set() and _signature(self._path) == self._armed:
+            remaining = self.poll_seconds if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
+                return
+            try:
+                async with asyncio.timeout(min(remaining, self.poll_seconds)):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    def _take_events(self) -> None:
+        """Read what the kernel says; an event about our file, or events lost, mean that it may have changed."""
+        assert self._inotify is not None
+        try:
+            data = os.read(self._inotify, 64 * 1024)
+        except BlockingIOError:
+            return
+        name = os.fsencode(self._path.name)
+        while data:
+            _, mask, _, length = _EVENT.unpack_from(data)
+            if mask & _IN_Q_OVERFLOW or data[_EVENT.size : _EVENT.size + length].rstrip(b"\0") == name:
+                self._woken.set()
+            data = data[_EVENT.size + length :]
+
+
+def _signature(path: Path) -> Signature:
+    """What changes with every commit; None while there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        return (status.st_ino, status.st_size, status.st_mtime_ns, os.pread(descriptor, *_CHANGE_COUNTER))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _inotify(folder: Path) -> int | None:
+    """A descriptor that gets the events of a folder, or None where there is no such thing (macOS, some sandboxes)."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, AttributeError) as error:
+        log.info("no file events here, polling instead: %s", error)
+        return None
+    if descriptor < 0:
+        log.info("no file events here, polling instead: %s", os.strerror(ctypes.get_errno()))
+        return None
+    if libc.inotify_add_watch(descriptor, os.fsencode(folder), _IN_CLOSE_WRITE | _IN_MOVED_TO) < 0:
+        log.info("no file events here, polling instead: %s", os.strerror(ctypes.get_errno()))
+        os.close(descriptor)
+        return None
+    return descriptor

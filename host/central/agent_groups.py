@@ -1,0 +1,160 @@
+"""Agent groups, and the destinations they may send to."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from host.central.database import one
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Destination, DestinationType, Row
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+INSERT = """
+INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at)
+VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at)
+"""
+UPDATE = """
+UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
+    cpus = :cpus, pids = :pids, mounts = :mounts WHERE id = :id
+"""
+DELETE = "DELETE FROM agent_groups WHERE id = ?"
+BY_NAME = "SELECT * FROM agent_groups WHERE name = ?"
+BY_ID = "SELECT * FROM agent_groups WHERE id = ?"
+ALL = "SELECT * FROM agent_groups ORDER BY name"
+
+INSERT_DESTINATION = """
+INSERT INTO agent_destinations (agent_group_id, name, messaging_group_id, created_at) VALUES (?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+"""
+DELETE_DESTINATION = "DELETE FROM agent_destinations WHERE agent_group_id = ? AND name = ?"
+DESTINATIONS = """
+SELECT d.name, m.name AS display_name, m.channel_type, m.platform_id
+FROM agent_destinations d JOIN messaging_groups m ON m.id = d.messaging_group_id
+WHERE d.agent_group_id = ? ORDER BY d.name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentGroup(Row):
+    """One agent. `mounts` is a JSON list of `{"path", "name", "writable"}`; None for a limit means the setting."""
+
+    id: str
+    name: str
+    folder: str
+    provider: str
+    model: str | None
+    image: str | None
+    memory_bytes: int | None
+    cpus: float | None
+    pids: int | None
+    mounts: str
+    created_at: str
+
+    @property
+    def mount_requests(self) -> list[dict[str, Any]]:
+        """The extra folders this agent group asks for; checked against the allow-list at every start."""
+        requests: list[dict[str, Any]] = json.loads(self.mounts)
+        return requests
+
+
+def valid_name(name: str) -> str:
+    """`name`, if it can name an agent group (and its folder). Raises `InvalidValue`."""
+    if NAME.fullmatch(name) is None:
+        raise InvalidValue(
+            f"'{name}' cannot be a name: use small letters, digits, '-' and '_', at most 63, beginning with no sign"
+        )
+    return name
+
+
+def insert(connection: sqlite3.Connection, group: AgentGroup) -> None:
+    """Add an agent group. Raises `Conflict` for a name that is taken."""
+    if one(connection, BY_NAME, (valid_name(group.name),)) is not None:
+        raise Conflict(f"there is an agent group '{group.name}' already", hint="choose another name, or use `set`")
+    connection.execute(INSERT, _columns(group))
+
+
+def update(connection: sqlite3.Connection, group: AgentGroup) -> None:
+    """Store what can be changed of an agent group."""
+    connection.execute(UPDATE, _columns(group))
+
+
+def delete(connection: sqlite3.Connection, agent_group_id: str) -> None:
+    """Remove an agent group with its wirings, routes and destinations. Its sessions must be gone."""
+    connection.execute(DELETE, (agent_group_id,))
+
+
+def named(connection: sqlite3.Connection, name: str) -> AgentGroup:
+    """The agent group of that name. Raises `NotFound`."""
+    row = one(connection, BY_NAME, (name,))
+    if row is None:
+        raise NotFound(f"there is no agent group '{name}'", hint="`dumbwaiter agent-group list` shows all")
+    return AgentGroup.from_row(row)
+
+
+def by_id(connection: sqlite3.Connection, agent_group_id: str) -> AgentGroup | None:
+    """The agent group with that id, if there is one."""
+    row = one(connection, BY_ID, (agent_group_id,))
+    return None if row is None else AgentGroup.from_row(row)
+
+
+def all_groups(connection: sqlite3.Connection) -> list[AgentGroup]:
+    """All agent groups, by name."""
+    return [AgentGroup.from_row(row) for row in connection.execute(ALL)]
+
+
+def new_agent_group(name: str, *, created_at: str, provider: str, model: str | None = None) -> AgentGroup:
+    """An agent group with the usual settings, not yet stored."""
+    return AgentGroup(
+        id=new_id(Prefix.AGENT_GROUP),
+        name=valid_name(name),
+        folder=name,
+        provider=provider,
+        model=model,
+        image=None,
+        memory_bytes=None,
+        cpus=None,
+        pids=None,
+        mounts="[]",
+        created_at=created_at,
+    )
+
+
+def add_destination(
+    connection: sqlite3.Connection, agent_group_id: str, name: str, messaging_group_id: str, created_at: str
+) -> None:
+    """Allow an agent group to send to a messaging group under a name. Raises `Conflict` for a name that is taken."""
+    if not connection.execute(
+        INSERT_DESTINATION, (agent_group_id, valid_name(name), messaging_group_id, created_at)
+    ).rowcount:
+        raise Conflict(f"there is a destination '{name}' already", hint="remove it first, or choose another name")
+
+
+def remove_destination(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+    """Take a destination away. Raises `NotFound`."""
+    if not connection.execute(DELETE_DESTINATION, (agent_group_id, name)).rowcount:
+        raise NotFound(f"there is no destination '{name}'", hint="`dumbwaiter destination list` shows all")
+
+
+def destinations(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
+    """Where an agent group may send, by name: the rows of `inbound.db: destinations`."""
+    return [
+        Destination(
+            name=row["name"],
+            display_name=row["display_name"],
+            type=DestinationType.MESSAGING_GROUP,
+            channel_type=row["channel_type"],
+            platform_id=row["platform_id"],
+            agent_group_id=None,
+        )
+        for row in connection.execute(DESTINATIONS, (agent_group_id,))
+    ]
+
+
+def _columns(group: AgentGroup) -> dict[str, object]:
+    return {name: getattr(group, name) for name in AgentGroup.__slots__}

@@ -1,0 +1,152 @@
+"""central.db: one writing thread, any number of readers.
+
+Everything that changes central.db passes through `write`, in one thread, in the order it was asked for. Whatever is
+waiting when the thread is free is committed as one transaction, so a burst costs one flush to disk and not one each;
+`write` returns only after that commit, so what it reports is on the disk. A job that raises is rolled back alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shared_schema.clock import Clock, to_text
+from shared_schema.database import open_reader, open_writer, snapshot, translate
+from shared_schema.ids import Prefix, new_id
+from shared_schema.migrate import Schema, migrate
+
+T = TypeVar("T")
+
+CENTRAL = Schema("central.db", Path(__file__).parent / "migrations")
+_MAX_JOBS = 64
+
+INSTALL_ID = "SELECT id FROM install"
+INSERT_INSTALL = "INSERT INTO install (id, created_at) VALUES (?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    run: Callable[[sqlite3.Connection], Any]
+    done: Future[Any]
+
+
+class Central:
+    """The open registry. Made by `Central.open`; `close` waits for what was asked for."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, install_id: str) -> None:
+        self.install_id = install_id
+        self._path = path
+        self._connection = connection
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(2, "central-read", initializer=self._open_reader)
+        self._reader = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._writer = threading.Thread(target=self._write_loop, name="central-write", daemon=True)
+        self._writer.start()
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock) -> Central:
+        """Open or create central.db and bring its schema up to date. Blocks. Raises `FileTrouble`."""
+        connection = open_writer(path, create=True, journal_mode="WAL")
+        try:
+            path.chmod(0o600)
+            migrate(connection, CENTRAL)
+            row = connection.execute(INSTALL_ID).fetchone()
+            if row is None:
+                install_id = new_id(Prefix.INSTALL)
+                connection.execute(INSERT_INSTALL, (install_id, to_text(clock.now())))
+            else:
+                install_id = row["id"]
+        except sqlite3.Error as error:
+            connection.close()
+            raise translate(error, path) from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, connection, install_id)
+
+    async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function in a transaction; returns after its commit. Raises what it raises, or `FileTrouble`.
+
+        A cancelled caller does not undo the write.
+        """
+        job = _Job(run, Future())
+        self._jobs.put(job)
+        result: T = await asyncio.shield(asyncio.wrap_future(job.done))
+        return result
+
+    async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function on one snapshot of what is committed. Raises what it raises, or `FileTrouble`."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, run)
+
+    def close(self) -> None:
+        """Finish what was asked for, then close the file."""
+        self._jobs.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        for connection in self._opened:
+            connection.close()
+
+    def _open_reader(self) -> None:
+        self._reader.connection = open_reader(self._path)
+        self._opened.append(self._reader.connection)
+
+    def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        connection: sqlite3.Connection = self._reader.connection
+        try:
+            with snapshot(connection):
+                return run(connection)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
+
+    def _write_loop(self) -> None:
+        with closing(self._connection):
+            while (job := self._jobs.get()) is not None:
+                jobs = [job]
+                while len(jobs) < _MAX_JOBS and not self._jobs.empty():
+                    following = self._jobs.get()
+                    if following is None:
+                        self._jobs.put(None)
+                        break
+                    jobs.append(following)
+                self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """Run the jobs in one transaction, each in a savepoint of its own, then report to their callers."""
+        finished: list[tuple[_Job, Any]] = []
+        failed: list[tuple[_Job, BaseException]] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                self._connection.execute("SAVEPOINT job")
+                try:
+                    finished.append((job, job.run(self._connection)))
+                except Exception as error:  # a caller's own error, handed back to it
+                    if not self._connection.in_transaction:
+                        raise
+                    self._connection.execute("ROLLBACK TO job")
+                    failed.append((job, error))
+                self._connection.execute("RELEASE job")
+            self._connection.execute("COMMIT")
+        except Exception as error:  # the transaction as a whole: nothing of it happened
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            finished, failed = [], [(job, error) for job in jobs]
+        for job, result in finished:
+            job.done.set_result(result)
+        for job, reason in failed:
+            job.done.set_exception(translate(reason, self._path) if isinstance(reason, sqlite3.Error) else reason)
+
+
+def one(connection: sqlite3.Connection, statement: str, parameters: Any = ()) -> sqlite3.Row | None:
+    """The first row of a query, or None."""
+    row: sqlite3.Row | None = connection.execute(statement, parameters).fetchone()
+    return row

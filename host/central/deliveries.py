@@ -1,0 +1,214 @@
+"""Everything that goes out, in the order it goes to its chat, and what became of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from host.central.database import one
+from shared_schema.rows import Row
+
+INSERT = """
+INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
+    thread_id, content, deliver_after, created_at, status, error, finished_at, recorded)
+VALUES (:message_out_id, :session_id, :turn_id, :in_reply_to, :kind, :from_host, :channel_type, :platform_id,
+    :thread_id, :content, :deliver_after, :created_at, :status, :error, :finished_at, :recorded)
+ON CONFLICT DO NOTHING
+"""
+NEXT = """
+SELECT d.*, s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
+WHERE d.channel_type = ? AND d.platform_id = ? AND d.status = 'pending'
+  AND (d.deliver_after IS NULL OR d.deliver_after <= ?)
+ORDER BY d.position LIMIT 1
+"""
+NEXT_DUE = """
+SELECT min(deliver_after) AS due FROM deliveries
+WHERE channel_type = ? AND platform_id = ? AND status = 'pending' AND deliver_after IS NOT NULL
+"""
+CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
+SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
+ATTEMPTED = """
+UPDATE deliveries SET status = 'pending', attempts = ?, error = ?
+WHERE position = ? AND status IN ('pending', 'sending')
+"""
+FINISH = """
+UPDATE deliveries SET status = ?, attempts = ?, platform_message_id = ?, error = ?, finished_at = ?,
+    recorded = from_host
+WHERE position = ? AND status IN ('pending', 'sending')
+"""
+INTERRUPTED = """
+UPDATE deliveries SET status = 'uncertain', error = ?, finished_at = ?, recorded = from_host WHERE status = 'sending'
+"""
+SUPPRESS_SESSION = """
+UPDATE deliveries SET status = 'suppressed', error = ?, finished_at = ?
+WHERE session_id = ? AND status = 'pending' AND from_host = 0
+"""
+UNRECORDED = """
+SELECT message_out_id, status, platform_message_id, error, attempts, finished_at FROM deliveries
+WHERE session_id = ? AND recorded = 0 LIMIT ?
+"""
+RECORDED = "UPDATE deliveries SET recorded = 1 WHERE session_id = ? AND message_out_id = ?"
+SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM deliveries WHERE recorded = 0"
+UNSENT_OF_SESSION = """
+SELECT count(*) AS n FROM deliveries WHERE session_id = ? AND status IN ('pending', 'sending') AND deliver_after IS NULL
+"""
+COUNTS = "SELECT count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending')"
+LAST_FAILURES = """
+SELECT message_out_id, session_id, status, error, finished_at, channel_type || ':' || platform_id AS messaging_group
+FROM deliveries WHERE status IN ('failed', 'uncertain') ORDER BY finished_at DESC LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery(Row):
+    """One message on its way to one chat."""
+
+    position: int
+    message_out_id: str
+    session_id: str
+    agent_group_id: str
+    turn_id: str | None
+    in_reply_to: str | None
+    kind: str
+    from_host: int
+    channel_type: str
+    platform_id: str
+    thread_id: str | None
+    content: str
+    deliver_after: str | None
+    status: str
+    attempts: int
+
+    @property
+    def chat(self) -> tuple[str, str]:
+        """The chat whose order this message keeps."""
+        return (self.channel_type, self.platform_id)
+
+
+def add(
+    connection: sqlite3.Connection,
+    *,
+    message_out_id: str,
+    session_id: str,
+    kind: str,
+    channel_type: str,
+    platform_id: str,
+    thread_id: str | None,
+    content: str,
+    created_at: str,
+    turn_id: str | None = None,
+    in_reply_to: str | None = None,
+    from_host: bool = False,
+    deliver_after: str | None = None,
+    status: str = "pending",
+    error: str | None = None,
+) -> bool:
+    """Queue a message. False when it was queued before. One that is not to be sent comes with its final `status`."""
+    final = status not in ("pending", "sending")
+    return (
+        connection.execute(
+            INSERT,
+            {
+                "message_out_id": message_out_id,
+                "session_id": session_id,
+                "turn_id": turn_id,
+                "in_reply_to": in_reply_to,
+                "kind": kind,
+                "from_host": int(from_host),
+                "channel_type": channel_type,
+                "platform_id": platform_id,
+                "thread_id": thread_id,
+                "content": content,
+                "deliver_after": deliver_after,
+                "created_at": created_at,
+                "status": status,
+                "error": error,
+                "finished_at": created_at if final else None,
+                "recorded": 0 if final and status != "suppressed" else 1,
+            },
+        ).rowcount
+        > 0
+    )
+
+
+def next_for(connection: sqlite3.Connection, chat: tuple[str, str], now: str) -> Delivery | None:
+    """The oldest message that waits for a chat and is due."""
+    row = one(connection, NEXT, (*chat, now))
+    return None if row is None else Delivery.from_row(row)
+
+
+def next_due(connection: sqlite3.Connection, chat: tuple[str, str]) -> str | None:
+    """When the earliest delayed message of a chat is due."""
+    row = one(connection, NEXT_DUE, chat)
+    return None if row is None else row["due"]
+
+
+def mark_sending(connection: sqlite3.Connection, position: int) -> bool:
+    """Note that the platform is about to be called. False when the message is not waiting any more."""
+    return connection.execute(SENDING, (position,)).rowcount > 0
+
+
+def mark_attempted(connection: sqlite3.Connection, position: int, attempts: int, error: str) -> None:
+    """Back to waiting, after an attempt that surely did not arrive."""
+    connection.execute(ATTEMPTED, (attempts, error, position))
+
+
+def finish(
+    connection: sqlite3.Connection,
+    position: int,
+    status: str,
+    *,
+    attempts: int,
+    now: str,
+    platform_message_id: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Note what became of a message; the agent is told with the next record."""
+    connection.execute(FINISH, (status, attempts, platform_message_id, error, now, position))
+
+
+def mark_interrupted(connection: sqlite3.Connection, error: str, now: str) -> int:
+    """At the start of a host: what the last one was sending may or may not have arrived. How many."""
+    return connection.execute(INTERRUPTED, (error, now)).rowcount
+
+
+def suppress_session(connection: sqlite3.Connection, session_id: str, reason: str, now: str) -> None:
+    """Keep what an ended session still had to say, and do not send it. The host's own notices go out."""
+    connection.execute(SUPPRESS_SESSION, (reason, now, session_id))
+
+
+def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
+    """What `inbound.db: delivered` has still to be told."""
+    return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
+
+
+def mark_recorded(connection: sqlite3.Connection, session_id: str, rows: list[sqlite3.Row]) -> None:
+    """Note that `inbound.db` says so now."""
+    connection.executemany(RECORDED, [(session_id, row["message_out_id"]) for row in rows])
+
+
+def sessions_to_record(connection: sqlite3.Connection) -> list[str]:
+    """Sessions that were not told of all outcomes."""
+    return [row["session_id"] for row in connection.execute(SESSIONS_TO_RECORD)]
+
+
+def chats_with_work(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Chats that something waits for."""
+    return [(row["channel_type"], row["platform_id"]) for row in connection.execute(CHATS_WITH_WORK)]
+
+
+def is_session_out(connection: sqlite3.Connection, session_id: str) -> bool:
+    """Whether everything a session said so far has been sent, or has failed to be."""
+    row = one(connection, UNSENT_OF_SESSION, (session_id,))
+    return row is None or row["n"] == 0
+
+
+def waiting(connection: sqlite3.Connection) -> int:
+    """How many messages wait to be sent."""
+    row = one(connection, COUNTS)
+    return 0 if row is None else int(row["n"])
+
+
+def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
+    """The newest messages that could not be delivered, or may have been."""
+    return connection.execute(LAST_FAILURES, (limit,)).fetchall()

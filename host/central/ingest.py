@@ -1,0 +1,213 @@
+"""The ledger of accepted messages: accepted, written, and then exactly one outcome.
+
+An outcome is final: every statement that sets one asks for `status = 'pending'` first. `recorded = 0` says that
+`inbound.db` has still to be told.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from host.central.database import one
+from shared_schema.rows import Address, MessageInStatus, Row
+
+INSERT = """
+INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id, thread_id,
+    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at)
+VALUES (:message_id, :agent_group_id, :session_id, :generation, :channel_type, :platform_id, :thread_id,
+    :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at)
+ON CONFLICT DO NOTHING
+"""
+DUPLICATE = """
+SELECT * FROM ingest
+WHERE agent_group_id = ? AND channel_type = ? AND platform_id = ? AND platform_message_id = ?
+"""
+BY_ID = "SELECT * FROM ingest WHERE message_id = ?"
+ACCEPTED = """
+SELECT * FROM ingest WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY position LIMIT ?
+"""
+SESSIONS_WITH_WORK = "SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL"
+SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
+WRITTEN = "UPDATE ingest SET state = 'written' WHERE message_id = ?"
+OPEN = """
+SELECT message_id, trigger, tries FROM ingest
+WHERE session_id = ? AND status = 'pending' AND state = 'written' ORDER BY position LIMIT ?
+"""
+FINISH = """
+UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = 0
+WHERE message_id = ? AND session_id = ? AND status = 'pending'
+"""
+CANCEL_SESSION = """
+UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = 0 WHERE session_id = ? AND status = 'pending'
+"""
+FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
+COUNT_TRY = (
+    "UPDATE ingest SET tries = tries + 1, recorded = 0 WHERE message_id = ? AND status = 'pending' RETURNING tries"
+)
+UNRECORDED = """
+SELECT message_id, status, tries FROM ingest WHERE session_id = ? AND recorded = 0 AND state = 'written' LIMIT ?
+"""
+RECORDED = "UPDATE ingest SET recorded = 1 WHERE message_id = ? AND status = ? AND tries = ?"
+LAST_ADDRESS = """
+SELECT channel_type, platform_id, thread_id FROM ingest WHERE session_id = ? ORDER BY position DESC LIMIT 1
+"""
+SPOOL_IN_USE = "SELECT 1 FROM ingest WHERE spool = ? AND state = 'accepted' AND status = 'pending' LIMIT 1"
+SPOOLS_IN_USE = (
+    "SELECT DISTINCT spool FROM ingest WHERE spool IS NOT NULL AND state = 'accepted' AND status = 'pending'"
+)
+BACKLOG = """
+SELECT count(*) AS messages, min(accepted_at) AS oldest FROM ingest WHERE status = 'pending' AND trigger = 1
+"""
+LAST_FAILURES = """
+SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'failed' ORDER BY position DESC LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Row):
+    """A row of the ledger. `content` is the JSON that `messages_in` gets, but for the paths of files."""
+
+    position: int
+    message_id: str
+    agent_group_id: str
+    session_id: str | None
+    generation: int
+    channel_type: str
+    platform_id: str
+    thread_id: str | None
+    platform_message_id: str
+    sender_id: str | None
+    sender_name: str | None
+    kind: str
+    trigger: int
+    content: str
+    spool: str | None
+    accepted_at: str
+    state: str
+    status: str
+    tries: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMessage(Row):
+    """A written message without an outcome."""
+
+    message_id: str
+    trigger: int
+    tries: int
+
+
+def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[Accepted, bool]:
+    """Store an event for one agent group. An event that was accepted before is returned as it is, with False."""
+    added = connection.execute(INSERT, values).rowcount > 0
+    row = one(
+        connection,
+        DUPLICATE,
+        (values["agent_group_id"], values["channel_type"], values["platform_id"], values["platform_message_id"]),
+    )
+    assert row is not None
+    return Accepted.from_row(row), added
+
+
+def known(
+    connection: sqlite3.Connection, agent_group_id: str, channel_type: str, platform_id: str, platform_message_id: str
+) -> Accepted | None:
+    """What became of an event that was accepted before."""
+    row = one(connection, DUPLICATE, (agent_group_id, channel_type, platform_id, platform_message_id))
+    return None if row is None else Accepted.from_row(row)
+
+
+def get(connection: sqlite3.Connection, message_id: str) -> Accepted | None:
+    """The ledger's row of a message."""
+    row = one(connection, BY_ID, (message_id,))
+    return None if row is None else Accepted.from_row(row)
+
+
+def accepted(connection: sqlite3.Connection, session_id: str, limit: int = 100) -> list[Accepted]:
+    """What has still to be written into the session, in the order of acceptance."""
+    return [Accepted.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
+
+
+def mark_written(connection: sqlite3.Connection, message_ids: list[str]) -> None:
+    """Note that `inbound.db` has these messages."""
+    connection.executemany(WRITTEN, [(message_id,) for message_id in message_ids])
+
+
+def open_messages(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[OpenMessage]:
+    """The oldest written messages without an outcome."""
+    return [OpenMessage.from_row(row) for row in connection.execute(OPEN, (session_id, limit))]
+
+
+def finish(
+    connection: sqlite3.Connection,
+    session_id: str,
+    message_id: str,
+    status: MessageInStatus,
+    *,
+    now: str,
+    error: str | None = None,
+) -> bool:
+    """Give a message its outcome. False when it has one already or is not of this session."""
+    return connection.execute(FINISH, (status, error, now, message_id, session_id)).rowcount > 0
+
+
+def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
+    """Cancel all open messages of a session; how many there were."""
+    return connection.execute(CANCEL_SESSION, (now, session_id)).rowcount
+
+
+def forget_content(connection: sqlite3.Connection, session_id: str) -> None:
+    """Drop what people wrote in a session; that the events were accepted stays known."""
+    connection.execute(FORGET_CONTENT, (session_id,))
+
+
+def count_try(connection: sqlite3.Connection, message_id: str) -> int:
+    """Count a turn that died over a message; how many that makes. 0 when it has an outcome already."""
+    row = one(connection, COUNT_TRY, (message_id,))
+    return 0 if row is None else int(row["tries"])
+
+
+def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
+    """`message_id, status, tries` of which `inbound.db` has still to be told."""
+    return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
+
+
+def mark_recorded(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> None:
+    """Note that `inbound.db` says so now; a row that changed meanwhile stays unrecorded."""
+    connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
+
+
+def last_address(connection: sqlite3.Connection, session_id: str) -> Address | None:
+    """Where the newest message of a session came from: its default reply address."""
+    row = one(connection, LAST_ADDRESS, (session_id,))
+    return None if row is None else Address.from_row(row)
+
+
+def sessions_with_work(connection: sqlite3.Connection) -> list[str]:
+    """Sessions with messages that have no outcome yet, or of whose outcome they were not told."""
+    rows = [*connection.execute(SESSIONS_WITH_WORK), *connection.execute(SESSIONS_TO_RECORD)]
+    return list(dict.fromkeys(row["session_id"] for row in rows))
+
+
+def spools_in_use(connection: sqlite3.Connection) -> set[str]:
+    """The spool folders that accepted events still need."""
+    return {row["spool"] for row in connection.execute(SPOOLS_IN_USE)}
+
+
+def spool_in_use(connection: sqlite3.Connection, spool: str) -> bool:
+    """Whether an accepted event still needs this spool folder."""
+    return one(connection, SPOOL_IN_USE, (spool,)) is not None
+
+
+def backlog(connection: sqlite3.Connection) -> tuple[int, str | None]:
+    """How many messages wait for an answer, and since when the oldest does."""
+    row = one(connection, BACKLOG)
+    assert row is not None
+    return int(row["messages"]), row["oldest"]
+
+
+def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
+    """The newest messages that failed."""
+    return connection.execute(LAST_FAILURES, (limit,)).fetchall()

@@ -1,0 +1,55 @@
+"""What was delivered to the terminal, until somebody reads it there."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from shared_schema.rows import Row
+
+INSERT = """
+INSERT INTO terminal_mailbox (message_out_id, platform_id, thread_id, in_reply_to, content, created_at)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+POSITION = "SELECT position FROM terminal_mailbox WHERE message_out_id = ?"
+UNREAD = "SELECT * FROM terminal_mailbox WHERE platform_id = ? AND read_at IS NULL ORDER BY position LIMIT ?"
+READ = "UPDATE terminal_mailbox SET read_at = ? WHERE position = ? AND read_at IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter(Row):
+    """One message for the terminal."""
+
+    position: int
+    message_out_id: str
+    platform_id: str
+    thread_id: str | None
+    in_reply_to: str | None
+    content: str
+    created_at: str
+
+
+def put(
+    connection: sqlite3.Connection,
+    *,
+    message_out_id: str,
+    platform_id: str,
+    thread_id: str | None,
+    in_reply_to: str | None,
+    content: str,
+    now: str,
+) -> int:
+    """Put a message in; its position. Putting it in again changes nothing."""
+    connection.execute(INSERT, (message_out_id, platform_id, thread_id, in_reply_to, content, now))
+    position: int = connection.execute(POSITION, (message_out_id,)).fetchone()["position"]
+    return position
+
+
+def unread(connection: sqlite3.Connection, platform_id: str, limit: int = 100) -> list[Letter]:
+    """What nobody has read yet, oldest first."""
+    return [Letter.from_row(row) for row in connection.execute(UNREAD, (platform_id, limit))]
+
+
+def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:
+    """Note that somebody has seen these."""
+    connection.executemany(READ, [(now, position) for position in positions])

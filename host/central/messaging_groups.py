@@ -1,0 +1,160 @@
+"""Messaging groups (chats), and the wirings that say which agent group serves which chat, when and in which session."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+
+from host.central.database import one
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.rows import Row
+
+ADDRESS = re.compile(r"(?P<channel_type>[a-z][a-z0-9_-]{0,31}):(?P<platform_id>\S.{0,254})")
+
+INSERT = """
+INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, created_at)
+VALUES (:id, :channel_type, :platform_id, :name, :is_group, :created_at) ON CONFLICT DO NOTHING
+"""
+UPDATE = "UPDATE messaging_groups SET name = :name, is_group = :is_group WHERE id = :id"
+DELETE = "DELETE FROM messaging_groups WHERE id = ?"
+BY_ADDRESS = "SELECT * FROM messaging_groups WHERE channel_type = ? AND platform_id = ?"
+BY_ID = "SELECT * FROM messaging_groups WHERE id = ?"
+ALL = "SELECT * FROM messaging_groups ORDER BY channel_type, platform_id"
+
+INSERT_WIRING = """
+INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, pattern, created_at)
+VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :pattern, :created_at)
+ON CONFLICT (messaging_group_id, agent_group_id) DO UPDATE SET
+    session_mode = excluded.session_mode, per_user = excluded.per_user,
+    engage = excluded.engage, pattern = excluded.pattern
+"""
+DELETE_WIRING = "DELETE FROM wirings WHERE messaging_group_id = ? AND agent_group_id = ?"
+WIRINGS_OF = "SELECT * FROM wirings WHERE messaging_group_id = ? ORDER BY created_at, id"
+WIRINGS_SHOWN = """
+SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agent_group,
+       w.session_mode, w.per_user, w.engage, w.pattern, w.created_at
+FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
+ORDER BY m.channel_type, m.platform_id, a.name
+"""
+
+
+class SessionMode(StrEnum):
+    SHARED = "shared"
+    PER_THREAD = "per-thread"
+    AGENT_SHARED = "agent-shared"
+
+
+class Engage(StrEnum):
+    ALL = "all"
+    MENTION = "mention"
+    PATTERN = "pattern"
+
+
+@dataclass(frozen=True, slots=True)
+class MessagingGroup(Row):
+    """One chat on one platform."""
+
+    id: str
+    channel_type: str
+    platform_id: str
+    name: str | None
+    is_group: int
+    created_at: str
+
+    @property
+    def address(self) -> str:
+        """`<channel_type>:<platform_id>`, the form people type."""
+        return f"{self.channel_type}:{self.platform_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring(Row):
+    """ "This messaging group is served by this agent group." `pattern` is set exactly when `engage` is `pattern`."""
+
+    id: str
+    messaging_group_id: str
+    agent_group_id: str
+    session_mode: str
+    per_user: int
+    engage: str
+    pattern: str | None
+    created_at: str
+
+
+def parse_address(text: str) -> tuple[str, str]:
+    """Channel type and platform id of `<channel_type>:<platform_id>`. Raises `InvalidValue`."""
+    match = ADDRESS.fullmatch(text)
+    if match is None or not text.isprintable():
+        raise InvalidValue(
+            f"'{text}' does not name a messaging group: write <channel_type>:<platform_id>, such as cli:terminal"
+        )
+    return match["channel_type"], match["platform_id"]
+
+
+def insert(connection: sqlite3.Connection, group: MessagingGroup) -> None:
+    """Add a messaging group. Raises `Conflict` when it is there already."""
+    if not connection.execute(INSERT, _columns(group)).rowcount:
+        raise Conflict(f"there is a messaging group {group.address} already", hint="use `set` to change it")
+
+
+def update(connection: sqlite3.Connection, group: MessagingGroup) -> None:
+    """Store what can be changed of a messaging group."""
+    connection.execute(UPDATE, _columns(group))
+
+
+def delete(connection: sqlite3.Connection, messaging_group_id: str) -> None:
+    """Remove a messaging group with its wirings and the destinations that point at it. Sessions stay."""
+    connection.execute(DELETE, (messaging_group_id,))
+
+
+def find(connection: sqlite3.Connection, channel_type: str, platform_id: str) -> MessagingGroup | None:
+    """The messaging group at that address, if it is registered."""
+    row = one(connection, BY_ADDRESS, (channel_type, platform_id))
+    return None if row is None else MessagingGroup.from_row(row)
+
+
+def named(connection: sqlite3.Connection, address: str) -> MessagingGroup:
+    """The messaging group `<channel_type>:<platform_id>`. Raises `InvalidValue`, `NotFound`."""
+    group = find(connection, *parse_address(address))
+    if group is None:
+        raise NotFound(
+            f"there is no messaging group {address}", hint=f"add it with `dumbwaiter messaging-group add {address}`"
+        )
+    return group
+
+
+def by_id(connection: sqlite3.Connection, messaging_group_id: str) -> MessagingGroup | None:
+    """The messaging group with that id, if there is one."""
+    row = one(connection, BY_ID, (messaging_group_id,))
+    return None if row is None else MessagingGroup.from_row(row)
+
+
+def all_groups(connection: sqlite3.Connection) -> list[MessagingGroup]:
+    """All messaging groups, by address."""
+    return [MessagingGroup.from_row(row) for row in connection.execute(ALL)]
+
+
+def wire(connection: sqlite3.Connection, wiring: Wiring) -> None:
+    """Add a wiring, or change the one that is there."""
+    connection.execute(INSERT_WIRING, {name: getattr(wiring, name) for name in Wiring.__slots__})
+
+
+def unwire(connection: sqlite3.Connection, messaging_group_id: str, agent_group_id: str) -> bool:
+    """Remove a wiring. Whether there was one."""
+    return connection.execute(DELETE_WIRING, (messaging_group_id, agent_group_id)).rowcount > 0
+
+
+def wirings_of(connection: sqlite3.Connection, messaging_group_id: str) -> list[Wiring]:
+    """The wirings of one chat, oldest first."""
+    return [Wiring.from_row(row) for row in connection.execute(WIRINGS_OF, (messaging_group_id,))]
+
+
+def wirings_shown(connection: sqlite3.Connection) -> list[dict[str, object]]:
+    """All wirings with the names people use."""
+    return [dict(row) | {"per_user": bool(row["per_user"])} for row in connection.execute(WIRINGS_SHOWN)]
+
+
+def _columns(group: MessagingGroup) -> dict[str, object]:
+    return {name: getattr(group, name) for name in MessagingGroup.__slots__}

@@ -1,0 +1,83 @@
+"""The terminal as a channel. What is delivered lies in a mailbox in central.db until somebody reads it with `chat`.
+
+So a reply is never lost because the terminal was closed, and arrives once: the mailbox knows the key of each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+from host.central import mailbox
+from host.central.database import Central
+from host.central.mailbox import Letter
+from host.channels.protocol import Ingest, Outgoing
+from host.routing.event import Event, Receipt
+from shared_schema.clock import Clock, to_text
+from shared_schema.rows import encode
+
+CHANNEL_TYPE = "cli"
+PLATFORM_ID = "terminal"
+
+
+class TerminalChannel:
+    """The mailbox, its readers, and the way in for what somebody types."""
+
+    channel_type = CHANNEL_TYPE
+    idempotent = True
+
+    def __init__(self, central: Central, clock: Clock) -> None:
+        self._central = central
+        self._clock = clock
+        self._ingest: Ingest | None = None
+        self._arrived = asyncio.Event()
+
+    async def start(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def send(self, event: Event) -> Receipt:
+        """Hand over what somebody typed."""
+        assert self._ingest is not None, "the channel has been started"
+        return await self._ingest(event)
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        now = to_text(self._clock.now())
+        content = encode(
+            {"text": message.text, "files": [str(path) for path in message.files], "from_host": message.from_host}
+        )
+        position = await self._central.write(
+            lambda c: mailbox.put(
+                c,
+                message_out_id=message.key,
+                platform_id=message.address.platform_id,
+                thread_id=message.address.thread_id,
+                in_reply_to=message.in_reply_to,
+                content=content,
+                now=now,
+            )
+        )
+        self.notice()
+        return str(position)
+
+    def notice(self) -> None:
+        """Wake whoever waits for a change."""
+        self._arrived.set()
+        self._arrived = asyncio.Event()
+
+    def change(self) -> asyncio.Event:
+        """An event that is set at the next change. Ask for it before looking, so that nothing falls in between."""
+        return self._arrived
+
+    async def collect(self, platform_id: str, in_reply_to: str | None = None) -> list[Letter]:
+        """Take unread letters of a chat out of the mailbox, oldest first; all, or those that answer one message."""
+
+        def take(connection: sqlite3.Connection) -> list[Letter]:
+            letters = mailbox.unread(connection, platform_id)
+            chosen = [letter for letter in letters if in_reply_to is None or letter.in_reply_to == in_reply_to]
+            mailbox.mark_read(connection, [letter.position for letter in chosen], to_text(self._clock.now()))
+            return chosen
+
+        return await self._central.write(take)
+
+    async def close(self) -> None:
+        self.notice()

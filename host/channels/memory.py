@@ -1,0 +1,64 @@
+"""A channel that keeps what it is given: the shipped fake, for tests and benchmarks of everything around channels.
+
+It can be down, refuse, be slow, or break; it never needs to be patched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from host.channels.protocol import ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
+from host.routing.event import Event, Receipt
+
+
+@dataclass
+class MemoryChannel:
+    """A platform in memory. `sent` has every message in the order of arrival; an idempotent one has each key once."""
+
+    channel_type: str = "memory"
+    idempotent: bool = True
+    sent: list[Outgoing] = field(default_factory=list)
+    attempts: int = 0
+    is_down: bool = False
+    refuses: Callable[[Outgoing], str | None] = lambda message: None
+    delay: float = 0.0
+    on_sent: Callable[[Outgoing], None] = lambda message: None
+    _ingest: Ingest | None = None
+    _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def start(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def receive(self, event: Event) -> Receipt:
+        """As if the platform had sent this."""
+        assert self._ingest is not None, "the channel has been started"
+        return await self._ingest(event)
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        self.attempts += 1
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.is_down:
+            raise ChannelUnavailable("the platform is down")
+        if (reason := self.refuses(message)) is not None:
+            raise DeliveryRefused(reason)
+        if not (self.idempotent and any(other.key == message.key for other in self.sent)):
+            self.sent.append(message)
+            self.on_sent(message)
+        async with self._arrived:
+            self._arrived.notify_all()
+        return f"mem-{len(self.sent)}"
+
+    async def wait_for(self, count: int, seconds: float = 20.0) -> list[Outgoing]:
+        """Wait until that many messages have arrived. Raises `TimeoutError` with what there is."""
+        try:
+            async with asyncio.timeout(seconds), self._arrived:
+                await self._arrived.wait_for(lambda: len(self.sent) >= count)
+        except TimeoutError:
+            raise TimeoutError(f"{len(self.sent)} of {count} arrived: {[m.text for m in self.sent]}") from None
+        return self.sent
+
+    async def close(self) -> None:
+        self._ingest = None

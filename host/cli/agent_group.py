@@ -1,0 +1,138 @@
+"""`dumbwaiter agent-group`: the agents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from host.cli.command import Group, json_option
+from host.cli.invocation import Invocation
+from host.cli.output import present, print_fields, print_table
+from host.cli.size import Size
+
+LIST_COLUMNS = ("name", "provider", "model", "sessions", "workspace")
+FIELDS = (
+    "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "mounts", "workspace", "sessions",
+    "created_at",
+)  # fmt: skip
+UNSET = {"model": "model", "image": "image", "memory": "memory_bytes", "cpus": "cpus", "pids": "pids"}
+
+
+@click.group("agent-group", cls=Group)
+def agent_group() -> None:
+    """Agents: their provider, model and limits."""
+
+
+@agent_group.command("add")
+@click.argument("name")
+@click.option("--provider", default="echo", show_default=True, help="What produces the replies.")
+@click.option("--model", help="The provider's model.")
+@json_option
+@click.pass_obj
+def add(invocation: Invocation, name: str, provider: str, model: str | None, as_json: bool) -> None:
+    """Add an agent group, with a workspace folder of that name."""
+    present(invocation.call("agent_group.add", name=name, provider=provider, model=model), as_json, _show)
+
+
+@agent_group.command("list")
+@json_option
+@click.pass_obj
+def list_all(invocation: Invocation, as_json: bool) -> None:
+    """All agent groups, by name."""
+    present(
+        invocation.call("agent_group.list"),
+        as_json,
+        lambda groups: print_table(
+            groups, LIST_COLUMNS, none="There are no agent groups: `dumbwaiter agent-group add NAME` makes one."
+        ),
+    )
+
+
+@agent_group.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, name: str, as_json: bool) -> None:
+    """One agent group; '-' means that the setting applies."""
+    present(invocation.call("agent_group.show", name=name), as_json, _show)
+
+
+@agent_group.command("set")
+@click.argument("name")
+@click.option("--provider", help="What produces the replies.")
+@click.option("--model", help="The provider's model.")
+@click.option("--image", help="The image of its containers.")
+@click.option("--memory", type=Size(), metavar="SIZE", help="Memory of one agent: bytes, or such as 512m or 2g.")
+@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of one agent; 1.5 is one and a half.")
+@click.option("--pids", type=click.IntRange(min=1), help="Processes of one agent.")
+@click.option(
+    "--mount", "mount", metavar="PATH:NAME[:rw]", help="Show it a folder as /mnt/NAME, read-only without ':rw'."
+)
+@click.option("--unmount", metavar="NAME", help="Take the folder /mnt/NAME away.")
+@click.option(
+    "--unset", type=click.Choice(list(UNSET)), multiple=True, help="Put a value back to the setting. Repeatable."
+)
+@json_option
+@click.pass_obj
+def set_values(
+    invocation: Invocation,
+    name: str,
+    provider: str | None,
+    model: str | None,
+    image: str | None,
+    memory: int | None,
+    cpus: float | None,
+    pids: int | None,
+    mount: str | None,
+    unmount: str | None,
+    unset: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Change an agent group. Agents that run already keep what they were started with."""
+    changes: dict[str, Any] = {
+        "provider": provider,
+        "model": model,
+        "image": image,
+        "memory_bytes": memory,
+        "cpus": cpus,
+        "pids": pids,
+        "add_mount": None if mount is None else _mount(mount),
+        "remove_mount": unmount,
+    }
+    if unset:
+        changes["unset"] = [UNSET[each] for each in unset]
+    if all(value is None for value in changes.values()):
+        raise click.UsageError("There is nothing to change: give at least one option")
+    for each in unset:
+        if changes[UNSET[each]] is not None:
+            raise click.UsageError(f"--{each} cannot be both given and unset")
+    present(invocation.call("agent_group.set", name=name, **changes), as_json, _show)
+
+
+@agent_group.command("remove")
+@click.argument("name")
+@click.option("--with-sessions", is_flag=True, help="Delete its sessions too; without this, it must have none.")
+@json_option
+@click.pass_obj
+def remove(invocation: Invocation, name: str, with_sessions: bool, as_json: bool) -> None:
+    """Remove an agent group with its wirings and destinations. Its workspace folder stays."""
+    present(
+        invocation.call("agent_group.remove", name=name, with_sessions=with_sessions),
+        as_json,
+        lambda done: print_fields(done, ("removed", "sessions")),
+    )
+
+
+def _mount(text: str) -> dict[str, Any]:
+    """The mount that `PATH:NAME[:rw]` asks for; a path may contain colons."""
+    rest, writable = (text.removesuffix(":rw"), True) if text.endswith(":rw") else (text.removesuffix(":ro"), False)
+    path, _, name = rest.rpartition(":")
+    if not path or not name or "/" in name:
+        raise click.BadParameter(f"'{text}' is not of the form PATH:NAME or PATH:NAME:rw", param_hint="'--mount'")
+    return {"path": str(Path(path).expanduser().absolute()), "name": name, "writable": writable}
+
+
+def _show(group: dict[str, Any]) -> None:
+    print_fields(group, FIELDS)

@@ -1,0 +1,93 @@
+"""What all commands have in common: `--data` on every one of them, `--json`, and loading a command when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from host.cli.invocation import Invocation
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def _take_data(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    """Note the data folder; the option nearest to the end of the line wins."""
+    invocation = context.find_root().ensure_object(Invocation)
+    if context.obj is None:
+        context.obj = invocation
+    if value is not None:
+        invocation.given = value
+
+
+def data_option(*, of_root: bool = False) -> click.Option:
+    """`--data DIR`, which every command takes; the root takes it from the environment, too."""
+    return click.Option(
+        ["--data"],
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        envvar="DUMBWAITER_DATA" if of_root else None,
+        expose_value=False,
+        is_eager=True,
+        callback=_take_data,
+        help="The data folder (or DUMBWAITER_DATA; ./data otherwise).",
+    )
+
+
+def json_option(function: F) -> F:
+    """`--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+class Command(click.Command):
+    """A command with `--data`. What its function returns is the exit status; None is 0."""
+
+    def __init__(self, name: str | None, **attributes: Any) -> None:
+        attributes["params"] = [*(attributes.get("params") or ()), data_option()]
+        attributes.setdefault("context_settings", CONTEXT)
+        super().__init__(name, **attributes)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # so that the sentence can name the command
+            raise
+
+
+class Group(click.Group):
+    """A group whose own commands are `Command`s; `lazy` names further ones as `module:attribute`, imported when used.
+
+    The root of the command line is one without a parent.
+    """
+
+    command_class = Command
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        lazy: Mapping[str, str] | None = None,
+        of_root: bool = False,
+        **attributes: Any,
+    ) -> None:
+        attributes["params"] = [*(attributes.get("params") or ()), data_option(of_root=of_root)]
+        attributes.setdefault("context_settings", CONTEXT)
+        super().__init__(name, **attributes)
+        self._lazy = dict(lazy or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = self._lazy[cmd_name].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command

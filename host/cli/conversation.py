@@ -1,0 +1,122 @@
+"""Talking to an agent through the running host, whatever shows the replies."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from host.api.client import HostClient, HostGone
+from shared_schema.errors import DumbwaiterError
+
+# The host ends the wait itself; a host that is silent for so much longer is gone.
+_GRACE_SECONDS = 30.0
+
+
+class NoReply(DumbwaiterError):
+    """The turn failed, was cancelled, or took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One message for the person: of the agent, or (`from_host`) a notice of the host's own."""
+
+    text: str
+    files: tuple[str, ...] = ()
+    from_host: bool = False
+    created_at: str | None = None
+
+    @classmethod
+    def from_entry(cls, entry: dict[str, Any]) -> Reply:
+        """The reply in an entry of the stream, or in a letter of `terminal.unread`."""
+        return cls(
+            text=str(entry.get("text") or ""),
+            files=tuple(str(file) for file in entry.get("files") or ()),
+            from_host=bool(entry.get("from_host")),
+            created_at=entry.get("created_at"),
+        )
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What was asked and what came of it, filled while the replies come."""
+
+    message_id: str | None = None
+    session_id: str | None = None
+    status: str | None = None
+    error: str | None = None
+    replies: list[Reply] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The exchange as `--json` prints it."""
+        replies = [{"text": each.text, "files": list(each.files), "from_host": each.from_host} for each in self.replies]
+        return asdict(self) | {"replies": replies}
+
+    def failure(self, seconds: float) -> NoReply | None:
+        """Why there is no answer; None when there is one."""
+        match self.status:
+            case "completed":
+                return None
+            case "timeout":
+                return NoReply(
+                    f"no answer within {seconds:g} seconds",
+                    hint=f"it is not lost: `dumbwaiter session transcript {self.session_id}` shows what comes",
+                )
+            case "cancelled":
+                return NoReply(f"the message was cancelled{_because(self.error)}")
+            case _:
+                return NoReply(
+                    f"the turn failed{_because(self.error)}",
+                    hint=f"`dumbwaiter session logs {self.session_id}` shows what the agent printed",
+                )
+
+
+class Conversation:
+    """Messages to one agent group or session, one after the other."""
+
+    def __init__(
+        self, client: HostClient, *, agent_group: str | None = None, session: str | None = None, seconds: float
+    ) -> None:
+        self._client = client
+        self._where = {
+            key: value for key, value in (("agent_group", agent_group), ("session", session)) if value is not None
+        }
+        self._seconds = seconds
+
+    @property
+    def partner(self) -> str:
+        """With whom, as a person named it."""
+        return self._where.get("agent_group") or self._where.get("session") or "the agent"
+
+    def ask(self, text: str, exchange: Exchange | None = None) -> Generator[Reply, None, None]:
+        """Send a message; the replies as they come. Close the generator to stop waiting: the agent goes on.
+
+        Raises `NoReply` when the turn ends without success, and `NoHost` or another `DumbwaiterError`.
+        """
+        exchange = exchange or Exchange()
+        params = {**self._where, "text": text, "timeout": self._seconds}
+        entries = self._client.stream("chat", params, seconds=self._seconds + _GRACE_SECONDS)
+        with closing(entries):
+            for entry in entries:
+                match entry.get("type"):
+                    case "accepted":
+                        exchange.message_id, exchange.session_id = entry["message_id"], entry["session_id"]
+                    case "message":
+                        reply = Reply.from_entry(entry)
+                        exchange.replies.append(reply)
+                        yield reply
+                    case "done":
+                        exchange.status, exchange.error = entry["status"], entry.get("error")
+                        if failure := exchange.failure(self._seconds):
+                            raise failure
+                        return
+        raise HostGone("the host went away before the answer came", hint="start it again: what was accepted is kept")
+
+    def unread(self) -> list[Reply]:
+        """Replies that came when nobody was looking; they are read now."""
+        return [Reply.from_entry(letter) for letter in self._client.call("terminal.unread", {})]
+
+
+def _because(error: str | None) -> str:
+    return f": {error}" if error else ""

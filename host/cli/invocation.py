@@ -1,0 +1,66 @@
+"""One run of the command line: which data folder it is about, and how it reaches the operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from host.api.client import HostClient, NoHost
+from shared_schema.layout import DataLayout
+
+if TYPE_CHECKING:
+    from host.settings import Settings
+
+CallOnce = Callable[["Settings", str, dict[str, Any]], Any]
+
+
+def call_locally(settings: Settings, name: str, params: dict[str, Any]) -> Any:
+    """Run an operation in this process, under `host.lock`. Raises `DumbwaiterError`."""
+    from host.local import call_once
+
+    return call_once(settings, name, params)
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the commands of one run share. `locally` runs an operation when no host listens."""
+
+    given: Path | None = None
+    locally: CallOnce = call_locally
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute: --data, DUMBWAITER_DATA, or ./data."""
+        return (self.given or Path("data")).absolute()
+
+    @property
+    def layout(self) -> DataLayout:
+        """The paths of the data folder."""
+        return DataLayout(self.data)
+
+    def settings(self, **options: Any) -> Settings:
+        """The settings, with what the command line says first. Raises `BadSetting`."""
+        from host.settings import load
+
+        return load({"data": self.data, **options})
+
+    def client(self) -> HostClient:
+        """A client of the host, whether one runs or not."""
+        return HostClient(self.layout.socket)
+
+    def call(self, operation: str, /, **params: Any) -> Any:
+        """The result of an operation, by the running host or, when there is none, in this process.
+
+        Parameters that are None are not given. Raises `DumbwaiterError`.
+        """
+        given = {key: value for key, value in params.items() if value is not None}
+        try:
+            return self.client().call(operation, given)
+        except NoHost:
+            return self.locally(self.settings(), operation, given)
+
+    def stream(self, name: str, /, **params: Any) -> Generator[dict[str, Any], None, None]:
+        """A stream of the running host. Raises `NoHost` when there is none."""
+        return self.client().stream(name, {key: value for key, value in params.items() if value is not None})

@@ -1,0 +1,90 @@
+"""`dumbwaiter messaging-group`: the chats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from host.cli.command import Group, json_option
+from host.cli.invocation import Invocation
+from host.cli.output import present, print_fields, print_table
+
+LIST_COLUMNS = ("address", "name", "is_group", "agent_groups")
+FIELDS = ("address", "id", "channel_type", "platform_id", "name", "is_group", "agent_groups", "created_at")
+
+
+@click.group("messaging-group", cls=Group)
+def messaging_group() -> None:
+    """Chats, written <channel_type>:<platform_id>.
+
+    A direct message, a group or a channel on some platform.
+    """
+
+
+@messaging_group.command("add")
+@click.argument("address")
+@click.option("--name", help="A name for people.")
+@click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
+@json_option
+@click.pass_obj
+def add(invocation: Invocation, address: str, name: str | None, is_group: bool | None, as_json: bool) -> None:
+    """Add a messaging group. Wire it to an agent group next, so that somebody answers there."""
+    group = invocation.call("messaging_group.add", address=address, name=name, is_group=is_group)
+    present(group, as_json, _show)
+
+
+@messaging_group.command("list")
+@json_option
+@click.pass_obj
+def list_all(invocation: Invocation, as_json: bool) -> None:
+    """All messaging groups, by address."""
+    present(
+        invocation.call("messaging_group.list"),
+        as_json,
+        lambda groups: print_table(
+            groups,
+            LIST_COLUMNS,
+            none="There are no messaging groups: `dumbwaiter messaging-group add ADDRESS` makes one.",
+        ),
+    )
+
+
+@messaging_group.command("show")
+@click.argument("address")
+@json_option
+@click.pass_obj
+def show(invocation: Invocation, address: str, as_json: bool) -> None:
+    """One messaging group, and the agent groups that serve it."""
+    present(invocation.call("messaging_group.show", address=address), as_json, _show)
+
+
+@messaging_group.command("set")
+@click.argument("address")
+@click.option("--name", help="A name for people.")
+@click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
+@json_option
+@click.pass_obj
+def set_values(invocation: Invocation, address: str, name: str | None, is_group: bool | None, as_json: bool) -> None:
+    """Change a messaging group."""
+    if name is None and is_group is None:
+        raise click.UsageError("There is nothing to change: give at least one option")
+    group = invocation.call("messaging_group.set", address=address, name=name, is_group=is_group)
+    present(group, as_json, _show)
+
+
+@messaging_group.command("remove")
+@click.argument("address")
+@json_option
+@click.pass_obj
+def remove(invocation: Invocation, address: str, as_json: bool) -> None:
+    """Remove a messaging group with its wirings, and the destinations that point at it. Its sessions stay."""
+    present(
+        invocation.call("messaging_group.remove", address=address),
+        as_json,
+        lambda done: print_fields(done, ("removed",)),
+    )
+
+
+def _show(group: dict[str, Any]) -> None:
+    print_fields(group, FIELDS)

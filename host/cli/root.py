@@ -1,0 +1,135 @@
+"""The root of the command line, and the one place where an error becomes a sentence and an exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from host.cli.command import Group
+from host.cli.plain import one_line
+from shared_schema.errors import DumbwaiterError, InvalidValue
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+COMMANDS = {
+    "run": "host.cli.run:run",
+    "doctor": "host.cli.doctor:doctor",
+    "status": "host.cli.status:status",
+    "chat": "host.cli.chat:chat",
+    "agent-group": "host.cli.agent_group:agent_group",
+    "messaging-group": "host.cli.messaging_group:messaging_group",
+    "wire": "host.cli.wiring:wire",
+    "unwire": "host.cli.wiring:unwire",
+    "wirings": "host.cli.wiring:wirings",
+    "inject": "host.cli.inject:inject",
+    "destination": "host.cli.destination:destination",
+    "session": "host.cli.session:session",
+}
+
+
+class Root(Group):
+    """The group of all commands. Called as a program it reports every foreseeable error in one sentence."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; ends the process, unless `standalone_mode` is off: then errors are raised."""
+
+        def run() -> Any:
+            return super(Root, self).main(args, prog_name, complete_var, standalone_mode=False, **extra)
+
+        if not standalone_mode:
+            return run()
+        _end(run)
+
+
+def _end(run: Callable[[], Any]) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to fail
+    try:
+        status = run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough: `dumbwaiter session list | head -1`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (click.ClickException, click.Abort, DumbwaiterError, OSError) as error:
+        sys.exit(report(error))
+    sys.exit(status if isinstance(status, int) else DONE)
+
+
+def report(error: Exception) -> int:
+    """Print an error as one sentence on standard error; its exit status."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return WRONG_USAGE
+        case click.UsageError():
+            path = error.ctx.command_path if error.ctx is not None else "dumbwaiter"
+            say_error(f"{error.format_message().rstrip('.')}: see `{path} --help`")
+            return error.exit_code
+        case click.ClickException():
+            say_error(error.format_message())
+            return error.exit_code
+        case click.Abort():
+            say_error("interrupted")
+            return FAILED
+        case OSError():
+            where = "" if error.filename is None else f" ({error.filename})"
+            say_error(f"the system refuses: {error.strerror or error}{where}")
+            return FAILED
+        case _:
+            say_error(str(error))
+            return WRONG_USAGE if is_usage(error) else FAILED
+
+
+def say_error(sentence: str) -> None:
+    """`Error: …` on standard error, on one line, red on a terminal."""
+    click.secho(f"Error: {one_line(sentence)}", err=True, fg="red")
+
+
+def is_usage(error: Exception) -> bool:
+    """Whether an error is the user's: a value or a setting that cannot be right."""
+    from host.settings import BadSetting
+
+    return isinstance(error, InvalidValue | BadSetting)
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"dumbwaiter {version('dumbwaiter')}")
+    context.exit()
+
+
+root = Root(
+    "dumbwaiter",
+    lazy=COMMANDS,
+    of_root=True,
+    help="Passes messages between chats and AI agents in containers, through two SQLite files.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong usage.",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and leave.",
+        )
+    ],
+)

@@ -1,0 +1,54 @@
+"""`dumbwaiter status`: how it goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from host.cli.command import Command, json_option
+from host.cli.invocation import Invocation
+from host.cli.output import moment, present, print_fields, print_table
+
+
+@click.command("status", cls=Command)
+@json_option
+@click.pass_obj
+def status(invocation: Invocation, as_json: bool) -> None:
+    """How the host is, what runs and what waits.
+
+    Also the last failures.
+    """
+    present(invocation.call("status"), as_json, _show)
+
+
+def _show(state: dict[str, Any]) -> None:
+    host, backlog = state["host"], state["backlog"]
+    oldest = f", the oldest since {moment(backlog['oldest'])}" if backlog["oldest"] else ""
+    print_fields(
+        {
+            "host": _host(host),
+            "runtime": host.get("runtime_reason") or host.get("runtime"),
+            "data": host["data"],
+            "version": host["version"],
+            "sessions": state["sessions"],
+            "agents": f"{len(state['agents'])} running, {state['waiting_agents']} waiting for a place",
+            "turns": f"{state['turns_running']} running",
+            "messages": f"{backlog['messages']} without an outcome{oldest}",
+            "deliveries": f"{state['deliveries_waiting']} waiting",
+        },
+        ("host", "runtime", "data", "version", "sessions", "agents", "turns", "messages", "deliveries"),
+    )
+    if state["agents"]:
+        click.echo("\nAgents")
+        print_table(state["agents"], ("session_id", "agent_group", "state", "since"), none="")
+    if state["failures"]:
+        click.echo("\nLast failures")
+        print_table(state["failures"], ("at", "session_id", "what"), none="")
+
+
+def _host(host: dict[str, Any]) -> str:
+    if not host["running"]:
+        return "not running: start it with `make run` or `dumbwaiter run`"
+    since = f" since {moment(host['since'])}" if host.get("since") else ""
+    return f"running{since} (process {host['pid']})"

@@ -1,0 +1,91 @@
+"""`dumbwaiter wire`, `unwire`, `wirings`: which agent group serves which chat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from host.cli.command import Command, json_option
+from host.cli.invocation import Invocation
+from host.cli.output import present, print_fields, print_table
+
+FIELDS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage", "pattern", "created_at")
+
+
+@click.command("wire", cls=Command)
+@click.argument("messaging_group")
+@click.argument("agent_group")
+@click.option(
+    "--session-mode",
+    type=click.Choice(["shared", "per-thread", "agent-shared"]),
+    default="shared",
+    show_default=True,
+    help="One session for the chat, for each of its threads, or for all chats of the agent group.",
+)
+@click.option("--per-user", is_flag=True, help="A session for each sender.")
+@click.option(
+    "--engage",
+    type=click.Choice(["all", "mention", "pattern"]),
+    help="Which messages the agent answers; the others it only reads. All, unless there is a --pattern.",
+)
+@click.option("--pattern", metavar="RE", help="The regular expression (RE2) of --engage pattern.")
+@json_option
+@click.pass_obj
+def wire(
+    invocation: Invocation,
+    messaging_group: str,
+    agent_group: str,
+    session_mode: str,
+    per_user: bool,
+    engage: str | None,
+    pattern: str | None,
+    as_json: bool,
+) -> None:
+    """Let an agent group serve a messaging group. Wiring them again changes the wiring."""
+    if pattern is None and engage == "pattern":
+        raise click.UsageError("--engage pattern needs a --pattern")
+    if pattern is not None and engage not in (None, "pattern"):
+        raise click.UsageError(f"--pattern has no meaning with --engage {engage}")
+    wiring = invocation.call(
+        "wiring.add",
+        messaging_group=messaging_group,
+        agent_group=agent_group,
+        session_mode=session_mode,
+        per_user=per_user,
+        engage=engage or ("all" if pattern is None else "pattern"),
+        pattern=pattern,
+    )
+    present(wiring, as_json, _show)
+
+
+@click.command("unwire", cls=Command)
+@click.argument("messaging_group")
+@click.argument("agent_group")
+@json_option
+@click.pass_obj
+def unwire(invocation: Invocation, messaging_group: str, agent_group: str, as_json: bool) -> None:
+    """Take a wiring away. Sessions stay."""
+    present(
+        invocation.call("wiring.remove", messaging_group=messaging_group, agent_group=agent_group),
+        as_json,
+        lambda done: print_fields(done, ("removed",)),
+    )
+
+
+@click.command("wirings", cls=Command)
+@json_option
+@click.pass_obj
+def wirings(invocation: Invocation, as_json: bool) -> None:
+    """All wirings, by messaging group."""
+    present(
+        invocation.call("wiring.list"),
+        as_json,
+        lambda rows: print_table(
+            rows, FIELDS[:-1], none="There are no wirings: `dumbwaiter wire MESSAGING_GROUP AGENT_GROUP` makes one."
+        ),
+    )
+
+
+def _show(wiring: dict[str, Any]) -> None:
+    print_fields(wiring, FIELDS)

@@ -1,0 +1,131 @@
+"""The host process: take the folder, build the objects, run until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+
+from host import log as logs
+from host.api.server import ApiServer
+from host.central import agent_groups, messaging_groups, sessions
+from host.central.database import Central
+from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.local import prepare
+from host.lock import held
+from host.operations import agent_groups as agent_group_operations
+from host.operations import messaging_groups as messaging_group_operations
+from host.operations import wirings
+from host.runtime.choose import Choice, choose, others
+from host.services import Services
+from host.settings import Settings
+from shared_schema.clock import SystemClock
+
+log = logging.getLogger(__name__)
+
+FIRST_AGENT_GROUP = "assistant"
+_LOCK_SECONDS = 2.0
+_THREADS = 32
+
+
+def run(settings: Settings) -> int:
+    """Run a host in the foreground until SIGINT or SIGTERM; the exit status. Raises `DumbwaiterError`."""
+    began = perf_counter()
+    os.umask(0o077)
+    prepare(settings)
+    logs.configure(settings.log_level, settings.log_format)
+    with held(settings.layout, wait_seconds=_LOCK_SECONDS):
+        asyncio.run(_run(settings, began))
+    return 0
+
+
+async def _run(settings: Settings, began: float) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    clock = SystemClock()
+    central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
+    choice = await choose(
+        settings.runtime,
+        install_id=central.install_id,
+        image=settings.image,
+        base_image=settings.base_image,
+        run_folder=settings.layout.run,
+        docker_host=settings.docker_host,
+    )
+    if choice.warning is not None:
+        _warn(choice.warning)
+    services = Services(settings, clock, central, choice.runtime, choice.reason)
+    try:
+        await _set_up_first(services)
+        earlier = await central.read(sessions.unsettled_runtimes)
+        await services.start(
+            others(earlier - {choice.runtime.name}, central.install_id, settings.layout.run, settings.docker_host)
+        )
+        api = ApiServer(services)
+        try:
+            await api.start()
+            _greet(services, choice, perf_counter() - began)
+            await stop.wait()
+            log.info("stopping", extra={"agents": len(services.conductor.agents)})
+        finally:
+            await api.close()
+    finally:
+        await services.close(stop_agents=True)
+    log.info("stopped")
+
+
+async def _set_up_first(services: Services) -> None:
+    """On a new data folder: an agent group, and the terminal wired to it."""
+    is_new = await services.central.read(
+        lambda c: not agent_groups.all_groups(c) and not messaging_groups.all_groups(c)
+    )
+    if not is_new:
+        return
+    terminal = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
+    await agent_group_operations.add(services, name=FIRST_AGENT_GROUP)
+    await messaging_group_operations.add(services, address=terminal, name="Terminal")
+    await wirings.add(services, messaging_group=terminal, agent_group=FIRST_AGENT_GROUP)
+    log.info("made the first agent group and wired the terminal to it", extra={"agent_group": FIRST_AGENT_GROUP})
+
+
+def _greet(services: Services, choice: Choice, seconds: float) -> None:
+    """Say where things are and what to type next: to a person as a page, to a log as a line."""
+    data = services.settings.data
+    following = f'{_command(data)} chat -m "hello"'
+    if services.settings.log_format == "json" or not sys.stderr.isatty():
+        facts = {"data": str(data), "runtime": services.runtime.name, "reason": choice.reason, "next": following}
+        log.info("ready", extra=facts | {"adopted": services.adopted, "seconds": round(seconds, 2)})
+        return
+    page = f"""
+  Dumbwaiter is ready.
+  data      {data}
+  runtime   {choice.reason}
+
+  Next, in a second terminal:
+    {following}
+
+  Ctrl-C stops the host and its agents.
+"""
+    print(page, file=sys.stderr, flush=True)
+
+
+def _command(data: Path) -> str:
+    """How this command was called, for the next one."""
+    called = Path(sys.argv[0])
+    command = os.path.relpath(called) if called.is_file() else "dumbwaiter"
+    return command if data == Path("data").absolute() else f"{command} --data {data}"
+
+
+def _warn(text: str) -> None:
+    log.warning(text)
+    if sys.stderr.isatty():
+        bar = "!" * min(len(text) + 4, 100)
+        print(f"\x1b[1;31m{bar}\n! {text}\n{bar}\x1b[0m", file=sys.stderr, flush=True)

@@ -1,0 +1,95 @@
+"""What a message of an agent's must look like to be taken. Pure: the row is an attacker's until this has passed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from host.sessions.filename import is_safe_component
+from shared_schema.clock import from_text
+from shared_schema.errors import FileDamaged, InvalidValue
+from shared_schema.ids import Prefix, is_id
+from shared_schema.rows import MessageOut, MessageOutKind, decode
+
+_MAX_REFERENCE = 500
+
+
+class RowRefused(Exception):
+    """A row of `messages_out` that is not taken; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedMessage:
+    """A message whose every field has its type and size. `files` are single path components."""
+
+    seq: int
+    id: str
+    turn_id: str | None
+    in_reply_to: str | None
+    generation: int
+    deliver_after: str | None
+    kind: MessageOutKind
+    destination: str | None
+    text: str
+    files: tuple[str, ...]
+    content: str
+
+
+def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
+    """The message of a row. Raises `RowRefused`."""
+    if not is_id(row.id, Prefix.MESSAGE):
+        raise RowRefused("its id is not a message id")
+    if not isinstance(row.generation, int):
+        raise RowRefused("its generation is not a number")
+    if not isinstance(row.kind, str) or row.kind not in set(MessageOutKind):
+        raise RowRefused("its kind is unknown")
+    for name in ("turn_id", "in_reply_to", "destination"):
+        value = getattr(row, name)
+        if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_REFERENCE):
+            raise RowRefused(f"its {name} is not an identifier")
+    text, files = _content(row.content, max_text)
+    return CheckedMessage(
+        seq=row.seq,
+        id=row.id,
+        turn_id=row.turn_id,
+        in_reply_to=row.in_reply_to,
+        generation=row.generation,
+        deliver_after=_time(row.deliver_after),
+        kind=MessageOutKind(row.kind),
+        destination=row.destination,
+        text=text,
+        files=files,
+        content=row.content,
+    )
+
+
+def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
+    if not isinstance(raw, str):
+        raise RowRefused("its content is not text")
+    try:
+        content = decode(raw)
+    except FileDamaged as error:
+        raise RowRefused("its content is not a JSON object") from error
+    text = content.get("text", "")
+    if not isinstance(text, str):
+        raise RowRefused("its text is not text")
+    if len(text) > max_text or len(raw) > 4 * max_text:
+        raise RowRefused(f"it has more than {max_text} characters")
+    files = content.get("files", [])
+    if not isinstance(files, list) or not all(isinstance(name, str) and is_safe_component(name) for name in files):
+        raise RowRefused("its files are not a list of file names")
+    try:
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RowRefused("its content has half characters") from error
+    return text, tuple(files)
+
+
+def _time(value: object) -> str | None:
+    if value is None:
+        return None
+    try:
+        from_text(value)  # type: ignore[arg-type]
+    except InvalidValue as error:
+        raise RowRefused("its deliver_after is not a time") from error
+    return str(value)

@@ -1,0 +1,222 @@
+"""Sending what the ledger holds: one queue for each chat, in order, retried for hours, recorded after.
+
+A channel that takes an idempotency key is simply asked again after a crash. For one that cannot, the row says `sending`
+while the platform is called; a host that finds such a row at its start does not know whether it arrived, and marks it
+`uncertain` instead of sending it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+
+from host.central import deliveries
+from host.central.database import Central
+from host.central.deliveries import Delivery
+from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.delivery.retry import RetryPolicy, wait_after
+from shared_schema.clock import Clock, from_text, to_text
+from shared_schema.errors import DumbwaiterError
+from shared_schema.ids import Prefix, new_id
+from shared_schema.layout import DataLayout
+from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode, encode
+
+log = logging.getLogger(__name__)
+
+Chat = tuple[str, str]
+
+
+class Deliverer:
+    """Sends through the channels. `kick` a chat when the ledger has something for it; `done` hears of each outcome."""
+
+    def __init__(
+        self,
+        central: Central,
+        layout: DataLayout,
+        clock: Clock,
+        channels: Mapping[str, Channel],
+        *,
+        policy: RetryPolicy,
+        attempt_seconds: float,
+        done: Callable[[str], None],
+    ) -> None:
+        self._central = central
+        self._layout = layout
+        self._clock = clock
+        self._channels = channels
+        self._policy = policy
+        self._attempt_seconds = attempt_seconds
+        self._done = done
+        self._workers: dict[Chat, asyncio.Task[None]] = {}
+        self._news: dict[Chat, asyncio.Event] = {}
+
+    async def start(self) -> None:
+        """Take up what an earlier host left."""
+        now = to_text(self._clock.now())
+        reason = "the host stopped while it was sending this"
+        await self._central.write(lambda connection: deliveries.mark_interrupted(connection, reason, now))
+        for chat in await self._central.read(deliveries.chats_with_work):
+            self.kick(chat)
+
+    def kick(self, chat: Chat) -> None:
+        """There may be something to send to that chat. Does not shorten the wait for a platform that is down."""
+        self._news.setdefault(chat, asyncio.Event()).set()
+        if chat not in self._workers:
+            worker = asyncio.create_task(self._serve(chat), name=f"deliver {chat[0]}:{chat[1]}")
+            self._workers[chat] = worker
+
+    async def close(self) -> None:
+        """Stop sending; what was not sent stays in the ledger."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _serve(self, chat: Chat) -> None:
+        """Send everything for one chat, in order, then leave."""
+        news = self._news[chat]
+        try:
+            while True:
+                news.clear()
+                try:
+                    wait = await self._send_next(chat)
+                except DumbwaiterError as error:
+                    log.error("the ledger cannot be used", extra={"chat": ":".join(chat), "error": str(error)})
+                    await asyncio.sleep(self._policy.first_seconds)
+                    wait = 0
+                if wait is None and not news.is_set():
+                    return
+                if wait is not None and wait > 0:
+                    await _wait_for(news, wait)
+        finally:
+            del self._workers[chat], self._news[chat]
+
+    async def _send_next(self, chat: Chat) -> float | None:
+        """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
+        now = self._clock.now()
+        delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now)))
+        if delivery is None:
+            return None if due is None else max(0.05, (from_text(due) - now).total_seconds())
+        channel = self._channels.get(delivery.channel_type)
+        if channel is None:
+            return await self._failed_attempt(delivery, f"the channel {delivery.channel_type} is not set up", None)
+        if not channel.idempotent and not await self._central.write(
+            lambda c: deliveries.mark_sending(c, delivery.position)
+        ):
+            return 0
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                platform_message_id = await channel.deliver(self._outgoing(delivery))
+        except ChannelUnavailable as error:
+            return await self._failed_attempt(delivery, error.what, error.retry_after)
+        except DeliveryRefused as error:
+            await self._refused(delivery, error.what)
+        except TimeoutError:
+            if channel.idempotent:
+                return await self._failed_attempt(delivery, "the platform did not answer in time", None)
+            await self._finish(delivery, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
+        except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
+            log.exception("a channel failed", extra=_ids(delivery))
+            if channel.idempotent:
+                return await self._failed_attempt(delivery, f"the channel failed: {type(error).__name__}", None)
+            await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=f"the channel failed: {type(error).__name__}")
+        else:
+            await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=platform_message_id)
+        return 0
+
+    async def _failed_attempt(self, delivery: Delivery, error: str, retry_after: float | None) -> float:
+        attempts = delivery.attempts + 1
+        wait = wait_after(attempts, self._policy, retry_after=retry_after)
+        if wait is None:
+            log.error("a message was not delivered and is given up", extra=_ids(delivery) | {"error": error})
+            await self._finish(delivery, DeliveryStatus.FAILED, error=error)
+            return 0
+        log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
+        await self._central.write(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
+        await asyncio.sleep(wait)
+        return 0
+
+    async def _refused(self, delivery: Delivery, reason: str) -> None:
+        """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
+        log.error("the platform refused a message", extra=_ids(delivery) | {"error": reason})
+        await self._finish(delivery, DeliveryStatus.FAILED, error=reason)
+        if delivery.from_host:
+            return
+        now = to_text(self._clock.now())
+        await self._central.write(
+            lambda c: deliveries.add(
+                c,
+                message_out_id=new_id(Prefix.MESSAGE),
+                session_id=delivery.session_id,
+                kind=MessageOutKind.CHAT,
+                from_host=True,
+                in_reply_to=delivery.in_reply_to,
+                channel_type=delivery.channel_type,
+                platform_id=delivery.platform_id,
+                thread_id=delivery.thread_id,
+                content=encode({"text": f"A reply could not be delivered here: {reason}"}),
+                created_at=now,
+            )
+        )
+
+    async def _finish(
+        self,
+        delivery: Delivery,
+        status: DeliveryStatus,
+        *,
+        platform_message_id: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        now = to_text(self._clock.now())
+        await self._central.write(
+            lambda c: deliveries.finish(
+                c,
+                delivery.position,
+                status,
+                attempts=delivery.attempts + 1,
+                now=now,
+                platform_message_id=platform_message_id,
+                error=error,
+            )
+        )
+        log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
+        self._done(delivery.session_id)
+
+    def _outgoing(self, delivery: Delivery) -> Outgoing:
+        content = decode(delivery.content)
+        files = [str(name) for name in content.get("files", [])] if delivery.kind == MessageOutKind.CHAT else []
+        folder = None
+        if files:
+            folder = self._layout.session(delivery.agent_group_id, delivery.session_id).folder
+        return Outgoing(
+            key=f"{delivery.session_id}/{delivery.message_out_id}",
+            address=Address(delivery.channel_type, delivery.platform_id, delivery.thread_id),
+            kind=delivery.kind,
+            text=str(content.get("text", "")),
+            files=tuple(folder / name for name in files) if folder is not None else (),
+            in_reply_to=delivery.in_reply_to,
+            from_host=bool(delivery.from_host),
+        )
+
+
+def _next(connection: sqlite3.Connection, chat: Chat, now: str) -> tuple[Delivery | None, str | None]:
+    delivery = deliveries.next_for(connection, chat, now)
+    return delivery, None if delivery is not None else deliveries.next_due(connection, chat)
+
+
+async def _wait_for(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        pass
+
+
+def _ids(delivery: Delivery) -> dict[str, object]:
+    return {
+        "session": delivery.session_id,
+        "message": delivery.message_out_id,
+        "chat": f"{delivery.channel_type}:{delivery.platform_id}",
+    }

@@ -1,0 +1,69 @@
+"""One operation without a running host: take the lock for the moment, do it, leave."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from host.central import sessions
+from host.central.database import Central
+from host.lock import held
+from host.operations.registry import call
+from host.runtime.absent import AbsentRuntime
+from host.runtime.choose import choose
+from host.runtime.protocol import Runtime
+from host.services import Services
+from host.sessions.folder import make_data_folder
+from host.settings import Settings
+from shared_schema.clock import SystemClock
+from shared_schema.errors import DumbwaiterError
+
+_WAIT_SECONDS = 5.0
+
+
+def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
+    """Do one operation on the data folder; its result. Raises `DumbwaiterError`."""
+    os.umask(0o077)
+    prepare(settings)
+    with held(settings.layout, wait_seconds=_WAIT_SECONDS):
+        return asyncio.run(_call(settings, name, parameters))
+
+
+def prepare(settings: Settings) -> None:
+    """Make the data folder. Raises `DumbwaiterError` when that is impossible."""
+    try:
+        make_data_folder(settings.layout)
+    except OSError as error:
+        raise DumbwaiterError(
+            f"the data folder cannot be made: {error.strerror}", where=settings.data, hint="choose another with --data"
+        ) from error
+
+
+async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
+    clock = SystemClock()
+    central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
+    services = Services(settings, clock, central, await _runtime(settings, central), "")
+    try:
+        await services.find_agents()
+        result = await call(services, name, parameters)
+        await services.write_accepted()
+        return result
+    finally:
+        await services.close(stop_agents=False)
+
+
+async def _runtime(settings: Settings, central: Central) -> Runtime:
+    """The runtime of agents that a dead host left, if it left any; nothing is started here."""
+    if not await central.read(sessions.unsettled):
+        return AbsentRuntime()
+    choice = await choose(
+        settings.runtime,
+        install_id=central.install_id,
+        image=settings.image,
+        base_image=settings.base_image,
+        run_folder=settings.layout.run,
+        docker_host=settings.docker_host,
+    )
+    return choice.runtime

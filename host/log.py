@@ -1,0 +1,73 @@
+"""Logging: text on a terminal, JSON lines otherwise. A line has a constant text, and its ids as fields beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TextIO
+
+from shared_schema.clock import Clock, SystemClock, to_text
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
+_RESET = "\x1b[0m"
+
+
+def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock | None = None) -> None:
+    """Send all log lines of that level and above to `stream` (standard error) as `text`, `json`, or whichever fits."""
+    target = sys.stderr if stream is None else stream
+    as_json = form == "json" or (form == "auto" and not target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(JsonFormatter(clock or SystemClock()) if as_json else TextFormatter(colour=target.isatty()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `event`, `logger`, then the fields."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": to_text(self._clock.now()),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """`12:30:01 text  key=value …` for a person, in the zone of the machine."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__(datefmt="%H:%M:%S")
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "  ".join(f"{key}={_short(value)}" for key, value in _fields(record).items())
+        head = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        line = f"{self.formatTime(record, self.datefmt)} {head}{record.getMessage()}"
+        if self._colour and record.levelname in _COLOURS:
+            line = f"{_COLOURS[record.levelname]}{line}{_RESET}"
+        line = f"{line}  {fields}" if fields else line
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _PLAIN}
+
+
+def _short(value: object) -> str:
+    text = "".join(character if character.isprintable() else "?" for character in str(value))
+    return f'"{text}"' if " " in text else text

@@ -1,0 +1,150 @@
+"""What a person can do about agent groups."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from host.central import agent_groups as table
+from host.central import sessions
+from host.central.agent_groups import AgentGroup
+from host.operations.life import delete
+from host.operations.push import push_to_agent_group
+from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
+from host.services import Services
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.providers import PROVIDERS
+
+_CHANGEABLE = ("provider", "model", "image", "memory_bytes", "cpus", "pids")
+_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids")
+
+
+async def add(
+    services: Services, *, name: str, provider: str | None = None, model: str | None = None
+) -> dict[str, Any]:
+    """Add an agent group; it says what it is. Raises `InvalidValue`, `Conflict`."""
+    group = table.new_agent_group(
+        name,
+        created_at=to_text(services.clock.now()),
+        provider=_known_provider(provider or PROVIDERS[0]),
+        model=model,
+    )
+    await services.central.write(lambda c: table.insert(c, group))
+    return await show(services, name=name)
+
+
+async def list_all(services: Services) -> list[dict[str, Any]]:
+    """All agent groups, by name."""
+    return await services.central.read(lambda c: [_shown(services, c, group) for group in table.all_groups(c)])
+
+
+async def show(services: Services, *, name: str) -> dict[str, Any]:
+    """One agent group. Raises `NotFound`."""
+    return await services.central.read(lambda c: _shown(services, c, table.named(c, name)))
+
+
+async def change(
+    services: Services,
+    *,
+    name: str,
+    provider: str | None = None,
+    model: str | None = None,
+    image: str | None = None,
+    memory_bytes: int | None = None,
+    cpus: float | None = None,
+    pids: int | None = None,
+    add_mount: dict[str, Any] | None = None,
+    remove_mount: str | None = None,
+    unset: list[str] | None = None,
+) -> dict[str, Any]:
+    """Change an agent group. Provider and model take effect at the next turn, the rest when its agents start again."""
+    given = {
+        "provider": None if provider is None else _known_provider(provider),
+        "model": model,
+        "image": image,
+        "memory_bytes": _positive("memory_bytes", memory_bytes),
+        "cpus": _positive("cpus", cpus),
+        "pids": _positive("pids", pids),
+    }
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    for field in unset or []:
+        if field not in _CAN_BE_UNSET:
+            raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
+        changes[field] = None
+
+    def store(connection: sqlite3.Connection) -> AgentGroup:
+        group = table.named(connection, name)
+        mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
+        group = dataclasses.replace(group, mounts=json.dumps(mounts), **changes)
+        table.update(connection, group)
+        return group
+
+    group = await services.central.write(store)
+    await push_to_agent_group(services, group.id)
+    return await show(services, name=name)
+
+
+async def remove(services: Services, *, name: str, with_sessions: bool = False) -> dict[str, Any]:
+    """Remove an agent group; its sessions only when that is asked for. Its workspace stays on disk."""
+    group = await services.central.read(lambda c: table.named(c, name))
+    owned = await services.central.read(lambda c: sessions.of_agent_group(c, group.id))
+    if owned and not with_sessions:
+        raise Conflict(f"'{name}' has {len(owned)} sessions", hint="use --with-sessions to delete them as well")
+    for session_id in owned:
+        await delete(services, session=session_id)
+
+    def drop(connection: sqlite3.Connection) -> None:
+        if sessions.of_agent_group(connection, group.id):
+            raise Conflict(f"'{name}' has got a new session meanwhile", hint="unwire it first, then try again")
+        table.delete(connection, group.id)
+
+    await services.central.write(drop)
+    return {"removed": name, "sessions": len(owned)}
+
+
+def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "name": group.name,
+        **{field: getattr(group, field) for field in _CHANGEABLE},
+        "mounts": group.mount_requests,
+        "workspace": str(services.settings.layout.workspace(group.folder)),
+        "sessions": len(sessions.of_agent_group(connection, group.id)),
+        "created_at": group.created_at,
+    }
+
+
+def _known_provider(provider: str) -> str:
+    if provider not in PROVIDERS:
+        raise InvalidValue(f"there is no provider '{provider}'", hint=f"use one of {', '.join(PROVIDERS)}")
+    return provider
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        raise InvalidValue(f"{name} must be more than 0, not {value}")
+    return value
+
+
+def _with_mount(
+    services: Services, mounts: list[dict[str, Any]], add_mount: dict[str, Any] | None, remove_mount: str | None
+) -> list[dict[str, Any]]:
+    if remove_mount is not None:
+        kept = [mount for mount in mounts if mount["name"] != remove_mount]
+        if len(kept) == len(mounts):
+            raise NotFound(f"there is no mount '{remove_mount}'")
+        mounts = kept
+    if add_mount is not None:
+        mount: dict[str, Any] = {
+            "path": str(add_mount.get("path", "")),
+            "name": str(add_mount.get("name", "")),
+            "writable": add_mount.get("writable") is True,
+        }
+        request = MountRequest(Path(mount["path"]), mount["name"], mount["writable"])
+        allowed_mount(request, read_allow_list(services.settings.layout.mounts))
+        mounts = [*(m for m in mounts if m["name"] != mount["name"]), mount]
+    return mounts

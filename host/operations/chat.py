@@ -1,0 +1,104 @@
+"""Talking from the terminal: send a message, then everything that answers it, until it has its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from typing import Any
+
+from host.central import deliveries, ingest, sessions
+from host.central.mailbox import Letter
+from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.routing.event import Event
+from host.services import Services
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageInStatus, decode
+
+_LOOK_SECONDS = 1.0
+
+
+async def unread(services: Services) -> list[dict[str, Any]]:
+    """Replies that came when no terminal was open, oldest first; they count as read from now on."""
+    return [
+        _message(letter) | {"created_at": letter.created_at} for letter in await services.terminal.collect(PLATFORM_ID)
+    ]
+
+
+async def chat(
+    services: Services,
+    *,
+    text: str,
+    agent_group: str | None = None,
+    session: str | None = None,
+    timeout: float = 120.0,
+) -> AsyncIterator[dict[str, Any]]:
+    """Send a message from the terminal, and hand on its answers as they come.
+
+    Objects: `accepted` (message_id, session_id), `message` (text, files, from_host) any number of times, `done` (status
+    completed, failed, cancelled or timeout, and error). Raises what the router raises.
+    """
+    if not text.strip():
+        raise InvalidValue("the message is empty")
+    session_id = None
+    if session is not None:
+        session_id = (await services.central.read(lambda c: sessions.find(c, session))).id
+    receipt = await services.terminal.send(
+        Event(
+            address=Address(CHANNEL_TYPE, PLATFORM_ID),
+            platform_message_id=new_id(Prefix.MESSAGE),
+            text=text,
+            sender_id="terminal",
+            is_mention=True,
+            agent_group=agent_group,
+            session_id=session_id,
+        )
+    )
+    if not receipt.accepted:
+        raise NotFound(f"nobody took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows who would")
+    if len(receipt.accepted) > 1:
+        names = ", ".join(accepted.agent_group for accepted in receipt.accepted)
+        raise Conflict(f"several agents answer at the terminal: {names}", hint="name one: `dumbwaiter chat NAME`")
+    accepted = receipt.accepted[0]
+    yield {"type": "accepted", "message_id": accepted.message_id, "session_id": accepted.session_id}
+    async for item in _answers(services, accepted.message_id, accepted.session_id, timeout):
+        yield item
+
+
+async def _answers(
+    services: Services, message_id: str, session_id: str, timeout: float
+) -> AsyncIterator[dict[str, Any]]:
+    deadline = services.clock.monotonic() + timeout
+    while True:
+        change = services.terminal.change()
+        row, is_out = await services.central.read(lambda c: _state(c, message_id, session_id))
+        for letter in await services.terminal.collect(PLATFORM_ID, message_id):
+            yield _message(letter)
+        if row is None or (row.status != MessageInStatus.PENDING and is_out):
+            status = MessageInStatus.CANCELLED if row is None else row.status
+            yield {"type": "done", "status": str(status), "error": None if row is None else row.error}
+            return
+        left = deadline - services.clock.monotonic()
+        if left <= 0:
+            yield {"type": "done", "status": "timeout", "error": f"no answer within {timeout:g} s; it may still come"}
+            return
+        try:
+            async with asyncio.timeout(min(left, _LOOK_SECONDS)):
+                await change.wait()
+        except TimeoutError:
+            continue
+
+
+def _state(connection: sqlite3.Connection, message_id: str, session_id: str) -> tuple[ingest.Accepted | None, bool]:
+    return ingest.get(connection, message_id), deliveries.is_session_out(connection, session_id)
+
+
+def _message(letter: Letter) -> dict[str, Any]:
+    content = decode(letter.content)
+    return {
+        "type": "message",
+        "text": content.get("text", ""),
+        "files": content.get("files", []),
+        "from_host": content.get("from_host", False),
+    }

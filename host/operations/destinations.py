@@ -1,0 +1,58 @@
+"""What a person can do about destinations: the chats an agent group may send to by name."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from host.central import agent_groups, messaging_groups
+from host.operations.push import push_to_agent_group
+from host.services import Services
+from shared_schema.clock import to_text
+
+
+async def add(services: Services, *, agent_group: str, name: str, messaging_group: str) -> dict[str, Any]:
+    """Let an agent group send to a chat under a name. Raises `InvalidValue`, `NotFound`, `Conflict`."""
+    now = to_text(services.clock.now())
+
+    def store(connection: sqlite3.Connection) -> str:
+        group = agent_groups.named(connection, agent_group)
+        chat = messaging_groups.named(connection, messaging_group)
+        agent_groups.add_destination(connection, group.id, name, chat.id, now)
+        return group.id
+
+    await push_to_agent_group(services, await services.central.write(store))
+    return next(d for d in await list_all(services, agent_group=agent_group) if d["name"] == name)
+
+
+async def list_all(services: Services, *, agent_group: str | None = None) -> list[dict[str, Any]]:
+    """All destinations, or those of one agent group."""
+
+    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        groups = agent_groups.all_groups(connection)
+        if agent_group is not None:
+            groups = [agent_groups.named(connection, agent_group)]
+        return [
+            {
+                "agent_group": group.name,
+                "name": destination.name,
+                "messaging_group": f"{destination.channel_type}:{destination.platform_id}",
+                "display_name": destination.display_name,
+            }
+            for group in groups
+            for destination in agent_groups.destinations(connection, group.id)
+        ]
+
+    return await services.central.read(load)
+
+
+async def remove(services: Services, *, agent_group: str, name: str) -> dict[str, Any]:
+    """Take a destination away; what the agent sends there from now on is refused. Raises `NotFound`."""
+
+    def drop(connection: sqlite3.Connection) -> str:
+        group = agent_groups.named(connection, agent_group)
+        agent_groups.remove_destination(connection, group.id, name)
+        return group.id
+
+    await push_to_agent_group(services, await services.central.write(drop))
+    return {"removed": name}

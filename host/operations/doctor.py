@@ -1,0 +1,213 @@
+"""What `dumbwaiter doctor` checks. Nothing is changed: probe files are taken away again, and no agent is started.
+
+A check is `ok` (True), wrong (False: the host cannot do its work), or a warning (None: it can, and a person should
+know). Every check that is not ok says what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.api.client import HostClient, NoHost, PathTooLong
+from host.central.database import CENTRAL
+from host.runtime.process import SOURCE_ROOT
+from host.runtime.process_user import ProcessUsers
+from host.runtime.protocol import RuntimeUnavailable
+from host.settings import BadSetting, Settings
+from shared_schema.database import reader
+from shared_schema.errors import DumbwaiterError
+from shared_schema.layout import DataLayout
+from shared_schema.migrate import version_of
+
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2
+_ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was looked at, how it is, and what to do when it is not well."""
+
+    name: str
+    ok: bool | None
+    what: str
+    hint: str | None = None
+
+
+async def examine(data: Path, settings: Settings | BadSetting) -> list[Check]:
+    """All checks, in the order in which to mend what is wrong. With bad settings, those that need none."""
+    layout = DataLayout(data)
+    checks = [check_settings(layout, settings), check_interpreter(), check_sqlite(), check_folder(data)]
+    if data.is_dir():
+        checks += [check_space(data), check_links(data), check_registry(layout)]
+    checks.append(check_host(layout))
+    if isinstance(settings, Settings):
+        checks += await check_runtime(settings)
+    return checks
+
+
+def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check:
+    """Whether the settings can be read."""
+    if isinstance(settings, BadSetting):
+        return _failed("settings", settings)
+    changed = sorted(settings.model_fields_set - {"data"})
+    source = f"{layout.settings.name} is there" if layout.settings.exists() else "no dumbwaiter.toml"
+    return Check("settings", True, f"{source}; set: {', '.join(changed) or 'nothing, all defaults'}")
+
+
+def check_interpreter() -> Check:
+    """Which Python runs, and as whom."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return Check("interpreter", True, f"Python {version} ({sys.executable}), running as uid {os.geteuid()}")
+
+
+def check_sqlite() -> Check:
+    """Whether SQLite knows what the statements use."""
+    ok = sqlite3.sqlite_version_info >= OLDEST_SQLITE
+    oldest = ".".join(str(part) for part in OLDEST_SQLITE)
+    hint = None if ok else f"use a Python that was built with SQLite {oldest} or newer"
+    return Check("sqlite", ok, f"SQLite {sqlite3.sqlite_version}", hint)
+
+
+def check_folder(data: Path) -> Check:
+    """Whether the data folder is there (or can be made), is ours, and nobody else's to write."""
+    if not data.exists():
+        parent = next(each for each in data.parents if each.exists())
+        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+            return Check("data folder", False, f"{data} cannot be made in {parent}", "choose another one with --data")
+        return Check("data folder", None, f"{data} is not there yet", "`make run` or `dumbwaiter run` makes it")
+    if not data.is_dir():
+        return Check("data folder", False, f"{data} is not a folder", "choose another one with --data")
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        return Check("data folder", False, f"{data} is not writable", "run as its owner, or choose another with --data")
+    status = data.stat()
+    if status.st_uid != os.geteuid():
+        return Check("data folder", None, f"{data} belongs to uid {status.st_uid}", "run the host as its owner")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return Check("data folder", None, f"{data} can be written by others", f"chmod go-w '{data}'")
+    return Check("data folder", True, f"{data} (mode {stat.S_IMODE(status.st_mode):o})")
+
+
+def check_space(data: Path) -> Check:
+    """Whether the disk has room."""
+    free = shutil.disk_usage(data).free
+    ok = False if free < NO_SPACE else None if free < LITTLE_SPACE else True
+    return Check("space", ok, f"{free / 1024**3:.1f} GiB free", None if ok else "free some space on that disk")
+
+
+def check_links(data: Path) -> Check:
+    """Whether the file system takes hard links, which the host needs to hold on to an agent's file while it reads."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=data) as folder:
+            probe = Path(folder) / "probe"
+            probe.touch()
+            (Path(folder) / "link").hardlink_to(probe)
+    except OSError as error:
+        hint = "put the data folder on a local file system (--data)"
+        return Check("hard links", False, f"the data folder takes no hard links: {error.strerror}", hint)
+    return Check("hard links", True, "work in the data folder")
+
+
+def check_registry(layout: DataLayout) -> Check:
+    """Whether central.db can be read and is not from a newer version."""
+    if not layout.central.exists():
+        return Check("registry", None, "central.db is not there yet", "the first start of the host makes it")
+    try:
+        with reader(layout.central) as connection:
+            version = version_of(connection)
+    except DumbwaiterError as error:
+        return _failed("registry", error)
+    if version > CENTRAL.version:
+        what = f"central.db has schema version {version}, and this version knows {CENTRAL.version} at most"
+        return Check("registry", False, what, "update Dumbwaiter, or use another data folder")
+    older = "; the next start brings it up to date" if version < CENTRAL.version else ""
+    return Check("registry", True, f"central.db has schema version {version}{older}")
+
+
+def check_host(layout: DataLayout) -> Check:
+    """Whether a host runs on this data folder and answers."""
+    try:
+        host = HostClient(layout.socket, seconds=_ANSWER_SECONDS).call("status", {})["host"]
+    except PathTooLong as error:
+        return _failed("host", error)
+    except NoHost:
+        if _is_locked(layout.lock):
+            what = f"some process holds {layout.lock}, and no host answers"
+            return Check(
+                "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
+            )
+        return Check("host", None, "not running", "start it with `make run` or `dumbwaiter run`")
+    except DumbwaiterError as error:
+        return _failed("host", error)
+    return Check("host", True, f"running (process {host.get('pid')}, runtime {host.get('runtime')})")
+
+
+async def check_runtime(settings: Settings) -> list[Check]:
+    """Whether agents can be started: the engine and the image, as far as the settings want them."""
+    if settings.runtime == "process":
+        engine = Check("engine", None, "not used: runtime = process, WITHOUT ISOLATION", "use docker where you can")
+        return [engine, *check_agent_user(settings)]
+
+    from host.runtime.docker import DockerRuntime  # takes 150 ms
+
+    docker = DockerRuntime("ins_0000000000000000", settings.docker_host)  # starts nothing, so the id is never used
+    try:
+        return [
+            Check("engine", True, f"docker {await docker.engine_version()} answers"),
+            _image(settings, await docker.image_present(settings.image)),
+        ]
+    except RuntimeUnavailable as error:
+        if settings.runtime == "docker":
+            return [_failed("engine", error)]
+        what = f"{error.what}; agents run as plain processes, WITHOUT ISOLATION"
+        engine = Check("engine", None, what, "start docker, or accept that and set runtime = process")
+        return [engine, *check_agent_user(settings)]
+    finally:
+        await docker.close()
+
+
+def check_agent_user(settings: Settings) -> list[Check]:
+    """For a host that is root: whether agents without a container can have a user of their own."""
+    if os.geteuid() != 0:
+        return []
+    interpreter = ProcessUsers(SOURCE_ROOT).interpreter(settings.agent_uid, settings.agent_uid, ())
+    if interpreter is None:
+        what = f"uid {settings.agent_uid} can run no Python 3.11 here, so agents run as root"
+        return [Check("agent user", None, what, "put checkout and Python where every user can reach them")]
+    return [Check("agent user", True, f"agents run as uid {settings.agent_uid} with {interpreter}")]
+
+
+def _image(settings: Settings, present: bool) -> Check:
+    if present:
+        return Check("image", True, f"{settings.image} is there")
+    if (SOURCE_ROOT / "Dockerfile.agent").is_file():
+        return Check(
+            "image", None, f"{settings.image} is missing; the host builds it when it starts", "or `make image`"
+        )
+    ok = False if settings.runtime == "docker" else None
+    return Check("image", ok, f"{settings.image} is missing", "run `make image` in the source checkout")
+
+
+def _failed(name: str, error: DumbwaiterError) -> Check:
+    where = "" if error.where is None else f" ({error.where})"
+    return Check(name, False, f"{error.what}{where}", error.hint)
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process holds the lock. Taken for an instant, and shared, so that it stops no host."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

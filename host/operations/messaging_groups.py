@@ -1,0 +1,102 @@
+"""What a person can do about messaging groups (chats)."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from typing import Any
+
+from host.central import agent_groups
+from host.central import messaging_groups as table
+from host.central.messaging_groups import MessagingGroup
+from host.operations.push import push_to_agent_group
+from host.services import Services
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict, InvalidValue
+from shared_schema.ids import Prefix, new_id
+
+USERS = "SELECT DISTINCT agent_group_id FROM agent_destinations WHERE messaging_group_id = ?"
+
+
+async def add(services: Services, *, address: str, name: str | None = None, is_group: bool = False) -> dict[str, Any]:
+    """Register a chat. Raises `InvalidValue`, `Conflict`."""
+    channel_type, platform_id = table.parse_address(address)
+    if channel_type not in services.channels:
+        raise InvalidValue(
+            f"there is no channel '{channel_type}'", hint=f"the channels are: {', '.join(sorted(services.channels))}"
+        )
+    group = MessagingGroup(
+        id=new_id(Prefix.MESSAGING_GROUP),
+        channel_type=channel_type,
+        platform_id=platform_id,
+        name=name,
+        is_group=int(is_group),
+        created_at=to_text(services.clock.now()),
+    )
+    await services.central.write(lambda c: table.insert(c, group))
+    return await show(services, address=address)
+
+
+async def list_all(services: Services) -> list[dict[str, Any]]:
+    """All chats, by address."""
+    return await services.central.read(lambda c: [_shown(c, group) for group in table.all_groups(c)])
+
+
+async def show(services: Services, *, address: str) -> dict[str, Any]:
+    """One chat. Raises `InvalidValue`, `NotFound`."""
+    return await services.central.read(lambda c: _shown(c, table.named(c, address)))
+
+
+async def change(
+    services: Services, *, address: str, name: str | None = None, is_group: bool | None = None
+) -> dict[str, Any]:
+    """Change a chat's name, or whether it is a group."""
+
+    def store(connection: sqlite3.Connection) -> list[str]:
+        group = table.named(connection, address)
+        if name is not None:
+            group = dataclasses.replace(group, name=name or None)
+        if is_group is not None:
+            group = dataclasses.replace(group, is_group=int(is_group))
+        table.update(connection, group)
+        return _users(connection, group)
+
+    for agent_group_id in await services.central.write(store):
+        await push_to_agent_group(services, agent_group_id)
+    return await show(services, address=address)
+
+
+async def remove(services: Services, *, address: str) -> dict[str, Any]:
+    """Remove a chat with its wirings and the destinations that point at it. Sessions stay, and take nothing from it."""
+
+    def drop(connection: sqlite3.Connection) -> list[str]:
+        group = table.named(connection, address)
+        if wirings := table.wirings_of(connection, group.id):
+            raise Conflict(f"{address} is wired to {len(wirings)} agent groups", hint="unwire it first")
+        users = _users(connection, group)
+        table.delete(connection, group.id)
+        return users
+
+    for agent_group_id in await services.central.write(drop):
+        await push_to_agent_group(services, agent_group_id)
+    return {"removed": address}
+
+
+def _users(connection: sqlite3.Connection, group: MessagingGroup) -> list[str]:
+    """Agent groups whose context mentions the chat."""
+    wired = [wiring.agent_group_id for wiring in table.wirings_of(connection, group.id)]
+    return list(dict.fromkeys([*wired, *(row["agent_group_id"] for row in connection.execute(USERS, (group.id,)))]))
+
+
+def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, Any]:
+    wired = [agent_groups.by_id(connection, w.agent_group_id) for w in table.wirings_of(connection, group.id)]
+    return {
+        "id": group.id,
+        "address": group.address,
+        "channel_type": group.channel_type,
+        "platform_id": group.platform_id,
+        "name": group.name,
+        "is_group": bool(group.is_group),
+        "agent_groups": [agent.name for agent in wired if agent is not None],
+        "created_at": group.created_at,
+    }

@@ -1,0 +1,87 @@
+"""Every operation by its name, and calling one with parameters that came as JSON.
+
+An operation is an async function of the services and named parameters; what it returns is JSON. The command line, and
+everything that will ever offer the same, calls them through here, so that they do the same and say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from host.operations import agent_groups, chat, destinations, inject, life, messaging_groups, sessions, status, wirings
+from host.services import Services
+from shared_schema.errors import InvalidValue, NotFound
+
+Operation = Callable[..., Awaitable[Any]]
+Stream = Callable[..., AsyncIterator[dict[str, Any]]]
+
+OPERATIONS: Mapping[str, Operation] = {
+    "agent_group.add": agent_groups.add,
+    "agent_group.list": agent_groups.list_all,
+    "agent_group.show": agent_groups.show,
+    "agent_group.set": agent_groups.change,
+    "agent_group.remove": agent_groups.remove,
+    "messaging_group.add": messaging_groups.add,
+    "messaging_group.list": messaging_groups.list_all,
+    "messaging_group.show": messaging_groups.show,
+    "messaging_group.set": messaging_groups.change,
+    "messaging_group.remove": messaging_groups.remove,
+    "wiring.add": wirings.add,
+    "wiring.list": wirings.list_all,
+    "wiring.remove": wirings.remove,
+    "destination.add": destinations.add,
+    "destination.list": destinations.list_all,
+    "destination.remove": destinations.remove,
+    "message.inject": inject.inject,
+    "session.list": sessions.list_all,
+    "session.show": sessions.show,
+    "session.transcript": sessions.transcript,
+    "session.logs": sessions.logs,
+    "session.new": life.new,
+    "session.stop": life.stop,
+    "session.delete": life.delete,
+    "terminal.unread": chat.unread,
+    "status": status.status,
+}
+
+STREAMS: Mapping[str, Stream] = {
+    "chat": chat.chat,
+    "session.tail": sessions.tail,
+}
+
+
+async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:
+    """Do an operation; its result. Raises `NotFound`, `InvalidValue` for parameters that do not fit, and its own."""
+    operation = OPERATIONS.get(name)
+    if operation is None:
+        raise NotFound(f"there is no operation '{name}'", hint="host and command line may be of different versions")
+    try:
+        return await _validated(operation)(services, **parameters)
+    except ValidationError as error:
+        raise _misfit(error) from error
+
+
+def stream(services: Services, name: str, parameters: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """Begin a stream of JSON objects. Raises as `call`."""
+    operation = STREAMS.get(name)
+    if operation is None:
+        raise NotFound(f"there is no stream '{name}'", hint="host and command line may be of different versions")
+    try:
+        objects: AsyncIterator[dict[str, Any]] = _validated(operation)(services, **parameters)
+    except ValidationError as error:
+        raise _misfit(error) from error
+    return objects
+
+
+@cache
+def _validated(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=True))(operation)
+
+
+def _misfit(error: ValidationError) -> InvalidValue:
+    first = error.errors()[0]
+    return InvalidValue(f"the parameter '{first['loc'][-1]}' is not valid: {first['msg']}")

@@ -1,0 +1,69 @@
+"""How the host is, in one object."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib.metadata import version
+from typing import Any
+
+from host.central import deliveries, ingest, turns
+from host.central.database import one
+from host.services import Services
+from shared_schema.clock import to_text
+
+
+async def status(services: Services) -> dict[str, Any]:
+    """The host, its running agents, what waits, and the newest failures."""
+    running = services.started_at is not None
+    numbers = await services.central.read(_numbers)
+    now = services.clock.monotonic()
+    return {
+        "host": {
+            "running": running,
+            "pid": os.getpid() if running else None,
+            "since": to_text(services.started_at) if services.started_at is not None else None,
+            "runtime": services.runtime.name if running else None,
+            "runtime_reason": services.runtime_reason if running else None,
+            "data": str(services.settings.data),
+            "version": version("dumbwaiter"),
+        },
+        "agents": [
+            {
+                "session_id": session_id,
+                "agent_group": numbers["names"].get(session_id),
+                "state": "working" if agent.busy_since is not None else "idle",
+                "seconds": round(now - agent.started, 1),
+            }
+            for session_id, agent in services.conductor.agents.items()
+        ],
+        "waiting_agents": len(services.conductor.queue),
+        **{key: value for key, value in numbers.items() if key != "names"},
+    }
+
+
+def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
+    messages, oldest = ingest.backlog(connection)
+    count = one(connection, "SELECT count(*) AS n FROM sessions")
+    names = connection.execute(
+        "SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.run_settled = 0"
+    )
+    failures = [
+        {"at": row["finished_at"], "session_id": row["session_id"], "what": f"not answered: {row['error']}"}
+        for row in ingest.last_failures(connection)
+    ] + [
+        {
+            "at": row["finished_at"],
+            "session_id": row["session_id"],
+            "what": f"{row['status']} in {row['messaging_group']}: {row['error']}",
+        }
+        for row in deliveries.last_failures(connection)
+    ]
+    return {
+        "backlog": {"messages": messages, "oldest": oldest},
+        "deliveries_waiting": deliveries.waiting(connection),
+        "sessions": count["n"] if count is not None else 0,
+        "turns_running": turns.running_count(connection),
+        "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
+        "names": {row["id"]: row["name"] for row in names},
+    }

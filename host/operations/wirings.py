@@ -1,0 +1,76 @@
+"""What a person can do about wirings: which agent group serves which chat."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from host.central import agent_groups, messaging_groups
+from host.central.messaging_groups import Engage, SessionMode, Wiring
+from host.operations.push import push_to_agent_group
+from host.routing.engage import valid_pattern
+from host.services import Services
+from shared_schema.clock import to_text
+from shared_schema.errors import InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+
+
+async def add(
+    services: Services,
+    *,
+    messaging_group: str,
+    agent_group: str,
+    session_mode: str = SessionMode.SHARED,
+    per_user: bool = False,
+    engage: str = Engage.ALL,
+    pattern: str | None = None,
+) -> dict[str, Any]:
+    """Wire a chat to an agent group, or change the wiring. Raises `InvalidValue`, `NotFound`."""
+    if session_mode not in set(SessionMode):
+        raise InvalidValue(f"'{session_mode}' is not a session mode", hint=f"use one of {', '.join(SessionMode)}")
+    if engage not in set(Engage):
+        raise InvalidValue(f"'{engage}' is not an engage rule", hint=f"use one of {', '.join(Engage)}")
+    if (engage == Engage.PATTERN) != (pattern is not None):
+        raise InvalidValue("a pattern goes with the engage rule 'pattern', and only with it")
+    if pattern is not None:
+        valid_pattern(pattern)
+    now = to_text(services.clock.now())
+
+    def store(connection: sqlite3.Connection) -> str:
+        group = agent_groups.named(connection, agent_group)
+        wiring = Wiring(
+            id=new_id(Prefix.WIRING),
+            messaging_group_id=messaging_groups.named(connection, messaging_group).id,
+            agent_group_id=group.id,
+            session_mode=session_mode,
+            per_user=int(per_user),
+            engage=engage,
+            pattern=pattern,
+            created_at=now,
+        )
+        messaging_groups.wire(connection, wiring)
+        return group.id
+
+    await push_to_agent_group(services, await services.central.write(store))
+    for wiring in await list_all(services):
+        if wiring["messaging_group"] == messaging_group and wiring["agent_group"] == agent_group:
+            return wiring
+    raise NotFound(f"the wiring of {messaging_group} to {agent_group} was removed meanwhile")
+
+
+async def list_all(services: Services) -> list[dict[str, Any]]:
+    """All wirings, by chat."""
+    return await services.central.read(messaging_groups.wirings_shown)
+
+
+async def remove(services: Services, *, messaging_group: str, agent_group: str) -> dict[str, Any]:
+    """Remove a wiring. Its sessions stay, and take nothing new from that chat. Raises `NotFound`."""
+
+    def drop(connection: sqlite3.Connection) -> str:
+        chat, group = messaging_groups.named(connection, messaging_group), agent_groups.named(connection, agent_group)
+        if not messaging_groups.unwire(connection, chat.id, group.id):
+            raise NotFound(f"{messaging_group} is not wired to {agent_group}", hint="`dumbwaiter wirings` shows all")
+        return group.id
+
+    await push_to_agent_group(services, await services.central.write(drop))
+    return {"removed": True}

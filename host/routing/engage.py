@@ -1,0 +1,61 @@
+"""Whether an agent group takes an event. Pure.
+
+Patterns are RE2: matching takes time linear in the text, so no pattern and no text can hang the router, and a pattern
+that RE2 refuses (broken, or with look-around or back-references) is refused when it is set, never at match time.
+Source: github.com/google/re2/wiki/Syntax. This is the only module that imports `re2`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+from host.central.messaging_groups import Engage
+from shared_schema.errors import InvalidValue
+
+MAX_PATTERN = 1_000
+MAX_TEXT = 32_000
+_MAX_MEMORY = 8 * 1024**2
+
+
+def engages(engage: str, pattern: str | None, *, text: str, is_mention: bool, is_group: bool) -> bool:
+    """Whether a wiring's rule takes a message. In a direct chat every message is meant for the agent.
+
+    `pattern` is searched in the first 32,000 characters. A pattern that cannot be used engages nothing.
+    """
+    if engage == Engage.ALL:
+        return True
+    if engage == Engage.MENTION:
+        return is_mention or not is_group
+    if engage == Engage.PATTERN and pattern is not None:
+        try:
+            return _compiled(pattern).search(text[:MAX_TEXT]) is not None
+        except InvalidValue:
+            return False
+    return False
+
+
+def valid_pattern(pattern: str) -> str:
+    """`pattern`, if it can be used. Raises `InvalidValue` that says what is wrong with it."""
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidValue(f"the pattern has {len(pattern)} characters, and {MAX_PATTERN} are allowed")
+    _compiled(pattern)
+    return pattern
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MAX_MEMORY
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0]
+        reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        raise InvalidValue(
+            f"the pattern '{pattern}' cannot be used: {reason}",
+            hint="patterns are RE2, without look-around and back-references",
+        ) from error

@@ -1,0 +1,53 @@
+"""What a channel hands over, and what it gets back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared_schema.rows import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with an event: the name the platform gave it (not to be trusted) and where its bytes are."""
+
+    name: str
+    source: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One message on one platform.
+
+    `platform_message_id` makes the event recognisable when the platform sends it twice. `agent_group` narrows it to one
+    agent by name and `session_id` to one session; somebody at the host's own terminal may do that, a platform cannot.
+    """
+
+    address: Address
+    platform_message_id: str
+    text: str
+    sender_id: str | None = None
+    sender_name: str | None = None
+    is_mention: bool = False
+    attachments: tuple[Attachment, ...] = ()
+    agent_group: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One agent group has taken the event; `duplicate` says that it had before."""
+
+    message_id: str
+    session_id: str
+    agent_group: str
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an event. It is on the disk when the channel sees this; with no takers, `dropped` says why."""
+
+    accepted: tuple[Accepted, ...]
+    dropped: str | None = None

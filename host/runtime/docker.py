@@ -1,0 +1,265 @@
+"""Agents in containers of an engine. The only module that imports `docker`; import it when it is needed (150 ms).
+
+Two invariants. The host's loop never waits for the engine: every call runs in a thread of this runtime and has a time
+limit, after which it is `RuntimeUnavailable` whatever the thread still does. And no container is touched that does not
+carry this install's label: other installs on the same engine are somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from requests.exceptions import RequestException
+from urllib3.exceptions import HTTPError
+
+from host.runtime.ending import reason_of
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
+from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL, container_arguments
+from host.runtime.waiting import BoundedThreads, ended_within
+
+_Result = TypeVar("_Result")
+
+_ANSWERS = frozenset({404, 409})
+_DEFAULT_URL = "unix:///var/run/docker.sock"
+_HINT = "start docker, or set runtime = process"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds. `probe` is also how long the first connection may take, `kill` how long a SIGKILL may."""
+
+    probe: float = 2.0
+    call: float = 15.0
+    start: float = 60.0
+    kill: float = 30.0
+    build: float = 900.0
+
+
+class DockerRuntime:
+    """Runs each agent in a container of its own.
+
+    `url` is the engine's address (`unix:///…`, `tcp://…`), None for docker's default. Nothing is connected until the
+    first call, and a lost connection is made anew by the next one.
+    """
+
+    name = "docker"
+    isolated = True
+
+    def __init__(
+        self, install_id: str, url: str | None = None, *, limits: TimeLimits | None = None, threads: int = 8
+    ) -> None:
+        self.install_id = install_id
+        self._url = url
+        self._limits = limits or TimeLimits()
+        self._threads = BoundedThreads(threads, "docker")
+        self._connection: docker.DockerClient | None = None
+
+    # The seam
+
+    async def start(self, specification: AgentSpecification) -> AgentHandle:
+        arguments = container_arguments(specification)
+        future = self._threads.submit(lambda: self._create_and_start(arguments))
+        try:
+            reference = await self._threads.result(future, self._limits.start)
+        except (RuntimeUnavailable, asyncio.CancelledError):
+            future.add_done_callback(self._discard)
+            raise
+        return AgentHandle(specification.run_id, specification.session_id, reference)
+
+    async def stop(self, handle: AgentHandle, grace: float) -> None:
+        for signal, seconds in (("SIGTERM", grace), ("SIGKILL", self._limits.kill)):
+            if not await self._call(lambda signal=signal: self._kill(handle.reference, signal)):  # type: ignore[misc]
+                return
+            if await ended_within(self, handle, seconds):
+                return
+        raise RuntimeUnavailable("the engine does not end a container", where=handle.session_id)
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        return await self._call(lambda: self._status(handle.reference))
+
+    async def list(self) -> list[AgentHandle]:
+        return list(await self._call(self._containers))
+
+    async def logs(self, handle: AgentHandle, max_bytes: int = 1_000_000) -> bytes:
+        return await self._call(lambda: self._log_tail(handle.reference, max_bytes))
+
+    async def remove(self, handle: AgentHandle) -> None:
+        await self._call(lambda: self._remove(handle.reference))
+
+    async def close(self) -> None:
+        self._threads.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    # What the choice of a runtime and the doctor ask
+
+    async def engine_version(self) -> str:
+        """The engine's version, within the probe limit. Raises `RuntimeUnavailable`."""
+        return await self._call(lambda: str(self._client().api.version()["Version"]), self._limits.probe)
+
+    async def image_present(self, image: str) -> bool:
+        """Whether the engine has an image of that name."""
+        return await self._call(lambda: self._has_image(image))
+
+    async def build_image(self, tag: str, base_image: str, context: Path) -> None:
+        """Build `Dockerfile.agent` of a source checkout; the engine pulls a missing base image if it can.
+
+        Raises `StartFailed` with the engine's reason.
+        """
+        await self._call(lambda: self._build(tag, base_image, context), self._limits.build)
+
+    async def _call(self, function: Callable[[], _Result], limit: float | None = None) -> _Result:
+        return await self._threads.call(function, self._limits.call if limit is None else limit)
+
+    # In the threads
+
+    def _discard(self, future: Future[str]) -> None:
+        """Remove a container whose start was given up before it succeeded. (After `close` the next host adopts it.)"""
+        if not future.cancelled() and future.exception() is None:
+            reference = future.result()
+            with contextlib.suppress(RuntimeError):
+                self._threads.submit(lambda: self._remove(reference))
+
+    def _client(self) -> docker.DockerClient:
+        """The connection; the first one finds out quickly whether an engine answers at all."""
+        self._knock()
+        if self._connection is None:
+            with self._translated():
+                made = docker.DockerClient(base_url=self._url, version="auto", timeout=max(1, int(self._limits.probe)))
+            made.api.timeout = int(self._limits.start)
+            if self._connection is None:
+                self._connection = made
+            else:
+                made.close()
+        return self._connection
+
+    def _knock(self) -> None:
+        """Whether anybody listens; docker's client leaves a socket open for each time it finds nobody."""
+        scheme, _, path = (self._url or _DEFAULT_URL).partition("://")
+        if scheme != "unix":
+            return
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(self._limits.probe)
+            try:
+                knocking.connect(path)
+            except OSError as error:
+                raise RuntimeUnavailable(
+                    f"no engine answers: {error.strerror or error}", where=path, hint=_HINT
+                ) from error
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The errors of a call as ours. "There is none" and "not in this state" pass: they are answers."""
+        try:
+            yield
+        except APIError as error:
+            if error.status_code in _ANSWERS:
+                raise
+            raise RuntimeUnavailable(f"the engine fails: {error.explanation or error}", where=self._url) from error
+        except (RequestException, HTTPError, DockerException) as error:
+            raise RuntimeUnavailable(f"no engine answers: {error}", where=self._url, hint=_HINT) from error
+
+    def _create_and_start(self, arguments: dict[str, Any]) -> str:
+        client = self._client()
+        reference = None
+        try:
+            reference = str(client.containers.create(**arguments).id)
+            client.api.start(reference)
+        except ImageNotFound as error:
+            raise StartFailed(f"the image '{arguments['image']}' is missing", hint="run `make image`") from error
+        except (APIError, RequestException, HTTPError) as error:
+            if reference is not None:  # created and not started; what cannot be removed now is found by `list`
+                with contextlib.suppress(RuntimeUnavailable):
+                    self._remove(reference)
+            if isinstance(error, APIError):
+                raise StartFailed(f"the engine refuses the agent: {error.explanation or error}") from error
+            raise RuntimeUnavailable(f"the engine went away during a start: {error}", where=self._url) from error
+        return reference
+
+    def _kill(self, reference: str, signal: str) -> bool:
+        """Send a signal; False when there is nothing that lives."""
+        try:
+            with self._translated():
+                self._client().api.kill(reference, signal)
+        except APIError:  # it does not exist, or it does not run
+            return False
+        return True
+
+    def _status(self, reference: str) -> AgentStatus:
+        try:
+            with self._translated():
+                state = self._client().api.inspect_container(reference)["State"]
+        except NotFound:
+            return AgentStatus(alive=False)
+        if state["Running"]:
+            return AgentStatus(alive=True)
+        error = str(state.get("Error") or "")
+        if state["Status"] == "created":
+            return AgentStatus(alive=False, reason=error or "never started")
+        exit_code = int(state["ExitCode"])
+        return AgentStatus(
+            alive=False,
+            exit_code=exit_code,
+            reason=reason_of(exit_code, out_of_memory=bool(state.get("OOMKilled")), error=error),
+        )
+
+    def _containers(self) -> Sequence[AgentHandle]:
+        with self._translated():
+            found = self._client().api.containers(all=True, filters={"label": f"{INSTALL_LABEL}={self.install_id}"})
+        return [
+            AgentHandle(labels[RUN_LABEL], labels[SESSION_LABEL], container["Id"])
+            for container in found
+            if (labels := container["Labels"]).keys() >= {RUN_LABEL, SESSION_LABEL}
+        ]
+
+    def _log_tail(self, reference: str, max_bytes: int) -> bytes:
+        """The engine keeps 10 MB of an agent's output at most (`specification.LOG_FILE_SIZE`), so this is bounded."""
+        try:
+            with self._translated():
+                output = bytes(self._client().api.logs(reference, tail=max_bytes))  # a line has a byte at least
+        except NotFound:
+            return b""
+        return output[-max_bytes:]
+
+    def _remove(self, reference: str) -> None:
+        # NotFound: it is gone. Conflict: somebody else is removing it just now.
+        with contextlib.suppress(APIError), self._translated():
+            self._client().api.remove_container(reference, force=True, v=True)
+
+    def _has_image(self, image: str) -> bool:
+        try:
+            with self._translated():
+                self._client().images.get(image)
+        except NotFound:
+            return False
+        return True
+
+    def _build(self, tag: str, base_image: str, context: Path) -> None:
+        failure = None
+        try:
+            progress = self._client().api.build(
+                path=str(context),
+                dockerfile="Dockerfile.agent",
+                tag=tag,
+                buildargs={"BASE_IMAGE": base_image, "VERSION": tag.rpartition(":")[2]},
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for line in progress:  # to the end, whatever it says: only then is the connection free again
+                failure = line.get("error", failure)
+        except DockerException as error:
+            failure = str(error)
+        except (RequestException, HTTPError) as error:
+            raise RuntimeUnavailable(f"the engine went away during a build: {error}", where=self._url) from error
+        if failure is not None:
+            raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint="run `make image`")

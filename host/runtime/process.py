@@ -1,0 +1,188 @@
+"""Agents as plain processes of this machine, for where there is no engine. NO ISOLATION: an agent can do what its user
+can.
+
+The invariants. An agent gets nothing of the host's environment. A process is recorded on disk before `start` returns,
+so that a restarted host finds it again, and is signalled only when id *and* start time are those of the record. An
+agent that ended takes what it started with it (its whole process group), and leaves no zombie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from host.runtime.ending import reason_of
+from host.runtime.process_child import ChildProcess, signal_group
+from host.runtime.process_identity import identity_of, is_alive
+from host.runtime.process_record import ProcessRecord, RecordFolder
+from host.runtime.process_user import ProcessUsers
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
+from host.runtime.waiting import ended_within
+
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds `container_agent` and `shared_schema`, in a checkout and in an installation."""
+
+_KILL_SECONDS = 10.0
+
+
+class ProcessRuntime:
+    """Runs each agent as a process in a session (process group) of its own.
+
+    `run_folder` is `DataLayout.run`; `command` replaces the agent's program (a test's ten lines).
+    """
+
+    name = "process"
+    isolated = False
+
+    def __init__(self, install_id: str, run_folder: Path, *, command: Sequence[str] | None = None) -> None:
+        self._install_id = install_id
+        self._records = RecordFolder(run_folder, install_id)
+        self._command = None if command is None else list(command)
+        self._users = ProcessUsers(SOURCE_ROOT)
+        self._children: dict[str, ChildProcess] = {}
+        self._adopted: set[str] = set()  # run ids of living agents that another host process started
+        self._lock = threading.Lock()  # of _adopted
+
+    async def start(self, specification: AgentSpecification) -> AgentHandle:
+        return await asyncio.to_thread(self._start, specification)
+
+    async def stop(self, handle: AgentHandle, grace: float) -> None:
+        for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _KILL_SECONDS)):
+            await asyncio.to_thread(self._signal, handle, number)
+            if await ended_within(self, handle, seconds):
+                return
+        raise RuntimeUnavailable(f"process {handle.reference} does not end", where=handle.session_id)
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        return await asyncio.to_thread(self._status, handle)
+
+    async def list(self) -> list[AgentHandle]:
+        return list(await asyncio.to_thread(self._handles))
+
+    async def logs(self, handle: AgentHandle, max_bytes: int = 1_000_000) -> bytes:
+        return await asyncio.to_thread(self._log_tail, handle, max_bytes)
+
+    async def remove(self, handle: AgentHandle) -> None:
+        await self.stop(handle, grace=0)
+        await asyncio.to_thread(self._forget, handle)
+
+    async def close(self) -> None:
+        """Nothing is held: the processes go on, and their records stay."""
+
+    # In threads
+
+    def _start(self, specification: AgentSpecification) -> AgentHandle:
+        run_id = specification.run_id
+        command, user = self._command_and_user(specification)
+        try:
+            child = ChildProcess(
+                command,
+                environment=agent_environment(specification),
+                folder=specification.workspace,
+                log=self._records.log(run_id),
+                user=user,
+                file_bytes=specification.limits.file_bytes,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StartFailed(f"the process cannot be started: {error}", where=specification.session_id) from error
+        self._children[run_id] = child
+        record = ProcessRecord(
+            run_id, specification.session_id, self._install_id, child.pid, identity_of(child.pid) or "unknown"
+        )
+        try:
+            self._records.write(record)
+        except OSError as error:
+            child.kill()
+            raise StartFailed(f"the process cannot be recorded: {error}", where=self._records.path) from error
+        return AgentHandle(run_id, specification.session_id, str(child.pid))
+
+    def _command_and_user(self, specification: AgentSpecification) -> tuple[Sequence[str], tuple[int, int] | None]:
+        """The command, and as whom to run it; None is the host's own user."""
+        command = self._command or [sys.executable, "-m", "container_agent"]
+        uid, gid = specification.uid, specification.gid
+        if os.geteuid() != 0 or uid == 0:
+            return command, None
+        folders = (specification.folder.folder, specification.folder.out, specification.workspace)
+        if self._command is None:
+            program = self._users.interpreter(uid, gid, folders)
+        else:
+            program = self._users.program(command[0], uid, gid, folders)
+        return (command, None) if program is None else ([program, *command[1:]], (uid, gid))
+
+    def _signal(self, handle: AgentHandle, number: signal.Signals) -> None:
+        record = self._records.read(handle.run_id)
+        if record is not None and self._is_alive(record):
+            signal_group(record.pid, number)
+
+    def _status(self, handle: AgentHandle) -> AgentStatus:
+        record = self._records.read(handle.run_id)
+        if record is None:
+            return AgentStatus(alive=False)
+        if self._is_alive(record):
+            return AgentStatus(alive=True)
+        child = self._children.get(handle.run_id)
+        exit_code = None if child is None else child.exit_code
+        return AgentStatus(alive=False, exit_code=exit_code, reason=reason_of(exit_code))
+
+    def _is_alive(self, record: ProcessRecord) -> bool:
+        """Whether the agent lives; of one that was just seen to end, the rest of its group is ended."""
+        if (child := self._children.get(record.run_id)) is not None:
+            return not child.has_ended()
+        with self._lock:
+            alive = is_alive(record.pid, record.create_time)
+            if alive:
+                self._adopted.add(record.run_id)
+            elif record.run_id in self._adopted:
+                # Once, just after its end: a group's number is given to no new process while the group has members.
+                self._adopted.discard(record.run_id)
+                if not psutil.pid_exists(record.pid):
+                    signal_group(record.pid, signal.SIGKILL)
+            return alive
+
+    def _handles(self) -> Sequence[AgentHandle]:
+        records = list(self._records.all())
+        for record in records:
+            self._is_alive(record)
+        return [AgentHandle(record.run_id, record.session_id, str(record.pid)) for record in records]
+
+    def _log_tail(self, handle: AgentHandle, max_bytes: int) -> bytes:
+        try:
+            with self._records.log(handle.run_id).open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(0, size - max_bytes))
+                return log.read(max_bytes)
+        except FileNotFoundError:
+            return b""
+
+    def _forget(self, handle: AgentHandle) -> None:
+        self._children.pop(handle.run_id, None)
+        with self._lock:
+            self._adopted.discard(handle.run_id)
+        self._records.forget(handle.run_id)
+
+
+def agent_environment(specification: AgentSpecification) -> dict[str, str]:
+    """The whole environment of an agent without a container: what the specification says and what any program needs.
+
+    Nothing is inherited. The home folder is the workspace, not the host user's, where credentials lie.
+    """
+    return {
+        **specification.environment,
+        "DUMBWAITER_SESSION": str(specification.folder.folder),
+        "DUMBWAITER_WORKSPACE": str(specification.workspace),
+        "HOME": str(specification.workspace),
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")),
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "PYTHONPATH": str(SOURCE_ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,0 +1,125 @@
+"""What a container of an agent is allowed to be: from an `AgentSpecification` to docker's words. Pure.
+
+Everything of DESIGN section 8 that an engine enforces is written here and nowhere else, as plain data that a test
+compares. The invariant: whatever the specification says, the container has no network, no capability, no root, no
+writable file but `out/`, the workspace and a bounded /tmp, and no value of the host's environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from host.runtime.protocol import AgentSpecification, Mount, StartFailed
+from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, OUT
+
+INSTALL_LABEL = "dumbwaiter.install"
+SESSION_LABEL = "dumbwaiter.session"
+AGENT_GROUP_LABEL = "dumbwaiter.agent_group"
+RUN_LABEL = "dumbwaiter.run"
+
+LOG_FILE_SIZE = "5m"  # docker's notation; with two files an agent's output takes at most 10 MB of the host's disk
+LOG_FILES = 2
+# Period and quota, because the engine refuses `nano_cpus` beyond the machine's count instead of granting what there is.
+CPU_PERIOD = 100_000  # microseconds
+SMALLEST_CPU_QUOTA = 1_000  # the kernel's
+OUT_OF_MEMORY_SCORE = 500  # of -1000 … 1000: when the host runs out of memory, agents go before the host process does
+
+
+def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
+    """The keyword arguments of docker-py's `containers.create`, values of the kinds JSON has.
+
+    Raises `StartFailed` for a specification that names root or no image.
+    """
+    if specification.uid <= 0 or specification.gid <= 0:
+        raise StartFailed(
+            "an agent does not run as root",
+            where=specification.session_id,
+            hint="give the specification the uid and gid that own the session's out/ folder",
+        )
+    if not specification.image:
+        raise StartFailed("the specification names no image", where=specification.session_id)
+    limits = specification.limits
+    arguments: dict[str, Any] = {
+        "image": specification.image,
+        "name": container_name(specification),
+        "labels": {
+            INSTALL_LABEL: specification.install_id,
+            SESSION_LABEL: specification.session_id,
+            AGENT_GROUP_LABEL: specification.agent_group_id,
+            RUN_LABEL: specification.run_id,
+        },
+        # Who it is and what it may.
+        "user": f"{specification.uid}:{specification.gid}",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "network_mode": "none",
+        "ipc_mode": "private",
+        # What it sees.
+        "read_only": True,
+        "tmpfs": {"/tmp": f"size={limits.tmp_bytes},mode=1777,nosuid,nodev"},
+        "mounts": _mounts(specification),
+        "working_dir": str(CONTAINER_WORKSPACE),
+        "environment": container_environment(specification.environment),
+        "use_config_proxy": False,  # docker's client would add proxy addresses, passwords included, to the environment
+        # What it may use. Memory and memory with swap are equal: no swap.
+        "mem_limit": limits.memory_bytes,
+        "memswap_limit": limits.memory_bytes,
+        "cpu_period": CPU_PERIOD,
+        "cpu_quota": max(SMALLEST_CPU_QUOTA, round(limits.cpus * CPU_PERIOD)),
+        "pids_limit": limits.pids,
+        "ulimits": [
+            {"Name": "fsize", "Soft": limits.file_bytes, "Hard": limits.file_bytes},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "oom_score_adj": OUT_OF_MEMORY_SCORE,
+        # How it lives and ends. Supervision alone decides about starting again.
+        "init": True,
+        "stop_signal": "SIGTERM",
+        "restart_policy": {"Name": "no"},
+        "log_config": {"type": "json-file", "config": {"max-size": LOG_FILE_SIZE, "max-file": str(LOG_FILES)}},
+    }
+    if specification.oci_runtime is not None:
+        arguments["runtime"] = specification.oci_runtime
+    return arguments
+
+
+def container_name(specification: AgentSpecification) -> str:
+    """`dumbwaiter-<session id>-<the random part of the run id>`: unique, and legible in `docker ps`."""
+    return f"dumbwaiter-{specification.session_id}-{specification.run_id.rpartition('_')[2]}"
+
+
+def container_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of an agent in a container; the paths cannot be overridden."""
+    return {
+        **environment,
+        "DUMBWAITER_SESSION": str(CONTAINER_SESSION),
+        "DUMBWAITER_WORKSPACE": str(CONTAINER_WORKSPACE),
+        "HOME": "/tmp",
+    }
+
+
+def _mounts(specification: AgentSpecification) -> list[dict[str, Any]]:
+    """The binds, outer before inner: the session folder read-only, its out/ writable on top of it."""
+    layout = specification.folder
+    return [
+        _bind(str(layout.folder), str(CONTAINER_SESSION), writable=False),
+        _bind(str(layout.out), str(CONTAINER_SESSION / OUT), writable=True),
+        _bind(str(specification.workspace), str(CONTAINER_WORKSPACE), writable=True),
+        *(_extra(mount) for mount in specification.mounts),
+    ]
+
+
+def _extra(mount: Mount) -> dict[str, Any]:
+    return _bind(str(mount.source), f"/mnt/{mount.name}", writable=mount.writable)
+
+
+def _bind(source: str, target: str, *, writable: bool) -> dict[str, Any]:
+    """A bind in the engine's own words. Unlike the short form, it fails when the source is missing."""
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": not writable,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

@@ -1,0 +1,170 @@
+"""Where the objects of a host are built and handed to each other. Nothing else constructs them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+
+from host.central import deliveries, ingest, sessions
+from host.central.database import Central
+from host.channels.cli import TerminalChannel
+from host.channels.protocol import Channel
+from host.delivery.copy import Copier
+from host.delivery.deliver import Deliverer
+from host.delivery.retry import RetryPolicy
+from host.routing.router import Router
+from host.runtime.protocol import Runtime
+from host.sessions.attachments import FileLimits
+from host.sessions.context import Limits as TurnLimits
+from host.sessions.folder import Owner, clear_removed
+from host.sessions.post import Post
+from host.settings import Settings
+from host.supervision.adopt import adopt, adopt_known
+from host.supervision.conductor import Conductor
+from host.supervision.facts import Limits
+from host.supervision.reading import Reading
+from host.supervision.runs import Runs
+from host.watch import Watcher
+from shared_schema.clock import Clock
+
+MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
+
+
+def no_channels(central: Central, clock: Clock) -> Sequence[Channel]:
+    """No channel but the terminal."""
+    return ()
+
+
+class Services:
+    """A host's parts. `start` sets them going; without it they still answer operations (the CLI without a host)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        central: Central,
+        runtime: Runtime,
+        runtime_reason: str,
+        make_channels: MakeChannels = no_channels,
+    ) -> None:
+        file_limits = FileLimits(settings.max_files, settings.max_file_bytes)
+        patience = Limits(
+            start_seconds=settings.start_seconds,
+            silent_seconds=settings.silent_seconds,
+            turn_seconds=settings.turn_seconds,
+            idle_seconds=settings.idle_seconds,
+            engine_seconds=settings.engine_seconds,
+            retry_seconds=settings.retry_seconds,
+            max_retries=settings.max_retries,
+        )
+        owner = Owner.of_agents(settings.agent_uid)
+        self.settings = settings
+        self.clock = clock
+        self.central = central
+        self.runtime = runtime
+        self.runtime_reason = runtime_reason
+        self.started_at: datetime | None = None
+        self.adopted = 0
+        self.terminal = TerminalChannel(central, clock)
+        self.channels: dict[str, Channel] = {
+            channel.channel_type: channel for channel in (self.terminal, *make_channels(central, clock))
+        }
+        self.post = Post(central, settings.layout, owner, TurnLimits(settings.max_batch, settings.turn_seconds))
+        self.router = Router(
+            central, settings.layout, clock, file_limits=file_limits, max_text=settings.max_text, attend=self.attend
+        )
+        self.deliverer = Deliverer(
+            central,
+            settings.layout,
+            clock,
+            self.channels,
+            policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
+            attempt_seconds=settings.delivery_seconds,
+            done=self.attend,
+        )
+        copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text)
+        reading = Reading(central, copier, clock, owner, send=self.deliverer.kick, finished=self._finished)
+        self.conductor = Conductor(
+            self.post,
+            reading,
+            Runs(central, runtime, self.post, settings, clock, owner, patience),
+            settings,
+            clock,
+            patience,
+            send=self.deliverer.kick,
+            changed=self._agents_changed,
+            hurry=self._hurry,
+        )
+        self._watcher: Watcher | None = None
+        self._to_write: dict[str, None] = {}
+
+    async def start(self, others: Sequence[Runtime] = ()) -> None:
+        """Take up everything an earlier host left, then take events. `others`: runtimes that host may have used."""
+        await asyncio.to_thread(clear_removed, self.settings.layout)
+        await self._clear_spool()
+        if self.settings.notify == "auto":
+            self._watcher = Watcher(self.conductor.attend, self.conductor.is_busy)
+        self.started_at = self.clock.now()
+        self.conductor.open()
+        self.adopted = await adopt(self.central, self.conductor, self.runtime, others, self.clock, self.settings.layout)
+        await self.deliverer.start()
+        for session_id in await self.central.read(
+            lambda c: [*ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
+        ):
+            self.conductor.attend(session_id)
+        for channel in self.channels.values():
+            await channel.start(self.router.ingest)
+
+    async def find_agents(self) -> None:
+        """Without a running host: know the agents that a dead host left, so that operations can end them."""
+        await adopt_known(self.central, self.conductor, self.runtime, self.clock, self.settings.layout)
+
+    async def write_accepted(self) -> None:
+        """Without a running host: bring what was just accepted into the session folders, and wake nobody."""
+        for session_id in self._to_write:
+            session = await self.central.read(partial(sessions.lookup, session_id=session_id))
+            if session is not None:
+                await self.post.write(session)
+        self._to_write.clear()
+
+    async def close(self, *, stop_agents: bool) -> None:
+        """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
+        for channel in self.channels.values():
+            await channel.close()
+        await self.conductor.close(stop_agents=stop_agents)
+        if self._watcher is not None:
+            await asyncio.to_thread(self._watcher.close)
+        await self.deliverer.close()
+        await self.runtime.close()
+        await asyncio.to_thread(self.central.close)
+
+    def attend(self, session_id: str) -> None:
+        """A session has something new."""
+        if self.started_at is None:
+            self._to_write[session_id] = None
+        else:
+            self.conductor.attend(session_id)
+
+    def _finished(self) -> None:
+        """A message got its outcome: whoever waits at the terminal may want to know."""
+        self.terminal.notice()
+
+    def _hurry(self) -> None:
+        if self._watcher is not None:
+            self._watcher.poke()
+
+    def _agents_changed(self) -> None:
+        if self._watcher is not None:
+            agents = self.conductor.agents.items()
+            self._watcher.watch({agent.folder.out: session_id for session_id, agent in agents})
+
+    async def _clear_spool(self) -> None:
+        """Remove files of events that were never accepted."""
+        in_use = await self.central.read(ingest.spools_in_use)
+        for folder in os.listdir(self.settings.layout.spool):
+            if folder not in in_use:
+                await asyncio.to_thread(shutil.rmtree, self.settings.layout.spool / folder, ignore_errors=True)

@@ -1,0 +1,119 @@
+"""Files that come in with a message, and files that go out with one. Nothing here trusts a name.
+
+In: the bytes are kept under `spool/` before the event is accepted, and moved into the session's `inbox/<message_id>/`
+when the message is written; both steps can be repeated. Out: a file the agent put in `out/outbox/<message_id>/` is
+copied to the host's `sent/<message_id>/` before its message is queued: the agent cannot change what was checked.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.routing.event import Attachment
+from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
+from host.sessions.filename import safe_name
+from host.sessions.folder import Owner, share
+from shared_schema.errors import DumbwaiterError, FileTrouble, InvalidValue
+from shared_schema.layout import OUTBOX, SessionLayout
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """How many files one message may have, and how large each may be (bytes)."""
+
+    max_files: int
+    max_bytes: int
+
+
+class AttachmentRefused(DumbwaiterError):
+    """A file is too large, or there are too many."""
+
+
+def spool(attachments: Sequence[Attachment], folder: Path, limits: FileLimits) -> list[str]:
+    """Keep the bytes of an event's files until they are in a session; their safe names. Blocks.
+
+    Raises `AttachmentRefused`, `InvalidValue` for a source that is no regular file, `FileTrouble`.
+    """
+    if len(attachments) > limits.max_files:
+        raise AttachmentRefused(f"{len(attachments)} files came with one message, and {limits.max_files} are allowed")
+    names: list[str] = []
+    try:
+        folder.mkdir(mode=0o700)
+        for attachment in attachments:
+            name = safe_name(attachment.name, set(names))
+            _spool_one(attachment, folder / name, limits)
+            names.append(name)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=folder.parent) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return names
+
+
+def unspool(folder: Path, names: Sequence[str], layout: SessionLayout, message_id: str, owner: Owner) -> None:
+    """Bring an event's files into `inbox/<message_id>/`. Repeatable: what is there already is made again. Blocks."""
+    target = layout.inbox / message_id
+    if target.is_dir():
+        shutil.rmtree(target)
+    share(target, owner)
+    for name in names:
+        with opened_folder(folder) as source, opened_file(source, name, max_bytes=2**63 - 1) as file:
+            copy_file(file, target / name, max_bytes=2**63 - 1)
+        share_file(target / name, owner)
+    sync_folder(target)
+    sync_folder(layout.inbox)
+
+
+def take(layout: SessionLayout, message_id: str, names: Sequence[str], limits: FileLimits) -> list[str]:
+    """Copy what an agent sends to `sent/<message_id>/`; the names there. Blocks. Raises `FileDamaged` and the like.
+
+    `message_id` has been checked to be an id.
+    """
+    if len(names) > limits.max_files:
+        raise AttachmentRefused(f"{len(names)} files in one message, and {limits.max_files} are allowed")
+    target = layout.sent / message_id
+    if target.is_dir():
+        shutil.rmtree(target)  # of an earlier attempt that did not get as far as the ledger
+    target.mkdir(mode=0o750)
+    taken: list[str] = []
+    with opened_folder(layout.out) as out:
+        for name in names:
+            with opened_file(out, OUTBOX, message_id, name, max_bytes=limits.max_bytes) as source:
+                safe = safe_name(name, set(taken))
+                copy_file(source, target / safe, max_bytes=limits.max_bytes)
+                taken.append(safe)
+    sync_folder(target)
+    return taken
+
+
+def share_file(path: Path, owner: Owner) -> None:
+    """Let the agent read a file of the host's."""
+    if os.geteuid() == 0:
+        os.chown(path, 0, owner.gid, follow_symlinks=False)
+    path.chmod(0o640)
+
+
+def _spool_one(attachment: Attachment, target: Path, limits: FileLimits) -> None:
+    try:
+        source = os.open(attachment.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidValue(f"the file cannot be read: {error.strerror}", where=attachment.source) from error
+    try:
+        if not attachment.source.is_file():
+            raise InvalidValue("it is not a file", where=attachment.source)
+        size = os.fstat(source).st_size
+        if size > limits.max_bytes:
+            raise AttachmentRefused(
+                f"the file has {size} bytes, and {limits.max_bytes} are allowed", where=attachment.source
+            )
+        copy_file(source, target, max_bytes=limits.max_bytes)
+    finally:
+        os.close(source)

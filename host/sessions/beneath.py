@@ -1,0 +1,107 @@
+"""Opening what lies in `out/`, where a hostile agent may put anything at any moment.
+
+Every step is relative to an open folder and follows no link; only regular files are opened, and nothing that could
+block is ever waited for. Names are checked by the caller's types, not trusted for their content.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from host.sessions.filename import is_safe_component
+from shared_schema.errors import FileDamaged, FileTrouble
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_COPY_BYTES = 1024 * 1024
+
+
+@contextmanager
+def opened_folder(path: Path) -> Iterator[int]:
+    """A descriptor of a folder whose parents are the host's own. Raises `FileTrouble`."""
+    try:
+        descriptor = os.open(path, _FOLDER_FLAGS)
+    except OSError as error:
+        raise FileTrouble(f"the folder cannot be opened: {error.strerror}", where=path) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened_file(folder: int, *components: str, max_bytes: int) -> Iterator[int]:
+    """A descriptor of a regular file below an open folder. Raises `FileDamaged` for anything else."""
+    opened = []
+    try:
+        current = folder
+        for number, name in enumerate(components, start=1):
+            if not is_safe_component(name):
+                raise FileDamaged(f"{name[:80]!r} is not a file name")
+            flags = _FILE_FLAGS if number == len(components) else _FOLDER_FLAGS
+            current = os.open(name, flags, dir_fd=current)
+            opened.append(current)
+        status = os.fstat(current)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileDamaged(f"{components[-1][:80]!r} is not a regular file")
+        if status.st_size > max_bytes:
+            raise FileDamaged(f"{components[-1][:80]!r} has {status.st_size} bytes, and {max_bytes} are allowed")
+        yield current
+    except OSError as error:
+        raise FileDamaged(f"{components[-1][:80]!r} cannot be opened: {error.strerror}") from error
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def copy_file(source: int, target: Path, *, max_bytes: int, mode: int = 0o640) -> int:
+    """Copy an open file to a new path of the host's, flushed to disk; its size. Never more than `max_bytes`."""
+    written = 0
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        while chunk := os.read(source, _COPY_BYTES):
+            written += len(chunk)
+            if written > max_bytes:
+                raise FileDamaged(f"'{target.name}' grew beyond {max_bytes} bytes while it was copied")
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    return written
+
+
+def folder_size(path: Path, *, max_entries: int = 20_000) -> int | None:
+    """Bytes used below a folder, following no link; None when it has more than `max_entries` entries."""
+    total, seen, waiting = 0, 0, [path]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    seen += 1
+                    if seen > max_entries:
+                        return None
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:
+            continue  # it went away, or cannot be read: it does not count
+    return total
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's entries survive a power cut."""
+    descriptor = os.open(path, _FOLDER_FLAGS)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

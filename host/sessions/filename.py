@@ -1,0 +1,55 @@
+"""File names that came from outside, made safe. Pure.
+
+A safe name is one component, not hidden, at most 120 bytes, without separators, control or direction characters, and
+no device on any system. Two attachments never share a name.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import PurePosixPath
+
+MAX_BYTES = 120
+_FALLBACK = "file"
+_FORBIDDEN = re.compile(r'[<>:"|?*]')
+# Device names of Windows, with or without an extension: the folder may be on a mount shared with such a system.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def safe_name(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str:
+    """A safe file name that resembles `name` and is not among `taken` (compared without case)."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    text = unicodedata.normalize("NFC", last)
+    text = "".join(character for character in text if unicodedata.category(character) not in _UNPRINTABLE)
+    text = _FORBIDDEN.sub("_", text).strip(" .")
+    if not text or _DEVICES.fullmatch(text):
+        text = f"{_FALLBACK}-{text}" if text else _FALLBACK
+    stem, suffix = _split(text)
+    lowered = {other.casefold() for other in taken}
+    candidate, number = _cut(stem, suffix), 1
+    while candidate.casefold() in lowered:
+        number += 1
+        candidate = _cut(stem, f"-{number}{suffix}")
+    return candidate
+
+
+def is_safe_component(name: str) -> bool:
+    """Whether a name an agent gave can be opened as it is: one plain component of at most 255 bytes."""
+    return (
+        0 < len(name.encode("utf-8", "surrogatepass")) <= 255
+        and name not in (".", "..")
+        and "/" not in name
+        and "\x00" not in name
+    )
+
+
+def _split(text: str) -> tuple[str, str]:
+    path = PurePosixPath(text)
+    return (path.stem, path.suffix) if len(path.suffix.encode()) <= 16 else (text, "")
+
+
+def _cut(stem: str, suffix: str) -> str:
+    room = MAX_BYTES - len(suffix.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore").rstrip(" .") + suffix

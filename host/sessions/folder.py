@@ -1,0 +1,145 @@
+"""Making and removing session folders (DESIGN section 3).
+
+The folder belongs to the host; the agent's user may read it and owns `out/` alone. When the host is root, agents run as
+an unprivileged user and reach the folder by its group; otherwise both are the same user. Making is idempotent: what a
+crash left half-made is completed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.sessions.beneath import sync_folder
+from shared_schema.database import open_writer
+from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
+from shared_schema.migrate import INBOUND, Schema, migrate
+from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The user agents run as."""
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def of_agents(cls, agent_uid: int) -> Owner:
+        """The host's own user, or the unprivileged `agent_uid` when the host is root."""
+        return cls(agent_uid, agent_uid) if os.geteuid() == 0 else cls(os.geteuid(), os.getegid())
+
+
+def make_data_folder(layout: DataLayout) -> None:
+    """The data folder and what is always in it. Others may pass through to reach what they were given, not list it."""
+    for folder, mode in (
+        (layout.data, 0o711),
+        (layout.sessions, 0o711),
+        (layout.agents, 0o711),
+        (layout.spool, 0o700),
+        (layout.run, 0o711),
+    ):
+        if not folder.is_dir():
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            folder.chmod(mode)
+
+
+def make_workspace(workspace: Path, owner: Owner) -> None:
+    """The workspace of an agent group, the agent's to write."""
+    if not workspace.is_dir():
+        workspace.mkdir(parents=True, exist_ok=True)
+    give(workspace, owner, 0o750)
+
+
+def make_session_folder(layout: SessionLayout, owner: Owner) -> None:
+    """The session folder with both databases and the links for people. Blocks; raises `FileTrouble`, `OSError`."""
+    _pass_through(layout.folder.parent)
+    share(layout.folder, owner)
+    for folder in (layout.inbox, layout.sent):
+        share(folder, owner)
+    _private(layout.reading)
+    if not layout.inbound.exists():
+        _make_database(layout.reading / "inbound.new", layout.inbound, INBOUND, 0o640, owner, own=False)
+    layout.out.mkdir(mode=0o750, exist_ok=True)
+    give(layout.out, owner, 0o750)
+    if not os.path.lexists(layout.outbound):
+        make_outbound(layout, owner)
+    for name in (OUTBOUND, HEARTBEAT):
+        link = layout.folder / name
+        if not link.is_symlink():
+            link.symlink_to(f"{OUT}/{name}")
+    sync_folder(layout.folder)
+    sync_folder(layout.folder.parent)
+
+
+def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
+    """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running."""
+    _make_database(
+        layout.reading / "outbound.new", layout.outbound, OUTBOUND_SCHEMA, 0o640, owner, own=True, after_seq=after_seq
+    )
+    sync_folder(layout.out)
+
+
+def remove_session_folder(layout: SessionLayout) -> None:
+    """Remove a session folder. First it is renamed, so that a crash leaves nothing that looks like a session."""
+    gone = layout.folder.with_name(f".removed-{layout.folder.name}")
+    if layout.folder.is_dir():
+        layout.folder.rename(gone)
+        sync_folder(gone.parent)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def clear_removed(layout: DataLayout) -> None:
+    """Finish the removals that a crash interrupted."""
+    for gone in layout.sessions.glob("*/.removed-*"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _make_database(
+    draft: Path, target: Path, schema: Schema, mode: int, owner: Owner, *, own: bool, after_seq: int = 0
+) -> None:
+    draft.unlink(missing_ok=True)
+    with closing(open_writer(draft, create=True)) as connection:
+        migrate(connection, schema)
+        if after_seq:
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('messages_out', ?)", (after_seq,))
+    if own:
+        give(draft, owner, mode)
+    else:
+        _let_read(draft, owner, mode)
+    os.replace(draft, target)
+
+
+def _pass_through(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder.chmod(0o711)
+        sync_folder(folder.parent)
+
+
+def share(folder: Path, owner: Owner) -> None:
+    """A folder of the host's that the agent may read."""
+    folder.mkdir(mode=0o750, exist_ok=True)
+    _let_read(folder, owner, 0o750)
+
+
+def _private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def _let_read(path: Path, owner: Owner, mode: int) -> None:
+    """The host's, readable by the agent's group."""
+    if os.geteuid() == 0:
+        os.chown(path, 0, owner.gid, follow_symlinks=False)
+    os.chmod(path, mode)
+
+
+def give(path: Path, owner: Owner, mode: int) -> None:
+    """The agent's own."""
+    if os.geteuid() == 0:
+        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
+    os.chmod(path, mode)

@@ -1,0 +1,151 @@
+"""The only writer of `inbound.db`: open, one transaction, close. Closing the file is what wakes a running agent.
+
+Everything is idempotent: a message that is there already is left as it is, tables that are pushed are replaced whole.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from shared_schema.database import open_writer, reader, writer
+from shared_schema.layout import SessionLayout
+from shared_schema.migrate import INBOUND, migrate
+from shared_schema.rows import Address, ContextKey, Delivered, Destination, MessageIn
+
+INSERT_MESSAGE = """
+INSERT INTO messages_in (id, kind, timestamp, generation, trigger, channel_type, platform_id, thread_id, sender_id,
+    sender_name, content)
+VALUES (:id, :kind, :timestamp, :generation, :trigger, :channel_type, :platform_id, :thread_id, :sender_id,
+    :sender_name, :content)
+ON CONFLICT (id) DO NOTHING
+"""
+SET_STATUS = "UPDATE messages_in SET status = ?, tries = ? WHERE id = ?"
+SET_DELIVERED = """
+INSERT INTO delivered (message_out_id, status, platform_message_id, error, attempts, delivered_at)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (message_out_id) DO UPDATE SET status = excluded.status,
+    platform_message_id = excluded.platform_message_id, error = excluded.error, attempts = excluded.attempts,
+    delivered_at = excluded.delivered_at
+"""
+CLEAR_DESTINATIONS = "DELETE FROM destinations"
+INSERT_DESTINATION = """
+INSERT INTO destinations (name, display_name, type, channel_type, platform_id, agent_group_id)
+VALUES (?, ?, ?, ?, ?, ?)
+"""
+SET_ROUTING = """
+INSERT INTO session_routing (id, channel_type, platform_id, thread_id) VALUES (1, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET channel_type = excluded.channel_type, platform_id = excluded.platform_id,
+    thread_id = excluded.thread_id
+"""
+CLEAR_CONTEXT = "DELETE FROM session_context"
+INSERT_CONTEXT = "INSERT INTO session_context (key, value) VALUES (?, ?)"
+LAST_MESSAGES = """
+SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type, platform_id,
+    thread_id, sender_id, sender_name, source_session_id, content
+FROM messages_in ORDER BY seq DESC LIMIT ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to insert; its `seq` is the file's to give. `content` is JSON."""
+
+    id: str
+    kind: str
+    timestamp: str
+    generation: int
+    trigger: int
+    address: Address
+    sender_id: str | None
+    sender_name: str | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What an agent needs to know before it wakes: where replies go by default, whom it may write to, and the rest."""
+
+    routing: Address | None
+    destinations: Sequence[Destination]
+    context: Mapping[ContextKey, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusUpdate:
+    """The host's copy of what became of a message that came in."""
+
+    message_id: str
+    status: str
+    tries: int
+
+
+def update(
+    layout: SessionLayout,
+    *,
+    messages: Sequence[NewMessage] = (),
+    push: Push | None = None,
+    statuses: Sequence[StatusUpdate] = (),
+    delivered: Sequence[Delivered] = (),
+) -> None:
+    """Write all of it in one transaction, in this order. Blocks. Raises `FileTrouble`; then nothing was written."""
+    with writer(layout.inbound) as connection:
+        if push is not None:
+            _push(connection, push)
+        for message in messages:
+            _insert(connection, message)
+        connection.executemany(SET_STATUS, [(item.status, item.tries, item.message_id) for item in statuses])
+        connection.executemany(
+            SET_DELIVERED,
+            [
+                (d.message_out_id, d.status, d.platform_message_id, d.error, d.attempts, d.delivered_at)
+                for d in delivered
+            ],
+        )
+
+
+def bring_up_to_date(layout: SessionLayout) -> None:
+    """Migrate a file that an older host made. Raises `FileTrouble`, `NewerSchema`."""
+    with closing(open_writer(layout.inbound)) as connection:
+        migrate(connection, INBOUND)
+
+
+def last_messages(layout: SessionLayout, limit: int) -> list[MessageIn]:
+    """The newest messages, oldest first, for people to read."""
+    with reader(layout.inbound) as connection:
+        rows = connection.execute(LAST_MESSAGES, (limit,)).fetchall()
+    return [MessageIn.from_row(row) for row in reversed(rows)]
+
+
+def _push(connection: sqlite3.Connection, push: Push) -> None:
+    connection.execute(CLEAR_DESTINATIONS)
+    connection.executemany(
+        INSERT_DESTINATION,
+        [(d.name, d.display_name, d.type, d.channel_type, d.platform_id, d.agent_group_id) for d in push.destinations],
+    )
+    routing = push.routing
+    if routing is not None:
+        connection.execute(SET_ROUTING, (routing.channel_type, routing.platform_id, routing.thread_id))
+    connection.execute(CLEAR_CONTEXT)
+    connection.executemany(INSERT_CONTEXT, [(key, value) for key, value in push.context.items()])
+
+
+def _insert(connection: sqlite3.Connection, message: NewMessage) -> None:
+    connection.execute(
+        INSERT_MESSAGE,
+        {
+            "id": message.id,
+            "kind": message.kind,
+            "timestamp": message.timestamp,
+            "generation": message.generation,
+            "trigger": message.trigger,
+            "channel_type": message.address.channel_type,
+            "platform_id": message.address.platform_id,
+            "thread_id": message.address.thread_id,
+            "sender_id": message.sender_id,
+            "sender_name": message.sender_name,
+            "content": message.content,
+        },
+    )

@@ -1,0 +1,154 @@
+"""Bringing the session's file up to date with the ledger: accepted messages in, then what became of everything.
+
+Each step can be repeated, in the order that makes that safe: files first, then `inbound.db`, then the ledger says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+
+from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
+from host.central.agent_groups import AgentGroup
+from host.central.database import Central, one
+from host.sessions import inbox
+from host.sessions.attachments import unspool
+from host.sessions.context import Limits, Surroundings, push_of
+from host.sessions.folder import Owner, make_session_folder, make_workspace
+from host.sessions.inbox import NewMessage, StatusUpdate
+from shared_schema.errors import NotFound
+from shared_schema.layout import DataLayout, SessionLayout
+from shared_schema.rows import Address, Delivered, decode
+
+
+class Post:
+    """The writer of session folders."""
+
+    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: Limits) -> None:
+        self._central = central
+        self._layout = layout
+        self._owner = owner
+        self._limits = limits
+
+    def folder(self, session: sessions.Session) -> SessionLayout:
+        """The folder of a session."""
+        return self._layout.session(session.agent_group_id, session.id)
+
+    async def write(self, session: sessions.Session) -> bool:
+        """Write what was accepted for a session into its folder, with what the agent must know to answer it.
+
+        Whether there was anything. Raises `FileTrouble`, `OSError`; then the rest is written the next time.
+        """
+        rows, surroundings = await self._central.read(
+            lambda c: (ingest.accepted(c, session.id), surroundings_of(c, session))
+        )
+        if not rows:
+            return False
+        await asyncio.to_thread(self._write, session, rows, surroundings)
+        message_ids = [row.message_id for row in rows]
+        await self._central.write(lambda c: ingest.mark_written(c, message_ids))
+        for spool in {row.spool for row in rows if row.spool is not None}:
+            if not await self._central.read(partial(ingest.spool_in_use, spool=spool)):
+                await asyncio.to_thread(shutil.rmtree, self._layout.spool / spool, ignore_errors=True)
+        return True
+
+    async def prepare(self, session: sessions.Session) -> AgentGroup:
+        """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
+        surroundings = await self._central.read(lambda c: surroundings_of(c, session))
+
+        def make() -> None:
+            make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
+            make_session_folder(self.folder(session), self._owner)
+            inbox.bring_up_to_date(self.folder(session))
+            inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
+
+        await asyncio.to_thread(make)
+        return surroundings.agent_group
+
+    async def push(self, session: sessions.Session) -> None:
+        """Rewrite routing, destinations and context, after somebody changed one of them."""
+        surroundings = await self._central.read(lambda c: surroundings_of(c, session))
+        if self.folder(session).inbound.exists():
+            push = push_of(surroundings, self._limits)
+            await asyncio.to_thread(inbox.update, self.folder(session), push=push)
+
+    async def record(self, session: sessions.Session) -> None:
+        """Tell `inbound.db` what became of messages and deliveries since it was told last."""
+        outcomes, sent = await self._central.read(
+            lambda c: (ingest.unrecorded(c, session.id), deliveries.unrecorded(c, session.id))
+        )
+        if not outcomes and not sent:
+            return
+        await asyncio.to_thread(
+            inbox.update,
+            self.folder(session),
+            statuses=[StatusUpdate(row["message_id"], row["status"], row["tries"]) for row in outcomes],
+            delivered=[_delivered(row) for row in sent],
+        )
+
+        def mark(connection: sqlite3.Connection) -> None:
+            ingest.mark_recorded(connection, outcomes)
+            deliveries.mark_recorded(connection, session.id, sent)
+
+        await self._central.write(mark)
+
+    def _write(self, session: sessions.Session, rows: Sequence[ingest.Accepted], surroundings: Surroundings) -> None:
+        layout = self.folder(session)
+        if not layout.inbound.exists():
+            make_session_folder(layout, self._owner)
+        for row in rows:
+            if row.spool is not None:
+                names = [file["name"] for file in decode(row.content).get("files", [])]
+                unspool(self._layout.spool / row.spool, names, layout, row.message_id, self._owner)
+        inbox.update(
+            layout,
+            messages=[
+                NewMessage(
+                    id=row.message_id,
+                    kind=row.kind,
+                    timestamp=row.accepted_at,
+                    generation=row.generation,
+                    trigger=row.trigger,
+                    address=Address(row.channel_type, row.platform_id, row.thread_id),
+                    sender_id=row.sender_id,
+                    sender_name=row.sender_name,
+                    content=row.content,
+                )
+                for row in rows
+            ],
+            push=push_of(surroundings, self._limits),
+        )
+
+
+def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -> Surroundings:
+    """All that the context of a session is made from. Raises `NotFound` when its agent group is gone."""
+    group = agent_groups.by_id(connection, session.agent_group_id)
+    if group is None:
+        raise NotFound(f"the agent group of session {session.id} is gone")
+    chat = None
+    if session.messaging_group_id is not None:
+        chat = messaging_groups.by_id(connection, session.messaging_group_id)
+    route = one(connection, "SELECT route_key FROM routes WHERE id = ?", (session.route_id,))
+    one_person = route is not None and "/u:" in route["route_key"]
+    return Surroundings(
+        session=session,
+        agent_group=group,
+        messaging_group=chat,
+        destinations=tuple(agent_groups.destinations(connection, group.id)),
+        shared=not one_person and (chat is None or bool(chat.is_group)),
+        routing=ingest.last_address(connection, session.id),
+    )
+
+
+def _delivered(row: sqlite3.Row) -> Delivered:
+    return Delivered(
+        message_out_id=row["message_out_id"],
+        status=row["status"],
+        platform_message_id=row["platform_message_id"],
+        error=row["error"],
+        attempts=row["attempts"],
+        delivered_at=row["finished_at"],
+    )

@@ -1,0 +1,89 @@
+"""Mending `outbound.db` after its writer died. Only while the runtime has confirmed that no agent of the session lives.
+
+A writer killed in mid-commit leaves a hot journal. Rolling it back needs write access, and a journal is as hostile as
+any file of the agent's (one that names a super-journal makes SQLite delete that file, whatever it is). So the host
+never opens anything in `out/` for writing: it copies database and journal to a folder of its own, recovers the copy
+there, checks it, and puts it in place of the original (docs/decisions/0002-recovering-a-copy.md).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
+from host.sessions.folder import Owner, give, make_outbound
+from host.sessions.outbox import JOURNAL
+from shared_schema.database import is_intact, open_writer
+from shared_schema.errors import FileDamaged, FileTrouble
+from shared_schema.layout import OUTBOUND, SessionLayout
+
+# The last bytes of a journal that names a super-journal, sqlite.org/fileformat2.html#the_rollback_journal and pager.c.
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+MAX_DATABASE_BYTES = 4 * 1024**3
+MAX_JOURNAL_BYTES = 1024**3
+
+
+def has_journal(layout: SessionLayout) -> bool:
+    """Whether a commit was interrupted."""
+    return os.path.lexists(layout.out / JOURNAL)
+
+
+def recover(layout: SessionLayout, owner: Owner) -> None:
+    """Roll back what a killed writer left half-done. No agent of the session may live. Blocks.
+
+    Raises `FileDamaged` when database or journal are no good; then nothing was changed.
+    """
+    draft = layout.reading / "recover.db"
+    journal = layout.reading / "recover.db-journal"
+    _remove(draft, journal)
+    try:
+        with opened_folder(layout.out) as out:
+            with opened_file(out, OUTBOUND, max_bytes=MAX_DATABASE_BYTES) as source:
+                copy_file(source, draft, max_bytes=MAX_DATABASE_BYTES)
+            with opened_file(out, JOURNAL, max_bytes=MAX_JOURNAL_BYTES) as source:
+                _refuse_super_journal(source, layout)
+                copy_file(source, journal, max_bytes=MAX_JOURNAL_BYTES)
+        with closing(open_writer(draft)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            if not is_intact(connection):
+                raise FileDamaged("the file is damaged beyond its journal", where=layout.outbound)
+        give(draft, owner, 0o640)
+        with opened_folder(layout.out) as out:
+            os.replace(draft, OUTBOUND, dst_dir_fd=out)
+            os.unlink(JOURNAL, dir_fd=out)
+        sync_folder(layout.out)
+    except OSError as error:
+        raise FileTrouble(f"the file cannot be recovered: {error.strerror}", where=layout.outbound) from error
+    finally:
+        _remove(draft, journal)
+
+
+def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: int) -> str:
+    """Put an unreadable `outbound.db` aside and a fresh one in its place; the name it is kept under.
+
+    No agent of the session may live. Messages in the fresh file begin above `after_seq`, the host's cursor.
+    """
+    kept = f"{OUTBOUND}.unreadable-{stamp}"
+    try:
+        with opened_folder(layout.out) as out:
+            for name, new_name in ((OUTBOUND, kept), (JOURNAL, f"{kept}-journal")):
+                if os.path.lexists(layout.out / name):
+                    os.rename(name, new_name, src_dir_fd=out, dst_dir_fd=out)
+        make_outbound(layout, owner, after_seq=after_seq)
+    except OSError as error:
+        raise FileTrouble(f"the file cannot be put aside: {error.strerror}", where=layout.outbound) from error
+    return kept
+
+
+def _refuse_super_journal(journal: int, layout: SessionLayout) -> None:
+    size = os.fstat(journal).st_size
+    if os.pread(journal, len(_JOURNAL_MAGIC), max(0, size - len(_JOURNAL_MAGIC))) == _JOURNAL_MAGIC and size > 512:
+        raise FileDamaged("its journal names another file", where=layout.outbound)
+
+
+def _remove(*paths: os.PathLike[str]) -> None:
+    for path in paths:
+        if os.path.lexists(path):
+            os.unlink(path)

@@ -1,0 +1,147 @@
+"""The settings: one frozen object, read once, passed down. The only module that reads the environment.
+
+Sources, the first one wins: command-line options, environment variables `DUMBWAITER_<NAME>`, `dumbwaiter.toml` in the
+data folder, the defaults here. Every field's description is its documentation (`docs/settings.md` is checked against
+it). An unknown or malformed setting is an error that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from shared_schema.errors import DumbwaiterError
+from shared_schema.layout import DataLayout
+
+PREFIX = "DUMBWAITER_"
+_MIB = 1024**2
+
+
+class BadSetting(DumbwaiterError):
+    """A setting is unknown or malformed."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_nested_delimiter="__")
+
+    data: Path = Field(Path("data"), description="the data folder; also the option --data")
+
+    runtime: Literal["auto", "docker", "process"] = Field(
+        "auto", description="what runs agents: docker, process (no isolation), or auto: docker where it can be used"
+    )
+    docker_host: str | None = Field(None, description="address of the docker engine; none: docker's own default")
+    image: str = Field("dumbwaiter-agent:0.1.0", description="the image of agents")
+    base_image: str = Field("python:3.12-slim-bookworm", description="what the image is built on when it is missing")
+    oci_runtime: str | None = Field(None, description="docker's --runtime, for instance runsc for gVisor")
+    agent_uid: int = Field(
+        10001, ge=1, description="user and group id of agents when the host runs as root; else they are the host's own"
+    )
+    agent_memory_bytes: int = Field(2048 * _MIB, ge=32 * _MIB, description="memory of one agent")
+    agent_cpus: float = Field(2.0, gt=0, description="CPUs of one agent")
+    agent_pids: int = Field(256, ge=8, description="processes of one agent")
+    agent_file_bytes: int = Field(1024 * _MIB, ge=_MIB, description="the largest file an agent can write")
+    out_bytes: int = Field(
+        2048 * _MIB, ge=_MIB, description="size of a session's out/ folder above which its agent is stopped"
+    )
+
+    max_agents: int = Field(10, ge=1, description="agents running at the same time; more wait, the longest first")
+    idle_seconds: float = Field(600, ge=0, description="an agent without work is stopped after this time")
+    start_seconds: float = Field(60, gt=0, description="an agent that shows no sign of life by then is stopped")
+    heartbeat_seconds: float = Field(5, gt=0, description="how often an agent touches its heartbeat file")
+    silent_seconds: float = Field(30, gt=0, description="an agent whose heartbeat is older is stopped as hanging")
+    turn_seconds: float = Field(1800, gt=0, description="a turn that takes longer fails")
+    engine_seconds: float = Field(
+        600, gt=0, description="how long an engine that does not answer is waited for before messages fail"
+    )
+    stop_seconds: float = Field(5, ge=0, description="time an agent gets to finish or give back its turn")
+    max_batch: int = Field(10, ge=1, le=1000, description="messages in one turn")
+    max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")
+    retry_seconds: float = Field(1, ge=0, description="wait before the first retry; four times longer each time")
+
+    notify: Literal["auto", "off"] = Field(
+        "auto", description="file notifications on both sides; off: polling alone, for mounts that carry no events"
+    )
+    poll_seconds: float = Field(1, gt=0, description="how often files are looked at without a notification")
+
+    delivery_seconds: float = Field(60, gt=0, description="time limit of one attempt to send a message")
+    delivery_retry_seconds: float = Field(
+        1, gt=0, description="wait before the second attempt; doubles up to 5 minutes"
+    )
+    delivery_hours: float = Field(6, ge=0, description="how long sending is tried before it fails")
+
+    max_text: int = Field(100_000, ge=1, description="characters in one message, either way")
+    max_file_bytes: int = Field(25 * _MIB, ge=1, description="size of one file, either way")
+    max_files: int = Field(20, ge=0, description="files with one message, either way")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="text, json lines, or auto: text on a terminal and json otherwise"
+    )
+
+    @property
+    def layout(self) -> DataLayout:
+        """The paths of the data folder."""
+        return DataLayout(self.data)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = DataLayout(init_settings()["data"]).settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def load(options: dict[str, Any] | None = None) -> Settings:
+    """The settings from all sources. `options` are those given on the command line (None values are not given).
+
+    Raises `BadSetting`, which names the setting and where it was set.
+    """
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    given["data"] = Path(given.get("data") or os.environ.get(f"{PREFIX}DATA") or "data").absolute()
+    file = DataLayout(given["data"]).settings
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and _field(variable) not in Settings.model_fields:
+            raise BadSetting(f"the setting '{_field(variable)}' is unknown", where=variable, hint="unset the variable")
+    try:
+        return Settings(**given)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
+    except OSError as error:
+        raise BadSetting(f"the file cannot be read: {error.strerror}", where=file) from error
+    except SettingsError as error:
+        raise BadSetting(f"the settings cannot be read: {error}", hint="see docs/settings.md") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
+        where = _origin(str(first["loc"][0]), given, file)
+        raise BadSetting(f"the setting '{name}' {what}", where=where, hint="see docs/settings.md") from error
+
+
+def _field(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower().split("__")[0]
+
+
+def _origin(name: str, given: dict[str, Any], file: Path) -> str:
+    if name in given:
+        return "the command line"
+    variable = f"{PREFIX}{name.upper()}"
+    return variable if variable in os.environ else str(file)

@@ -1,0 +1,87 @@
+"""What the host has seen of one running agent. In memory only: after a restart it is observed anew.
+
+A heartbeat counts when its time stamp *changes* while the host looks: what the stamp says, and what it said before this
+agent was started, means nothing. So neither last week's file nor a jump of any clock nor a false stamp kills an agent
+or keeps one alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from host.runtime.protocol import AgentHandle
+from host.sessions.outbox import Signature
+from host.supervision.facts import AgentFacts
+from shared_schema.layout import SessionLayout
+
+
+@dataclass(slots=True)
+class RunningAgent:
+    """One agent, from its start (or adoption) to its burial. Times are seconds on the monotonic clock."""
+
+    handle: AgentHandle
+    folder: SessionLayout
+    started: float
+    heartbeat_stamp: int | None
+    heartbeat_seen: float | None = None
+    signature: Signature | None = None
+    more_to_read: bool = False
+    last_activity: float = 0.0
+    busy_since: float | None = None
+    unreadable_since: float | None = None
+    polled: float = 0.0
+    measured: float = 0.0
+    out_is_full: bool = False
+    evicted: bool = False
+    read_failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.last_activity = self.polled = self.measured = self.started
+
+    def saw_heartbeat(self, stamp: int | None, now: float) -> None:
+        """Note the heartbeat file's present time stamp."""
+        if stamp is not None and stamp != self.heartbeat_stamp:
+            self.heartbeat_stamp = stamp
+            self.heartbeat_seen = now
+
+    def saw_output(self, signature: Signature | None, now: float, *, more: bool) -> None:
+        """Note that `outbound.db` was read."""
+        self.signature = signature
+        self.more_to_read = more
+        self.last_activity = now
+        self.unreadable_since = None
+        self.read_failures = 0
+
+    def saw_trouble(self, now: float) -> float:
+        """Note that it could not be read; seconds until it should be tried again: soon at first, then less often."""
+        self.unreadable_since = self.unreadable_since if self.unreadable_since is not None else now
+        self.read_failures += 1
+        return float(min(0.002 * 2.0 ** min(self.read_failures, 12), 2.0))
+
+    def saw_work(self, waiting: int, outcomes: int, now: float) -> bool:
+        """Note how many messages wait for an answer, and how many have just got their outcome. True: it gets busy."""
+        gets_busy = bool(waiting) and self.busy_since is None
+        if not waiting:
+            self.busy_since = None
+        elif self.busy_since is None or outcomes:
+            self.busy_since = now
+        if waiting or outcomes:
+            self.last_activity = now
+            self.evicted = False
+        return gets_busy
+
+    def facts(self, now: float) -> AgentFacts:
+        """What is known about it now."""
+        return AgentFacts(
+            age=now - self.started,
+            silent_for=_age(self.heartbeat_seen, now),
+            idle_for=now - self.last_activity,
+            busy_for=_age(self.busy_since, now),
+            unreadable_for=_age(self.unreadable_since, now),
+            out_is_full=self.out_is_full,
+            evicted=self.evicted,
+        )
+
+
+def _age(since: float | None, now: float) -> float | None:
+    return None if since is None else now - since

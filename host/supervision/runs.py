@@ -1,0 +1,233 @@
+"""One run of an agent: start, stop, bury. The steps that touch the runtime, and the ledger's count of every death.
+
+A run is noted in central.db before it is started, and settled once when it is over: whoever finds it dead, this host or
+the next, counts it, and nobody counts it twice. Tries are counted before anything is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.central import ingest, sessions, turns
+from host.central.agent_groups import AgentGroup
+from host.central.database import Central
+from host.delivery.copy import fail_message
+from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
+from host.sessions.folder import Owner
+from host.sessions.outbox import heartbeat
+from host.sessions.post import Post
+from host.settings import Settings
+from host.supervision.agent import RunningAgent
+from host.supervision.decide import Account, Held, account
+from host.supervision.facts import Limits as Patience
+from host.supervision.facts import StopReason
+from shared_schema.clock import Clock, to_text
+from shared_schema.errors import Conflict, DumbwaiterError
+from shared_schema.ids import Prefix, new_id
+from shared_schema.layout import SessionLayout
+
+log = logging.getLogger(__name__)
+
+_LOG_BYTES = 1_000_000
+_KEPT_LOG_BYTES = 4_000_000
+_KILL_GRACE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a death came to: chats that are told of failures, and when an agent may be started again (seconds)."""
+
+    chats: tuple[tuple[str, str], ...]
+    retry_in: float
+
+
+class Runs:
+    """Starts and ends agents."""
+
+    def __init__(
+        self,
+        central: Central,
+        runtime: Runtime,
+        post: Post,
+        settings: Settings,
+        clock: Clock,
+        owner: Owner,
+        patience: Patience,
+    ) -> None:
+        self.runtime = runtime
+        self._central = central
+        self._post = post
+        self._settings = settings
+        self._clock = clock
+        self._owner = owner
+        self._patience = patience
+
+    async def start(self, session: sessions.Session, *, unsure: bool) -> RunningAgent:
+        """Start an agent on a session. `unsure`: the last start was not answered, so an agent may run already.
+
+        Raises `RuntimeUnavailable`, `StartFailed`, `FileTrouble`, `Conflict`, `InvalidValue`.
+        """
+        if unsure:
+            await self._clear(session.id)
+        group = await self._post.prepare(session)
+        await self._post.record(session)
+        layout = self._post.folder(session)
+        run_id = new_id(Prefix.RUN)
+        if not await self._central.write(lambda c: sessions.begin_run(c, session.id, run_id, self.runtime.name)):
+            raise Conflict(f"session {session.id} is not active any more")
+        specification = self._specification(session, group, layout, run_id)
+        stamp = heartbeat(layout)
+        log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
+        handle = await self.runtime.start(specification)
+        return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
+
+    async def stop(self, handle: AgentHandle, reason: StopReason) -> None:
+        """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
+        level = logging.INFO if reason.harmless else logging.WARNING
+        log.log(level, "stopping an agent", extra=_ids(handle) | {"reason": reason.value})
+        await self.runtime.stop(handle, self._settings.stop_seconds + _KILL_GRACE)
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        """Whether an agent lives; as long as the engine does not answer, it is taken to."""
+        try:
+            return await self.runtime.poll(handle)
+        except RuntimeUnavailable as error:
+            log.warning("what runs agents does not answer", extra=_ids(handle) | {"error": str(error)})
+            return AgentStatus(alive=True)
+
+    async def settle(
+        self,
+        session: sessions.Session,
+        processing: frozenset[str],
+        *,
+        run_id: str,
+        harmless: bool,
+        sentence: str,
+    ) -> Settled:
+        """Count the death of a run in the ledger, once. The agent is gone and `outbound.db` read to the end.
+
+        `processing` are the messages it held; `sentence` says how it died, for the person who asked.
+        """
+        now = to_text(self._clock.now())
+
+        def count(connection: sqlite3.Connection) -> Settled:
+            current = sessions.get(connection, session.id)
+            held = [
+                Held(m.message_id, bool(m.trigger), m.tries, m.message_id in processing)
+                for m in ingest.open_messages(connection, session.id)
+            ]
+            bill = account(held, harmless=harmless, start_failures=current.start_failures, limits=self._patience)
+            if not sessions.settle_run(connection, session.id, run_id, bill.start_failures):
+                return Settled((), 0.0)
+            turns.close_running(connection, session.id, "cancelled" if harmless else "failed", sentence, now)
+            return Settled(self._charge(connection, session.id, bill, sentence, now), bill.retry_in)
+
+        settled = await self._central.write(count)
+        await self._post.record(session)
+        return settled
+
+    async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
+        """Count a start that failed, like the death of an agent that touched nothing."""
+        current = await self._central.read(lambda c: sessions.get(c, session.id))
+        sentence = f"the agent cannot be started: {error.what}"
+        return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)
+
+    async def fail_waiting(self, session_id: str, sentence: str) -> tuple[tuple[str, str], ...]:
+        """Fail everything that waits in a session, visibly; the chats that are told."""
+        now = to_text(self._clock.now())
+
+        def fail(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+            everything = tuple(m.message_id for m in ingest.open_messages(connection, session_id))
+            return self._charge(connection, session_id, Account((), everything, 0, 0.0), sentence, now)
+
+        return await self._central.write(fail)
+
+    async def forget(self, handle: AgentHandle, layout: SessionLayout | None) -> None:
+        """Keep what an ended agent printed, and let the runtime forget it. What fails is done by the next host."""
+        try:
+            if layout is not None and layout.folder.is_dir():
+                printed = await self.runtime.logs(handle, _LOG_BYTES)
+                await asyncio.to_thread(_keep_log, layout, printed)
+            await self.runtime.remove(handle)
+        except (RuntimeUnavailable, OSError) as error:
+            log.warning("an ended agent could not be cleared away", extra=_ids(handle) | {"error": str(error)})
+
+    def describe(self, status: AgentStatus) -> str:
+        """How an agent died, as the end of a sentence."""
+        if status.reason:
+            return f"the agent died: {status.reason}"
+        if status.exit_code is None:
+            return "the agent died"
+        return f"the agent died with exit status {status.exit_code}"
+
+    async def _clear(self, session_id: str) -> None:
+        """End whatever runs for a session: it must never have two agents."""
+        for handle in await self.runtime.list():
+            if handle.session_id == session_id:
+                await self.runtime.stop(handle, _KILL_GRACE)
+                await self.runtime.remove(handle)
+
+    def _charge(
+        self, connection: sqlite3.Connection, session_id: str, bill: Account, sentence: str, now: str
+    ) -> tuple[tuple[str, str], ...]:
+        for message_id in bill.count:
+            ingest.count_try(connection, message_id)
+        chats: dict[tuple[str, str], None] = {}
+        for message_id in bill.fail:
+            _, chat = fail_message(connection, session_id, message_id, sentence, now)
+            if chat is not None:
+                chats[chat] = None
+        return tuple(chats)
+
+    def _specification(
+        self, session: sessions.Session, group: AgentGroup, layout: SessionLayout, run_id: str
+    ) -> AgentSpecification:
+        settings = self._settings
+        requests = [MountRequest(Path(r["path"]), r["name"], r["writable"]) for r in group.mount_requests]
+        allowed = read_allow_list(settings.layout.mounts) if requests else ()
+        return AgentSpecification(
+            install_id=self._central.install_id,
+            run_id=run_id,
+            session_id=session.id,
+            agent_group_id=group.id,
+            folder=layout,
+            workspace=settings.layout.workspace(group.folder),
+            environment={
+                "DUMBWAITER_NOTIFY": settings.notify,
+                "DUMBWAITER_POLL_SECONDS": f"{settings.poll_seconds:g}",
+                "DUMBWAITER_HEARTBEAT_SECONDS": f"{settings.heartbeat_seconds:g}",
+                "DUMBWAITER_STOP_SECONDS": f"{settings.stop_seconds:g}",
+            },
+            limits=Limits(
+                memory_bytes=group.memory_bytes or settings.agent_memory_bytes,
+                cpus=group.cpus or settings.agent_cpus,
+                pids=group.pids or settings.agent_pids,
+                file_bytes=settings.agent_file_bytes,
+            ),
+            mounts=tuple(allowed_mount(request, allowed) for request in requests),
+            image=group.image or settings.image,
+            uid=self._owner.uid,
+            gid=self._owner.gid,
+            oci_runtime=settings.oci_runtime,
+        )
+
+
+def _ids(handle: AgentHandle) -> dict[str, object]:
+    return {"session": handle.session_id, "run": handle.run_id}
+
+
+def _keep_log(layout: SessionLayout, printed: bytes) -> None:
+    """Append to the session's log; beyond a size the older half goes."""
+    if not printed:
+        return
+    kept = layout.log.read_bytes() if layout.log.exists() else b""
+    if len(kept) + len(printed) > _KEPT_LOG_BYTES:
+        kept = kept[-_KEPT_LOG_BYTES // 2 :]
+    draft = layout.log.with_suffix(".new")
+    draft.write_bytes(kept + printed)
+    draft.replace(layout.log)

@@ -1,0 +1,6 @@
+"""The names of the providers. The host refuses others when they are set, the agent knows how to import each."""
+
+from __future__ import annotations
+
+PROVIDERS = ("echo", "scripted")
+"""All providers; the first is what a new agent group gets: it needs no key."""

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.host import PlayedHost
+
+ACCEPTED = {"type": "accepted", "message_id": "msg_1", "session_id": "ses_1"}
+DONE = {"type": "done", "status": "completed", "error": None}
+
+
+def message(text: str, *files: str, from_host: bool = False) -> dict[str, Any]:
+    return {"type": "message", "text": text, "files": list(files), "from_host": from_host}
+
+
+def done(status: str, error: str | None = None) -> dict[str, Any]:
+    return {"type": "done", "status": status, "error": error}
+
+
+def test_a_message_prints_the_replies_and_nothing_else(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = [
+        ACCEPTED,
+        message("one"),
+        message("two\nlines\x1b[2J", "/data/sent/f"),
+        message("a notice", from_host=True),
+        DONE,
+    ]
+
+    result = run("chat", "helper", "-m", "hello", "--session", "s", "--timeout", "7")
+
+    assert (result.exit_code, result.stdout) == (0, "one\ntwo\nlines\n")
+    assert result.stderr == "[file] /data/sent/f\na notice\n"
+    assert host.params_of("chat") == {"agent_group": "helper", "session": "s", "text": "hello", "timeout": 7}
+
+
+def test_a_dash_reads_standard_input(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = lambda params: [ACCEPTED, message(params["text"]), DONE]
+
+    assert run("chat", "-m", "-", stdin="a\nb").stdout == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (done("failed", "the agent died"), "the turn failed: the agent died: `dumbwaiter session logs ses_1`"),
+        (done("cancelled"), "the message was cancelled"),
+        (done("timeout"), "no answer within 120 seconds: it is not lost: `dumbwaiter session transcript ses_1`"),
+        (None, "the host went away before the answer came"),
+    ],
+)
+def test_a_turn_without_success_is_one_sentence_and_status_1(
+    last: dict[str, Any] | None, said: str, run: Run, host: PlayedHost
+) -> None:
+    host.streams["chat"] = [ACCEPTED, message("partly"), *([last] if last else [])]
+
+    result = run("chat", "-m", "hello")
+
+    assert (result.exit_code, result.stdout) == (1, "partly\n")
+    assert result.stderr.startswith(f"Error: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_with_json_it_prints_the_whole_exchange_also_of_a_failure(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = [ACCEPTED, message("partly\x1b[2J"), done("failed", "why")]
+
+    result = run("chat", "-m", "hello", "--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "message_id": "msg_1",
+        "session_id": "ses_1",
+        "status": "failed",
+        "error": "why",
+        "replies": [{"text": "partly\x1b[2J", "files": [], "from_host": False}],
+    }
+
+
+def test_in_a_pipe_every_line_is_a_message_and_a_failed_one_stops_nothing(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = lambda params: (
+        [ACCEPTED, done("failed", "no")]
+        if params["text"] == "bad"
+        else [ACCEPTED, message(f"re: {params['text']}"), DONE]
+    )
+
+    result = run("chat", stdin="one\n\nbad\ntwo\n")
+
+    assert (result.exit_code, result.stdout) == (1, "re: one\nre: two\n")
+    assert result.stderr.startswith("Error: the turn failed: no")
+
+
+def test_an_empty_message_is_wrong_usage(run: Run, host: PlayedHost) -> None:
+    assert run("chat", "-m", " ").exit_code == 2
+    assert host.calls == []

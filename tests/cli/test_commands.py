@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.central.messaging_groups import Engage, SessionMode
+from host.cli.invocation import Invocation
+from host.cli.wiring import wire
+from tests.cli.conftest import Run
+from tests.cli.host import PlayedHost
+
+SESSION = {
+    "id": "ses_0123456789abcdef", "agent_group": "assistant", "messaging_group": "cli:terminal", "thread_id": None,
+    "kind": "chat", "status": "active", "end_reason": None, "title": "A \x1b[31mtitle", "path": "/data/s",
+    "last_active": "2026-11-20T21:39:13.042Z", "created_at": "2026-11-20T21:39:13.042Z", "pending": 0, "agent": "none",
+    "run_id": None, "generation": 1, "refusals": [{"what": "row 3", "reason": "too long", "created_at": "now"}],
+}  # fmt: skip
+
+CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("agent-group add a", "agent_group.add", {"name": "a", "provider": "echo"}),
+    (
+        "agent-group add a --provider model --model m",
+        "agent_group.add",
+        {"name": "a", "provider": "model", "model": "m"},
+    ),
+    ("agent-group list", "agent_group.list", {}),
+    ("agent-group show a", "agent_group.show", {"name": "a"}),
+    (
+        "agent-group set a --memory 512m --cpus 1.5 --pids 9 --mount /srv/x:books:rw --unset model --unset image",
+        "agent_group.set",
+        {
+            "name": "a",
+            "memory_bytes": 512 * 1024**2,
+            "cpus": 1.5,
+            "pids": 9,
+            "add_mount": {"path": "/srv/x", "name": "books", "writable": True},
+            "unset": ["model", "image"],
+        },
+    ),
+    (
+        "agent-group set a --mount /srv/a:b:books",
+        "agent_group.set",
+        {"name": "a", "add_mount": {"path": "/srv/a:b", "name": "books", "writable": False}},
+    ),
+    ("agent-group set a --unmount books", "agent_group.set", {"name": "a", "remove_mount": "books"}),
+    ("agent-group set a --unset memory", "agent_group.set", {"name": "a", "unset": ["memory_bytes"]}),
+    ("agent-group remove a --with-sessions", "agent_group.remove", {"name": "a", "with_sessions": True}),
+    ("messaging-group add t:1", "messaging_group.add", {"address": "t:1"}),
+    (
+        "messaging-group add t:1 --name N --group",
+        "messaging_group.add",
+        {"address": "t:1", "name": "N", "is_group": True},
+    ),
+    ("messaging-group list", "messaging_group.list", {}),
+    ("messaging-group show t:1", "messaging_group.show", {"address": "t:1"}),
+    ("messaging-group set t:1 --dm", "messaging_group.set", {"address": "t:1", "is_group": False}),
+    ("messaging-group remove t:1", "messaging_group.remove", {"address": "t:1"}),
+    (
+        "wire t:1 a",
+        "wiring.add",
+        {"messaging_group": "t:1", "agent_group": "a", "session_mode": "shared", "per_user": False, "engage": "all"},
+    ),
+    (
+        "wire t:1 a --session-mode per-thread --per-user --pattern ^bot",
+        "wiring.add",
+        {
+            "messaging_group": "t:1",
+            "agent_group": "a",
+            "session_mode": "per-thread",
+            "per_user": True,
+            "engage": "pattern",
+            "pattern": "^bot",
+        },
+    ),
+    ("unwire t:1 a", "wiring.remove", {"messaging_group": "t:1", "agent_group": "a"}),
+    ("wirings", "wiring.list", {}),
+    ("destination add a ops t:1", "destination.add", {"agent_group": "a", "name": "ops", "messaging_group": "t:1"}),
+    ("destination list", "destination.list", {}),
+    ("destination list a", "destination.list", {"agent_group": "a"}),
+    ("destination remove a ops", "destination.remove", {"agent_group": "a", "name": "ops"}),
+    ("session list", "session.list", {}),
+    (
+        "session list --agent-group a --messaging-group t:1 --status ended --limit 3",
+        "session.list",
+        {"agent_group": "a", "messaging_group": "t:1", "status": "ended", "limit": 3},
+    ),
+    ("session show ses_0", "session.show", {"session": "ses_0"}),
+    ("session path ses_0", "session.show", {"session": "ses_0"}),
+    ("session transcript ses_0 --limit 4", "session.transcript", {"session": "ses_0", "limit": 4}),
+    ("session new ses_0", "session.new", {"session": "ses_0"}),
+    (
+        "session new --messaging-group t:1 --agent-group a --thread 7",
+        "session.new",
+        {"messaging_group": "t:1", "agent_group": "a", "thread": "7"},
+    ),
+    ("session stop ses_0", "session.stop", {"session": "ses_0"}),
+    ("session delete ses_0", "session.delete", {"session": "ses_0"}),
+    ("session logs ses_0 --max-bytes 5", "session.logs", {"session": "ses_0", "max_bytes": 5}),
+    ("status", "status", {}),
+]
+STATUS: dict[str, Any] = {
+    "host": {"running": False, "pid": None, "since": None, "runtime": None, "runtime_reason": None, "data": "/data",
+             "version": "0.1.0"},
+    "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
+    "sessions": 0, "turns_running": 0, "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
+}  # fmt: skip
+
+
+def result_of(operation: str) -> Any:
+    """What an operation gives, as far as the printing of it needs."""
+    name = operation.split(".")[-1]
+    special = {
+        "status": STATUS,
+        "session.transcript": [],
+        "session.logs": {"text": "a line\n"},
+        "session.stop": {"session": "ses_0", "stopped": True, "cancelled": 0},
+        "session.delete": {"deleted": "ses_0", "cancelled": 0},
+        "session.list": [SESSION],
+    }
+    if operation in special:
+        return special[operation]
+    if operation.startswith("session"):
+        return SESSION
+    return [{"name": "one"}] if name == "list" else {"name": "one", "removed": "one"}
+
+
+@pytest.mark.parametrize(("line", "operation", "params"), CALLS)
+def test_a_command_calls_its_operation(
+    line: str, operation: str, params: dict[str, Any], run: Run, host: PlayedHost
+) -> None:
+    host.operations[operation] = result_of(operation)
+
+    result = run(*line.split())
+
+    assert result.exit_code == 0, result.stderr
+    assert host.calls == [(operation, params)]
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(("line", "operation", "_params"), CALLS)
+def test_with_json_it_prints_what_the_operation_gave(
+    line: str, operation: str, _params: object, run: Run, host: PlayedHost
+) -> None:
+    host.operations[operation] = result_of(operation)
+
+    result = run(*line.split(), "--json")
+
+    printed = json.loads(result.stdout)
+    assert printed == ({"path": "/data/s"} if "path" in line else result_of(operation))
+
+
+def test_without_a_host_the_operation_runs_in_this_process(run: Run, data: Path) -> None:
+    calls: list[tuple[Path, str, dict[str, Any]]] = []
+
+    def locally(settings: Any, name: str, params: dict[str, Any]) -> Any:
+        calls.append((settings.data, name, params))
+        return [SESSION]
+
+    result = run("session", "list", "--limit", "2", "--json", invocation=Invocation(locally=locally))
+
+    assert json.loads(result.stdout) == [SESSION]
+    assert calls == [(data, "session.list", {"limit": 2})]
+
+
+def test_the_data_folder_can_be_named_anywhere_and_the_last_one_counts(run: Run, host: PlayedHost, data: Path) -> None:
+    host.operations["session.list"] = []
+
+    assert run("--data", "/nowhere", "session", "list", "--data", str(data)).exit_code == 0
+    assert run("--data", "/nowhere", "session", "--data", str(data), "list").exit_code == 0
+    assert len(host.calls) == 2
+
+
+def test_a_table_in_a_pipe_is_aligned_columns_with_times_as_stored(run: Run, host: PlayedHost) -> None:
+    host.operations["wiring.list"] = [
+        {
+            "messaging_group": "t:1",
+            "agent_group": "assistant",
+            "session_mode": "shared",
+            "per_user": True,
+            "engage": "all",
+        },
+        {
+            "messaging_group": "t:longer",
+            "agent_group": "b",
+            "session_mode": "shared",
+            "per_user": False,
+            "engage": "all",
+        },
+    ]
+
+    assert run("wirings").stdout.splitlines() == [
+        "MESSAGING GROUP  AGENT GROUP  SESSION MODE  PER USER  ENGAGE  PATTERN",
+        "t:1              assistant    shared        yes       all     -",
+        "t:longer         b            shared        no        all     -",
+    ]
+
+
+def test_an_empty_list_says_so_beside_the_output(run: Run, host: PlayedHost) -> None:
+    host.operations["session.list"] = []
+
+    result = run("session", "list")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no such sessions" in result.stderr
+
+
+def test_what_an_agent_named_itself_cannot_reach_the_terminal(run: Run, host: PlayedHost) -> None:
+    host.operations["session.show"] = SESSION
+
+    shown = run("session", "show", "ses_0").stdout
+
+    assert "A title" in shown
+    assert "\x1b" not in shown
+    assert "what=row 3  reason=too long" in shown
+
+
+def test_session_path_prints_the_folder_only(run: Run, host: PlayedHost) -> None:
+    host.operations["session.show"] = SESSION
+
+    assert run("session", "path", "ses_0").stdout == "/data/s\n"
+
+
+def test_session_new_prints_the_id_only(run: Run, host: PlayedHost) -> None:
+    host.operations["session.new"] = SESSION
+
+    assert run("session", "new", "ses_0").stdout == f"{SESSION['id']}\n"
+
+
+ENTRY = {
+    "id": "msg_1", "direction": "in", "time": "2026-11-20T21:39:13.042Z", "sender": "Zoë", "text": "two\nlines\x1b[2J",
+    "files": ["/data/f"], "kind": "chat", "status": "pending",
+}  # fmt: skip
+
+
+def test_a_transcript_shows_who_said_what(run: Run, host: PlayedHost) -> None:
+    host.operations["session.transcript"] = [ENTRY, ENTRY | {"direction": "out", "sender": None, "status": "delivered"}]
+
+    assert run("session", "transcript", "s").stdout.splitlines() == [
+        "2026-11-20T21:39:13.042Z  → Zoë  (pending)",
+        "    two",
+        "    lines",
+        "    [file] /data/f",
+        "2026-11-20T21:39:13.042Z  ← agent",
+        "    two",
+        "    lines",
+        "    [file] /data/f",
+    ]
+
+
+def test_tail_prints_entries_as_they_come(run: Run, host: PlayedHost) -> None:
+    host.streams["session.tail"] = [ENTRY, ENTRY]
+
+    result = run("session", "tail", "s", "-n", "3", "--json")
+
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [ENTRY, ENTRY]
+    assert host.params_of("session.tail") == {"session": "s", "last": 3}
+
+
+def test_tail_without_a_host_shows_what_is_there(run: Run) -> None:
+    invocation = Invocation(locally=lambda _settings, _name, params: [ENTRY] * params["limit"])
+
+    result = run("session", "tail", "s", "-n", "2", "--json", invocation=invocation)
+
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 2
+    assert "No host is running" in result.stderr
+
+
+def test_inject_prints_the_message_ids(run: Run, host: PlayedHost, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    taken = {"message_id": "msg_1", "session_id": "ses_1", "agent_group": "a", "duplicate": False}
+    host.operations["message.inject"] = {
+        "accepted": [taken, taken | {"message_id": "msg_2", "duplicate": True}],
+        "dropped": None,
+    }
+
+    result = run(
+        *("inject", "t:1", "-", "--sender", "u", "--sender-name", "U", "--thread", "7", "--mention", "--id", "p1"),
+        *("--file", str(tmp_path / "a.txt")),
+        stdin="two\nlines",
+    )
+
+    assert (result.exit_code, result.stdout) == (0, "msg_1\nmsg_2\n")
+    assert "accepted this message before" in result.stderr
+    assert host.params_of("message.inject") == {
+        "messaging_group": "t:1",
+        "text": "two\nlines",
+        "sender": "u",
+        "sender_name": "U",
+        "thread": "7",
+        "mention": True,
+        "files": [str(tmp_path / "a.txt")],
+        "platform_message_id": "p1",
+    }
+
+
+def test_inject_that_nobody_takes_says_why_and_fails(run: Run, host: PlayedHost) -> None:
+    host.operations["message.inject"] = {"accepted": [], "dropped": "not mentioned"}
+
+    result = run("inject", "t:1", "hello")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "Error: nobody took the message: not mentioned\n"
+
+
+def test_the_choices_of_wire_are_those_of_the_registry() -> None:
+    choices = {parameter.name: getattr(parameter.type, "choices", ()) for parameter in wire.params}
+
+    assert tuple(choices["session_mode"]) == tuple(SessionMode)
+    assert tuple(choices["engage"]) == tuple(Engage)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.operations.doctor import Check, check_folder, check_host, check_links, check_registry, examine
+from host.settings import Settings, load
+from shared_schema.layout import DataLayout
+from tests.cli.conftest import Run
+from tests.cli.host import PlayedHost
+
+
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {check.name: check for check in checks}
+
+
+def settings(data: Path, **options: Any) -> Settings:
+    return load({"data": data, "runtime": "process", **options})
+
+
+async def test_a_good_folder_passes(data: Path) -> None:
+    checks = by_name(await examine(data, settings(data)))
+
+    assert checks["data folder"].ok
+    assert checks["hard links"].ok
+    assert checks["sqlite"].ok
+    assert checks["settings"].ok
+    assert checks["host"].ok is None
+    assert not list(data.glob(".doctor-*"))
+
+
+async def test_every_check_that_is_not_ok_says_what_to_do(data: Path) -> None:
+    assert [check for check in await examine(data, settings(data)) if check.ok is not True and not check.hint] == []
+
+
+async def test_processes_are_a_warning(data: Path) -> None:
+    engine = by_name(await examine(data, settings(data)))["engine"]
+
+    assert engine.ok is None
+    assert "WITHOUT ISOLATION" in engine.what
+
+
+@pytest.mark.parametrize(("runtime", "ok"), [("docker", False), ("auto", None)])
+async def test_an_engine_that_is_not_there_fails_only_where_it_is_demanded(
+    runtime: str, ok: bool | None, data: Path
+) -> None:
+    nowhere = f"unix://{data}/nothing.sock"
+
+    engine = by_name(await examine(data, settings(data, runtime=runtime, docker_host=nowhere)))["engine"]
+
+    assert engine.ok is ok
+    assert engine.hint
+
+
+def test_a_folder_that_is_not_there_can_be_made(data: Path) -> None:
+    assert check_folder(data / "new").ok is None
+
+
+def test_a_file_is_no_data_folder(data: Path) -> None:
+    (data / "file").touch()
+
+    assert check_folder(data / "file").ok is False
+    assert check_folder(data / "file" / "below").ok is False
+
+
+def test_a_folder_others_can_write_is_a_warning(data: Path) -> None:
+    data.chmod(0o777)
+
+    check = check_folder(data)
+
+    assert check.ok is None
+    assert "chmod go-w" in str(check.hint)
+
+
+def test_a_registry_from_a_newer_version_fails(data: Path) -> None:
+    with closing(sqlite3.connect(data / "central.db")) as connection:
+        connection.execute("PRAGMA user_version = 999")
+
+    check = check_registry(DataLayout(data))
+
+    assert check.ok is False
+    assert "999" in check.what
+
+
+def test_a_registry_that_is_no_database_fails(data: Path) -> None:
+    (data / "central.db").write_bytes(b"no database at all, and long enough to be read as one" * 10)
+
+    assert check_registry(DataLayout(data)).ok is False
+
+
+def test_links_are_tried_where_the_data_is(data: Path) -> None:
+    assert check_links(data).ok
+    assert check_links(data / "missing").ok is False
+
+
+def test_a_running_host_is_asked(host: PlayedHost, data: Path) -> None:
+    host.operations["status"] = {"host": {"running": True, "pid": 42, "runtime": "docker"}}
+
+    check = check_host(DataLayout(data))
+
+    assert check.ok
+    assert "process 42" in check.what
+
+
+def test_a_lock_without_a_host_is_a_warning(data: Path) -> None:
+    with (data / "host.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        check = check_host(DataLayout(data))
+
+    assert check.ok is None
+    assert "host.lock" in check.what
+
+
+def test_a_path_too_long_for_a_socket_fails(data: Path) -> None:
+    assert check_host(DataLayout(data / ("x" * 100))).ok is False
+
+
+def test_the_command_prints_each_check(run: Run, data: Path) -> None:
+    (data / "dumbwaiter.toml").write_text('runtime = "process"\n')
+
+    result = run("doctor")
+
+    assert result.exit_code == 0
+    assert "ok      data folder" in result.stdout
+    assert "→ " in result.stdout
+
+
+def test_the_command_fails_when_a_check_fails_bad_settings_among_them(run: Run, data: Path) -> None:
+    (data / "dumbwaiter.toml").write_text('runtime = "magic"\n')
+
+    result = run("doctor", "--json")
+
+    checks = {check["name"]: check for check in json.loads(result.stdout)}
+    assert result.exit_code == 1
+    assert checks["settings"]["ok"] is False
+    assert "'runtime'" in checks["settings"]["what"]
+    assert "engine" not in checks
+    assert checks["data folder"]["ok"] is True
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_writable_fails(data: Path) -> None:
+    data.chmod(0o500)
+
+    assert check_folder(data).ok is False

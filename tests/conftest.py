@@ -1,0 +1,111 @@
+"""What all tests share: the container engine. Tests that need one are marked `docker`.
+
+Without an engine they are skipped, in one line of the summary; with CI=true in the environment that is a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from host.runtime.docker import DockerRuntime
+from host.runtime.protocol import RuntimeUnavailable
+from shared_schema.ids import Prefix, new_id
+
+ROOT = Path(__file__).resolve().parents[1]
+PREPARE_SECONDS = 900
+TEST_LABEL = "dumbwaiter.test"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentImage:
+    """The image under test and what it was built on."""
+
+    name: str
+    base: str
+
+
+def docker_url() -> str | None:
+    return os.environ.get("DOCKER_HOST") or None
+
+
+@functools.cache
+def missing_engine() -> str | None:
+    """Why the tests marked `docker` cannot run; None when they can."""
+
+    async def ask() -> str | None:
+        runtime = DockerRuntime(new_id(Prefix.INSTALL), docker_url())
+        try:
+            await runtime.engine_version()
+        except RuntimeUnavailable as error:
+            return error.what
+        finally:
+            await runtime.close()
+        return None
+
+    return asyncio.run(ask())
+
+
+def cannot_run(reason: str) -> NoReturn:
+    """Skip, or fail where everything must run."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"with CI=true no docker test may be skipped: {reason}", pytrace=False)
+    pytest.skip(f"docker tests: {reason}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker") is not None and (reason := missing_engine()) is not None:
+        cannot_run(reason)
+
+
+@pytest.fixture(scope="session")
+def agent_image() -> AgentImage:
+    """The image of agents, built from this checkout."""
+    made = subprocess.run(
+        ["sh", str(ROOT / "tests/docker/prepare.sh")],
+        capture_output=True,
+        text=True,
+        timeout=PREPARE_SECONDS,
+        check=False,
+    )
+    if made.returncode != 0:
+        cannot_run(f"the image of agents cannot be built: {made.stderr.strip()[-500:]}")
+    name, base = made.stdout.split()
+    return AgentImage(name, base)
+
+
+@pytest.fixture(scope="session")
+def script_image(agent_image: AgentImage) -> Iterator[str]:
+    """The image of agents, running the session folder's `agent.py` instead: what a hostile agent could do."""
+    tag = f"dumbwaiter-test-script:{os.getpid()}"
+    dockerfile = f"""
+        FROM {agent_image.name}
+        USER 0:0
+        RUN cp /usr/bin/id /usr/local/bin/setuid-id && chmod 4755 /usr/local/bin/setuid-id
+        USER 10001:10001
+        LABEL {TEST_LABEL}=1
+        ENTRYPOINT ["python3", "/session/agent.py"]
+        """
+    subprocess.run(
+        ["docker", "build", "-q", "-t", tag, "-"], input=dockerfile, text=True, capture_output=True, check=True
+    )
+    yield tag
+    subprocess.run(["docker", "image", "rm", "-f", tag], capture_output=True, check=True)
+
+
+@pytest.fixture
+async def docker_runtime() -> AsyncIterator[DockerRuntime]:
+    """A runtime of an install of its own, all of whose containers are removed at the end."""
+    runtime = DockerRuntime(new_id(Prefix.INSTALL), docker_url())
+    yield runtime
+    for handle in await runtime.list():
+        await runtime.remove(handle)
+    await runtime.close()

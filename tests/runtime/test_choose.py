@@ -1,0 +1,96 @@
+"""Which runtime is taken, and what is said about it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from host.runtime.choose import Choice, choose
+from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from shared_schema.errors import InvalidValue
+from shared_schema.ids import Prefix, new_id
+from tests.conftest import AgentImage, docker_url
+from tests.runtime.test_docker import hanging_engine
+
+INSTALL = new_id(Prefix.INSTALL)
+
+
+async def chosen(
+    setting: str,
+    folder: Path,
+    docker_host: str | None,
+    *,
+    image: str = "dumbwaiter-agent:never",
+    base_image: str = "dumbwaiter-no-base:never",
+    context: Path | None = None,
+) -> Choice:
+    choice = await choose(
+        setting,
+        install_id=INSTALL,
+        image=image,
+        base_image=base_image,
+        run_folder=folder / "run",
+        docker_host=docker_host,
+        context=context or folder,
+    )
+    await choice.runtime.close()
+    return choice
+
+
+async def test_without_an_engine_auto_takes_processes_and_warns(tmp_path: Path) -> None:
+    choice = await chosen("auto", tmp_path, f"unix://{tmp_path}/nothing.sock")
+    assert choice.runtime.name == "process"
+    assert choice.reason.startswith("process: no engine answers")
+    assert "NO ISOLATION" in (choice.warning or "")
+
+
+async def test_with_a_hanging_engine_auto_takes_processes_soon(tmp_path: Path) -> None:
+    async with hanging_engine(tmp_path / "engine.sock") as url:
+        begun = time.monotonic()
+        choice = await chosen("auto", tmp_path, url)
+        assert time.monotonic() - begun < 3
+    assert choice.runtime.name == "process"
+
+
+async def test_docker_that_is_demanded_and_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeUnavailable, match=r"runtime = docker.*start docker"):
+        await chosen("docker", tmp_path, f"unix://{tmp_path}/nothing.sock")
+
+
+async def test_processes_that_are_demanded_come_with_the_warning_too(tmp_path: Path) -> None:
+    choice = await chosen("process", tmp_path, None)
+    assert choice.runtime.name == "process"
+    assert choice.warning is not None
+
+
+async def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue):
+        await chosen("podman", tmp_path, None)
+
+
+@pytest.mark.docker
+async def test_docker_is_taken_quickly_where_the_engine_answers_and_the_image_is_there(
+    agent_image: AgentImage, tmp_path: Path
+) -> None:
+    begun = time.monotonic()
+    choice = await chosen("auto", tmp_path, docker_url(), image=agent_image.name)
+    assert time.monotonic() - begun < 0.5
+    assert choice.runtime.name == "docker"
+    assert choice.reason.endswith(f"the image {agent_image.name} is there")
+    assert choice.warning is None
+
+
+@pytest.mark.docker
+async def test_a_missing_image_that_cannot_be_built_is_a_reason_for_processes(tmp_path: Path) -> None:
+    choice = await chosen("auto", tmp_path, docker_url())
+    assert choice.reason == "process: the image dumbwaiter-agent:never is missing"
+    assert "make image" in (choice.warning or "")
+
+
+@pytest.mark.docker
+async def test_a_build_that_fails_is_an_error_where_docker_is_demanded(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile.agent").write_text("FROM scratch\nCOPY missing /\n")
+    with pytest.raises(StartFailed, match="cannot be built"):
+        await chosen("docker", tmp_path, docker_url())

@@ -1,0 +1,106 @@
+"""The container's arguments, compared as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from host.runtime.protocol import AgentSpecification, Limits, Mount, StartFailed
+from host.runtime.specification import container_arguments
+from shared_schema.layout import SessionLayout
+
+SPECIFICATION = AgentSpecification(
+    install_id="ins_1",
+    run_id="run_00ff",
+    session_id="ses_1",
+    agent_group_id="agr_1",
+    folder=SessionLayout(Path("/data/sessions/agr_1/ses_1")),
+    workspace=Path("/data/agents/assistant"),
+    environment={"DUMBWAITER_NOTIFY": "off"},
+    limits=Limits(memory_bytes=1024, cpus=1.5, pids=20, tmp_bytes=4096, file_bytes=8192),
+    mounts=(Mount(Path("/srv/books"), "books"), Mount(Path("/srv/notes"), "notes", writable=True)),
+    image="dumbwaiter-agent:0.1.0",
+    uid=10001,
+    gid=10002,
+)
+
+
+def bind(source: str, target: str, read_only: bool) -> dict[str, object]:
+    return {
+        "Type": "bind",
+        "Source": source,
+        "Target": target,
+        "ReadOnly": read_only,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
+
+
+def test_the_arguments_are_these_and_no_others() -> None:
+    assert container_arguments(SPECIFICATION) == {
+        "image": "dumbwaiter-agent:0.1.0",
+        "name": "dumbwaiter-ses_1-00ff",
+        "labels": {
+            "dumbwaiter.install": "ins_1",
+            "dumbwaiter.session": "ses_1",
+            "dumbwaiter.agent_group": "agr_1",
+            "dumbwaiter.run": "run_00ff",
+        },
+        "user": "10001:10002",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "network_mode": "none",
+        "ipc_mode": "private",
+        "read_only": True,
+        "tmpfs": {"/tmp": "size=4096,mode=1777,nosuid,nodev"},
+        "mounts": [
+            bind("/data/sessions/agr_1/ses_1", "/session", read_only=True),
+            bind("/data/sessions/agr_1/ses_1/out", "/session/out", read_only=False),
+            bind("/data/agents/assistant", "/workspace", read_only=False),
+            bind("/srv/books", "/mnt/books", read_only=True),
+            bind("/srv/notes", "/mnt/notes", read_only=False),
+        ],
+        "working_dir": "/workspace",
+        "environment": {
+            "DUMBWAITER_NOTIFY": "off",
+            "DUMBWAITER_SESSION": "/session",
+            "DUMBWAITER_WORKSPACE": "/workspace",
+            "HOME": "/tmp",
+        },
+        "use_config_proxy": False,
+        "mem_limit": 1024,
+        "memswap_limit": 1024,
+        "cpu_period": 100_000,
+        "cpu_quota": 150_000,
+        "pids_limit": 20,
+        "ulimits": [{"Name": "fsize", "Soft": 8192, "Hard": 8192}, {"Name": "core", "Soft": 0, "Hard": 0}],
+        "oom_score_adj": 500,
+        "init": True,
+        "stop_signal": "SIGTERM",
+        "restart_policy": {"Name": "no"},
+        "log_config": {"type": "json-file", "config": {"max-size": "5m", "max-file": "2"}},
+    }
+
+
+def test_the_arguments_are_plain_data() -> None:
+    arguments = container_arguments(SPECIFICATION)
+    assert json.loads(json.dumps(arguments)) == arguments
+
+
+def test_the_oci_runtime_is_passed_through() -> None:
+    assert container_arguments(replace(SPECIFICATION, oci_runtime="runsc"))["runtime"] == "runsc"
+
+
+def test_the_environment_cannot_move_the_session() -> None:
+    moved = replace(SPECIFICATION, environment={"DUMBWAITER_SESSION": "/elsewhere", "HOME": "/root"})
+    environment = container_arguments(moved)["environment"]
+    assert environment["DUMBWAITER_SESSION"] == "/session"
+    assert environment["HOME"] == "/tmp"
+
+
+@pytest.mark.parametrize("change", [{"uid": 0}, {"gid": 0}, {"image": ""}])
+def test_root_and_a_missing_image_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(StartFailed):
+        container_arguments(replace(SPECIFICATION, **change))  # type: ignore[arg-type]
