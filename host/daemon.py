@@ -16,13 +16,13 @@ from host.api.server import ApiServer
 from host.central import agent_groups, messaging_groups, sessions
 from host.central.database import Central
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
-from host.local import prepare
 from host.lock import held
 from host.operations import agent_groups as agent_group_operations
 from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
 from host.runtime.choose import Choice, choose, others
 from host.services import Services
+from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
 
@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
     """Run a host in the foreground until SIGINT or SIGTERM; the exit status. Raises `DumbwaiterError`."""
     began = perf_counter()
     os.umask(0o077)
-    prepare(settings)
+    make_data_folder(settings.layout)
     logs.configure(settings.log_level, settings.log_format)
     with held(settings.layout, wait_seconds=_LOCK_SECONDS):
         asyncio.run(_run(settings, began))

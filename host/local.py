@@ -18,7 +18,6 @@ from host.services import Services
 from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
-from shared_schema.errors import DumbwaiterError
 
 _WAIT_SECONDS = 5.0
 
@@ -26,19 +25,9 @@ _WAIT_SECONDS = 5.0
 def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
     """Do one operation on the data folder; its result. Raises `DumbwaiterError`."""
     os.umask(0o077)
-    prepare(settings)
+    make_data_folder(settings.layout)
     with held(settings.layout, wait_seconds=_WAIT_SECONDS):
         return asyncio.run(_call(settings, name, parameters))
-
-
-def prepare(settings: Settings) -> None:
-    """Make the data folder. Raises `DumbwaiterError` when that is impossible."""
-    try:
-        make_data_folder(settings.layout)
-    except OSError as error:
-        raise DumbwaiterError(
-            f"the data folder cannot be made: {error.strerror}", where=settings.data, hint="choose another with --data"
-        ) from error
 
 
 async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:

@@ -84,7 +84,7 @@ class Services:
             self.channels,
             policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
             attempt_seconds=settings.delivery_seconds,
-            done=self.attend,
+            done=self._delivered,
         )
         copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text)
         reading = Reading(central, copier, clock, owner, send=self.deliverer.kick, finished=self._finished)
@@ -152,6 +152,11 @@ class Services:
     def _finished(self) -> None:
         """A message got its outcome: whoever waits at the terminal may want to know."""
         self.terminal.notice()
+
+    def _delivered(self, session_id: str) -> None:
+        """A delivery got its outcome: the session's file is told, and whoever waits at the terminal looks again."""
+        self.terminal.notice()
+        self.attend(session_id)
 
     def _hurry(self) -> None:
         if self._watcher is not None:

@@ -11,6 +11,7 @@ from host.cli.command import Group, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 from host.cli.size import Size
+from shared_schema.providers import PROVIDERS
 
 LIST_COLUMNS = ("name", "provider", "model", "sessions", "workspace")
 FIELDS = (
@@ -18,6 +19,8 @@ FIELDS = (
     "created_at",
 )  # fmt: skip
 UNSET = {"model": "model", "image": "image", "memory": "memory_bytes", "cpus": "cpus", "pids": "pids"}
+
+_PROVIDER = f"What produces the replies: {', '.join(PROVIDERS)}."
 
 
 @click.group("agent-group", cls=Group)
@@ -27,11 +30,11 @@ def agent_group() -> None:
 
 @agent_group.command("add")
 @click.argument("name")
-@click.option("--provider", default="echo", show_default=True, help="What produces the replies.")
+@click.option("--provider", help=f"{_PROVIDER} Without it: {PROVIDERS[0]}.")
 @click.option("--model", help="The provider's model.")
 @json_option
 @click.pass_obj
-def add(invocation: Invocation, name: str, provider: str, model: str | None, as_json: bool) -> None:
+def add(invocation: Invocation, name: str, provider: str | None, model: str | None, as_json: bool) -> None:
     """Add an agent group, with a workspace folder of that name."""
     present(invocation.call("agent_group.add", name=name, provider=provider, model=model), as_json, _show)
 
@@ -61,7 +64,7 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 
 @agent_group.command("set")
 @click.argument("name")
-@click.option("--provider", help="What produces the replies.")
+@click.option("--provider", help=_PROVIDER)
 @click.option("--model", help="The provider's model.")
 @click.option("--image", help="The image of its containers.")
 @click.option("--memory", type=Size(), metavar="SIZE", help="Memory of one agent: bytes, or such as 512m or 2g.")

@@ -21,6 +21,6 @@ def run(invocation: Invocation, runtime: str | None, log_level: str | None, log_
     """
     settings = invocation.settings(runtime=runtime, log_level=log_level, log_format=log_format)
     socket_path(settings.layout.socket)
-    from host import daemon
+    from host.daemon import run as run_host
 
-    return daemon.run(settings)
+    return run_host(settings)

@@ -31,7 +31,7 @@ FIELDS = (
     "id", "title", "agent_group", "messaging_group", "thread_id", "kind", "status", "end_reason", "generation", "path",
     "pending", "agent", "run_id", "created_at", "last_active", "refusals",
 )  # fmt: skip
-STATUSES = ("active", "ended", "archived", "deleted")
+STATUSES = ("active", "ended", "archived")
 
 
 @click.group("session", cls=Group)

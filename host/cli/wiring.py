@@ -27,7 +27,7 @@ FIELDS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage"
 @click.option(
     "--engage",
     type=click.Choice(["all", "mention", "pattern"]),
-    help="Which messages the agent answers; the others it only reads. All, unless there is a --pattern.",
+    help="Which messages the agent takes: all of them, unless there is a --pattern.",
 )
 @click.option("--pattern", metavar="RE", help="The regular expression (RE2) of --engage pattern.")
 @json_option

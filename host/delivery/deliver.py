@@ -217,6 +217,6 @@ async def _wait_for(news: asyncio.Event, seconds: float) -> None:
 def _ids(delivery: Delivery) -> dict[str, object]:
     return {
         "session": delivery.session_id,
-        "message": delivery.message_out_id,
+        "message_id": delivery.message_out_id,
         "chat": f"{delivery.channel_type}:{delivery.platform_id}",
     }

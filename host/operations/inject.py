@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from host.central import messaging_groups
-from host.routing.event import Attachment, Event
+from host.routing.event import Event
 from host.services import Services
+from host.sessions.attachments import Attachment
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -33,7 +34,7 @@ async def status(services: Services) -> dict[str, Any]:
                 "session_id": session_id,
                 "agent_group": numbers["names"].get(session_id),
                 "state": "working" if agent.busy_since is not None else "idle",
-                "seconds": round(now - agent.started, 1),
+                "since": to_text(services.clock.now() - timedelta(seconds=now - agent.started)),
             }
             for session_id, agent in services.conductor.agents.items()
         ],

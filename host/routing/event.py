@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from host.sessions.attachments import Attachment
 from shared_schema.rows import Address
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file that came with an event: the name the platform gave it (not to be trusted) and where its bytes are."""
-
-    name: str
-    source: Path
 
 
 @dataclass(frozen=True, slots=True)

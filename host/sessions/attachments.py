@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.routing.event import Attachment
 from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
 from host.sessions.filename import safe_name
 from host.sessions.folder import Owner, share
@@ -27,6 +26,14 @@ class FileLimits:
 
     max_files: int
     max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that came with an event: the name the platform gave it (not to be trusted) and where its bytes are."""
+
+    name: str
+    source: Path
 
 
 class AttachmentRefused(DumbwaiterError):

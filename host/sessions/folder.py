@@ -15,6 +15,7 @@ from pathlib import Path
 
 from host.sessions.beneath import sync_folder
 from shared_schema.database import open_writer
+from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, Schema, migrate
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
@@ -34,7 +35,19 @@ class Owner:
 
 
 def make_data_folder(layout: DataLayout) -> None:
-    """The data folder and what is always in it. Others may pass through to reach what they were given, not list it."""
+    """The data folder and what is always in it. Others may pass through to reach what they were given, not list it.
+
+    Raises `DumbwaiterError` when it cannot be made or written.
+    """
+    try:
+        _make_data_folder(layout)
+    except OSError as error:
+        raise DumbwaiterError(
+            f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
+        ) from error
+
+
+def _make_data_folder(layout: DataLayout) -> None:
     for folder, mode in (
         (layout.data, 0o711),
         (layout.sessions, 0o711),

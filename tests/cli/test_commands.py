@@ -20,7 +20,7 @@ SESSION = {
 }  # fmt: skip
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
-    ("agent-group add a", "agent_group.add", {"name": "a", "provider": "echo"}),
+    ("agent-group add a", "agent_group.add", {"name": "a"}),
     (
         "agent-group add a --provider model --model m",
         "agent_group.add",

@@ -30,6 +30,7 @@ def one_sentence(text: str) -> bool:
         ("session show a b", "unexpected extra argument"),
         ("session list --limit many", "'many'"),
         ("session list --limit 0", "--limit"),
+        ("session list --status deleted", "--status"),
         ("session list --status gone", "--status"),
         ("session new", "--messaging-group"),
         ("session tail s -n -1", "-n"),

@@ -1,0 +1,166 @@
+"""The documentation says what the program does: every command, option, setting and query is checked against it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+import pytest
+
+from host.central.database import CENTRAL
+from host.cli.root import root
+from host.settings import Settings
+from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, path: str = "dumbwaiter") -> Iterator[tuple[str, click.Command]]:
+    """All commands below a group, with what a person types to reach them."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+COMMANDS = dict(commands(root))
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_has_its_section_with_all_its_options(path: str) -> None:
+    found = re.search(rf"^###? `{path}`\n(.*?)(?=^##|\Z)", page("docs/cli.md"), re.MULTILINE | re.DOTALL)
+
+    assert found, f"docs/cli.md has no section `{path}`"
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("data", "as_json"):
+            for option in [*parameter.opts, *parameter.secondary_opts]:
+                assert f"`{option}" in found[1], f"`{path}` does not mention {option}"
+        if isinstance(parameter, click.Argument):
+            assert str(parameter.name).upper() in found[1]
+
+
+def test_no_section_is_about_a_command_that_is_not_there() -> None:
+    assert set(re.findall(r"^###? `(dumbwaiter [^`]+)`$", page("docs/cli.md"), re.MULTILINE)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
+def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> None:
+    command = COMMANDS[path]
+
+    assert "data" in {parameter.name for parameter in command.params}
+    assert command.help
+    assert path == "dumbwaiter run" or "as_json" in {parameter.name for parameter in command.params}
+
+
+def type_of(annotation: Any) -> str:
+    """The type of a setting as docs/settings.md writes it."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    kinds = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
+    return {int: "whole number", float: "number", str: "text", Path: "path"}[kinds[0]]
+
+
+def value_of(default: Any) -> str:
+    return "none" if default is None else f"`{default}`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_its_row(name: str) -> None:
+    field = Settings.model_fields[name]
+
+    row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
+
+    assert row in page("docs/settings.md").splitlines(), f"docs/settings.md needs the row\n{row}"
+
+
+def test_no_row_is_about_a_setting_that_is_not_there() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", page("docs/settings.md"), re.MULTILINE)
+
+    assert sorted(rows) == sorted(Settings.model_fields)
+
+
+def test_the_readme_says_how_to_start_and_how_to_test() -> None:
+    readme = page("README.md")
+
+    for command in ("make run", '.venv/bin/dumbwaiter chat -m "hello"', "make test"):
+        assert f"    {command}\n" in readme
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
+        assert "://" in target or (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cli.md", "docs/settings.md", "docs/inspecting.md"])
+def test_every_command_in_an_example_is_there(name: str) -> None:
+    known = {tuple(path.split()[1:]) for path in COMMANDS}
+    for line in re.findall(r"^ *(?:\.venv/bin/)?dumbwaiter ([a-z].*)$", page(name), re.MULTILINE):
+        words = re.split(r"\s+", line)
+        assert tuple(words[:1]) in known
+        assert words[0] not in ("session", "agent-group", "messaging-group", "destination") or tuple(words[:2]) in known
+
+
+# The queries of docs/inspecting.md, on files with the schema of the migrations and a row in every table.
+
+QUERIES = re.findall(r"^ {4}sqlite3 -readonly (.+)$", page("docs/inspecting.md"), re.MULTILINE)
+SCHEMAS: dict[str, Schema] = {"inbound.db": INBOUND, "outbound.db": OUTBOUND, "central.db": CENTRAL}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("inspecting")
+    for name, schema in SCHEMAS.items():
+        with closing(sqlite3.connect(folder / name, isolation_level=None)) as connection:
+            migrate(connection, schema)
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            for table in tables(connection):
+                fill(connection, table)
+    return folder
+
+
+def tables(connection: sqlite3.Connection) -> list[str]:
+    """The tables of a schema, without SQLite's own."""
+    names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    return [name for (name,) in names]
+
+
+def fill(connection: sqlite3.Connection, table: str) -> None:
+    """One row whose every column has a value that a query of the page may look for."""
+    known = {"content": '{"text": "hello"}', "status": "failed" if table == "ingest" else "pending"}
+    columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    row = [1 if kind == "INTEGER" else known.get(name, "x") for _, name, kind, *_ in columns]
+    connection.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+
+
+def test_there_are_ten_queries_on_all_three_files() -> None:
+    assert len(QUERIES) == 10
+    assert {shlex.split(query)[0] for query in QUERIES} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_runs_on_the_real_schema_and_finds_what_is_there(query: str, folder: Path) -> None:
+    file, statements = shlex.split(query)
+
+    with (
+        contextlib.chdir(folder),
+        closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)) as connection,
+    ):
+        rows = [connection.execute(statement).fetchall() for statement in statements.split(";")]
+
+    assert len(rows[-1]) == 1, f"the query found {rows[-1]}"

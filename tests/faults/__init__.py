@@ -1,0 +1,1 @@
+"""What went wrong elsewhere (FAILURES), and what is done to make it go wrong here."""

@@ -1,0 +1,50 @@
+"""A message goes in, an agent answers, the reply comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.host import rows, running
+
+
+async def test_a_message_is_answered_in_the_chat_it_came_from(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        assert await host.ask("good morning", chat="one") == "scripted: good morning"
+        assert host.channel.sent[0].address.platform_id == "one"
+
+
+async def test_the_session_folder_shows_the_conversation(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("good morning")
+        await host.settled()
+        folder = await host.session()
+        asked = rows(folder.inbound, "SELECT seq, kind, status, content FROM messages_in")
+        assert asked == [{"seq": 1, "kind": "chat", "status": "completed", "content": '{"text":"good morning"}'}]
+        said = rows(folder.folder / "outbound.db", "SELECT id, content FROM messages_out")
+        assert [row["content"] for row in said] == ['{"text":"scripted: good morning"}']
+        told = rows(folder.inbound, "SELECT message_out_id, status, attempts FROM delivered")
+        assert told == [{"message_out_id": said[0]["id"], "status": "delivered", "attempts": 1}]
+
+
+async def test_without_any_notification_the_round_trip_works_by_polling(tmp_path: Path) -> None:
+    async with running(tmp_path, notify="off", poll_seconds=0.2) as host:
+        for number in range(3):
+            assert await host.ask(f"number {number}") == f"scripted: number {number}"
+        environment = Path(f"/proc/{_pid(host)}/environ").read_bytes()
+        assert b"DUMBWAITER_NOTIFY=off" in environment
+
+
+async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_path: Path) -> None:
+    from tests.support.wait import until
+
+    async with running(tmp_path, idle_seconds=0.3, poll_seconds=0.1) as host:
+        await host.ask("one")
+        first = _pid(host)
+        await until(lambda: not host.services.conductor.agents, "the agent was stopped")
+        assert not Path(f"/proc/{first}").exists()
+        assert await host.ask("two") == "scripted: two"
+
+
+def _pid(host) -> int:  # type: ignore[no-untyped-def]
+    (agent,) = host.services.conductor.agents.values()
+    return int(agent.handle.reference)

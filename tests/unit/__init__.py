@@ -1,0 +1,1 @@
+"""The parts, each by itself."""
