@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from host.api.client import HostClient, NoHost, PathTooLong
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import print_json
@@ -15,6 +17,7 @@ from host.cli.root import DONE, FAILED
 if TYPE_CHECKING:
     from host.operations.doctor import Check
 
+_ANSWER_SECONDS = 5.0
 _MARK = {True: ("ok", "green"), None: ("look", "yellow"), False: ("FAILED", "red")}
 
 
@@ -38,13 +41,24 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
         settings = invocation.settings()
     except BadSetting as error:
         settings = error
-    checks = asyncio.run(examine(invocation.data, settings))
+    checks = asyncio.run(examine(invocation.data, settings, lambda: ask_host(invocation.layout.socket)))
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
         for check in checks:
             _print(check, max(len(each.name) for each in checks))
     return FAILED if any(check.ok is False for check in checks) else DONE
+
+
+def ask_host(path: Path) -> dict[str, Any] | None:
+    """What the host on that socket says of itself; None when nobody listens. Raises `DumbwaiterError`."""
+    try:
+        host: dict[str, Any] = HostClient(path, seconds=_ANSWER_SECONDS).call("status", {})["host"]
+    except PathTooLong:
+        raise
+    except NoHost:
+        return None
+    return host
 
 
 def _print(check: Check, width: int) -> None:

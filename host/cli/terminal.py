@@ -16,7 +16,7 @@ from prompt_toolkit.output import Output
 from rich.console import Console
 from rich.text import Text
 
-from host.cli.conversation import Conversation, Reply
+from host.cli.conversation import Conversation, Exchange, Reply
 from host.cli.output import moment
 from host.cli.plain import one_line, plain
 from host.cli.root import DONE
@@ -100,18 +100,26 @@ def show(console: Console, reply: Reply) -> None:
 
 
 def _exchange(conversation: Conversation, text: str, console: Console) -> None:
-    """One message and its replies. Ctrl-C stops waiting; trouble is one red line."""
+    """One message and its replies. Ctrl-C stops waiting; trouble is one red line.
+
+    The host's own notices come last, and not at all when the red line says the same.
+    """
+    exchange = Exchange()
     try:
         with (
             console.status("waiting for the reply; Ctrl-C stops waiting", spinner="dots"),
-            closing(conversation.ask(text)) as replies,
+            closing(conversation.ask(text, exchange)) as replies,
         ):
             for reply in replies:
-                show(console, reply)
+                if not reply.from_host:
+                    show(console, reply)
     except KeyboardInterrupt:
         console.print("Not waiting any longer; the reply will be shown here when it comes.", style="dim")
     except DumbwaiterError as error:
         console.print(Text(f"✗ {one_line(error)}", style="bold red"))
+    for notice in exchange.replies:
+        if notice.from_host and exchange.status != "failed":
+            show(console, notice)
 
 
 def _unread(conversation: Conversation) -> list[Reply]:

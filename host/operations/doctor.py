@@ -13,10 +13,11 @@ import sqlite3
 import stat
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from host.api.client import HostClient, NoHost, PathTooLong
 from host.central.database import CENTRAL
 from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
@@ -29,7 +30,9 @@ from shared_schema.migrate import version_of
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2
-_ANSWER_SECONDS = 5.0
+
+AskHost = Callable[[], dict[str, Any] | None]
+"""What the running host says of itself (`status: host`), None when nobody listens. Raises `DumbwaiterError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,13 @@ class Check:
     hint: str | None = None
 
 
-async def examine(data: Path, settings: Settings | BadSetting) -> list[Check]:
+async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost) -> list[Check]:
     """All checks, in the order in which to mend what is wrong. With bad settings, those that need none."""
     layout = DataLayout(data)
     checks = [check_settings(layout, settings), check_interpreter(), check_sqlite(), check_folder(data)]
     if data.is_dir():
         checks += [check_space(data), check_links(data), check_registry(layout)]
-    checks.append(check_host(layout))
+    checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
         checks += await check_runtime(settings)
     return checks
@@ -132,21 +135,19 @@ def check_registry(layout: DataLayout) -> Check:
     return Check("registry", True, f"central.db has schema version {version}{older}")
 
 
-def check_host(layout: DataLayout) -> Check:
+def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
     """Whether a host runs on this data folder and answers."""
     try:
-        host = HostClient(layout.socket, seconds=_ANSWER_SECONDS).call("status", {})["host"]
-    except PathTooLong as error:
+        host = ask_host()
+    except DumbwaiterError as error:
         return _failed("host", error)
-    except NoHost:
+    if host is None:
         if _is_locked(layout.lock):
             what = f"some process holds {layout.lock}, and no host answers"
             return Check(
                 "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
             )
         return Check("host", None, "not running", "start it with `make run` or `dumbwaiter run`")
-    except DumbwaiterError as error:
-        return _failed("host", error)
     return Check("host", True, f"running (process {host.get('pid')}, runtime {host.get('runtime')})")
 
 

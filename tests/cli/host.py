@@ -20,12 +20,15 @@ class Raw(bytes):
     """An answer that is sent as it is, JSON or not."""
 
 
+Entries = Iterable[Params] | Iterable[Params | Raw]
+
+
 class PlayedHost:
     """`operations` and `streams` by name: a value, an error to raise, or a function of the parameters."""
 
     def __init__(self) -> None:
         self.operations: dict[str, Any] = {}
-        self.streams: dict[str, Iterable[Params] | Callable[[Params], Iterable[Params]]] = {}
+        self.streams: dict[str, Entries | Callable[[Params], Entries]] = {}
         self.calls: list[tuple[str, Params]] = []
 
     def params_of(self, name: str) -> Params:
@@ -42,7 +45,7 @@ class PlayedHost:
             raise answer
         return answer
 
-    def entries(self, name: str, params: Params) -> Iterable[Params]:
+    def entries(self, name: str, params: Params) -> Entries:
         self.calls.append((name, params))
         stream = self.streams[name]
         return stream(params) if callable(stream) else stream

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from host.cli.doctor import ask_host
 from host.operations.doctor import Check, check_folder, check_host, check_links, check_registry, examine
 from host.settings import Settings, load
 from shared_schema.layout import DataLayout
@@ -21,12 +22,16 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
+def nobody() -> None:
+    """No host listens."""
+
+
 def settings(data: Path, **options: Any) -> Settings:
     return load({"data": data, "runtime": "process", **options})
 
 
 async def test_a_good_folder_passes(data: Path) -> None:
-    checks = by_name(await examine(data, settings(data)))
+    checks = by_name(await examine(data, settings(data), nobody))
 
     assert checks["data folder"].ok
     assert checks["hard links"].ok
@@ -37,11 +42,13 @@ async def test_a_good_folder_passes(data: Path) -> None:
 
 
 async def test_every_check_that_is_not_ok_says_what_to_do(data: Path) -> None:
-    assert [check for check in await examine(data, settings(data)) if check.ok is not True and not check.hint] == []
+    assert [
+        check for check in await examine(data, settings(data), nobody) if check.ok is not True and not check.hint
+    ] == []
 
 
 async def test_processes_are_a_warning(data: Path) -> None:
-    engine = by_name(await examine(data, settings(data)))["engine"]
+    engine = by_name(await examine(data, settings(data), nobody))["engine"]
 
     assert engine.ok is None
     assert "WITHOUT ISOLATION" in engine.what
@@ -53,7 +60,7 @@ async def test_an_engine_that_is_not_there_fails_only_where_it_is_demanded(
 ) -> None:
     nowhere = f"unix://{data}/nothing.sock"
 
-    engine = by_name(await examine(data, settings(data, runtime=runtime, docker_host=nowhere)))["engine"]
+    engine = by_name(await examine(data, settings(data, runtime=runtime, docker_host=nowhere), nobody))["engine"]
 
     assert engine.ok is ok
     assert engine.hint
@@ -103,7 +110,7 @@ def test_links_are_tried_where_the_data_is(data: Path) -> None:
 def test_a_running_host_is_asked(host: PlayedHost, data: Path) -> None:
     host.operations["status"] = {"host": {"running": True, "pid": 42, "runtime": "docker"}}
 
-    check = check_host(DataLayout(data))
+    check = check_host(DataLayout(data), lambda: ask_host(data / "host.sock"))
 
     assert check.ok
     assert "process 42" in check.what
@@ -113,14 +120,16 @@ def test_a_lock_without_a_host_is_a_warning(data: Path) -> None:
     with (data / "host.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        check = check_host(DataLayout(data))
+        check = check_host(DataLayout(data), lambda: ask_host(data / "host.sock"))
 
     assert check.ok is None
     assert "host.lock" in check.what
 
 
 def test_a_path_too_long_for_a_socket_fails(data: Path) -> None:
-    assert check_host(DataLayout(data / ("x" * 100))).ok is False
+    long = DataLayout(data / ("x" * 100))
+
+    assert check_host(long, lambda: ask_host(long.socket)).ok is False
 
 
 def test_the_command_prints_each_check(run: Run, data: Path) -> None:

@@ -75,12 +75,18 @@ def test_a_message_can_have_several_lines(typed: str, keyboard: PipeInput, echo:
 def test_a_failed_turn_is_one_clear_line_and_the_prompt_comes_back(
     keyboard: PipeInput, echo: PlayedHost, data: Path
 ) -> None:
-    answers = iter([[ACCEPTED, done("failed", "the agent died")], [ACCEPTED, message("well again"), DONE]])
+    answers = iter(
+        [
+            [ACCEPTED, message("it died", from_host=True), done("failed", "the agent died")],
+            [ACCEPTED, message("well again"), DONE],
+        ]
+    )
     echo.streams["chat"] = lambda _params: next(answers)
 
     shown = talked(keyboard, data, "one\rtwo\r" + LEAVE)
 
     assert "✗ the turn failed: the agent died" in shown
+    assert "it died" not in shown
     assert "well again" in shown
 
 

@@ -1,0 +1,1 @@
+"""`make bench`: figures, each beside a floor measured in the same run, because machines differ."""
