@@ -19,11 +19,14 @@ from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
 
-_WAIT_SECONDS = 5.0
+_WAIT_SECONDS = 0.3
 
 
 def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
-    """Do one operation on the data folder; its result. Raises `DumbwaiterError`."""
+    """Do one operation on the data folder; its result.
+
+    Raises `FolderInUse` when another process holds the folder, and any `DumbwaiterError` of the operation.
+    """
     os.umask(0o077)
     make_data_folder(settings.layout)
     with held(settings.layout, wait_seconds=_WAIT_SECONDS):

@@ -14,11 +14,15 @@ from shared_schema.layout import DataLayout
 _STEP_SECONDS = 0.05
 
 
+class FolderInUse(Conflict):
+    """Another process holds the lock."""
+
+
 @contextmanager
 def held(layout: DataLayout, *, wait_seconds: float) -> Iterator[None]:
     """Hold the lock. Waits that long for another process, because a command holds it for a moment only; blocks.
 
-    Raises `Conflict` with the other's process id, `DumbwaiterError` when the lock file cannot be made.
+    Raises `FolderInUse` with the other's process id, `DumbwaiterError` when the lock file cannot be made.
     """
     try:
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -42,7 +46,7 @@ def _acquire(descriptor: int, layout: DataLayout, deadline: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                raise Conflict(
+                raise FolderInUse(
                     f"the data folder is in use by process {owner}",
                     where=layout.data,
                     hint="stop the host that runs there, or choose another folder with --data",

@@ -116,9 +116,16 @@ class _Script:
 
     async def _stream(self, rest: str) -> None:
         count, seconds = rest.split()
+        await self._flush()
         for number in range(1, int(count) + 1):
             await self._out.send(Reply(f"stream {number}", in_reply_to=self.answers))
             await asyncio.sleep(float(seconds))
+
+    async def _flush(self) -> None:
+        """Send what earlier messages of the batch are answered with, so that answers keep the order of questions."""
+        for reply in self.replies:
+            await self._out.send(reply)
+        self.replies.clear()
 
     async def _think(self, rest: str) -> None:
         await asyncio.sleep(float(rest))

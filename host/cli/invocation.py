@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.api.client import HostClient, NoHost
+from shared_schema.errors import Conflict
 from shared_schema.layout import DataLayout
 
 if TYPE_CHECKING:
     from host.settings import Settings
+
+_ATTEMPTS = 15
+"""Of about 0.3 s each: as long as a host may need to start."""
 
 CallOnce = Callable[["Settings", str, dict[str, Any]], Any]
 
@@ -56,11 +60,24 @@ class Invocation:
         Parameters that are None are not given. Raises `DumbwaiterError`.
         """
         given = {key: value for key, value in params.items() if value is not None}
-        try:
-            return self.client().call(operation, given)
-        except NoHost:
-            return self.locally(self.settings(), operation, given)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self.client().call(operation, given)
+            except NoHost:
+                pass
+            try:
+                return self.locally(self.settings(), operation, given)
+            except Conflict as error:
+                if not _is_in_use(error) or attempt == _ATTEMPTS - 1:
+                    raise  # else: a host that is just starting, or another command, which soon answers or is done
+        raise AssertionError("the last attempt returns or raises")
 
     def stream(self, name: str, /, **params: Any) -> Generator[dict[str, Any], None, None]:
         """A stream of the running host. Raises `NoHost` when there is none."""
         return self.client().stream(name, {key: value for key, value in params.items() if value is not None})
+
+
+def _is_in_use(error: Conflict) -> bool:
+    from host.lock import FolderInUse
+
+    return isinstance(error, FolderInUse)

@@ -7,9 +7,10 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
-from host.central import deliveries, ingest, sessions
+from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.routing.engage import engages
 from host.routing.event import Event
 from host.services import Services
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -44,6 +45,8 @@ async def chat(
     session_id = None
     if session is not None:
         session_id = (await services.central.read(lambda c: sessions.find(c, session))).id
+    elif agent_group is None:
+        await services.central.read(lambda c: _require_one_taker(c, text))
     receipt = await services.terminal.send(
         Event(
             address=Address(CHANNEL_TYPE, PLATFORM_ID),
@@ -57,13 +60,24 @@ async def chat(
     )
     if not receipt.accepted:
         raise NotFound(f"nobody took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows who would")
-    if len(receipt.accepted) > 1:
-        names = ", ".join(accepted.agent_group for accepted in receipt.accepted)
-        raise Conflict(f"several agents answer at the terminal: {names}", hint="name one: `dumbwaiter chat NAME`")
     accepted = receipt.accepted[0]
     yield {"type": "accepted", "message_id": accepted.message_id, "session_id": accepted.session_id}
     async for item in _answers(services, accepted.message_id, accepted.session_id, timeout):
         yield item
+
+
+def _require_one_taker(connection: sqlite3.Connection, text: str) -> None:
+    """Ask for a name where several agents would answer, before any of them is asked."""
+    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
+    takers = [
+        wiring.agent_group_id
+        for wiring in (messaging_groups.wirings_of(connection, terminal.id) if terminal is not None else ())
+        if engages(wiring.engage, wiring.pattern, text=text, is_mention=True, is_group=False)
+    ]
+    if len(takers) > 1:
+        groups = [agent_groups.by_id(connection, taker) for taker in takers]
+        names = ", ".join(group.name for group in groups if group is not None)
+        raise Conflict(f"several agents answer at the terminal: {names}", hint="name one: `dumbwaiter chat NAME`")
 
 
 async def _answers(

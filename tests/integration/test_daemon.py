@@ -109,6 +109,7 @@ def test_a_host_that_is_told_to_stop_gives_back_the_turn(tmp_path: Path) -> None
 def test_commands_print_the_same_with_and_without_a_host(tmp_path: Path) -> None:
     with daemon(tmp_path / "data") as host:
         host.run("chat", "-m", "one")
+        host.run("destination", "add", "assistant", "home", "cli:terminal")
         host.settle()
         (session,) = host.json("session", "list")
         commands = [
@@ -193,7 +194,7 @@ class TestBadInput:
         self.refused(host, "run", status=2, says="dumbwaiter.toml")
 
     def test_a_socket_path_that_is_too_long(self, tmp_path: Path) -> None:
-        self.refused(Daemon(tmp_path / ("d" * 100)), "run", status=1, says="socket")
+        self.refused(Daemon(tmp_path / ("d" * 100)), "run", status=2, says="socket")
 
     def test_unknown_names_and_malformed_ids(self, tmp_path: Path) -> None:
         with daemon(tmp_path / "data") as host:

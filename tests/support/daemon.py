@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from host.api.client import HostClient
+from host.api.client import HostClient, NoHost
 from shared_schema.layout import DataLayout
 from tests.support.wait import until_sync
 
@@ -25,6 +25,10 @@ QUICK = {
     "DELIVERY_RETRY_SECONDS": "0.05",
     "LOG_FORMAT": "json",
 }
+_UNSETTLED = """
+SELECT (SELECT count(*) FROM ingest WHERE status = 'pending' OR recorded = 0)
+     + (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'sending') OR recorded = 0) AS n
+"""
 
 
 class Daemon:
@@ -49,7 +53,10 @@ class Daemon:
     def _is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log.read_text()
-        return self.layout.socket.exists() and self.run("status", "--json").returncode == 0
+        try:
+            return bool(self.call("status")["host"]["running"])
+        except NoHost:
+            return False
 
     def kill(self) -> None:
         """SIGKILL: the plug is pulled on the host. Its agents go on."""
@@ -106,17 +113,7 @@ class Daemon:
 
     def settle(self) -> None:
         """Wait until every accepted message has its outcome, is delivered, and the session files say so."""
-        until_sync(
-            lambda: (
-                self.rows(
-                    """SELECT (SELECT count(*) FROM ingest WHERE status = 'pending' OR recorded = 0)
-                        + (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'sending') OR recorded = 0) AS n"""
-                )[0]["n"]
-                == 0
-            ),
-            "everything has its outcome",
-            60,
-        )
+        until_sync(lambda: self.rows(_UNSETTLED)[0]["n"] == 0, "everything has its outcome", 60)
 
     def close(self) -> None:
         """End the host and whatever agents are left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -126,6 +126,7 @@ async def running(
     data: Path,
     *,
     runtime: Runtime | None = None,
+    make_runtime: Callable[[str], Runtime] | None = None,
     command: Sequence[str] | None = None,
     channel: MemoryChannel | None = None,
     clock: Clock | None = None,
@@ -133,13 +134,18 @@ async def running(
     stop_agents: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Host]:
-    """A host on a data folder until the block ends. `command` runs in place of the agent, in a process."""
+    """A host on a data folder until the block ends.
+
+    `command` runs in place of the agent, in a process; `make_runtime` makes a runtime for an install id.
+    """
     os.umask(0o077)
     chosen = Settings(data=data, **(QUICK | settings))
     make_data_folder(chosen.layout)
     clock = clock or SystemClock()
     central = Central.open(chosen.layout.central, clock)
     platform = channel or MemoryChannel()
+    if runtime is None and make_runtime is not None:
+        runtime = make_runtime(central.install_id)
     services = Services(
         chosen,
         clock,

@@ -1,0 +1,249 @@
+"""Routes and sessions: the active session is a pointer, and the first of everything wins."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from host.central import agent_groups, messaging_groups, sessions
+from host.central.database import Central
+from host.central.sessions import Session
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from tests.unit.registry import LATER, NOW, add_agent, add_chat, add_session, wire
+
+
+async def test_two_first_messages_at_the_same_moment_make_one_session(central: Central) -> None:
+    agent = await central.write(add_agent)
+    found = await asyncio.gather(*(central.write(lambda c: add_session(c, agent)) for _ in range(50)))
+    assert len({session.id for session in found}) == 1
+    counts = await central.read(
+        lambda c: c.execute("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM routes)").fetchone()
+    )
+    assert tuple(counts) == (1, 1)
+
+
+def test_the_same_route_key_of_two_agents_is_two_sessions(registry: sqlite3.Connection) -> None:
+    one, other = add_agent(registry, "one"), add_agent(registry, "other")
+    assert add_session(registry, one).id != add_session(registry, other).id
+    assert add_session(registry, one).agent_group_id == one.id
+
+
+def test_the_active_session_is_the_one_pointed_at_and_not_the_newest(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    first = add_session(registry, agent, "shared/memory/one")
+    newest = add_session(registry, agent, "agent-shared/x", now=LATER)
+    sessions.touch(registry, newest.id, "2030-01-01T00:00:00.000Z")
+    assert add_session(registry, agent, "shared/memory/one").id == first.id
+
+
+def test_after_an_end_the_route_gets_a_fresh_session_of_a_newer_generation(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    old = add_session(registry, agent)
+    assert sessions.is_active_on_route(registry, old)
+    route = sessions.leave_route(registry, old)
+    sessions.end(registry, old.id, "new")
+    fresh = add_session(registry, agent)
+    assert (route.generation, fresh.generation, old.generation) == (2, 2, 1)
+    assert fresh.id != old.id
+    assert not sessions.is_active_on_route(registry, old)
+    assert sessions.is_active_on_route(registry, fresh)
+
+
+def test_a_pointer_at_an_ended_session_is_not_followed(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    old = add_session(registry, agent)
+    sessions.end(registry, old.id, "crashed in between")
+    assert add_session(registry, agent).id != old.id
+
+
+def test_the_first_reason_for_an_end_wins(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    sessions.end(registry, session.id, "new")
+    sessions.end(registry, session.id, "idle")
+    ended = sessions.get(registry, session.id)
+    assert (ended.status, ended.end_reason) == ("ended", "new")
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_an_empty_resume_pointer_never_overwrites_a_recorded_one(
+    registry: sqlite3.Connection, empty: str | None
+) -> None:
+    session = add_session(registry, add_agent(registry))
+    sessions.keep_pointer(registry, session.id, empty)
+    assert sessions.get(registry, session.id).provider_session_id is None
+    sessions.keep_pointer(registry, session.id, "thread-1")
+    sessions.keep_pointer(registry, session.id, empty)
+    assert sessions.get(registry, session.id).provider_session_id == "thread-1"
+    sessions.keep_pointer(registry, session.id, "thread-2")
+    assert sessions.get(registry, session.id).provider_session_id == "thread-2"
+
+
+def with_id(connection: sqlite3.Connection, route_key: str, session_id: str, title: str | None = None) -> str:
+    """A session with a chosen id."""
+    agent = agent_groups.named(connection, "assistant")
+    made = add_session(connection, agent, route_key)
+    connection.execute("UPDATE routes SET active_session_id = NULL WHERE active_session_id = ?", (made.id,))
+    connection.execute("UPDATE sessions SET id = ?, title = ? WHERE id = ?", (session_id, title, made.id))
+    return session_id
+
+
+@pytest.fixture
+def three(registry: sqlite3.Connection) -> sqlite3.Connection:
+    """Three sessions whose ids begin alike, two of them with titles."""
+    add_agent(registry)
+    with_id(registry, "r1", "ses_abc0000000000000", "Holiday plans")
+    with_id(registry, "r2", "ses_abcf000000000000", "Holiday plans")
+    with_id(registry, "r3", "ses_ffff000000000000", "Taxes 100%")
+    return registry
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("ses_abc0000000000000", "ses_abc0000000000000"),
+        ("ses_abc0", "ses_abc0000000000000"),
+        ("abcf", "ses_abcf000000000000"),
+        ("f", "ses_ffff000000000000"),
+        ("ffff000000000000", "ses_ffff000000000000"),
+        ("Taxes 100%", "ses_ffff000000000000"),
+    ],
+)
+def test_a_session_is_found_by_id_prefix_or_title(three: sqlite3.Connection, name: str, found: str) -> None:
+    assert sessions.find(three, name).id == found
+
+
+@pytest.mark.parametrize("name", ["ses_abc", "abc", "a", "Holiday plans"])
+def test_a_name_that_fits_several_sessions_is_refused(three: sqlite3.Connection, name: str) -> None:
+    with pytest.raises(Conflict, match=f"several sessions fit '{name}'"):
+        sessions.find(three, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "ses_", "ses_0123456789abcdef", "b", "ses_abcg", "%", "_", "Taxes", "taxes 100%", "żółw", "'", "a%"]
+)
+def test_a_name_that_fits_no_session_is_not_found(three: sqlite3.Connection, name: str) -> None:
+    with pytest.raises(NotFound, match="there is no session"):
+        sessions.find(three, name)
+
+
+def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    parent, child = add_session(registry, agent, "r1"), add_session(registry, agent, "r2")
+    registry.execute("UPDATE sessions SET parent_session_id = ? WHERE id = ?", (parent.id, child.id))
+    registry.execute(
+        "INSERT INTO turns (session_id, id, status, started_at) VALUES (?, 't', 'running', ?)", (parent.id, NOW)
+    )
+    sessions.delete(registry, parent.id)
+    assert sessions.lookup(registry, parent.id) is None
+    row = registry.execute("SELECT id, parent_session_id FROM sessions").fetchone()
+    assert tuple(row) == (child.id, None)
+    assert registry.execute("SELECT count(*) FROM turns").fetchone()[0] == 0
+    assert registry.execute("SELECT active_session_id FROM routes WHERE route_key = 'r1'").fetchone()[0] is None
+    assert add_session(registry, agent, "r1").id != parent.id
+
+
+def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    assert sessions.unsettled(registry) == []
+    assert sessions.begin_run(registry, session.id, "run_1", "process")
+    assert sessions.begin_run(registry, session.id, "run_2", "docker")
+    assert (sessions.unsettled(registry), sessions.unsettled_runtimes(registry)) == ([session.id], {"docker"})
+    assert not sessions.settle_run(registry, session.id, "run_1", 1)
+    assert sessions.settle_run(registry, session.id, "run_2", 2)
+    assert not sessions.settle_run(registry, session.id, "run_2", 3)
+    assert sessions.get(registry, session.id).start_failures == 2
+    assert sessions.unsettled(registry) == []
+
+
+def test_no_run_begins_in_an_ended_session(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    sessions.end(registry, session.id, "new")
+    assert not sessions.begin_run(registry, session.id, "run_1", "process")
+    assert sessions.get(registry, session.id).run_id is None
+
+
+def listed(connection: sqlite3.Connection, **filters: object) -> list[str]:
+    return [row["id"] for row in sessions.shown(connection, **filters)]  # type: ignore[arg-type]
+
+
+def test_sessions_are_shown_with_names_the_most_recently_active_first(registry: sqlite3.Connection) -> None:
+    one, other = add_agent(registry, "one"), add_agent(registry, "other")
+    first, second = add_session(registry, one, "r1", now=NOW), add_session(registry, other, "r2", now=LATER)
+    assert listed(registry) == [second.id, first.id]
+    assert listed(registry, agent_group="one") == [first.id]
+    assert listed(registry, session_id=second.id) == [second.id]
+    assert listed(registry, limit=1) == [second.id]
+    sessions.end(registry, first.id, "new")
+    assert listed(registry, status="active") == [second.id]
+    assert listed(registry, messaging_group="memory:none") == []
+
+
+def test_an_agent_group_with_sessions_cannot_be_removed_from_under_them(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    session = add_session(registry, agent)
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        agent_groups.delete(registry, agent.id)
+    sessions.delete(registry, session.id)
+    agent_groups.delete(registry, agent.id)
+    assert agent_groups.by_id(registry, agent.id) is None
+
+
+def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(registry: sqlite3.Connection) -> None:
+    agent, chat = add_agent(registry), add_chat(registry)
+    wire(registry, chat, agent)
+    agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
+    session: Session = sessions.resolve(
+        registry, agent_group_id=agent.id, route_key="r", messaging_group_id=chat.id, thread_id=None, now=NOW
+    )
+    messaging_groups.delete(registry, chat.id)
+    assert messaging_groups.wirings_of(registry, chat.id) == []
+    assert agent_groups.destinations(registry, agent.id) == []
+    assert sessions.get(registry, session.id).messaging_group_id is None
+
+
+def test_a_name_that_is_taken_is_refused(registry: sqlite3.Connection) -> None:
+    agent, chat = add_agent(registry), add_chat(registry)
+    agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
+    with pytest.raises(Conflict, match="agent group 'assistant' already"):
+        add_agent(registry)
+    with pytest.raises(Conflict, match="messaging group memory:one already"):
+        add_chat(registry)
+    with pytest.raises(Conflict, match="destination 'home' already"):
+        agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
+
+
+@pytest.mark.parametrize("name", ["", "Assistant", "-a", "_a", "a b", "a/b", "..", "a" * 64, "ä", "a\n"])
+def test_a_name_that_cannot_be_a_folder_is_refused(registry: sqlite3.Connection, name: str) -> None:
+    with pytest.raises(InvalidValue, match="cannot be a name"):
+        add_agent(registry, name)
+    assert agent_groups.all_groups(registry) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "memory", "memory:", ":one", "Memory:one", "mem ory:one", "memory: one", "memory:a\nb", "m" * 40 + ":a"],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidValue, match="does not name a messaging group"):
+        messaging_groups.parse_address(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("cli:terminal", ("cli", "terminal")), ("memory:a:b/c d", ("memory", "a:b/c d")), ("tg:-100", ("tg", "-100"))],
+)
+def test_an_address_is_split_at_the_first_colon(address: str, parts: tuple[str, str]) -> None:
+    assert messaging_groups.parse_address(address) == parts
+
+
+def test_wiring_again_changes_the_wiring(registry: sqlite3.Connection, tmp_path: Path) -> None:
+    agent, chat = add_agent(registry), add_chat(registry)
+    wire(registry, chat, agent)
+    wire(registry, chat, agent, session_mode="per-thread", engage="pattern", pattern="x")
+    (wiring,) = messaging_groups.wirings_of(registry, chat.id)
+    assert (wiring.session_mode, wiring.engage, wiring.pattern) == ("per-thread", "pattern", "x")
+    assert messaging_groups.unwire(registry, chat.id, agent.id)
+    assert not messaging_groups.unwire(registry, chat.id, agent.id)

@@ -1,0 +1,340 @@
+"""The ledger: every accepted event once, every message exactly one outcome."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from host.central import deliveries, ingest, sessions, turns
+from host.central.sessions import Session
+from shared_schema.rows import Address, MessageInStatus, Turn
+from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
+
+OUTCOMES = [MessageInStatus.COMPLETED, MessageInStatus.FAILED, MessageInStatus.CANCELLED]
+
+
+@pytest.fixture
+def session(registry: sqlite3.Connection) -> Session:
+    """A session of one agent group."""
+    return add_session(registry, add_agent(registry))
+
+
+def accept(connection: sqlite3.Connection, session: Session, *, written: bool = True, **changes: object) -> str:
+    """One accepted message; its id."""
+    row, added = ingest.accept(connection, accepted_values(session, **changes))
+    assert added
+    if written:
+        ingest.mark_written(connection, [row.message_id])
+    return row.message_id
+
+
+def status_of(connection: sqlite3.Connection, message_id: str) -> str:
+    row = ingest.get(connection, message_id)
+    assert row is not None
+    return row.status
+
+
+@pytest.mark.parametrize("first", OUTCOMES)
+@pytest.mark.parametrize("second", OUTCOMES)
+def test_the_first_outcome_is_the_only_one(
+    registry: sqlite3.Connection, session: Session, first: MessageInStatus, second: MessageInStatus
+) -> None:
+    message = accept(registry, session)
+    assert ingest.finish(registry, session.id, message, first, now=NOW, error="first")
+    assert not ingest.finish(registry, session.id, message, second, now=LATER, error="second")
+    row = registry.execute("SELECT status, error, finished_at FROM ingest").fetchone()
+    assert tuple(row) == (first, "first", NOW)
+
+
+def test_cancelling_a_session_leaves_what_is_finished(registry: sqlite3.Connection, session: Session) -> None:
+    done, failed, waiting, unwritten = (accept(registry, session, written=number != 3) for number in range(4))
+    ingest.finish(registry, session.id, done, MessageInStatus.COMPLETED, now=NOW)
+    ingest.finish(registry, session.id, failed, MessageInStatus.FAILED, now=NOW)
+    assert ingest.cancel_session(registry, session.id, LATER) == 2
+    assert [status_of(registry, m) for m in (done, failed, waiting, unwritten)] == [
+        "completed",
+        "failed",
+        "cancelled",
+        "cancelled",
+    ]
+    assert ingest.cancel_session(registry, session.id, LATER) == 0
+
+
+def test_another_session_cannot_finish_the_message(registry: sqlite3.Connection, session: Session) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    message = accept(registry, session)
+    assert not ingest.finish(registry, other.id, message, MessageInStatus.COMPLETED, now=NOW)
+    assert status_of(registry, message) == "pending"
+
+
+def test_the_same_platform_message_is_taken_once(registry: sqlite3.Connection, session: Session) -> None:
+    first, added = ingest.accept(registry, accepted_values(session, platform_message_id="42"))
+    again, added_again = ingest.accept(
+        registry, accepted_values(session, platform_message_id="42", content='{"text":"changed"}')
+    )
+    assert (added, added_again) == (True, False)
+    assert again == first
+    assert ingest.known(registry, session.agent_group_id, "memory", "one", "42") == first
+    assert registry.execute("SELECT count(*) FROM ingest").fetchone()[0] == 1
+
+
+@pytest.mark.parametrize("change", [{"channel_type": "other"}, {"platform_id": "two"}, {"platform_message_id": "43"}])
+def test_the_same_number_elsewhere_is_another_message(
+    registry: sqlite3.Connection, session: Session, change: dict[str, object]
+) -> None:
+    accept(registry, session, platform_message_id="42")
+    accept(registry, session, **({"platform_message_id": "42"} | change))
+    assert registry.execute("SELECT count(*) FROM ingest").fetchone()[0] == 2
+
+
+def test_each_agent_group_takes_the_same_platform_message(registry: sqlite3.Connection, session: Session) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    assert accept(registry, session, platform_message_id="42") != accept(registry, other, platform_message_id="42")
+
+
+def test_a_finished_message_is_still_known_when_it_comes_again(registry: sqlite3.Connection, session: Session) -> None:
+    message = accept(registry, session, platform_message_id="42")
+    ingest.finish(registry, session.id, message, MessageInStatus.COMPLETED, now=NOW)
+    again, added = ingest.accept(registry, accepted_values(session, platform_message_id="42"))
+    assert (again.message_id, again.status, added) == (message, "completed", False)
+
+
+def test_messages_are_written_and_answered_in_the_order_of_acceptance(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    messages = [accept(registry, session, written=False, accepted_at=NOW) for _ in range(25)]
+    assert [row.message_id for row in ingest.accepted(registry, session.id)] == messages
+    ingest.mark_written(registry, messages[:10])
+    assert [row.message_id for row in ingest.accepted(registry, session.id)] == messages[10:]
+    assert [row.message_id for row in ingest.open_messages(registry, session.id)] == messages[:10]
+    assert [row.message_id for row in ingest.open_messages(registry, session.id, 3)] == messages[:3]
+
+
+def test_tries_are_counted_until_there_is_an_outcome(registry: sqlite3.Connection, session: Session) -> None:
+    message = accept(registry, session)
+    assert [ingest.count_try(registry, message) for _ in range(3)] == [1, 2, 3]
+    ingest.finish(registry, session.id, message, MessageInStatus.FAILED, now=NOW)
+    assert ingest.count_try(registry, message) == 0
+    row = ingest.get(registry, message)
+    assert row is not None
+    assert row.tries == 3
+
+
+def test_an_outcome_is_told_once_and_again_when_it_changed_meanwhile(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    message = accept(registry, session)
+    assert ingest.unrecorded(registry, session.id) == []
+    ingest.count_try(registry, message)
+    told = ingest.unrecorded(registry, session.id)
+    assert [(row["status"], row["tries"]) for row in told] == [("pending", 1)]
+    ingest.finish(registry, session.id, message, MessageInStatus.COMPLETED, now=NOW)  # while the file was being told
+    ingest.mark_recorded(registry, told)
+    told = ingest.unrecorded(registry, session.id)
+    assert [(row["status"], row["tries"]) for row in told] == [("completed", 1)]
+    ingest.mark_recorded(registry, told)
+    assert ingest.unrecorded(registry, session.id) == []
+
+
+def test_a_session_has_work_until_its_file_knows_every_outcome(registry: sqlite3.Connection, session: Session) -> None:
+    assert ingest.sessions_with_work(registry) == []
+    message = accept(registry, session)
+    assert ingest.sessions_with_work(registry) == [session.id]
+    ingest.finish(registry, session.id, message, MessageInStatus.COMPLETED, now=NOW)
+    assert ingest.sessions_with_work(registry) == [session.id]
+    ingest.mark_recorded(registry, ingest.unrecorded(registry, session.id))
+    assert ingest.sessions_with_work(registry) == []
+
+
+def test_the_backlog_counts_what_asks_for_an_answer(registry: sqlite3.Connection, session: Session) -> None:
+    assert ingest.backlog(registry) == (0, None)
+    accept(registry, session, trigger=0, accepted_at=NOW)
+    asked = accept(registry, session, accepted_at=LATER)
+    assert ingest.backlog(registry) == (1, LATER)
+    ingest.finish(registry, session.id, asked, MessageInStatus.COMPLETED, now=LATER)
+    assert ingest.backlog(registry) == (0, None)
+
+
+def test_files_are_kept_while_any_of_the_agents_that_took_them_waits(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    first = accept(registry, session, written=False, spool="s1")
+    second = accept(registry, other, written=False, spool="s1")
+    assert ingest.spools_in_use(registry) == {"s1"}
+    ingest.mark_written(registry, [first])
+    assert ingest.spool_in_use(registry, "s1")
+    ingest.mark_written(registry, [second])
+    assert not ingest.spool_in_use(registry, "s1")
+    assert ingest.spools_in_use(registry) == set()
+
+
+def test_the_default_reply_address_is_where_the_newest_message_came_from(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    assert ingest.last_address(registry, session.id) is None
+    accept(registry, session, thread_id="t1")
+    accept(registry, session, platform_id="two", thread_id=None)
+    assert ingest.last_address(registry, session.id) == Address("memory", "two", None)
+
+
+def test_deleting_a_session_keeps_its_ledger_rows_without_content(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    message = accept(registry, session, platform_message_id="42", content='{"text":"my secret"}', spool="s1")
+    kept = accept(registry, add_session(registry, add_agent(registry, "other")), content='{"text":"stays"}')
+    ingest.cancel_session(registry, session.id, LATER)
+    ingest.forget_content(registry, session.id)
+    sessions.delete(registry, session.id)
+    row = ingest.get(registry, message)
+    assert row is not None
+    assert (row.session_id, row.content, row.spool, row.sender_name) == (None, "{}", None, None)
+    assert (row.status, row.platform_message_id) == ("cancelled", "42")
+    assert ingest.known(registry, session.agent_group_id, "memory", "one", "42") == row
+    assert ingest.open_messages(registry, session.id) == []
+    other = ingest.get(registry, kept)
+    assert other is not None
+    assert other.content == '{"text":"stays"}'
+
+
+def test_refusals_are_bounded_for_each_session_and_the_newest_are_kept(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    turns.refuse(registry, other.id, "row", "stays", NOW)
+    for number in range(250):
+        turns.refuse(registry, session.id, f"out-{number}", "x" * 10_000, NOW)
+    kept = turns.refusals(registry, session.id, 1000)
+    assert [row["what"] for row in kept] == [f"out-{number}" for number in range(249, 149, -1)]
+    assert {len(row["reason"]) for row in kept} == {500}
+    assert [row["reason"] for row in turns.refusals(registry, other.id)] == ["stays"]
+
+
+def test_dropped_events_are_bounded_and_the_newest_are_kept(registry: sqlite3.Connection) -> None:
+    with_rows = "SELECT count(*) AS n, min(platform_id) AS oldest, max(platform_id) AS newest FROM dropped_messages"
+    registry.execute("BEGIN")
+    for number in range(1_250):
+        turns.drop(registry, "memory", f"{number:05}", None, "nobody is wired", NOW)
+    registry.execute("COMMIT")
+    assert tuple(registry.execute(with_rows).fetchone()) == (1_000, "00250", "01249")
+
+
+def turn(status: str, **changes: object) -> Turn:
+    return Turn(**({"id": "trn_0123456789abcdef", "status": status, "started_at": NOW} | changes))  # type: ignore[arg-type]
+
+
+def test_a_turn_takes_what_the_agent_says_until_it_is_over(registry: sqlite3.Connection, session: Session) -> None:
+    turns.copy(registry, session.id, turn("running"))
+    assert turns.running(registry, session.id) == ["trn_0123456789abcdef"]
+    turns.copy(registry, session.id, turn("completed", output_tokens=5, finished_at=LATER))
+    turns.copy(registry, session.id, turn("failed", output_tokens=500, failure_reason="changed its mind"))
+    row = registry.execute("SELECT status, output_tokens, failure_reason FROM turns").fetchone()
+    assert tuple(row) == ("completed", 5, None)
+    assert turns.running_count(registry) == 0
+
+
+def test_token_counts_are_set_and_not_added(registry: sqlite3.Connection, session: Session) -> None:
+    for total in (10, 25, 40):
+        turns.copy(registry, session.id, turn("running", input_tokens=total))
+    assert registry.execute("SELECT input_tokens FROM turns").fetchone()[0] == 40
+
+
+def test_running_turns_of_a_dead_agent_are_closed_and_finished_ones_stay(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    turns.copy(registry, session.id, turn("completed", id="trn_1"))
+    turns.copy(registry, session.id, turn("running", id="trn_2"))
+    turns.close_running(registry, session.id, "failed", "the agent died", LATER)
+    rows = registry.execute("SELECT id, status, failure_reason FROM turns ORDER BY id").fetchall()
+    assert [tuple(row) for row in rows] == [("trn_1", "completed", None), ("trn_2", "failed", "the agent died")]
+
+
+def queue(connection: sqlite3.Connection, session: Session, name: str, **changes: object) -> bool:
+    values = {
+        "message_out_id": name,
+        "session_id": session.id,
+        "kind": "chat",
+        "channel_type": "memory",
+        "platform_id": "one",
+        "thread_id": None,
+        "content": "{}",
+        "created_at": NOW,
+    } | changes
+    return deliveries.add(connection, **values)  # type: ignore[arg-type]
+
+
+def next_name(connection: sqlite3.Connection, now: str = NOW) -> str | None:
+    delivery = deliveries.next_for(connection, ("memory", "one"), now)
+    return None if delivery is None else delivery.message_out_id
+
+
+def finish_next(connection: sqlite3.Connection, status: str = "delivered") -> None:
+    delivery = deliveries.next_for(connection, ("memory", "one"), LATER)
+    assert delivery is not None
+    deliveries.finish(connection, delivery.position, status, attempts=1, now=LATER)
+
+
+def test_a_message_is_queued_once(registry: sqlite3.Connection, session: Session) -> None:
+    assert [queue(registry, session, "m1"), queue(registry, session, "m1")] == [True, False]
+    finish_next(registry)
+    assert not queue(registry, session, "m1")
+    assert next_name(registry) is None
+
+
+def test_a_chat_gets_its_messages_in_order_whatever_session_they_are_from(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    for number in range(6):
+        queue(registry, (session, other)[number % 2], f"m{number}")
+    queue(registry, session, "elsewhere", platform_id="two")
+    sent = []
+    while (name := next_name(registry)) is not None:
+        sent.append(name)
+        finish_next(registry)
+    assert sent == [f"m{number}" for number in range(6)]
+    assert deliveries.chats_with_work(registry) == [("memory", "two")]
+
+
+def test_a_delayed_message_waits_and_holds_nobody_up(registry: sqlite3.Connection, session: Session) -> None:
+    queue(registry, session, "later", deliver_after=LATER)
+    queue(registry, session, "now")
+    assert (next_name(registry), deliveries.next_due(registry, ("memory", "one"))) == ("now", LATER)
+    assert next_name(registry, LATER) == "later"
+    finish_next(registry)
+    assert (next_name(registry, LATER), deliveries.next_due(registry, ("memory", "one"))) == ("now", None)
+
+
+def test_an_outcome_of_a_delivery_is_final_too(registry: sqlite3.Connection, session: Session) -> None:
+    queue(registry, session, "m1")
+    delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
+    assert delivery is not None
+    deliveries.finish(registry, delivery.position, "delivered", attempts=1, now=NOW, platform_message_id="p1")
+    deliveries.finish(registry, delivery.position, "failed", attempts=9, now=LATER, error="late")
+    deliveries.mark_attempted(registry, delivery.position, 7, "late")
+    assert not deliveries.mark_sending(registry, delivery.position)
+    (told,) = deliveries.unrecorded(registry, session.id)
+    assert (told["status"], told["platform_message_id"], told["attempts"]) == ("delivered", "p1", 1)
+
+
+def test_what_was_being_sent_when_the_host_died_is_uncertain(registry: sqlite3.Connection, session: Session) -> None:
+    queue(registry, session, "sending")
+    queue(registry, session, "waiting")
+    delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
+    assert delivery is not None
+    assert deliveries.mark_sending(registry, delivery.position)
+    assert not deliveries.mark_sending(registry, delivery.position)
+    assert deliveries.mark_interrupted(registry, "the host stopped", LATER) == 1
+    rows = registry.execute("SELECT message_out_id, status FROM deliveries ORDER BY position").fetchall()
+    assert [tuple(row) for row in rows] == [("sending", "uncertain"), ("waiting", "pending")]
+
+
+def test_an_ended_session_sends_only_the_host_s_own_notices(registry: sqlite3.Connection, session: Session) -> None:
+    queue(registry, session, "reply")
+    queue(registry, session, "notice", from_host=True)
+    deliveries.suppress_session(registry, session.id, "reset", LATER)
+    assert next_name(registry) == "notice"
+    finish_next(registry)
+    assert next_name(registry) is None
+    assert deliveries.is_session_out(registry, session.id)
