@@ -20,8 +20,8 @@ from host.lock import held
 from host.operations import agent_groups as agent_group_operations
 from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
-from host.runtime.choose import Choice, choose, others
-from host.services import Services
+from host.runtime.choose import Choice, others
+from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
@@ -52,14 +52,7 @@ async def _run(settings: Settings, began: float) -> None:
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
-    choice = await choose(
-        settings.runtime,
-        install_id=central.install_id,
-        image=settings.image,
-        base_image=settings.base_image,
-        run_folder=settings.layout.run,
-        docker_host=settings.docker_host,
-    )
+    choice = await runtime_for(settings, central.install_id)
     if choice.warning is not None:
         _warn(choice.warning)
     services = Services(settings, clock, central, choice.runtime, choice.reason)

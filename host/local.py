@@ -12,9 +12,8 @@ from host.central.database import Central
 from host.lock import held
 from host.operations.registry import call
 from host.runtime.absent import AbsentRuntime
-from host.runtime.choose import choose
 from host.runtime.protocol import Runtime
-from host.services import Services
+from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
@@ -50,12 +49,4 @@ async def _runtime(settings: Settings, central: Central) -> Runtime:
     """The runtime of agents that a dead host left, if it left any; nothing is started here."""
     if not await central.read(sessions.unsettled):
         return AbsentRuntime()
-    choice = await choose(
-        settings.runtime,
-        install_id=central.install_id,
-        image=settings.image,
-        base_image=settings.base_image,
-        run_folder=settings.layout.run,
-        docker_host=settings.docker_host,
-    )
-    return choice.runtime
+    return (await runtime_for(settings, central.install_id)).runtime

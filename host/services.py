@@ -17,6 +17,7 @@ from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
 from host.delivery.retry import RetryPolicy
 from host.routing.router import Router
+from host.runtime.choose import Choice, choose
 from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
 from host.sessions.context import Limits as TurnLimits
@@ -37,6 +38,18 @@ MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
 def no_channels(central: Central, clock: Clock) -> Sequence[Channel]:
     """No channel but the terminal."""
     return ()
+
+
+async def runtime_for(settings: Settings, install_id: str) -> Choice:
+    """The runtime that the settings ask for. Raises as `choose`."""
+    return await choose(
+        settings.runtime,
+        install_id=install_id,
+        image=settings.image,
+        base_image=settings.base_image,
+        run_folder=settings.layout.run,
+        docker_host=settings.docker_host,
+    )
 
 
 class Services:

@@ -39,7 +39,8 @@ UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = 0
 WHERE message_id = ? AND session_id = ? AND status = 'pending'
 """
 CANCEL_SESSION = """
-UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = 0 WHERE session_id = ? AND status = 'pending'
+UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
+WHERE session_id = ? AND status = 'pending'
 """
 FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
 COUNT_TRY = (

@@ -6,6 +6,7 @@ silent: the choice carries a warning.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:
     from host.runtime.docker import DockerRuntime
+
+log = logging.getLogger(__name__)
 
 SETTINGS = ("auto", "docker", "process")
 DOCKERFILE = "Dockerfile.agent"
@@ -90,6 +93,7 @@ async def _ready(runtime: DockerRuntime, image: str, base_image: str, context: P
         return f"{engine} and the image {image} is there"
     if not (context / DOCKERFILE).is_file():
         raise StartFailed(f"the image {image} is missing", hint="run `make image` in the source checkout")
+    log.info("building the image of agents, once", extra={"image": image, "base_image": base_image})
     await runtime.build_image(image, base_image, context)
     return f"{engine} and the image {image} was built just now"
 

@@ -67,8 +67,11 @@ def make_workspace(workspace: Path, owner: Owner) -> None:
     give(workspace, owner, 0o750)
 
 
-def make_session_folder(layout: SessionLayout, owner: Owner) -> None:
-    """The session folder with both databases and the links for people. Blocks; raises `FileTrouble`, `OSError`."""
+def make_session_folder(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
+    """The session folder with both databases and the links for people. Blocks; raises `FileTrouble`, `OSError`.
+
+    Messages in an `outbound.db` that is made here begin above `after_seq`.
+    """
     _pass_through(layout.folder.parent)
     share(layout.folder, owner)
     for folder in (layout.inbox, layout.sent):
@@ -79,7 +82,7 @@ def make_session_folder(layout: SessionLayout, owner: Owner) -> None:
     layout.out.mkdir(mode=0o750, exist_ok=True)
     give(layout.out, owner, 0o750)
     if not os.path.lexists(layout.outbound):
-        make_outbound(layout, owner)
+        make_outbound(layout, owner, after_seq=after_seq)
     for name in (OUTBOUND, HEARTBEAT):
         link = layout.folder / name
         if not link.is_symlink():

@@ -82,6 +82,8 @@ class Post:
         )
         if not outcomes and not sent:
             return
+        if not self.folder(session).inbound.exists():
+            await asyncio.to_thread(make_session_folder, self.folder(session), self._owner)
         await asyncio.to_thread(
             inbox.update,
             self.folder(session),

@@ -12,7 +12,7 @@ import os
 from contextlib import closing
 
 from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
-from host.sessions.folder import Owner, give, make_outbound
+from host.sessions.folder import Owner, give, make_outbound, make_session_folder
 from host.sessions.outbox import JOURNAL
 from shared_schema.database import is_intact, open_writer
 from shared_schema.errors import FileDamaged, FileTrouble
@@ -67,6 +67,7 @@ def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: in
     """
     kept = f"{OUTBOUND}.unreadable-{stamp}"
     try:
+        make_session_folder(layout, owner, after_seq=after_seq)  # somebody may have removed it
         with opened_folder(layout.out) as out:
             for name, new_name in ((OUTBOUND, kept), (JOURNAL, f"{kept}-journal")):
                 if os.path.lexists(layout.out / name):

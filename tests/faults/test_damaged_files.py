@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from tests.support.chats import add_chats, agent_pid, answers, ask_in, folder_of, refusals, session_of, texts_to
+from shared_schema.errors import DumbwaiterError
+from tests.support.chats import (
+    add_chats,
+    agent_pid,
+    answers,
+    ask_in,
+    folder_of,
+    kill_agent,
+    refusals,
+    session_of,
+    texts_to,
+)
 from tests.support.host import rows, running
 from tests.support.script import script
 from tests.support.wait import until
 
-PROMPT = 2.0  # seconds; the honest session is answered in a tenth of that
+PROMPT = 5.0  # seconds for ten answers; each takes a few hundredths
 IMPATIENT = {"max_retries": 0, "silent_seconds": 0.7, "poll_seconds": 0.1}
 
 # What an agent does to its own file. `victim` is the other session's file, `central` the host's.
@@ -144,6 +156,57 @@ def answer(message, text):
         assert "larger than allowed" in str(await refusals(host, asked.session_id))
         assert await ask_in(host, "one", "hello") == "ok: hello"
         assert texts_to(host, "one") == ["ok: hello"]
+
+
+GONE = """
+def answer(message, text):
+    if text != "do it":
+        return reply(message, "ok: " + text)
+    os.rename(OUT, OUT + ".gone")
+    time.sleep(3600)
+"""
+
+
+async def test_failure_4_a_session_whose_out_folder_is_gone_is_told_and_goes_on(tmp_path: Path) -> None:
+    async with running(tmp_path, command=script(tmp_path, GONE), **IMPATIENT) as host:
+        await add_chats(host, "two")
+        asked = (await host.say("do it", chat="one")).accepted[0]
+        layout = await host.session(asked.session_id)
+        await until((layout.folder / "out.gone").exists, "the folder is gone")
+        assert await ask_in(host, "two", "hello", PROMPT) == "ok: hello"
+        assert await host.outcome(asked.message_id) == "failed"
+        assert (await answers(host, "one"))[0].startswith("This message could not be answered: ")
+        assert await ask_in(host, "one", "after") == "ok: after"
+
+
+async def test_failure_4_a_session_whose_out_folder_went_while_no_host_ran_is_told_by_the_next(tmp_path: Path) -> None:
+    async with running(tmp_path, command=script(tmp_path, GONE), stop_agents=False, max_retries=0) as host:
+        asked = (await host.say("do it")).accepted[0]
+        layout = await host.session()
+        await until((layout.folder / "out.gone").exists, "the folder is gone")
+    async with running(tmp_path, command=script(tmp_path, GONE), **IMPATIENT) as host:
+        assert await host.outcome(asked.message_id) == "failed"
+        await answers(host, "one")
+        assert await host.ask("hello") == "ok: hello"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=DumbwaiterError,
+    reason="one session that cannot be settled at the start keeps the whole host from starting",
+)
+async def test_failure_4_a_session_that_cannot_be_settled_does_not_keep_the_host_from_starting(tmp_path: Path) -> None:
+    command = script(tmp_path)
+    async with running(tmp_path, command=command, stop_agents=False) as host:
+        await add_chats(host, "two")
+        await ask_in(host, "one", "hello")
+        layout = await host.session()
+        kill_agent(host, await session_of(host, "one"))
+    shutil.rmtree(tmp_path / "run")  # as after a `docker rm`: nobody knows the agent any more
+    layout.folder.rename(tmp_path / "elsewhere")
+    layout.folder.write_text("no folder")
+    async with running(tmp_path, command=command) as host:
+        assert await ask_in(host, "two", "hello", PROMPT) == "ok: hello"
 
 
 async def test_failure_5_after_a_kill_in_mid_commit_nothing_is_lost_and_the_session_goes_on(tmp_path: Path) -> None:

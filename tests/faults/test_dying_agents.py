@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -27,10 +28,10 @@ async def test_failure_6_a_message_that_crashes_the_agent_fails_once_after_its_r
         fatal = (await host.say("crash")).accepted[0]
         assert await host.outcome(fatal.message_id) == "failed"
         assert len(runtime.started) == 3
-        assert await host.ask("hello") == f"{SORRY}the agent died with exit status 70"
-        await host.channel.wait_for(2)
+        await host.channel.wait_for(1)
+        assert await host.ask("hello") == "scripted: hello"
         await host.settled()
-        assert host.texts()[1:] == ["scripted: hello"]
+        assert host.texts() == [f"{SORRY}the agent died with exit status 70", "scripted: hello"]
         assert len(runtime.started) == 4
         assert await host.central("SELECT tries FROM ingest WHERE status = 'failed'") == [{"tries": 3}]
 
@@ -81,6 +82,33 @@ async def test_failure_7_after_an_uncertain_start_there_is_never_a_second_agent(
         assert [handle.run_id for handle in await runtime.living()] == [runtime.started[1].run_id]
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="giving up forgets that the start was uncertain, and the next message starts a second agent",
+)
+async def test_failure_7_after_an_uncertain_start_that_was_given_up_there_is_never_a_second_agent(
+    tmp_path: Path,
+) -> None:
+    lines = """
+def answer(message, text):
+    if text != "silence":
+        reply(message, "ok: " + text)
+"""
+    runtime = UncertainRuntime(tmp_path, command=script(tmp_path, lines))
+    async with running(tmp_path, runtime=runtime, engine_seconds=0.05) as host:
+        first = (await host.say("silence")).accepted[0]
+        assert await host.outcome(first.message_id) == "failed"
+        await host.say("hello")
+        await until(lambda: len(runtime.started) == 2, "an agent was started again")
+        await until(lambda: "ok: hello" in host.texts(), "it answers")
+        try:
+            assert runtime.most_of_one_session == 1
+        finally:
+            for handle in await runtime.living():
+                await runtime.stop(handle, 0)
+
+
 @pytest.mark.parametrize("operation", ["delete", "new", "stop"])
 @pytest.mark.xfail(
     strict=True,
@@ -90,10 +118,12 @@ async def test_failure_7_after_an_uncertain_start_there_is_never_a_second_agent(
 async def test_failure_34_an_agent_of_an_uncertain_start_does_not_outlive_its_session(
     tmp_path: Path, operation: str
 ) -> None:
-    runtime = UncertainRuntime(tmp_path, command=script(tmp_path, "hold()"))
+    runtime = UncertainRuntime(tmp_path, command=script(tmp_path, "beat(); time.sleep(3600)"))
     async with running(tmp_path, runtime=runtime) as host:
         await host.say("hello")
         await until(lambda: runtime.started, "the agent was started, and nobody was told")
+        layout = await host.session()
+        await until(layout.heartbeat.exists, "it lives")
         await host.do(f"session.{operation}", session=await session_of(host, "one"))
         try:
             assert await runtime.living() == []
@@ -148,9 +178,21 @@ def answer(message, text):
 
 
 async def test_a_real_agent_that_hangs_is_stopped_and_its_message_fails_visibly(tmp_path: Path) -> None:
-    async with running(tmp_path, max_retries=0, silent_seconds=0.7, heartbeat_seconds=0.05, **FAST) as host:
+    async with running(
+        tmp_path, max_retries=0, silent_seconds=0.7, heartbeat_seconds=0.05, stop_seconds=0.1, **FAST
+    ) as host:
         assert await host.ask("hello") == "scripted: hello"
         assert await host.ask("hang") == f"{SORRY}the agent was stopped because its heartbeat stopped"
+        assert await host.ask("hello") == "scripted: hello"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the setting stop_seconds may be 0, and no agent starts with DUMBWAITER_STOP_SECONDS=0: exit status 2",
+)
+async def test_with_no_time_to_stop_agents_still_start(tmp_path: Path) -> None:
+    async with running(tmp_path, clock=FastClock(), max_retries=0, stop_seconds=0, **FAST) as host:
         assert await host.ask("hello") == "scripted: hello"
 
 
@@ -177,15 +219,16 @@ async def test_a_turn_that_stalls_is_failed_by_the_agent_itself_which_lives_on(t
 
 async def test_an_agent_that_ignores_sigterm_is_killed_and_the_next_message_is_answered(tmp_path: Path) -> None:
     lines = """
-def live(live=live):
-    ignore, signal.signal = signal.signal, lambda *_: None
-    ignore(signal.SIGTERM, signal.SIG_IGN)
-    live()
+def answer(message, text):
+    reply(message, "ok: " + text)
+    if text == "be deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 """
     async with running(tmp_path, command=script(tmp_path, lines), stop_seconds=0.1) as host:
-        assert await host.ask("one") == "ok: one"
+        assert await host.ask("be deaf") == "ok: be deaf"
         session_id = await session_of(host, "one")
         pid = agent_pid(host, session_id)
+        await until(lambda: _ignores_sigterm(pid), "the agent is deaf")
         assert (await host.do("session.stop", session=session_id))["stopped"]
         assert not Path(f"/proc/{pid}").exists()
         assert await host.ask("two") == "ok: two"
@@ -220,3 +263,9 @@ def answer(message, text):
     clock = FastClock()
     async with running(tmp_path, command=command, clock=clock, max_retries=0, silent_seconds=3600, **FAST) as host:
         assert await host.ask("fill") == f"{SORRY}the agent was stopped because it wrote more than its folder may hold"
+
+
+def _ignores_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    (ignored,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")]
+    return bool(int(ignored, 16) >> (signal.SIGTERM - 1) & 1)

@@ -154,8 +154,8 @@ async def test_a_wiring_of_nothing_is_refused_by_the_foreign_keys(central: Centr
     with pytest.raises(FileTrouble, match="FOREIGN KEY"):
         await central.write(
             lambda c: c.execute(
-                "INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, created_at)"
-                " VALUES ('w', 'nobody', 'nothing', 'shared', 0, 'all', 't')"
+                "INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, "
+                "created_at) VALUES ('w', 'nobody', 'nothing', 'shared', 0, 'all', 't')"
             )
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -239,7 +238,7 @@ def test_an_address_is_split_at_the_first_colon(address: str, parts: tuple[str, 
     assert messaging_groups.parse_address(address) == parts
 
 
-def test_wiring_again_changes_the_wiring(registry: sqlite3.Connection, tmp_path: Path) -> None:
+def test_wiring_again_changes_the_wiring(registry: sqlite3.Connection) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     wire(registry, chat, agent)
     wire(registry, chat, agent, session_mode="per-thread", engage="pattern", pattern="x")

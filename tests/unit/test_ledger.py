@@ -84,7 +84,7 @@ def test_the_same_number_elsewhere_is_another_message(
     registry: sqlite3.Connection, session: Session, change: dict[str, object]
 ) -> None:
     accept(registry, session, platform_message_id="42")
-    accept(registry, session, **({"platform_message_id": "42"} | change))
+    ingest.accept(registry, accepted_values(session, platform_message_id="42") | change)
     assert registry.execute("SELECT count(*) FROM ingest").fetchone()[0] == 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -52,11 +51,11 @@ def set_version(path: Path, version: int, *statements: str) -> None:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Iterator[SessionLayout]:
+def session(tmp_path: Path) -> SessionLayout:
     """A session folder as this version makes it."""
     layout = SessionLayout(tmp_path / "agr_1" / "ses_1")
     make_session_folder(layout, Owner.of_agents(10001))
-    yield layout
+    return layout
 
 
 @pytest.mark.parametrize(("schema", "version"), EVERY_VERSION)

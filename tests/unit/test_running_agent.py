@@ -1,0 +1,181 @@
+"""What the host has seen of one running agent, by a clock that nobody sets (FAILURES 9, 15)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from host.runtime.protocol import AgentHandle
+from host.sessions.outbox import Signature
+from host.supervision.agent import RunningAgent
+from host.supervision.decide import decide
+from host.supervision.facts import Facts, Stop, StopReason, Wait
+from shared_schema.clock import ManualClock
+from shared_schema.layout import SessionLayout
+from tests.unit.test_decide import LIMITS
+
+WEEK = 7 * 86_400
+LAST_WEEK = 1_771_600_000_000_000_000
+SIGNATURE = Signature(1, 4096, 1, b"\x00\x00\x00\x01")
+
+
+def started(clock: ManualClock, stamp: int | None = None) -> RunningAgent:
+    """An agent that was started just now, on a folder whose heartbeat file has that time stamp."""
+    return RunningAgent(
+        AgentHandle("run_1", "ses_1", "1"), SessionLayout(Path("x")), started=clock.monotonic(), heartbeat_stamp=stamp
+    )
+
+
+def stop_reason(agent: RunningAgent, clock: ManualClock, waiting: int = 1) -> StopReason | None:
+    decision = decide(Facts(True, waiting, agent.facts(clock.monotonic())), LIMITS)
+    assert isinstance(decision, Stop | Wait)
+    return decision.reason if isinstance(decision, Stop) else None
+
+
+def test_an_agent_just_started_is_not_judged_by_last_week_s_heartbeat(clock: ManualClock) -> None:
+    agent = started(clock, LAST_WEEK)
+    agent.saw_heartbeat(LAST_WEEK, clock.monotonic())
+    assert agent.facts(clock.monotonic()).silent_for is None
+    assert stop_reason(agent, clock) is None
+    clock.advance(LIMITS.start_seconds - 0.001)
+    agent.saw_heartbeat(LAST_WEEK, clock.monotonic())
+    assert stop_reason(agent, clock) is None
+    clock.advance(0.001)
+    assert stop_reason(agent, clock) is StopReason.NEVER_STARTED
+
+
+def test_the_first_change_of_the_heartbeat_is_the_first_sign_of_life(clock: ManualClock) -> None:
+    agent = started(clock, LAST_WEEK)
+    clock.advance(50)
+    agent.saw_heartbeat(LAST_WEEK + 1, clock.monotonic())
+    assert agent.facts(clock.monotonic()).silent_for == 0
+    clock.advance(LIMITS.silent_seconds - 0.001)
+    assert stop_reason(agent, clock) is None
+    clock.advance(0.001)
+    assert stop_reason(agent, clock) is StopReason.SILENT
+
+
+@pytest.mark.parametrize("stamps", [[1, 2, 3], [9, 8, 7], [2**62, 0, -(2**62)]], ids=["forward", "backward", "wild"])
+def test_what_the_stamp_says_means_nothing_only_that_it_changes(clock: ManualClock, stamps: list[int]) -> None:
+    agent = started(clock)
+    for stamp in stamps:
+        clock.advance(20)
+        agent.saw_heartbeat(stamp, clock.monotonic())
+        assert agent.facts(clock.monotonic()).silent_for == 0
+
+
+def test_a_stamp_in_the_far_future_does_not_keep_an_agent_alive(clock: ManualClock) -> None:
+    agent = started(clock)
+    for _ in range(4):
+        agent.saw_heartbeat(2**62, clock.monotonic())
+        clock.advance(10)
+    assert agent.facts(clock.monotonic()).silent_for == 40
+    assert stop_reason(agent, clock) is StopReason.SILENT
+
+
+def test_a_heartbeat_file_that_goes_away_is_no_sign_of_life(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_heartbeat(1, clock.monotonic())
+    clock.advance(30)
+    agent.saw_heartbeat(None, clock.monotonic())
+    agent.saw_heartbeat(1, clock.monotonic())
+    assert agent.facts(clock.monotonic()).silent_for == 30
+
+
+@pytest.mark.parametrize("jump", [WEEK, -WEEK, 3600, -3600, 365 * 86_400])
+def test_a_jump_of_the_clock_changes_no_age(clock: ManualClock, jump: float) -> None:
+    agent = started(clock)
+    agent.saw_heartbeat(1, clock.monotonic())
+    agent.saw_work(1, 0, clock.monotonic())
+    agent.saw_trouble(clock.monotonic())
+    clock.advance(5)
+    before = agent.facts(clock.monotonic())
+    clock.jump(jump)
+    assert agent.facts(clock.monotonic()) == before
+    assert (before.age, before.silent_for, before.busy_for, before.unreadable_for, before.idle_for) == (5, 5, 5, 5, 5)
+    assert stop_reason(agent, clock) is None
+
+
+def test_it_is_busy_from_the_first_message_until_the_last_outcome(clock: ManualClock) -> None:
+    agent = started(clock)
+    assert agent.facts(clock.monotonic()).busy_for is None
+    assert agent.saw_work(1, 0, clock.monotonic())
+    clock.advance(100)
+    assert not agent.saw_work(2, 0, clock.monotonic())
+    assert agent.facts(clock.monotonic()).busy_for == 100
+    assert not agent.saw_work(1, 1, clock.monotonic())
+    assert agent.facts(clock.monotonic()).busy_for == 0  # an outcome begins the patience anew
+    clock.advance(7)
+    assert not agent.saw_work(0, 1, clock.monotonic())
+    assert agent.facts(clock.monotonic()).busy_for is None
+    assert agent.saw_work(1, 0, clock.monotonic())
+
+
+def test_many_messages_one_after_another_are_not_one_turn_that_takes_too_long(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_work(10, 0, clock.monotonic())
+    for left in range(9, 0, -1):
+        clock.advance(1_000)
+        agent.saw_heartbeat(left, clock.monotonic())
+        agent.saw_work(left, 1, clock.monotonic())
+        assert stop_reason(agent, clock) is None
+    for beat in range(100):
+        clock.advance(20)
+        agent.saw_heartbeat(1_000 + beat, clock.monotonic())
+    assert stop_reason(agent, clock) is StopReason.TURN_TOO_LONG
+
+
+def test_it_is_idle_since_it_last_did_anything(clock: ManualClock) -> None:
+    agent = started(clock)
+    clock.advance(100)
+    agent.saw_output(SIGNATURE, clock.monotonic(), more=False)
+    clock.advance(50)
+    agent.saw_heartbeat(1, clock.monotonic())
+    assert agent.facts(clock.monotonic()).idle_for == 50  # a heartbeat is no work
+    agent.saw_work(0, 0, clock.monotonic())
+    assert agent.facts(clock.monotonic()).idle_for == 50
+    agent.saw_work(1, 0, clock.monotonic())
+    assert agent.facts(clock.monotonic()).idle_for == 0
+
+
+def test_new_work_takes_an_eviction_back(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_heartbeat(1, clock.monotonic())
+    agent.evicted = True
+    assert stop_reason(agent, clock, waiting=0) is StopReason.EVICTED
+    agent.saw_work(0, 0, clock.monotonic())
+    assert agent.evicted
+    agent.saw_work(1, 0, clock.monotonic())
+    assert (agent.evicted, stop_reason(agent, clock)) == (False, None)
+
+
+def test_a_file_that_cannot_be_read_is_tried_soon_and_then_less_often(clock: ManualClock) -> None:
+    agent = started(clock)
+    waits = [agent.saw_trouble(clock.monotonic()) for _ in range(30)]
+    assert waits[0] < 0.01
+    assert waits == sorted(waits)
+    assert waits[-1] == 2.0
+
+
+def test_trouble_counts_from_the_first_failure_and_ends_with_a_success(clock: ManualClock) -> None:
+    agent = started(clock)
+    first = agent.saw_trouble(clock.monotonic())
+    clock.advance(10)
+    agent.saw_trouble(clock.monotonic())
+    clock.advance(10)
+    assert agent.facts(clock.monotonic()).unreadable_for == 20
+    agent.saw_output(SIGNATURE, clock.monotonic(), more=True)
+    assert agent.facts(clock.monotonic()).unreadable_for is None
+    assert (agent.signature, agent.more_to_read) == (SIGNATURE, True)
+    assert agent.saw_trouble(clock.monotonic()) == first
+
+
+def test_an_adopted_agent_gets_the_patience_of_one_that_has_just_beaten(clock: ManualClock) -> None:
+    clock.advance(WEEK)
+    agent = replace(started(clock, LAST_WEEK), heartbeat_seen=clock.monotonic())
+    clock.advance(LIMITS.silent_seconds - 0.001)
+    assert stop_reason(agent, clock) is None
+    clock.advance(0.001)
+    assert stop_reason(agent, clock) is StopReason.SILENT

@@ -1,0 +1,270 @@
+"""Session folders: who owns what, and that making one again completes it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from host.sessions.folder import (
+    Owner,
+    clear_removed,
+    make_data_folder,
+    make_outbound,
+    make_session_folder,
+    make_workspace,
+    remove_session_folder,
+)
+from shared_schema.database import reader, writer
+from shared_schema.errors import DumbwaiterError
+from shared_schema.layout import DataLayout, SessionLayout
+from shared_schema.migrate import INBOUND, OUTBOUND, version_of
+
+AGENT_UID = 10001
+OWNER = Owner.of_agents(AGENT_UID)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+INSERT_OUT = "INSERT INTO messages_out (id, generation, timestamp, kind, content) VALUES (?, 1, 't', 'chat', '{}')"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> SessionLayout:
+    """A freshly made session folder."""
+    layout = DataLayout(tmp_path / "data")
+    make_data_folder(layout)
+    folder = layout.session("agr_1", "ses_1")
+    make_session_folder(folder, OWNER)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Owner, group and mode of everything below a folder."""
+    return {
+        str(path.relative_to(folder)): (status.st_uid, status.st_gid, status.st_mode)
+        for path in [folder, *folder.rglob("*")]
+        for status in [path.lstat()]
+    }
+
+
+def may(path: Path, bit: int) -> bool:
+    """Whether the agent's user has that right (4 read, 2 write, 1 enter) on a path."""
+    status = path.lstat()
+    shift = 6 if status.st_uid == OWNER.uid else 3 if status.st_gid == OWNER.gid else 0
+    return bool(status.st_mode >> shift & bit)
+
+
+def test_the_folder_has_all_that_section_3_says(session: SessionLayout) -> None:
+    assert sorted(path.name for path in session.folder.iterdir()) == [
+        ".heartbeat",
+        ".reading",
+        "inbound.db",
+        "inbox",
+        "out",
+        "outbound.db",
+        "sent",
+    ]
+    assert [path.name for path in session.out.iterdir()] == ["outbound.db"]
+    assert list(session.reading.iterdir()) == []
+
+
+def test_the_links_for_people_lead_into_out(session: SessionLayout) -> None:
+    links = {path.name: os.readlink(path) for path in session.folder.iterdir() if path.is_symlink()}
+    assert links == {"outbound.db": "out/outbound.db", ".heartbeat": "out/.heartbeat"}
+    with reader(session.folder / "outbound.db") as connection:
+        assert version_of(connection) == OUTBOUND.version
+
+
+def test_both_databases_are_of_the_newest_version_and_keep_a_rollback_journal(session: SessionLayout) -> None:
+    for path, schema in ((session.inbound, INBOUND), (session.outbound, OUTBOUND)):
+        with reader(path) as connection:
+            assert version_of(connection) == schema.version
+            assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
+
+
+@needs_root
+def test_out_is_the_agent_s_and_everything_else_is_the_host_s(session: SessionLayout) -> None:
+    owners = {name: uid for name, (uid, _, _) in tree(session.folder).items()}
+    assert {name for name, uid in owners.items() if uid == AGENT_UID} == {"out", "out/outbound.db"}
+    assert set(owners.values()) == {0, AGENT_UID}
+
+
+@needs_root
+def test_the_agent_can_read_what_is_for_it_and_write_only_in_out(session: SessionLayout) -> None:
+    rights = {
+        str(path.relative_to(session.folder)): "".join(
+            letter for letter, bit in (("r", 4), ("w", 2), ("x", 1)) if may(path, bit)
+        )
+        for path in [session.folder, *session.folder.rglob("*")]
+        if not path.is_symlink()
+    }
+    assert rights == {
+        ".": "rx",
+        "inbound.db": "r",
+        "inbox": "rx",
+        "sent": "rx",
+        ".reading": "",
+        "out": "rwx",
+        "out/outbound.db": "rw",
+    }
+
+
+def test_others_can_do_nothing_in_a_session_folder(session: SessionLayout) -> None:
+    assert {
+        path for path in session.folder.rglob("*") if path.lstat().st_mode & 0o007 and not path.is_symlink()
+    } == set()
+    assert stat.S_IMODE(session.folder.stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_rights_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        layout = DataLayout(tmp_path / "data")
+        make_data_folder(layout)
+        make_session_folder(layout.session("agr_1", "ses_1"), OWNER)
+    finally:
+        os.umask(before)
+    modes = {
+        name: oct(stat.S_IMODE(mode)) for name, (_, _, mode) in tree(layout.data).items() if "heartbeat" not in name
+    }
+    assert modes == {
+        ".": "0o711",
+        "agents": "0o711",
+        "run": "0o711",
+        "sessions": "0o711",
+        "spool": "0o700",
+        "sessions/agr_1": "0o711",
+        "sessions/agr_1/ses_1": "0o750",
+        "sessions/agr_1/ses_1/.reading": "0o700",
+        "sessions/agr_1/ses_1/inbox": "0o750",
+        "sessions/agr_1/ses_1/sent": "0o750",
+        "sessions/agr_1/ses_1/inbound.db": "0o640",
+        "sessions/agr_1/ses_1/outbound.db": "0o777",
+        "sessions/agr_1/ses_1/out": "0o750",
+        "sessions/agr_1/ses_1/out/outbound.db": "0o640",
+    }
+
+
+def test_making_it_again_changes_nothing(session: SessionLayout) -> None:
+    with writer(session.outbound) as connection:
+        connection.execute(INSERT_OUT, ("msg_1",))
+    before = tree(session.folder), session.inbound.read_bytes(), session.outbound.read_bytes()
+    make_session_folder(session, OWNER)
+    assert (tree(session.folder), session.inbound.read_bytes(), session.outbound.read_bytes()) == before
+
+
+def leave_draft(layout: SessionLayout) -> None:
+    layout.inbound.unlink()
+    (layout.reading / "inbound.new").write_bytes(b"half a database")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda layout: layout.inbound.unlink(),
+        leave_draft,
+        lambda layout: layout.outbound.unlink(),
+        lambda layout: (layout.outbound.unlink(), layout.out.rmdir()),
+        lambda layout: layout.inbox.rmdir(),
+        lambda layout: (layout.folder / "outbound.db").unlink(),
+        lambda layout: layout.reading.rmdir(),
+        lambda layout: layout.out.chmod(0o777),
+        lambda layout: layout.folder.chmod(0o755),
+    ],
+    ids=[
+        "no inbound",
+        "draft",
+        "no outbound",
+        "no out",
+        "no inbox",
+        "no link",
+        "no reading",
+        "open out",
+        "open folder",
+    ],
+)
+def test_a_half_made_folder_is_completed(session: SessionLayout, damage: Callable[[SessionLayout], object]) -> None:
+    whole = tree(session.folder)
+    damage(session)
+    assert tree(session.folder) != whole or (session.reading / "inbound.new").exists()
+    make_session_folder(session, OWNER)
+    (session.reading / "inbound.new").unlink(missing_ok=True)
+    assert tree(session.folder) == whole
+
+
+@needs_root
+def test_out_that_fell_to_the_host_is_given_back(session: SessionLayout) -> None:
+    os.chown(session.out, 0, 0)
+    make_session_folder(session, OWNER)
+    assert (session.out.stat().st_uid, session.out.stat().st_gid) == (OWNER.uid, OWNER.gid)
+
+
+def test_a_dangling_link_of_the_agent_s_is_not_followed_and_not_replaced(
+    session: SessionLayout, tmp_path: Path
+) -> None:
+    session.outbound.unlink()
+    session.outbound.symlink_to(tmp_path / "elsewhere.db")
+    make_session_folder(session, OWNER)
+    assert session.outbound.is_symlink()
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
+def test_a_fresh_outbound_file_goes_on_counting_where_the_host_stopped(session: SessionLayout) -> None:
+    make_outbound(session, OWNER, after_seq=41)
+    with writer(session.outbound) as connection:
+        connection.execute(INSERT_OUT, ("msg_1",))
+        assert connection.execute("SELECT seq FROM messages_out").fetchone()["seq"] == 42
+
+
+def test_a_removed_folder_is_gone_and_its_neighbour_stays(session: SessionLayout) -> None:
+    neighbour = SessionLayout(session.folder.with_name("ses_2"))
+    make_session_folder(neighbour, OWNER)
+    remove_session_folder(session)
+    remove_session_folder(session)
+    assert [path.name for path in session.folder.parent.iterdir()] == ["ses_2"]
+
+
+def test_what_a_crash_left_of_a_removal_is_cleared(session: SessionLayout) -> None:
+    layout = DataLayout(session.folder.parents[2])
+    session.folder.rename(session.folder.with_name(".removed-ses_1"))
+    clear_removed(layout)
+    assert list((layout.sessions / "agr_1").iterdir()) == []
+
+
+def test_a_removal_follows_no_link_of_the_agent_s(session: SessionLayout, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("stays")
+    (session.out / "outbox").symlink_to(precious)
+    remove_session_folder(session)
+    assert not session.folder.exists()
+    assert (precious / "file").read_text() == "stays"
+
+
+def test_the_workspace_is_the_agent_s(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_workspace(tmp_path / "agents" / "assistant", OWNER)
+    status = (tmp_path / "agents" / "assistant").stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (OWNER.uid, OWNER.gid, 0o750)
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DumbwaiterError, match=r"the data folder cannot be used: .* choose another with --data"):
+        make_data_folder(DataLayout(tmp_path / "file" / "data"))
+
+
+def test_rights_a_person_gave_the_data_folder_are_kept(tmp_path: Path) -> None:
+    layout = DataLayout(tmp_path / "data")
+    make_data_folder(layout)
+    layout.data.chmod(0o755)
+    make_data_folder(layout)
+    assert stat.S_IMODE(layout.data.stat().st_mode) == 0o755
+
+
+def test_agents_run_as_the_unprivileged_user_only_where_the_host_can_arrange_it() -> None:
+    expected = (AGENT_UID, AGENT_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    assert (OWNER.uid, OWNER.gid) == expected

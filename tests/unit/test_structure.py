@@ -1,0 +1,139 @@
+"""Rules about the source that no other tool checks: one place for each dangerous thing."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("host", "container_agent", "shared_schema")
+MODULES = sorted(path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
+EMPTY = {"host/api/__init__.py", "host/operations/__init__.py", "host/routing/__init__.py", "host/runtime/__init__.py"}
+OF_LOG_RECORDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / module).read_text(encoding="utf-8"))
+
+
+def imported(module: str) -> Iterator[str]:
+    """Full names of what a module imports: `a.b` and, for `from a.b import c`, also `a.b.c`."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def uses(module: str, owner: str, names: set[str]) -> bool:
+    """Whether a module uses one of `owner`'s names, as an attribute or imported."""
+    attributes = any(
+        isinstance(node, ast.Attribute)
+        and node.attr in names
+        and isinstance(node.value, ast.Name)
+        and node.value.id == owner
+        for node in ast.walk(tree(module))
+    )
+    return attributes or any(f"{owner}.{name}" in imported(module) for name in names)
+
+
+def calls(module: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+        for node in ast.walk(tree(module))
+    )
+
+
+def where(predicate: object) -> set[str]:
+    return {module for module in MODULES if predicate(module)}  # type: ignore[operator]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(MODULES) > 80
+    assert {module.split("/")[0] for module in MODULES} == set(PACKAGES)
+
+
+def test_one_module_opens_sqlite() -> None:
+    assert where(lambda m: uses(m, "sqlite3", {"connect", "Connection"}) and _opens(m)) == {"shared_schema/database.py"}
+
+
+def _opens(module: str) -> bool:
+    return any(
+        isinstance(node, ast.Call) and ast.unparse(node.func) in ("sqlite3.connect", "connect", "sqlite3.Connection")
+        for node in ast.walk(tree(module))
+    )
+
+
+def test_each_side_reads_the_environment_in_one_place() -> None:
+    reading = where(lambda m: uses(m, "os", {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}))
+    assert reading == {"host/settings.py", "container_agent/__main__.py"}
+
+
+def test_only_what_talks_to_a_person_prints() -> None:
+    printing = {module for module in where(lambda m: calls(m, "print")) if not module.startswith("host/cli/")}
+    assert printing == {"host/daemon.py"}
+
+
+def test_nothing_shipped_imports_from_the_tests() -> None:
+    assert where(lambda m: any(name.split(".")[0] in ("tests", "pytest", "unittest") for name in imported(m))) == set()
+
+
+def test_the_contract_needs_the_standard_library_alone() -> None:
+    others = {
+        name.split(".")[0]
+        for module in MODULES
+        if module.startswith("shared_schema/")
+        for name in imported(module)
+        if name.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert others == {"shared_schema"}
+
+
+def test_the_wall_clock_is_read_in_one_place() -> None:
+    asking = where(lambda m: uses(m, "datetime", {"now", "utcnow", "today"}) or uses(m, "time", {"time", "time_ns"}))
+    assert asking == {"shared_schema/clock.py"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(module, marks=pytest.mark.xfail(strict=True, reason="an empty file") if module in EMPTY else ())
+        for module in MODULES
+    ],
+)
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    assert ast.get_docstring(tree(module))
+
+
+def test_no_log_line_has_a_field_that_logging_keeps_for_itself() -> None:
+    clashes = [
+        f"{module}:{node.lineno} {key.value}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.keyword) and node.arg == "extra"
+        for part in ast.walk(node.value)
+        if isinstance(part, ast.Dict)
+        for key in part.keys
+        if isinstance(key, ast.Constant) and key.value in OF_LOG_RECORDS | {"time", "level", "event", "logger"}
+    ]
+    assert clashes == []
+
+
+def test_no_module_prints_reads_or_writes_while_it_is_imported() -> None:
+    acting = [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        if not module.endswith("__main__.py")
+        for node in tree(module).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    assert acting == []
