@@ -26,6 +26,7 @@ from typing import Self
 
 from container_agent import providers
 from container_agent.heartbeat import Heartbeat
+from container_agent.lock import alone
 from container_agent.loop import Loop
 from container_agent.outbox import Outbox
 from container_agent.providers.protocol import Provider
@@ -57,13 +58,13 @@ class Settings:
         if notify not in ("auto", "off"):
             raise InvalidValue(f"DUMBWAITER_NOTIFY is '{notify}'", hint="use auto or off")
 
-        def seconds(name: str, otherwise: float) -> float:
+        def seconds(name: str, otherwise: float, *, may_be_zero: bool = False) -> float:
             value = environment.get(name, str(otherwise))
             try:
                 number = float(value)
             except ValueError:
-                number = 0.0
-            if not 0 < number < 1e6:
+                number = -1.0
+            if not 0 <= number < 1e6 or (number == 0 and not may_be_zero):
                 raise InvalidValue(f"{name} is '{value}'", hint="use a number of seconds above 0")
             return number
 
@@ -73,7 +74,7 @@ class Settings:
             use_events=notify == "auto",
             poll_seconds=seconds("DUMBWAITER_POLL_SECONDS", 1.0),
             heartbeat_seconds=seconds("DUMBWAITER_HEARTBEAT_SECONDS", 5.0),
-            stop_seconds=seconds("DUMBWAITER_STOP_SECONDS", 5.0),
+            stop_seconds=seconds("DUMBWAITER_STOP_SECONDS", 5.0, may_be_zero=True),
         )
 
 
@@ -81,8 +82,6 @@ async def live(settings: Settings) -> None:
     """One agent, from its first heartbeat until it is told to stop."""
     session = SessionLayout(settings.session)
     clock = SystemClock()
-    heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
-    heartbeat.touch()
     loaded: dict[str, Provider] = {}
 
     def load(name: str) -> Provider:
@@ -91,9 +90,12 @@ async def live(settings: Settings) -> None:
         return loaded[name]
 
     with (
+        alone(session.agent_lock),
         closing(Outbox(session, clock)) as outbox,
         closing(Waker(session.inbound, poll_seconds=settings.poll_seconds, use_events=settings.use_events)) as waker,
     ):
+        heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
+        heartbeat.touch()
         loop = Loop(
             session,
             settings.workspace,

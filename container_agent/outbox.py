@@ -52,6 +52,10 @@ class TurnFailure:
     sentence: str
 
 
+_BUSY_SECONDS = 15.0
+"""How long a commit waits for a reader: a person may be looking at the file. Well below what counts as silence."""
+
+
 class Outbox:
     """Writes one `outbound.db`. Every method is one transaction; each raises `FileTrouble` and then changed nothing."""
 
@@ -59,7 +63,7 @@ class Outbox:
         self._path = session.outbound
         self._clock = clock
         self._phase: AgentPhase | None = None
-        self._connection = open_writer(self._path)
+        self._connection = open_writer(self._path, busy_seconds=_BUSY_SECONDS)
         with self._translated():
             migrate(self._connection, OUTBOUND)
             self._is_fresh = self._connection.execute(sql.ANY_COMPLETED_TURN).fetchone() is None

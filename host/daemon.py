@@ -55,13 +55,18 @@ async def _run(settings: Settings, began: float) -> None:
     choice = await runtime_for(settings, central.install_id)
     if choice.warning is not None:
         _warn(choice.warning)
-    services = Services(settings, clock, central, choice.runtime, choice.reason)
+    earlier = await central.read(sessions.unsettled_runtimes)
+    services = Services(
+        settings,
+        clock,
+        central,
+        choice.runtime,
+        choice.reason,
+        others=others(earlier - {choice.runtime.name}, central.install_id, settings.layout.run, settings.docker_host),
+    )
     try:
         await _set_up_first(services)
-        earlier = await central.read(sessions.unsettled_runtimes)
-        await services.start(
-            others(earlier - {choice.runtime.name}, central.install_id, settings.layout.run, settings.docker_host)
-        )
+        await services.start()
         api = ApiServer(services)
         try:
             await api.start()

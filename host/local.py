@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from host.central import sessions
@@ -12,11 +13,13 @@ from host.central.database import Central
 from host.lock import held
 from host.operations.registry import call
 from host.runtime.absent import AbsentRuntime
+from host.runtime.choose import others
 from host.runtime.protocol import Runtime
-from host.services import Services, runtime_for
+from host.services import Services
 from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
+from shared_schema.errors import FileTrouble
 
 _WAIT_SECONDS = 0.3
 
@@ -35,18 +38,19 @@ def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> A
 async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
-    services = Services(settings, clock, central, await _runtime(settings, central), "")
+    runtime, *rest = await _runtimes(settings, central) or [AbsentRuntime()]
+    services = Services(settings, clock, central, runtime, "", others=rest)
     try:
         await services.find_agents()
         result = await call(services, name, parameters)
-        await services.write_accepted()
+        with suppress(FileTrouble):  # it is accepted; the next host writes it
+            await services.write_accepted()
         return result
     finally:
         await services.close(stop_agents=False)
 
 
-async def _runtime(settings: Settings, central: Central) -> Runtime:
-    """The runtime of agents that a dead host left, if it left any; nothing is started here."""
-    if not await central.read(sessions.unsettled):
-        return AbsentRuntime()
-    return (await runtime_for(settings, central.install_id)).runtime
+async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
+    """The runtimes in which a dead host may have left agents; nothing is started here."""
+    names = await central.read(sessions.unsettled_runtimes)
+    return others(names, central.install_id, settings.layout.run, settings.docker_host)

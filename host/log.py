@@ -57,11 +57,14 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "  ".join(f"{key}={_short(value)}" for key, value in _fields(record).items())
         head = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        line = f"{self.formatTime(record, self.datefmt)} {head}{record.getMessage()}"
+        line = f"{self.formatTime(record, self.datefmt)} {head}{_clean(record.getMessage())}"
         if self._colour and record.levelname in _COLOURS:
             line = f"{_COLOURS[record.levelname]}{line}{_RESET}"
         line = f"{line}  {fields}" if fields else line
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            trace = [_clean(part) for part in self.formatException(record.exc_info).splitlines()]
+            line = "\n".join([line, *trace])
+        return line
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -69,5 +72,10 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _short(value: object) -> str:
-    text = "".join(character if character.isprintable() else "?" for character in str(value))
-    return f'"{text}"' if " " in text else text
+    text = _clean(str(value))
+    return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
+
+
+def _clean(text: str) -> str:
+    """Without anything that could control a terminal or begin a line of its own."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -53,7 +53,10 @@ async def runtime_for(settings: Settings, install_id: str) -> Choice:
 
 
 class Services:
-    """A host's parts. `start` sets them going; without it they still answer operations (the CLI without a host)."""
+    """A host's parts. `start` sets them going; without it they still answer operations (the CLI without a host).
+
+    `others` are runtimes an earlier host used, and may have left agents in.
+    """
 
     def __init__(
         self,
@@ -63,8 +66,9 @@ class Services:
         runtime: Runtime,
         runtime_reason: str,
         make_channels: MakeChannels = no_channels,
+        others: Sequence[Runtime] = (),
     ) -> None:
-        file_limits = FileLimits(settings.max_files, settings.max_file_bytes)
+        file_limits = FileLimits(settings.max_files, settings.max_file_bytes, settings.out_bytes)
         patience = Limits(
             start_seconds=settings.start_seconds,
             silent_seconds=settings.silent_seconds,
@@ -80,6 +84,7 @@ class Services:
         self.central = central
         self.runtime = runtime
         self.runtime_reason = runtime_reason
+        self._others = others
         self.started_at: datetime | None = None
         self.adopted = 0
         self.terminal = TerminalChannel(central, clock)
@@ -104,7 +109,7 @@ class Services:
         self.conductor = Conductor(
             self.post,
             reading,
-            Runs(central, runtime, self.post, settings, clock, owner, patience),
+            Runs(central, runtime, self.post, settings, clock, owner, patience, others),
             settings,
             clock,
             patience,
@@ -115,15 +120,18 @@ class Services:
         self._watcher: Watcher | None = None
         self._to_write: dict[str, None] = {}
 
-    async def start(self, others: Sequence[Runtime] = ()) -> None:
-        """Take up everything an earlier host left, then take events. `others`: runtimes that host may have used."""
-        await asyncio.to_thread(clear_removed, self.settings.layout)
+    async def start(self) -> None:
+        """Take up everything an earlier host left, then take events."""
+        known = await self.central.read(sessions.all_ids)
+        await asyncio.to_thread(clear_removed, self.settings.layout, known)
         await self._clear_spool()
         if self.settings.notify == "auto":
             self._watcher = Watcher(self.conductor.attend, self.conductor.is_busy)
         self.started_at = self.clock.now()
         self.conductor.open()
-        self.adopted = await adopt(self.central, self.conductor, self.runtime, others, self.clock, self.settings.layout)
+        self.adopted = await adopt(
+            self.central, self.conductor, self.runtime, self._others, self.clock, self.settings.layout
+        )
         await self.deliverer.start()
         for session_id in await self.central.read(
             lambda c: [*ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
@@ -146,13 +154,14 @@ class Services:
 
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
-        for channel in self.channels.values():
-            await channel.close()
         await self.conductor.close(stop_agents=stop_agents)
         if self._watcher is not None:
             await asyncio.to_thread(self._watcher.close)
         await self.deliverer.close()
-        await self.runtime.close()
+        for channel in self.channels.values():
+            await channel.close()
+        for runtime in (self.runtime, *self._others):
+            await runtime.close()
         await asyncio.to_thread(self.central.close)
 
     def attend(self, session_id: str) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -35,7 +35,7 @@ class BadSetting(DumbwaiterError):
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_nested_delimiter="__")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     agent_pids: int = Field(256, ge=8, description="processes of one agent")
     agent_file_bytes: int = Field(1024 * _MIB, ge=_MIB, description="the largest file an agent can write")
     out_bytes: int = Field(
-        2048 * _MIB, ge=_MIB, description="size of a session's out/ folder above which its agent is stopped"
+        2048 * _MIB,
+        ge=_MIB,
+        description="what a session may keep in out/ (more stops its agent), and send as files in all",
     )
 
     max_agents: int = Field(10, ge=1, description="agents running at the same time; more wait, the longest first")
@@ -82,7 +84,7 @@ class Settings(BaseSettings):
     )
     delivery_hours: float = Field(6, ge=0, description="how long sending is tried before it fails")
 
-    max_text: int = Field(100_000, ge=1, description="characters in one message, either way")
+    max_text: int = Field(100_000, ge=1, le=200_000, description="characters in one message, either way")
     max_file_bytes: int = Field(25 * _MIB, ge=1, description="size of one file, either way")
     max_files: int = Field(20, ge=0, description="files with one message, either way")
 
@@ -90,6 +92,12 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="text, json lines, or auto: text on a terminal and json otherwise"
     )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.silent_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError("silent_seconds must be at least twice heartbeat_seconds")
+        return self
 
     @property
     def layout(self) -> DataLayout:
@@ -118,7 +126,7 @@ def load(options: dict[str, Any] | None = None) -> Settings:
     given["data"] = Path(given.get("data") or os.environ.get(f"{PREFIX}DATA") or "data").absolute()
     file = DataLayout(given["data"]).settings
     for variable in os.environ:
-        if variable.startswith(PREFIX) and _field(variable) not in Settings.model_fields:
+        if variable.upper().startswith(PREFIX) and _field(variable) not in Settings.model_fields:
             raise BadSetting(f"the setting '{_field(variable)}' is unknown", where=variable, hint="unset the variable")
     try:
         return Settings(**given)
@@ -130,6 +138,10 @@ def load(options: dict[str, Any] | None = None) -> Settings:
         raise BadSetting(f"the settings cannot be read: {error}", hint="see docs/settings.md") from error
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise BadSetting(
+                f"the settings do not fit together: {first['msg']}", hint="see docs/settings.md"
+            ) from error
         name = ".".join(str(part) for part in first["loc"])
         what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
         where = _origin(str(first["loc"][0]), given, file)
@@ -137,7 +149,7 @@ def load(options: dict[str, Any] | None = None) -> Settings:
 
 
 def _field(variable: str) -> str:
-    return variable.removeprefix(PREFIX).lower().split("__")[0]
+    return variable[len(PREFIX) :].lower()
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

@@ -71,6 +71,9 @@ def from_text(text: str) -> datetime:
     if not isinstance(text, str) or len(text) != WIDTH or not text.endswith("Z") or not text.isascii():
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z")
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     except ValueError as error:
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z") from error
+    if to_text(moment) != text:  # strptime also takes single digits
+        raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z")
+    return moment

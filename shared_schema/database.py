@@ -35,6 +35,17 @@ _DAMAGED_CODES = frozenset(
     {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_FORMAT}
 )
 
+# What the real schema needs, and little more: a schema is parsed before anything can interrupt it.
+_UNTRUSTED_LIMITS = {
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 8_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 50,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 20,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 8,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 2,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 0,
+}
+
 _READ_ACTIONS = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -46,10 +57,15 @@ _READ_ACTIONS = frozenset(
 )
 
 
-def open_writer(path: Path, *, create: bool = False, journal_mode: str = "DELETE") -> sqlite3.Connection:
-    """A connection that may write. `create` makes a missing file; otherwise that is a `FileTrouble`."""
+def open_writer(
+    path: Path, *, create: bool = False, journal_mode: str = "DELETE", busy_seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
+    """A connection that may write. `create` makes a missing file; otherwise that is a `FileTrouble`.
+
+    `busy_seconds` is how long it waits for a reader or writer that holds the file.
+    """
     with _translated(path):
-        connection = _connect(path, "rwc" if create else "rw", BUSY_SECONDS)
+        connection = _connect(path, "rwc" if create else "rw", busy_seconds)
         try:
             connection.execute(f"PRAGMA journal_mode = {'WAL' if journal_mode == 'WAL' else 'DELETE'}")
             connection.execute("PRAGMA synchronous = FULL")
@@ -93,15 +109,15 @@ def untrusted_reader(
     """One snapshot of a file that an attacker may have written.
 
     Read-only, no memory mapping, no trust in the file's schema; only `tables` can be read, each of them an ordinary
-    table (not a view, not a virtual table); no value longer than `value_bytes`; the whole block ends with `FileBusy`
-    after `seconds` of SQLite's time. Text that is not UTF-8 is read with replacement characters.
+    table (no view, no virtual table, no computed column); no value longer than `value_bytes`; a statement that runs
+    beyond `seconds` from the beginning of the block ends with `FileBusy`. SQLite asks for that between its steps only,
+    so schemas whose single steps are slow are refused by size. Text that is not UTF-8 gets replacement characters.
     """
     with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS)) as connection:
         deadline = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, value_bytes)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 0)
+        for limit, value in (_UNTRUSTED_LIMITS | {sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}).items():
+            connection.setlimit(limit, value)
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         for pragma in ("trusted_schema = OFF", "mmap_size = 0", "query_only = ON", "cell_size_check = ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -141,12 +157,16 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             connection.execute("ROLLBACK")
 
 
-def is_intact(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite's quick check finds nothing wrong. Reads the whole file."""
-    try:
-        return [tuple(row) for row in connection.execute("PRAGMA quick_check(1)")] == [("ok",)]
-    except sqlite3.Error:
-        return False
+def roll_back(path: Path) -> None:
+    """Undo the interrupted commit of a copy of an untrusted file whose journal lies beside it. Nothing of it is run.
+
+    The path must be the caller's own. Raises `FileTrouble`.
+    """
+    with _translated(path), closing(_connect(path, "rw", BUSY_SECONDS)) as connection:
+        for limit, value in _UNTRUSTED_LIMITS.items():
+            connection.setlimit(limit, value)
+        connection.execute("BEGIN IMMEDIATE")  # taking the lock rolls back; the schema is not even read
+        connection.execute("ROLLBACK")
 
 
 def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
@@ -170,6 +190,9 @@ def _require_ordinary_tables(connection: sqlite3.Connection, tables: frozenset[s
     }
     if missing := sorted(tables - found):
         raise FileDamaged(f"the table {missing[0]} is missing", where=path)
+    for table in sorted(tables):
+        if connection.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden <> 0", (table,)).fetchone():
+            raise FileDamaged(f"the table {table} has computed columns", where=path)
 
 
 @contextmanager
@@ -179,6 +202,8 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    except UnicodeDecodeError as error:  # the sqlite3 module could not read SQLite's own message
+        raise FileDamaged("the file cannot be read: its schema is no text", where=path) from error
 
 
 def translate(error: sqlite3.Error, path: Path) -> FileTrouble:

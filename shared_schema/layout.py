@@ -6,12 +6,12 @@
 <data>/agents/<folder>/                   the workspace of an agent group
 <data>/sessions/<agent_group_id>/<session_id>/
     inbound.db  inbox/<message_id>/      written by the host
-    sent/<message_id>/                   the host's copies of files that went out
+    sent/out-<seq>/                      the host's copies of files that went out
     agent.log                            what the agent printed, kept by the host
     outbound.db -> out/outbound.db       links for people
     .heartbeat -> out/.heartbeat
     .reading/outbound.db                 the host's own name for the agent's file (see host/sessions/outbox.py)
-    out/outbound.db  out/.heartbeat  out/outbox/<message_id>/     written by the agent
+    out/outbound.db  out/.heartbeat  out/.lock  out/outbox/<message_id>/     written by the agent
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ CONTAINER_WORKSPACE = Path("/workspace")
 
 OUTBOUND = "outbound.db"
 HEARTBEAT = ".heartbeat"
+AGENT_LOCK = ".lock"
 OUT = "out"
 OUTBOX = "outbox"
 
@@ -69,6 +70,10 @@ class SessionLayout:
     @property
     def heartbeat(self) -> Path:
         return self.out / HEARTBEAT
+
+    @property
+    def agent_lock(self) -> Path:
+        return self.out / AGENT_LOCK
 
     @property
     def outbox(self) -> Path:

@@ -1,0 +1,1 @@
+"""The host's operations over HTTP on a Unix socket: the server, and the client of the command line."""

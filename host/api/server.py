@@ -6,6 +6,7 @@ POST /v1/streams/<name>      {parameters}  →  200, objects one a line; {"type"
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ class ApiServer:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._path = services.settings.layout.socket
+        self._tasks: set[asyncio.Task[Any]] = set()
         application = web.Application(client_max_size=_MAX_BODY)
         application.router.add_post("/v1/operations/{name}", self._operation)
         application.router.add_post("/v1/streams/{name}", self._stream)
@@ -55,17 +57,26 @@ class ApiServer:
     async def close(self) -> None:
         """Stop listening and end what is under way."""
         await self._runner.cleanup()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
     async def _operation(self, request: web.Request) -> web.Response:
         try:
-            result = await call(self._services, request.match_info["name"], await _parameters(request))
+            parameters = await _parameters(request)
+            # Whoever asked may leave; what was begun is done to its end all the same.
+            result = await asyncio.shield(self._begin(request.match_info["name"], parameters))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))
         except Exception as error:  # the boundary of one request
             log.exception("an operation failed", extra={"operation": request.match_info["name"]})
             return web.json_response({"error": _unexpected(error)}, status=500)
         return web.json_response({"result": result})
+
+    def _begin(self, name: str, parameters: Mapping[str, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(call(self._services, name, parameters))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,7 +137,7 @@ class Central:
                 self._connection.execute("RELEASE job")
             self._connection.execute("COMMIT")
         except Exception as error:  # the transaction as a whole: nothing of it happened
-            if self._connection.in_transaction:
+            with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             finished, failed = [], [(job, error) for job in jobs]
         for job, result in finished:

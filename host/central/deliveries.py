@@ -49,9 +49,11 @@ WHERE session_id = ? AND recorded = 0 LIMIT ?
 """
 RECORDED = "UPDATE deliveries SET recorded = 1 WHERE session_id = ? AND message_out_id = ?"
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM deliveries WHERE recorded = 0"
-UNSENT_OF_SESSION = """
-SELECT count(*) AS n FROM deliveries WHERE session_id = ? AND status IN ('pending', 'sending') AND deliver_after IS NULL
+UNSENT_ANSWERS = """
+SELECT count(*) AS n FROM deliveries
+WHERE session_id = ? AND in_reply_to = ? AND status IN ('pending', 'sending') AND deliver_after IS NULL
 """
+NOTICE = "SELECT 1 FROM deliveries WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT 1"
 COUNTS = "SELECT count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending')"
 LAST_FAILURES = """
 SELECT message_out_id, session_id, status, error, finished_at, channel_type || ':' || platform_id AS messaging_group
@@ -197,10 +199,15 @@ def chats_with_work(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return [(row["channel_type"], row["platform_id"]) for row in connection.execute(CHATS_WITH_WORK)]
 
 
-def is_session_out(connection: sqlite3.Connection, session_id: str) -> bool:
-    """Whether everything a session said so far has been sent, or has failed to be."""
-    row = one(connection, UNSENT_OF_SESSION, (session_id,))
+def is_answer_out(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
+    """Whether everything that answers a message so far has been sent, or has failed to be."""
+    row = one(connection, UNSENT_ANSWERS, (session_id, in_reply_to))
     return row is None or row["n"] == 0
+
+
+def has_notice(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
+    """Whether the person who wrote that message was told of a failure before."""
+    return one(connection, NOTICE, (session_id, in_reply_to)) is not None
 
 
 def waiting(connection: sqlite3.Connection) -> int:

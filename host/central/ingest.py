@@ -34,8 +34,9 @@ OPEN = """
 SELECT message_id, trigger, tries FROM ingest
 WHERE session_id = ? AND status = 'pending' AND state = 'written' ORDER BY position LIMIT ?
 """
+UNANSWERED = "SELECT message_id FROM ingest WHERE session_id = ? AND status = 'pending' ORDER BY position LIMIT ?"
 FINISH = """
-UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = 0
+UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = (state <> 'written')
 WHERE message_id = ? AND session_id = ? AND status = 'pending'
 """
 CANCEL_SESSION = """
@@ -63,6 +64,9 @@ SELECT count(*) AS messages, min(accepted_at) AS oldest FROM ingest WHERE status
 LAST_FAILURES = """
 SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'failed' ORDER BY position DESC LIMIT ?
 """
+
+OPEN_LIMIT = 500
+"""How many open messages of a session are looked after at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,14 @@ def mark_written(connection: sqlite3.Connection, message_ids: list[str]) -> None
     connection.executemany(WRITTEN, [(message_id,) for message_id in message_ids])
 
 
-def open_messages(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[OpenMessage]:
+def open_messages(connection: sqlite3.Connection, session_id: str, limit: int = OPEN_LIMIT) -> list[OpenMessage]:
     """The oldest written messages without an outcome."""
     return [OpenMessage.from_row(row) for row in connection.execute(OPEN, (session_id, limit))]
+
+
+def unanswered(connection: sqlite3.Connection, session_id: str, limit: int = 10_000) -> list[str]:
+    """The ids of all messages of a session that have no outcome, written or not."""
+    return [row["message_id"] for row in connection.execute(UNANSWERED, (session_id, limit))]
 
 
 def finish(

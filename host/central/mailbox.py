@@ -12,7 +12,11 @@ INSERT INTO terminal_mailbox (message_out_id, platform_id, thread_id, in_reply_t
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 POSITION = "SELECT position FROM terminal_mailbox WHERE message_out_id = ?"
-UNREAD = "SELECT * FROM terminal_mailbox WHERE platform_id = ? AND read_at IS NULL ORDER BY position LIMIT ?"
+UNREAD = """
+SELECT * FROM terminal_mailbox
+WHERE platform_id = :platform_id AND read_at IS NULL AND (:in_reply_to IS NULL OR in_reply_to = :in_reply_to)
+ORDER BY position LIMIT :limit
+"""
 READ = "UPDATE terminal_mailbox SET read_at = ? WHERE position = ? AND read_at IS NULL"
 
 
@@ -45,9 +49,12 @@ def put(
     return position
 
 
-def unread(connection: sqlite3.Connection, platform_id: str, limit: int = 100) -> list[Letter]:
-    """What nobody has read yet, oldest first."""
-    return [Letter.from_row(row) for row in connection.execute(UNREAD, (platform_id, limit))]
+def unread(
+    connection: sqlite3.Connection, platform_id: str, in_reply_to: str | None = None, limit: int = 100
+) -> list[Letter]:
+    """What nobody has read yet, oldest first; all, or what answers one message."""
+    values = {"platform_id": platform_id, "in_reply_to": in_reply_to, "limit": limit}
+    return [Letter.from_row(row) for row in connection.execute(UNREAD, values)]
 
 
 def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:

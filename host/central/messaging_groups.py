@@ -23,6 +23,10 @@ BY_ADDRESS = "SELECT * FROM messaging_groups WHERE channel_type = ? AND platform
 BY_ID = "SELECT * FROM messaging_groups WHERE id = ?"
 ALL = "SELECT * FROM messaging_groups ORDER BY channel_type, platform_id"
 
+USERS = """
+SELECT agent_group_id FROM wirings WHERE messaging_group_id = :id
+UNION SELECT agent_group_id FROM agent_destinations WHERE messaging_group_id = :id
+"""
 INSERT_WIRING = """
 INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, pattern, created_at)
 VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :pattern, :created_at)
@@ -149,6 +153,11 @@ def unwire(connection: sqlite3.Connection, messaging_group_id: str, agent_group_
 def wirings_of(connection: sqlite3.Connection, messaging_group_id: str) -> list[Wiring]:
     """The wirings of one chat, oldest first."""
     return [Wiring.from_row(row) for row in connection.execute(WIRINGS_OF, (messaging_group_id,))]
+
+
+def users(connection: sqlite3.Connection, messaging_group_id: str) -> list[str]:
+    """The ids of agent groups whose context names the chat."""
+    return [row["agent_group_id"] for row in connection.execute(USERS, {"id": messaging_group_id})]
 
 
 def wirings_shown(connection: sqlite3.Connection) -> list[dict[str, object]]:

@@ -11,7 +11,8 @@ from shared_schema.ids import Prefix, is_id, new_id
 from shared_schema.rows import Row
 
 FIND_ROUTE = "SELECT * FROM routes WHERE agent_group_id = ? AND route_key = ?"
-INSERT_ROUTE = "INSERT INTO routes (id, agent_group_id, route_key) VALUES (?, ?, ?)"
+INSERT_ROUTE = "INSERT INTO routes (id, agent_group_id, route_key, sender_id) VALUES (?, ?, ?, ?)"
+ROUTE_BY_ID = "SELECT * FROM routes WHERE id = ?"
 POINT_ROUTE = "UPDATE routes SET active_session_id = ? WHERE id = ?"
 BUMP_ROUTE = "UPDATE routes SET generation = generation + 1, active_session_id = NULL WHERE id = ? RETURNING generation"
 
@@ -27,11 +28,22 @@ TOUCH = "UPDATE sessions SET last_active = ? WHERE id = ?"
 # The first reason wins; only reopening would clear it.
 END = "UPDATE sessions SET status = 'ended', end_reason = coalesce(end_reason, ?) WHERE id = ? AND status = 'active'"
 DELETE = "DELETE FROM sessions WHERE id = ?"
+ALL_IDS = "SELECT id FROM sessions"
+COUNT = "SELECT count(*) AS n FROM sessions"
+LIVING_OF_AGENT_GROUP = "SELECT * FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
+ACTIVE_IN_CHAT = """
+SELECT s.* FROM sessions s JOIN routes r ON r.active_session_id = s.id
+WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.status = 'active'
+ORDER BY s.last_active DESC
+"""
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
 
 BEGIN_RUN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status = 'active'"
 SETTLE_RUN = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
 UNSETTLED = "SELECT id FROM sessions WHERE run_settled = 0"
+NAMES_OF_LIVING = """
+SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.run_settled = 0
+"""
 UNSETTLED_RUNTIMES = "SELECT DISTINCT runtime FROM sessions WHERE run_settled = 0 AND runtime IS NOT NULL"
 ADVANCE = "UPDATE sessions SET out_cursor = ?, turn_cursor = ? WHERE id = ?"
 # An empty resume pointer never overwrites a recorded one.
@@ -61,6 +73,7 @@ class Route(Row):
     route_key: str
     active_session_id: str | None
     generation: int
+    sender_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class Session(Row):
     last_active: str
     out_cursor: int
     turn_cursor: int
+    runtime: str | None
     run_id: str | None
     run_settled: int
     start_failures: int
@@ -95,14 +109,17 @@ def resolve(
     messaging_group_id: str | None,
     thread_id: str | None,
     now: str,
+    sender_id: str | None = None,
 ) -> Session:
     """The active session of a route; route and session are made when they are not there.
+
+    `sender_id` is the one person a route with `per_user` is for.
 
     One writing thread and one transaction: two first messages at the same moment find the same session.
     """
     row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
     if row is None:
-        connection.execute(INSERT_ROUTE, (new_id(Prefix.ROUTE), agent_group_id, route_key))
+        connection.execute(INSERT_ROUTE, (new_id(Prefix.ROUTE), agent_group_id, route_key, sender_id))
         row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
         assert row is not None
     route = Route.from_row(row)
@@ -134,15 +151,19 @@ def open_session(
 def leave_route(connection: sqlite3.Connection, session: Session) -> Route:
     """Bump the generation of a session's route and take its pointer away: what still comes out is not sent."""
     connection.execute(BUMP_ROUTE, (session.route_id,)).fetchone()
-    row = one(connection, "SELECT * FROM routes WHERE id = ?", (session.route_id,))
+    return route_of(connection, session)
+
+
+def route_of(connection: sqlite3.Connection, session: Session) -> Route:
+    """The route of a session."""
+    row = one(connection, ROUTE_BY_ID, (session.route_id,))
     assert row is not None
     return Route.from_row(row)
 
 
 def is_active_on_route(connection: sqlite3.Connection, session: Session) -> bool:
     """Whether the session's route points at it."""
-    row = one(connection, "SELECT active_session_id FROM routes WHERE id = ?", (session.route_id,))
-    return row is not None and row["active_session_id"] == session.id
+    return route_of(connection, session).active_session_id == session.id
 
 
 def end(connection: sqlite3.Connection, session_id: str, reason: str) -> None:
@@ -198,6 +219,30 @@ def of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[
     return [row["id"] for row in connection.execute(OF_AGENT_GROUP, (agent_group_id,))]
 
 
+def living_of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[Session]:
+    """The active sessions of an agent group that may have an agent."""
+    return [Session.from_row(row) for row in connection.execute(LIVING_OF_AGENT_GROUP, (agent_group_id,))]
+
+
+def active_in_chat(
+    connection: sqlite3.Connection, agent_group_id: str, messaging_group_id: str, thread_id: str | None
+) -> list[Session]:
+    """The active sessions of an agent group in a chat (and thread)."""
+    rows = connection.execute(ACTIVE_IN_CHAT, (agent_group_id, messaging_group_id, thread_id))
+    return [Session.from_row(row) for row in rows]
+
+
+def all_ids(connection: sqlite3.Connection) -> set[str]:
+    """The ids of all sessions."""
+    return {row["id"] for row in connection.execute(ALL_IDS)}
+
+
+def count(connection: sqlite3.Connection) -> int:
+    """How many sessions there are."""
+    row = one(connection, COUNT)
+    return 0 if row is None else int(row["n"])
+
+
 def begin_run(connection: sqlite3.Connection, session_id: str, run_id: str, runtime: str) -> bool:
     """Note a run before it is started, so that its death is counted also by the next host.
 
@@ -219,6 +264,11 @@ def unsettled(connection: sqlite3.Connection) -> list[str]:
 def unsettled_runtimes(connection: sqlite3.Connection) -> set[str]:
     """The runtimes of those."""
     return {row["runtime"] for row in connection.execute(UNSETTLED_RUNTIMES)}
+
+
+def names_of_living(connection: sqlite3.Connection) -> dict[str, str]:
+    """The names of their agent groups, by session id."""
+    return {row["id"]: row["name"] for row in connection.execute(NAMES_OF_LIVING)}
 
 
 def advance(connection: sqlite3.Connection, session_id: str, out_cursor: int, turn_cursor: int) -> None:

@@ -1,6 +1,7 @@
 """The terminal as a channel. What is delivered lies in a mailbox in central.db until somebody reads it with `chat`.
 
-So a reply is never lost because the terminal was closed, and arrives once: the mailbox knows the key of each message.
+So a reply waits for the terminal to be opened again, and lies there once: the mailbox knows the key of each message. It
+counts as read when it is handed to the command; `session transcript` has it for good.
 """
 
 from __future__ import annotations
@@ -72,10 +73,9 @@ class TerminalChannel:
         """Take unread letters of a chat out of the mailbox, oldest first; all, or those that answer one message."""
 
         def take(connection: sqlite3.Connection) -> list[Letter]:
-            letters = mailbox.unread(connection, platform_id)
-            chosen = [letter for letter in letters if in_reply_to is None or letter.in_reply_to == in_reply_to]
-            mailbox.mark_read(connection, [letter.position for letter in chosen], to_text(self._clock.now()))
-            return chosen
+            letters = mailbox.unread(connection, platform_id, in_reply_to)
+            mailbox.mark_read(connection, [letter.position for letter in letters], to_text(self._clock.now()))
+            return letters
 
         return await self._central.write(take)
 

@@ -28,8 +28,8 @@ class DeliveryRefused(DumbwaiterError):
 class Outgoing:
     """One message to send. `key` is the same at every attempt: the idempotency key for platforms that take one.
 
-    `kind` is a `MessageOutKind`; `data` the whole content for kinds that need more than text; `in_reply_to` the id of
-    the message it answers. `from_host` marks a notice of the host's own.
+    `kind` is a `MessageOutKind`; `in_reply_to` the id of the message it answers, if it answers one. `from_host` marks a
+    notice of the host's own.
     """
 
     key: str

@@ -9,9 +9,10 @@ from host.sessions.filename import is_safe_component
 from shared_schema.clock import from_text
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id
-from shared_schema.rows import MessageOut, MessageOutKind, decode
+from shared_schema.rows import MessageOut, MessageOutKind, Turn, TurnStatus, decode
 
 _MAX_REFERENCE = 500
+_MAX_ERROR = 500
 
 
 class RowRefused(Exception):
@@ -47,6 +48,7 @@ def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
         value = getattr(row, name)
         if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_REFERENCE):
             raise RowRefused(f"its {name} is not an identifier")
+    _time(row.timestamp, "timestamp")
     text, files = _content(row.content, max_text)
     return CheckedMessage(
         seq=row.seq,
@@ -54,7 +56,7 @@ def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
         turn_id=row.turn_id,
         in_reply_to=row.in_reply_to,
         generation=row.generation,
-        deliver_after=_time(row.deliver_after),
+        deliver_after=None if row.deliver_after is None else _time(row.deliver_after, "deliver_after"),
         kind=MessageOutKind(row.kind),
         destination=row.destination,
         text=text,
@@ -66,6 +68,8 @@ def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
 def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
     if not isinstance(raw, str):
         raise RowRefused("its content is not text")
+    if len(raw) > 4 * max_text:
+        raise RowRefused(f"it has more than {max_text} characters")
     try:
         content = decode(raw)
     except FileDamaged as error:
@@ -73,7 +77,7 @@ def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
     text = content.get("text", "")
     if not isinstance(text, str):
         raise RowRefused("its text is not text")
-    if len(text) > max_text or len(raw) > 4 * max_text:
+    if len(text) > max_text:
         raise RowRefused(f"it has more than {max_text} characters")
     files = content.get("files", [])
     if not isinstance(files, list) or not all(isinstance(name, str) and is_safe_component(name) for name in files):
@@ -85,11 +89,36 @@ def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
     return text, tuple(files)
 
 
-def _time(value: object) -> str | None:
-    if value is None:
-        return None
+def _time(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise RowRefused(f"its {name} is not a time")
     try:
-        from_text(value)  # type: ignore[arg-type]
+        from_text(value)
     except InvalidValue as error:
-        raise RowRefused("its deliver_after is not a time") from error
-    return str(value)
+        raise RowRefused(f"its {name} is not a time") from error
+    return value
+
+
+def turn_problem(turn: Turn) -> str | None:
+    """What is wrong with a turn's row, if anything."""
+    if not is_id(turn.id, Prefix.TURN):
+        return "its id is not a turn id"
+    if not isinstance(turn.status, str) or turn.status not in set(TurnStatus):
+        return "its status is unknown"
+    for name in ("started_at", "finished_at"):
+        value = getattr(turn, name)
+        if value is None and name == "finished_at":
+            continue
+        try:
+            from_text(value)
+        except InvalidValue:
+            return f"its {name} is not a time"
+    for name in ("failure_reason", "provider", "model", "provider_session_id"):
+        value = getattr(turn, name)
+        if value is not None and (not isinstance(value, str) or len(value) > _MAX_ERROR):
+            return f"its {name} is not a short text"
+    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd"):
+        value = getattr(turn, name)
+        if value is not None and (not isinstance(value, int | float) or not 0 <= value < 1e15):
+            return f"its {name} is not a number that can be"
+    return None

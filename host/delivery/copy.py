@@ -1,44 +1,53 @@
 """From `outbound.db` into the ledger: messages to deliver, outcomes of messages, turns. One transaction for each look.
 
-The cursor moves in the same transaction as the copies are made, so every row is taken once. Everything is checked here;
-what does not pass is recorded and skipped, and never holds up what follows it.
+The cursor moves in the same transaction as the copies are made, so every row is taken once. Everything is checked here.
+What does not pass never holds up what follows it: it is recorded, and where it was an answer, the agent gets it back as
+`failed` and the person who asked is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from host.central import agent_groups, deliveries, ingest, sessions, turns
 from host.central.database import Central
 from host.delivery.address import address_of
-from host.delivery.check import CheckedMessage, RowRefused, checked
+from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, Glimpse
-from shared_schema.clock import Clock, from_text, to_text
-from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.clock import Clock, to_text
+from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id, new_id
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import AckStatus, Address, MessageInStatus, MessageOutKind, Turn, TurnStatus, encode
+from shared_schema.rows import Ack, AckStatus, Address, MessageInStatus, MessageOut, MessageOutKind, Turn, encode
 
 _MAX_ERROR = 500
+_STALE = "the conversation was reset or ended before this was said"
+
+Chat = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    message: CheckedMessage
-    files: tuple[str, ...]
+class _Candidate:
+    """A row, and either its checked message with the files the host has copied, or why it is refused."""
+
+    row: MessageOut
+    message: CheckedMessage | None
+    files: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Copied:
-    """What a copy changed: chats that have something to send, messages that got their outcome."""
+    """What a copy changed: chats that have something to send, messages that got their outcome, what was refused."""
 
-    chats: tuple[tuple[str, str], ...]
-    finished: tuple[str, ...]
-    refused: tuple[BadRow, ...]
+    chats: dict[Chat, None] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+    refused: list[BadRow] = field(default_factory=list)
 
 
 class Copier:
@@ -51,117 +60,56 @@ class Copier:
         self._max_text = max_text
 
     async def copy(self, session: sessions.Session, layout: SessionLayout, glimpse: Glimpse) -> Copied:
-        """Check a glimpse and put it into the ledger. Raises `FileTrouble` when the ledger cannot be written."""
-        messages, bad = await asyncio.to_thread(self._check, layout, glimpse) if glimpse.messages else ([], [])
-        refused = [*glimpse.bad_rows, *bad]
-        return await self._central.write(lambda c: self._store(c, session.id, glimpse, messages, refused))
+        """Check a glimpse and put it into the ledger.
 
-    def _check(self, layout: SessionLayout, glimpse: Glimpse) -> tuple[list[_Checked], list[BadRow]]:
-        messages, bad = [], []
+        Raises `FileTrouble` when the host's own disk fails; then nothing was taken, and the same is read again.
+        """
+        candidates = await asyncio.to_thread(self._check, layout, glimpse) if glimpse.messages else []
+        return await self._central.write(lambda connection: self._store(connection, session.id, glimpse, candidates))
+
+    def _check(self, layout: SessionLayout, glimpse: Glimpse) -> list[_Candidate]:
+        found = []
         for row in glimpse.messages:
             try:
                 message = checked(row, max_text=self._max_text)
-                files = take(layout, message.id, message.files, self._file_limits) if message.files else []
-            except (RowRefused, AttachmentRefused) as error:
-                bad.append(BadRow(f"out-{row.seq}", str(error)))
-            except DumbwaiterError as error:
-                bad.append(BadRow(f"out-{row.seq}", error.what))
+                files = take(layout, row.seq, message.id, message.files, self._file_limits) if message.files else []
+            except RowRefused as error:
+                found.append(_Candidate(row, None, refusal=str(error)))
+            except (AttachmentRefused, FileDamaged, InvalidValue) as error:
+                found.append(_Candidate(row, None, refusal=error.what))
             else:
-                messages.append(_Checked(message, tuple(files)))
-        return messages, bad
+                found.append(_Candidate(row, message, tuple(files)))
+        return found
 
     def _store(
-        self,
-        connection: sqlite3.Connection,
-        session_id: str,
-        glimpse: Glimpse,
-        messages: Sequence[_Checked],
-        refused: list[BadRow],
+        self, connection: sqlite3.Connection, session_id: str, glimpse: Glimpse, candidates: Sequence[_Candidate]
     ) -> Copied:
         now = to_text(self._clock.now())
         session = sessions.get(connection, session_id)
-        chats: dict[tuple[str, str], None] = {}
+        copied = Copied(refused=list(glimpse.bad_rows))
         for turn in glimpse.turns:
-            self._store_turn(connection, session, turn, refused)
-        for item in messages:
-            try:
-                chat = self._store_message(connection, session, item, now)
-            except RowRefused as error:
-                refused.append(BadRow(f"out-{item.message.seq}", str(error)))
-            else:
-                if chat is not None:
-                    chats[chat] = None
-        finished = []
-        for ack in glimpse.acks:
-            if ack.status == AckStatus.COMPLETED:
-                done = ingest.finish(connection, session.id, ack.message_id, MessageInStatus.COMPLETED, now=now)
-            elif ack.status == AckStatus.FAILED:
-                sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
-                done, chat = fail_message(connection, session.id, ack.message_id, sentence, now)
-                if chat is not None:
-                    chats[chat] = None
-            else:
-                continue
-            if done:
-                finished.append(ack.message_id)
-        for bad in refused:
+            _store_turn(connection, session, turn, copied)
+        acks = deque(glimpse.acks)  # in the order of the messages they are about
+        place = {ack.message_id: number for number, ack in enumerate(glimpse.acks)}
+        for candidate in candidates:
+            # The failure of an earlier message is told before the answer to a later one.
+            answered = place.get(candidate.row.in_reply_to or "", 0)
+            while acks and place[acks[0].message_id] < answered:
+                _store_ack(connection, session, acks.popleft(), now, copied)
+            _store_candidate(connection, session, candidate, now, copied)
+        for ack in acks:
+            _store_ack(connection, session, ack, now, copied)
+        for bad in copied.refused:
             turns.refuse(connection, session.id, bad.what, bad.reason, now)
         sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
-        if chats or finished:
+        if copied.chats or copied.finished:
             sessions.touch(connection, session.id, now)
-        return Copied(tuple(chats), tuple(finished), tuple(refused))
-
-    def _store_message(
-        self, connection: sqlite3.Connection, session: sessions.Session, item: _Checked, now: str
-    ) -> tuple[str, str] | None:
-        """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
-        message = item.message
-        replied = None if message.in_reply_to is None else ingest.get(connection, message.in_reply_to)
-        replies = {}
-        if replied is not None and replied.session_id == session.id:
-            replies[replied.message_id] = Address(replied.channel_type, replied.platform_id, replied.thread_id)
-        address = address_of(
-            message,
-            replies=replies,
-            routing=ingest.last_address(connection, session.id),
-            destinations=agent_groups.destinations(connection, session.agent_group_id),
-        )
-        stale = session.status != "active" or message.generation != session.generation
-        content: dict[str, object] = {"text": message.text}
-        if item.files:
-            content["files"] = [f"sent/{message.id}/{name}" for name in item.files]
-        added = deliveries.add(
-            connection,
-            message_out_id=message.id,
-            session_id=session.id,
-            turn_id=message.turn_id,
-            in_reply_to=message.in_reply_to,
-            kind=message.kind,
-            channel_type=address.channel_type,
-            platform_id=address.platform_id,
-            thread_id=address.thread_id,
-            content=encode(content) if message.kind == MessageOutKind.CHAT else message.content,
-            deliver_after=message.deliver_after,
-            created_at=now,
-            status="suppressed" if stale else "pending",
-            error="the conversation was reset or ended before this was said" if stale else None,
-        )
-        return None if stale or not added else (address.channel_type, address.platform_id)
-
-    def _store_turn(
-        self, connection: sqlite3.Connection, session: sessions.Session, turn: Turn, refused: list[BadRow]
-    ) -> None:
-        problem = _turn_problem(turn)
-        if problem is not None:
-            refused.append(BadRow("a turn", problem))
-            return
-        turns.copy(connection, session.id, turn)
-        sessions.keep_pointer(connection, session.id, turn.provider_session_id)
+        return copied
 
 
 def fail_message(
     connection: sqlite3.Connection, session_id: str, message_id: str, sentence: str, now: str
-) -> tuple[bool, tuple[str, str] | None]:
+) -> tuple[bool, Chat | None]:
     """Give a message the outcome `failed` and tell the person who asked, once, in the same transaction.
 
     Whether it had no outcome before, and the chat that is told (context, which nobody asked, fails silently).
@@ -173,42 +121,142 @@ def fail_message(
         return False, None
     if not row.trigger:
         return True, None
+    address = Address(row.channel_type, row.platform_id, row.thread_id)
+    return True, _tell(
+        connection, session_id, address, message_id, f"This message could not be answered: {sentence}", now
+    )
+
+
+def _store_candidate(
+    connection: sqlite3.Connection, session: sessions.Session, candidate: _Candidate, now: str, copied: Copied
+) -> None:
+    refusal = candidate.refusal
+    if candidate.message is not None:
+        try:
+            chat = _store_message(connection, session, candidate.message, candidate.files, now)
+        except RowRefused as error:
+            refusal = str(error)
+        else:
+            if chat is not None:
+                copied.chats[chat] = None
+    if refusal is not None:
+        copied.refused.append(BadRow(f"out-{candidate.row.seq}", refusal))
+        chat = _give_back(connection, session, candidate.row, refusal, now)
+        if chat is not None:
+            copied.chats[chat] = None
+
+
+def _store_message(
+    connection: sqlite3.Connection,
+    session: sessions.Session,
+    message: CheckedMessage,
+    files: tuple[str, ...],
+    now: str,
+) -> Chat | None:
+    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
+    address = address_of(
+        message,
+        replies=_replies(connection, session, message.in_reply_to),
+        routing=ingest.last_address(connection, session.id),
+        destinations=agent_groups.destinations(connection, session.agent_group_id),
+    )
+    stale = session.status != "active" or message.generation != session.generation
+    content: dict[str, object] = {"text": message.text}
+    if files:
+        content["files"] = list(files)
+    added = deliveries.add(
+        connection,
+        message_out_id=message.id,
+        session_id=session.id,
+        turn_id=message.turn_id,
+        in_reply_to=message.in_reply_to,
+        kind=message.kind,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content=encode(content) if message.kind == MessageOutKind.CHAT else message.content,
+        deliver_after=message.deliver_after,
+        created_at=now,
+        status="suppressed" if stale else "pending",
+        error=_STALE if stale else None,
+    )
+    if not added:
+        raise RowRefused("its id was used before")
+    return None if stale else (address.channel_type, address.platform_id)
+
+
+def _give_back(
+    connection: sqlite3.Connection, session: sessions.Session, row: MessageOut, refusal: str, now: str
+) -> Chat | None:
+    """A refused answer: the agent finds it `failed`, and the person who asked is told once; the chat of that."""
+    if not is_id(row.id, Prefix.MESSAGE) or not isinstance(row.in_reply_to, str) or session.status != "active":
+        return None
+    address = _replies(connection, session, row.in_reply_to).get(row.in_reply_to)
+    if address is None or not deliveries.add(
+        connection,
+        message_out_id=row.id,
+        session_id=session.id,
+        in_reply_to=row.in_reply_to,
+        kind=MessageOutKind.CHAT,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content="{}",
+        created_at=now,
+        status="failed",
+        error=refusal,
+    ):
+        return None
+    if deliveries.has_notice(connection, session.id, row.in_reply_to):
+        return None
+    return _tell(connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now)
+
+
+def _tell(
+    connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str, text: str, now: str
+) -> Chat:
+    """Queue a notice of the host's own."""
     deliveries.add(
         connection,
         message_out_id=new_id(Prefix.MESSAGE),
         session_id=session_id,
         kind=MessageOutKind.CHAT,
         from_host=True,
-        in_reply_to=message_id,
-        channel_type=row.channel_type,
-        platform_id=row.platform_id,
-        thread_id=row.thread_id,
-        content=encode({"text": f"This message could not be answered: {sentence}"}),
+        in_reply_to=in_reply_to,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content=encode({"text": text}),
         created_at=now,
     )
-    return True, (row.channel_type, row.platform_id)
+    return address.channel_type, address.platform_id
 
 
-def _turn_problem(turn: Turn) -> str | None:
-    """What is wrong with a turn's row, if anything."""
-    if not is_id(turn.id, Prefix.TURN):
-        return "its id is not a turn id"
-    if not isinstance(turn.status, str) or turn.status not in set(TurnStatus):
-        return "its status is unknown"
-    for name in ("started_at", "finished_at"):
-        value = getattr(turn, name)
-        if value is None and name == "finished_at":
-            continue
-        try:
-            from_text(value)
-        except InvalidValue:
-            return f"its {name} is not a time"
-    for name in ("failure_reason", "provider", "model", "provider_session_id"):
-        value = getattr(turn, name)
-        if value is not None and (not isinstance(value, str) or len(value) > _MAX_ERROR):
-            return f"its {name} is not a short text"
-    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd"):
-        value = getattr(turn, name)
-        if value is not None and (not isinstance(value, int | float) or not 0 <= value < 1e15):
-            return f"its {name} is not a number that can be"
-    return None
+def _replies(connection: sqlite3.Connection, session: sessions.Session, in_reply_to: str | None) -> dict[str, Address]:
+    """The address of the message that is answered, if it is one of this session's."""
+    row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
+    if row is None or row.session_id != session.id:
+        return {}
+    return {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
+
+
+def _store_turn(connection: sqlite3.Connection, session: sessions.Session, turn: Turn, copied: Copied) -> None:
+    problem = turn_problem(turn)
+    if problem is not None:
+        copied.refused.append(BadRow("a turn", problem))
+        return
+    turns.copy(connection, session.id, turn)
+    sessions.keep_pointer(connection, session.id, turn.provider_session_id)
+
+
+def _store_ack(connection: sqlite3.Connection, session: sessions.Session, ack: Ack, now: str, copied: Copied) -> None:
+    done = False
+    if ack.status == AckStatus.COMPLETED:
+        done = ingest.finish(connection, session.id, ack.message_id, MessageInStatus.COMPLETED, now=now)
+    elif ack.status == AckStatus.FAILED:
+        sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
+        done, chat = fail_message(connection, session.id, ack.message_id, sentence, now)
+        if chat is not None:
+            copied.chats[chat] = None
+    if done:
+        copied.finished.append(ack.message_id)

@@ -51,6 +51,7 @@ class Deliverer:
         self._done = done
         self._workers: dict[Chat, asyncio.Task[None]] = {}
         self._news: dict[Chat, asyncio.Event] = {}
+        self._resting: set[Chat] = set()  # chats whose platform is down at the moment
 
     async def start(self) -> None:
         """Take up what an earlier host left."""
@@ -67,8 +68,11 @@ class Deliverer:
             worker = asyncio.create_task(self._serve(chat), name=f"deliver {chat[0]}:{chat[1]}")
             self._workers[chat] = worker
 
-    async def close(self) -> None:
-        """Stop sending; what was not sent stays in the ledger."""
+    async def close(self, drain_seconds: float = 2.0) -> None:
+        """Send what can be sent within `drain_seconds`, then stop; what was not sent stays in the ledger."""
+        busy = [worker for chat, worker in self._workers.items() if chat not in self._resting]
+        if busy:
+            await asyncio.wait(busy, timeout=drain_seconds)
         workers = list(self._workers.values())
         for worker in workers:
             worker.cancel()
@@ -135,19 +139,31 @@ class Deliverer:
             return 0
         log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
         await self._central.write(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
-        await asyncio.sleep(wait)
+        self._resting.add((delivery.channel_type, delivery.platform_id))
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            self._resting.discard((delivery.channel_type, delivery.platform_id))
         return 0
 
     async def _refused(self, delivery: Delivery, reason: str) -> None:
         """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
         log.error("the platform refused a message", extra=_ids(delivery) | {"error": reason})
-        await self._finish(delivery, DeliveryStatus.FAILED, error=reason)
-        if delivery.from_host:
-            return
         now = to_text(self._clock.now())
-        await self._central.write(
-            lambda c: deliveries.add(
-                c,
+
+        def fail(connection: sqlite3.Connection) -> None:
+            deliveries.finish(
+                connection,
+                delivery.position,
+                DeliveryStatus.FAILED,
+                attempts=delivery.attempts + 1,
+                now=now,
+                error=reason,
+            )
+            if delivery.from_host:
+                return
+            deliveries.add(
+                connection,
                 message_out_id=new_id(Prefix.MESSAGE),
                 session_id=delivery.session_id,
                 kind=MessageOutKind.CHAT,
@@ -159,7 +175,9 @@ class Deliverer:
                 content=encode({"text": f"A reply could not be delivered here: {reason}"}),
                 created_at=now,
             )
-        )
+
+        await self._central.write(fail)
+        self._done(delivery.session_id)
 
     async def _finish(
         self,

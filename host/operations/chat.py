@@ -105,7 +105,7 @@ async def _answers(
 
 
 def _state(connection: sqlite3.Connection, message_id: str, session_id: str) -> tuple[ingest.Accepted | None, bool]:
-    return ingest.get(connection, message_id), deliveries.is_session_out(connection, session_id)
+    return ingest.get(connection, message_id), deliveries.is_answer_out(connection, session_id, message_id)
 
 
 def _message(letter: Letter) -> dict[str, Any]:

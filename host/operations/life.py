@@ -20,12 +20,6 @@ from shared_schema.errors import Conflict, NotFound
 
 _RESET = "the conversation was reset before this was said"
 
-ACTIVE_OF_WIRING = """
-SELECT s.id FROM sessions s JOIN routes r ON r.active_session_id = s.id
-WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.status = 'active'
-ORDER BY s.last_active DESC
-"""
-
 
 async def new(
     services: Services,
@@ -95,7 +89,7 @@ async def delete(services: Services, *, session: str) -> dict[str, Any]:
 
         cancelled = await services.central.write(drop)
         services.terminal.notice()
-        await services.conductor.discard_agent(found.id)
+        await services.conductor.discard_agent(found)
         await asyncio.to_thread(remove_session_folder, services.post.folder(found))
     return {"deleted": found.id, "cancelled": cancelled}
 
@@ -116,9 +110,9 @@ def _meant(
     groups = [w.agent_group_id for w in messaging_groups.wirings_of(connection, chat.id)]
     if agent_group is not None:
         groups = [agent_groups.named(connection, agent_group).id]
-    rows = [row for group in groups for row in connection.execute(ACTIVE_OF_WIRING, (group, chat.id, thread))]
-    if not rows:
+    found = [active for group in groups for active in sessions.active_in_chat(connection, group, chat.id, thread)]
+    if not found:
         raise NotFound(f"there is no conversation in {messaging_group} yet", hint="the first message begins one")
-    if len(rows) > 1:
-        raise Conflict(f"there are {len(rows)} conversations in {messaging_group}", hint="name the session instead")
-    return sessions.get(connection, rows[0]["id"])
+    if len(found) > 1:
+        raise Conflict(f"there are {len(found)} conversations in {messaging_group}", hint="name the session instead")
+    return found[0]

@@ -15,8 +15,6 @@ from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.ids import Prefix, new_id
 
-USERS = "SELECT DISTINCT agent_group_id FROM agent_destinations WHERE messaging_group_id = ?"
-
 
 async def add(services: Services, *, address: str, name: str | None = None, is_group: bool = False) -> dict[str, Any]:
     """Register a chat. Raises `InvalidValue`, `Conflict`."""
@@ -59,7 +57,7 @@ async def change(
         if is_group is not None:
             group = dataclasses.replace(group, is_group=int(is_group))
         table.update(connection, group)
-        return _users(connection, group)
+        return table.users(connection, group.id)
 
     for agent_group_id in await services.central.write(store):
         await push_to_agent_group(services, agent_group_id)
@@ -73,19 +71,13 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
         group = table.named(connection, address)
         if wirings := table.wirings_of(connection, group.id):
             raise Conflict(f"{address} is wired to {len(wirings)} agent groups", hint="unwire it first")
-        users = _users(connection, group)
+        users = table.users(connection, group.id)
         table.delete(connection, group.id)
         return users
 
     for agent_group_id in await services.central.write(drop):
         await push_to_agent_group(services, agent_group_id)
     return {"removed": address}
-
-
-def _users(connection: sqlite3.Connection, group: MessagingGroup) -> list[str]:
-    """Agent groups whose context mentions the chat."""
-    wired = [wiring.agent_group_id for wiring in table.wirings_of(connection, group.id)]
-    return list(dict.fromkeys([*wired, *(row["agent_group_id"] for row in connection.execute(USERS, (group.id,)))]))
 
 
 def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, Any]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import sessions
 from host.services import Services
-
-ACTIVE = "SELECT id FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
 
 
 async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
@@ -15,10 +11,6 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
 
     The others are told before they wake.
     """
-
-    def active(connection: sqlite3.Connection) -> list[sessions.Session]:
-        return [sessions.get(connection, row["id"]) for row in connection.execute(ACTIVE, (agent_group_id,))]
-
-    for session in await services.central.read(active):
+    for session in await services.central.read(lambda c: sessions.living_of_agent_group(c, agent_group_id)):
         async with services.conductor.holding(session.id):
             await services.post.push(session)

@@ -79,7 +79,7 @@ async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIter
         for entry in recent if last > 0 or not first else []:
             if entry["id"] not in seen:
                 yield entry
-        seen.update(entry["id"] for entry in recent)
+        seen = {entry["id"] for entry in recent}
         first, limit = False, 200
         await asyncio.sleep(_TAIL_SECONDS)
 

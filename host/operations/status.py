@@ -8,8 +8,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
-from host.central import deliveries, ingest, turns
-from host.central.database import one
+from host.central import deliveries, ingest, sessions, turns
 from host.services import Services
 from shared_schema.clock import to_text
 
@@ -33,7 +32,7 @@ async def status(services: Services) -> dict[str, Any]:
             {
                 "session_id": session_id,
                 "agent_group": numbers["names"].get(session_id),
-                "state": "working" if agent.busy_since is not None else "idle",
+                "state": agent.doing or ("working" if agent.busy_since is not None else "idle"),
                 "since": to_text(services.clock.now() - timedelta(seconds=now - agent.started)),
             }
             for session_id, agent in services.conductor.agents.items()
@@ -45,10 +44,6 @@ async def status(services: Services) -> dict[str, Any]:
 
 def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
     messages, oldest = ingest.backlog(connection)
-    count = one(connection, "SELECT count(*) AS n FROM sessions")
-    names = connection.execute(
-        "SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.run_settled = 0"
-    )
     failures = [
         {"at": row["finished_at"], "session_id": row["session_id"], "what": f"not answered: {row['error']}"}
         for row in ingest.last_failures(connection)
@@ -63,8 +58,8 @@ def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
     return {
         "backlog": {"messages": messages, "oldest": oldest},
         "deliveries_waiting": deliveries.waiting(connection),
-        "sessions": count["n"] if count is not None else 0,
+        "sessions": sessions.count(connection),
         "turns_running": turns.running_count(connection),
         "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
-        "names": {row["id"]: row["name"] for row in names},
+        "names": sessions.names_of_living(connection),
     }

@@ -52,6 +52,8 @@ def _compiled(pattern: str) -> Any:
     options.max_mem = _MAX_MEMORY
     try:
         return re2.compile(pattern, options)
+    except UnicodeEncodeError as error:
+        raise InvalidValue("the pattern has half characters") from error
     except re2.error as error:
         reason = error.args[0]
         reason = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)

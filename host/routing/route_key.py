@@ -38,5 +38,5 @@ def route_key(
         case _:
             raise InvalidValue(f"'{mode}' is not a session mode: use {', '.join(SessionMode)}")
     if per_user and sender_id:
-        parts.append(f"u:{quote(sender_id, safe='')}")
+        parts.append(f"u:{quote(address.channel_type, safe='')}:{quote(sender_id, safe='')}")
     return "/".join(parts)

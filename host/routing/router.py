@@ -8,6 +8,7 @@ repeated.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -47,9 +48,20 @@ class Router:
         self._file_limits = file_limits
         self._max_text = max_text
         self._attend = attend
+        self._tasks: set[asyncio.Task[Receipt]] = set()
 
     async def ingest(self, event: Event) -> Receipt:
-        """Accept an event. Raises `DumbwaiterError` when it could not be kept: then it must not be acknowledged."""
+        """Accept an event. Raises `DumbwaiterError` when it could not be kept: then it must not be acknowledged.
+
+        Somebody who loses patience and cancels does not stop it half-way: it is kept, and comes again as a duplicate.
+        """
+        task = asyncio.create_task(self._ingest(event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _ingest(self, event: Event) -> Receipt:
+        event = dataclasses.replace(event, text=_clean(event.text))
         spool_name = new_id(Prefix.MESSAGE) if event.attachments else None
         names: list[str] = []
         if spool_name is not None:
@@ -137,6 +149,7 @@ class Router:
             route_key=key,
             messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
             thread_id=address.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
+            sender_id=event.sender_id if wiring.per_user else None,
             now=now,
         )
         return self._take(connection, event, wiring.agent_group_id, session, spool_name, names, now)
@@ -158,7 +171,7 @@ class Router:
         now: str,
     ) -> Accepted:
         message_id = new_id(Prefix.MESSAGE)
-        text = _clean(event.text)
+        text = event.text
         if len(text) > self._max_text:
             text = text[: self._max_text] + _CUT_NOTE
         content: dict[str, object] = {"text": text}

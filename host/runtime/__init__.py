@@ -1,0 +1,1 @@
+"""What runs agents: docker, plain processes, and fakes for tests."""

@@ -2,18 +2,19 @@
 
 In: the bytes are kept under `spool/` before the event is accepted, and moved into the session's `inbox/<message_id>/`
 when the message is written; both steps can be repeated. Out: a file the agent put in `out/outbox/<message_id>/` is
-copied to the host's `sent/<message_id>/` before its message is queued: the agent cannot change what was checked.
+copied to the host's `sent/out-<seq>/` before its message is queued: the agent cannot change what was checked.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
+from host.sessions.beneath import copy_file, folder_size, opened_file, opened_folder, remove_tree, sync_folder
 from host.sessions.filename import safe_name
 from host.sessions.folder import Owner, share
 from shared_schema.errors import DumbwaiterError, FileTrouble, InvalidValue
@@ -22,10 +23,11 @@ from shared_schema.layout import OUTBOX, SessionLayout
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """How many files one message may have, and how large each may be (bytes)."""
+    """How many files one message may have, how large each may be, and how much a session may send (bytes)."""
 
     max_files: int
     max_bytes: int
+    max_total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,37 +70,52 @@ def spool(attachments: Sequence[Attachment], folder: Path, limits: FileLimits) -
 def unspool(folder: Path, names: Sequence[str], layout: SessionLayout, message_id: str, owner: Owner) -> None:
     """Bring an event's files into `inbox/<message_id>/`. Repeatable: what is there already is made again. Blocks."""
     target = layout.inbox / message_id
-    if target.is_dir():
-        shutil.rmtree(target)
-    share(target, owner)
-    for name in names:
-        with opened_folder(folder) as source, opened_file(source, name, max_bytes=2**63 - 1) as file:
-            copy_file(file, target / name, max_bytes=2**63 - 1)
-        share_file(target / name, owner)
-    sync_folder(target)
-    sync_folder(layout.inbox)
+    try:
+        if target.is_dir():
+            shutil.rmtree(target)
+        share(target, owner)
+        for name in names:
+            with opened_folder(folder) as source, opened_file(source, name, max_bytes=2**63 - 1) as file:
+                copy_file(file, target / name, max_bytes=2**63 - 1)
+            share_file(target / name, owner)
+        sync_folder(target)
+        sync_folder(layout.inbox)
+    except OSError as error:
+        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=layout.inbox) from error
 
 
-def take(layout: SessionLayout, message_id: str, names: Sequence[str], limits: FileLimits) -> list[str]:
-    """Copy what an agent sends to `sent/<message_id>/`; the names there. Blocks. Raises `FileDamaged` and the like.
+def take(layout: SessionLayout, seq: int, message_id: str, names: Sequence[str], limits: FileLimits) -> list[str]:
+    """Copy what an agent sends to `sent/out-<seq>/`; the paths below the session folder. Blocks.
 
-    `message_id` has been checked to be an id.
+    A `seq` is taken once, so nothing that is queued is ever replaced. `message_id` has been checked to be an id. Raises
+    `AttachmentRefused` and `FileDamaged` for what the agent did, `FileTrouble` for what the host's disk did.
     """
     if len(names) > limits.max_files:
-        raise AttachmentRefused(f"{len(names)} files in one message, and {limits.max_files} are allowed")
-    target = layout.sent / message_id
-    if target.is_dir():
-        shutil.rmtree(target)  # of an earlier attempt that did not get as far as the ledger
-    target.mkdir(mode=0o750)
-    taken: list[str] = []
-    with opened_folder(layout.out) as out:
-        for name in names:
-            with opened_file(out, OUTBOX, message_id, name, max_bytes=limits.max_bytes) as source:
-                safe = safe_name(name, set(taken))
-                copy_file(source, target / safe, max_bytes=limits.max_bytes)
-                taken.append(safe)
-    sync_folder(target)
-    return taken
+        raise AttachmentRefused(f"it has {len(names)} files, and {limits.max_files} are allowed")
+    target = layout.sent / f"out-{seq}"
+    remove_tree(target)  # of an earlier attempt that did not get as far as the ledger
+    kept = folder_size(layout.sent)
+    room = limits.max_total_bytes - (limits.max_total_bytes if kept is None else kept)
+    try:
+        target.mkdir(mode=0o750)
+        taken: list[str] = []
+        with opened_folder(layout.out) as out:
+            for name in names:
+                with opened_file(out, OUTBOX, message_id, name, max_bytes=limits.max_bytes) as source:
+                    room -= os.fstat(source).st_size
+                    if room < 0:
+                        raise AttachmentRefused("the session has sent more files than it may")
+                    safe = safe_name(name, set(taken))
+                    copy_file(source, target / safe, max_bytes=limits.max_bytes)
+                    taken.append(safe)
+        sync_folder(target)
+    except OSError as error:
+        remove_tree(target)
+        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=layout.sent) from error
+    except BaseException:
+        remove_tree(target)
+        raise
+    return [f"sent/out-{seq}/{name}" for name in taken]
 
 
 def share_file(path: Path, owner: Owner) -> None:
@@ -114,12 +131,12 @@ def _spool_one(attachment: Attachment, target: Path, limits: FileLimits) -> None
     except OSError as error:
         raise InvalidValue(f"the file cannot be read: {error.strerror}", where=attachment.source) from error
     try:
-        if not attachment.source.is_file():
+        status = os.fstat(source)
+        if not stat.S_ISREG(status.st_mode):
             raise InvalidValue("it is not a file", where=attachment.source)
-        size = os.fstat(source).st_size
-        if size > limits.max_bytes:
+        if status.st_size > limits.max_bytes:
             raise AttachmentRefused(
-                f"the file has {size} bytes, and {limits.max_bytes} are allowed", where=attachment.source
+                f"the file has {status.st_size} bytes, and {limits.max_bytes} are allowed", where=attachment.source
             )
         copy_file(source, target, max_bytes=limits.max_bytes)
     finally:

@@ -6,8 +6,10 @@ block is ever waited for. Names are checked by the caller's types, not trusted f
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +19,16 @@ from shared_schema.errors import FileDamaged, FileTrouble
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_AGENTS_DOING = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EWOULDBLOCK, errno.EMLINK}
+)
 _COPY_BYTES = 1024 * 1024
 
 
 @contextmanager
 def opened_folder(path: Path) -> Iterator[int]:
     """A descriptor of a folder whose parents are the host's own. Raises `FileTrouble`."""
-    try:
-        descriptor = os.open(path, _FOLDER_FLAGS)
-    except OSError as error:
-        raise FileTrouble(f"the folder cannot be opened: {error.strerror}", where=path) from error
+    descriptor = _open(str(path), _FOLDER_FLAGS, None)
     try:
         yield descriptor
     finally:
@@ -35,15 +37,17 @@ def opened_folder(path: Path) -> Iterator[int]:
 
 @contextmanager
 def opened_file(folder: int, *components: str, max_bytes: int) -> Iterator[int]:
-    """A descriptor of a regular file below an open folder. Raises `FileDamaged` for anything else."""
-    opened = []
+    """A descriptor of a regular file below an open folder. Raises `FileDamaged` for anything else.
+
+    Trouble of the host's own (too many open files, a failing disk) is a plain `FileTrouble`: the agent is not to blame.
+    """
+    opened: list[int] = []
     try:
         current = folder
         for number, name in enumerate(components, start=1):
             if not is_safe_component(name):
                 raise FileDamaged(f"{name[:80]!r} is not a file name")
-            flags = _FILE_FLAGS if number == len(components) else _FOLDER_FLAGS
-            current = os.open(name, flags, dir_fd=current)
+            current = _open(name, _FILE_FLAGS if number == len(components) else _FOLDER_FLAGS, current)
             opened.append(current)
         status = os.fstat(current)
         if not stat.S_ISREG(status.st_mode):
@@ -51,11 +55,19 @@ def opened_file(folder: int, *components: str, max_bytes: int) -> Iterator[int]:
         if status.st_size > max_bytes:
             raise FileDamaged(f"{components[-1][:80]!r} has {status.st_size} bytes, and {max_bytes} are allowed")
         yield current
-    except OSError as error:
-        raise FileDamaged(f"{components[-1][:80]!r} cannot be opened: {error.strerror}") from error
     finally:
         for descriptor in opened:
             os.close(descriptor)
+
+
+def _open(name: str, flags: int, folder: int | None) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except UnicodeEncodeError as error:
+        raise FileDamaged(f"{name[-80:]!r} is not a file name") from error
+    except OSError as error:
+        kind = FileDamaged if error.errno in _AGENTS_DOING else FileTrouble
+        raise kind(f"{name[-80:]!r} cannot be opened: {error.strerror}") from error
 
 
 def copy_file(source: int, target: Path, *, max_bytes: int, mode: int = 0o640) -> int:
@@ -79,23 +91,44 @@ def copy_file(source: int, target: Path, *, max_bytes: int, mode: int = 0o640) -
     return written
 
 
-def folder_size(path: Path, *, max_entries: int = 20_000) -> int | None:
-    """Bytes used below a folder, following no link; None when it has more than `max_entries` entries."""
-    total, seen, waiting = 0, 0, [path]
+def folder_size(path: Path, *, max_entries: int = 20_000, max_depth: int = 32) -> int | None:
+    """Bytes used below a folder, following no link; None when it is too large, too deep or too odd to be counted."""
+    total, seen, waiting = 0, 0, [(path, 0)]
     while waiting:
+        folder, depth = waiting.pop()
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     seen += 1
-                    if seen > max_entries:
+                    if seen > max_entries or depth > max_depth:
                         return None
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
+                        waiting.append((Path(entry.path), depth + 1))
                     else:
                         total += entry.stat(follow_symlinks=False).st_blocks * 512
+        except FileNotFoundError:
+            continue  # it went away meanwhile
         except OSError:
-            continue  # it went away, or cannot be read: it does not count
+            return None
     return total
+
+
+def remove_tree(path: Path) -> bool:
+    """Remove a folder that an agent filled, however deep; whether it is gone. Blocks.
+
+    `rm` goes down by descriptors, without recursion and without a limit on the length of paths, and follows no link.
+    """
+    if not os.path.lexists(path):
+        return True
+    for command in (
+        ["rm", "-rf", "--", str(path)],
+        ["chmod", "-R", "u+rwX", "--", str(path)],
+        ["rm", "-rf", "--", str(path)],
+    ):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if not os.path.lexists(path):
+            return True
+    return False
 
 
 def sync_folder(path: Path) -> None:

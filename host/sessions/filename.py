@@ -14,7 +14,7 @@ MAX_BYTES = 120
 _FALLBACK = "file"
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 # Device names of Windows, with or without an extension: the folder may be on a mount shared with such a system.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|conin\$|conout\$|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 

@@ -8,14 +8,15 @@ crash left half-made is completed.
 from __future__ import annotations
 
 import os
-import shutil
+from collections.abc import Set
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.sessions.beneath import sync_folder
+from host.sessions.beneath import remove_tree, sync_folder
 from shared_schema.database import open_writer
 from shared_schema.errors import DumbwaiterError
+from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, Schema, migrate
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
@@ -105,13 +106,15 @@ def remove_session_folder(layout: SessionLayout) -> None:
     if layout.folder.is_dir():
         layout.folder.rename(gone)
         sync_folder(gone.parent)
-    shutil.rmtree(gone, ignore_errors=True)
+    remove_tree(gone)
 
 
-def clear_removed(layout: DataLayout) -> None:
-    """Finish the removals that a crash interrupted."""
-    for gone in layout.sessions.glob("*/.removed-*"):
-        shutil.rmtree(gone, ignore_errors=True)
+def clear_removed(layout: DataLayout, known: Set[str]) -> None:
+    """Finish the removals that a crash interrupted: folders of sessions that are not `known` (by id) any more."""
+    for folder in layout.sessions.glob("*/*"):
+        name = folder.name.removeprefix(".removed-")
+        if is_id(name, Prefix.SESSION) and (name != folder.name or name not in known):
+            remove_tree(folder)
 
 
 def _make_database(

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from shared_schema.database import open_writer, reader, writer
+from shared_schema.database import open_writer, writer
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, migrate
-from shared_schema.rows import Address, ContextKey, Delivered, Destination, MessageIn
+from shared_schema.rows import Address, ContextKey, Delivered, Destination
 
 INSERT_MESSAGE = """
 INSERT INTO messages_in (id, kind, timestamp, generation, trigger, channel_type, platform_id, thread_id, sender_id,
@@ -42,11 +42,6 @@ ON CONFLICT (id) DO UPDATE SET channel_type = excluded.channel_type, platform_id
 """
 CLEAR_CONTEXT = "DELETE FROM session_context"
 INSERT_CONTEXT = "INSERT INTO session_context (key, value) VALUES (?, ?)"
-LAST_MESSAGES = """
-SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type, platform_id,
-    thread_id, sender_id, sender_name, source_session_id, content
-FROM messages_in ORDER BY seq DESC LIMIT ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +105,6 @@ def bring_up_to_date(layout: SessionLayout) -> None:
     """Migrate a file that an older host made. Raises `FileTrouble`, `NewerSchema`."""
     with closing(open_writer(layout.inbound)) as connection:
         migrate(connection, INBOUND)
-
-
-def last_messages(layout: SessionLayout, limit: int) -> list[MessageIn]:
-    """The newest messages, oldest first, for people to read."""
-    with reader(layout.inbound) as connection:
-        rows = connection.execute(LAST_MESSAGES, (limit,)).fetchall()
-    return [MessageIn.from_row(row) for row in reversed(rows)]
 
 
 def _push(connection: sqlite3.Connection, push: Push) -> None:

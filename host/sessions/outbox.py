@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.sessions.beneath import opened_file, opened_folder
 from shared_schema.database import untrusted_reader
-from shared_schema.errors import FileBusy, FileDamaged
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import HEARTBEAT, OUTBOUND, SessionLayout
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
 from shared_schema.migrate import require_readable
@@ -27,26 +28,44 @@ from shared_schema.rows import Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 200
 MAX_TURNS = 100
+MAX_CHARACTERS = 4_000_000
+MAX_SECONDS = 0.5
 MAX_FILE_BYTES = 64 * 1024**3
 JOURNAL = f"{OUTBOUND}-journal"
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
-NEXT_SEQS = "SELECT seq FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
+NEXT_SEQS = "SELECT seq FROM messages_out WHERE typeof(seq) = 'integer' AND seq > ? ORDER BY seq LIMIT ?"
 MESSAGE = """
-SELECT seq, id, turn_id, in_reply_to, generation, timestamp, deliver_after, kind, destination, channel_type,
-    platform_id, thread_id, content
+SELECT seq, substr(id, 1, 100) AS id, substr(turn_id, 1, 600) AS turn_id, substr(in_reply_to, 1, 600) AS in_reply_to,
+    CASE typeof(generation) WHEN 'integer' THEN generation END AS generation, substr(timestamp, 1, 100) AS timestamp,
+    substr(deliver_after, 1, 100) AS deliver_after, substr(kind, 1, 100) AS kind,
+    substr(destination, 1, 600) AS destination, substr(channel_type, 1, 100) AS channel_type,
+    substr(platform_id, 1, 600) AS platform_id, substr(thread_id, 1, 600) AS thread_id, content
 FROM messages_out WHERE seq = ?
 """
-ACK = "SELECT message_id, status, turn_id, error, status_changed FROM processing_ack WHERE message_id = ?"
-_TURN_COLUMNS = """
-id, status, started_at, finished_at, failure_reason, provider, model, provider_session_id, input_tokens, output_tokens,
-cache_read_tokens, cache_write_tokens, cost_usd
+ACK = """
+SELECT message_id, substr(status, 1, 100) AS status, substr(turn_id, 1, 100) AS turn_id,
+    substr(error, 1, 1000) AS error, substr(status_changed, 1, 100) AS status_changed
+FROM processing_ack WHERE message_id = ?
 """
-NEW_TURNS = f"SELECT rowid, {_TURN_COLUMNS} FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
+_TURN_COLUMNS = """
+substr(id, 1, 100) AS id, substr(status, 1, 100) AS status, substr(started_at, 1, 100) AS started_at,
+substr(finished_at, 1, 100) AS finished_at, substr(failure_reason, 1, 1000) AS failure_reason,
+substr(provider, 1, 1000) AS provider, substr(model, 1, 1000) AS model,
+substr(provider_session_id, 1, 1000) AS provider_session_id,
+CAST(input_tokens AS INTEGER) AS input_tokens, CAST(output_tokens AS INTEGER) AS output_tokens,
+CAST(cache_read_tokens AS INTEGER) AS cache_read_tokens, CAST(cache_write_tokens AS INTEGER) AS cache_write_tokens,
+CAST(cost_usd AS REAL) AS cost_usd
+"""
+NEXT_TURNS = "SELECT rowid AS place FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
+NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
 TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE id = ?"
 AGENT_STATE = """
-SELECT state, current_tool, tool_deadline, turn_id, contract_version, updated_at FROM agent_state WHERE id = 1
+SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_tool,
+    substr(tool_deadline, 1, 100) AS tool_deadline, substr(turn_id, 1, 100) AS turn_id,
+    CAST(contract_version AS INTEGER) AS contract_version, substr(updated_at, 1, 100) AS updated_at
+FROM agent_state WHERE id = 1
 """
 
 
@@ -116,6 +135,7 @@ def read(
     """
     with opened_folder(layout.out) as out:
         name = _own_name(layout, out)
+        _require_rollback_mode(name, layout)
         with untrusted_reader(name, tables=_TABLES) as connection:
             require_readable(connection, OUTBOUND_SCHEMA)
             if _exists(JOURNAL, out):
@@ -130,47 +150,63 @@ def _read(
     open_messages: Sequence[str],
     running_turns: Sequence[str],
 ) -> Glimpse:
+    """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
     bad_rows: list[BadRow] = []
-    seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (out_cursor, MAX_ROWS))]
-    messages = [_one(connection, MESSAGE, seq, f"out-{seq}", bad_rows) for seq in seqs]
+    messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
-    new_turns = _new_turns(connection, turn_cursor, bad_rows)
-    turns = [*new_turns, *(_one(connection, TURN, turn_id, turn_id, bad_rows) for turn_id in running_turns)]
+    places = [row["place"] for row in connection.execute(NEXT_TURNS, (turn_cursor, MAX_TURNS))]
+    turns = [_one(connection, NEW_TURN, place, "a turn", bad_rows) for place in places]
+    turns += [_one(connection, TURN, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)
     return Glimpse(
-        messages=[MessageOut.from_row(row) for row in messages if row is not None],
+        messages=messages,
         acks=[Ack.from_row(row) for row in acks if row is not None],
         turns=[Turn.from_row(row) for row in turns if row is not None],
         state=None if state is None else AgentState.from_row(state),
         bad_rows=bad_rows,
-        out_cursor=seqs[-1] if seqs else out_cursor,
-        turn_cursor=new_turns[-1]["rowid"] if new_turns else turn_cursor,
-        more=len(seqs) == MAX_ROWS,
+        out_cursor=out_cursor,
+        turn_cursor=places[-1] if places else turn_cursor,
+        more=more or len(places) == MAX_TURNS,
     )
+
+
+def _messages(
+    connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow]
+) -> tuple[list[MessageOut], bool, int]:
+    """The next messages in order, whether there are more, and the cursor behind them."""
+    seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (cursor, MAX_ROWS))]
+    found: list[MessageOut] = []
+    characters, deadline = 0, time.monotonic() + MAX_SECONDS
+    for seq in seqs:
+        row = _one(connection, MESSAGE, seq, f"out-{seq}", bad_rows)
+        cursor = seq
+        if row is not None:
+            found.append(MessageOut.from_row(row))
+            characters += len(row["content"]) if isinstance(row["content"], str | bytes) else 0
+        if characters > MAX_CHARACTERS or time.monotonic() > deadline:
+            return found, True, cursor
+    return found, len(seqs) == MAX_ROWS, cursor
 
 
 def _one(
     connection: sqlite3.Connection, statement: str, key: str | int | None, what: str, bad_rows: list[BadRow]
 ) -> sqlite3.Row | None:
-    """One row by its key; one with a value beyond the limit is skipped and noted."""
-    rows = _rows(connection, statement, () if key is None else (key,), what, bad_rows)
-    return rows[0] if rows else None
-
-
-def _new_turns(connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow]) -> list[sqlite3.Row]:
-    return _rows(connection, NEW_TURNS, (cursor, MAX_TURNS), "turns", bad_rows)
-
-
-def _rows(
-    connection: sqlite3.Connection, statement: str, parameters: tuple[object, ...], what: str, bad_rows: list[BadRow]
-) -> list[sqlite3.Row]:
+    """One row by its key; one with a value beyond SQLite's limit for this connection is skipped and noted."""
     try:
-        return connection.execute(statement, parameters).fetchall()
+        row: sqlite3.Row | None = connection.execute(statement, () if key is None else (key,)).fetchone()
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_TOOBIG:
             raise
         bad_rows.append(BadRow(what, "a value is larger than allowed"))
-        return []
+        return None
+    return row
+
+
+def _require_rollback_mode(name: Path, layout: SessionLayout) -> None:
+    """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
+    with name.open("rb") as file:
+        if 2 in file.read(20)[18:20]:
+            raise FileDamaged("it is in WAL mode", where=layout.outbound)
 
 
 def _own_name(layout: SessionLayout, out: int) -> Path:
@@ -185,8 +221,10 @@ def _own_name(layout: SessionLayout, out: int) -> Path:
         draft.unlink(missing_ok=True)
         try:
             os.link(OUTBOUND, draft, src_dir_fd=out, follow_symlinks=False)
+        except FileNotFoundError as error:
+            raise FileDamaged("the file is missing", where=layout.outbound) from error
         except OSError as error:
-            raise FileDamaged(f"the file cannot be linked: {error.strerror}", where=layout.outbound) from error
+            raise FileTrouble(f"the file cannot be linked: {error.strerror}", where=layout.outbound) from error
         os.replace(draft, own)
         here = _status(own)
     if here is None or not stat.S_ISREG(here.st_mode):

@@ -13,7 +13,7 @@ from functools import partial
 
 from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
 from host.central.agent_groups import AgentGroup
-from host.central.database import Central, one
+from host.central.database import Central
 from host.sessions import inbox
 from host.sessions.attachments import unspool
 from host.sessions.context import Limits, Surroundings, push_of
@@ -21,7 +21,9 @@ from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.inbox import NewMessage, StatusUpdate
 from shared_schema.errors import NotFound
 from shared_schema.layout import DataLayout, SessionLayout
-from shared_schema.rows import Address, Delivered, decode
+from shared_schema.rows import Address, Delivered, decode, encode
+
+_FILES_ARE_GONE = "\n[the files that came with this message are not there any more]"
 
 
 class Post:
@@ -101,10 +103,7 @@ class Post:
         layout = self.folder(session)
         if not layout.inbound.exists():
             make_session_folder(layout, self._owner)
-        for row in rows:
-            if row.spool is not None:
-                names = [file["name"] for file in decode(row.content).get("files", [])]
-                unspool(self._layout.spool / row.spool, names, layout, row.message_id, self._owner)
+        contents = {row.message_id: self._bring_files(row, layout) for row in rows}
         inbox.update(
             layout,
             messages=[
@@ -117,12 +116,23 @@ class Post:
                     address=Address(row.channel_type, row.platform_id, row.thread_id),
                     sender_id=row.sender_id,
                     sender_name=row.sender_name,
-                    content=row.content,
+                    content=contents[row.message_id],
                 )
                 for row in rows
             ],
             push=push_of(surroundings, self._limits),
         )
+
+    def _bring_files(self, row: ingest.Accepted, layout: SessionLayout) -> str:
+        """Bring a message's files into the session; its content, which says so when somebody removed them meanwhile."""
+        if row.spool is None:
+            return row.content
+        content = decode(row.content)
+        if (self._layout.spool / row.spool).is_dir():
+            names = [file["name"] for file in content["files"]]
+            unspool(self._layout.spool / row.spool, names, layout, row.message_id, self._owner)
+            return row.content
+        return encode({"text": content["text"] + _FILES_ARE_GONE})
 
 
 def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -> Surroundings:
@@ -133,8 +143,7 @@ def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -
     chat = None
     if session.messaging_group_id is not None:
         chat = messaging_groups.by_id(connection, session.messaging_group_id)
-    route = one(connection, "SELECT route_key FROM routes WHERE id = ?", (session.route_id,))
-    one_person = route is not None and "/u:" in route["route_key"]
+    one_person = sessions.route_of(connection, session).sender_id is not None
     return Surroundings(
         session=session,
         agent_group=group,

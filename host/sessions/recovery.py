@@ -9,12 +9,12 @@ there, checks it, and puts it in place of the original (docs/decisions/0002-reco
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from pathlib import Path
 
 from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
 from host.sessions.folder import Owner, give, make_outbound, make_session_folder
 from host.sessions.outbox import JOURNAL
-from shared_schema.database import is_intact, open_writer
+from shared_schema.database import roll_back
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import OUTBOUND, SessionLayout
 
@@ -42,13 +42,9 @@ def recover(layout: SessionLayout, owner: Owner) -> None:
             with opened_file(out, OUTBOUND, max_bytes=MAX_DATABASE_BYTES) as source:
                 copy_file(source, draft, max_bytes=MAX_DATABASE_BYTES)
             with opened_file(out, JOURNAL, max_bytes=MAX_JOURNAL_BYTES) as source:
-                _refuse_super_journal(source, layout)
                 copy_file(source, journal, max_bytes=MAX_JOURNAL_BYTES)
-        with closing(open_writer(draft)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-            if not is_intact(connection):
-                raise FileDamaged("the file is damaged beyond its journal", where=layout.outbound)
+        _refuse_super_journal(journal, layout)
+        roll_back(draft)
         give(draft, owner, 0o640)
         with opened_folder(layout.out) as out:
             os.replace(draft, OUTBOUND, dst_dir_fd=out)
@@ -78,10 +74,12 @@ def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: in
     return kept
 
 
-def _refuse_super_journal(journal: int, layout: SessionLayout) -> None:
-    size = os.fstat(journal).st_size
-    if os.pread(journal, len(_JOURNAL_MAGIC), max(0, size - len(_JOURNAL_MAGIC))) == _JOURNAL_MAGIC and size > 512:
-        raise FileDamaged("its journal names another file", where=layout.outbound)
+def _refuse_super_journal(journal: Path, layout: SessionLayout) -> None:
+    """SQLite looks for the name of a super-journal before the last bytes of a journal of any size."""
+    with journal.open("rb") as file:
+        file.seek(max(0, journal.stat().st_size - len(_JOURNAL_MAGIC)))
+        if file.read() == _JOURNAL_MAGIC:
+            raise FileDamaged("its journal names another file", where=layout.outbound)
 
 
 def _remove(*paths: os.PathLike[str]) -> None:

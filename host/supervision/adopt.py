@@ -30,26 +30,19 @@ async def adopt(
     clock: Clock,
     layout: DataLayout,
 ) -> int:
-    """Put every run that an earlier host began in order; how many agents were taken over.
+    """Take over what runs; how many agents that is. Raises `RuntimeUnavailable` when `runtime` does not answer.
 
-    `others` are runtimes an earlier host may have used: what still runs there is ended, because a session must never
-    have two agents. Raises `RuntimeUnavailable` when `runtime` does not answer.
+    `others` are runtimes an earlier host may have used: what runs there is ended. Runs that nobody has a handle of are
+    settled by their sessions' looks, each for itself.
     """
     for other in others:
         await _end_all(other)
-    strangers = await adopt_known(central, conductor, runtime, clock, layout)
-    for handle in strangers:
-        log.warning("ending an agent that nobody needs", extra={"session": handle.session_id, "run": handle.run_id})
-        await _end(runtime, handle)
+    for stranger in await adopt_known(central, conductor, runtime, clock, layout):
+        await _end(runtime, stranger)
     for session_id in conductor.agents:
         log.info("taking over a running agent", extra={"session": session_id})
-        conductor.attend(session_id)
     for session_id in await central.read(sessions.unsettled):
-        lost = await central.read(partial(sessions.lookup, session_id=session_id))
-        if session_id in conductor.agents or lost is None or lost.run_id is None:
-            continue
-        async with conductor.holding(session_id):
-            await conductor.bury(lost, lost.run_id, "the agent died while no host was running", harmless=False)
+        conductor.attend(session_id)
     return len(conductor.agents)
 
 
@@ -74,14 +67,18 @@ async def adopt_known(
 
 async def _end_all(runtime: Runtime) -> None:
     try:
-        handles: list[AgentHandle] = await runtime.list()
-        for handle in handles:
-            log.warning("ending an agent of another runtime", extra={"session": handle.session_id})
-            await _end(runtime, handle)
-    except RuntimeUnavailable as error:
+        handles = await runtime.list()
+    except RuntimeUnavailable as error:  # its sessions wait until it answers: Runs.clear
         log.warning("agents of another runtime cannot be looked for", extra={"error": str(error)})
+        return
+    for handle in handles:
+        await _end(runtime, handle)
 
 
 async def _end(runtime: Runtime, handle: AgentHandle) -> None:
-    await runtime.stop(handle, _STRANGER_GRACE)
-    await runtime.remove(handle)
+    log.warning("ending an agent that nobody needs", extra={"session": handle.session_id, "run": handle.run_id})
+    try:
+        await runtime.stop(handle, _STRANGER_GRACE)
+        await runtime.remove(handle)
+    except RuntimeUnavailable as error:
+        log.warning("it could not be ended", extra={"session": handle.session_id, "error": str(error)})

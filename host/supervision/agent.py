@@ -29,6 +29,8 @@ class RunningAgent:
     last_activity: float = 0.0
     busy_since: float | None = None
     unreadable_since: float | None = None
+    blocked_since: float | None = None
+    doing: str | None = None
     polled: float = 0.0
     measured: float = 0.0
     out_is_full: bool = False
@@ -44,9 +46,10 @@ class RunningAgent:
             self.heartbeat_stamp = stamp
             self.heartbeat_seen = now
 
-    def saw_output(self, signature: Signature | None, now: float, *, more: bool) -> None:
-        """Note that `outbound.db` was read."""
+    def saw_output(self, signature: Signature | None, now: float, *, more: bool, doing: str | None) -> None:
+        """Note that `outbound.db` was read; `doing` is what the agent says it does."""
         self.signature = signature
+        self.doing = doing
         self.more_to_read = more
         self.last_activity = now
         self.unreadable_since = None
@@ -57,6 +60,13 @@ class RunningAgent:
         self.unreadable_since = self.unreadable_since if self.unreadable_since is not None else now
         self.read_failures += 1
         return float(min(0.002 * 2.0 ** min(self.read_failures, 12), 2.0))
+
+    def saw_folder(self, *, usable: bool, now: float) -> None:
+        """Note whether the host could write the session's own file: an agent that locks it keeps it from that."""
+        if usable:
+            self.blocked_since = None
+        elif self.blocked_since is None:
+            self.blocked_since = now
 
     def saw_work(self, waiting: int, outcomes: int, now: float) -> bool:
         """Note how many messages wait for an answer, and how many have just got their outcome. True: it gets busy."""
@@ -78,6 +88,7 @@ class RunningAgent:
             idle_for=now - self.last_activity,
             busy_for=_age(self.busy_since, now),
             unreadable_for=_age(self.unreadable_since, now),
+            blocked_for=_age(self.blocked_since, now),
             out_is_full=self.out_is_full,
             evicted=self.evicted,
         )

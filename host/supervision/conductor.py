@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from host.central import sessions
 from host.runtime.protocol import RuntimeUnavailable
 from host.sessions.beneath import folder_size
+from host.sessions.folder import remove_session_folder
 from host.sessions.post import Post
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
@@ -23,7 +24,7 @@ from host.supervision.reading import Reading, View
 from host.supervision.runs import Runs, Settled
 from host.supervision.turnstile import Turnstile
 from shared_schema.clock import Clock
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import DumbwaiterError, FileBusy
 from shared_schema.layout import SessionLayout
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Conductor:
         self._turnstile = Turnstile(self._look)
         self._obstacles: dict[str, _Obstacle] = {}
         self._record_at: dict[str, float] = {}
+        self._broken_since: dict[str, float] = {}
         self._starting = 0
         self.agents: dict[str, RunningAgent] = {}
         self.queue: dict[str, None] = {}  # sessions that wait for a place, the longest waiting first
@@ -104,53 +106,84 @@ class Conductor:
         agent = self.agents.get(session.id)
         if agent is not None:
             await self._stop(session, agent, reason)
-        return agent is not None
+            return True
+        view = await self._reading.view(session.id)
+        if view is None or view.session.run_settled:
+            return False
+        await self._settle_lost(view.session, harmless=True)
+        return True
 
-    async def discard_agent(self, session_id: str) -> bool:
-        """Stop the agent of a session whose rows are gone already. Whether there was one."""
-        agent = self.agents.get(session_id)
+    async def discard_agent(self, session: sessions.Session) -> None:
+        """Stop the agent of a session whose rows are gone. Raises `RuntimeUnavailable`: the next look tries again."""
+        agent = self.agents.get(session.id)
         if agent is not None:
-            await self._runs.stop(agent.handle, StopReason.SESSION_OVER)
-            self._gone(session_id)
-            await self._runs.forget(agent.handle, None)
-        return agent is not None
-
-    async def bury(self, session: sessions.Session, run_id: str, sentence: str, *, harmless: bool) -> None:
-        """Settle a run whose agent is gone: read its last words, count, tell."""
-        words = await self._reading.last_words(session.id, self._post.folder(session))
-        if words.quarantined is not None:
-            harmless, sentence = False, "what the agent wrote cannot be read and was put aside"
-        if not harmless:
-            log.warning(sentence, extra={"session": session.id, "run": run_id})
-        settled = await self._runs.settle(
-            session, words.processing, run_id=run_id, harmless=harmless, sentence=sentence
-        )
-        self._apply(session.id, settled)
+            await self._discard(agent)
+        elif not session.run_settled:
+            await self._runs.clear(session.id)
 
     async def close(self, *, stop_agents: bool) -> None:
         """End all looks; with `stop_agents` also all agents, which give back their turns."""
         await self._turnstile.close()
         if stop_agents:
-            await asyncio.gather(*(self._stop_at_end(session_id) for session_id in list(self.agents)))
+            ends = [self._stop_at_end(session_id) for session_id in list(self.agents)]
+            await asyncio.gather(*ends, return_exceptions=True)
 
     async def _look(self, session_id: str) -> float | None:
         """One look. Seconds until the next one is due without a hint; None: none is."""
+        try:
+            due = await self._look_once(session_id)
+        except Exception:
+            await self._note_broken(session_id)
+            raise
+        self._broken_since.pop(session_id, None)
+        return due
+
+    async def _look_once(self, session_id: str) -> float | None:
         view = await self._reading.view(session_id)
         if view is None:
-            self._obstacles.pop(session_id, None)
-            self.queue.pop(session_id, None)
+            await self._forget(session_id)
             return None
-        if view.has_accepted and await self._post.write(view.session):
-            view = await self._reading.view(session_id) or view
+        view = await self._bring_in(view)
         waits: list[float | None] = []
         if (agent := self.agents.get(session_id)) is not None:
             view, soon = await self._watch(view, agent)
+            waits.append(soon)
+        elif not view.session.run_settled:
+            view, soon = await self._find_out(view)
             waits.append(soon)
         waits.append(await self._act(view, self._facts(view)))
         waits.append(await self._record(view))
         if session_id in self.agents:
             waits.append(self._settings.poll_seconds)
         return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
+
+    async def _bring_in(self, view: View) -> View:
+        """Write what was accepted into the session's file. An agent that keeps it locked is not waited for for ever."""
+        agent = self.agents.get(view.session.id)
+        try:
+            while view.has_accepted and await self._post.write(view.session):
+                view = await self._reading.view(view.session.id) or view
+        except FileBusy:
+            if agent is None:
+                raise
+            agent.saw_folder(usable=False, now=self._clock.monotonic())
+        else:
+            if agent is not None:
+                agent.saw_folder(usable=True, now=self._clock.monotonic())
+        return view
+
+    async def _find_out(self, view: View) -> tuple[View, float | None]:
+        """A run that was begun and of which nothing is known: see to it that it is over, and count it."""
+        session_id = view.session.id
+        obstacle = self._obstacles.get(session_id, _Obstacle())
+        wait = obstacle.not_before - self._clock.monotonic()
+        if obstacle.unavailable_count and wait > 0:
+            return view, wait
+        try:
+            await self._settle_lost(view.session, harmless=obstacle.unavailable_count > 0)
+        except RuntimeUnavailable as error:
+            return view, self._note_unavailable(session_id, error)
+        return await self._reading.view(session_id) or view, None
 
     async def _watch(self, view: View, agent: RunningAgent) -> tuple[View, float | None]:
         """Read what an agent wrote, and see whether it still runs. The view afterwards, and when to come again."""
@@ -169,7 +202,7 @@ class Conductor:
             if not status.alive:
                 await self._bury_agent(view.session, agent, self._runs.describe(status), harmless=False)
                 view = await self._reading.view(session_id) or view
-        return view, 0.0 if agent.more_to_read else soon
+        return view, 0.0 if agent.more_to_read and soon is None else soon
 
     async def _measure(self, agent: RunningAgent, layout: SessionLayout, now: float) -> None:
         if now - agent.measured >= _MEASURE_SECONDS:
@@ -215,6 +248,8 @@ class Conductor:
             case Wait(seconds):
                 return seconds
             case Rest():
+                if session.run_settled:
+                    self._obstacles.pop(session.id, None)
                 return None
 
     async def _record(self, view: View) -> float | None:
@@ -232,16 +267,11 @@ class Conductor:
         return None
 
     async def _start(self, session: sessions.Session) -> None:
-        obstacle = self._obstacles.setdefault(session.id, _Obstacle())
         self._starting += 1
         try:
-            agent = await self._runs.start(session, unsure=obstacle.unavailable_count > 0)
+            agent = await self._runs.start(session)
         except RuntimeUnavailable as error:
-            now = self._clock.monotonic()
-            obstacle.unavailable_since = now if obstacle.unavailable_since is None else obstacle.unavailable_since
-            obstacle.unavailable_count += 1
-            obstacle.not_before = now + min(2.0**obstacle.unavailable_count / 2, 30.0)
-            log.error("what runs agents does not answer", extra={"session": session.id, "error": str(error)})
+            self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
             log.error("an agent cannot be started", extra={"session": session.id, "error": str(error)})
             self._apply(session.id, await self._runs.settle_start(session, error))
@@ -250,6 +280,40 @@ class Conductor:
             self.adopt(session.id, agent)
         finally:
             self._starting -= 1
+
+    def _note_unavailable(self, session_id: str, error: RuntimeUnavailable) -> float:
+        """The engine did not answer: seconds until it is asked again, longer each time."""
+        log.error("what runs agents does not answer", extra={"session": session_id, "error": str(error)})
+        obstacle = self._obstacles.setdefault(session_id, _Obstacle())
+        now = self._clock.monotonic()
+        obstacle.unavailable_since = now if obstacle.unavailable_since is None else obstacle.unavailable_since
+        obstacle.unavailable_count += 1
+        wait = min(2.0**obstacle.unavailable_count / 2, 30.0)
+        obstacle.not_before = now + wait
+        return wait
+
+    async def _note_broken(self, session_id: str) -> None:
+        """A look failed. A session that stays broken gets its messages failed, visibly; it holds up no other."""
+        self.queue.pop(session_id, None)
+        now = self._clock.monotonic()
+        if now - self._broken_since.setdefault(session_id, now) >= self._limits.engine_seconds:
+            self._broken_since.pop(session_id)
+            chats = await self._runs.fail_waiting(session_id, "the session's files cannot be used")
+            self._apply(session_id, Settled(chats, 0.0))
+
+    async def _forget(self, session_id: str) -> None:
+        """The session is gone: so is, at the latest now, its agent and what it left."""
+        self._obstacles.pop(session_id, None)
+        self._record_at.pop(session_id, None)
+        self.queue.pop(session_id, None)
+        if (agent := self.agents.get(session_id)) is not None:
+            await self._discard(agent)
+            await asyncio.to_thread(remove_session_folder, agent.folder)
+
+    async def _discard(self, agent: RunningAgent) -> None:
+        await self._runs.stop(agent.handle, StopReason.SESSION_OVER)
+        self._gone(agent.handle.session_id)
+        await self._runs.forget(agent.handle, None)
 
     async def _stop(self, session: sessions.Session, agent: RunningAgent, reason: StopReason) -> None:
         await self._runs.stop(agent.handle, reason)
@@ -267,9 +331,27 @@ class Conductor:
     async def _bury_agent(
         self, session: sessions.Session, agent: RunningAgent, sentence: str, *, harmless: bool
     ) -> None:
-        await self.bury(session, agent.handle.run_id, sentence, harmless=harmless)
+        await self._bury(session, agent.handle.run_id, sentence, harmless=harmless)
         self._gone(session.id)
         await self._runs.forget(agent.handle, self._post.folder(session))
+
+    async def _settle_lost(self, session: sessions.Session, *, harmless: bool) -> None:
+        """Settle a run nobody has a handle of. Raises `RuntimeUnavailable` while it is not sure that it is over."""
+        await self._runs.clear(session.id)
+        sentence = "its start was not answered" if harmless else "the agent died while no host was running"
+        await self._bury(session, session.run_id or "", sentence, harmless=harmless)
+
+    async def _bury(self, session: sessions.Session, run_id: str, sentence: str, *, harmless: bool) -> None:
+        """Settle a run whose agent is gone: read its last words, count, tell."""
+        words = await self._reading.last_words(session.id, self._post.folder(session))
+        if words.quarantined is not None:
+            harmless, sentence = False, "what the agent wrote cannot be read and was put aside"
+        if not harmless:
+            log.warning(sentence, extra={"session": session.id, "run": run_id})
+        settled = await self._runs.settle(
+            session, words.processing, run_id=run_id, harmless=harmless, sentence=sentence
+        )
+        self._apply(session.id, settled)
 
     def _apply(self, session_id: str, settled: Settled) -> None:
         """Keep to what a settlement says: when an agent may be started again, and whom to tell."""

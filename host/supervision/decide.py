@@ -62,6 +62,7 @@ def _patience(agent: AgentFacts, limits: Limits) -> list[tuple[StopReason, float
         (StopReason.SILENT, agent.silent_for, limits.silent_seconds),
         (StopReason.TURN_TOO_LONG, agent.busy_for, limits.turn_seconds + TURN_GRACE),
         (StopReason.UNREADABLE, agent.unreadable_for, limits.silent_seconds),
+        (StopReason.BLOCKS, agent.blocked_for, limits.silent_seconds),
     ]
 
 

@@ -28,6 +28,7 @@ class AgentFacts:
     idle_for: float  # since it last did anything: output, a turn, a message for it
     busy_for: float | None  # since it has had something to answer without an outcome; None: nothing waits
     unreadable_for: float | None  # since outbound.db could last be read; None: it can be read
+    blocked_for: float | None  # since inbound.db could last be written; None: it can be
     out_is_full: bool  # out/ is larger than allowed
     evicted: bool  # its place is wanted for another session
 
@@ -56,6 +57,7 @@ class StopReason(StrEnum):
     SILENT = "its heartbeat stopped"
     TURN_TOO_LONG = "it did not answer in time"
     UNREADABLE = "what it writes cannot be read"
+    BLOCKS = "it kept the session's files locked"
     OUT_IS_FULL = "it wrote more than its folder may hold"
 
     @property

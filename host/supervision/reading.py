@@ -16,13 +16,11 @@ from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
 from host.supervision.agent import RunningAgent
 from shared_schema.clock import Clock, to_text
-from shared_schema.errors import FileBusy, FileTrouble, NotFound
+from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema, NotFound
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AckStatus
 
 log = logging.getLogger(__name__)
-
-_LAST_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,43 +112,37 @@ class Reading:
         if seen.glimpse is None:
             return 0, None
         finished = await self._copy(view.session, layout, seen.glimpse)
-        agent.saw_output(seen.signature, now, more=seen.glimpse.more)
+        more = seen.glimpse.more or (finished > 0 and len(view.open_messages) >= ingest.OPEN_LIMIT)
+        agent.saw_output(seen.signature, now, more=more, doing=_doing(seen.glimpse))
         return finished, None
 
     async def last_words(self, session_id: str, layout: SessionLayout) -> LastWords:
         """Read the file of a dead agent to the end, mending it where a commit was interrupted.
 
-        A file that cannot be mended is put aside and kept, with a fresh one in its place. The agent must be gone.
+        A file that is no good is put aside and kept, with a fresh one in its place. The agent must be gone. Raises
+        `FileTrouble` when the host cannot read at the moment (somebody holds the file, the disk is full): try again.
         """
-        trouble: FileTrouble | None = None
-        for attempt in range(_LAST_ATTEMPTS):
-            view = await self.view(session_id)
-            if view is None:
-                return LastWords(frozenset(), None)
-            try:
-                if await asyncio.to_thread(recovery.has_journal, layout):
-                    await asyncio.to_thread(recovery.recover, layout, self._owner)
-                    log.warning("an interrupted commit was rolled back", extra={"session": session_id})
-                while True:
-                    glimpse = await asyncio.to_thread(_read, view, layout)
-                    await self._copy(view.session, layout, glimpse)
-                    if not glimpse.more:
-                        acks = glimpse.acks
-                        break
-                    view = await self.view(session_id) or view
-                return LastWords(frozenset(a.message_id for a in acks if a.status == AckStatus.PROCESSING), None)
-            except FileBusy as error:
-                trouble = error
-                await asyncio.sleep(0.02 * 2**attempt)
-            except FileTrouble as error:
-                trouble = error
-                break
-        kept = await self._quarantine(session_id, layout, trouble)
+        try:
+            if await asyncio.to_thread(recovery.has_journal, layout):
+                await asyncio.to_thread(recovery.recover, layout, self._owner)
+                log.warning("an interrupted commit was rolled back", extra={"session": session_id})
+            return LastWords(await self._read_to_the_end(session_id, layout), None)
+        except (FileDamaged, NewerSchema) as error:
+            kept = await self._quarantine(session_id, layout, error)
         view = await self.view(session_id)
         held = view.open_messages if view is not None else ()
         return LastWords(frozenset(message.message_id for message in held), kept)
 
-    async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble | None) -> str:
+    async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str]:
+        """Copy all there is; the messages that are still marked `processing`."""
+        while (view := await self.view(session_id)) is not None:
+            glimpse = await asyncio.to_thread(_read, view, layout)
+            await self._copy(view.session, layout, glimpse)
+            if not glimpse.more:
+                return frozenset(ack.message_id for ack in glimpse.acks if ack.status == AckStatus.PROCESSING)
+        return frozenset()
+
+    async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble) -> str:
         session = await self._central.read(lambda c: sessions.get(c, session_id))
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%S%f")
         kept = await asyncio.to_thread(
@@ -160,11 +152,10 @@ class Reading:
             "a session's outbound.db is unreadable and was put aside",
             extra={"session": session_id, "kept": kept, "error": str(trouble)},
         )
-        reason = trouble.what if trouble is not None else "it cannot be read"
 
         def note(connection: sqlite3.Connection) -> None:
             now = to_text(self._clock.now())
-            turns.refuse(connection, session_id, "outbound.db", f"{reason}; kept as {kept}", now)
+            turns.refuse(connection, session_id, "outbound.db", f"{trouble.what}; kept as {kept}", now)
             sessions.advance(connection, session_id, session.out_cursor, 0)
 
         await self._central.write(note)
@@ -204,3 +195,10 @@ def _read(view: View, layout: SessionLayout) -> Glimpse:
         open_messages=[message.message_id for message in view.open_messages],
         running_turns=view.running_turns,
     )
+
+
+def _doing(glimpse: Glimpse) -> str | None:
+    """What the agent says it is doing, on one line: a tool's name, or its phase."""
+    state = glimpse.state
+    said = None if state is None else state.current_tool or state.state
+    return "".join(c for c in said if c.isprintable()) if isinstance(said, str) else None

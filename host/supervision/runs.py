@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from host.supervision.decide import Account, Held, account
 from host.supervision.facts import Limits as Patience
 from host.supervision.facts import StopReason
 from shared_schema.clock import Clock, to_text
-from shared_schema.errors import Conflict, DumbwaiterError
+from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 
@@ -47,7 +48,7 @@ class Settled:
 
 
 class Runs:
-    """Starts and ends agents."""
+    """Starts and ends agents. `others` are runtimes an earlier host used and may have left agents in."""
 
     def __init__(
         self,
@@ -58,8 +59,10 @@ class Runs:
         clock: Clock,
         owner: Owner,
         patience: Patience,
+        others: Sequence[Runtime],
     ) -> None:
         self.runtime = runtime
+        self._others = others
         self._central = central
         self._post = post
         self._settings = settings
@@ -67,24 +70,37 @@ class Runs:
         self._owner = owner
         self._patience = patience
 
-    async def start(self, session: sessions.Session, *, unsure: bool) -> RunningAgent:
-        """Start an agent on a session. `unsure`: the last start was not answered, so an agent may run already.
+    async def start(self, session: sessions.Session) -> RunningAgent:
+        """Start an agent on a session that has none. Raises `RuntimeUnavailable`, and other `DumbwaiterError`s.
 
-        Raises `RuntimeUnavailable`, `StartFailed`, `FileTrouble`, `Conflict`, `InvalidValue`.
+        The run is noted before anything that can fail, so that every failure is counted.
         """
-        if unsure:
-            await self._clear(session.id)
-        group = await self._post.prepare(session)
-        await self._post.record(session)
-        layout = self._post.folder(session)
         run_id = new_id(Prefix.RUN)
         if not await self._central.write(lambda c: sessions.begin_run(c, session.id, run_id, self.runtime.name)):
             raise Conflict(f"session {session.id} is not active any more")
+        layout = self._post.folder(session)
+        try:
+            group = await self._post.prepare(session)
+            await self._post.record(session)
+            stamp = heartbeat(layout)
+        except OSError as error:
+            raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
-        stamp = heartbeat(layout)
         log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
         handle = await self.runtime.start(specification)
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
+
+    async def clear(self, session_id: str) -> None:
+        """End whatever runs for a session that should have no agent. Raises `RuntimeUnavailable` when that is not sure.
+
+        A session never has two agents: also a runtime that an earlier host used is asked.
+        """
+        for runtime in (self.runtime, *self._others):
+            for handle in await runtime.list():
+                if handle.session_id == session_id:
+                    log.warning("ending an agent that should not be there", extra=_ids(handle))
+                    await runtime.stop(handle, _KILL_GRACE)
+                    await runtime.remove(handle)
 
     async def stop(self, handle: AgentHandle, reason: StopReason) -> None:
         """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
@@ -127,9 +143,7 @@ class Runs:
             turns.close_running(connection, session.id, "cancelled" if harmless else "failed", sentence, now)
             return Settled(self._charge(connection, session.id, bill, sentence, now), bill.retry_in)
 
-        settled = await self._central.write(count)
-        await self._post.record(session)
-        return settled
+        return await self._central.write(count)
 
     async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
         """Count a start that failed, like the death of an agent that touched nothing."""
@@ -142,7 +156,7 @@ class Runs:
         now = to_text(self._clock.now())
 
         def fail(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
-            everything = tuple(m.message_id for m in ingest.open_messages(connection, session_id))
+            everything = tuple(ingest.unanswered(connection, session_id))
             return self._charge(connection, session_id, Account((), everything, 0, 0.0), sentence, now)
 
         return await self._central.write(fail)
@@ -164,13 +178,6 @@ class Runs:
         if status.exit_code is None:
             return "the agent died"
         return f"the agent died with exit status {status.exit_code}"
-
-    async def _clear(self, session_id: str) -> None:
-        """End whatever runs for a session: it must never have two agents."""
-        for handle in await self.runtime.list():
-            if handle.session_id == session_id:
-                await self.runtime.stop(handle, _KILL_GRACE)
-                await self.runtime.remove(handle)
 
     def _charge(
         self, connection: sqlite3.Connection, session_id: str, bill: Account, sentence: str, now: str

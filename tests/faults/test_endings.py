@@ -136,11 +136,6 @@ class DeafEngine(CountingRuntime):
         raise RuntimeUnavailable("the engine did not answer in time")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a delete that is interrupted after its transaction leaves the folder, and no later host removes it",
-)
 async def test_failure_34_a_delete_that_was_interrupted_is_finished_by_the_next_host(tmp_path: Path) -> None:
     command = script(tmp_path)
     async with running(tmp_path, runtime=DeafEngine(tmp_path, command=command), stop_agents=False) as host:

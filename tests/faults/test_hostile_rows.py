@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chats import add_chats, ask_in, refusals, session_of, texts_to
+from tests.support.chats import add_chats, ask_in, hears, refusals, said, session_of, texts_to
 from tests.support.host import running
 from tests.support.script import script
 
@@ -50,10 +50,10 @@ def answer(message, text):
 """
     async with running(tmp_path, command=script(tmp_path, lines)) as host:
         asked = (await host.say("go")).accepted[0]
-        await host.channel.wait_for(2)
         assert await host.outcome(asked.message_id) == "completed"
+        await hears(host, "last")
         await host.settled()
-        assert host.texts() == ["first", "last"]
+        assert said(host) == ["first", "last"]
         found = await host.central("SELECT what, reason FROM refusals ORDER BY position")
         assert len(found) == len(REFUSED)
         by_row = {row["what"]: row["reason"] for row in found}
@@ -62,16 +62,15 @@ def answer(message, text):
         assert len((await host.do("session.show", session=asked.session_id))["refusals"]) == 20
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="messages_out.timestamp is not checked: 'yesterday' passes, and is sent"
-)
 async def test_what_scripted_calls_bad_rows_is_refused_and_its_reply_is_sent(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        assert await host.ask("bad-row") == "wrote 10 bad rows"
+        await host.say("bad-row")
+        await hears(host, "wrote 10 bad rows")
         await host.settled()
-        assert host.texts() == ["wrote 10 bad rows"]
+        assert said(host) == ["wrote 10 bad rows"]
         assert len(await refusals(host, await session_of(host, "one"))) == 10
-        assert await host.ask("hello") == "scripted: hello"
+        await host.say("hello")
+        assert await hears(host, "scripted: hello")
 
 
 @pytest.mark.parametrize("generation", ["0", "2", "-1", "2**62"])
@@ -115,7 +114,8 @@ def answer(message, text):
 """
     async with running(tmp_path, command=script(tmp_path, lines)) as host:
         await add_chats(host, "two")
-        assert await ask_in(host, "one", "hello") == "ok: hello"
+        await host.say("hello")
+        await hears(host, "ok: hello")
         await host.settled()
         assert await host.central("SELECT id FROM turns") == []
         assert await host.central("SELECT count(*) AS n FROM refusals WHERE what = 'a turn'") == [{"n": 8}]
@@ -140,7 +140,8 @@ def answer(message, text):
     async with running(tmp_path, command=script(tmp_path, lines)) as host:
         await add_chats(host, "two")
         victim = (await host.say("leave me open", chat="two")).accepted[0]
-        assert await ask_in(host, "one", "forge it") == "ok: forge it"
+        await host.say("forge it")
+        await hears(host, "ok: forge it")
         (row,) = await host.central("SELECT status FROM ingest WHERE message_id = ?", victim.message_id)
         assert row == {"status": "pending"}
         assert texts_to(host, "two") == []
@@ -177,14 +178,17 @@ def answer(message, text):
         await add_chats(host, "two")
         assert await ask_in(host, "two", "hello") == "ok: hello"
         flood = (await host.say("flood")).accepted[0]
-        served = 0
-        while not texts_to(host, "one"):
+        served, cursors = 0, set()
+        while "after the flood" not in said(host):
             began = time.monotonic()
             assert await ask_in(host, "two", f"number {served}") == f"ok: number {served}"
             assert time.monotonic() - began < PROMPT
+            (session,) = await host.central("SELECT out_cursor FROM sessions WHERE id = ?", flood.session_id)
+            cursors.add(session["out_cursor"])
             served += 1
-        assert texts_to(host, "one") == ["after the flood"]
+        assert "bad" not in said(host)
         assert served > 1
+        assert any(0 < cursor < 10_000 for cursor in cursors)
         assert await host.outcome(flood.message_id) == "completed"
         (count,) = await host.central("SELECT count(*) AS n FROM refusals")
         assert 0 < count["n"] <= 100

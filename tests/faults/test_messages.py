@@ -61,10 +61,15 @@ async def test_failure_3_context_that_comes_into_a_running_turn_is_not_answered(
         first = (await host.say("think 0.4")).accepted[0]
         await is_working_on(await host.session(), first.message_id)
         overheard = await _overhear(host, first.session_id, "somebody else said")
-        assert await host.ask("hello") == "thought for 0.4 s"
+        layout = await host.session()
+        is_idle = "SELECT 1 FROM agent_state WHERE state = 'idle'"
+        await until(lambda: rows(layout.outbound, is_idle), "the agent has nothing to do")
+        hello = (await host.say("hello")).accepted[0]
         assert await host.outcome(overheard) == "completed"
         await host.settled()
         assert host.texts() == ["thought for 0.4 s", "scripted: hello"]
+        turn_of = "SELECT DISTINCT turn_id FROM processing_ack WHERE message_id IN (?, ?)"
+        assert len(rows(layout.outbound, turn_of, overheard, hello.message_id)) == 1
 
 
 async def test_failure_3_context_alone_starts_no_agent(tmp_path: Path) -> None:

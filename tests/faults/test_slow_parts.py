@@ -66,11 +66,12 @@ async def test_failure_10_an_engine_that_hangs_delays_no_other_session(
         await add_chats(host, "slow", agent_group="stuck")
         await host.say("hello", chat="slow")
         await until(lambda: engine.asked, "the engine hangs")
-        for number in range(10):
-            assert await ask_in(host, "one", f"number {number}", PROMPT) == f"ok: number {number}"
-        assert await host.do("status")
-        assert (engine.asked, engine.answered) == (1, 0)
-        engine.released.set()
+        try:
+            for number in range(10):
+                assert await ask_in(host, "one", f"number {number}", PROMPT) == f"ok: number {number}"
+            assert (engine.asked, engine.answered) == (1, 0)
+        finally:
+            engine.released.set()
 
 
 async def test_an_engine_that_never_answers_is_given_up_and_the_person_is_told(tmp_path: Path) -> None:

@@ -29,6 +29,17 @@ def texts_to(host: Host, chat: str) -> list[str]:
     return [message.text for message in sent_to(host, chat)]
 
 
+def said(host: Host) -> list[str]:
+    """The texts of agents, in order; without the notices of the host's own."""
+    return [message.text for message in host.channel.sent if not message.from_host]
+
+
+async def hears(host: Host, text: str) -> list[str]:
+    """Wait until an agent's message has arrived; the texts of agents by then."""
+    await until(lambda: text in said(host), f"'{text}' arrived")
+    return said(host)
+
+
 async def answers(host: Host, chat: str, count: int = 1, limit: float = 20.0) -> list[str]:
     """The texts a chat was sent, once there are that many."""
     await until(lambda: len(sent_to(host, chat)) >= count, f"{count} messages in {chat}", limit)

@@ -25,7 +25,13 @@ from shared_schema.layout import SessionLayout
 from shared_schema.rows import Address
 from tests.support.wait import until
 
-QUICK = {"runtime": "process", "retry_seconds": 0.05, "stop_seconds": 2.0, "delivery_retry_seconds": 0.05}
+QUICK = {
+    "runtime": "process",
+    "retry_seconds": 0.05,
+    "stop_seconds": 2.0,
+    "delivery_retry_seconds": 0.05,
+    "heartbeat_seconds": 0.2,
+}
 AGENT = "assistant"
 CHAT = "memory:one"
 

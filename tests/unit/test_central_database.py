@@ -118,7 +118,7 @@ async def test_a_caller_who_was_cancelled_has_written_nevertheless(central: Cent
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    await central.write(lambda c: None)
+    await asyncio.wait_for(central.write(lambda c: None), 20)
     assert seen_outside(tmp_path / "central.db") == ["cancelled"]
 
 

@@ -125,9 +125,6 @@ def test_any_other_form_is_refused(text: object) -> None:
         from_text(text)  # type: ignore[arg-type]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="strptime takes unpadded fields and small letters; such a text sorts wrongly as a due date"
-)
 @pytest.mark.parametrize(
     "text",
     [

@@ -42,6 +42,7 @@ def opened(
         messaging_group_id=chat.id if mode != "agent-shared" else None,
         thread_id=thread if mode == "per-thread" else None,
         now=NOW,
+        sender_id="ann" if per_user else None,
     )
 
 
@@ -98,7 +99,7 @@ def surroundings(**changes: Any) -> Surroundings:
 AGENT = agent_groups.new_agent_group("assistant", created_at=NOW, provider="echo")
 CHAT = MessagingGroup("mgr_1", "memory", "one", "The office", 1, NOW)
 SESSION = Session(
-    "ses_1", AGENT.id, "rte_1", CHAT.id, None, 3, "chat", "active", None, None, None, NOW, NOW, 0, 0, None, 1, 0
+    "ses_1", AGENT.id, "rte_1", CHAT.id, None, 3, "chat", "active", None, None, None, NOW, NOW, 0, 0, None, None, 1, 0
 )
 HOME = Destination("home", "Home", "messaging_group", "memory", "home", None)
 

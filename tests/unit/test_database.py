@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared_schema.database import is_intact, open_reader, open_writer, reader, snapshot, transaction, translate, writer
+from shared_schema.database import open_reader, open_writer, reader, snapshot, transaction, translate, writer
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 
 
@@ -139,16 +139,6 @@ def test_a_file_that_is_no_database_is_damaged(tmp_path: Path, content: bytes) -
     (tmp_path / "x.db").write_bytes(content)
     with pytest.raises(FileDamaged, match=r"x\.db"), reader(tmp_path / "x.db") as connection:
         connection.execute("SELECT * FROM sqlite_master").fetchall()
-
-
-def test_the_quick_check_tells_a_good_file_from_a_broken_one(path: Path) -> None:
-    with closing(open_reader(path)) as connection:
-        assert is_intact(connection)
-    content = bytearray(path.read_bytes())
-    content[4096 : 4096 + 100] = b"\xff" * 100
-    path.write_bytes(content)
-    with closing(open_reader(path)) as connection:
-        assert not is_intact(connection)
 
 
 def sqlite_error(code: int) -> sqlite3.Error:

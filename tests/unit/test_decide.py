@@ -33,7 +33,14 @@ LIMITS = Limits(
 )
 # An agent that started 100 s ago, beat a second ago and has nothing to do.
 RESTING = AgentFacts(
-    age=100, silent_for=1, idle_for=10, busy_for=None, unreadable_for=None, out_is_full=False, evicted=False
+    age=100,
+    silent_for=1,
+    idle_for=10,
+    busy_for=None,
+    unreadable_for=None,
+    blocked_for=None,
+    out_is_full=False,
+    evicted=False,
 )
 NOT_ANSWERING = GiveUp("the agent cannot be started, because what runs agents does not answer")
 
@@ -97,6 +104,11 @@ ABOUT_AGENTS: list[tuple[dict[str, Any], StopReason | None]] = [
     ({"unreadable_for": 29.999, **WORKING}, None),
     ({"unreadable_for": 30.0, **WORKING}, StopReason.UNREADABLE),
     ({"unreadable_for": 30.0}, StopReason.UNREADABLE),
+    ({"blocked_for": 29.999, **WORKING}, None),
+    ({"blocked_for": 30.0, **WORKING}, StopReason.BLOCKS),
+    ({"blocked_for": 29.999, **WORKING}, None),
+    ({"blocked_for": 30.0, **WORKING}, StopReason.BLOCKS),
+    ({"blocked_for": 30.0}, StopReason.BLOCKS),
     ({"idle_for": 599.999}, None),
     ({"idle_for": 600.0}, StopReason.IDLE),
     ({"idle_for": 600.0, **WORKING}, None),
@@ -134,6 +146,7 @@ def test_every_reason_is_harmless_or_the_agent_s_fault() -> None:
         "SILENT",
         "TURN_TOO_LONG",
         "UNREADABLE",
+        "BLOCKS",
         "OUT_IS_FULL",
     }
 

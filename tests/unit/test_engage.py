@@ -90,7 +90,6 @@ def test_any_pattern_is_refused_or_can_be_searched_for(pattern: str, text: str) 
         assert engages("pattern", pattern, text=text, is_mention=False, is_group=True) in (True, False)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="re2 cannot take half characters, in neither place")
-@pytest.mark.parametrize(("pattern", "text"), [("deploy", "deploy \ud83d"), ("\ud83d", "deploy")])
-def test_half_characters_are_no_reason_to_fail(pattern: str, text: str) -> None:
-    assert engages("pattern", pattern, text=text, is_mention=False, is_group=True) is (pattern == "deploy")
+def test_a_pattern_with_half_characters_is_refused_like_any_other_broken_one() -> None:
+    with pytest.raises(InvalidValue):
+        valid_pattern("\ud83d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from host.sessions.filename import MAX_BYTES, is_safe_component, safe_name
@@ -105,7 +105,6 @@ def test_whatever_the_name_the_result_is_one_safe_component(name: str) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.text(alphabet="conula.12 -_x", max_size=10))
 def test_no_ordinary_name_becomes_a_device(name: str) -> None:
-    assume(" ." not in name)  # known to fail, see below
     assert not is_device(safe_name(name))
 
 
@@ -121,13 +120,11 @@ def test_no_two_files_of_a_message_share_a_name(names: list[str]) -> None:
     assert len(taken) == len(names)
 
 
-@pytest.mark.xfail(strict=True, reason="spaces before the extension are cut off after the name was compared")
 @pytest.mark.parametrize("name", ["nul .txt", "CON  .tar", "com1 .log"])
 def test_a_device_with_a_space_before_its_extension_is_still_a_device(name: str) -> None:
     assert not is_device(safe_name(name))
 
 
-@pytest.mark.xfail(strict=True, reason="these three are devices of Windows as well")
 @pytest.mark.parametrize("name", ["CONIN$", "conout$", "COM\u00b9", "lpt\u00b3.txt"])
 def test_the_less_known_devices_are_devices_too(name: str) -> None:
     assert safe_name(name).startswith("file-")

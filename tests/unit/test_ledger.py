@@ -337,4 +337,18 @@ def test_an_ended_session_sends_only_the_host_s_own_notices(registry: sqlite3.Co
     assert next_name(registry) == "notice"
     finish_next(registry)
     assert next_name(registry) is None
-    assert deliveries.is_session_out(registry, session.id)
+
+
+def test_an_answer_is_out_when_all_that_answers_the_message_was_sent_or_failed(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    queue(registry, session, "m1", in_reply_to="asked")
+    queue(registry, session, "m2", in_reply_to="asked")
+    queue(registry, session, "reminder", in_reply_to="asked", deliver_after="2030-01-01T00:00:00.000Z")
+    queue(registry, session, "elsewhere", in_reply_to="other", platform_id="two")
+    out = []
+    for status in ("delivered", "failed"):
+        out.append(deliveries.is_answer_out(registry, session.id, "asked"))
+        finish_next(registry, status)
+    assert [*out, deliveries.is_answer_out(registry, session.id, "asked")] == [False, False, True]
+    assert not deliveries.is_answer_out(registry, session.id, "other")

@@ -77,6 +77,11 @@ def test_a_holder_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> None
     assert take(tmp_path) == f"{os.getpid()}\n"
 
 
+def test_a_longer_text_of_an_earlier_holder_does_not_shine_through(tmp_path: Path) -> None:
+    (tmp_path / "host.lock").write_text("999999999999999\n")
+    assert take(tmp_path) == f"{os.getpid()}\n"
+
+
 def test_a_command_that_holds_it_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         assert first.stdin is not None

@@ -130,7 +130,7 @@ def test_many_messages_one_after_another_are_not_one_turn_that_takes_too_long(cl
 def test_it_is_idle_since_it_last_did_anything(clock: ManualClock) -> None:
     agent = started(clock)
     clock.advance(100)
-    agent.saw_output(SIGNATURE, clock.monotonic(), more=False)
+    agent.saw_output(SIGNATURE, clock.monotonic(), more=False, doing=None)
     clock.advance(50)
     agent.saw_heartbeat(1, clock.monotonic())
     assert agent.facts(clock.monotonic()).idle_for == 50  # a heartbeat is no work
@@ -166,10 +166,24 @@ def test_trouble_counts_from_the_first_failure_and_ends_with_a_success(clock: Ma
     agent.saw_trouble(clock.monotonic())
     clock.advance(10)
     assert agent.facts(clock.monotonic()).unreadable_for == 20
-    agent.saw_output(SIGNATURE, clock.monotonic(), more=True)
+    agent.saw_output(SIGNATURE, clock.monotonic(), more=True, doing="idle")
     assert agent.facts(clock.monotonic()).unreadable_for is None
     assert (agent.signature, agent.more_to_read) == (SIGNATURE, True)
     assert agent.saw_trouble(clock.monotonic()) == first
+
+
+def test_an_agent_that_keeps_the_files_locked_is_stopped_by_a_clock_that_nobody_sets(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_folder(usable=False, now=clock.monotonic())
+    clock.jump(WEEK)
+    clock.advance(LIMITS.silent_seconds - 0.001)
+    agent.saw_heartbeat(1, clock.monotonic())
+    agent.saw_folder(usable=False, now=clock.monotonic())
+    assert stop_reason(agent, clock) is None
+    clock.advance(0.001)
+    assert stop_reason(agent, clock) is StopReason.BLOCKS
+    agent.saw_folder(usable=True, now=clock.monotonic())
+    assert (agent.facts(clock.monotonic()).blocked_for, stop_reason(agent, clock)) == (None, None)
 
 
 def test_an_adopted_agent_gets_the_patience_of_one_that_has_just_beaten(clock: ManualClock) -> None:

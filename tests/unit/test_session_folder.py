@@ -20,6 +20,7 @@ from host.sessions.folder import (
 )
 from shared_schema.database import reader, writer
 from shared_schema.errors import DumbwaiterError
+from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, version_of
 
@@ -229,9 +230,14 @@ def test_a_removed_folder_is_gone_and_its_neighbour_stays(session: SessionLayout
 
 def test_what_a_crash_left_of_a_removal_is_cleared(session: SessionLayout) -> None:
     layout = DataLayout(session.folder.parents[2])
-    session.folder.rename(session.folder.with_name(".removed-ses_1"))
-    clear_removed(layout)
-    assert list((layout.sessions / "agr_1").iterdir()) == []
+    ids = [new_id(Prefix.SESSION) for _ in range(3)]
+    for session_id in ids:
+        make_session_folder(layout.session("agr_1", session_id), OWNER)
+    renamed, forgotten, known = (layout.session("agr_1", session_id).folder for session_id in ids)
+    renamed.rename(renamed.with_name(f".removed-{renamed.name}"))
+    clear_removed(layout, {known.name})
+    assert not forgotten.exists()
+    assert sorted(path.name for path in known.parent.iterdir()) == sorted([known.name, session.folder.name])
 
 
 def test_a_removal_follows_no_link_of_the_agent_s(session: SessionLayout, tmp_path: Path) -> None:

@@ -52,13 +52,11 @@ def everything(session: SessionLayout) -> dict[str, list[dict[str, Any]]]:
 def test_messages_get_their_place_in_the_order_they_are_written(session: SessionLayout) -> None:
     inbox.update(session, messages=[message(1), message(2)])
     inbox.update(session, messages=[message(3)])
-    assert [(m.seq, m.id, m.text) for m in inbox.last_messages(session, 10)] == [
-        (1, "msg_1", "number 1"),
-        (2, "msg_2", "number 2"),
-        (3, "msg_3", "number 3"),
+    rows = table(session, "messages_in")
+    assert [(row["seq"], row["id"], row["content"]) for row in rows] == [
+        (number, f"msg_{number}", f'{{"text":"number {number}"}}') for number in (1, 2, 3)
     ]
-    assert [m.seq for m in inbox.last_messages(session, 2)] == [2, 3]
-    assert inbox.last_messages(session, 1)[0].address == ("memory", "one", "t1")
+    assert {(row["channel_type"], row["platform_id"], row["thread_id"]) for row in rows} == {("memory", "one", "t1")}
 
 
 def test_doing_it_again_changes_nothing(session: SessionLayout) -> None:

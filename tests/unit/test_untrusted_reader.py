@@ -126,7 +126,7 @@ def test_an_endless_query_is_interrupted(tmp_path: Path) -> None:
     path = hostile(tmp_path, "CREATE TABLE t (n)", f"INSERT INTO t SELECT value FROM json_each('{[1] * 999}')")
     began = time.monotonic()
     with pytest.raises(FileBusy, match="interrupted"):
-        read(path, "SELECT count(*) FROM t a, t b, t c, t d WHERE a.n + b.n + c.n + d.n = 0", seconds=0.2)
+        read(path, "SELECT count(*) FROM t a, t b, t c WHERE a.n + b.n + c.n = 0", seconds=0.2)
     assert 0.2 <= time.monotonic() - began < 2
 
 
@@ -193,11 +193,6 @@ def test_text_that_is_no_utf_8_is_read_with_replacement_characters(tmp_path: Pat
     assert text.startswith("a\ufffdb\ufffd")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=UnicodeDecodeError,
-    reason="the sqlite3 module raises UnicodeDecodeError for SQLite's message, and nothing translates it",
-)
 def test_a_name_in_the_schema_that_is_no_utf_8_is_damage(tmp_path: Path) -> None:
     path = hostile(
         tmp_path,
@@ -209,9 +204,6 @@ def test_a_name_in_the_schema_that_is_no_utf_8_is_damage(tmp_path: Path) -> None
         read(path)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="generated columns run functions of the file's choice, which the time limit does not interrupt"
-)
 def test_columns_that_are_slow_to_compute_do_not_hold_up_the_reader(tmp_path: Path) -> None:
     path = hostile(
         tmp_path,

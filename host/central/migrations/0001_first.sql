@@ -56,6 +56,7 @@ CREATE TABLE routes (
     route_key         TEXT NOT NULL,
     active_session_id TEXT REFERENCES sessions (id) ON DELETE SET NULL,
     generation        INTEGER NOT NULL DEFAULT 1,
+    sender_id         TEXT,                  -- of the one person it is for; none: several may speak
     UNIQUE (agent_group_id, route_key)
 );
 
