@@ -52,7 +52,7 @@ async def new(
 
         fresh = await services.central.write(turn_over)
         services.terminal.notice()
-        await services.conductor.end_agent(old, StopReason.SESSION_OVER)
+        await services.conductor.endings.end(old, StopReason.SESSION_OVER)
         await services.post.record(old)
     return await services.central.read(lambda c: shown(services, c, fresh.id))
 
@@ -64,7 +64,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         now = to_text(services.clock.now())
         cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
         services.terminal.notice()
-        stopped = await services.conductor.end_agent(found, StopReason.ASKED)
+        stopped = await services.conductor.endings.end(found, StopReason.ASKED)
         await services.post.record(found)
     return {"session": found.id, "stopped": stopped, "cancelled": cancelled}
 
@@ -89,7 +89,7 @@ async def delete(services: Services, *, session: str) -> dict[str, Any]:
 
         cancelled = await services.central.write(drop)
         services.terminal.notice()
-        await services.conductor.discard_agent(found)
+        await services.conductor.endings.end_deleted(found)
         await asyncio.to_thread(remove_session_folder, services.post.folder(found))
     return {"deleted": found.id, "cancelled": cancelled}
 

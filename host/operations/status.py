@@ -37,7 +37,7 @@ async def status(services: Services) -> dict[str, Any]:
             }
             for session_id, agent in services.conductor.agents.items()
         ],
-        "waiting_agents": len(services.conductor.queue),
+        "waiting_agents": len(services.conductor.places.waiting),
         **{key: value for key, value in numbers.items() if key != "names"},
     }
 

@@ -28,6 +28,7 @@ from shared_schema.rows import Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 200
 MAX_TURNS = 100
+MAX_JUMP = 10**9
 MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
 MAX_FILE_BYTES = 64 * 1024**3
@@ -35,6 +36,7 @@ JOURNAL = f"{OUTBOUND}-journal"
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
+LAST_SEQ = "SELECT max(seq) AS seq FROM messages_out"
 NEXT_SEQS = "SELECT seq FROM messages_out WHERE typeof(seq) = 'integer' AND seq > ? ORDER BY seq LIMIT ?"
 MESSAGE = """
 SELECT seq, substr(id, 1, 100) AS id, substr(turn_id, 1, 600) AS turn_id, substr(in_reply_to, 1, 600) AS in_reply_to,
@@ -54,9 +56,11 @@ substr(id, 1, 100) AS id, substr(status, 1, 100) AS status, substr(started_at, 1
 substr(finished_at, 1, 100) AS finished_at, substr(failure_reason, 1, 1000) AS failure_reason,
 substr(provider, 1, 1000) AS provider, substr(model, 1, 1000) AS model,
 substr(provider_session_id, 1, 1000) AS provider_session_id,
-CAST(input_tokens AS INTEGER) AS input_tokens, CAST(output_tokens AS INTEGER) AS output_tokens,
-CAST(cache_read_tokens AS INTEGER) AS cache_read_tokens, CAST(cache_write_tokens AS INTEGER) AS cache_write_tokens,
-CAST(cost_usd AS REAL) AS cost_usd
+CASE WHEN typeof(input_tokens) IN ('integer', 'null') THEN input_tokens ELSE -1 END AS input_tokens,
+CASE WHEN typeof(output_tokens) IN ('integer', 'null') THEN output_tokens ELSE -1 END AS output_tokens,
+CASE WHEN typeof(cache_read_tokens) IN ('integer', 'null') THEN cache_read_tokens ELSE -1 END AS cache_read_tokens,
+CASE WHEN typeof(cache_write_tokens) IN ('integer', 'null') THEN cache_write_tokens ELSE -1 END AS cache_write_tokens,
+CASE WHEN typeof(cost_usd) IN ('integer', 'real', 'null') THEN cost_usd ELSE -1 END AS cost_usd
 """
 NEXT_TURNS = "SELECT rowid AS place FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
 NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
@@ -151,6 +155,9 @@ def _read(
     running_turns: Sequence[str],
 ) -> Glimpse:
     """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
+    last = connection.execute(LAST_SEQ).fetchone()["seq"]
+    if isinstance(last, int) and last > out_cursor + MAX_JUMP:
+        raise FileDamaged(f"its numbers jump to {last}")  # taken as the cursor, it would shut out all that follows
     bad_rows: list[BadRow] = []
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
@@ -215,6 +222,8 @@ def _own_name(layout: SessionLayout, out: int) -> Path:
     there = _status(OUTBOUND, out)
     if there is None:
         raise FileDamaged("the file is missing", where=layout.outbound)
+    if not stat.S_ISREG(there.st_mode):  # asked again of the link: this one the agent may still change
+        raise FileDamaged("it is not a regular file", where=layout.outbound)
     here = _status(own)
     if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
         draft = layout.reading / "outbound.link"

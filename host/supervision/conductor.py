@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 from host.central import sessions
 from host.runtime.protocol import RuntimeUnavailable
@@ -18,8 +17,11 @@ from host.sessions.folder import remove_session_folder
 from host.sessions.post import Post
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
-from host.supervision.decide import choose_victim, decide
-from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, StopReason, Wait
+from host.supervision.decide import decide
+from host.supervision.endings import Endings
+from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, Wait
+from host.supervision.obstacles import Obstacles
+from host.supervision.places import Places
 from host.supervision.reading import Reading, View
 from host.supervision.runs import Runs, Settled
 from host.supervision.turnstile import Turnstile
@@ -33,15 +35,6 @@ _RECORD_SECONDS = 0.1
 _POLL_BUSY_SECONDS = 1.0
 _POLL_IDLE_SECONDS = 10.0
 _MEASURE_SECONDS = 15.0
-
-
-@dataclass(slots=True)
-class _Obstacle:
-    """Why a session's agent may not be started at the moment. Times are seconds on the monotonic clock."""
-
-    not_before: float = 0.0
-    unavailable_since: float | None = None
-    unavailable_count: int = 0
 
 
 class Conductor:
@@ -69,16 +62,15 @@ class Conductor:
         self._settings = settings
         self._clock = clock
         self._limits = limits
-        self._send = send
         self._changed = changed
         self._hurry = hurry
-        self._turnstile = Turnstile(self._look)
-        self._obstacles: dict[str, _Obstacle] = {}
+        self._obstacles = Obstacles(clock)
         self._record_at: dict[str, float] = {}
         self._broken_since: dict[str, float] = {}
-        self._starting = 0
         self.agents: dict[str, RunningAgent] = {}
-        self.queue: dict[str, None] = {}  # sessions that wait for a place, the longest waiting first
+        self.places = Places(self.agents, settings.max_agents)
+        self.endings = Endings(runs, reading, post, self._obstacles, self.agents, send=send, gone=self._gone)
+        self._turnstile = Turnstile(self._look)
 
     def open(self) -> None:
         """Begin to look after sessions. Before, the conductor only carries out what operations ask of it."""
@@ -101,32 +93,11 @@ class Conductor:
         """Whether somebody waits for an answer of an agent that runs. Callable from any thread."""
         return any(agent.busy_since is not None for agent in list(self.agents.values()))
 
-    async def end_agent(self, session: sessions.Session, reason: StopReason) -> bool:
-        """Stop the agent of a session that is being held, and settle its run. Whether there was one."""
-        agent = self.agents.get(session.id)
-        if agent is not None:
-            await self._stop(session, agent, reason)
-            return True
-        view = await self._reading.view(session.id)
-        if view is None or view.session.run_settled:
-            return False
-        await self._settle_lost(view.session, harmless=True)
-        return True
-
-    async def discard_agent(self, session: sessions.Session) -> None:
-        """Stop the agent of a session whose rows are gone. Raises `RuntimeUnavailable`: the next look tries again."""
-        agent = self.agents.get(session.id)
-        if agent is not None:
-            await self._discard(agent)
-        elif not session.run_settled:
-            await self._runs.clear(session.id)
-
     async def close(self, *, stop_agents: bool) -> None:
         """End all looks; with `stop_agents` also all agents, which give back their turns."""
         await self._turnstile.close()
         if stop_agents:
-            ends = [self._stop_at_end(session_id) for session_id in list(self.agents)]
-            await asyncio.gather(*ends, return_exceptions=True)
+            await self.endings.stop_all()
 
     async def _look(self, session_id: str) -> float | None:
         """One look. Seconds until the next one is due without a hint; None: none is."""
@@ -175,12 +146,11 @@ class Conductor:
     async def _find_out(self, view: View) -> tuple[View, float | None]:
         """A run that was begun and of which nothing is known: see to it that it is over, and count it."""
         session_id = view.session.id
-        obstacle = self._obstacles.get(session_id, _Obstacle())
-        wait = obstacle.not_before - self._clock.monotonic()
-        if obstacle.unavailable_count and wait > 0:
+        unsure = self._obstacles.unavailable_for(session_id) is not None
+        if unsure and (wait := self._obstacles.retry_in(session_id)) > 0:
             return view, wait
         try:
-            await self._settle_lost(view.session, harmless=obstacle.unavailable_count > 0)
+            await self.endings.settle_lost(view.session, harmless=unsure)
         except RuntimeUnavailable as error:
             return view, self._note_unavailable(session_id, error)
         return await self._reading.view(session_id) or view, None
@@ -200,7 +170,7 @@ class Conductor:
             agent.polled = now
             status = await self._runs.poll(agent.handle)
             if not status.alive:
-                await self._bury_agent(view.session, agent, self._runs.describe(status), harmless=False)
+                await self.endings.bury_agent(view.session, agent, self._runs.describe(status), harmless=False)
                 view = await self._reading.view(session_id) or view
         return view, 0.0 if agent.more_to_read and soon is None else soon
 
@@ -211,17 +181,15 @@ class Conductor:
             agent.out_is_full = size is None or size > self._settings.out_bytes
 
     def _facts(self, view: View) -> Facts:
-        session_id, now = view.session.id, self._clock.monotonic()
+        session_id = view.session.id
         agent = self.agents.get(session_id)
-        obstacle = self._obstacles.get(session_id, _Obstacle())
-        ahead = list(self.queue).index(session_id) if session_id in self.queue else len(self.queue)
         return Facts(
             active=view.session.status == "active",
             waiting=view.waiting,
-            agent=None if agent is None else agent.facts(now),
-            retry_in=max(0.0, obstacle.not_before - now),
-            unavailable_for=None if obstacle.unavailable_since is None else now - obstacle.unavailable_since,
-            has_place=self._settings.max_agents - len(self.agents) - self._starting > ahead,
+            agent=None if agent is None else agent.facts(self._clock.monotonic()),
+            retry_in=self._obstacles.retry_in(session_id),
+            unavailable_for=self._obstacles.unavailable_for(session_id),
+            has_place=self.places.has_one_for(session_id),
         )
 
     async def _act(self, view: View, facts: Facts) -> float | None:
@@ -229,27 +197,27 @@ class Conductor:
         session = view.session
         decision = decide(facts, self._limits)
         if not isinstance(decision, Queue):
-            self.queue.pop(session.id, None)
+            self.places.leave_queue(session.id)
         match decision:
             case Start():
                 await self._start(session)
                 return None if session.id in self.agents else 0.0
             case Stop(reason):
-                await self._stop(session, self.agents[session.id], reason)
+                await self.endings.stop(session, self.agents[session.id], reason)
                 return 0.0
             case GiveUp(sentence):
-                self._obstacles.pop(session.id, None)
-                self._apply(session.id, Settled(await self._runs.fail_waiting(session.id, sentence), 0.0))
+                self._obstacles.clear(session.id)
+                self.endings.keep_to(session.id, Settled(await self._runs.fail_waiting(session.id, sentence), 0.0))
                 return 0.0
             case Queue():
-                self.queue[session.id] = None
-                self._make_room()
+                for leaving in self.places.join_queue(session.id, self._clock.monotonic()):
+                    self.attend(leaving)
                 return self._settings.poll_seconds
             case Wait(seconds):
                 return seconds
             case Rest():
                 if session.run_settled:
-                    self._obstacles.pop(session.id, None)
+                    self._obstacles.clear(session.id)
                 return None
 
     async def _record(self, view: View) -> float | None:
@@ -267,116 +235,42 @@ class Conductor:
         return None
 
     async def _start(self, session: sessions.Session) -> None:
-        self._starting += 1
         try:
-            agent = await self._runs.start(session)
+            with self.places.being_taken():
+                agent = await self._runs.start(session)
         except RuntimeUnavailable as error:
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
             log.error("an agent cannot be started", extra={"session": session.id, "error": str(error)})
-            self._apply(session.id, await self._runs.settle_start(session, error))
+            self.endings.keep_to(session.id, await self._runs.settle_start(session, error))
         else:
-            self._obstacles.pop(session.id, None)
+            self._obstacles.clear(session.id)
             self.adopt(session.id, agent)
-        finally:
-            self._starting -= 1
 
     def _note_unavailable(self, session_id: str, error: RuntimeUnavailable) -> float:
-        """The engine did not answer: seconds until it is asked again, longer each time."""
         log.error("what runs agents does not answer", extra={"session": session_id, "error": str(error)})
-        obstacle = self._obstacles.setdefault(session_id, _Obstacle())
-        now = self._clock.monotonic()
-        obstacle.unavailable_since = now if obstacle.unavailable_since is None else obstacle.unavailable_since
-        obstacle.unavailable_count += 1
-        wait = min(2.0**obstacle.unavailable_count / 2, 30.0)
-        obstacle.not_before = now + wait
-        return wait
+        return self._obstacles.no_answer(session_id)
 
     async def _note_broken(self, session_id: str) -> None:
         """A look failed. A session that stays broken gets its messages failed, visibly; it holds up no other."""
-        self.queue.pop(session_id, None)
+        self.places.leave_queue(session_id)
         now = self._clock.monotonic()
         if now - self._broken_since.setdefault(session_id, now) >= self._limits.engine_seconds:
             self._broken_since.pop(session_id)
             chats = await self._runs.fail_waiting(session_id, "the session's files cannot be used")
-            self._apply(session_id, Settled(chats, 0.0))
+            self.endings.keep_to(session_id, Settled(chats, 0.0))
 
     async def _forget(self, session_id: str) -> None:
         """The session is gone: so is, at the latest now, its agent and what it left."""
-        self._obstacles.pop(session_id, None)
+        self._obstacles.clear(session_id)
+        self.places.leave_queue(session_id)
         self._record_at.pop(session_id, None)
-        self.queue.pop(session_id, None)
         if (agent := self.agents.get(session_id)) is not None:
-            await self._discard(agent)
+            await self.endings.discard(agent)
             await asyncio.to_thread(remove_session_folder, agent.folder)
 
-    async def _discard(self, agent: RunningAgent) -> None:
-        await self._runs.stop(agent.handle, StopReason.SESSION_OVER)
-        self._gone(agent.handle.session_id)
-        await self._runs.forget(agent.handle, None)
-
-    async def _stop(self, session: sessions.Session, agent: RunningAgent, reason: StopReason) -> None:
-        await self._runs.stop(agent.handle, reason)
-        sentence = f"the agent was stopped because {reason.value}"
-        await self._bury_agent(session, agent, sentence, harmless=reason.harmless)
-
-    async def _stop_at_end(self, session_id: str) -> None:
-        try:
-            view = await self._reading.view(session_id)
-            if view is not None:
-                await self._stop(view.session, self.agents[session_id], StopReason.HOST_STOPS)
-        except DumbwaiterError as error:
-            log.error("an agent could not be stopped", extra={"session": session_id, "error": str(error)})
-
-    async def _bury_agent(
-        self, session: sessions.Session, agent: RunningAgent, sentence: str, *, harmless: bool
-    ) -> None:
-        await self._bury(session, agent.handle.run_id, sentence, harmless=harmless)
-        self._gone(session.id)
-        await self._runs.forget(agent.handle, self._post.folder(session))
-
-    async def _settle_lost(self, session: sessions.Session, *, harmless: bool) -> None:
-        """Settle a run nobody has a handle of. Raises `RuntimeUnavailable` while it is not sure that it is over."""
-        await self._runs.clear(session.id)
-        sentence = "its start was not answered" if harmless else "the agent died while no host was running"
-        await self._bury(session, session.run_id or "", sentence, harmless=harmless)
-
-    async def _bury(self, session: sessions.Session, run_id: str, sentence: str, *, harmless: bool) -> None:
-        """Settle a run whose agent is gone: read its last words, count, tell."""
-        words = await self._reading.last_words(session.id, self._post.folder(session))
-        if words.quarantined is not None:
-            harmless, sentence = False, "what the agent wrote cannot be read and was put aside"
-        if not harmless:
-            log.warning(sentence, extra={"session": session.id, "run": run_id})
-        settled = await self._runs.settle(
-            session, words.processing, run_id=run_id, harmless=harmless, sentence=sentence
-        )
-        self._apply(session.id, settled)
-
-    def _apply(self, session_id: str, settled: Settled) -> None:
-        """Keep to what a settlement says: when an agent may be started again, and whom to tell."""
-        if settled.retry_in > 0:
-            self._obstacles[session_id] = _Obstacle(not_before=self._clock.monotonic() + settled.retry_in)
-        for chat in settled.chats:
-            self._send(chat)
-
-    def _gone(self, session_id: str) -> None:
-        self.agents.pop(session_id, None)
+    def _gone(self) -> None:
+        """An agent left: its place is free."""
         self._changed()
-        for waiting in self.queue:
+        for waiting in self.places.waiting:
             self.attend(waiting)
-
-    def _make_room(self) -> None:
-        """Ask the agents that have been idle longest to leave, one for each session that waits."""
-        now = self._clock.monotonic()
-        leaving = sum(1 for agent in self.agents.values() if agent.evicted)
-        for _ in range(len(self.queue) - leaving):
-            victim = choose_victim(
-                (session_id, now - agent.last_activity)
-                for session_id, agent in self.agents.items()
-                if agent.busy_since is None and not agent.evicted
-            )
-            if victim is None:
-                return
-            self.agents[victim].evicted = True
-            self.attend(victim)

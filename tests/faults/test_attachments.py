@@ -197,7 +197,8 @@ def answer(message, text):
     with open(OUT + "/outbox/" + id + "/x", "w") as file:
         file.write("as checked")
     write(row(message, "", id=id, content=json.dumps({"text": "look", "files": ["x"]})), ack(message))
-    while not os.path.exists(SESSION + "/sent/" + id + "/x") or os.path.getsize(SESSION + "/sent/" + id + "/x") == 0:
+    copy = SESSION + "/sent/out-1/x"
+    while not os.path.exists(copy) or os.path.getsize(copy) == 0:
         beat()
     os.unlink(OUT + "/outbox/" + id + "/x")
     os.symlink("/etc/passwd", OUT + "/outbox/" + id + "/x")

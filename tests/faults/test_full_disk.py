@@ -16,6 +16,7 @@ from host.routing.event import Receipt
 from host.sessions.attachments import Attachment
 from shared_schema.errors import DumbwaiterError
 from tests.support.chats import answers, refusals
+from tests.support.clocks import FastClock
 from tests.support.host import Host, running
 from tests.support.script import script
 from tests.support.wait import until
@@ -118,7 +119,7 @@ def answer(message, text):
 async def test_failure_13_an_agent_that_dies_in_mid_commit_on_a_full_disk_loses_nothing(
     tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(small_disk, command=script(tmp_path, KILLED), poll_seconds=0.1) as host:
+    async with running(small_disk, command=script(tmp_path, KILLED), clock=FastClock(), poll_seconds=0.1) as host:
         assert await host.ask("hello") == "ok: hello"
         layout = await host.session()
         asked = (await host.say("die on a full disk")).accepted[0]

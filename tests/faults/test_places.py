@@ -20,11 +20,11 @@ async def test_with_one_place_all_sessions_are_served_and_the_longest_waiting_fi
         await add_chats(host, *CHATS)
         first = (await host.say("think 0.5", chat="one")).accepted[0]
         await is_working_on(await host.session(), first.message_id)
-        queue = host.services.conductor.queue
+        places = host.services.conductor.places
         for waiting, chat in enumerate(CHATS):
             session_id = (await host.say("hello", chat=chat)).accepted[0].session_id
-            await until(lambda last=session_id: last in queue, f"{chat} waits for a place")
-            assert list(queue).index(session_id) == waiting
+            await until(lambda last=session_id: last in places.waiting, f"{chat} waits for a place")
+            assert places.waiting.index(session_id) == waiting
         await host.channel.wait_for(4)
         assert [message.address.platform_id for message in host.channel.sent] == ["one", *CHATS]
         assert runtime.most_at_once == 1
@@ -67,7 +67,11 @@ async def test_an_agent_that_works_longer_than_agents_may_be_idle_is_not_stopped
         assert await host.ask("think 0.5") == "thought for 0.5 s"
         await until(lambda: not host.services.conductor.agents, "the idle agent was stopped")
         assert len(runtime.started) == 1
-        assert await runtime.list() == []
+
+        async def is_forgotten() -> bool:
+            return await runtime.list() == []
+
+        await until(is_forgotten, "nothing of it is left")
 
 
 async def test_agents_that_leave_at_once_leave_no_message_behind(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_the_socket_is_for_the_owner_alone(tmp_path: Path) -> None:
 def _acks(host: Daemon) -> dict[str, str]:
     """What the only session's agent acknowledged."""
     folders = list(host.layout.sessions.glob("*/ses_*"))
-    if len(folders) != 1:
+    if len(folders) != 1 or not (folders[0] / "outbound.db").exists():
         return {}
     with closing(sqlite3.connect(f"file:{folders[0] / 'outbound.db'}?mode=ro", uri=True)) as outbound:
         return dict(outbound.execute("SELECT message_id, status FROM processing_ack"))
