@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(600, ge=0, description="an agent without work is stopped after this time")
     start_seconds: float = Field(60, gt=0, description="an agent that shows no sign of life by then is stopped")
     heartbeat_seconds: float = Field(5, gt=0, description="how often an agent touches its heartbeat file")
-    silent_seconds: float = Field(30, gt=0, description="an agent whose heartbeat is older is stopped as hanging")
+    silent_seconds: float = Field(30, gt=0, description="an agent whose heartbeat is older is stopped as hanging; at least twice heartbeat_seconds")
     turn_seconds: float = Field(1800, gt=0, description="a turn that takes longer fails")
     engine_seconds: float = Field(
         600, gt=0, description="how long an engine that does not answer is waited for before messages fail"

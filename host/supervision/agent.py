@@ -59,7 +59,7 @@ class RunningAgent:
         """Note that it could not be read; seconds until it should be tried again: soon at first, then less often."""
         self.unreadable_since = self.unreadable_since if self.unreadable_since is not None else now
         self.read_failures += 1
-        return float(min(0.002 * 2.0 ** min(self.read_failures, 12), 2.0))
+        return float(min(0.0005 * 2.0 ** min(self.read_failures, 12), 2.0))
 
     def saw_folder(self, *, usable: bool, now: float) -> None:
         """Note whether the host could write the session's own file: an agent that locks it keeps it from that."""
