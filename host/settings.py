@@ -62,13 +62,17 @@ class Settings(BaseSettings):
     max_agents: int = Field(10, ge=1, description="agents running at the same time; more wait, the longest first")
     idle_seconds: float = Field(600, ge=0, description="an agent without work is stopped after this time")
     start_seconds: float = Field(60, gt=0, description="an agent that shows no sign of life by then is stopped")
-    heartbeat_seconds: float = Field(5, gt=0, description="how often an agent touches its heartbeat file")
-    silent_seconds: float = Field(30, gt=0, description="an agent whose heartbeat is older is stopped as hanging; at least twice heartbeat_seconds")
+    heartbeat_seconds: float = Field(5, gt=0, le=3600, description="how often an agent touches its heartbeat file")
+    silent_seconds: float = Field(
+        30,
+        gt=0,
+        description="an agent whose heartbeat is older is stopped as hanging; at least twice heartbeat_seconds",
+    )
     turn_seconds: float = Field(1800, gt=0, description="a turn that takes longer fails")
     engine_seconds: float = Field(
         600, gt=0, description="how long an engine that does not answer is waited for before messages fail"
     )
-    stop_seconds: float = Field(5, ge=0, description="time an agent gets to finish or give back its turn")
+    stop_seconds: float = Field(5, ge=0, le=3600, description="time an agent gets to finish or give back its turn")
     max_batch: int = Field(10, ge=1, le=1000, description="messages in one turn")
     max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")
     retry_seconds: float = Field(1, ge=0, description="wait before the first retry; four times longer each time")
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
     notify: Literal["auto", "off"] = Field(
         "auto", description="file notifications on both sides; off: polling alone, for mounts that carry no events"
     )
-    poll_seconds: float = Field(1, gt=0, description="how often files are looked at without a notification")
+    poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 
     delivery_seconds: float = Field(60, gt=0, description="time limit of one attempt to send a message")
     delivery_retry_seconds: float = Field(

@@ -212,7 +212,7 @@ def translate(error: sqlite3.Error, path: Path) -> FileTrouble:
     code = None if extended is None else extended & 0xFF
     if code in _BUSY_CODES or code in _HALF_MADE_CODES:
         return FileBusy(f"the file cannot be used at the moment: {error}", where=path)
-    if code in _DAMAGED_CODES or isinstance(error, sqlite3.DataError):
+    if code in _DAMAGED_CODES or extended == sqlite3.SQLITE_IOERR_SHORT_READ or isinstance(error, sqlite3.DataError):
         return FileDamaged(f"the file cannot be read: {error}", where=path)
     if code == sqlite3.SQLITE_FULL:
         return FileTrouble("the disk is full", where=path, hint="free some space; nothing that was accepted is lost")

@@ -162,7 +162,7 @@ def answer(message, text):
     if text != "do it":
         return reply(message, "ok: " + text)
     os.rename(OUT, OUT + ".gone")
-    time.sleep(3600)
+    time.sleep(60)
 """
 
 
