@@ -102,8 +102,8 @@ def test_the_file_is_that_of_the_data_folder_that_was_chosen(tmp_path: Path) -> 
         (
             "DUMBWAITER_POLL_SECONDS",
             "nan",
-            "the setting 'poll_seconds' is not valid: Input should be less than or equal to 3600 (DUMBWAITER_POLL_SECONDS): "
-            "see docs/settings.md",
+            "the setting 'poll_seconds' is not valid: Input should be less than or equal to 3600 "
+            "(DUMBWAITER_POLL_SECONDS): see docs/settings.md",
         ),
         (
             "DUMBWAITER_RUNTIME",
