@@ -144,7 +144,7 @@ async def running(
 
     `command` runs in place of the agent, in a process; `make_runtime` makes a runtime for an install id.
     """
-    os.umask(0o077)
+    umask = os.umask(0o077)
     chosen = Settings(data=data, **(QUICK | settings))
     make_data_folder(chosen.layout)
     clock = clock or SystemClock()
@@ -170,3 +170,4 @@ async def running(
         yield host
     finally:
         await services.close(stop_agents=stop_agents)
+        os.umask(umask)
