@@ -13,7 +13,7 @@ from time import perf_counter
 
 from host import log as logs
 from host.api.server import ApiServer
-from host.central import agent_groups, messaging_groups, sessions
+from host.central import agent_groups, messaging_groups, runs
 from host.central.database import Central
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.lock import held
@@ -55,7 +55,7 @@ async def _run(settings: Settings, began: float) -> None:
     choice = await runtime_for(settings, central.install_id)
     if choice.warning is not None:
         _warn(choice.warning)
-    earlier = await central.read(sessions.unsettled_runtimes)
+    earlier = await central.read(runs.unsettled_runtimes)
     services = Services(
         settings,
         clock,

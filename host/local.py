@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from host.central import sessions
+from host.central import runs
 from host.central.database import Central
 from host.lock import held
 from host.operations.registry import call
@@ -52,5 +52,5 @@ async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
 
 async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
     """The runtimes in which a dead host may have left agents; nothing is started here."""
-    names = await central.read(sessions.unsettled_runtimes)
+    names = await central.read(runs.unsettled_runtimes)
     return others(names, central.install_id, settings.layout.run, settings.docker_host)

@@ -85,9 +85,13 @@ def open_reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Co
 
 
 @contextmanager
-def writer(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+def writer(path: Path, *, create: bool = False, busy_seconds: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
     """Open, one `BEGIN IMMEDIATE` transaction, close. Rolls back when the block raises."""
-    with _translated(path), closing(open_writer(path, create=create)) as connection, transaction(connection):
+    with (
+        _translated(path),
+        closing(open_writer(path, create=create, busy_seconds=busy_seconds)) as connection,
+        transaction(connection),
+    ):
         yield connection
 
 

@@ -30,7 +30,6 @@ END = "UPDATE sessions SET status = 'ended', end_reason = coalesce(end_reason, ?
 DELETE = "DELETE FROM sessions WHERE id = ?"
 ALL_IDS = "SELECT id FROM sessions"
 COUNT = "SELECT count(*) AS n FROM sessions"
-LIVING_OF_AGENT_GROUP = "SELECT * FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
 ACTIVE_IN_CHAT = """
 SELECT s.* FROM sessions s JOIN routes r ON r.active_session_id = s.id
 WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.status = 'active'
@@ -38,13 +37,6 @@ ORDER BY s.last_active DESC
 """
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
 
-BEGIN_RUN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status = 'active'"
-SETTLE_RUN = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
-UNSETTLED = "SELECT id FROM sessions WHERE run_settled = 0"
-NAMES_OF_LIVING = """
-SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.run_settled = 0
-"""
-UNSETTLED_RUNTIMES = "SELECT DISTINCT runtime FROM sessions WHERE run_settled = 0 AND runtime IS NOT NULL"
 ADVANCE = "UPDATE sessions SET out_cursor = ?, turn_cursor = ? WHERE id = ?"
 # An empty resume pointer never overwrites a recorded one.
 KEEP_POINTER = "UPDATE sessions SET provider_session_id = ? WHERE id = ? AND ? <> ''"
@@ -219,11 +211,6 @@ def of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[
     return [row["id"] for row in connection.execute(OF_AGENT_GROUP, (agent_group_id,))]
 
 
-def living_of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[Session]:
-    """The active sessions of an agent group that may have an agent."""
-    return [Session.from_row(row) for row in connection.execute(LIVING_OF_AGENT_GROUP, (agent_group_id,))]
-
-
 def active_in_chat(
     connection: sqlite3.Connection, agent_group_id: str, messaging_group_id: str, thread_id: str | None
 ) -> list[Session]:
@@ -241,34 +228,6 @@ def count(connection: sqlite3.Connection) -> int:
     """How many sessions there are."""
     row = one(connection, COUNT)
     return 0 if row is None else int(row["n"])
-
-
-def begin_run(connection: sqlite3.Connection, session_id: str, run_id: str, runtime: str) -> bool:
-    """Note a run before it is started, so that its death is counted also by the next host.
-
-    False when the session is not active any more.
-    """
-    return connection.execute(BEGIN_RUN, (run_id, runtime, session_id)).rowcount > 0
-
-
-def settle_run(connection: sqlite3.Connection, session_id: str, run_id: str, start_failures: int) -> bool:
-    """Note that a run is over and counted. False when that was done before."""
-    return connection.execute(SETTLE_RUN, (start_failures, session_id, run_id)).rowcount > 0
-
-
-def unsettled(connection: sqlite3.Connection) -> list[str]:
-    """Sessions whose last run may live, or died uncounted."""
-    return [row["id"] for row in connection.execute(UNSETTLED)]
-
-
-def unsettled_runtimes(connection: sqlite3.Connection) -> set[str]:
-    """The runtimes of those."""
-    return {row["runtime"] for row in connection.execute(UNSETTLED_RUNTIMES)}
-
-
-def names_of_living(connection: sqlite3.Connection) -> dict[str, str]:
-    """The names of their agent groups, by session id."""
-    return {row["id"]: row["name"] for row in connection.execute(NAMES_OF_LIVING)}
 
 
 def advance(connection: sqlite3.Connection, session_id: str, out_cursor: int, turn_cursor: int) -> None:

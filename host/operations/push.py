@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.central import sessions
+from host.central import runs
 from host.services import Services
 
 
@@ -11,6 +11,6 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
 
     The others are told before they wake.
     """
-    for session in await services.central.read(lambda c: sessions.living_of_agent_group(c, agent_group_id)):
+    for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
         async with services.conductor.holding(session.id):
             await services.post.push(session)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
-from host.central import deliveries, ingest, sessions, turns
+from host.central import deliveries, ingest, runs, sessions, turns
 from host.services import Services
 from shared_schema.clock import to_text
 
@@ -61,5 +61,5 @@ def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
         "sessions": sessions.count(connection),
         "turns_running": turns.running_count(connection),
         "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
-        "names": sessions.names_of_living(connection),
+        "names": runs.names_of_living(connection),
     }

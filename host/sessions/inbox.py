@@ -43,6 +43,9 @@ ON CONFLICT (id) DO UPDATE SET channel_type = excluded.channel_type, platform_id
 CLEAR_CONTEXT = "DELETE FROM session_context"
 INSERT_CONTEXT = "INSERT INTO session_context (key, value) VALUES (?, ?)"
 
+_BUSY_SECONDS = 1.0
+"""The agent's reads take a millisecond; one that holds the file is not waited for for long."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
@@ -86,7 +89,7 @@ def update(
     delivered: Sequence[Delivered] = (),
 ) -> None:
     """Write all of it in one transaction, in this order. Blocks. Raises `FileTrouble`; then nothing was written."""
-    with writer(layout.inbound) as connection:
+    with writer(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
         if push is not None:
             _push(connection, push)
         for message in messages:

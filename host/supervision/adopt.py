@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
-from host.central import sessions
+from host.central import runs, sessions
 from host.central.database import Central
 from host.runtime.protocol import AgentHandle, Runtime, RuntimeUnavailable
 from host.supervision.agent import RunningAgent
@@ -41,7 +41,7 @@ async def adopt(
         await _end(runtime, stranger)
     for session_id in conductor.agents:
         log.info("taking over a running agent", extra={"session": session_id})
-    for session_id in await central.read(sessions.unsettled):
+    for session_id in await central.read(runs.unsettled):
         conductor.attend(session_id)
     return len(conductor.agents)
 
@@ -50,7 +50,7 @@ async def adopt_known(
     central: Central, conductor: Conductor, runtime: Runtime, clock: Clock, layout: DataLayout
 ) -> list[AgentHandle]:
     """Hand the conductor every agent whose run is the last of its session and unsettled; the other agents."""
-    unsettled = set(await central.read(sessions.unsettled))
+    unsettled = set(await central.read(runs.unsettled))
     strangers = []
     for handle in await runtime.list():
         session = await central.read(partial(sessions.lookup, session_id=handle.session_id))

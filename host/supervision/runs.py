@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import ingest, sessions, turns
+from host.central import ingest, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.delivery.copy import fail_message
@@ -76,7 +76,7 @@ class Runs:
         The run is noted before anything that can fail, so that every failure is counted.
         """
         run_id = new_id(Prefix.RUN)
-        if not await self._central.write(lambda c: sessions.begin_run(c, session.id, run_id, self.runtime.name)):
+        if not await self._central.write(lambda c: runs.begin(c, session.id, run_id, self.runtime.name)):
             raise Conflict(f"session {session.id} is not active any more")
         layout = self._post.folder(session)
         try:
@@ -138,7 +138,7 @@ class Runs:
                 for m in ingest.open_messages(connection, session.id)
             ]
             bill = account(held, harmless=harmless, start_failures=current.start_failures, limits=self._patience)
-            if not sessions.settle_run(connection, session.id, run_id, bill.start_failures):
+            if not runs.settle(connection, session.id, run_id, bill.start_failures):
                 return Settled((), 0.0)
             turns.close_running(connection, session.id, "cancelled" if harmless else "failed", sentence, now)
             return Settled(self._charge(connection, session.id, bill, sentence, now), bill.retry_in)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.protocol import AgentHandle, AgentSpecification, RuntimeUnavailable
-from tests.support.chats import agent_pid, folder_of, session_of
+from tests.support.chats import add_chats, agent_pid, ask_in, folder_of, hears, session_of
 from tests.support.clocks import FastClock
 from tests.support.host import running
 from tests.support.runtimes import CountingRuntime
@@ -254,3 +254,24 @@ def _ignores_sigterm(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     (ignored,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")]
     return bool(int(ignored, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+async def test_an_agent_that_keeps_the_hosts_file_locked_is_stopped_and_the_person_is_told(tmp_path: Path) -> None:
+    lines = """
+def answer(message, text):
+    reply(message, "ok: " + text)
+    if text == "lock":
+        held = sqlite3.connect("file:" + SESSION + "/inbound.db?mode=ro", uri=True, isolation_level=None)
+        held.execute("BEGIN")
+        held.execute("SELECT count(*) FROM messages_in").fetchone()
+        hold()
+"""
+    limits = {"silent_seconds": 1.5, "poll_seconds": 0.1, "max_retries": 0, "stop_seconds": 0.1}
+    async with running(tmp_path, command=script(tmp_path, lines), **limits) as host:
+        await add_chats(host, "two")
+        await host.say("lock")
+        await hears(host, "ok: lock")
+        asked = (await host.say("are you there")).accepted[0]
+        assert await ask_in(host, "two", "hello") == "ok: hello"
+        assert await host.outcome(asked.message_id) == "completed"
+        assert "ok: are you there" in host.texts()

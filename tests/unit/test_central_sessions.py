@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from host.central import agent_groups, messaging_groups, sessions
+from host.central import agent_groups, messaging_groups, runs, sessions
 from host.central.database import Central
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -146,21 +146,21 @@ def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(regis
 
 def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connection) -> None:
     session = add_session(registry, add_agent(registry))
-    assert sessions.unsettled(registry) == []
-    assert sessions.begin_run(registry, session.id, "run_1", "process")
-    assert sessions.begin_run(registry, session.id, "run_2", "docker")
-    assert (sessions.unsettled(registry), sessions.unsettled_runtimes(registry)) == ([session.id], {"docker"})
-    assert not sessions.settle_run(registry, session.id, "run_1", 1)
-    assert sessions.settle_run(registry, session.id, "run_2", 2)
-    assert not sessions.settle_run(registry, session.id, "run_2", 3)
+    assert runs.unsettled(registry) == []
+    assert runs.begin(registry, session.id, "run_1", "process")
+    assert runs.begin(registry, session.id, "run_2", "docker")
+    assert (runs.unsettled(registry), runs.unsettled_runtimes(registry)) == ([session.id], {"docker"})
+    assert not runs.settle(registry, session.id, "run_1", 1)
+    assert runs.settle(registry, session.id, "run_2", 2)
+    assert not runs.settle(registry, session.id, "run_2", 3)
     assert sessions.get(registry, session.id).start_failures == 2
-    assert sessions.unsettled(registry) == []
+    assert runs.unsettled(registry) == []
 
 
 def test_no_run_begins_in_an_ended_session(registry: sqlite3.Connection) -> None:
     session = add_session(registry, add_agent(registry))
     sessions.end(registry, session.id, "new")
-    assert not sessions.begin_run(registry, session.id, "run_1", "process")
+    assert not runs.begin(registry, session.id, "run_1", "process")
     assert sessions.get(registry, session.id).run_id is None
 
 

@@ -1,0 +1,49 @@
+"""Runs of agents, as columns of `sessions`: the last one that was begun, and whether its end was counted."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central.sessions import Session
+
+BEGIN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status = 'active'"
+SETTLE = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
+UNSETTLED = "SELECT id FROM sessions WHERE run_settled = 0"
+UNSETTLED_RUNTIMES = "SELECT DISTINCT runtime FROM sessions WHERE run_settled = 0 AND runtime IS NOT NULL"
+NAMES_OF_LIVING = """
+SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id WHERE s.run_settled = 0
+"""
+LIVING_OF_AGENT_GROUP = "SELECT * FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
+
+
+def begin(connection: sqlite3.Connection, session_id: str, run_id: str, runtime: str) -> bool:
+    """Note a run before it is started, so that its death is counted also by the next host.
+
+    False when the session is not active any more.
+    """
+    return connection.execute(BEGIN, (run_id, runtime, session_id)).rowcount > 0
+
+
+def settle(connection: sqlite3.Connection, session_id: str, run_id: str, start_failures: int) -> bool:
+    """Note that a run is over and counted. False when that was done before."""
+    return connection.execute(SETTLE, (start_failures, session_id, run_id)).rowcount > 0
+
+
+def unsettled(connection: sqlite3.Connection) -> list[str]:
+    """Sessions whose last run may live, or died uncounted."""
+    return [row["id"] for row in connection.execute(UNSETTLED)]
+
+
+def unsettled_runtimes(connection: sqlite3.Connection) -> set[str]:
+    """The runtimes of those."""
+    return {row["runtime"] for row in connection.execute(UNSETTLED_RUNTIMES)}
+
+
+def names_of_living(connection: sqlite3.Connection) -> dict[str, str]:
+    """The names of their agent groups, by session id."""
+    return {row["id"]: row["name"] for row in connection.execute(NAMES_OF_LIVING)}
+
+
+def living_of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[Session]:
+    """The active sessions of an agent group that may have an agent."""
+    return [Session.from_row(row) for row in connection.execute(LIVING_OF_AGENT_GROUP, (agent_group_id,))]
