@@ -26,7 +26,8 @@ check: .venv/installed-dev ## lint, types and import contracts, without tests
 	$(BIN)/lint-imports
 
 image: ## build the image of agents; BASE_IMAGE=… for another base
-	docker build -f Dockerfile.agent --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+	docker build -f Dockerfile.agent --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) \
+	    --build-arg SOURCES=$$($(PYTHON) host/runtime/sources.py) -t $(IMAGE) .
 
 bench: .venv/installed-dev ## measure latency and throughput
 	$(BIN)/python -m tests.bench

@@ -123,7 +123,8 @@ def _command(data: Path) -> str:
 
 
 def _warn(text: str) -> None:
-    log.warning(text)
-    if sys.stderr.isatty():
+    if not sys.stderr.isatty():
+        log.warning(text)
+    else:
         bar = "!" * min(len(text) + 4, 100)
         print(f"\x1b[1;31m{bar}\n! {text}\n{bar}\x1b[0m", file=sys.stderr, flush=True)

@@ -8,7 +8,8 @@ from container_agent.providers.protocol import Reply, Step, TurnOutput, TurnRequ
 from shared_schema.rows import MessageIn, decode
 
 HINT = (
-    "(echo: no model is set, so your messages come back as they are; `--provider` of the agent group chooses another)"
+    "(echo: no model is set, so your words come back as they are; "
+    "`dumbwaiter agent-group set NAME --provider PROVIDER` sets another)"
 )
 _QUESTIONS = frozenset({"help", "/help", "?", "who are you?", "what are you?"})
 

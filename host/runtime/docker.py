@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from host.runtime.ending import reason_of
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
+from host.runtime.sources import digest
 from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL, container_arguments
 from host.runtime.waiting import BoundedThreads, ended_within
 
@@ -109,6 +110,10 @@ class DockerRuntime:
     async def image_present(self, image: str) -> bool:
         """Whether the engine has an image of that name."""
         return await self._call(lambda: self._has_image(image))
+
+    async def image_labels(self, image: str) -> dict[str, str]:
+        """The labels of an image; none for an image that is not there."""
+        return await self._call(lambda: self._labels(image))
 
     async def build_image(self, tag: str, base_image: str, context: Path) -> None:
         """Build `Dockerfile.agent` of a source checkout; the engine pulls a missing base image if it can.
@@ -243,6 +248,13 @@ class DockerRuntime:
             return False
         return True
 
+    def _labels(self, image: str) -> dict[str, str]:
+        with self._translated():
+            try:
+                return dict(self._client().images.get(image).labels)
+            except ImageNotFound:
+                return {}
+
     def _build(self, tag: str, base_image: str, context: Path) -> None:
         failure = None
         try:
@@ -250,7 +262,11 @@ class DockerRuntime:
                 path=str(context),
                 dockerfile="Dockerfile.agent",
                 tag=tag,
-                buildargs={"BASE_IMAGE": base_image, "VERSION": tag.rpartition(":")[2]},
+                buildargs={
+                    "BASE_IMAGE": base_image,
+                    "VERSION": tag.rpartition(":")[2],
+                    "SOURCES": digest(context),
+                },
                 rm=True,
                 forcerm=True,
                 decode=True,

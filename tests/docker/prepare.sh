@@ -17,5 +17,6 @@ fi
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 image=dumbwaiter-agent:$version
-docker build -q -f Dockerfile.agent --build-arg "BASE_IMAGE=$base" --build-arg "VERSION=$version" -t "$image" . >&2
+docker build -q -f Dockerfile.agent --build-arg "BASE_IMAGE=$base" --build-arg "VERSION=$version" \
+    --build-arg "SOURCES=$(python3 host/runtime/sources.py)" -t "$image" . >&2
 echo "$image $base"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -9,9 +12,10 @@ import pytest
 
 from host.runtime.choose import Choice, choose
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from host.runtime.sources import digest
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
-from tests.conftest import AgentImage, docker_url
+from tests.conftest import ROOT, AgentImage, docker_url
 from tests.runtime.test_docker import hanging_engine
 
 INSTALL = new_id(Prefix.INSTALL)
@@ -94,3 +98,48 @@ async def test_a_build_that_fails_is_an_error_where_docker_is_demanded(tmp_path:
     (tmp_path / "Dockerfile.agent").write_text("FROM scratch\nCOPY missing /\n")
     with pytest.raises(StartFailed, match="cannot be built"):
         await chosen("docker", tmp_path, docker_url())
+
+
+@pytest.mark.docker
+async def test_an_image_of_ours_is_built_anew_when_its_sources_have_changed(
+    tmp_path: Path, agent_image: AgentImage
+) -> None:
+    checkout, image = tmp_path / "checkout", f"dumbwaiter-agent:test-{os.getpid()}"
+    for name in ("container_agent", "shared_schema"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Dockerfile.agent", checkout)
+
+    async def stands() -> str:
+        choice = await choose(
+            "docker",
+            install_id="ins_0000000000000000",
+            image=image,
+            base_image=agent_image.base,
+            run_folder=tmp_path,
+            docker_host=docker_url(),
+            context=checkout,
+        )
+        await choice.runtime.close()
+        return choice.reason
+
+    try:
+        assert (await stands()).endswith("was built just now")
+        assert (await stands()).endswith("is there")
+        (checkout / "container_agent" / "batch.py").write_text('"""Changed."""\n')
+        assert (await stands()).endswith("was built anew, because its sources have changed")
+        assert (await stands()).endswith("is there")
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", image], check=True, capture_output=True)
+
+
+def test_the_digest_of_the_sources_changes_with_each_of_them(tmp_path: Path) -> None:
+    for name in ("container_agent", "shared_schema"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Dockerfile.agent", tmp_path)
+    assert digest(tmp_path) == digest(ROOT)
+    seen = {digest(tmp_path)}
+    for changed in ("container_agent/batch.py", "shared_schema/inbound/0001_first.sql", "Dockerfile.agent"):
+        path = tmp_path / changed
+        path.write_text(path.read_text() + "\n")
+        seen.add(digest(tmp_path))
+    assert len(seen) == 4
