@@ -17,6 +17,12 @@ SELECT * FROM terminal_mailbox
 WHERE platform_id = :platform_id AND read_at IS NULL AND (:in_reply_to IS NULL OR in_reply_to = :in_reply_to)
 ORDER BY position LIMIT :limit
 """
+FORGET = "DELETE FROM terminal_mailbox WHERE message_out_id >= ? AND message_out_id < ?"
+TRIM = """
+DELETE FROM terminal_mailbox
+WHERE read_at IS NOT NULL AND position < (SELECT max(position) FROM terminal_mailbox) - ?
+"""
+_READ_KEPT = 10_000
 READ = "UPDATE terminal_mailbox SET read_at = ? WHERE position = ? AND read_at IS NULL"
 
 
@@ -58,5 +64,11 @@ def unread(
 
 
 def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:
-    """Note that somebody has seen these."""
+    """Note that somebody has seen these. The oldest that were read go in time: the ledger has them."""
     connection.executemany(READ, [(now, position) for position in positions])
+    connection.execute(TRIM, (_READ_KEPT,))
+
+
+def forget_session(connection: sqlite3.Connection, session_id: str) -> None:
+    """Remove what a session said; the key of a message begins with its session and a slash."""
+    connection.execute(FORGET, (f"{session_id}/", f"{session_id}0"))  # "0" is the character after "/"

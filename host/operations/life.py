@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
+from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, sessions
 from host.central.sessions import Session
 from host.operations.sessions import shown
 from host.services import Services
@@ -84,6 +84,7 @@ async def delete(services: Services, *, session: str) -> dict[str, Any]:
                 sessions.leave_route(connection, current)
             cancelled = ingest.cancel_session(connection, found.id, now)
             ingest.forget_content(connection, found.id)
+            mailbox.forget_session(connection, found.id)
             sessions.delete(connection, found.id)
             return cancelled
 

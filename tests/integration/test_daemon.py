@@ -209,6 +209,17 @@ class TestBadInput:
             self.refused(host, "wire", "cli:terminal", "assistant", "--pattern", "(", status=2, says="cannot be used")
 
 
+def test_a_deleted_session_leaves_nothing_of_what_was_said(tmp_path: Path) -> None:
+    with daemon(tmp_path / "data") as host:
+        host.run("chat", "-m", "a secret")
+        (session,) = host.json("session", "list")
+        host.json("session", "delete", session["id"])
+        for table, column in (("terminal_mailbox", "content"), ("deliveries", "content"), ("ingest", "content")):
+            assert not [row for row in host.rows(f"SELECT {column} AS c FROM {table}") if "secret" in row["c"]]
+        assert not Path(session["path"]).exists()
+        assert not host.agents()
+
+
 def test_ctrl_c_stops_the_host_in_order(tmp_path: Path) -> None:
     with daemon(tmp_path / "data") as host:
         host.run("chat", "-m", "one")
