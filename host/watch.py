@@ -44,6 +44,7 @@ class Watcher:
         self._folders: dict[str, str] = {}
         self._version = 0
         self._interrupt = threading.Event()
+        self._is_slow = True
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
@@ -55,8 +56,9 @@ class Watcher:
         self._interrupt.set()
 
     def poke(self) -> None:
-        """Somebody may have begun to wait: look at `is_busy` again."""
-        self._interrupt.set()
+        """Somebody has begun to wait: shorten the step, if it is not short already."""
+        if self._is_slow:
+            self._interrupt.set()
 
     def close(self) -> None:
         """Stop watching."""
@@ -84,10 +86,10 @@ class Watcher:
     def _watch(self, version: int, folders: Mapping[str, str]) -> None:
         present = [folder for folder in folders if Path(folder).is_dir()]
         with RustNotify(present, False, False, 0, False, False) as notify:
-            for session_id in folders.values():  # what changed before the watch began
-                self._tell(session_id)
+            self._tell_each(folders)  # what changed before the watch began
             while not self._closing and version == self._version:
                 busy = self._is_busy()
+                self._is_slow = not busy
                 changes = notify.watch(
                     _DEBOUNCE_MS,
                     BUSY_STEP_MS if busy else IDLE_STEP_MS,
@@ -95,11 +97,16 @@ class Watcher:
                     self._interrupt,
                 )
                 if isinstance(changes, set):
-                    self._tell_all(changes, folders)
+                    self._tell_changed(changes, folders)
                 elif changes == "stop":
                     self._interrupt.clear()
+                    self._tell_each(folders)  # an interrupted watch forgets what it has seen
 
-    def _tell_all(self, changes: set[tuple[int, str]], folders: Mapping[str, str]) -> None:
+    def _tell_each(self, folders: Mapping[str, str]) -> None:
+        for session_id in folders.values():
+            self._tell(session_id)
+
+    def _tell_changed(self, changes: set[tuple[int, str]], folders: Mapping[str, str]) -> None:
         for path in {path for _, path in changes}:
             folder, _, name = path.rpartition("/")
             if name == OUTBOUND and (session_id := folders.get(folder)) is not None:
