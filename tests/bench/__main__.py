@@ -11,6 +11,7 @@ from pathlib import Path
 from host.central.database import Central
 from host.runtime.choose import choose
 from host.runtime.protocol import Runtime
+from host.settings import Settings
 from shared_schema.clock import SystemClock
 from shared_schema.layout import DataLayout
 from tests.bench import floor
@@ -18,7 +19,7 @@ from tests.bench.figure import Figure, percentile, report
 from tests.support.host import Host, running
 
 ROUNDS = 300
-_IMAGE = "dumbwaiter-agent:0.1.0"
+_IMAGE = Settings.model_fields["image"].default
 _MS = 1000
 
 
