@@ -69,7 +69,7 @@ class Router:
             names = await asyncio.to_thread(spool, event.attachments, folder, self._file_limits)
         try:
             receipt = await self._central.write(lambda connection: self._accept(connection, event, spool_name, names))
-        except BaseException:
+        except Exception:  # refused, and nothing else: an interrupted write may have been kept
             await self._drop_spool(spool_name)
             raise
         if all(accepted.duplicate for accepted in receipt.accepted):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.host import rows, running
+from tests.support.host import Host, rows, running
+from tests.support.wait import until
 
 
 async def test_a_message_is_answered_in_the_chat_it_came_from(tmp_path: Path) -> None:
@@ -35,8 +36,6 @@ async def test_without_any_notification_the_round_trip_works_by_polling(tmp_path
 
 
 async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_path: Path) -> None:
-    from tests.support.wait import until
-
     async with running(tmp_path, idle_seconds=0.3, poll_seconds=0.1) as host:
         await host.ask("one")
         first = _pid(host)
@@ -45,6 +44,6 @@ async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_
         assert await host.ask("two") == "scripted: two"
 
 
-def _pid(host) -> int:  # type: ignore[no-untyped-def]
+def _pid(host: Host) -> int:
     (agent,) = host.services.conductor.agents.values()
     return int(agent.handle.reference)
