@@ -6,7 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from host.central.database import one
-from shared_schema.rows import Row
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageOutKind, Row, encode
 
 INSERT = """
 INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
@@ -131,6 +132,26 @@ def add(
         ).rowcount
         > 0
     )
+
+
+def add_notice(
+    connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str | None, text: str, now: str
+) -> tuple[str, str]:
+    """Queue a notice of the host's own, in a chat; that chat."""
+    add(
+        connection,
+        message_out_id=new_id(Prefix.MESSAGE),
+        session_id=session_id,
+        kind=MessageOutKind.CHAT,
+        from_host=True,
+        in_reply_to=in_reply_to,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content=encode({"text": text}),
+        created_at=now,
+    )
+    return address.channel_type, address.platform_id
 
 
 def next_for(connection: sqlite3.Connection, chat: tuple[str, str], now: str) -> Delivery | None:

@@ -21,7 +21,7 @@ from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, Glimpse
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileDamaged, InvalidValue
-from shared_schema.ids import Prefix, is_id, new_id
+from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import Ack, AckStatus, Address, MessageInStatus, MessageOut, MessageOutKind, Turn, encode
 
@@ -122,7 +122,7 @@ def fail_message(
     if not row.trigger:
         return True, None
     address = Address(row.channel_type, row.platform_id, row.thread_id)
-    return True, _tell(
+    return True, deliveries.add_notice(
         connection, session_id, address, message_id, f"This message could not be answered: {sentence}", now
     )
 
@@ -209,27 +209,9 @@ def _give_back(
         return None
     if deliveries.has_notice(connection, session.id, row.in_reply_to):
         return None
-    return _tell(connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now)
-
-
-def _tell(
-    connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str, text: str, now: str
-) -> Chat:
-    """Queue a notice of the host's own."""
-    deliveries.add(
-        connection,
-        message_out_id=new_id(Prefix.MESSAGE),
-        session_id=session_id,
-        kind=MessageOutKind.CHAT,
-        from_host=True,
-        in_reply_to=in_reply_to,
-        channel_type=address.channel_type,
-        platform_id=address.platform_id,
-        thread_id=address.thread_id,
-        content=encode({"text": text}),
-        created_at=now,
+    return deliveries.add_notice(
+        connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
     )
-    return address.channel_type, address.platform_id
 
 
 def _replies(connection: sqlite3.Connection, session: sessions.Session, in_reply_to: str | None) -> dict[str, Address]:

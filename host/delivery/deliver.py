@@ -19,9 +19,8 @@ from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused,
 from host.delivery.retry import RetryPolicy, wait_after
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError
-from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
-from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode, encode
+from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
 
 log = logging.getLogger(__name__)
 
@@ -162,19 +161,9 @@ class Deliverer:
             )
             if delivery.from_host:
                 return
-            deliveries.add(
-                connection,
-                message_out_id=new_id(Prefix.MESSAGE),
-                session_id=delivery.session_id,
-                kind=MessageOutKind.CHAT,
-                from_host=True,
-                in_reply_to=delivery.in_reply_to,
-                channel_type=delivery.channel_type,
-                platform_id=delivery.platform_id,
-                thread_id=delivery.thread_id,
-                content=encode({"text": f"A reply could not be delivered here: {reason}"}),
-                created_at=now,
-            )
+            address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
+            text = f"A reply could not be delivered here: {reason}"
+            deliveries.add_notice(connection, delivery.session_id, address, delivery.in_reply_to, text, now)
 
         await self._central.write(fail)
         self._done(delivery.session_id)

@@ -137,11 +137,14 @@ async def running(
     channel: MemoryChannel | None = None,
     clock: Clock | None = None,
     provider: str = "scripted",
+    others: Sequence[Runtime] = (),
+    unsettled: bool = False,
     stop_agents: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Host]:
     """A host on a data folder until the block ends.
 
+    `others` are runtimes of earlier hosts; `unsettled` begins as if one had died before it settled its last runs.
     `command` runs in place of the agent, in a process; `make_runtime` makes a runtime for an install id.
     """
     umask = os.umask(0o077)
@@ -159,6 +162,7 @@ async def running(
         runtime or ProcessRuntime(central.install_id, chosen.layout.run, command=command),
         "the test says so",
         lambda central, clock: [platform],
+        others=others,
     )
     host = Host(services, platform)
     try:
@@ -166,6 +170,8 @@ async def running(
             await host.do("agent_group.add", name=AGENT, provider=provider)
             await host.do("messaging_group.add", address=CHAT, is_group=True)
             await host.do("wiring.add", messaging_group=CHAT, agent_group=AGENT)
+        if unsettled:
+            await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
         yield host
     finally:

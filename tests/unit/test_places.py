@@ -1,0 +1,73 @@
+"""Places for running agents, and what keeps a session from taking one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from host.runtime.protocol import AgentHandle
+from host.supervision.agent import RunningAgent
+from host.supervision.obstacles import Obstacles
+from host.supervision.places import Places
+from shared_schema.clock import ManualClock
+from shared_schema.layout import SessionLayout
+
+
+def agent(name: str, *, idle_since: float = 0.0, busy: bool = False) -> RunningAgent:
+    running = RunningAgent(AgentHandle("run", name, "1"), SessionLayout(Path("x")), started=0.0, heartbeat_stamp=None)
+    running.last_activity = idle_since
+    running.busy_since = 1.0 if busy else None
+    return running
+
+
+def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    agents = {"a": agent("a", busy=True)}
+    places = Places(agents, 1)
+    assert places.join_queue("first", 10.0) == []
+    places.join_queue("second", 10.0)
+    agents.clear()
+    assert [places.has_one_for(name) for name in ("first", "second", "newcomer")] == [True, False, False]
+    places.leave_queue("first")
+    assert [places.has_one_for(name) for name in ("second", "newcomer")] == [True, False]
+
+
+def test_a_place_is_taken_while_an_agent_starts() -> None:
+    places = Places({}, 1)
+    with places.being_taken():
+        assert not places.has_one_for("other")
+    assert places.has_one_for("other")
+
+
+def test_the_agent_idle_longest_is_asked_to_leave_one_for_each_that_waits() -> None:
+    agents = {"new": agent("new", idle_since=9), "old": agent("old", idle_since=1), "busy": agent("busy", busy=True)}
+    places = Places(agents, 3)
+    assert places.join_queue("one", 10.0) == ["old"]
+    assert places.join_queue("one", 10.0) == []
+    assert places.join_queue("two", 10.0) == ["new"]
+    assert places.join_queue("three", 10.0) == []
+
+
+def test_an_engine_that_does_not_answer_is_asked_less_and_less_often() -> None:
+    clock = ManualClock()
+    obstacles = Obstacles(clock)
+    waits = []
+    for _ in range(7):
+        waits.append(obstacles.no_answer("s"))
+        assert obstacles.retry_in("s") == waits[-1]
+        clock.advance(waits[-1])
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert obstacles.unavailable_for("s") == sum(waits)
+    assert obstacles.retry_in("other") == 0
+    obstacles.clear("s")
+    assert obstacles.unavailable_for("s") is None
+
+
+def test_a_retry_waits_also_when_the_wall_clock_jumps() -> None:
+    clock = ManualClock()
+    obstacles = Obstacles(clock)
+    obstacles.wait("s", 5)
+    clock.jump(-3600)
+    clock.advance(4)
+    assert obstacles.retry_in("s") == 1
+    clock.advance(1)
+    assert obstacles.retry_in("s") == 0
+    assert obstacles.unavailable_for("s") is None
