@@ -9,7 +9,6 @@ class AbsentRuntime:
     """No agents, and none to be had."""
 
     name = "none"
-    isolated = True
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         raise StartFailed("no host is running", hint="start it with `dumbwaiter run`")

@@ -53,7 +53,6 @@ class DockerRuntime:
     """
 
     name = "docker"
-    isolated = True
 
     def __init__(
         self, install_id: str, url: str | None = None, *, limits: TimeLimits | None = None, threads: int = 8

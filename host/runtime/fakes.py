@@ -54,7 +54,6 @@ class FakeRuntime:
     """Agents that do nothing, in memory. `started` and `stopped` say what was asked for, in order."""
 
     name = "fake"
-    isolated = True
 
     def __init__(
         self,

@@ -40,7 +40,6 @@ class ProcessRuntime:
     """
 
     name = "process"
-    isolated = False
 
     def __init__(self, install_id: str, run_folder: Path, *, command: Sequence[str] | None = None) -> None:
         self._install_id = install_id

@@ -89,7 +89,6 @@ class Runtime(Protocol):
     """
 
     name: str
-    isolated: bool
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         """Start an agent and return at once; it need not have done anything yet. Raises `StartFailed`."""

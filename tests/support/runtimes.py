@@ -48,7 +48,6 @@ class SplitRuntime:
     """Two runtimes behind one: `other` runs the agents that `chosen` says, `usual` the rest."""
 
     name = "process"
-    isolated = False
 
     def __init__(self, usual: Runtime, other: Runtime, chosen: Callable[[AgentSpecification], bool]) -> None:
         self._usual = usual
