@@ -274,4 +274,4 @@ def answer(message, text):
         asked = (await host.say("are you there")).accepted[0]
         assert await ask_in(host, "two", "hello") == "ok: hello"
         assert await host.outcome(asked.message_id) == "completed"
-        assert "ok: are you there" in host.texts()
+        await hears(host, "ok: are you there")
