@@ -122,6 +122,7 @@ async def test_failure_4_a_table_with_columns_that_the_reader_would_compute_is_n
         asked = (await host.say("do it")).accepted[0]
         assert await host.outcome(asked.message_id) == "failed"
         assert "outbound.db" in await refusals(host, asked.session_id)
+        await host.settled()
         assert "".join(host.texts()).startswith("This message could not be answered: ")
 
 
