@@ -21,6 +21,7 @@ log = logging.getLogger("container_agent")
 
 _IN_CLOSE_WRITE = 0x008
 _IN_MOVED_TO = 0x080
+_IN_DELETE = 0x200
 _IN_Q_OVERFLOW = 0x4000
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
 _CHANGE_COUNTER = (4, 24)  # bytes and offset in the header of a database file
@@ -33,6 +34,7 @@ class Waker:
 
     def __init__(self, path: Path, *, poll_seconds: float, use_events: bool) -> None:
         self._path = path
+        self._names = (os.fsencode(path.name), os.fsencode(f"{path.name}-journal"))  # gone: a commit is done
         self.poll_seconds = poll_seconds
         self._woken = asyncio.Event()
         self._armed: Signature = None
@@ -76,10 +78,9 @@ class Waker:
             data = os.read(self._inotify, 64 * 1024)
         except BlockingIOError:
             return
-        name = os.fsencode(self._path.name)
         while data:
             _, mask, _, length = _EVENT.unpack_from(data)
-            if mask & _IN_Q_OVERFLOW or data[_EVENT.size : _EVENT.size + length].rstrip(b"\0") == name:
+            if mask & _IN_Q_OVERFLOW or data[_EVENT.size : _EVENT.size + length].rstrip(b"\0") in self._names:
                 self._woken.set()
             data = data[_EVENT.size + length :]
 
@@ -110,7 +111,7 @@ def _inotify(folder: Path) -> int | None:
     if descriptor < 0:
         log.info("no file events here, polling instead: %s", os.strerror(ctypes.get_errno()))
         return None
-    if libc.inotify_add_watch(descriptor, os.fsencode(folder), _IN_CLOSE_WRITE | _IN_MOVED_TO) < 0:
+    if libc.inotify_add_watch(descriptor, os.fsencode(folder), _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_DELETE) < 0:
         log.info("no file events here, polling instead: %s", os.strerror(ctypes.get_errno()))
         os.close(descriptor)
         return None

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 
 from host.central import deliveries, ingest, sessions
 from host.central.database import Central
@@ -29,7 +28,8 @@ from host.supervision.conductor import Conductor
 from host.supervision.facts import Limits
 from host.supervision.reading import Reading
 from host.supervision.runs import Runs
-from host.watch import Watcher
+from host.watch.choose import choose as choose_watcher
+from host.watch.protocol import Watcher
 from shared_schema.clock import Clock
 
 MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
@@ -93,7 +93,12 @@ class Services:
         }
         self.post = Post(central, settings.layout, owner, TurnLimits(settings.max_batch, settings.turn_seconds))
         self.router = Router(
-            central, settings.layout, clock, file_limits=file_limits, max_text=settings.max_text, attend=self.attend
+            central,
+            settings.layout,
+            clock,
+            file_limits=file_limits,
+            max_text=settings.max_text,
+            accepted=self._accepted,
         )
         self.deliverer = Deliverer(
             central,
@@ -105,7 +110,7 @@ class Services:
             done=self._delivered,
         )
         copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text)
-        reading = Reading(central, copier, clock, owner, send=self.deliverer.kick, finished=self._finished)
+        reading = Reading(central, self.post, copier, clock, owner, send=self.deliverer.kick, finished=self._finished)
         self.conductor = Conductor(
             self.post,
             reading,
@@ -125,8 +130,7 @@ class Services:
         known = await self.central.read(sessions.all_ids)
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
         await self._clear_spool()
-        if self.settings.notify == "auto":
-            self._watcher = Watcher(self.conductor.attend, self.conductor.is_busy)
+        self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
         self.started_at = self.clock.now()
         self.conductor.open()
         self.adopted = await adopt(
@@ -147,16 +151,14 @@ class Services:
     async def write_accepted(self) -> None:
         """Without a running host: bring what was just accepted into the session folders, and wake nobody."""
         for session_id in self._to_write:
-            session = await self.central.read(partial(sessions.lookup, session_id=session_id))
-            if session is not None:
-                await self.post.write(session)
+            await asyncio.to_thread(self.post.write_accepted, session_id)
         self._to_write.clear()
 
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
         await self.conductor.close(stop_agents=stop_agents)
         if self._watcher is not None:
-            await asyncio.to_thread(self._watcher.close)
+            await self._watcher.close()
         await self.deliverer.close()
         for channel in self.channels.values():
             await channel.close()
@@ -164,12 +166,12 @@ class Services:
             await runtime.close()
         await asyncio.to_thread(self.central.close)
 
-    def attend(self, session_id: str) -> None:
-        """A session has something new."""
+    def _accepted(self, session_id: str) -> None:
+        """A session has something new to be written."""
         if self.started_at is None:
             self._to_write[session_id] = None
         else:
-            self.conductor.attend(session_id)
+            self.conductor.accepted(session_id)
 
     def _finished(self) -> None:
         """A message got its outcome: whoever waits at the terminal may want to know."""
@@ -178,7 +180,7 @@ class Services:
     def _delivered(self, session_id: str) -> None:
         """A delivery got its outcome: the session's file is told, and whoever waits at the terminal looks again."""
         self.terminal.notice()
-        self.attend(session_id)
+        self.conductor.delivered(session_id)
 
     def _hurry(self) -> None:
         if self._watcher is not None:

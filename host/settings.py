@@ -77,8 +77,10 @@ class Settings(BaseSettings):
     max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")
     retry_seconds: float = Field(1, ge=0, description="wait before the first retry; four times longer each time")
 
-    notify: Literal["auto", "off"] = Field(
-        "auto", description="file notifications on both sides; off: polling alone, for mounts that carry no events"
+    notify: Literal["auto", "watchfiles", "off"] = Field(
+        "auto",
+        description="file notifications on both sides; on the host auto is inotify on Linux and watchfiles elsewhere; "
+        "off: polling alone, for mounts that carry no events",
     )
     poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 

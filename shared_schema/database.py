@@ -13,6 +13,7 @@ Every failure is a `FileTrouble`: `FileBusy` where trying again helps, `FileDama
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -45,6 +46,13 @@ _UNTRUSTED_LIMITS = {
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 0,
 }
+
+# Which of some names are ordinary tables, each with the number of its columns that a reader would compute.
+ORDINARY_TABLES = """
+SELECT t.name, (SELECT count(*) FROM pragma_table_xinfo(t.name) AS c WHERE c.hidden <> 0) AS computed
+FROM sqlite_master AS t WHERE t.type = 'table' AND upper(t.sql) NOT LIKE 'CREATE VIRTUAL%'
+    AND t.name IN (SELECT value FROM json_each(?))
+"""
 
 _READ_ACTIONS = frozenset(
     {
@@ -187,16 +195,12 @@ def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
 
 def _require_ordinary_tables(connection: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
     found = {
-        row["name"]
-        for row in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND upper(sql) NOT LIKE 'CREATE VIRTUAL%'"
-        )
+        row["name"]: row["computed"] for row in connection.execute(ORDINARY_TABLES, (json.dumps(sorted(tables)),))
     }
-    if missing := sorted(tables - found):
+    if missing := sorted(tables - found.keys()):
         raise FileDamaged(f"the table {missing[0]} is missing", where=path)
-    for table in sorted(tables):
-        if connection.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden <> 0", (table,)).fetchone():
-            raise FileDamaged(f"the table {table} has computed columns", where=path)
+    if computed := sorted(name for name, columns in found.items() if columns):
+        raise FileDamaged(f"the table {computed[0]} has computed columns", where=path)
 
 
 @contextmanager

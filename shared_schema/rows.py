@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from shared_schema.errors import FileDamaged
 
@@ -92,11 +92,12 @@ class Row:
     """A frozen dataclass whose fields are the columns of a table."""
 
     __slots__ = ()
+    __match_args__: ClassVar[tuple[str, ...]]  # what `dataclass` makes: the names of the fields
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Self:
         """The row type of a row with (at least) its columns."""
-        return cls(**{field.name: row[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+        return cls(*[row[name] for name in cls.__match_args__])
 
 
 @dataclass(frozen=True, slots=True)

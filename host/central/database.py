@@ -3,6 +3,9 @@
 Everything that changes central.db passes through `write`, in one thread, in the order it was asked for. Whatever is
 waiting when the thread is free is committed as one transaction, so a burst costs one flush to disk and not one each;
 `write` returns only after that commit, so what it reports is on the disk. A job that raises is rolled back alone.
+
+The event loop awaits `write` and `read`. Code that runs in a thread of its own calls `submit` and `read_here`, which
+saves it the way to another thread and back.
 """
 
 from __future__ import annotations
@@ -46,8 +49,8 @@ class Central:
         self._path = path
         self._connection = connection
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(2, "central-read", initializer=self._open_reader)
-        self._reader = threading.local()
+        self._readers = ThreadPoolExecutor(2, "central-read")
+        self._of_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._writer = threading.Thread(target=self._write_loop, name="central-write", daemon=True)
         self._writer.start()
@@ -78,14 +81,26 @@ class Central:
 
         A cancelled caller does not undo the write.
         """
+        return await asyncio.shield(asyncio.wrap_future(self.submit(run)))
+
+    def submit(self, run: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """The same for a thread that may block on the future, or hand it on."""
         job = _Job(run, Future())
         self._jobs.put(job)
-        result: T = await asyncio.shield(asyncio.wrap_future(job.done))
-        return result
+        return job.done
 
     async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function on one snapshot of what is committed. Raises what it raises, or `FileTrouble`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, run)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_here, run)
+
+    def read_here(self, run: Callable[[sqlite3.Connection], T]) -> T:
+        """The same in the calling thread, which gets a connection of its own."""
+        connection = self._connection_of_thread()
+        try:
+            with snapshot(connection):
+                return run(connection)
+        except sqlite3.Error as error:
+            raise translate(error, self._path) from error
 
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
@@ -95,17 +110,13 @@ class Central:
         for connection in self._opened:
             connection.close()
 
-    def _open_reader(self) -> None:
-        self._reader.connection = open_reader(self._path)
-        self._opened.append(self._reader.connection)
-
-    def _read(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        connection: sqlite3.Connection = self._reader.connection
-        try:
-            with snapshot(connection):
-                return run(connection)
-        except sqlite3.Error as error:
-            raise translate(error, self._path) from error
+    def _connection_of_thread(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._of_thread, "reader", None)
+        if connection is None:
+            connection = open_reader(self._path)
+            self._of_thread.reader = connection
+            self._opened.append(connection)
+        return connection
 
     def _write_loop(self) -> None:
         with closing(self._connection):

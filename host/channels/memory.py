@@ -25,6 +25,7 @@ class MemoryChannel:
     refuses: Callable[[Outgoing], str | None] = lambda message: None
     delay: float = 0.0
     on_sent: Callable[[Outgoing], None] = lambda message: None
+    _keys: set[str] = field(default_factory=set)
     _ingest: Ingest | None = None
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -44,7 +45,8 @@ class MemoryChannel:
             raise ChannelUnavailable("the platform is down")
         if (reason := self.refuses(message)) is not None:
             raise DeliveryRefused(reason)
-        if not (self.idempotent and any(other.key == message.key for other in self.sent)):
+        if not (self.idempotent and message.key in self._keys):
+            self._keys.add(message.key)
             self.sent.append(message)
             self.on_sent(message)
         async with self._arrived:

@@ -15,7 +15,7 @@ from host.cli.plain import one_line
 from host.cli.root import DONE, FAILED
 
 if TYPE_CHECKING:
-    from host.operations.doctor import Check
+    from host.operations.machine import Check
 
 _ANSWER_SECONDS = 5.0
 _MARK = {True: ("ok", "green"), None: ("look", "yellow"), False: ("FAILED", "red")}

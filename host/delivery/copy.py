@@ -7,14 +7,15 @@ What does not pass never holds up what follows it: it is recorded, and where it 
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from host.central import agent_groups, deliveries, ingest, sessions, turns
 from host.central.database import Central
+from host.central.deliveries import Delivery
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
@@ -43,9 +44,12 @@ class _Candidate:
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy changed: chats that have something to send, messages that got their outcome, what was refused."""
+    """What a copy changed: chats that have something to send, messages that got their outcome, what was refused.
 
-    chats: dict[Chat, None] = field(default_factory=dict)
+    `chats` come with the message that is the next to be sent there.
+    """
+
+    chats: dict[Chat, Delivery | None] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
 
@@ -59,27 +63,24 @@ class Copier:
         self._file_limits = file_limits
         self._max_text = max_text
 
-    async def copy(self, session: sessions.Session, layout: SessionLayout, glimpse: Glimpse) -> Copied:
-        """Check a glimpse and put it into the ledger.
+    def copy(self, session_id: str, layout: SessionLayout, glimpse: Glimpse) -> Future[Copied]:
+        """Check a glimpse, take its files, and put it into the ledger. Blocks, but for the ledger.
 
-        Raises `FileTrouble` when the host's own disk fails; then nothing was taken, and the same is read again.
+        The future raises `FileTrouble` when the host's own disk fails; then nothing was taken, and the same is read
+        again.
         """
-        candidates = await asyncio.to_thread(self._check, layout, glimpse) if glimpse.messages else []
-        return await self._central.write(lambda connection: self._store(connection, session.id, glimpse, candidates))
+        candidates = [self._candidate(layout, row) for row in glimpse.messages]
+        return self._central.submit(lambda connection: self._store(connection, session_id, glimpse, candidates))
 
-    def _check(self, layout: SessionLayout, glimpse: Glimpse) -> list[_Candidate]:
-        found = []
-        for row in glimpse.messages:
-            try:
-                message = checked(row, max_text=self._max_text)
-                files = take(layout, row.seq, message.id, message.files, self._file_limits) if message.files else []
-            except RowRefused as error:
-                found.append(_Candidate(row, None, refusal=str(error)))
-            except (AttachmentRefused, FileDamaged, InvalidValue) as error:
-                found.append(_Candidate(row, None, refusal=error.what))
-            else:
-                found.append(_Candidate(row, message, tuple(files)))
-        return found
+    def _candidate(self, layout: SessionLayout, row: MessageOut) -> _Candidate:
+        try:
+            message = checked(row, max_text=self._max_text)
+            files = take(layout, row.seq, message.id, message.files, self._file_limits) if message.files else []
+        except RowRefused as error:
+            return _Candidate(row, None, refusal=str(error))
+        except (AttachmentRefused, FileDamaged, InvalidValue) as error:
+            return _Candidate(row, None, refusal=error.what)
+        return _Candidate(row, message, tuple(files))
 
     def _store(
         self, connection: sqlite3.Connection, session_id: str, glimpse: Glimpse, candidates: Sequence[_Candidate]
@@ -104,6 +105,8 @@ class Copier:
         sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
         if copied.chats or copied.finished:
             sessions.touch(connection, session.id, now)
+        for chat in copied.chats:
+            copied.chats[chat] = deliveries.next_for(connection, chat, now)
         return copied
 
 

@@ -60,11 +60,15 @@ class Deliverer:
         for chat in await self._central.read(deliveries.chats_with_work):
             self.kick(chat)
 
-    def kick(self, chat: Chat) -> None:
-        """There may be something to send to that chat. Does not shorten the wait for a platform that is down."""
+    def kick(self, chat: Chat, following: Delivery | None = None) -> None:
+        """There may be something to send to that chat. Does not shorten the wait for a platform that is down.
+
+        `following` is what is next there, where the caller has just read it. Nothing is sent twice should it have been
+        sent since: by its key, or because it is not pending any more.
+        """
         self._news.setdefault(chat, asyncio.Event()).set()
         if chat not in self._workers:
-            worker = asyncio.create_task(self._serve(chat), name=f"deliver {chat[0]}:{chat[1]}")
+            worker = asyncio.create_task(self._serve(chat, following), name=f"deliver {chat[0]}:{chat[1]}")
             self._workers[chat] = worker
 
     async def close(self, drain_seconds: float = 2.0) -> None:
@@ -77,18 +81,19 @@ class Deliverer:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _serve(self, chat: Chat) -> None:
+    async def _serve(self, chat: Chat, following: Delivery | None) -> None:
         """Send everything for one chat, in order, then leave."""
         news = self._news[chat]
         try:
             while True:
                 news.clear()
                 try:
-                    wait = await self._send_next(chat)
+                    wait = await self._send_next(chat, following)
                 except DumbwaiterError as error:
                     log.error("the ledger cannot be used", extra={"chat": ":".join(chat), "error": str(error)})
                     await asyncio.sleep(self._policy.first_seconds)
                     wait = 0
+                following = None
                 if wait is None and not news.is_set():
                     return
                 if wait is not None and wait > 0:
@@ -96,12 +101,13 @@ class Deliverer:
         finally:
             del self._workers[chat], self._news[chat]
 
-    async def _send_next(self, chat: Chat) -> float | None:
+    async def _send_next(self, chat: Chat, delivery: Delivery | None) -> float | None:
         """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
-        now = self._clock.now()
-        delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now)))
         if delivery is None:
-            return None if due is None else max(0.05, (from_text(due) - now).total_seconds())
+            now = self._clock.now()
+            delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now)))
+            if delivery is None:
+                return None if due is None else max(0.05, (from_text(due) - now).total_seconds())
         channel = self._channels.get(delivery.channel_type)
         if channel is None:
             return await self._failed_attempt(delivery, f"the channel {delivery.channel_type} is not set up", None)

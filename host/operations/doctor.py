@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import sqlite3
-import stat
-import sys
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from host.central.database import CENTRAL
+from host.operations.machine import (
+    Check,
+    check_folder,
+    check_interpreter,
+    check_links,
+    check_notifications,
+    check_space,
+    check_sqlite,
+)
 from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
@@ -28,21 +31,8 @@ from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
 
-OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2
-
 AskHost = Callable[[], dict[str, Any] | None]
 """What the running host says of itself (`status: host`), None when nobody listens. Raises `DumbwaiterError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at, how it is, and what to do when it is not well."""
-
-    name: str
-    ok: bool | None
-    what: str
-    hint: str | None = None
 
 
 async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost) -> list[Check]:
@@ -53,7 +43,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
         checks += [check_space(data), check_links(data), check_registry(layout)]
     checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
-        checks += await check_runtime(settings)
+        checks += [check_notifications(settings), *await check_runtime(settings)]
     return checks
 
 
@@ -64,59 +54,6 @@ def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check
     changed = sorted(settings.model_fields_set - {"data"})
     source = f"{layout.settings.name} is there" if layout.settings.exists() else "no dumbwaiter.toml"
     return Check("settings", True, f"{source}; set: {', '.join(changed) or 'nothing, all defaults'}")
-
-
-def check_interpreter() -> Check:
-    """Which Python runs, and as whom."""
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    return Check("interpreter", True, f"Python {version} ({sys.executable}), running as uid {os.geteuid()}")
-
-
-def check_sqlite() -> Check:
-    """Whether SQLite knows what the statements use."""
-    ok = sqlite3.sqlite_version_info >= OLDEST_SQLITE
-    oldest = ".".join(str(part) for part in OLDEST_SQLITE)
-    hint = None if ok else f"use a Python that was built with SQLite {oldest} or newer"
-    return Check("sqlite", ok, f"SQLite {sqlite3.sqlite_version}", hint)
-
-
-def check_folder(data: Path) -> Check:
-    """Whether the data folder is there (or can be made), is ours, and nobody else's to write."""
-    if not data.exists():
-        parent = next(each for each in data.parents if each.exists())
-        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
-            return Check("data folder", False, f"{data} cannot be made in {parent}", "choose another one with --data")
-        return Check("data folder", None, f"{data} is not there yet", "`make run` or `dumbwaiter run` makes it")
-    if not data.is_dir():
-        return Check("data folder", False, f"{data} is not a folder", "choose another one with --data")
-    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
-        return Check("data folder", False, f"{data} is not writable", "run as its owner, or choose another with --data")
-    status = data.stat()
-    if status.st_uid != os.geteuid():
-        return Check("data folder", None, f"{data} belongs to uid {status.st_uid}", "run the host as its owner")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return Check("data folder", None, f"{data} can be written by others", f"chmod go-w '{data}'")
-    return Check("data folder", True, f"{data} (mode {stat.S_IMODE(status.st_mode):o})")
-
-
-def check_space(data: Path) -> Check:
-    """Whether the disk has room."""
-    free = shutil.disk_usage(data).free
-    ok = False if free < NO_SPACE else None if free < LITTLE_SPACE else True
-    return Check("space", ok, f"{free / 1024**3:.1f} GiB free", None if ok else "free some space on that disk")
-
-
-def check_links(data: Path) -> Check:
-    """Whether the file system takes hard links, which the host needs to hold on to an agent's file while it reads."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=data) as folder:
-            probe = Path(folder) / "probe"
-            probe.touch()
-            (Path(folder) / "link").hardlink_to(probe)
-    except OSError as error:
-        hint = "put the data folder on a local file system (--data)"
-        return Check("hard links", False, f"the data folder takes no hard links: {error.strerror}", hint)
-    return Check("hard links", True, "work in the data folder")
 
 
 def check_registry(layout: DataLayout) -> Check:

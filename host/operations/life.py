@@ -53,7 +53,7 @@ async def new(
         fresh = await services.central.write(turn_over)
         services.terminal.notice()
         await services.conductor.endings.end(old, StopReason.SESSION_OVER)
-        await services.post.record(old)
+        await asyncio.to_thread(services.post.record, old)
     return await services.central.read(lambda c: shown(services, c, fresh.id))
 
 
@@ -65,7 +65,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
         services.terminal.notice()
         stopped = await services.conductor.endings.end(found, StopReason.ASKED)
-        await services.post.record(found)
+        await asyncio.to_thread(services.post.record, found)
     return {"session": found.id, "stopped": stopped, "cancelled": cancelled}
 
 

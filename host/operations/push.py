@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from host.central import runs
 from host.services import Services
 
@@ -13,4 +15,4 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
     """
     for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
         async with services.conductor.holding(session.id):
-            await services.post.push(session)
+            await asyncio.to_thread(services.post.push, session)

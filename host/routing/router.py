@@ -30,7 +30,7 @@ _CUT_NOTE = "\n[the rest of this message was longer than allowed and was cut]"
 
 
 class Router:
-    """Takes events from channels. `attend` is told each session that has something new."""
+    """Takes events from channels. `accepted` is told each session that has something new."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class Router:
         *,
         file_limits: FileLimits,
         max_text: int,
-        attend: Callable[[str], None],
+        accepted: Callable[[str], None],
     ) -> None:
         self._central = central
         self._layout = layout
         self._clock = clock
         self._file_limits = file_limits
         self._max_text = max_text
-        self._attend = attend
+        self._accepted = accepted
         self._tasks: set[asyncio.Task[Receipt]] = set()
 
     async def ingest(self, event: Event) -> Receipt:
@@ -76,7 +76,7 @@ class Router:
             await self._drop_spool(spool_name)
         for accepted in receipt.accepted:
             if not accepted.duplicate:
-                self._attend(accepted.session_id)
+                self._accepted(accepted.session_id)
         return receipt
 
     def _accept(

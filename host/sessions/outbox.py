@@ -36,7 +36,6 @@ JOURNAL = f"{OUTBOUND}-journal"
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
-LAST_SEQ = "SELECT max(seq) AS seq FROM messages_out"
 NEXT_SEQS = "SELECT seq FROM messages_out WHERE typeof(seq) = 'integer' AND seq > ? ORDER BY seq LIMIT ?"
 MESSAGE = """
 SELECT seq, substr(id, 1, 100) AS id, substr(turn_id, 1, 600) AS turn_id, substr(in_reply_to, 1, 600) AS in_reply_to,
@@ -155,9 +154,6 @@ def _read(
     running_turns: Sequence[str],
 ) -> Glimpse:
     """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
-    last = connection.execute(LAST_SEQ).fetchone()["seq"]
-    if isinstance(last, int) and last > out_cursor + MAX_JUMP:
-        raise FileDamaged(f"its numbers jump to {last}")  # taken as the cursor, it would shut out all that follows
     bad_rows: list[BadRow] = []
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
@@ -182,6 +178,8 @@ def _messages(
 ) -> tuple[list[MessageOut], bool, int]:
     """The next messages in order, whether there are more, and the cursor behind them."""
     seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (cursor, MAX_ROWS))]
+    if seqs and seqs[-1] > cursor + MAX_JUMP:
+        raise FileDamaged(f"its numbers jump to {seqs[-1]}")  # taken as the cursor, it would shut out all that follows
     found: list[MessageOut] = []
     characters, deadline = 0, time.monotonic() + MAX_SECONDS
     for seq in seqs:

@@ -5,10 +5,9 @@ Each step can be repeated, in the order that makes that safe: files first, then 
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
@@ -26,8 +25,16 @@ from shared_schema.rows import Address, Delivered, decode, encode
 _FILES_ARE_GONE = "\n[the files that came with this message are not there any more]"
 
 
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What was accepted for a session and is not in its file yet, with what the agent must know to answer it."""
+
+    rows: tuple[ingest.Accepted, ...]
+    surroundings: Surroundings
+
+
 class Post:
-    """The writer of session folders."""
+    """The writer of session folders. Every method blocks."""
 
     def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: Limits) -> None:
         self._central = central
@@ -39,55 +46,56 @@ class Post:
         """The folder of a session."""
         return self._layout.session(session.agent_group_id, session.id)
 
-    async def write(self, session: sessions.Session) -> bool:
-        """Write what was accepted for a session into its folder, with what the agent must know to answer it.
+    def write(self, session: sessions.Session, mail: Mail) -> None:
+        """Write mail into the session's folder, then note that it is there.
 
-        Whether there was anything. Raises `FileTrouble`, `OSError`; then the rest is written the next time.
+        Raises `FileTrouble`, `OSError`; then the rest is written the next time.
         """
-        rows, surroundings = await self._central.read(
-            lambda c: (ingest.accepted(c, session.id), surroundings_of(c, session))
-        )
-        if not rows:
-            return False
-        await asyncio.to_thread(self._write, session, rows, surroundings)
-        message_ids = [row.message_id for row in rows]
-        await self._central.write(lambda c: ingest.mark_written(c, message_ids))
-        for spool in {row.spool for row in rows if row.spool is not None}:
-            if not await self._central.read(partial(ingest.spool_in_use, spool=spool)):
-                await asyncio.to_thread(shutil.rmtree, self._layout.spool / spool, ignore_errors=True)
-        return True
+        layout = self.folder(session)
+        if not layout.inbound.exists():
+            make_session_folder(layout, self._owner)
+        messages = [self._message(row, layout) for row in mail.rows]
+        inbox.update(layout, messages=messages, push=push_of(mail.surroundings, self._limits))
+        self._central.submit(lambda c: ingest.mark_written(c, [message.id for message in messages])).result()
+        for spool in {row.spool for row in mail.rows if row.spool is not None}:
+            if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
+                shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
 
-    async def prepare(self, session: sessions.Session) -> AgentGroup:
+    def write_accepted(self, session_id: str) -> None:
+        """Write what was accepted for a session when nobody looks after it. Raises as `write`."""
+
+        def load(connection: sqlite3.Connection) -> tuple[sessions.Session, Mail | None] | None:
+            session = sessions.lookup(connection, session_id)
+            return None if session is None else (session, mail_of(connection, session))
+
+        while (found := self._central.read_here(load)) is not None and found[1] is not None:
+            self.write(found[0], found[1])
+
+    def prepare(self, session: sessions.Session) -> AgentGroup:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
-        surroundings = await self._central.read(lambda c: surroundings_of(c, session))
-
-        def make() -> None:
-            make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
-            make_session_folder(self.folder(session), self._owner)
-            inbox.bring_up_to_date(self.folder(session))
-            inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
-
-        await asyncio.to_thread(make)
+        surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
+        make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
+        make_session_folder(self.folder(session), self._owner)
+        inbox.bring_up_to_date(self.folder(session))
+        inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
         return surroundings.agent_group
 
-    async def push(self, session: sessions.Session) -> None:
+    def push(self, session: sessions.Session) -> None:
         """Rewrite routing, destinations and context, after somebody changed one of them."""
-        surroundings = await self._central.read(lambda c: surroundings_of(c, session))
+        surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
         if self.folder(session).inbound.exists():
-            push = push_of(surroundings, self._limits)
-            await asyncio.to_thread(inbox.update, self.folder(session), push=push)
+            inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
 
-    async def record(self, session: sessions.Session) -> None:
+    def record(self, session: sessions.Session) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last."""
-        outcomes, sent = await self._central.read(
+        outcomes, sent = self._central.read_here(
             lambda c: (ingest.unrecorded(c, session.id), deliveries.unrecorded(c, session.id))
         )
         if not outcomes and not sent:
             return
         if not self.folder(session).inbound.exists():
-            await asyncio.to_thread(make_session_folder, self.folder(session), self._owner)
-        await asyncio.to_thread(
-            inbox.update,
+            make_session_folder(self.folder(session), self._owner)
+        inbox.update(
             self.folder(session),
             statuses=[StatusUpdate(row["message_id"], row["status"], row["tries"]) for row in outcomes],
             delivered=[_delivered(row) for row in sent],
@@ -97,30 +105,19 @@ class Post:
             ingest.mark_recorded(connection, outcomes)
             deliveries.mark_recorded(connection, session.id, sent)
 
-        await self._central.write(mark)
+        self._central.submit(mark).result()
 
-    def _write(self, session: sessions.Session, rows: Sequence[ingest.Accepted], surroundings: Surroundings) -> None:
-        layout = self.folder(session)
-        if not layout.inbound.exists():
-            make_session_folder(layout, self._owner)
-        contents = {row.message_id: self._bring_files(row, layout) for row in rows}
-        inbox.update(
-            layout,
-            messages=[
-                NewMessage(
-                    id=row.message_id,
-                    kind=row.kind,
-                    timestamp=row.accepted_at,
-                    generation=row.generation,
-                    trigger=row.trigger,
-                    address=Address(row.channel_type, row.platform_id, row.thread_id),
-                    sender_id=row.sender_id,
-                    sender_name=row.sender_name,
-                    content=contents[row.message_id],
-                )
-                for row in rows
-            ],
-            push=push_of(surroundings, self._limits),
+    def _message(self, row: ingest.Accepted, layout: SessionLayout) -> NewMessage:
+        return NewMessage(
+            id=row.message_id,
+            kind=row.kind,
+            timestamp=row.accepted_at,
+            generation=row.generation,
+            trigger=row.trigger,
+            address=Address(row.channel_type, row.platform_id, row.thread_id),
+            sender_id=row.sender_id,
+            sender_name=row.sender_name,
+            content=self._bring_files(row, layout),
         )
 
     def _bring_files(self, row: ingest.Accepted, layout: SessionLayout) -> str:
@@ -133,6 +130,12 @@ class Post:
             unspool(self._layout.spool / row.spool, names, layout, row.message_id, self._owner)
             return row.content
         return encode({"text": content["text"] + _FILES_ARE_GONE})
+
+
+def mail_of(connection: sqlite3.Connection, session: sessions.Session) -> Mail | None:
+    """What is to be written for a session, oldest first; None when nothing is."""
+    rows = ingest.accepted(connection, session.id)
+    return Mail(tuple(rows), surroundings_of(connection, session)) if rows else None
 
 
 def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -> Surroundings:

@@ -35,6 +35,7 @@ class RunningAgent:
     measured: float = 0.0
     out_is_full: bool = False
     evicted: bool = False
+    has_mail: bool = False
     read_failures: int = 0
 
     def __post_init__(self) -> None:

@@ -22,15 +22,16 @@ from host.supervision.endings import Endings
 from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, Wait
 from host.supervision.obstacles import Obstacles
 from host.supervision.places import Places
-from host.supervision.reading import Reading, View
+from host.supervision.reading import Reading, Seen, View
 from host.supervision.runs import Runs, Settled
 from host.supervision.turnstile import Turnstile
 from shared_schema.clock import Clock
-from shared_schema.errors import DumbwaiterError, FileBusy
+from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 
 log = logging.getLogger(__name__)
 
+_BEGIN_SECONDS = 0.002
 _RECORD_SECONDS = 0.1
 _POLL_BUSY_SECONDS = 1.0
 _POLL_IDLE_SECONDS = 10.0
@@ -80,6 +81,29 @@ class Conductor:
         """Ask for a look at a session, soon."""
         self._turnstile.attend(session_id)
 
+    def accepted(self, session_id: str) -> None:
+        """A message was accepted for a session."""
+        if (agent := self.agents.get(session_id)) is not None:
+            agent.has_mail = True
+        self._turnstile.attend(session_id)
+
+    def hinted(self, session_id: str) -> None:
+        """The agent of a session wrote something.
+
+        The first thing after a message is that it has taken it. An answer that follows at once is waited for, so that
+        one look is enough for both, and the answer meets no look that is under way.
+        """
+        if (agent := self.agents.get(session_id)) is not None and agent.has_mail:
+            agent.has_mail = False
+            self._turnstile.attend_within(session_id, _BEGIN_SECONDS)
+        else:
+            self._turnstile.attend(session_id)
+
+    def delivered(self, session_id: str) -> None:
+        """A delivery got its outcome: the session's file is told a moment later."""
+        self._record_at.setdefault(session_id, self._clock.monotonic() + _RECORD_SECONDS)
+        self._turnstile.attend_within(session_id, _RECORD_SECONDS)
+
     def holding(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Keep looks away from a session while an operation changes it; one look follows."""
         return self._turnstile.holding(session_id)
@@ -110,15 +134,15 @@ class Conductor:
         return due
 
     async def _look_once(self, session_id: str) -> float | None:
-        view = await self._reading.view(session_id)
-        if view is None:
+        agent = self.agents.get(session_id)
+        seen = await self._reading.look(session_id, agent)
+        if seen is None:
             await self._forget(session_id)
             return None
-        view = await self._bring_in(view)
-        waits: list[float | None] = []
-        if (agent := self.agents.get(session_id)) is not None:
-            view, soon = await self._watch(view, agent)
-            waits.append(soon)
+        view, waits = seen.view, [seen.again]
+        if agent is not None:
+            view = await self._watch(seen, agent)
+            waits.append(0.0 if agent.more_to_read and seen.again is None else None)
         elif not view.session.run_settled:
             view, soon = await self._find_out(view)
             waits.append(soon)
@@ -127,21 +151,6 @@ class Conductor:
         if session_id in self.agents:
             waits.append(self._settings.poll_seconds)
         return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
-
-    async def _bring_in(self, view: View) -> View:
-        """Write what was accepted into the session's file. An agent that keeps it locked is not waited for for ever."""
-        agent = self.agents.get(view.session.id)
-        try:
-            while view.has_accepted and await self._post.write(view.session):
-                view = await self._reading.view(view.session.id) or view
-        except FileBusy:
-            if agent is None:
-                raise
-            agent.saw_folder(usable=False, now=self._clock.monotonic())
-        else:
-            if agent is not None:
-                agent.saw_folder(usable=True, now=self._clock.monotonic())
-        return view
 
     async def _find_out(self, view: View) -> tuple[View, float | None]:
         """A run that was begun and of which nothing is known: see to it that it is over, and count it."""
@@ -155,15 +164,12 @@ class Conductor:
             return view, self._note_unavailable(session_id, error)
         return await self._reading.view(session_id) or view, None
 
-    async def _watch(self, view: View, agent: RunningAgent) -> tuple[View, float | None]:
-        """Read what an agent wrote, and see whether it still runs. The view afterwards, and when to come again."""
-        session_id = view.session.id
+    async def _watch(self, seen: Seen, agent: RunningAgent) -> View:
+        """See whether an agent works, keeps to its space and still runs. The view afterwards."""
+        view = seen.view
         layout = self._post.folder(view.session)
-        finished, soon = await self._reading.look(view, layout, agent)
-        if finished:
-            view = await self._reading.view(session_id) or view
         now = self._clock.monotonic()
-        if agent.saw_work(view.waiting, finished, now):
+        if agent.saw_work(view.waiting, seen.finished, now):
             self._hurry()
         await self._measure(agent, layout, now)
         if now - agent.polled >= (_POLL_BUSY_SECONDS if view.waiting else _POLL_IDLE_SECONDS):
@@ -171,8 +177,8 @@ class Conductor:
             status = await self._runs.poll(agent.handle)
             if not status.alive:
                 await self.endings.bury_agent(view.session, agent, self._runs.describe(status), harmless=False)
-                view = await self._reading.view(session_id) or view
-        return view, 0.0 if agent.more_to_read and soon is None else soon
+                view = await self._reading.view(view.session.id) or view
+        return view
 
     async def _measure(self, agent: RunningAgent, layout: SessionLayout, now: float) -> None:
         if now - agent.measured >= _MEASURE_SECONDS:
@@ -231,7 +237,7 @@ class Conductor:
         if now < due:
             return due - now
         del self._record_at[session_id]
-        await self._post.record(view.session)
+        await asyncio.to_thread(self._post.record, view.session)
         return None
 
     async def _start(self, session: sessions.Session) -> None:

@@ -1,22 +1,30 @@
-"""Reading what an agent wrote, while it lives and after it has died, and putting it into the ledger."""
+"""What passes between the ledger and a session's files at a look: mail in, and what the agent wrote out.
+
+What blocks is done in one go in one thread (`_observe`): a look costs one way there and back, and one commit where
+there is something to take over.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 
 from host.central import deliveries, ingest, sessions, turns
 from host.central.database import Central
-from host.delivery.copy import Copier
+from host.central.deliveries import Delivery
+from host.delivery.copy import Copied, Copier
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
+from host.sessions.post import Mail, Post, mail_of
 from host.supervision.agent import RunningAgent
 from shared_schema.clock import Clock, to_text
-from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema, NotFound
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AckStatus
 
@@ -25,10 +33,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the ledger knows of a session at the beginning of a look."""
+    """What the ledger knows of a session."""
 
     session: sessions.Session
-    has_accepted: bool
+    mail: Mail | None
     open_messages: tuple[ingest.OpenMessage, ...]
     running_turns: tuple[str, ...]
     has_unrecorded: bool
@@ -38,13 +46,34 @@ class View:
         """How many messages ask for an answer and have none."""
         return sum(1 for message in self.open_messages if message.trigger)
 
+    def after(self, finished: Collection[str]) -> View:
+        """The same once these messages have got their outcome."""
+        rest = tuple(message for message in self.open_messages if message.message_id not in finished)
+        return replace(self, open_messages=rest, has_unrecorded=self.has_unrecorded or bool(finished))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw of a session: the ledger's view, and of a living agent what became of the messages it held.
+
+    `again` is after how many seconds a file that could not be read is worth another attempt.
+    """
+
+    view: View
+    finished: int = 0
+    again: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    signature: Signature | None
-    heartbeat: int | None
-    glimpse: Glimpse | None
-    trouble: FileTrouble | None
+    """What was found in the files. `is_usable`: ours could be written; `news`: None when nothing is new in theirs."""
+
+    view: View
+    is_usable: bool = True
+    heartbeat: int | None = None
+    signature: Signature | None = None
+    news: tuple[Glimpse, Future[Copied]] | None = None
+    trouble: FileTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +85,25 @@ class LastWords:
 
 
 class Reading:
-    """Reads `outbound.db` of sessions and copies it.
+    """Writes mail, reads `outbound.db`, and copies it.
 
-    `send` is told of chats that have something to be sent, `finished` that messages got their outcome.
+    `send` is told of chats that have something to be sent, and what is next there; `finished` that messages got their
+    outcome.
     """
 
     def __init__(
         self,
         central: Central,
+        post: Post,
         copier: Copier,
         clock: Clock,
         owner: Owner,
         *,
-        send: Callable[[tuple[str, str]], None],
+        send: Callable[[tuple[str, str], Delivery | None], None],
         finished: Callable[[], None],
     ) -> None:
         self._central = central
+        self._post = post
         self._copier = copier
         self._clock = clock
         self._owner = owner
@@ -80,41 +112,28 @@ class Reading:
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
+        return await self._central.read(partial(_view, session_id=session_id))
 
-        def load(connection: sqlite3.Connection) -> View | None:
-            try:
-                session = sessions.get(connection, session_id)
-            except NotFound:
-                return None
-            return View(
-                session=session,
-                has_accepted=bool(ingest.accepted(connection, session_id, 1)),
-                open_messages=tuple(ingest.open_messages(connection, session_id)),
-                running_turns=tuple(turns.running(connection, session_id)),
-                has_unrecorded=bool(
-                    ingest.unrecorded(connection, session_id, 1) or deliveries.unrecorded(connection, session_id, 1)
-                ),
-            )
+    async def look(self, session_id: str, agent: RunningAgent | None) -> Seen | None:
+        """Write what was accepted for a session, and read what its agent wrote since the last time.
 
-        return await self._central.read(load)
-
-    async def look(self, view: View, layout: SessionLayout, agent: RunningAgent) -> tuple[int, float | None]:
-        """Read what a living agent wrote since the last time.
-
-        How many messages got their outcome, and after how many seconds a file that could not be read is worth another
-        attempt (None: it could be read).
+        None when there is no such session. Raises `FileTrouble`, `OSError` when its own file cannot be written.
         """
-        seen = await asyncio.to_thread(_observe, view, layout, agent.signature, agent.more_to_read)
+        found = await asyncio.to_thread(self._observe, session_id, agent)
+        if found is None or agent is None:
+            return None if found is None else Seen(found.view)
         now = self._clock.monotonic()
-        agent.saw_heartbeat(seen.heartbeat, now)
-        if seen.trouble is not None:
-            return 0, agent.saw_trouble(now)
-        if seen.glimpse is None:
-            return 0, None
-        finished = await self._copy(view.session, layout, seen.glimpse)
-        more = seen.glimpse.more or (finished > 0 and len(view.open_messages) >= ingest.OPEN_LIMIT)
-        agent.saw_output(seen.signature, now, more=more, doing=_doing(seen.glimpse))
-        return finished, None
+        agent.saw_folder(usable=found.is_usable, now=now)
+        agent.saw_heartbeat(found.heartbeat, now)
+        if found.trouble is not None:
+            return Seen(found.view, again=agent.saw_trouble(now))
+        if found.news is None:
+            return Seen(found.view)
+        glimpse, copying = found.news
+        finished = await self._copied(session_id, copying)
+        more = glimpse.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
+        agent.saw_output(found.signature, now, more=more, doing=_doing(glimpse))
+        return Seen(found.view.after(finished), len(finished))
 
     async def last_words(self, session_id: str, layout: SessionLayout) -> LastWords:
         """Read the file of a dead agent to the end, mending it where a commit was interrupted.
@@ -136,8 +155,8 @@ class Reading:
     async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str]:
         """Copy all there is; the messages that are still marked `processing`."""
         while (view := await self.view(session_id)) is not None:
-            glimpse = await asyncio.to_thread(_read, view, layout)
-            await self._copy(view.session, layout, glimpse)
+            glimpse, copying = await asyncio.to_thread(self._read, view, layout)
+            await self._copied(session_id, copying)
             if not glimpse.more:
                 return frozenset(ack.message_id for ack in glimpse.acks if ack.status == AckStatus.PROCESSING)
         return frozenset()
@@ -161,39 +180,66 @@ class Reading:
         await self._central.write(note)
         return kept
 
-    async def _copy(self, session: sessions.Session, layout: SessionLayout, glimpse: Glimpse) -> int:
-        """Put a glimpse into the ledger and have it sent; how many messages got their outcome."""
-        copied = await self._copier.copy(session, layout, glimpse)
+    async def _copied(self, session_id: str, copying: Future[Copied]) -> frozenset[str]:
+        """Wait until a glimpse is in the ledger, and have it sent; the messages that got their outcome."""
+        copied = await asyncio.shield(asyncio.wrap_future(copying))
         for bad in copied.refused:
             log.warning(
                 "something an agent wrote was refused",
-                extra={"session": session.id, "what": bad.what, "reason": bad.reason},
+                extra={"session": session_id, "what": bad.what, "reason": bad.reason},
             )
-        for chat in copied.chats:
-            self._send(chat)
+        for chat, following in copied.chats.items():
+            self._send(chat, following)
         if copied.finished:
             self._finished()
-        return len(copied.finished)
+        return frozenset(copied.finished)
+
+    def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
+        """The part of a look that blocks."""
+        view = self._central.read_here(partial(_view, session_id=session_id))
+        is_usable = True
+        try:
+            while view is not None and view.mail is not None:
+                self._post.write(view.session, view.mail)
+                view = self._central.read_here(partial(_view, session_id=session_id))
+        except FileBusy:
+            if agent is None:
+                raise
+            is_usable = False  # an agent that keeps the host's own file locked is not waited for
+        if view is None or agent is None:
+            return None if view is None else _Observation(view)
+        heartbeat = outbox.heartbeat(agent.folder)
+        try:
+            signature = outbox.signature(agent.folder)
+            if signature is not None and signature == agent.signature and not agent.more_to_read:
+                return _Observation(view, is_usable, heartbeat, signature)
+            return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder))
+        except FileTrouble as error:
+            return _Observation(view, is_usable, heartbeat, trouble=error)
+
+    def _read(self, view: View, layout: SessionLayout) -> tuple[Glimpse, Future[Copied]]:
+        glimpse = outbox.read(
+            layout,
+            out_cursor=view.session.out_cursor,
+            turn_cursor=view.session.turn_cursor,
+            open_messages=[message.message_id for message in view.open_messages],
+            running_turns=view.running_turns,
+        )
+        return glimpse, self._copier.copy(view.session.id, layout, glimpse)
 
 
-def _observe(view: View, layout: SessionLayout, known: Signature | None, more: bool) -> _Observation:
-    heartbeat = outbox.heartbeat(layout)
-    try:
-        signature = outbox.signature(layout)
-        if signature is not None and signature == known and not more:
-            return _Observation(signature, heartbeat, None, None)
-        return _Observation(signature, heartbeat, _read(view, layout), None)
-    except FileTrouble as error:
-        return _Observation(None, heartbeat, None, error)
-
-
-def _read(view: View, layout: SessionLayout) -> Glimpse:
-    return outbox.read(
-        layout,
-        out_cursor=view.session.out_cursor,
-        turn_cursor=view.session.turn_cursor,
-        open_messages=[message.message_id for message in view.open_messages],
-        running_turns=view.running_turns,
+def _view(connection: sqlite3.Connection, session_id: str) -> View | None:
+    session = sessions.lookup(connection, session_id)
+    if session is None:
+        return None
+    return View(
+        session=session,
+        mail=mail_of(connection, session),
+        open_messages=tuple(ingest.open_messages(connection, session_id)),
+        running_turns=tuple(turns.running(connection, session_id)),
+        has_unrecorded=bool(
+            ingest.unrecorded(connection, session_id, 1) or deliveries.unrecorded(connection, session_id, 1)
+        ),
     )
 
 

@@ -80,8 +80,8 @@ class Runs:
             raise Conflict(f"session {session.id} is not active any more")
         layout = self._post.folder(session)
         try:
-            group = await self._post.prepare(session)
-            await self._post.record(session)
+            group = await asyncio.to_thread(self._post.prepare, session)
+            await asyncio.to_thread(self._post.record, session)
             stamp = heartbeat(layout)
         except OSError as error:
             raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
@@ -205,7 +205,7 @@ class Runs:
             folder=layout,
             workspace=settings.layout.workspace(group.folder),
             environment={
-                "DUMBWAITER_NOTIFY": settings.notify,
+                "DUMBWAITER_NOTIFY": "off" if settings.notify == "off" else "auto",
                 "DUMBWAITER_POLL_SECONDS": f"{settings.poll_seconds:g}",
                 "DUMBWAITER_HEARTBEAT_SECONDS": f"{settings.heartbeat_seconds:g}",
                 "DUMBWAITER_STOP_SECONDS": f"{settings.stop_seconds:g}",

@@ -26,11 +26,17 @@ class _Gate:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: bool = False
     task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.TimerHandle | None = None  # what the last look asked for
+    soon: asyncio.TimerHandle | None = None  # what somebody else asked for
     users: int = 0
 
     def is_free(self) -> bool:
-        return self.task is None and self.timer is None and self.users == 0
+        return self.task is None and self.timer is None and self.soon is None and self.users == 0
+
+    def forget_soon(self) -> None:
+        if self.soon is not None:
+            self.soon.cancel()
+            self.soon = None
 
 
 class Turnstile:
@@ -50,9 +56,22 @@ class Turnstile:
         if not self._open:
             return
         gate = self._gates.setdefault(session_id, _Gate())
+        gate.forget_soon()
         gate.wanted = True
         if gate.task is None:
             gate.task = asyncio.create_task(self._serve(session_id, gate), name=f"look {session_id}")
+
+    def attend_within(self, session_id: str, seconds: float) -> None:
+        """Ask for a look at a session after that time, or before."""
+        if not self._open:
+            return
+        gate = self._gates.setdefault(session_id, _Gate())
+        loop = asyncio.get_running_loop()
+        if gate.soon is not None:
+            if gate.soon.when() <= loop.time() + seconds:
+                return
+            gate.forget_soon()
+        gate.soon = loop.call_later(seconds, self.attend, session_id)
 
     @asynccontextmanager
     async def holding(self, session_id: str) -> AsyncIterator[None]:
@@ -70,6 +89,7 @@ class Turnstile:
         """Let the looks that are under way finish, and start no other."""
         self._open = False
         for gate in self._gates.values():
+            gate.forget_soon()
             self._set_timer("", gate, None)
         tasks = [gate.task for gate in self._gates.values() if gate.task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)

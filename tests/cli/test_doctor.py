@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from host.cli.doctor import ask_host
-from host.operations.doctor import Check, check_folder, check_host, check_links, check_registry, examine
+from host.operations.doctor import check_host, check_registry, examine
+from host.operations.machine import Check, check_folder, check_links, check_notifications
 from host.settings import Settings, load
 from shared_schema.layout import DataLayout
 from tests.cli.conftest import Run
@@ -64,6 +65,14 @@ async def test_an_engine_that_is_not_there_fails_only_where_it_is_demanded(
 
     assert engine.ok is ok
     assert engine.hint
+
+
+def test_more_agents_than_the_system_has_queues_of_events_for_is_a_warning(data: Path) -> None:
+    assert check_notifications(settings(data, max_agents=1)).ok is True
+    check = check_notifications(settings(data, max_agents=10_000_000))
+    assert check.ok is None
+    assert "max_user_instances=20000000" in str(check.hint)
+    assert check_notifications(settings(data, max_agents=10_000_000, notify="off")).ok is True
 
 
 def test_a_folder_that_is_not_there_can_be_made(data: Path) -> None:

@@ -127,7 +127,7 @@ async def test_failure_14_notifications_that_get_lost_cost_time_and_no_message(t
         await host.ask("hello")
         watcher = host.services._watcher
         assert watcher is not None
-        await asyncio.to_thread(watcher.close)
+        await watcher.close()
         for number in range(5):
             assert await host.ask(f"number {number}") == f"scripted: number {number}"
 
@@ -168,7 +168,7 @@ async def _overhear(host: Host, session_id: str, text: str) -> str:
         "accepted_at": to_text(SystemClock().now()),
     }
     await host.services.central.write(lambda connection: ingest.accept(connection, values))
-    host.services.attend(session_id)
+    host.services.conductor.attend(session_id)
     return message_id
 
 

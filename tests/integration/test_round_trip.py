@@ -35,6 +35,18 @@ async def test_without_any_notification_the_round_trip_works_by_polling(tmp_path
         assert b"DUMBWAITER_NOTIFY=off" in environment
 
 
+async def test_with_watchfiles_the_round_trip_works_by_its_hints(tmp_path: Path) -> None:
+    async with running(tmp_path, notify="watchfiles", poll_seconds=3600) as host:
+        for number in range(3):
+            assert await host.ask(f"number {number}") == f"scripted: number {number}"
+
+
+async def test_on_this_system_the_round_trip_works_by_hints_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, poll_seconds=3600) as host:
+        for number in range(3):
+            assert await host.ask(f"number {number}") == f"scripted: number {number}"
+
+
 async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_path: Path) -> None:
     async with running(tmp_path, idle_seconds=0.3, poll_seconds=0.1) as host:
         await host.ask("one")

@@ -43,7 +43,7 @@ class Desk:
             clock,
             file_limits=FileLimits(3, 1000, 10_000),
             max_text=LONGEST,
-            attend=self.attended.append,
+            accepted=self.attended.append,
         )
 
     async def set_up(self, *names: str, **wiring: Any) -> list[AgentGroup]:

@@ -141,6 +141,28 @@ async def test_a_look_that_is_asked_for_takes_the_place_of_the_one_that_is_due(l
     await until(lambda: looker.ended["a"] == 2, "the second look")
 
 
+async def test_a_look_within_a_time_comes_by_itself(looker: Looker) -> None:
+    looker.turnstile.attend_within("one", 0.01)
+    await until(lambda: looker.ended["one"] == 1, "it came")
+    await looker.others_had_their_turn()
+    assert looker.begun["one"] == 1
+
+
+async def test_of_two_looks_within_a_time_the_earlier_serves_both(looker: Looker) -> None:
+    looker.turnstile.attend_within("one", 3600)
+    looker.turnstile.attend_within("one", 0.01)
+    looker.turnstile.attend_within("one", 3600)
+    await until(lambda: looker.ended["one"] == 1, "it came")
+
+
+async def test_a_look_that_is_asked_for_serves_who_would_have_waited(looker: Looker) -> None:
+    looker.turnstile.attend_within("one", 0.05)
+    looker.turnstile.attend("one")
+    looker.turnstile.attend_within("two", 0.1)
+    await until(lambda: looker.ended["two"] == 1, "the time is over")
+    assert looker.begun["one"] == 1
+
+
 async def test_holding_keeps_looks_away_and_one_follows(looker: Looker) -> None:
     async with looker.turnstile.holding("a"):
         for _ in range(5):

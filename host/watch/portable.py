@@ -1,10 +1,8 @@
-"""Hints that an agent wrote something: file notifications on the `out/` folders of living agents.
+"""Hints by watchfiles, on every system it knows.
 
-Only the folders of living agents are watched, and not what lies below them: nobody else can write there, so sessions at
-rest cost nothing, and an agent that makes folders without end costs nothing either. Nothing depends on the hints: the
-poll finds what they miss. This is the only module that imports watchfiles; its watcher sleeps in steps, so the step is
-short only while somebody waits for an answer, and changes are collected for a moment only, so that an agent that writes
-without end does not hold up the others' hints.
+Its watcher sleeps in steps, so the step is short only while somebody waits for an answer, and changes are collected for
+a moment only, so that an agent that writes without end does not hold up the others' hints. This is the only module that
+imports watchfiles.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ _BUSY_TIMEOUT_MS = 500
 _IDLE_TIMEOUT_MS = 60_000
 
 
-class Watcher:
+class PortableWatcher:
     """Calls `hint(session id)` in the event loop soon after the session's `outbound.db` has changed.
 
     `is_busy` says whether somebody waits for an answer; `poke` that this may have changed.
@@ -60,11 +58,11 @@ class Watcher:
         if self._is_slow:
             self._interrupt.set()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop watching."""
         self._closing = True
         self._interrupt.set()
-        self._thread.join()
+        await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
         while not self._closing:
