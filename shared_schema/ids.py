@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import secrets
+import os
 from enum import StrEnum
 
 from shared_schema.errors import InvalidValue
@@ -28,7 +28,7 @@ _PATTERN = {prefix: re.compile(rf"{prefix.value}_[0-9a-f]{{{_HEX_DIGITS}}}") for
 
 def new_id(prefix: Prefix) -> str:
     """A new identifier, unique by its 64 random bits."""
-    return f"{prefix.value}_{secrets.token_hex(_HEX_DIGITS // 2)}"
+    return f"{prefix.value}_{os.urandom(_HEX_DIGITS // 2).hex()}"
 
 
 def is_id(value: object, prefix: Prefix) -> bool:
