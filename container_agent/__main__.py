@@ -32,7 +32,7 @@ from container_agent.outbox import Outbox
 from container_agent.providers.protocol import Provider
 from container_agent.wake import Waker
 from shared_schema.clock import SystemClock
-from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, SessionLayout
 
 log = logging.getLogger("container_agent")
@@ -128,6 +128,9 @@ def main() -> int:
     except InvalidValue as error:
         log.error("%s", error)
         return 2
+    except FileTrouble as error:
+        log.error("%s", error)
+        return EXIT_FILES
     except DumbwaiterError as error:
         log.error("%s", error)
         return 1

@@ -194,9 +194,7 @@ def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _require_ordinary_tables(connection: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
-    found = {
-        row["name"]: row["computed"] for row in connection.execute(ORDINARY_TABLES, (json.dumps(sorted(tables)),))
-    }
+    found = {row["name"]: row["computed"] for row in connection.execute(ORDINARY_TABLES, (json.dumps(sorted(tables)),))}
     if missing := sorted(tables - found.keys()):
         raise FileDamaged(f"the table {missing[0]} is missing", where=path)
     if computed := sorted(name for name, columns in found.items() if columns):
@@ -218,6 +216,8 @@ def translate(error: sqlite3.Error, path: Path) -> FileTrouble:
     """The `FileTrouble` that says the same as an error of the sqlite3 module."""
     extended = getattr(error, "sqlite_errorcode", None)
     code = None if extended is None else extended & 0xFF
+    if extended == sqlite3.SQLITE_READONLY:  # its kinds are journals that only a writer can roll back
+        return FileTrouble("the file is read-only", where=path, hint="see whether its disk was mounted read-only")
     if code in _BUSY_CODES or code in _HALF_MADE_CODES:
         return FileBusy(f"the file cannot be used at the moment: {error}", where=path)
     if code in _DAMAGED_CODES or extended == sqlite3.SQLITE_IOERR_SHORT_READ or isinstance(error, sqlite3.DataError):

@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+EXIT_FILES = 74
+"""The exit status of an agent that could not use the session's files (EX_IOERR of sysexits.h)."""
+
 
 class DumbwaiterError(Exception):
     """Something went wrong. `hint` says what to do next; `where` names the file, session or platform."""

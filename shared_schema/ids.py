@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import os
+import re
 from enum import StrEnum
 
 from shared_schema.errors import InvalidValue

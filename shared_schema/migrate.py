@@ -7,8 +7,9 @@ add, so that a reader of version n understands a file of version n + 1; only the
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from shared_schema.database import transaction
@@ -29,9 +30,14 @@ class Schema:
         """The newest version this code knows."""
         return len(self.migrations())
 
-    def migrations(self) -> list[Path]:
+    def migrations(self) -> Sequence[Path]:
         """The migration files, oldest first."""
-        return sorted(self.folder.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+        return _scripts_in(self.folder)
+
+
+@cache
+def _scripts_in(folder: Path) -> Sequence[Path]:
+    return tuple(sorted(folder.glob("[0-9][0-9][0-9][0-9]_*.sql")))
 
 
 INBOUND = Schema("inbound.db", _HERE / "inbound")

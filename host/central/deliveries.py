@@ -11,9 +11,10 @@ from shared_schema.rows import Address, MessageOutKind, Row, encode
 
 INSERT = """
 INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
-    thread_id, content, deliver_after, created_at, status, error, finished_at, recorded)
+    thread_id, content, deliver_after, created_at, status, error, finished_at, recorded, after_position)
 VALUES (:message_out_id, :session_id, :turn_id, :in_reply_to, :kind, :from_host, :channel_type, :platform_id,
-    :thread_id, :content, :deliver_after, :created_at, :status, :error, :finished_at, :recorded)
+    :thread_id, :content, :deliver_after, :created_at, :status, :error, :finished_at, :recorded,
+    coalesce((SELECT max(position) FROM ingest WHERE session_id = :session_id), 0))
 ON CONFLICT DO NOTHING
 """
 NEXT = """

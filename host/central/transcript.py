@@ -10,14 +10,14 @@ from shared_schema.rows import decode
 LAST = """
 SELECT * FROM (
     SELECT message_id AS id, 'in' AS direction, accepted_at AS time, coalesce(sender_name, sender_id) AS sender,
-           kind, status, content, position AS place
+           kind, status, content, position AS place, 0 AS behind
     FROM ingest WHERE session_id = :session
     UNION ALL
     SELECT d.message_out_id, 'out', d.created_at, CASE d.from_host WHEN 1 THEN 'dumbwaiter' ELSE a.name END,
-           d.kind, d.status, d.content, d.position
+           d.kind, d.status, d.content, d.after_position, d.position
     FROM deliveries d JOIN sessions s ON s.id = d.session_id JOIN agent_groups a ON a.id = s.agent_group_id
     WHERE d.session_id = :session
-) ORDER BY time DESC, direction DESC, place DESC LIMIT :limit
+) ORDER BY place DESC, behind DESC LIMIT :limit
 """
 
 

@@ -18,13 +18,16 @@ from host.central.deliveries import Delivery
 from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.retry import RetryPolicy, wait_after
 from shared_schema.clock import Clock, from_text, to_text
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
 
 log = logging.getLogger(__name__)
 
 Chat = tuple[str, str]
+
+_LONGEST_WAIT = 30.0
+"""Seconds until a due time is looked at again: the wall clock may be set meanwhile."""
 
 
 class Deliverer:
@@ -107,7 +110,7 @@ class Deliverer:
             now = self._clock.now()
             delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now)))
             if delivery is None:
-                return None if due is None else max(0.05, (from_text(due) - now).total_seconds())
+                return None if due is None else min(max(0.05, (from_text(due) - now).total_seconds()), _LONGEST_WAIT)
         channel = self._channels.get(delivery.channel_type)
         if channel is None:
             return await self._failed_attempt(delivery, f"the channel {delivery.channel_type} is not set up", None)
@@ -171,7 +174,7 @@ class Deliverer:
             text = f"A reply could not be delivered here: {reason}"
             deliveries.add_notice(connection, delivery.session_id, address, delivery.in_reply_to, text, now)
 
-        await self._central.write(fail)
+        await self._record(fail)
         self._done(delivery.session_id)
 
     async def _finish(
@@ -183,7 +186,7 @@ class Deliverer:
         error: str | None = None,
     ) -> None:
         now = to_text(self._clock.now())
-        await self._central.write(
+        await self._record(
             lambda c: deliveries.finish(
                 c,
                 delivery.position,
@@ -196,6 +199,17 @@ class Deliverer:
         )
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
         self._done(delivery.session_id)
+
+    async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
+        """Write an outcome into the ledger, however long that takes: what was sent cannot be taken back."""
+        while True:
+            try:
+                await self._central.write(outcome)
+            except FileTrouble as error:
+                log.error("what became of a message cannot be recorded yet", extra={"error": str(error)})
+                await asyncio.sleep(self._policy.first_seconds)
+            else:
+                return
 
     def _outgoing(self, delivery: Delivery) -> Outgoing:
         content = decode(delivery.content)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from shared_schema.database import open_writer, writer
+from shared_schema.database import open_writer, transaction, translate
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, migrate
 from shared_schema.rows import Address, ContextKey, Delivered, Destination
@@ -88,26 +88,22 @@ def update(
     statuses: Sequence[StatusUpdate] = (),
     delivered: Sequence[Delivered] = (),
 ) -> None:
-    """Write all of it in one transaction, in this order. Blocks. Raises `FileTrouble`; then nothing was written."""
-    with writer(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
-        if push is not None:
-            _push(connection, push)
-        for message in messages:
-            _insert(connection, message)
-        connection.executemany(SET_STATUS, [(item.status, item.tries, item.message_id) for item in statuses])
-        connection.executemany(
-            SET_DELIVERED,
-            [
-                (d.message_out_id, d.status, d.platform_message_id, d.error, d.attempts, d.delivered_at)
-                for d in delivered
-            ],
-        )
+    """Write all of it in one transaction, in this order, into a file that an older host may have made. Blocks.
 
-
-def bring_up_to_date(layout: SessionLayout) -> None:
-    """Migrate a file that an older host made. Raises `FileTrouble`, `NewerSchema`."""
-    with closing(open_writer(layout.inbound)) as connection:
-        migrate(connection, INBOUND)
+    Raises `FileTrouble`, `NewerSchema`; then nothing was written.
+    """
+    try:
+        with closing(open_writer(layout.inbound, busy_seconds=_BUSY_SECONDS)) as connection:
+            migrate(connection, INBOUND)
+            with transaction(connection):
+                if push is not None:
+                    _push(connection, push)
+                for message in messages:
+                    _insert(connection, message)
+                connection.executemany(SET_STATUS, [(item.status, item.tries, item.message_id) for item in statuses])
+                connection.executemany(SET_DELIVERED, [_values(item) for item in delivered])
+    except sqlite3.Error as error:
+        raise translate(error, layout.inbound) from error
 
 
 def _push(connection: sqlite3.Connection, push: Push) -> None:
@@ -121,6 +117,17 @@ def _push(connection: sqlite3.Connection, push: Push) -> None:
         connection.execute(SET_ROUTING, (routing.channel_type, routing.platform_id, routing.thread_id))
     connection.execute(CLEAR_CONTEXT)
     connection.executemany(INSERT_CONTEXT, [(key, value) for key, value in push.context.items()])
+
+
+def _values(item: Delivered) -> tuple[object, ...]:
+    return (
+        item.message_out_id,
+        item.status,
+        item.platform_message_id,
+        item.error,
+        item.attempts,
+        item.delivered_at,
+    )
 
 
 def _insert(connection: sqlite3.Connection, message: NewMessage) -> None:

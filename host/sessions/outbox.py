@@ -112,6 +112,8 @@ def signature(layout: SessionLayout) -> Signature | None:
             header = os.pread(file, 32, 0)
     except FileDamaged:
         return None
+    except OSError as error:
+        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=layout.outbound) from error
     return Signature(status.st_ino, status.st_size, status.st_mtime_ns, header[_CHANGE_COUNTER])
 
 
@@ -209,9 +211,13 @@ def _one(
 
 def _require_rollback_mode(name: Path, layout: SessionLayout) -> None:
     """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
-    with name.open("rb") as file:
-        if 2 in file.read(20)[18:20]:
-            raise FileDamaged("it is in WAL mode", where=layout.outbound)
+    try:
+        with name.open("rb") as file:
+            versions = file.read(20)[18:20]
+    except OSError as error:
+        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=layout.outbound) from error
+    if 2 in versions:
+        raise FileDamaged("it is in WAL mode", where=layout.outbound)
 
 
 def _own_name(layout: SessionLayout, out: int) -> Path:

@@ -28,7 +28,7 @@ from host.supervision.decide import Account, Held, account
 from host.supervision.facts import Limits as Patience
 from host.supervision.facts import StopReason
 from shared_schema.clock import Clock, to_text
-from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble
+from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 
@@ -148,7 +148,7 @@ class Runs:
     async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
         """Count a start that failed, like the death of an agent that touched nothing."""
         current = await self._central.read(lambda c: sessions.get(c, session.id))
-        sentence = f"the agent cannot be started: {error.what}"
+        sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
         return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)
 
     async def fail_waiting(self, session_id: str, sentence: str) -> tuple[tuple[str, str], ...]:
@@ -177,6 +177,8 @@ class Runs:
             return f"the agent died: {status.reason}"
         if status.exit_code is None:
             return "the agent died"
+        if status.exit_code == EXIT_FILES:
+            return "the agent died: it could not use the session's files, for instance because the disk is full"
         return f"the agent died with exit status {status.exit_code}"
 
     def _charge(

@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_read_for_a_while_is_waited_for_and_logged_once(se
 def test_a_contract_too_far_away_ends_the_agent_with_a_sentence(session: BareSession) -> None:
     session.context(contract_version=9)
     with agent(session) as running:
-        assert running.wait() == 1
+        assert running.wait() == EXIT_FILES
     assert "the host speaks version 9 of the contract, and this agent version 1" in session.log()
 
 
@@ -210,7 +210,7 @@ def test_a_wrong_setting_is_named(session: BareSession, name: str, value: str) -
 def test_a_missing_outbound_file_is_an_error_and_not_made_anew(session: BareSession) -> None:
     session.layout.outbound.unlink()
     with agent(session) as running:
-        assert running.wait() == 1
+        assert running.wait() == EXIT_FILES
     assert not session.layout.outbound.exists()
     assert "Traceback" not in session.log()
 
@@ -218,5 +218,5 @@ def test_a_missing_outbound_file_is_an_error_and_not_made_anew(session: BareSess
 def test_an_inbound_file_two_versions_ahead_ends_the_agent_with_a_sentence(session: BareSession) -> None:
     session.write("PRAGMA user_version = 99")
     with agent(session) as running:
-        assert running.wait() == 1
+        assert running.wait() == EXIT_FILES
     assert "inbound.db has schema version 99" in session.log()

@@ -146,5 +146,5 @@ def test_a_session_without_a_folder_is_trouble_and_no_folder_is_made(tmp_path: P
 def test_bringing_a_current_file_up_to_date_changes_no_byte(session: SessionLayout) -> None:
     inbox.update(session, messages=[message(1)])
     before = session.inbound.read_bytes()
-    inbox.bring_up_to_date(session)
+    inbox.update(session)
     assert session.inbound.read_bytes() == before
