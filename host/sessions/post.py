@@ -76,6 +76,7 @@ class Post:
         surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
         make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
         make_session_folder(self.folder(session), self._owner)
+        inbox.bring_up_to_date(self.folder(session))
         inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
         return surroundings.agent_group
 

@@ -110,7 +110,7 @@ def test_a_newer_inbound_file_is_refused_and_not_touched(session: SessionLayout)
     set_version(session.inbound, INBOUND.version + 1)
     before = session.inbound.read_bytes()
     with pytest.raises(NewerSchema):
-        inbox.update(session)
+        inbox.bring_up_to_date(session)
     assert session.inbound.read_bytes() == before
 
 
