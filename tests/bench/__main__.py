@@ -1,74 +1,71 @@
-"""Measure, and say how it compares: `python -m tests.bench`."""
+"""Measure, and say how it compares: `python -m tests.bench [FIGURE …]`."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
+import signal
+import sys
 import time
-from pathlib import Path
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 
-from host.central.database import Central
-from host.runtime.choose import choose
-from host.runtime.protocol import Runtime
-from host.settings import Settings
-from shared_schema.clock import SystemClock
-from shared_schema.layout import DataLayout
-from tests.bench import floor
-from tests.bench.figure import Figure, percentile, report
-from tests.support.host import Host, running
+import click
 
-ROUNDS = 300
-_IMAGE = Settings.model_fields["image"].default
-_MS = 1000
+from tests.bench import accepting, burst, cold_start, idle_agent, idle_host, long_outbox, parts, round_trip
+from tests.bench.figure import Figure
+from tests.bench.report import FILE, Run, markdown, show
+from tests.bench.workbench import Workbench, machine, workbench
 
+Measure = Callable[[Workbench], Iterator[Figure]]
 
-async def round_trips(data: Path, runtime: str) -> list[float]:
-    """Seconds from the event at the router to the channel's `deliver`, with an agent that runs."""
-    async with running(data, runtime=await _runtime(data, runtime), provider="echo") as host:
-        await host.ask("warm up")
-        return [await _round_trip(host, number) for number in range(ROUNDS)]
-
-
-async def _round_trip(host: Host, number: int) -> float:
-    began = time.perf_counter()
-    await host.ask(f"message {number}")
-    return time.perf_counter() - began
+FIGURES: Mapping[str, Measure] = {
+    "round-trip": round_trip.measure,
+    "parts": parts.measure,
+    "polling": round_trip.measure_polling,
+    "cold-start": cold_start.measure,
+    "accepting": accepting.measure,
+    "burst": burst.measure,
+    "idle": idle_host.measure,
+    "idle-with-agents": idle_host.measure_with_agents,
+    "idle-agent": idle_agent.measure,
+    "long-outbox": long_outbox.measure,
+}
 
 
-async def _runtime(data: Path, name: str) -> Runtime:
-    layout = DataLayout(data)
-    central = Central.open(layout.central, SystemClock())
-    central.close()
-    choice = await choose(
-        name,
-        install_id=central.install_id,
-        image=_IMAGE,
-        base_image=os.environ.get("BASE_IMAGE", "python:3.12-slim-bookworm"),
-        run_folder=layout.run,
-        docker_host=None,
-    )
-    return choice.runtime
+@click.command()
+@click.argument("names", nargs=-1, metavar="[FIGURE]...", type=click.Choice(list(FIGURES)))
+@click.option("--markdown", "as_markdown", is_flag=True, help=f"Print the table of {FILE} and measure nothing.")
+def main(names: tuple[str, ...], as_markdown: bool) -> None:
+    """Measure all figures, or some, and write them to build/bench.json."""
+    if as_markdown:
+        click.echo(markdown(Run.load()))
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is cleared away
+    began = time.monotonic()
+    with workbench() as bench:
+        described = machine(bench.folder)
+        figures, left_out = _measure(bench, names or tuple(FIGURES))
+    if bench.why_no_engine is not None:
+        left_out.insert(0, f"Figures with docker are left out: {bench.why_no_engine}.")
+    run = Run(described, time.monotonic() - began, figures, left_out)
+    run.save()
+    show(run)
+    sys.exit(1 if any("broke" in line for line in left_out) else 0)
 
 
-def main() -> None:
-    """Run every figure and report."""
-    figures = []
-    floors = floor.measure(ROUNDS)
-    for runtime in ("docker", "process"):
-        with tempfile.TemporaryDirectory() as name:
-            times = asyncio.run(round_trips(Path(name), runtime))
-        for percent, target in ((50, 3.0), (95, 5.0)):
-            figures.append(
-                Figure(
-                    f"warm round trip, {runtime}, p{percent}",
-                    percentile(times, percent) * _MS,
-                    "ms",
-                    percentile(floors, 50) * _MS,
-                    target,
-                )
-            )
-    report(figures)
+def _measure(bench: Workbench, names: tuple[str, ...]) -> tuple[list[Figure], list[str]]:
+    """Figures, and what broke. What breaks one measurement leaves the others."""
+    figures: list[Figure] = []
+    broken: list[str] = []
+    for name in names:
+        began = time.monotonic()
+        print(f"{name} … ", end="", file=sys.stderr, flush=True)
+        try:
+            figures.extend(FIGURES[name](bench))
+        except Exception as error:  # the boundary of one measurement
+            traceback.print_exc()
+            broken.append(f"'{name}' broke: {error or type(error).__name__}")
+        print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+    return figures, broken
 
 
 if __name__ == "__main__":
