@@ -1,9 +1,9 @@
 """Agents as plain processes of this machine, for where there is no engine. NO ISOLATION: an agent can do what its user
 can.
 
-The invariants. An agent gets nothing of the host's environment. A process is recorded on disk before `start` returns,
-so that a restarted host finds it again, and is signalled only when id *and* start time are those of the record. An
-agent that ended takes what it started with it (its whole process group), and leaves no zombie.
+The invariants. An agent gets nothing of the host's environment. A process is recorded on disk before it becomes the
+agent, so that a restarted host finds every one, and is signalled only when id *and* start time are those of the record.
+An agent that ended takes what it started with it (its whole process group), and leaves no zombie.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class ProcessRuntime:
         self._children: dict[str, ChildProcess] = {}
         self._adopted: set[str] = set()  # run ids of living agents that another host process started
         self._lock = threading.Lock()  # of _adopted
+        self._is_cleared = False  # of what a host left that was killed in the middle of a start
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         return await asyncio.to_thread(self._start, specification)
@@ -101,6 +102,7 @@ class ProcessRuntime:
         except OSError as error:
             child.kill()
             raise StartFailed(f"the process cannot be recorded: {error}", where=self._records.path) from error
+        child.go()
         return AgentHandle(run_id, specification.session_id, str(child.pid))
 
     def _command_and_user(self, specification: AgentSpecification) -> tuple[Sequence[str], tuple[int, int] | None]:
@@ -147,6 +149,10 @@ class ProcessRuntime:
             return alive
 
     def _handles(self) -> Sequence[AgentHandle]:
+        """The first one comes before anything is started: a host begins with it."""
+        if not self._is_cleared:
+            self._is_cleared = True
+            self._records.clear_unrecorded()
         records = list(self._records.all())
         for record in records:
             self._is_alive(record)

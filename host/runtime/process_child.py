@@ -17,13 +17,14 @@ from pathlib import Path
 from host.runtime.ending import exit_code_of
 
 _BLOCK = 512  # bytes; the unit of POSIX's `ulimit -f`
-_WITH_LIMIT = ("/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"')
-"""Limits itself, then becomes the command: the same process id, and no Python code between fork and exec."""
+_WITH_LIMIT = ("/bin/sh", "-c", 'read -r go && ulimit -f "$0" && exec "$@" </dev/null')
+"""Waits for a line, limits itself, then becomes the command: the same process id, and no Python code before exec."""
 
 
 class ChildProcess:
     """Starts a process in a session and process group of its own. Raises `OSError` or `SubprocessError`.
 
+    It becomes the command with `go`, and ends if this host dies before: so that no agent runs that is not on record.
     `user` is (uid, gid), None for the host's own; `file_bytes` bounds the largest file it can write, its log included.
     """
 
@@ -44,7 +45,7 @@ class ChildProcess:
                 [*_WITH_LIMIT, str(max(1, file_bytes // _BLOCK)), *command],
                 env=environment,
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -53,10 +54,17 @@ class ChildProcess:
                 extra_groups=None if user is None else [],
             )
         process.returncode = 0  # it is waited for below; `subprocess` would do it at some moment of its own choice
+        assert process.stdin is not None
+        self._gate = process.stdin
         self.pid = process.pid
         self.exit_code: int | None = None
         self._ended = False
         self._lock = threading.Lock()
+
+    def go(self) -> None:
+        """Let it become the command."""
+        with contextlib.suppress(BrokenPipeError), self._gate:  # it may have been killed
+            self._gate.write(b"go\n")
 
     def has_ended(self) -> bool:
         """Whether it ended; if so, `exit_code` is set, its group is gone, and it is no zombie any more."""
@@ -68,7 +76,7 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End it and its group now, and wait for it."""
-        with self._lock:
+        with self._lock, self._gate:
             if not self._ended:
                 signal_group(self.pid, signal.SIGKILL)
                 self._wait(0)

@@ -61,6 +61,13 @@ class RecordFolder:
             if (record := self._read(path)) is not None:
                 yield record
 
+    def clear_unrecorded(self) -> None:
+        """Remove what was made for processes that were never recorded. Only while nothing is being started here."""
+        for kind in ("log", "half"):
+            for path in self.path.glob(f"{Prefix.RUN}_*.{kind}"):
+                if not path.with_suffix(".json").exists():
+                    path.unlink(missing_ok=True)
+
     def forget(self, run_id: str) -> None:
         """Remove a record and its log."""
         if self.read(run_id) is not None:
