@@ -76,10 +76,10 @@ def moment(text: str) -> str:
     if not on_terminal():
         return text
     try:
-        time: datetime = from_text(text)
-    except InvalidValue:
+        local: datetime = from_text(text).astimezone()
+    except (InvalidValue, OverflowError):  # the last hours of the year 9999
         return text
-    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{local:%Y-%m-%d %H:%M:%S}"
 
 
 def on_terminal() -> bool:

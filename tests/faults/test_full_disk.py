@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,11 @@ import pytest
 from host.routing.event import Receipt
 from host.sessions.attachments import Attachment
 from shared_schema.errors import DumbwaiterError
-from tests.support.chats import answers, refusals
+from shared_schema.layout import DataLayout
+from tests.support import disks
+from tests.support.chats import answers, is_working_on, refusals
 from tests.support.clocks import FastClock
+from tests.support.disks import fill
 from tests.support.host import Host, running
 from tests.support.script import script
 from tests.support.wait import until
@@ -27,22 +28,8 @@ SIZE = 12 * 1024**2
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A data folder on a disk of a few megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0711", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("a small disk can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Take all the space that is left; the file that holds it."""
-    ballast = disk / "ballast"
-    with suppress(OSError), ballast.open("ab", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    return ballast
+    with disks.small_disk(tmp_path / "disk", SIZE) as folder:
+        yield folder
 
 
 async def attempt(host: Host, text: str, files: tuple[Attachment, ...] = ()) -> Receipt | DumbwaiterError:
@@ -92,6 +79,46 @@ async def test_failure_13_a_file_that_does_not_fit_is_refused_and_leaves_nothing
         assert await host.ask("hello") == "ok: hello"
         await host.settled()
         assert host.texts() == ["ok: hello"]
+
+
+async def test_failure_13_when_the_sessions_alone_have_no_room_events_are_kept_until_they_have(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = DataLayout(tmp_path / "data").sessions
+    sessions.parent.mkdir()
+    with disks.small_disk(sessions, SIZE):
+        async with running(tmp_path / "data", poll_seconds=0.1) as host:
+            assert await host.ask("before") == "scripted: before"
+            ballast = await asyncio.to_thread(fill, sessions)
+            for number in range(200):
+                await host.say(f"number {number}")
+            await until(lambda: [r for r in caplog.records if r.levelno >= logging.ERROR], "the host met the full disk")
+            ballast.unlink()
+            await answers(host, "one", 201, 60)
+            await host.settled()
+            assert host.texts() == ["scripted: before", *(f"scripted: number {number}" for number in range(200))]
+
+
+async def test_failure_13_when_the_ledger_alone_has_no_room_what_was_answered_is_sent_when_it_has(
+    small_disk: Path,
+) -> None:
+    with disks.small_disk(DataLayout(small_disk).sessions, SIZE):
+        async with running(small_disk, poll_seconds=0.1) as host:
+            assert await host.ask("before") == "scripted: before"
+            working = (await host.say("think 0.3")).accepted[0]
+            layout = await host.session()
+            await is_working_on(layout, working.message_id)
+            ballast = await asyncio.to_thread(fill, small_disk)
+            results = [await attempt(host, f"number {number}") for number in range(200)]
+            kept = [number for number, each in enumerate(results) if isinstance(each, Receipt)]
+            assert len(kept) < 200
+            ballast.unlink()
+            await host.say("after")
+            await answers(host, "one", 3 + len(kept))
+            await host.settled()
+            expected = ["before", *(f"number {number}" for number in kept), "after"]
+            assert host.texts()[1] == "thought for 0.3 s"
+            assert [*host.texts()[:1], *host.texts()[2:]] == [f"scripted: {text}" for text in expected]
 
 
 KILLED = """
