@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from host.central import runs
 from host.services import Services
+from shared_schema.errors import FileTrouble
+
+log = logging.getLogger(__name__)
 
 
 async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
     """Rewrite routing, destinations and context of an agent group's sessions with a running agent.
 
-    The others are told before they wake.
+    The others are told before they wake. So is one whose file cannot be written now: an agent that keeps its file
+    locked fails neither the operation nor the sessions after it.
     """
     for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
         async with services.conductor.holding(session.id):
-            await asyncio.to_thread(services.post.push, session)
+            try:
+                await asyncio.to_thread(services.post.push, session)
+            except FileTrouble as error:
+                log.warning("a session could not be told", extra={"session": session.id, "error": str(error)})
