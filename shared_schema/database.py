@@ -54,6 +54,8 @@ FROM sqlite_master AS t WHERE t.type = 'table' AND upper(t.sql) NOT LIKE 'CREATE
     AND t.name IN (SELECT value FROM json_each(?))
 """
 
+_COLUMNS = frozenset({"pragma_table_xinfo"})
+_SCHEMA = frozenset({"sqlite_master"}) | _COLUMNS
 _READ_ACTIONS = frozenset(
     {
         sqlite3.SQLITE_SELECT,
@@ -116,14 +118,15 @@ def untrusted_reader(
     *,
     seconds: float = UNTRUSTED_SECONDS,
     value_bytes: int = UNTRUSTED_VALUE_BYTES,
-    tables: frozenset[str],
+    tables: frozenset[str] = frozenset(),
 ) -> Iterator[sqlite3.Connection]:
     """One snapshot of a file that an attacker may have written.
 
-    Read-only, no memory mapping, no trust in the file's schema; only `tables` can be read, each of them an ordinary
-    table (no view, no virtual table, no computed column); no value longer than `value_bytes`; a statement that runs
-    beyond `seconds` from the beginning of the block ends with `FileBusy`. SQLite asks for that between its steps only,
-    so schemas whose single steps are slow are refused by size. Text that is not UTF-8 gets replacement characters.
+    Read-only, no memory mapping, no trust in the file's schema. Only `tables` can be read, each an ordinary table (no
+    view, no virtual table, no computed column), or without any the schema alone; no value longer than `value_bytes`; a
+    statement that runs beyond `seconds` from the beginning of the block ends with `FileBusy`. SQLite asks for that
+    between its steps only, so schemas whose single steps are slow are refused by size. Text that is not UTF-8 gets
+    replacement characters.
     """
     with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS)) as connection:
         deadline = time.monotonic() + seconds
@@ -133,12 +136,15 @@ def untrusted_reader(
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         for pragma in ("trusted_schema = OFF", "mmap_size = 0", "query_only = ON", "cell_size_check = ON"):
             connection.execute(f"PRAGMA {pragma}")
+        readable = tables | _COLUMNS if tables else _SCHEMA
         with snapshot(connection):
             _require_ordinary_tables(connection, tables, path)
             connection.set_authorizer(
                 lambda action, first, _second, _database, source: (
                     sqlite3.SQLITE_OK
-                    if action in _READ_ACTIONS and source is None and (action != sqlite3.SQLITE_READ or first in tables)
+                    if action in _READ_ACTIONS
+                    and source is None
+                    and (action != sqlite3.SQLITE_READ or first in readable)
                     else sqlite3.SQLITE_DENY
                 )
             )
@@ -167,6 +173,14 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+@contextmanager
+def in_memory() -> Iterator[sqlite3.Connection]:
+    """A database without a file, for as long as the block lasts."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        yield connection
 
 
 def roll_back(path: Path) -> None:

@@ -1,8 +1,6 @@
 """Reading `outbound.db`, which a hostile agent may have written.
 
-SQLite opens files by path, and the agent can swap what a path in `out/` means between any check and the opening. So the
-host reads through a name of its own: a hard link in the session's `.reading/` folder, made from `out/outbound.db`
-without following links, and checked there to be a regular file (docs/decisions/0001-reading-through-a-hard-link.md).
+The host reads through a name of its own (`hard_link.py`).
 
 Under that name SQLite does not find the agent's rollback journal, so its absence is checked here, while the read lock
 is held: with a journal the file is in mid-commit, or its writer died there, and there is nothing to read this time.
@@ -12,13 +10,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from host.sessions import form
 from host.sessions.beneath import opened_file, opened_folder
+from host.sessions.hard_link import exists_in, own_name, require_rollback_mode
 from shared_schema.database import untrusted_reader
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import HEARTBEAT, OUTBOUND, SessionLayout
@@ -36,7 +34,8 @@ JOURNAL = f"{OUTBOUND}-journal"
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
-NEXT_SEQS = "SELECT seq FROM messages_out WHERE typeof(seq) = 'integer' AND seq > ? ORDER BY seq LIMIT ?"
+KEY = "SELECT name || ' ' || type AS key FROM pragma_table_xinfo('messages_out') WHERE pk > 0"
+NEXT_SEQS = "SELECT seq FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
 MESSAGE = """
 SELECT seq, substr(id, 1, 100) AS id, substr(turn_id, 1, 600) AS turn_id, substr(in_reply_to, 1, 600) AS in_reply_to,
     CASE typeof(generation) WHEN 'integer' THEN generation END AS generation, substr(timestamp, 1, 100) AS timestamp,
@@ -139,13 +138,21 @@ def read(
     is no good, `NewerSchema` when the agent is too new.
     """
     with opened_folder(layout.out) as out:
-        name = _own_name(layout, out)
-        _require_rollback_mode(name, layout)
+        name = own_name(layout, out)
+        require_rollback_mode(name, layout)
         with untrusted_reader(name, tables=_TABLES) as connection:
             require_readable(connection, OUTBOUND_SCHEMA)
-            if _exists(JOURNAL, out):
+            if exists_in(JOURNAL, out):
                 raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
             return _read(connection, out_cursor, turn_cursor, open_messages, running_turns)
+
+
+def require_form(layout: SessionLayout) -> None:
+    """Check that another agent can go on with the file of one that is gone. Raises `FileTrouble`, `FileDamaged`."""
+    with opened_folder(layout.out) as out:
+        name = own_name(layout, out)
+        require_rollback_mode(name, layout)
+        form.require_form(name)
 
 
 def _read(
@@ -156,6 +163,8 @@ def _read(
     running_turns: Sequence[str],
 ) -> Glimpse:
     """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
+    if [row["key"] for row in connection.execute(KEY)] != ["seq INTEGER"]:
+        raise FileDamaged("messages_out has not its key")  # rows could hide behind others
     bad_rows: list[BadRow] = []
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
@@ -207,51 +216,3 @@ def _one(
         bad_rows.append(BadRow(what, "a value is larger than allowed"))
         return None
     return row
-
-
-def _require_rollback_mode(name: Path, layout: SessionLayout) -> None:
-    """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
-    try:
-        with name.open("rb") as file:
-            versions = file.read(20)[18:20]
-    except OSError as error:
-        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=layout.outbound) from error
-    if 2 in versions:
-        raise FileDamaged("it is in WAL mode", where=layout.outbound)
-
-
-def _own_name(layout: SessionLayout, out: int) -> Path:
-    """The host's own name for the file that is `out/outbound.db` now, checked to be a regular file."""
-    own = layout.reading / OUTBOUND
-    there = _status(OUTBOUND, out)
-    if there is None:
-        raise FileDamaged("the file is missing", where=layout.outbound)
-    if not stat.S_ISREG(there.st_mode):  # asked again of the link: this one the agent may still change
-        raise FileDamaged("it is not a regular file", where=layout.outbound)
-    here = _status(own)
-    if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
-        draft = layout.reading / "outbound.link"
-        draft.unlink(missing_ok=True)
-        try:
-            os.link(OUTBOUND, draft, src_dir_fd=out, follow_symlinks=False)
-        except FileNotFoundError as error:
-            raise FileDamaged("the file is missing", where=layout.outbound) from error
-        except OSError as error:
-            raise FileTrouble(f"the file cannot be linked: {error.strerror}", where=layout.outbound) from error
-        os.replace(draft, own)
-        here = _status(own)
-    if here is None or not stat.S_ISREG(here.st_mode):
-        own.unlink(missing_ok=True)
-        raise FileDamaged("it is not a regular file", where=layout.outbound)
-    return own
-
-
-def _status(name: str | Path, folder: int | None = None) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        return None
-
-
-def _exists(name: str, folder: int) -> bool:
-    return _status(name, folder) is not None

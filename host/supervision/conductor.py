@@ -22,9 +22,10 @@ from host.supervision.endings import Endings
 from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, Wait
 from host.supervision.obstacles import Obstacles
 from host.supervision.places import Places
-from host.supervision.reading import Reading, Seen, View
+from host.supervision.reading import Reading, Seen
 from host.supervision.runs import Runs, Settled
 from host.supervision.turnstile import Turnstile
+from host.supervision.view import View
 from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout

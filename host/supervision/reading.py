@@ -9,20 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from host.central import deliveries, ingest, sessions, turns
+from host.central import ingest, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Delivery
 from host.delivery.copy import Copied, Copier
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
-from host.sessions.post import Mail, Post, mail_of
+from host.sessions.post import Post
 from host.supervision.agent import RunningAgent
+from host.supervision.view import View, view_of
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
@@ -30,26 +31,8 @@ from shared_schema.rows import AckStatus
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the ledger knows of a session."""
-
-    session: sessions.Session
-    mail: Mail | None
-    open_messages: tuple[ingest.OpenMessage, ...]
-    running_turns: tuple[str, ...]
-    has_unrecorded: bool
-
-    @property
-    def waiting(self) -> int:
-        """How many messages ask for an answer and have none."""
-        return sum(1 for message in self.open_messages if message.trigger)
-
-    def after(self, finished: Collection[str]) -> View:
-        """The same once these messages have got their outcome."""
-        rest = tuple(message for message in self.open_messages if message.message_id not in finished)
-        return replace(self, open_messages=rest, has_unrecorded=self.has_unrecorded or bool(finished))
+_LAST_SECONDS = 30.0
+"""How long the file of a dead agent is read: its session waits for that, and so does a host that stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +95,7 @@ class Reading:
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
-        return await self._central.read(partial(_view, session_id=session_id))
+        return await self._central.read(partial(view_of, session_id=session_id))
 
     async def look(self, session_id: str, agent: RunningAgent | None) -> Seen | None:
         """Write what was accepted for a session, and read what its agent wrote since the last time.
@@ -145,7 +128,9 @@ class Reading:
             if await asyncio.to_thread(recovery.has_journal, layout):
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
                 log.warning("an interrupted commit was rolled back", extra={"session": session_id})
-            return LastWords(await self._read_to_the_end(session_id, layout), None)
+            processing = await self._read_to_the_end(session_id, layout)
+            await asyncio.to_thread(outbox.require_form, layout)
+            return LastWords(processing, None)
         except (FileDamaged, NewerSchema) as error:
             kept = await self._quarantine(session_id, layout, error)
         view = await self.view(session_id)
@@ -154,7 +139,10 @@ class Reading:
 
     async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str]:
         """Copy all there is; the messages that are still marked `processing`."""
+        deadline = self._clock.monotonic() + _LAST_SECONDS
         while (view := await self.view(session_id)) is not None:
+            if self._clock.monotonic() > deadline:
+                raise FileDamaged("it does not come to an end", where=layout.outbound)
             glimpse, copying = await asyncio.to_thread(self._read, view, layout)
             await self._copied(session_id, copying)
             if not glimpse.more:
@@ -183,10 +171,11 @@ class Reading:
     async def _copied(self, session_id: str, copying: Future[Copied]) -> frozenset[str]:
         """Wait until a glimpse is in the ledger, and have it sent; the messages that got their outcome."""
         copied = await asyncio.shield(asyncio.wrap_future(copying))
-        for bad in copied.refused:
+        if copied.refused:
+            first = copied.refused[0]
             log.warning(
-                "something an agent wrote was refused",
-                extra={"session": session_id, "what": bad.what, "reason": bad.reason},
+                "some of what an agent wrote was refused",
+                extra={"session": session_id, "rows": len(copied.refused), "what": first.what, "reason": first.reason},
             )
         for chat, following in copied.chats.items():
             self._send(chat, following)
@@ -196,12 +185,12 @@ class Reading:
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
         """The part of a look that blocks."""
-        view = self._central.read_here(partial(_view, session_id=session_id))
+        view = self._central.read_here(partial(view_of, session_id=session_id))
         is_usable = True
         try:
             while view is not None and view.mail is not None:
                 self._post.write(view.session, view.mail)
-                view = self._central.read_here(partial(_view, session_id=session_id))
+                view = self._central.read_here(partial(view_of, session_id=session_id))
         except FileBusy:
             if agent is None:
                 raise
@@ -226,21 +215,6 @@ class Reading:
             running_turns=view.running_turns,
         )
         return glimpse, self._copier.copy(view.session.id, layout, glimpse)
-
-
-def _view(connection: sqlite3.Connection, session_id: str) -> View | None:
-    session = sessions.lookup(connection, session_id)
-    if session is None:
-        return None
-    return View(
-        session=session,
-        mail=mail_of(connection, session),
-        open_messages=tuple(ingest.open_messages(connection, session_id)),
-        running_turns=tuple(turns.running(connection, session_id)),
-        has_unrecorded=bool(
-            ingest.unrecorded(connection, session_id, 1) or deliveries.unrecorded(connection, session_id, 1)
-        ),
-    )
 
 
 def _doing(glimpse: Glimpse) -> str | None:

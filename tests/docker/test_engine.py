@@ -179,7 +179,6 @@ async def test_when_the_image_is_gone_the_person_is_told_and_with_it_back_all_go
     engine.docker("image", "rm", tag)
 
 
-@pytest.mark.xfail(strict=True, reason="the sentence leaves out the hint of the failed start")
 async def test_when_the_image_is_gone_the_person_is_told_what_to_do(
     tmp_path: Path, engine: Engine, agent_image: AgentImage
 ) -> None:

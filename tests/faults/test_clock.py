@@ -83,7 +83,6 @@ async def test_failure_15_sending_again_is_not_shortened_or_stretched_by_a_jump(
         assert host.texts() == ["scripted: one", "scripted: two"]
 
 
-@pytest.mark.xfail(strict=True, reason="the transcript is ordered by time")
 async def test_failure_15_a_conversation_is_shown_in_its_order_when_the_clock_was_set_back(tmp_path: Path) -> None:
     clock = JumpingClock()
     async with running(tmp_path, clock=clock) as host:
@@ -142,7 +141,6 @@ async def test_failure_15_what_is_to_be_sent_later_waits_with_a_clock_that_was_s
 
 
 @pytest.mark.full
-@pytest.mark.xfail(strict=True, reason="a wait for `deliver_after` is measured once and outlasts a jump of the clock")
 async def test_failure_15_a_jump_makes_due_what_waits_within_half_a_minute(tmp_path: Path) -> None:
     clock = JumpingClock()
     later = f"later {to_text(clock.now() + timedelta(hours=1))}"

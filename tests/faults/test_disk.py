@@ -182,7 +182,6 @@ async def test_an_out_folder_that_cannot_be_read_holds_up_its_session_alone(disk
         assert list(layout.out.glob("*unreadable*")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="what reading outbound.db raises is not all made a FileTrouble")
 async def test_stopping_an_agent_whose_out_folder_cannot_be_read_fails_in_a_sentence(disk: TroubledDisk) -> None:
     async with running(disk.folder) as host:
         assert await host.ask("before") == "scripted: before"
@@ -198,12 +197,7 @@ async def test_stopping_an_agent_whose_out_folder_cannot_be_read_fails_in_a_sent
     "idempotent",
     [
         True,
-        pytest.param(
-            False,
-            marks=pytest.mark.xfail(
-                strict=True, reason="what was sent and could not be recorded stays `sending` until a restart"
-            ),
-        ),
+        False,
     ],
     ids=["to a platform that takes a key", "to one that does not"],
 )

@@ -247,7 +247,7 @@ class Attack:
         result.log_lines, result.log_bytes = self._lines.lines[session], self._lines.bytes[session]
         result.left = await self._left(session, layout)
         result.again = result.after = await self._ask(chat, "again")
-        if result.again == "ok: again":  # of the hostile agent
+        if result.again is None or not result.again.startswith(HEALTHY):  # of the hostile agent, or of what it left
             await self._host.do("session.stop", session=session)
             result.after = await self._ask(chat, "after")
         if result.after is None or not result.after.startswith(HEALTHY):

@@ -38,7 +38,7 @@ class Trick:
     """What the agent does, and what is expected of the host.
 
     `otherwise` is what may come of it as well, when the host looks at other moments. `alone`: it is measured by itself
-    and not together with others. `container`: only tried in one. `bug`: what is wrong with the host at present.
+    and not together with others. `container`: only tried in one.
     """
 
     act: Act
@@ -46,7 +46,6 @@ class Trick:
     alone: bool = False
     container: bool = False
     otherwise: Expected | None = None
-    bug: str | None = None
 
 
 ANSWERED = Expected("completed", "done", lives=True)
@@ -65,8 +64,8 @@ def _refused(*reasons: str) -> Expected:
     return Expected("completed", "done", reasons, lives=True)
 
 
-def _stopped(because: str, *, spoils: bool = False) -> Expected:
-    return Expected("failed", f"{_COULD_NOT}the agent was stopped because {because}", spoils=spoils)
+def _stopped(because: str) -> Expected:
+    return Expected("failed", f"{_COULD_NOT}the agent was stopped because {because}")
 
 
 def _died(status: int) -> Expected:
@@ -79,8 +78,6 @@ TOO_LONG = _stopped(_TOO_LONG)
 TOO_FULL = _stopped("it wrote more than its folder may hold")
 NO_FILE = _put_aside("outbound.db")
 
-_NO_END = "what a stopped agent wrote is read to its end, however long that takes, before anybody is told"
-_NO_KEY = "a message without a number in `seq` is passed over in silence"
 _THE_REST = ("outbound.db-wal", "outbound.db-shm", ".heartbeat", ".lock", "outbox")
 _JOURNALS = {thing: PUT_ASIDE for thing in THINGS} | {
     "nothing": TOO_LONG,
@@ -118,8 +115,8 @@ TRICKS: dict[str, Trick] = {
     ),
     # Its schema
     "UTF-16 and pages of 64 KB": Trick(schemas.in_utf_16, ANSWERED),
-    "version 0": Trick(of_version(0, answers=True), SPOILED),
-    "version -1": Trick(of_version(-1, answers=True), SPOILED),
+    "version 0": Trick(of_version(0, answers=True), ANSWERED),
+    "version -1": Trick(of_version(-1, answers=True), ANSWERED),
     "one version newer": Trick(of_version(2, answers=True), SPOILED),
     "version 99": Trick(of_version(99, answers=False), _put_aside("schema version 99")),
     "other tables": Trick(schemas.other_tables, _put_aside("is missing")),
@@ -129,13 +126,13 @@ TRICKS: dict[str, Trick] = {
     "a view called a table": Trick(schemas.view_called_a_table, PUT_ASIDE),
     "views beside the tables": Trick(schemas.views_beside_the_tables, ANSWERED),
     "triggers on every table": Trick(schemas.triggers_on_every_table, ANSWERED),
-    "triggers that refuse": Trick(schemas.triggers_that_refuse, SPOILED),
+    "triggers that refuse": Trick(schemas.triggers_that_refuse, ANSWERED),
     "full text in place of a table": Trick(schemas.full_text_in_place_of_a_table, _put_aside("turns is missing")),
     "full text beside the tables": Trick(schemas.full_text_beside_the_tables, ANSWERED),
     "computed columns": Trick(schemas.computed_columns, _put_aside("computed columns")),
     "slow constraints, defaults and indexes": Trick(schemas.slow_constraints_and_defaults, ANSWERED),
-    "columns missing": Trick(schemas.columns_missing, _stopped(_TOO_LONG, spoils=True)),
-    "columns renamed": Trick(schemas.columns_renamed, _stopped(_TOO_LONG, spoils=True)),
+    "columns missing": Trick(schemas.columns_missing, PUT_ASIDE),
+    "columns renamed": Trick(schemas.columns_renamed, PUT_ASIDE),
     "columns doubled": Trick(schemas.columns_doubled, PUT_ASIDE),
     "a thousand columns": Trick(schemas.columns_by_the_thousand, PUT_ASIDE),
     "a thousand tables": Trick(schemas.tables_by_the_thousand, ANSWERED),
@@ -152,7 +149,7 @@ TRICKS: dict[str, Trick] = {
     "numbers below zero": Trick(rows.numbers_below_zero, ANSWERED),
     "the largest number": Trick(rows.the_largest_number, _put_aside("its numbers jump")),
     "a jump, and rows below it": Trick(rows.a_jump_and_rows_below_it, ANSWERED),
-    "the same number twice": Trick(rows.numbers_twice, _refused("its id was used before"), bug=_NO_KEY),
+    "the same number twice": Trick(rows.numbers_twice, _put_aside("has not its key")),
     "ids that are paths": Trick(rows.ids_that_are_paths, _refused("not a message id")),
     "files with odd names": Trick(rows.files_with_odd_names, _refused("file")),
     "messages of other sessions": Trick(rows.ids_of_other_sessions, _refused("not of this session")),
@@ -163,10 +160,10 @@ TRICKS: dict[str, Trick] = {
     # Amounts
     "rows that are refused": Trick(amounts.rows_that_are_refused, _refused("its kind is unknown"), alone=True),
     "rows below the cursor": _amount(amounts.rows_below_the_cursor),
-    "messages without end": Trick(amounts.messages_without_end, _put_aside("outbound.db"), alone=True, bug=_NO_END),
+    "messages without end": Trick(amounts.messages_without_end, _put_aside("outbound.db"), alone=True),
     "acknowledgements without end": _amount(amounts.acknowledgements_without_end),
     "turns without end": _amount(amounts.turns_without_end),
-    "rows without an index": Trick(amounts.rows_without_an_index, _put_aside("outbound.db"), alone=True, bug=_NO_END),
+    "rows without an index": Trick(amounts.rows_without_an_index, _put_aside("outbound.db"), alone=True),
     "a reply of many": Trick(amounts.a_reply_of_many, ANSWERED, alone=True),
     "a content without end": _value(amounts.a_content_without_end),
     "an id without end": _value(amounts.an_id_without_end),

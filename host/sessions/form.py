@@ -1,0 +1,47 @@
+"""Whether an agent's file has the form its next agent needs: asked when an agent is gone.
+
+What the host reads is checked at every read. But an agent that leaves a file with a trigger, or without a column that
+only agents use, would make each agent after it fail, and one without the key of a table could make answers vanish.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from pathlib import Path
+
+from shared_schema.database import in_memory, untrusted_reader
+from shared_schema.errors import FileDamaged
+from shared_schema.migrate import OUTBOUND, migrate, version_of
+
+# The columns of all tables with their type and place in the key, as text; and the triggers.
+PARTS = """
+SELECT t.name || '.' || c.name || ' ' || c.type || ' ' || c.pk AS part
+FROM sqlite_master t JOIN pragma_table_xinfo(t.name) c WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'
+UNION ALL SELECT 'trigger ' || name FROM sqlite_master WHERE type = 'trigger'
+LIMIT 1000
+"""
+
+
+def require_form(path: Path) -> None:
+    """Check the file under a name of the host's own. Raises `FileDamaged` when an agent could not go on with it."""
+    with untrusted_reader(path) as connection:
+        version = version_of(connection)
+        found = _parts(connection)
+    if version < 1:
+        raise FileDamaged(f"its schema version is {version}", where=path)
+    if missing := sorted(_expected() - found):
+        raise FileDamaged(f"it has not the column {missing[0]}", where=path)
+    if triggers := sorted(part for part in found if part.startswith("trigger ")):
+        raise FileDamaged(f"it has the {triggers[0]}", where=path)
+
+
+@cache
+def _expected() -> frozenset[str]:
+    with in_memory() as connection:
+        migrate(connection, OUTBOUND, to=1)  # what every version has
+        return _parts(connection)
+
+
+def _parts(connection: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(row["part"] for row in connection.execute(PARTS) if isinstance(row["part"], str))
