@@ -1,0 +1,224 @@
+"""A short soak with a fixed seed, and that its judge sees what it is there to see. The long one is `make soak`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.soak.__main__ import soak
+from tests.soak.errands import Errand
+from tests.soak.evidence import Evidence, SessionFiles
+from tests.soak.keeper import Vitals
+from tests.soak.plan import Plan
+from tests.soak.platforms import Arrived, Offered
+from tests.soak.report import judge_growth
+from tests.soak.verdict import Verdict, judge
+
+SHORT = Plan(
+    seconds=15,
+    seed=20,
+    sessions=12,
+    max_agents=5,
+    calm=0.1,
+    host_lives=(1.0, 3.0),
+    between_agents_killed=(0.3, 1.0),
+    between_bursts=0.25,
+    silent_seconds=1.5,
+    max_retries=1,
+    weather=3.0,
+    settle_seconds=60,
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that agents of another user can reach, with a short path for sockets."""
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.mark.slow
+async def test_with_everything_dying_all_the_time_nothing_is_lost_and_nothing_doubled(folder: Path) -> None:
+    report = await soak(SHORT, folder, lambda line: None)
+    told = "\n".join(report.lines())
+    assert report.verdict.is_good, told
+    assert report.verdict.numbers["offered"] == report.verdict.numbers["accepted"] >= SHORT.sessions, told
+    assert report.verdict.numbers["offered again"] > 0, told
+    assert report.verdict.outcomes["answered"] > 0, told
+    assert report.verdict.outcomes["failed visibly"] > 0, told
+    assert report.troubles["agents killed"] > 0, told
+    assert report.troubles["host: SIGKILL"] > 1, told
+
+
+# The judge, on evidence of one session with two messages that all went well, and then did not.
+
+
+def well() -> Evidence:
+    """Two messages in one chat, each answered."""
+    numbers = (1, 2)
+    message = {
+        "session_id": "ses",
+        "state": "written",
+        "status": "completed",
+        "tries": 0,
+        "platform_id": "chat",
+        "content": '{"text":"hello"}',
+    }
+    delivery = {"session_id": "ses", "from_host": 0, "status": "delivered", "platform_id": "chat"}
+    answer = {"turn_id": "trn", "content": '{"text":"scripted: hello"}'}
+    errand = Errand("hello", ("scripted: hello",))
+    return Evidence(
+        offered={"keyed": [Offered(f"event-{n}", "chat", None, "ann", errand, [f"msg-{n}"], 1) for n in numbers]},
+        arrived={"keyed": [_arrived(n) for n in numbers]},
+        ingest=[
+            message | {"position": n, "message_id": f"msg-{n}", "platform_message_id": f"event-{n}"} for n in numbers
+        ],
+        sessions={"ses": {"status": "active"}},
+        deliveries=[
+            delivery | {"position": n, "message_out_id": f"out-{n}", "in_reply_to": f"msg-{n}"} for n in numbers
+        ],
+        running_turns=0,
+        files={
+            "ses": SessionFiles(
+                messages_in=[{"id": f"msg-{n}", "status": "completed", "tries": 0} for n in numbers],
+                delivered=[{"message_out_id": f"out-{n}", "status": "delivered"} for n in numbers],
+                messages_out=[answer | {"id": f"out-{n}", "in_reply_to": f"msg-{n}"} for n in numbers],
+                acks=[{"message_id": f"msg-{n}", "status": "completed", "turn_id": "trn"} for n in numbers],
+                inbox={},
+                damaged=[],
+            )
+        },
+        damaged=[],
+        left_in_run=[],
+        left_in_spool=[],
+        put_aside=[],
+        data_bytes=0,
+    )
+
+
+def _arrived(number: int) -> Arrived:
+    return Arrived(100.0 + number, f"ses/out-{number}", "chat", "scripted: hello", f"msg-{number}", False, {})
+
+
+def lost(evidence: Evidence) -> Evidence:
+    """The last reply is nowhere, and nobody was told."""
+    evidence.arrived["keyed"].pop()
+    evidence.deliveries.pop()
+    evidence.files["ses"].messages_out.pop()
+    return evidence
+
+
+def delivered_nowhere(evidence: Evidence) -> Evidence:
+    evidence.arrived["keyed"].pop()
+    return evidence
+
+
+def doubled(evidence: Evidence) -> Evidence:
+    evidence.arrived["keyed"].append(_arrived(2))
+    return evidence
+
+
+def arrived_in_another_order(evidence: Evidence) -> Evidence:
+    evidence.arrived["keyed"].reverse()
+    return evidence
+
+
+def answered_in_another_order(evidence: Evidence) -> Evidence:
+    one, two = evidence.deliveries
+    one["in_reply_to"], two["in_reply_to"] = two["in_reply_to"], one["in_reply_to"]
+    return evidence
+
+
+def accepted_twice(evidence: Evidence) -> Evidence:
+    evidence.ingest.append(evidence.ingest[1] | {"message_id": "msg-3", "position": 3})
+    return evidence
+
+
+def not_in_the_ledger(evidence: Evidence) -> Evidence:
+    """Acknowledged to the platform, and gone."""
+    evidence.ingest.pop()
+    return evidence
+
+
+def without_an_outcome(evidence: Evidence) -> Evidence:
+    evidence.ingest[1]["status"] = "pending"
+    return evidence
+
+
+def failed_in_silence(evidence: Evidence) -> Evidence:
+    evidence.ingest[1]["status"] = "failed"
+    return evidence
+
+
+def cancelled_by_nobody(evidence: Evidence) -> Evidence:
+    evidence.ingest[1]["status"] = "cancelled"
+    return evidence
+
+
+def sent_after_a_reset(evidence: Evidence) -> Evidence:
+    return replace(evidence, reset={"ses": 1.0})
+
+
+def never_taken(evidence: Evidence) -> Evidence:
+    """The agent wrote it, and the host never saw it."""
+    evidence.files["ses"].messages_out.append(evidence.files["ses"].messages_out[1] | {"id": "out-3"})
+    return evidence
+
+
+def half_an_answer(evidence: Evidence) -> Evidence:
+    evidence.offered["keyed"][0].errand = Errand("reply 2", ("reply 1", "reply 2"))
+    return evidence
+
+
+def without_its_files(evidence: Evidence) -> Evidence:
+    evidence.offered["keyed"][0].errand = Errand("hello", ("scripted: hello",), {"paper.txt": "text"})
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("fault", "break_it"),
+    [
+        ("lost", lost),
+        ("delivered and not in the chat", delivered_nowhere),
+        ("doubled", doubled),
+        ("out of order", arrived_in_another_order),
+        ("out of order", answered_in_another_order),
+        ("accepted twice", accepted_twice),
+        ("not accepted", not_in_the_ledger),
+        ("lost", without_an_outcome),
+        ("lost", failed_in_silence),
+        ("cancelled unasked", cancelled_by_nobody),
+        ("sent although the session was reset", sent_after_a_reset),
+        ("written by an agent and not taken", never_taken),
+        ("not as asked", half_an_answer),
+        ("not as asked", without_its_files),
+        ("unexpected exceptions in the host", lambda e: replace(e, tracebacks=Counter({"KeyError": 1}))),
+        ("damaged files", lambda e: replace(e, damaged=["inbound.db"])),
+    ],
+)
+def test_the_judge_sees(fault: str, break_it: Callable[[Evidence], Evidence]) -> None:
+    assert judge(well()).is_good
+    assert judge(break_it(well())).faults[fault]
+
+
+@pytest.mark.parametrize(("descriptors", "megabytes"), [(0.1, 0.0), (0.0, 0.1)])
+def test_the_judge_sees_a_host_that_grows(descriptors: float, megabytes: float) -> None:
+    """By so many descriptors or megabytes a second."""
+
+    def life(more_descriptors: float, more_megabytes: float) -> list[Vitals]:
+        return [
+            Vitals(at, 1, at, int(20 + at * more_descriptors), int((60 + at * more_megabytes) * 1024**2), 10)
+            for at in range(300)
+        ]
+
+    steady, growing = Verdict(), Verdict()
+    judge_growth(life(0, 0), steady)
+    judge_growth(life(descriptors, megabytes), growing)
+    assert not steady.faults["the host grew"]
+    assert growing.faults["the host grew"]
