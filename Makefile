@@ -4,11 +4,12 @@ PYTHON ?= python3
 BASE_IMAGE ?= python:3.12-slim-bookworm
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 IMAGE ?= dumbwaiter-agent:$(VERSION)
+MINUTES ?= 30
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check image bench clean
+.PHONY: help run test check image bench chaos soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -29,8 +30,16 @@ image: ## build the image of agents; BASE_IMAGE=… for another base
 	docker build -f Dockerfile.agent --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) \
 	    --build-arg SOURCES=$$($(PYTHON) host/runtime/sources.py) -t $(IMAGE) .
 
-bench: .venv/installed-dev ## measure latency and throughput
+bench: .venv/installed-dev ## measure speed and cost, each beside its floor (docs/performance.md)
 	$(BIN)/python -m tests.bench
+
+chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
+	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration
+	$(BIN)/python -m tests.fuzz all --runs 100000
+	$(MAKE) soak
+
+soak: .venv/installed-dev ## MINUTES=30 of random messages, kills and outages, and a report (SEED=… to repeat one)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean: ## remove what was built and cached; ./data stays
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -48,3 +57,7 @@ clean: ## remove what was built and cached; ./data stays
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(PIP_INSTALL) -e '.[dev]'
 	@touch .venv/installed $@
+
+.venv/installed-chaos: pyproject.toml | .venv/bin/python
+	$(PIP_INSTALL) -e '.[chaos]'
+	@touch .venv/installed .venv/installed-dev $@

@@ -31,6 +31,7 @@ T = TypeVar("T")
 CENTRAL = Schema("central.db", Path(__file__).parent / "migrations")
 _MAX_JOBS = 64
 
+SMALL_CACHE = "PRAGMA cache_size = -256"  # KiB: there is a reader in every thread
 INSTALL_ID = "SELECT id FROM install"
 INSERT_INSTALL = "INSERT INTO install (id, created_at) VALUES (?, ?)"
 
@@ -114,6 +115,7 @@ class Central:
         connection: sqlite3.Connection | None = getattr(self._of_thread, "reader", None)
         if connection is None:
             connection = open_reader(self._path)
+            connection.execute(SMALL_CACHE)
             self._of_thread.reader = connection
             self._opened.append(connection)
         return connection
