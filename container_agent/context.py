@@ -6,6 +6,7 @@ and never from the environment, so that a change reaches a living agent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -47,24 +48,33 @@ class Context:
 
         def number(key: ContextKey, otherwise: float) -> float:
             try:
-                return float(text(key, str(otherwise)))
-            except ValueError as error:
-                raise FileDamaged(f"session_context has no number under '{key.value}'") from error
+                found = float(text(key, str(otherwise)))
+            except ValueError:
+                found = math.nan
+            if math.isnan(found):
+                raise FileDamaged(f"session_context has no number under '{key.value}'")
+            return found
 
-        version = int(number(ContextKey.CONTRACT_VERSION, CONTRACT_VERSION))
+        def whole(key: ContextKey, otherwise: int) -> int:
+            found = number(key, otherwise)
+            if abs(found) >= 2**63:
+                raise FileDamaged(f"session_context has too large a number under '{key.value}'")
+            return int(found)
+
+        version = whole(ContextKey.CONTRACT_VERSION, CONTRACT_VERSION)
         if abs(version - CONTRACT_VERSION) > 1:
             raise IncompatibleContract(
                 f"the host speaks version {version} of the contract, and this agent version {CONTRACT_VERSION}",
                 hint="use a host and an agent image at most one version apart",
             )
         return cls(
-            generation=int(number(ContextKey.GENERATION, default.generation)),
+            generation=whole(ContextKey.GENERATION, default.generation),
             agent_group=text(ContextKey.AGENT_GROUP),
             provider=text(ContextKey.PROVIDER, default.provider),
             model=text(ContextKey.MODEL),
             context=text(ContextKey.CONTEXT),
             reset_note=text(ContextKey.RESET_NOTE),
             resume=text(ContextKey.RESUME),
-            max_batch=max(1, int(number(ContextKey.MAX_BATCH, default.max_batch))),
+            max_batch=max(1, whole(ContextKey.MAX_BATCH, default.max_batch)),
             turn_seconds=number(ContextKey.TURN_SECONDS, default.turn_seconds),
         )

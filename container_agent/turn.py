@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from container_agent import attachments
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
@@ -21,10 +23,15 @@ from container_agent.providers.protocol import (
     Step,
     TurnRequest,
     TurnResult,
+    Usage,
 )
 from shared_schema.ids import Prefix, new_id
 
 log = logging.getLogger("container_agent")
+
+T = TypeVar("T", Reply, Step)
+
+_LARGEST = 2**63 - 1
 
 
 class Output:
@@ -44,11 +51,11 @@ class Output:
 
     async def send(self, reply: Reply) -> str:
         message_id = await self.prepare(reply)
-        self._outbox.append_message(self._turn, message_id, reply)
+        self._outbox.append_message(self._turn, message_id, _storable(reply))
         return message_id
 
     def append_steps(self, steps: Sequence[Step]) -> None:
-        self._outbox.append_steps(self._turn, steps)
+        self._outbox.append_steps(self._turn, [_storable(step) for step in steps])
 
     def set_tool(self, name: str | None, seconds: float | None = None) -> None:
         self._outbox.set_tool(self._turn, name, seconds)
@@ -64,12 +71,38 @@ async def run(
     seconds = request.context.turn_seconds
     try:
         async with asyncio.timeout(seconds) as limit:
-            result = await load(request.context.provider).run(request, output)
+            result = _storable_result(await load(request.context.provider).run(request, output))
             return result, [await output.prepare(reply) for reply in result.replies]
     except ProviderError as error:
-        return TurnFailure(error.reason, error.what)
+        return TurnFailure(error.reason, _whole(error.what))
     except Exception as error:  # the boundary of one turn
         if limit.expired():
             return TurnFailure(FailureReason.TIMEOUT, f"the turn took longer than {seconds:g} seconds")
         log.exception("the provider %s failed", request.context.provider)
         return TurnFailure(FailureReason.PROVIDER_ERROR, f"the provider failed: {type(error).__name__}")
+
+
+def _storable_result(result: TurnResult) -> TurnResult:
+    """A result as SQLite can store it, whatever the provider made of it."""
+    numbers = (number if number is None or 0 <= number <= _LARGEST else None for number in astuple(result.usage))
+    pointer = result.provider_session_id
+    return TurnResult(
+        replies=[_storable(reply) for reply in result.replies],
+        steps=[_storable(step) for step in result.steps],
+        usage=Usage(*numbers),
+        provider_session_id=None if pointer is None else _whole(pointer),
+    )
+
+
+def _storable(said: T) -> T:
+    """The same with all its texts whole."""
+    values = {name: getattr(said, name) for name in said.__match_args__}
+    foreign: dict[str, Any] = {
+        name: _whole(value) for name, value in values.items() if isinstance(value, str) and not value.isascii()
+    }
+    return replace(said, **foreign) if foreign else said
+
+
+def _whole(text: str) -> str:
+    """The text with question marks for half characters, which JSON can say and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")

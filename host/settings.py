@@ -8,7 +8,6 @@ it). An unknown or malformed setting is an error that names it.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -136,8 +135,6 @@ def load(options: dict[str, Any] | None = None) -> Settings:
             raise BadSetting(f"the setting '{_field(variable)}' is unknown", where=variable, hint="unset the variable")
     try:
         return Settings(**given)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
     except OSError as error:
         raise BadSetting(f"the file cannot be read: {error.strerror}", where=file) from error
     except SettingsError as error:
@@ -152,6 +149,8 @@ def load(options: dict[str, Any] | None = None) -> Settings:
         what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
         where = _origin(str(first["loc"][0]), given, file)
         raise BadSetting(f"the setting '{name}' {what}", where=where, hint="see docs/settings.md") from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, endless digits, endless brackets
+        raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
 
 
 def _field(variable: str) -> str:

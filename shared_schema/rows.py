@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from shared_schema.errors import FileDamaged
+from shared_schema.clock import from_text
+from shared_schema.errors import FileDamaged, InvalidValue
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "str | None": (str, type(None))}
 
 
 class MessageInKind(StrEnum):
@@ -130,6 +133,20 @@ class MessageIn(Row):
     source_session_id: str | None
     content: str
 
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> Self:
+        """As for any row. Raises `FileDamaged` for values that are not what they should be."""
+        message = super(MessageIn, cls).from_row(row)  # in a class with slots, a bare super() finds the wrong one
+        for name, types in _MESSAGE_TYPES:
+            if not isinstance(getattr(message, name), types):
+                raise FileDamaged(f"a message has no proper {name}")
+        try:
+            if message.process_after is not None:
+                from_text(message.process_after)
+        except InvalidValue as error:
+            raise FileDamaged("a message has no proper process_after") from error
+        return message
+
     @property
     def address(self) -> tuple[str | None, str | None, str | None]:
         """Where a reply to this message goes."""
@@ -139,6 +156,9 @@ class MessageIn(Row):
     def text(self) -> str:
         """The text of the content, empty when it has none."""
         return str(decode(self.content).get("text") or "")
+
+
+_MESSAGE_TYPES = tuple((field.name, _TYPES[str(field.type)]) for field in fields(MessageIn))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@
     kill-mid-commit      killed in mid-commit: outbound.db keeps a hot journal, and no reader can open it
     bad-row              write rows that no honest agent writes (see faults.py), then reply how many
 
+Of replies and steps there are at most 5,000 to a line, and a file has at most 256 MiB: nobody can fill the memory.
 Anything else is answered with `scripted: <line>`. Every triggering message is obeyed, in order; context is ignored.
 Replies that are not sent in mid-turn go out together at the end of the turn, each to its own message.
 """
@@ -43,6 +44,8 @@ from container_agent.providers.protocol import (
 )
 
 _ATTACHMENT_BYTES = 16
+_MOST = 5_000
+_MOST_BYTES = 256 * 1024**2
 
 
 class ScriptedProvider:
@@ -111,7 +114,7 @@ class _Script:
 
     async def _reply(self, rest: str) -> None:
         count, _, text = rest.partition(" ")
-        for number in range(1, int(count) + 1):
+        for number in range(1, _number(count, _MOST) + 1):
             self.say(f"{text or 'reply'} {number}")
 
     async def _stream(self, rest: str) -> None:
@@ -144,7 +147,7 @@ class _Script:
 
     async def _attach(self, rest: str) -> None:
         name, _, size = rest.partition(" ")
-        data = b"x" * (int(size) if size else _ATTACHMENT_BYTES)
+        data = b"x" * (_number(size, _MOST_BYTES) if size else _ATTACHMENT_BYTES)
         self.replies.append(Reply(f"attached {name}", in_reply_to=self.answers, files=(Attachment(name, data),)))
 
     async def _to(self, rest: str) -> None:
@@ -152,7 +155,7 @@ class _Script:
         self.replies.append(Reply(text, in_reply_to=self.answers, destination=destination))
 
     async def _steps(self, rest: str) -> None:
-        self._out.append_steps([Step("tool", f"step {number}") for number in range(1, int(rest) + 1)])
+        self._out.append_steps([Step("tool", f"step {number}") for number in range(1, _number(rest, _MOST) + 1)])
 
     async def _use(self, rest: str) -> None:
         self.tokens = int(rest)
@@ -165,3 +168,11 @@ class _Script:
 
     async def _stall(self, rest: str) -> None:
         await asyncio.Event().wait()
+
+
+def _number(text: str, most: int) -> int:
+    """A whole number up to `most`. Raises `ValueError`."""
+    number = int(text)
+    if number > most:
+        raise ValueError(f"{number} is more than {most}")
+    return number

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -36,7 +37,9 @@ class ApiServer:
         application = web.Application(client_max_size=_MAX_BODY)
         application.router.add_post("/v1/operations/{name}", self._operation)
         application.router.add_post("/v1/streams/{name}", self._stream)
-        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, lingering_time=1.0
+        )
 
     async def start(self) -> None:
         """Listen on the socket. Raises `DumbwaiterError` when that is impossible."""
@@ -84,25 +87,30 @@ class ApiServer:
             objects = stream(self._services, request.match_info["name"], await _parameters(request))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))
-        await response.prepare(request)
-        try:
-            async for item in objects:
-                await response.write(_line(item))
-        except DumbwaiterError as error:
-            await response.write(_line({"type": "error", "error": _shown(error)}))
-        except ConnectionResetError:
-            pass  # whoever asked has left
-        except Exception as error:  # the boundary of one request
-            log.exception("a stream failed", extra={"operation": request.match_info["name"]})
-            await response.write(_line({"type": "error", "error": _unexpected(error)}))
+        with suppress(ConnectionResetError):  # whoever asked has left
+            await response.prepare(request)
+            try:
+                async for item in objects:
+                    await response.write(_line(item))
+            except DumbwaiterError as error:
+                await response.write(_line({"type": "error", "error": _shown(error)}))
+            except ConnectionResetError:
+                raise
+            except Exception as error:  # the boundary of one request
+                log.exception("a stream failed", extra={"operation": request.match_info["name"]})
+                await response.write(_line({"type": "error", "error": _unexpected(error)}))
         return response
 
 
 async def _parameters(request: web.Request) -> dict[str, Any]:
+    if "Content-Encoding" in request.headers:  # aiohttp waits for ever for the end of one that turns out to be broken
+        raise InvalidValue("the body is compressed, and must not be")
     try:
         parameters = json.loads(await request.text() or "{}")
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, LookupError, RecursionError, web.RequestPayloadError) as error:  # LookupError: of the charset
         raise InvalidValue("the body is not JSON") from error
+    except web.HTTPRequestEntityTooLarge as error:
+        raise InvalidValue(f"the body is longer than {_MAX_BODY} bytes") from error
     if not isinstance(parameters, dict):
         raise InvalidValue("the body is not a JSON object")
     return parameters

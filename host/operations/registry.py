@@ -17,6 +17,7 @@ from host.services import Services
 from shared_schema.errors import InvalidValue, NotFound
 
 Operation = Callable[..., Awaitable[Any]]
+_LARGEST = 2**63 - 1
 Stream = Callable[..., AsyncIterator[dict[str, Any]]]
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -59,6 +60,7 @@ async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> 
     operation = OPERATIONS.get(name)
     if operation is None:
         raise NotFound(f"there is no operation '{name}'", hint="host and command line may be of different versions")
+    _require_real_numbers(parameters)
     try:
         return await _validated(operation)(services, **parameters)
     except ValidationError as error:
@@ -70,11 +72,19 @@ def stream(services: Services, name: str, parameters: Mapping[str, Any]) -> Asyn
     operation = STREAMS.get(name)
     if operation is None:
         raise NotFound(f"there is no stream '{name}'", hint="host and command line may be of different versions")
+    _require_real_numbers(parameters)
     try:
         objects: AsyncIterator[dict[str, Any]] = _validated(operation)(services, **parameters)
     except ValidationError as error:
         raise _misfit(error) from error
     return objects
+
+
+def _require_real_numbers(parameters: Mapping[str, Any]) -> None:
+    """JSON knows numbers of any length, and Python's also infinite ones; a registry stores neither."""
+    for name, value in parameters.items():
+        if isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST:
+            raise InvalidValue(f"the parameter '{name}' is too large or no number")
 
 
 @cache
@@ -84,4 +94,6 @@ def _validated(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def _misfit(error: ValidationError) -> InvalidValue:
     first = error.errors()[0]
+    if not first["loc"]:  # not even a name: half a character, for instance
+        return InvalidValue(f"the parameters are not valid: {first['msg']}")
     return InvalidValue(f"the parameter '{first['loc'][-1]}' is not valid: {first['msg']}")

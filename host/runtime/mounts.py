@@ -72,7 +72,7 @@ def read_allow_list(path: Path) -> tuple[AllowedFolder, ...]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidValue(f"the list of mounts cannot be read: {error}", where=path) from error
     if unknown := sorted(set(document) - {"allow"}):
         raise InvalidValue(f"'{unknown[0]}' is not known here", where=path, hint="write [[allow]] entries only")

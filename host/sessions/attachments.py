@@ -128,8 +128,9 @@ def share_file(path: Path, owner: Owner) -> None:
 def _spool_one(attachment: Attachment, target: Path, limits: FileLimits) -> None:
     try:
         source = os.open(attachment.source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidValue(f"the file cannot be read: {error.strerror}", where=attachment.source) from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidValue(f"the file cannot be read: {reason}", where=attachment.source) from error
     try:
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode):

@@ -41,8 +41,9 @@ def test_a_context_of_a_far_version_is_refused_and_of_the_next_one_is_not(sessio
         Inbox(session.layout.inbound, none_of).look()
 
 
-def test_a_number_that_is_none_is_a_damaged_file(session: BareSession) -> None:
-    session.context(max_batch="many")
+@pytest.mark.parametrize("value", ["many", "nan", "inf", "9" * 400, str(2**63)])
+def test_a_number_that_is_none_or_too_large_is_a_damaged_file(session: BareSession, value: str) -> None:
+    session.context(max_batch=value)
     with pytest.raises(FileDamaged):
         Inbox(session.layout.inbound, none_of).look()
 

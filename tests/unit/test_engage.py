@@ -93,3 +93,27 @@ def test_any_pattern_is_refused_or_can_be_searched_for(pattern: str, text: str) 
 def test_a_pattern_with_half_characters_is_refused_like_any_other_broken_one() -> None:
     with pytest.raises(InvalidValue):
         valid_pattern("\ud83d")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("(a?){1000}b", "a" * 32_000),
+        ("|".join(["(a?){150}"] * 60) + "b", "a" * 32_000),
+        (r"(\pL?){300}!", "é" * 32_000),
+    ],
+    ids=["steps", "branches", "classes"],
+)
+def test_a_pattern_of_enormous_size_takes_no_second_either(pattern: str, text: str) -> None:
+    began = time.process_time()
+    engages("pattern", pattern, text=text, is_mention=False, is_group=True)
+    assert time.process_time() - began < 1
+
+
+def test_a_pattern_of_usual_size_is_searched_as_far_as_is_promised() -> None:
+    text = " " * (MAX_TEXT - 5) + "hello"
+    assert engages("pattern", r"(?i)\b(hello|hi), |HELLO", text=text, is_mention=False, is_group=True)
+
+
+def test_a_text_with_half_characters_is_matched_all_the_same() -> None:
+    assert engages("pattern", "hello$", text="\ud800 hello", is_mention=False, is_group=True)

@@ -129,3 +129,9 @@ def test_two_people_with_the_same_id_on_two_platforms_do_not_share_a_session() -
     assert key("agent-shared", telegram, per_user=True, sender="42") != key(
         "agent-shared", slack, per_user=True, sender="42"
     )
+
+
+@pytest.mark.parametrize("address", [Address("m", "\ud800"), Address("m", "one", "\udcff")], ids=["chat", "thread"])
+def test_half_characters_are_no_identifier(address: Address) -> None:
+    with pytest.raises(InvalidValue, match="half characters"):
+        key("per-thread", address)
