@@ -36,7 +36,8 @@ class Waker:
         self._path = path
         self._names = (os.fsencode(path.name), os.fsencode(f"{path.name}-journal"))  # gone: a commit is done
         self.poll_seconds = poll_seconds
-        self._woken = asyncio.Event()
+        self._told = False  # by `wake`
+        self._news = asyncio.Event()  # something may have happened
         self._armed: Signature = None
         self._inotify = _inotify(path.parent) if use_events else None
         if self._inotify is not None:
@@ -51,23 +52,27 @@ class Waker:
 
     def arm(self) -> None:
         """Remember how the file is now. Call it before reading."""
-        self._woken.clear()
+        self._told = False
         self._armed = _signature(self._path)
 
     def wake(self) -> None:
         """End the present wait, or the next one."""
-        self._woken.set()
+        self._told = True
+        self._news.set()
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until the file is not as it was when armed, until `wake`, or for `seconds`."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        while not self._woken.is_set() and _signature(self._path) == self._armed:
+        while True:
+            self._news.clear()
+            if self._told or _signature(self._path) != self._armed:
+                return
             remaining = self.poll_seconds if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 return
             try:
                 async with asyncio.timeout(min(remaining, self.poll_seconds)):
-                    await self._woken.wait()
+                    await self._news.wait()
             except TimeoutError:
                 continue
 
@@ -81,7 +86,7 @@ class Waker:
         while data:
             _, mask, _, length = _EVENT.unpack_from(data)
             if mask & _IN_Q_OVERFLOW or data[_EVENT.size : _EVENT.size + length].rstrip(b"\0") in self._names:
-                self._woken.set()
+                self._news.set()
             data = data[_EVENT.size + length :]
 
 
