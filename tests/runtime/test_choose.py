@@ -51,7 +51,7 @@ async def test_without_an_engine_auto_takes_processes_and_warns(tmp_path: Path) 
 
 
 async def test_with_a_hanging_engine_auto_takes_processes_soon(tmp_path: Path) -> None:
-    async with hanging_engine(tmp_path / "engine.sock") as url:
+    with hanging_engine(tmp_path / "engine.sock") as url:
         begun = time.monotonic()
         choice = await chosen("auto", tmp_path, url)
         assert time.monotonic() - begun < 3

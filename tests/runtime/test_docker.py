@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,21 +27,13 @@ EATS_MEMORY = """
 """
 
 
-@contextlib.asynccontextmanager
-async def hanging_engine(path: Path) -> AsyncIterator[str]:
-    """A socket that accepts and never answers."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-
-    server = await asyncio.start_unix_server(accept, path)
-    async with server:
+@contextlib.contextmanager
+def hanging_engine(path: Path) -> Iterator[str]:
+    """A socket that takes calls and never answers: nobody accepts them."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen(100)
         yield f"unix://{path}"
-        for writer in writers:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
 
 async def test_a_missing_engine_is_unavailable_at_once(tmp_path: Path) -> None:
@@ -64,7 +57,7 @@ async def test_a_hanging_engine_is_unavailable_within_the_limit_and_the_loop_goe
             await asyncio.sleep(0.01)
             longest = max(longest, time.monotonic() - begun)
 
-    async with hanging_engine(tmp_path / "engine.sock") as url:
+    with hanging_engine(tmp_path / "engine.sock") as url:
         runtime = DockerRuntime(INSTALL, url, limits=SHORT, threads=2)
         agent = specification(session_folder(tmp_path, ""), INSTALL, image="x", uid=UID)
         measuring = asyncio.create_task(measure())
