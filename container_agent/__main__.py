@@ -7,7 +7,8 @@
     DUMBWAITER_HEARTBEAT_SECONDS   how often .heartbeat is touched             5.0
     DUMBWAITER_STOP_SECONDS        what a turn still gets after SIGTERM        5.0
 
-Exit status: 0 stopped by a signal, 1 cannot go on (the last line says why), 2 a wrong setting.
+Exit status: 0 stopped by a signal, 1 cannot go on (the last line says why), 2 a wrong setting, 74 the files cannot be
+used, 75 a provider would not end its turn.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from container_agent import providers
+from container_agent.attend import WillNotEnd
 from container_agent.heartbeat import Heartbeat
 from container_agent.lock import alone
 from container_agent.loop import Loop
@@ -37,6 +39,7 @@ from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, Session
 
 log = logging.getLogger("container_agent")
 
+EXIT_WILL_NOT_END = 75
 UMASK = 0o007  # the host may read the agent's files through its group
 
 
@@ -114,6 +117,16 @@ async def live(settings: Settings) -> None:
             beating.cancel()
 
 
+async def _live_or_leave(settings: Settings) -> None:
+    """`live`, and the end of the process when a provider goes on for ever: asyncio would wait for it."""
+    try:
+        await live(settings)
+    except WillNotEnd as error:
+        log.error("%s", error)
+        logging.shutdown()
+        os._exit(EXIT_WILL_NOT_END)
+
+
 def main() -> int:
     """Run until a signal. Returns the exit status."""
     os.umask(UMASK)
@@ -124,7 +137,7 @@ def main() -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     try:
-        asyncio.run(live(Settings.from_environment(os.environ)))
+        asyncio.run(_live_or_leave(Settings.from_environment(os.environ)))
     except InvalidValue as error:
         log.error("%s", error)
         return 2

@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from container_agent.providers.protocol import Attachment, FailureReason, ProviderError
+from container_agent.providers.protocol import Attachment, ProviderError
+from shared_schema.rows import FailureReason
 
 _NAME_BYTES = 255  # the limit of the usual file systems
 _CHUNK_BYTES = 1024 * 1024

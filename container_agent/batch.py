@@ -5,7 +5,8 @@ Invariants:
 - a batch ends with a row that triggers, so context (`trigger` 0) is never answered alone;
 - its triggering rows have one reply address, so that no reply can go to the chat that merely spoke last;
 - a row that was tried before is the only triggering row of its batch: a message that kills the agent takes no other
-  along.
+  along;
+- an errand of the host's (a `control` row) is a batch of its own, and comes first.
 """
 
 from __future__ import annotations
@@ -13,15 +14,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared_schema.rows import MessageIn, MessageInKind, MessageInStatus
+from shared_schema.errors import FileDamaged
+from shared_schema.rows import Errand, MessageIn, MessageInKind, MessageInStatus, decode
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to do next. `batch` and `control` may be empty; `due` is the stored time when the next row gets ready."""
+    """What to do next: all but `due`, the stored time when the next row gets ready, may be empty.
+
+    `batch` is for a turn; with an `errand` it is that row alone. `unknown` are the ids of control rows that ask for
+    something this agent does not know.
+    """
 
     batch: tuple[MessageIn, ...] = ()
-    control: tuple[str, ...] = ()
+    errand: Errand | None = None
+    unknown: tuple[str, ...] = ()
     due: str | None = None
 
 
@@ -39,21 +46,32 @@ def is_ready(row: MessageIn, now: str) -> bool:
     return row.process_after is None or row.process_after <= now
 
 
+def errand_of(row: MessageIn) -> Errand | None:
+    """What a control row asks for; None for what only a newer host knows."""
+    try:
+        asked = decode(row.content).get("do")
+    except FileDamaged:
+        return None
+    return Errand(asked) if isinstance(asked, str) and asked in set(Errand) else None
+
+
 def choose(rows: Iterable[MessageIn], *, generation: int, max_batch: int, now: str) -> Choice:
-    """The next batch out of the pending, unacknowledged `rows`, and the control rows, which never enter a turn.
+    """The next batch out of the pending, unacknowledged `rows`, and the control rows that mean nothing here.
 
     `max_batch` bounds the rows of a batch, except that context before its first triggering row always comes along.
     A scheduled row (`tries` 0, `process_after` in the future) is passed over until it is due. A retry that is not due
     yet holds back everything after it: the conversation keeps its order.
     """
     candidates = sorted((row for row in rows if is_candidate(row, generation)), key=lambda row: row.seq)
-    ready_control = (row.id for row in candidates if row.kind == MessageInKind.CONTROL and is_ready(row, now))
     waiting = (row.process_after for row in candidates if row.process_after is not None and not is_ready(row, now))
-    return Choice(
-        batch=_batch([row for row in candidates if row.kind != MessageInKind.CONTROL], max_batch, now),
-        control=tuple(ready_control),
-        due=min(waiting, default=None),
-    )
+    due = min(waiting, default=None)
+    control = [row for row in candidates if row.kind == MessageInKind.CONTROL and is_ready(row, now)]
+    unknown = tuple(row.id for row in control if errand_of(row) is None)
+    for row in control:
+        if errand := errand_of(row):
+            return Choice((row,), errand, unknown, due)
+    talk = [row for row in candidates if row.kind != MessageInKind.CONTROL]
+    return Choice(_batch(talk, max_batch, now), None, unknown, due)
 
 
 def _batch(candidates: list[MessageIn], max_batch: int, now: str) -> tuple[MessageIn, ...]:

@@ -6,6 +6,7 @@ and never from the environment, so that a change reaches a living agent.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,10 @@ class IncompatibleContract(DumbwaiterError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds; text that is not set is empty."""
+    """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds; text that is not set is empty.
+
+    `withdrawn` are the ids of turns that do not count any more; `shared`: several people take part.
+    """
 
     generation: int = 1
     agent_group: str = ""
@@ -33,13 +37,15 @@ class Context:
     resume: str = ""
     max_batch: int = 10
     turn_seconds: float = 1800.0
+    withdrawn: tuple[str, ...] = ()
+    shared: bool = False
 
     @classmethod
     def from_values(cls, values: Mapping[str, str | None]) -> Self:
         """The context of the table's keys and values; a missing or empty value means the default.
 
-        Raises `FileDamaged` for a value that is not the number it should be, `IncompatibleContract` for a host that is
-        more than one version away.
+        Raises `FileDamaged` for a value that is not the number or list it should be, `IncompatibleContract` for a host
+        that is more than one version away.
         """
         default = cls()
 
@@ -61,6 +67,15 @@ class Context:
                 raise FileDamaged(f"session_context has too large a number under '{key.value}'")
             return int(found)
 
+        def names(key: ContextKey) -> tuple[str, ...]:
+            try:
+                found = json.loads(text(key, "[]"))
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+                raise FileDamaged(f"session_context has no list of names under '{key.value}'")
+            return tuple(found)
+
         version = whole(ContextKey.CONTRACT_VERSION, CONTRACT_VERSION)
         if abs(version - CONTRACT_VERSION) > 1:
             raise IncompatibleContract(
@@ -77,4 +92,6 @@ class Context:
             resume=text(ContextKey.RESUME),
             max_batch=max(1, whole(ContextKey.MAX_BATCH, default.max_batch)),
             turn_seconds=number(ContextKey.TURN_SECONDS, default.turn_seconds),
+            withdrawn=names(ContextKey.WITHDRAWN),
+            shared=text(ContextKey.SHARED) == "1",
         )

@@ -7,15 +7,16 @@ page by page, until there is enough for one batch.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.context import Context
 from shared_schema import database
 from shared_schema.migrate import INBOUND, require_readable
-from shared_schema.rows import Destination, MessageIn
+from shared_schema.rows import ContextKey, Destination, MessageIn
 
 BUSY_SECONDS = 0.25  # the host's transactions are short, and waiting here stops the agent's event loop
 PAGE_ROWS = 100
@@ -35,6 +36,13 @@ SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_aft
 FROM messages_in INDEXED BY messages_in_pending
 WHERE status = 'pending' AND generation = :generation AND seq > :after
 ORDER BY seq LIMIT :rows
+"""
+
+
+# The generation, and how many of a JSON array of message ids have no outcome.
+STANDING = """
+SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generation,
+    (SELECT count(*) FROM messages_in WHERE id IN (SELECT value FROM json_each(?)) AND status = 'pending') AS pending
 """
 
 
@@ -68,6 +76,17 @@ class Inbox:
                 destinations=tuple(map(Destination.from_row, connection.execute(DESTINATIONS))),
                 pending=tuple(self._pending(connection, context)),
             )
+
+    def wants(self, message_ids: Sequence[str], generation: int) -> bool:
+        """Whether the host still waits for a turn over these messages, begun in that generation.
+
+        It does not once it has given all of them an outcome of its own, or begun another generation. Raises
+        `FileTrouble`.
+        """
+        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+            row = connection.execute(STANDING, (json.dumps(message_ids),)).fetchone()
+        context = Context.from_values({ContextKey.GENERATION: row["generation"]})
+        return bool(row["pending"]) and context.generation == generation
 
     def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
         """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""

@@ -2,6 +2,8 @@
 
 Invariant: a message leaves `pending` only by the end of its turn. Whatever kills the process anywhere in here, the next
 one finds the messages of the unfinished turn and answers them.
+
+An errand of the host's is run as a turn of its own, which says nothing to anybody but the host.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from container_agent import turn
-from container_agent.batch import choose
+from container_agent.attend import Ended, WillNotEnd, attend
+from container_agent.batch import Choice, choose
 from container_agent.inbox import Inbox, Tray
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import Provider, TurnRequest
@@ -20,7 +23,7 @@ from container_agent.wake import Waker
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import AgentPhase, MessageIn
+from shared_schema.rows import AgentPhase, FailureReason
 
 log = logging.getLogger("container_agent")
 
@@ -51,16 +54,15 @@ class Loop:
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._stopping = False
+        self._must_go = False
         self._turn: RunningTurn | None = None
-        self._task: asyncio.Task[None] | None = None
         self._unreadable: tuple[int, float] = (0, 0.0)  # attempts in a row, monotonic time of the first
 
     async def run(self) -> None:
         """Live until `stop`.
 
-        Raises `FileTrouble`, `IncompatibleContract` or `Conflict` when this process cannot go on.
+        Raises `FileTrouble`, `IncompatibleContract`, `Conflict` or `WillNotEnd` when this process cannot go on.
         """
-        self._task = asyncio.current_task()
         if died := self._outbox.recover():
             log.warning("an earlier agent died in mid-turn, its messages are taken again: turns=%d", died)
         while not self._stopping:
@@ -72,10 +74,13 @@ class Loop:
             now = self._clock.now()
             context = tray.context
             choice = choose(tray.pending, generation=context.generation, max_batch=context.max_batch, now=to_text(now))
-            if choice.control:
-                self._outbox.acknowledge(choice.control)
+            if choice.unknown:
+                self._outbox.acknowledge(choice.unknown)
+            if choice.errand and (sentence := turn.refusal(self._load, context.provider)):
+                self._outbox.acknowledge([row.id for row in choice.batch], error=sentence)
+                continue
             if choice.batch:
-                await self._run_turn(tray, choice.batch)
+                await self._run_turn(tray, choice)
                 if not self._stopping:
                     await asyncio.sleep(0)  # let the heartbeat and signals in, even if no provider ever waits
                 continue
@@ -84,6 +89,11 @@ class Loop:
             await self._waker.wait(until_due and min(until_due, LONGEST_WAIT))
         self._outbox.set_phase(AgentPhase.STOPPING)
 
+    @property
+    def is_in_turn(self) -> bool:
+        """Whether a turn runs."""
+        return self._turn is not None
+
     def stop(self) -> None:
         """Take no new batch; end a running turn soon. Safe to call from a signal handler of the event loop."""
         if self._stopping:
@@ -91,41 +101,74 @@ class Loop:
         self._stopping = True
         log.info("stopping")
         self._waker.wake()
-        if self._turn is not None and self._task is not None:
-            asyncio.get_running_loop().call_later(self._stop_seconds, self._task.cancel)
+        if self._turn is not None:
+            asyncio.get_running_loop().call_later(self._stop_seconds, self._give_up)
             self._outbox.set_phase(AgentPhase.STOPPING, self._turn)
 
-    async def _run_turn(self, tray: Tray, batch: tuple[MessageIn, ...]) -> None:
+    def _give_up(self) -> None:
+        self._must_go = True
+        self._waker.wake()
+
+    async def _run_turn(self, tray: Tray, choice: Choice) -> None:
+        request = self._request(tray, choice)
         context = tray.context
-        request = TurnRequest(
-            messages=batch,
+        running = self._turn = self._outbox.begin_turn(
+            choice.batch,
+            generation=context.generation,
+            provider=context.provider,
+            model=context.model,
+            resume=request.resume,
+            tells_note=bool(request.note),
+        )
+        kind = turn.QuietOutput if choice.errand else turn.Output
+        output = kind(self._outbox, running, self._session.outbox)
+        work = asyncio.create_task(turn.run(self._load, request, output, choice.errand))
+        try:
+            ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go)
+        finally:
+            self._turn = None
+            work.cancel()
+        self._record(running, work, ended, output)
+        if not work.done():
+            raise WillNotEnd(f"the provider {context.provider} does not end when it is cancelled", where=running.id)
+
+    def _request(self, tray: Tray, choice: Choice) -> TurnRequest:
+        context = tray.context
+        pointer = self._outbox.resume_pointer(context.generation, context.provider)
+        tells_note = context.reset_note and not choice.errand and not self._outbox.is_note_told(context.generation)
+        return TurnRequest(
+            messages=choice.batch,
             context=context,
             destinations=tray.destinations,
             workspace=self._workspace,
             session=self._session,
-            resume=self._outbox.resume_pointer(context.generation) or context.resume,
+            resume=context.resume if pointer is None else pointer,
             is_first=self._outbox.is_fresh,
+            note=context.reset_note if tells_note else "",
+            recorded=lambda: self._outbox.history(context.withdrawn),
         )
-        running = self._turn = self._outbox.begin_turn(
-            batch, generation=context.generation, provider=context.provider, model=context.model
-        )
-        try:
-            outcome = await turn.run(self._load, request, turn.Output(self._outbox, running, self._session.outbox))
-        except asyncio.CancelledError:
-            if not self._stopping:
-                raise
-            self._outbox.give_back(running, phase=AgentPhase.STOPPING)
-            log.info("turn given back: turn=%s", running.id)
-            return
-        finally:
-            self._turn = None
+
+    def _record(
+        self,
+        running: RunningTurn,
+        work: asyncio.Task[turn.Outcome],
+        ended: Ended,
+        output: turn.Output,
+    ) -> None:
+        """End the turn in the file as its work has ended."""
         phase = AgentPhase.STOPPING if self._stopping else AgentPhase.IDLE
-        if isinstance(outcome, TurnFailure):
+        if ended is Ended.TAKEN_BACK:
+            self._outbox.stop_turn(running, output.used, phase=phase)
+            log.info("turn stopped by the host: turn=%s", running.id)
+        elif ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
+            self._outbox.give_back(running, output.used, phase=phase)
+            log.info("turn given back: turn=%s", running.id)
+        elif isinstance(outcome := _outcome(work, output), TurnFailure):
             self._outbox.fail_turn(running, outcome, phase=phase)
             log.warning("turn failed: turn=%s reason=%s: %s", running.id, outcome.reason, outcome.sentence)
         else:
             self._outbox.end_turn(running, *outcome, phase=phase)
-            log.info("turn completed: turn=%s messages=%d", running.id, len(batch))
+            log.info("turn completed: turn=%s messages=%d", running.id, len(running.messages))
 
     def _look(self) -> Tray | None:
         """What the host wrote; None when its file cannot be read at the moment. Only the first of a row is logged."""
@@ -146,3 +189,10 @@ class Loop:
             log.info("readable again: attempts=%d", self._unreadable[0])
             self._unreadable = (0, 0.0)
         return tray
+
+
+def _outcome(work: asyncio.Task[turn.Outcome], output: turn.Output) -> turn.Outcome:
+    """What came of work that is done; a provider that cancels itself has failed."""
+    if work.cancelled():
+        return TurnFailure(FailureReason.PROVIDER_ERROR, "the provider broke off", output.used)
+    return work.result()

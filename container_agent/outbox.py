@@ -14,42 +14,52 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from datetime import timedelta
 
+from container_agent import meter
 from container_agent import statements as sql
-from container_agent.providers.protocol import FailureReason, Reply, Step, TurnResult
+from container_agent.meter import Reading
+from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
-from shared_schema.rows import AckStatus, AgentPhase, MessageIn, TurnStatus, encode
+from shared_schema.rows import AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
 
-_RESUME = "resume"  # the key in session_state
+_RESUME, _NOTE_TOLD, _USAGE = "resume", "note_told", "usage"  # the keys in session_state
+_STOPPED = "the turn was stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningTurn:
-    """The turn that runs now; `generation` is the session's when it began."""
+    """The turn that runs now; `generation` is the session's when it began.
+
+    `resume` is the pointer it was given; `tells_note` says that it tells the model the reset note.
+    """
 
     id: str
     generation: int
     messages: tuple[MessageIn, ...]
+    provider: str = ""
+    resume: str = ""
+    tells_note: bool = False
 
     @property
     def answers(self) -> str:
         """What a reply answers when it does not say: the last message that triggers."""
-        return next(message.id for message in reversed(self.messages) if message.trigger)
+        return next((message.id for message in reversed(self.messages) if message.trigger), self.messages[-1].id)
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFailure:
-    """Why a turn failed: the reason for the host, one sentence for the person who asked."""
+    """Why a turn failed: the reason for the host, one sentence for the person who asked, and what it used anyway."""
 
     reason: FailureReason
     sentence: str
+    usage: Usage = field(default_factory=Usage)
 
 
 _BUSY_SECONDS = 15.0
@@ -65,7 +75,7 @@ class Outbox:
         self._phase: AgentPhase | None = None
         self._connection = open_writer(self._path, busy_seconds=_BUSY_SECONDS)
         with self._translated():
-            migrate(self._connection, OUTBOUND)
+            migrate(self._connection, OUTBOUND, ahead=1)
             self._is_fresh = self._connection.execute(sql.ANY_COMPLETED_TURN).fetchone() is None
 
     def close(self) -> None:
@@ -94,20 +104,38 @@ class Outbox:
             rows = self._connection.execute(sql.ACKNOWLEDGED, (json.dumps(list(message_ids)),))
             return {row["message_id"] for row in rows}
 
-    def resume_pointer(self, generation: int) -> str:
-        """The provider's pointer recorded in this generation, or empty."""
-        with self._translated():
-            row = self._connection.execute(sql.STATE_VALUE, (_RESUME,)).fetchone()
-        recorded = {} if row is None else json.loads(row["value"])
-        return str(recorded["pointer"]) if recorded.get("generation") == generation else ""
+    def resume_pointer(self, generation: int, provider: str) -> str | None:
+        """The provider's pointer recorded in this generation, empty after it was refused; None when none was."""
+        recorded = json.loads(self._state(_RESUME) or "{}")
+        if recorded.get("generation") != generation or recorded.get("provider", provider) != provider:
+            return None
+        return str(recorded["pointer"])
 
-    def begin_turn(self, messages: tuple[MessageIn, ...], *, generation: int, provider: str, model: str) -> RunningTurn:
+    def is_note_told(self, generation: int) -> bool:
+        """Whether a turn that told the reset note was completed in this generation."""
+        return self._state(_NOTE_TOLD) == str(generation)
+
+    def history(self, withdrawn: Sequence[str]) -> list[Step]:
+        """The transcript as far as it counts, in order; `withdrawn` are turns that do not."""
+        with self._translated():
+            return [Step(*row) for row in self._connection.execute(sql.HISTORY, (json.dumps(withdrawn),))]
+
+    def begin_turn(
+        self,
+        messages: tuple[MessageIn, ...],
+        *,
+        generation: int,
+        provider: str,
+        model: str,
+        resume: str = "",
+        tells_note: bool = False,
+    ) -> RunningTurn:
         """Take a batch: the turn runs, its messages are `processing`."""
-        turn = RunningTurn(new_id(Prefix.TURN), generation, messages)
+        turn = RunningTurn(new_id(Prefix.TURN), generation, messages, provider, resume, tells_note)
         with self._transaction() as now:
-            self._connection.execute(sql.INSERT_TURN, (turn.id, now, provider, model or None))
+            self._connection.execute(sql.INSERT_TURN, (turn.id, now, provider, model or None, generation))
             self._connection.executemany(
-                sql.INSERT_ACK, [(message.id, AckStatus.PROCESSING, turn.id, now) for message in messages]
+                sql.INSERT_ACK, [(message.id, AckStatus.PROCESSING, turn.id, None, now) for message in messages]
             )
             self._set_state(AgentPhase.WORKING, turn.id, now)
         return turn
@@ -139,11 +167,14 @@ class Outbox:
             for message_id, reply in zip(message_ids, result.replies, strict=True):
                 self._insert_message(turn, message_id, reply, now)
             self._insert_steps(turn, result.steps, now)
-            if pointer := result.provider_session_id:
-                recorded = encode({"generation": turn.generation, "pointer": pointer})
-                self._connection.execute(sql.SET_STATE_VALUE, (_RESUME, recorded, now))
-            usage = (result.provider_session_id or None, *astuple(result.usage))
-            self._finish(turn, (TurnStatus.COMPLETED, now, None, *usage))
+            pointer = result.provider_session_id or None
+            if pointer or result.resume_refused:
+                recorded = {"generation": turn.generation, "provider": turn.provider, "pointer": pointer or ""}
+                self._set_value(_RESUME, encode(recorded), now)
+            if turn.tells_note:
+                self._set_value(_NOTE_TOLD, str(turn.generation), now)
+            about = (pointer, result.context_tokens, result.context_window, int(result.resume_refused))
+            self._finish(turn, TurnStatus.COMPLETED, None, self._usage(turn, result, now), now, about)
             self._connection.execute(sql.SET_ACKS, (AckStatus.COMPLETED, None, now, turn.id))
             self._set_state(phase, None, now)
         self._is_fresh = False
@@ -151,22 +182,33 @@ class Outbox:
     def fail_turn(self, turn: RunningTurn, failure: TurnFailure, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
         """The turn failed, and its messages with it. Raises `Conflict` when the turn does not run any more."""
         with self._transaction() as now:
-            self._finish(turn, (TurnStatus.FAILED, now, failure.reason, *[None] * 6))
+            self._finish(turn, TurnStatus.FAILED, failure.reason, failure.usage, now)
             self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, failure.sentence, now, turn.id))
             self._set_state(phase, None, now)
 
-    def give_back(self, turn: RunningTurn, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
-        """The turn was stopped by order: its messages are pending again. Raises `Conflict` when it does not run."""
+    def stop_turn(self, turn: RunningTurn, usage: Usage, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
+        """The host took the turn's messages back: it is over, and they are not taken again.
+
+        What it said and did stays. Raises `Conflict` when the turn does not run any more.
+        """
         with self._transaction() as now:
-            self._finish(turn, (TurnStatus.CANCELLED, now, None, *[None] * 6))
+            self._finish(turn, TurnStatus.CANCELLED, FailureReason.STOPPED, usage, now)
+            self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, _STOPPED, now, turn.id))
+            self._set_state(phase, None, now)
+
+    def give_back(self, turn: RunningTurn, usage: Usage, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
+        """The agent has to go in mid-turn: the messages are pending again. Raises `Conflict` when it does not run."""
+        with self._transaction() as now:
+            self._finish(turn, TurnStatus.CANCELLED, None, usage, now)
             self._connection.execute(sql.DELETE_ACKS, (turn.id,))
             self._set_state(phase, None, now)
 
-    def acknowledge(self, message_ids: Sequence[str]) -> None:
-        """Acknowledge messages that need no turn."""
+    def acknowledge(self, message_ids: Sequence[str], *, error: str | None = None) -> None:
+        """Acknowledge messages that need no turn, as failed when there is an error."""
+        status = AckStatus.COMPLETED if error is None else AckStatus.FAILED
         with self._transaction() as now:
             self._connection.executemany(
-                sql.INSERT_ACK, [(message_id, AckStatus.COMPLETED, None, now) for message_id in message_ids]
+                sql.INSERT_ACK, [(message_id, status, None, error, now) for message_id in message_ids]
             )
 
     def set_phase(self, phase: AgentPhase, turn: RunningTurn | None = None) -> None:
@@ -188,9 +230,36 @@ class Outbox:
     def _insert_steps(self, turn: RunningTurn, steps: Sequence[Step], now: str) -> None:
         self._connection.executemany(sql.INSERT_STEP, [(turn.id, *astuple(step), now) for step in steps])
 
-    def _finish(self, turn: RunningTurn, values: tuple[object, ...]) -> None:
-        if self._connection.execute(sql.FINISH_TURN, (*values, turn.id)).rowcount != 1:
+    def _finish(
+        self,
+        turn: RunningTurn,
+        status: TurnStatus,
+        reason: FailureReason | None,
+        usage: Usage,
+        now: str,
+        about: tuple[str | None, int | None, int | None, int] = (None, None, None, 0),
+    ) -> None:
+        values = (status, now, reason, *astuple(usage), *about, turn.id)
+        if self._connection.execute(sql.FINISH_TURN, values).rowcount != 1:
             raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)
+
+    def _usage(self, turn: RunningTurn, result: TurnResult, now: str) -> Usage:
+        """What the turn used; the reading of a provider that counts its whole session is remembered."""
+        if not result.cumulative:
+            return result.usage
+        resumed = "" if result.resume_refused else turn.resume
+        session = f"{turn.provider} {result.provider_session_id or resumed}"
+        usage, reading = meter.since(Reading.from_text(self._state(_USAGE)), session, result.usage)
+        self._set_value(_USAGE, reading.to_text(), now)
+        return usage
+
+    def _state(self, key: str) -> str | None:
+        with self._translated():
+            row = self._connection.execute(sql.STATE_VALUE, (key,)).fetchone()
+        return None if row is None else row["value"]
+
+    def _set_value(self, key: str, value: str, now: str) -> None:
+        self._connection.execute(sql.SET_STATE_VALUE, (key, value, now))
 
     def _set_state(
         self, phase: AgentPhase, turn_id: str | None, now: str, tool: tuple[str | None, str | None] = (None, None)

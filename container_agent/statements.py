@@ -6,11 +6,13 @@ ANY_COMPLETED_TURN = "SELECT 1 FROM turns WHERE status = 'completed' LIMIT 1"
 # Which of a JSON array of message ids have an acknowledgement.
 ACKNOWLEDGED = "SELECT message_id FROM processing_ack WHERE message_id IN (SELECT value FROM json_each(?))"
 
-# A turn begins: id, started_at, provider, model.
-INSERT_TURN = "INSERT INTO turns (id, status, started_at, provider, model) VALUES (?, 'running', ?, ?, ?)"
+# A turn begins: id, started_at, provider, model, generation.
+INSERT_TURN = """
+INSERT INTO turns (id, status, started_at, provider, model, generation) VALUES (?, 'running', ?, ?, ?, ?)
+"""
 
-# A message is taken, or acknowledged without a turn: message_id, status, turn_id, status_changed.
-INSERT_ACK = "INSERT INTO processing_ack (message_id, status, turn_id, status_changed) VALUES (?, ?, ?, ?)"
+# A message is taken, or acknowledged without a turn: message_id, status, turn_id, error, status_changed.
+INSERT_ACK = "INSERT INTO processing_ack (message_id, status, turn_id, error, status_changed) VALUES (?, ?, ?, ?, ?)"
 
 # The messages of a turn get their final status: status, error, status_changed, turn_id.
 SET_ACKS = "UPDATE processing_ack SET status = ?, error = ?, status_changed = ? WHERE turn_id = ?"
@@ -24,10 +26,12 @@ DELETE_PROCESSING_ACKS = "DELETE FROM processing_ack WHERE status = 'processing'
 # The turn of a dead process has failed: finished_at, failure_reason.
 FAIL_RUNNING_TURNS = "UPDATE turns SET status = 'failed', finished_at = ?, failure_reason = ? WHERE status = 'running'"
 
-# A running turn ends: status, finished_at, failure_reason, provider_session_id, five of usage, id.
+# A running turn ends: status, finished_at, failure_reason, six of usage, provider_session_id, context_tokens,
+# context_window, resume_refused, id.
 FINISH_TURN = """
-UPDATE turns SET status = ?, finished_at = ?, failure_reason = ?, provider_session_id = ?, input_tokens = ?,
-       output_tokens = ?, cache_read_tokens = ?, cache_write_tokens = ?, cost_usd = ?
+UPDATE turns SET status = ?, finished_at = ?, failure_reason = ?, input_tokens = ?, output_tokens = ?,
+       cache_read_tokens = ?, cache_write_tokens = ?, cost_usd = ?, reasoning_tokens = ?, provider_session_id = ?,
+       context_tokens = ?, context_window = ?, resume_refused = ?
 WHERE id = ? AND status = 'running'
 """
 
@@ -41,6 +45,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 INSERT_STEP = """
 INSERT INTO steps (turn_id, role, content, tool_name, tool_call_id, tool_calls, reasoning, usage, timestamp)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# The transcript, as far as it counts: without the turns of a JSON array of ids, the turn that runs, and turns whose
+# messages were taken again. What the host put in at the beginning belongs to no turn here. (Version 1: `agent died`.)
+HISTORY = """
+SELECT s.role, s.content, s.tool_name, s.tool_call_id, s.tool_calls, s.reasoning, s.usage
+FROM steps AS s LEFT JOIN turns AS t ON t.id = s.turn_id
+WHERE s.turn_id NOT IN (SELECT value FROM json_each(?))
+    AND (t.id IS NULL OR t.status = 'completed'
+         OR t.status <> 'running' AND t.failure_reason NOT IN ('agent_died', 'agent died'))
+ORDER BY s.seq
 """
 
 # A value of the agent's own: key.

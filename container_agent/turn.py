@@ -1,4 +1,4 @@
-"""One run of a provider over one batch.
+"""One run of a provider: over one batch, or for one errand of the host's.
 
 Invariant: whatever a provider does, its turn ends as a result or as a failure with one sentence. Only cancellation and
 the end of the process pass through, and those leave the turn as it stands in `outbound.db`.
@@ -9,29 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from container_agent import attachments
+from container_agent import attachments, meter
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
-    FailureReason,
     Provider,
     ProviderError,
     Reply,
     Step,
+    Summarizer,
     TurnRequest,
     TurnResult,
     Usage,
 )
 from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Errand, FailureReason, MessageOutKind
 
 log = logging.getLogger("container_agent")
 
+Outcome = tuple[TurnResult, list[str]] | TurnFailure
 T = TypeVar("T", Reply, Step)
-
-_LARGEST = 2**63 - 1
 
 
 class Output:
@@ -41,6 +41,8 @@ class Output:
         self._outbox = outbox
         self._turn = turn
         self._folder = folder
+        self.used = Usage()
+        """What the steps added so far say was used."""
 
     async def prepare(self, reply: Reply) -> str:
         """A new message id, with the reply's files in their place."""
@@ -55,15 +57,35 @@ class Output:
         return message_id
 
     def append_steps(self, steps: Sequence[Step]) -> None:
+        self.used = meter.added(self.used, meter.of_steps(steps))
         self._outbox.append_steps(self._turn, [_storable(step) for step in steps])
 
     def set_tool(self, name: str | None, seconds: float | None = None) -> None:
         self._outbox.set_tool(self._turn, name, seconds)
 
 
+class QuietOutput(Output):
+    """The output of an errand: what it used counts, but it adds nothing to the conversation."""
+
+    async def send(self, reply: Reply) -> str:
+        raise ProviderError(FailureReason.BAD_INPUT, "an errand has nobody to send to")
+
+    def append_steps(self, steps: Sequence[Step]) -> None:
+        self.used = meter.added(self.used, meter.of_steps(steps))
+
+
+def refusal(load: Callable[[str], Provider], name: str) -> str | None:
+    """Why a provider cannot do errands; None when it can, or when its turn will say why not."""
+    try:
+        provider = load(name)
+    except Exception:  # the turn will meet it again, and fails with it
+        return None
+    return None if isinstance(provider, Summarizer) else f"the provider {name} cannot summarize"
+
+
 async def run(
-    load: Callable[[str], Provider], request: TurnRequest, output: Output
-) -> tuple[TurnResult, list[str]] | TurnFailure:
+    load: Callable[[str], Provider], request: TurnRequest, output: Output, errand: Errand | None = None
+) -> Outcome:
     """Run the provider that the context names, within `turn_seconds`.
 
     Returns its result with the ids of the replies, whose files are in place; or why there is none.
@@ -71,26 +93,47 @@ async def run(
     seconds = request.context.turn_seconds
     try:
         async with asyncio.timeout(seconds) as limit:
-            result = _storable_result(await load(request.context.provider).run(request, output))
+            provider = load(request.context.provider)
+            if errand is None:
+                result = _storable_result(await provider.run(request, output), output.used)
+            else:
+                result = await _run_errand(provider, request, output, errand)
             return result, [await output.prepare(reply) for reply in result.replies]
     except ProviderError as error:
-        return TurnFailure(error.reason, _whole(error.what))
+        return TurnFailure(error.reason, _whole(error.what), output.used)
     except Exception as error:  # the boundary of one turn
         if limit.expired():
-            return TurnFailure(FailureReason.TIMEOUT, f"the turn took longer than {seconds:g} seconds")
+            sentence = f"the turn took longer than {seconds:g} seconds"
+            return TurnFailure(FailureReason.TIMEOUT, sentence, output.used)
         log.exception("the provider %s failed", request.context.provider)
-        return TurnFailure(FailureReason.PROVIDER_ERROR, f"the provider failed: {type(error).__name__}")
+        sentence = f"the provider failed: {type(error).__name__}"
+        return TurnFailure(FailureReason.PROVIDER_ERROR, sentence, output.used)
 
 
-def _storable_result(result: TurnResult) -> TurnResult:
-    """A result as SQLite can store it, whatever the provider made of it."""
-    numbers = (number if number is None or 0 <= number <= _LARGEST else None for number in astuple(result.usage))
+async def _run_errand(provider: Provider, request: TurnRequest, output: Output, errand: Errand) -> TurnResult:
+    """The answer to an errand is one message to the host; steps and pointer are of no conversation."""
+    assert isinstance(provider, Summarizer)
+    result = _storable_result(await provider.summarize(request, errand, output), output.used)
+    text = "\n".join(reply.text for reply in result.replies).strip()
+    if not text:
+        raise ProviderError(FailureReason.PROVIDER_ERROR, f"the provider {provider.name} had no answer")
+    answer = Reply(text, in_reply_to=request.messages[0].id, kind=MessageOutKind.SYSTEM)
+    return TurnResult(replies=[answer], usage=result.usage)
+
+
+def _storable_result(result: TurnResult, used: Usage) -> TurnResult:
+    """A result as SQLite can store it, whatever the provider made of it; `used` is of the steps it added before."""
+    steps = meter.added(used, meter.of_steps(result.steps))
+    said = meter.storable(result.usage)
     pointer = result.provider_session_id
-    return TurnResult(
+    return replace(
+        result,
         replies=[_storable(reply) for reply in result.replies],
         steps=[_storable(step) for step in result.steps],
-        usage=Usage(*numbers),
+        usage=said if result.cumulative else meter.of_turn(said, steps),
         provider_session_id=None if pointer is None else _whole(pointer),
+        context_tokens=meter.tokens(result.context_tokens),
+        context_window=meter.tokens(result.context_window),
     )
 
 

@@ -22,6 +22,8 @@ from host.lock import held
 from host.operations import agent_groups as agent_group_operations
 from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
+from host.operations.commands import carrying_out
+from host.operations.prune import removing_deleted
 from host.runtime.choose import Choice, others
 from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
@@ -72,13 +74,14 @@ async def _run(settings: Settings, began: float) -> None:
         await _set_up_first(services)
         await services.start()
         api = ApiServer(services)
-        try:
-            await api.start()
-            _greet(services, choice, perf_counter() - began)
-            await stop.wait()
-            log.info("stopping", extra={"agents": len(services.conductor.agents)})
-        finally:
-            await api.close()
+        async with carrying_out(services), removing_deleted(services):
+            try:
+                await api.start()
+                _greet(services, choice, perf_counter() - began)
+                await stop.wait()
+                log.info("stopping", extra={"agents": len(services.conductor.agents)})
+            finally:
+                await api.close()
     finally:
         await services.close(stop_agents=True)
     log.info("stopped")

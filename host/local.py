@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from host.central import runs
 from host.central.database import Central
 from host.lock import held
-from host.operations.registry import call
+from host.operations.registry import call, stream
 from host.runtime.absent import AbsentRuntime
 from host.runtime.choose import others
 from host.runtime.protocol import Runtime
@@ -35,11 +35,33 @@ def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> A
         return asyncio.run(_call(settings, name, parameters))
 
 
-async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
+def stream_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The same for a stream that comes to an end by itself. Raises as `call_once`."""
+    os.umask(0o077)
+    make_data_folder(settings.layout)
+    with held(settings.layout, wait_seconds=_WAIT_SECONDS), asyncio.Runner() as runner:
+        services = runner.run(_open(settings))
+        try:
+            objects = stream(services, name, parameters)
+            while (item := runner.run(_next(objects))) is not None:
+                yield item
+        finally:
+            runner.run(services.close(stop_agents=False))
+
+
+async def _next(objects: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
+    return await anext(objects, None)
+
+
+async def _open(settings: Settings) -> Services:
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
     runtime, *rest = await _runtimes(settings, central) or [AbsentRuntime()]
-    services = Services(settings, clock, central, runtime, "", others=rest)
+    return Services(settings, clock, central, runtime, "", others=rest)
+
+
+async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
+    services = await _open(settings)
     try:
         await services.find_agents()
         result = await call(services, name, parameters)

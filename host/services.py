@@ -11,17 +11,22 @@ from datetime import datetime
 from host.central import deliveries, ingest, sessions
 from host.central.database import Central
 from host.channels.cli import TerminalChannel
-from host.channels.protocol import Channel
+from host.channels.protocol import Channel, platform_of
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
 from host.delivery.retry import RetryPolicy
-from host.routing.router import Router
+from host.delivery.titling import Titling
+from host.history.feed import History
+from host.routing.acceptance import Rules
+from host.routing.router import Followers, Router
 from host.runtime.choose import Choice, choose
 from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
 from host.sessions.context import Limits as TurnLimits
 from host.sessions.folder import Owner, clear_removed
+from host.sessions.house import House
 from host.sessions.post import Post
+from host.sessions.redaction import Redaction
 from host.settings import Settings
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.conductor import Conductor
@@ -91,15 +96,9 @@ class Services:
         self.channels: dict[str, Channel] = {
             channel.channel_type: channel for channel in (self.terminal, *make_channels(central, clock))
         }
-        self.post = Post(central, settings.layout, owner, TurnLimits(settings.max_batch, settings.turn_seconds))
-        self.router = Router(
-            central,
-            settings.layout,
-            clock,
-            file_limits=file_limits,
-            max_text=settings.max_text,
-            accepted=self._accepted,
-        )
+        turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
+        self.post = Post(central, settings.layout, owner, turn_limits, self._house())
+        self.commands: asyncio.Queue[str] = asyncio.Queue()
         self.deliverer = Deliverer(
             central,
             settings.layout,
@@ -109,8 +108,20 @@ class Services:
             attempt_seconds=settings.delivery_seconds,
             done=self._delivered,
         )
+        self.history = History(settings.layout)
         copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text)
-        reading = Reading(central, self.post, copier, clock, owner, send=self.deliverer.kick, finished=self._finished)
+        reading = Reading(
+            central,
+            self.post,
+            copier,
+            clock,
+            owner,
+            send=self.deliverer.kick,
+            finished=self._finished,
+            accepted=self._accepted,
+            wants_title=self._wants_title,
+            touched=self.history.touched,
+        )
         self.conductor = Conductor(
             self.post,
             reading,
@@ -122,6 +133,21 @@ class Services:
             changed=self._agents_changed,
             hurry=self._hurry,
         )
+        self.titling = Titling(
+            central,
+            clock,
+            settings.title_seconds,
+            is_running=self.conductor.agents.__contains__,
+            asked=self._accepted,
+        )
+        self.router = Router(
+            central,
+            settings.layout,
+            clock,
+            Rules(settings.max_text, settings.timezone, self.conductor.is_working),
+            Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick),
+            file_limits=file_limits,
+        )
         self._watcher: Watcher | None = None
         self._to_write: dict[str, None] = {}
 
@@ -130,6 +156,7 @@ class Services:
         known = await self.central.read(sessions.all_ids)
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
         await self._clear_spool()
+        self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
         self.started_at = self.clock.now()
         self.conductor.open()
@@ -156,6 +183,7 @@ class Services:
 
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
+        await self.titling.close()
         await self.conductor.close(stop_agents=stop_agents)
         if self._watcher is not None:
             await self._watcher.close()
@@ -164,7 +192,30 @@ class Services:
             await channel.close()
         for runtime in (self.runtime, *self._others):
             await runtime.close()
+        await self.history.close()
         await asyncio.to_thread(self.central.close)
+
+    def _house(self) -> House:
+        """What agents are told of this host and its platforms."""
+        settings = self.settings
+        platforms = {name: platform_of(channel) for name, channel in self.channels.items()}
+        return House(
+            runtime=self.runtime.name,
+            timezone=settings.timezone,
+            max_text=settings.max_text,
+            max_files=settings.max_files,
+            max_file_bytes=settings.max_file_bytes,
+            platforms=platforms,
+            redaction=Redaction(
+                self.central.install_id if settings.redact_ids else "",
+                in_clear={name for name, platform in platforms.items() if platform.mentions_need_ids},
+            ),
+        )
+
+    def _wants_title(self, session_id: str) -> None:
+        """The agent of a session is to be asked for a title when it rests; without a running host, it is later."""
+        if self.started_at is not None:
+            self.titling.wanted(session_id)
 
     def _accepted(self, session_id: str) -> None:
         """A session has something new to be written."""

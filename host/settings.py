@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from shared_schema.errors import DumbwaiterError
+from host.sessions.reset import zone
+from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.layout import DataLayout
 
 PREFIX = "DUMBWAITER_"
@@ -68,6 +69,9 @@ class Settings(BaseSettings):
         description="an agent whose heartbeat is older is stopped as hanging; at least twice heartbeat_seconds",
     )
     turn_seconds: float = Field(1800, gt=0, description="a turn that takes longer fails")
+    title_seconds: float = Field(
+        2, ge=0, description="how long a conversation rests before its agent is asked what it is about"
+    )
     engine_seconds: float = Field(
         600, gt=0, description="how long an engine that does not answer is waited for before messages fail"
     )
@@ -75,6 +79,15 @@ class Settings(BaseSettings):
     max_batch: int = Field(10, ge=1, le=1000, description="messages in one turn")
     max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")
     retry_seconds: float = Field(1, ge=0, description="wait before the first retry; four times longer each time")
+
+    timezone: str = Field(
+        "UTC", description="the time zone of chats that have none of their own, such as Europe/Berlin"
+    )
+    redact_ids: bool = Field(
+        False,
+        description="agents see short hashes in place of phone numbers and of the ids of people and chats, on "
+        "platforms where nobody needs them to be mentioned",
+    )
 
     notify: Literal["auto", "watchfiles", "off"] = Field(
         "auto",
@@ -89,6 +102,8 @@ class Settings(BaseSettings):
     )
     delivery_hours: float = Field(6, ge=0, description="how long sending is tried before it fails")
 
+    deleted_hours: float = Field(24, ge=0, description="how long a deleted session can be restored")
+
     max_text: int = Field(100_000, ge=1, le=200_000, description="characters in one message, either way")
     max_file_bytes: int = Field(25 * _MIB, ge=1, description="size of one file, either way")
     max_files: int = Field(20, ge=0, description="files with one message, either way")
@@ -97,6 +112,14 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="text, json lines, or auto: text on a terminal and json otherwise"
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        try:
+            return zone(name).key
+        except InvalidValue as error:
+            raise ValueError(error.what) from error
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,6 +1,6 @@
 """Every path of the data folder and of a session folder (DESIGN section 3), in one place.
 
-<data>/central.db  host.lock  host.sock  dumbwaiter.toml  mounts.toml
+<data>/central.db  history.db  host.lock  host.sock  dumbwaiter.toml  mounts.toml
 <data>/spool/                            files of accepted events that are not yet in a session
 <data>/run/                              what the process runtime remembers of its processes
 <data>/agents/<folder>/                   the workspace of an agent group
@@ -89,6 +89,10 @@ class DataLayout:
     @property
     def central(self) -> Path:
         return self.data / "central.db"
+
+    @property
+    def history(self) -> Path:
+        return self.data / "history.db"
 
     @property
     def lock(self) -> Path:

@@ -43,7 +43,7 @@ def _scripts_in(folder: Path) -> Sequence[Path]:
 INBOUND = Schema("inbound.db", _HERE / "inbound")
 OUTBOUND = Schema("outbound.db", _HERE / "outbound")
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """What host and agent call the form of the two files and of the JSON in them; they work one version apart."""
 
 
@@ -53,15 +53,16 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = None) -> None:
+def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = None, ahead: int = 0) -> None:
     """Bring a file up to the newest version (or up to `to`). Called by the file's writer only.
 
     Each step and its version number are one transaction: after a crash or an error the file is at the step before.
-    Raises `NewerSchema` for a file from a newer version, which is left as it is.
+    A file from a newer version is left as it is: at most `ahead` versions newer it can be written (migrations only
+    add), beyond that this raises `NewerSchema`.
     """
     target = schema.version if to is None else to
     current = version_of(connection)
-    if current > schema.version:
+    if current > schema.version + ahead:
         raise NewerSchema(
             f"{schema.name} has schema version {current}, and this version knows {schema.version} at most",
             hint="update Dumbwaiter, or use the data folder of the older version",

@@ -4,3 +4,6 @@ from __future__ import annotations
 
 PROVIDERS = ("echo", "scripted")
 """All providers; the first is what a new agent group gets: it needs no key."""
+
+SUMMARIZERS = frozenset({"scripted"})
+"""Those that can say what a conversation is about: they are asked for titles and summaries."""

@@ -56,6 +56,31 @@ class TurnStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class FailureReason(StrEnum):
+    """`turns.failure_reason`: why a turn did not complete. A closed list; the host takes anything else as `other`."""
+
+    PROVIDER_ERROR = "provider_error"
+    RATE_LIMITED = "rate_limited"  # the provider has had enough for now
+    KEY_REFUSED = "key_refused"
+    CONTEXT_TOO_LONG = "context_too_long"  # the conversation does not fit into the model's window
+    MODEL_NOT_FOUND = "model_not_found"
+    NETWORK = "network"
+    REFUSED = "refused"  # the model will not, or is not allowed to
+    TIMEOUT = "timeout"  # the turn took longer than `turn_seconds`
+    BAD_INPUT = "bad_input"  # trying again cannot help
+    STOPPED = "stopped"  # by order; without a reason a cancelled turn was given back, and is run again
+    AGENT_DIED = "agent_died"
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, text: str | None) -> FailureReason | None:
+        """The reason of a stored text; None for none. Version 1 of the contract wrote `agent died`."""
+        if text is None:
+            return None
+        known = text.replace(" ", "_")
+        return cls(known) if known in set(cls) else cls.OTHER
+
+
 class DeliveryStatus(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -76,6 +101,13 @@ class DestinationType(StrEnum):
     AGENT_GROUP = "agent_group"
 
 
+class Errand(StrEnum):
+    """`do` in the content of a `control` row: what the host wants of the provider, apart from the conversation."""
+
+    TITLE = "title"
+    SUMMARIZE = "summarize"
+
+
 class ContextKey(StrEnum):
     """The keys of `session_context`, written by the host before every wake."""
 
@@ -89,6 +121,8 @@ class ContextKey(StrEnum):
     RESUME = "resume"  # the provider's resume pointer, or empty
     MAX_BATCH = "max_batch"  # integer: messages in one turn
     TURN_SECONDS = "turn_seconds"  # number: a longer turn fails
+    WITHDRAWN = "withdrawn"  # JSON list: the ids of turns that do not count any more
+    SHARED = "shared"  # "1" when several people take part
 
 
 class Row:
@@ -193,7 +227,7 @@ class Ack(Row):
 
 @dataclass(frozen=True, slots=True)
 class Turn(Row):
-    """A row of `outbound.db: turns`. Tokens and cost are totals of the turn."""
+    """A row of `outbound.db: turns`. Tokens and cost are totals of the turn; the last five came with version 2."""
 
     id: str
     status: str
@@ -208,6 +242,11 @@ class Turn(Row):
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     cost_usd: float | None = None
+    generation: int | None = None
+    reasoning_tokens: int | None = None
+    context_tokens: int | None = None
+    context_window: int | None = None
+    resume_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from container_agent.providers.protocol import FailureReason, Provider, ProviderError
+from container_agent.providers.protocol import Provider, ProviderError
+from shared_schema.rows import FailureReason
 
 PROVIDERS = {
     "echo": ("container_agent.providers.echo", "EchoProvider"),

@@ -2,29 +2,21 @@
 
 A provider gets one `TurnRequest`, may send and report through a `TurnOutput` while it works, and returns a
 `TurnResult`. It needs to know nothing of databases. It may be cancelled at any `await`.
+
+A provider that is also a `Summarizer` does the host's errands: a title, a summary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from container_agent.context import Context
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import Destination, MessageIn, MessageOutKind
-
-
-class FailureReason(StrEnum):
-    """`turns.failure_reason`."""
-
-    PROVIDER_ERROR = "provider_error"
-    TIMEOUT = "timeout"  # the turn took longer than `turn_seconds`
-    BAD_INPUT = "bad_input"  # trying again cannot help
-    AGENT_DIED = "agent died"  # found by the next process
+from shared_schema.rows import Destination, Errand, FailureReason, MessageIn, MessageOutKind
 
 
 class ProviderError(DumbwaiterError):
@@ -60,7 +52,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One entry of the transcript as the model saw it. `tool_calls` and `usage` are JSON text."""
+    """One entry of the transcript as the model saw it. `tool_calls` and `usage` are JSON text.
+
+    `usage` is an object with the names of `Usage`, of this step alone.
+    """
 
     role: str
     content: str | None = None
@@ -73,18 +68,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a whole turn used: tokens and US dollars; None where it is not known."""
+    """What was used: tokens and US dollars; None where it is not known.
+
+    `input_tokens` are without those read from or written to a cache; `output_tokens` are with those of reasoning.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     cost_usd: float | None = None
+    reasoning_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """One turn to run. `messages` are in order, context rows among them; `resume` is empty for a fresh start."""
+    """One turn to run. `messages` are in order, context rows among them; `resume` is empty for a fresh start.
+
+    `note` is to be told to the model with this turn: why its conversation begins anew. It is empty once told.
+    """
 
     messages: tuple[MessageIn, ...]
     context: Context
@@ -93,21 +95,41 @@ class TurnRequest:
     session: SessionLayout
     resume: str = ""
     is_first: bool = False  # no turn of this session was completed before
+    note: str = ""
+    recorded: Callable[[], Sequence[Step]] = tuple
 
     @property
     def triggering(self) -> tuple[MessageIn, ...]:
         """The messages that want an answer; the others are only context."""
         return tuple(message for message in self.messages if message.trigger)
 
+    def history(self) -> Sequence[Step]:
+        """What was said before in this conversation, as far as it counts; read from the file at every call."""
+        return self.recorded()
+
+    def spoken(self, message: MessageIn) -> str:
+        """The text of a message as the model should hear it: where several people speak, with the sender's name."""
+        name = " ".join((message.sender_name or message.sender_id or "").split())
+        return f"{name}: {message.text}" if self.context.shared and name else message.text
+
 
 @dataclass(frozen=True, slots=True)
 class TurnResult:
-    """The end of a turn that went well. An empty `provider_session_id` leaves the recorded one as it is."""
+    """The end of a turn that went well. An empty `provider_session_id` leaves the recorded one as it is.
+
+    `usage` is of the turn; what it does not say is added up from the steps' own. With `cumulative` it is of the
+    provider's session so far. `context_tokens` of the model's `context_window` are taken at the end of the turn.
+    `resume_refused` says that the provider could not go on with `resume`, and began afresh.
+    """
 
     replies: Sequence[Reply] = ()
     steps: Sequence[Step] = ()
     usage: Usage = field(default_factory=Usage)
     provider_session_id: str | None = None
+    cumulative: bool = False
+    context_tokens: int | None = None
+    context_window: int | None = None
+    resume_refused: bool = False
 
 
 class TurnOutput(Protocol):
@@ -130,3 +152,14 @@ class Provider(Protocol):
 
     async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """Run one turn. Raises `ProviderError`; any other exception fails the turn as well, without its text."""
+
+
+@runtime_checkable
+class Summarizer(Protocol):
+    """A provider that can say in a few words what a conversation is about."""
+
+    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+        """The text for `purpose` about `request.history()`, as the result's replies; it is not said to anybody.
+
+        Steps and pointer of the result do not count, its usage does. Raises as `run`.
+        """

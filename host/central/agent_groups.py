@@ -16,12 +16,18 @@ from shared_schema.rows import Destination, DestinationType, Row
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 INSERT = """
-INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at)
-VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at)
+INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
+    budget_usd, budget_tokens, budget_period)
+VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
+    :budget_usd, :budget_tokens, :budget_period)
 """
+# With another budget people are warned anew.
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
-    cpus = :cpus, pids = :pids, mounts = :mounts WHERE id = :id
+    cpus = :cpus, pids = :pids, mounts = :mounts, budget_usd = :budget_usd, budget_tokens = :budget_tokens,
+    budget_period = :budget_period, budget_warned = CASE WHEN budget_usd IS :budget_usd
+        AND budget_tokens IS :budget_tokens AND budget_period = :budget_period THEN budget_warned END
+WHERE id = :id
 """
 DELETE = "DELETE FROM agent_groups WHERE id = ?"
 BY_NAME = "SELECT * FROM agent_groups WHERE name = ?"
@@ -42,7 +48,10 @@ WHERE d.agent_group_id = ? ORDER BY d.name
 
 @dataclass(frozen=True, slots=True)
 class AgentGroup(Row):
-    """One agent. `mounts` is a JSON list of `{"path", "name", "writable"}`; None for a limit means the setting."""
+    """One agent. `mounts` is a JSON list of `{"path", "name", "writable"}`; None for a limit means the setting.
+
+    A budget is what it may use in each period (`day`, `month` or `total`), in US dollars and in tokens; None: no limit.
+    """
 
     id: str
     name: str
@@ -55,6 +64,14 @@ class AgentGroup(Row):
     pids: int | None
     mounts: str
     created_at: str
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    budget_period: str = "month"
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether there is a limit to what it may use."""
+        return self.budget_usd is not None or self.budget_tokens is not None
 
     @property
     def mount_requests(self) -> list[dict[str, Any]]:

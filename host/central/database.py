@@ -14,9 +14,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,7 @@ class Central:
         self._readers = ThreadPoolExecutor(2, "central-read")
         self._of_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
+        self._watchers: list[Callable[[], object]] = []
         self._writer = threading.Thread(target=self._write_loop, name="central-write", daemon=True)
         self._writer.start()
 
@@ -102,6 +103,15 @@ class Central:
                 return run(connection)
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
+
+    @contextmanager
+    def watched(self, committed: Callable[[], object]) -> Iterator[None]:
+        """Call a function after each commit, in the writing thread, until the block ends. It may not block or raise."""
+        self._watchers.append(committed)
+        try:
+            yield
+        finally:
+            self._watchers.remove(committed)
 
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
@@ -153,6 +163,8 @@ class Central:
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             finished, failed = [], [(job, error) for job in jobs]
+        for committed in tuple(self._watchers):
+            committed()
         for job, result in finished:
             job.done.set_result(result)
         for job, reason in failed:

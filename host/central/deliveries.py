@@ -17,15 +17,18 @@ VALUES (:message_out_id, :session_id, :turn_id, :in_reply_to, :kind, :from_host,
     coalesce((SELECT max(position) FROM ingest WHERE session_id = :session_id), 0))
 ON CONFLICT DO NOTHING
 """
+# What is open is found by the partial index, which SQLite takes only when its very condition stands in the statement:
+# what was sent once costs nothing afterwards.
 NEXT = """
-SELECT d.*, s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
-WHERE d.channel_type = ? AND d.platform_id = ? AND d.status = 'pending'
+SELECT d.*, s.agent_group_id FROM deliveries d INDEXED BY deliveries_open JOIN sessions s ON s.id = d.session_id
+WHERE d.channel_type = ? AND d.platform_id = ? AND d.status IN ('pending', 'sending') AND d.status = 'pending'
   AND (d.deliver_after IS NULL OR d.deliver_after <= ?)
 ORDER BY d.position LIMIT 1
 """
 NEXT_DUE = """
-SELECT min(deliver_after) AS due FROM deliveries
-WHERE channel_type = ? AND platform_id = ? AND status = 'pending' AND deliver_after IS NOT NULL
+SELECT min(deliver_after) AS due FROM deliveries INDEXED BY deliveries_open
+WHERE channel_type = ? AND platform_id = ? AND status IN ('pending', 'sending') AND status = 'pending'
+  AND deliver_after IS NOT NULL
 """
 CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
 SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
@@ -39,20 +42,22 @@ UPDATE deliveries SET status = ?, attempts = ?, platform_message_id = ?, error =
 WHERE position = ? AND status IN ('pending', 'sending')
 """
 INTERRUPTED = """
-UPDATE deliveries SET status = 'uncertain', error = ?, finished_at = ?, recorded = from_host WHERE status = 'sending'
+UPDATE deliveries INDEXED BY deliveries_open
+SET status = 'uncertain', error = ?, finished_at = ?, recorded = from_host
+WHERE status IN ('pending', 'sending') AND status = 'sending'
 """
 SUPPRESS_SESSION = """
-UPDATE deliveries SET status = 'suppressed', error = ?, finished_at = ?
-WHERE session_id = ? AND status = 'pending' AND from_host = 0
+UPDATE deliveries INDEXED BY deliveries_open SET status = 'suppressed', error = ?, finished_at = ?
+WHERE session_id = ? AND status IN ('pending', 'sending') AND status = 'pending' AND from_host = 0
 """
 UNRECORDED = """
-SELECT message_out_id, status, platform_message_id, error, attempts, finished_at FROM deliveries
-WHERE session_id = ? AND recorded = 0 LIMIT ?
+SELECT message_out_id, status, platform_message_id, error, attempts, finished_at
+FROM deliveries INDEXED BY deliveries_unrecorded WHERE session_id = ? AND recorded = 0 LIMIT ?
 """
 RECORDED = "UPDATE deliveries SET recorded = 1 WHERE session_id = ? AND message_out_id = ?"
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM deliveries WHERE recorded = 0"
 UNSENT_ANSWERS = """
-SELECT count(*) AS n FROM deliveries
+SELECT count(*) AS n FROM deliveries INDEXED BY deliveries_open
 WHERE session_id = ? AND in_reply_to = ? AND status IN ('pending', 'sending') AND deliver_after IS NULL
 """
 NOTICE = "SELECT 1 FROM deliveries WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT 1"

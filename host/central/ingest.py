@@ -1,5 +1,8 @@
 """The ledger of accepted messages: accepted, written, and then exactly one outcome.
 
+It holds what people wrote (`chat`), what the host asks of an agent (`control`), and what people ask of the host
+(`command`, which goes into no session's file).
+
 An outcome is final: every statement that sets one asks for `status = 'pending'` first. `recorded = 0` says that
 `inbound.db` has still to be told.
 """
@@ -10,13 +13,14 @@ import sqlite3
 from dataclasses import dataclass
 
 from host.central.database import one
-from shared_schema.rows import Address, MessageInStatus, Row
+from shared_schema.rows import Address, MessageInStatus, Row, decode
 
 INSERT = """
 INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id, thread_id,
-    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at)
+    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at, state)
 VALUES (:message_id, :agent_group_id, :session_id, :generation, :channel_type, :platform_id, :thread_id,
-    :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at)
+    :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at,
+    CASE :kind WHEN 'command' THEN 'written' ELSE 'accepted' END)
 ON CONFLICT DO NOTHING
 """
 DUPLICATE = """
@@ -25,45 +29,66 @@ WHERE agent_group_id = ? AND channel_type = ? AND platform_id = ? AND platform_m
 """
 BY_ID = "SELECT * FROM ingest WHERE message_id = ?"
 ACCEPTED = """
-SELECT * FROM ingest WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY position LIMIT ?
+SELECT * FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY position LIMIT ?
 """
-SESSIONS_WITH_WORK = "SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL"
+SESSIONS_WITH_WORK = """
+SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL AND kind <> 'command'
+"""
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
 WRITTEN = "UPDATE ingest SET state = 'written' WHERE message_id = ?"
 OPEN = """
-SELECT message_id, trigger, tries FROM ingest
-WHERE session_id = ? AND status = 'pending' AND state = 'written' ORDER BY position LIMIT ?
+SELECT message_id, trigger, tries FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND status = 'pending' AND state = 'written' AND kind <> 'command' ORDER BY position LIMIT ?
 """
-UNANSWERED = "SELECT message_id FROM ingest WHERE session_id = ? AND status = 'pending' ORDER BY position LIMIT ?"
+UNANSWERED = """
+SELECT message_id FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
+ORDER BY position LIMIT ?
+"""
 FINISH = """
 UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = (state <> 'written')
 WHERE message_id = ? AND session_id = ? AND status = 'pending'
 """
-CANCEL_SESSION = """
-UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
-WHERE session_id = ? AND status = 'pending'
+# A command of a person's is the host's own work: no session needs to be told, and no ending of one cancels it.
+FINISH_COMMAND = """
+UPDATE ingest SET status = ?, error = ?, finished_at = ? WHERE message_id = ? AND status = 'pending'
 """
+COMMANDS = "SELECT * FROM ingest WHERE kind = 'command' AND status = 'pending' ORDER BY position LIMIT ?"
+CANCEL_SESSION = """
+UPDATE ingest INDEXED BY ingest_open SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
+WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
+"""
+NOTE_TURN = "UPDATE ingest SET turn_id = ? WHERE message_id = ? AND session_id = ?"
 FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
 COUNT_TRY = (
     "UPDATE ingest SET tries = tries + 1, recorded = 0 WHERE message_id = ? AND status = 'pending' RETURNING tries"
 )
 UNRECORDED = """
-SELECT message_id, status, tries FROM ingest WHERE session_id = ? AND recorded = 0 AND state = 'written' LIMIT ?
+SELECT message_id, status, tries FROM ingest INDEXED BY ingest_unrecorded
+WHERE session_id = ? AND recorded = 0 AND state = 'written' LIMIT ?
 """
 RECORDED = "UPDATE ingest SET recorded = 1 WHERE message_id = ? AND status = ? AND tries = ?"
 LAST_ADDRESS = """
-SELECT channel_type, platform_id, thread_id FROM ingest WHERE session_id = ? ORDER BY position DESC LIMIT 1
+SELECT channel_type, platform_id, thread_id FROM ingest WHERE session_id = ? AND kind <> 'control'
+ORDER BY position DESC LIMIT 1
 """
+FIRST_SENDER = "SELECT sender_name FROM ingest WHERE session_id = ? AND kind = 'chat' ORDER BY position LIMIT 1"
 SPOOL_IN_USE = "SELECT 1 FROM ingest WHERE spool = ? AND state = 'accepted' AND status = 'pending' LIMIT 1"
 SPOOLS_IN_USE = (
     "SELECT DISTINCT spool FROM ingest WHERE spool IS NOT NULL AND state = 'accepted' AND status = 'pending'"
 )
 BACKLOG = """
-SELECT count(*) AS messages, min(accepted_at) AS oldest FROM ingest WHERE status = 'pending' AND trigger = 1
+SELECT count(*) AS messages, min(accepted_at) AS oldest FROM ingest
+WHERE status = 'pending' AND trigger = 1 AND kind <> 'control'
 """
 LAST_FAILURES = """
-SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'failed' ORDER BY position DESC LIMIT ?
+SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'failed' AND kind <> 'control'
+ORDER BY position DESC LIMIT ?
 """
+
+COMMAND = "command"
+"""The kind of what people ask of the host."""
 
 OPEN_LIMIT = 500
 """How many open messages of a session are looked after at a time."""
@@ -93,6 +118,8 @@ class Accepted(Row):
     status: str
     tries: int
     error: str | None
+    turn_id: str | None
+    withdrawn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +141,11 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
     )
     assert row is not None
     return Accepted.from_row(row), added
+
+
+def text_of(row: Accepted) -> str:
+    """What was written, without its files."""
+    return str(decode(row.content).get("text", ""))
 
 
 def known(
@@ -163,6 +195,23 @@ def finish(
     return connection.execute(FINISH, (status, error, now, message_id, session_id)).rowcount > 0
 
 
+def note_turn(connection: sqlite3.Connection, session_id: str, message_id: str, turn_id: str) -> None:
+    """Note which turn took a message."""
+    connection.execute(NOTE_TURN, (turn_id, message_id, session_id))
+
+
+def finish_command(
+    connection: sqlite3.Connection, message_id: str, status: MessageInStatus, *, now: str, error: str | None = None
+) -> bool:
+    """Give a command its outcome. False when it has one."""
+    return connection.execute(FINISH_COMMAND, (status, error, now, message_id)).rowcount > 0
+
+
+def commands(connection: sqlite3.Connection, limit: int = 1000) -> list[Accepted]:
+    """The commands that were accepted and not carried out, oldest first."""
+    return [Accepted.from_row(row) for row in connection.execute(COMMANDS, (limit,))]
+
+
 def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
     """Cancel all open messages of a session; how many there were."""
     return connection.execute(CANCEL_SESSION, (now, session_id)).rowcount
@@ -187,6 +236,12 @@ def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500
 def mark_recorded(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now; a row that changed meanwhile stays unrecorded."""
     connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
+
+
+def first_sender(connection: sqlite3.Connection, session_id: str) -> str | None:
+    """The name of who wrote first in a session, as it was then: it stays the same whatever comes."""
+    row = one(connection, FIRST_SENDER, (session_id,))
+    return None if row is None else row["sender_name"]
 
 
 def last_address(connection: sqlite3.Connection, session_id: str) -> Address | None:

@@ -38,6 +38,11 @@ class Letter(Row):
     content: str
     created_at: str
 
+    @property
+    def session_id(self) -> str:
+        """The session that said it: the key of a message begins with it."""
+        return self.message_out_id.partition("/")[0]
+
 
 def put(
     connection: sqlite3.Connection,

@@ -14,10 +14,10 @@ from shared_schema.rows import Row
 ADDRESS = re.compile(r"(?P<channel_type>[a-z][a-z0-9_-]{0,31}):(?P<platform_id>\S.{0,254})")
 
 INSERT = """
-INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, created_at)
-VALUES (:id, :channel_type, :platform_id, :name, :is_group, :created_at) ON CONFLICT DO NOTHING
+INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, created_at, timezone)
+VALUES (:id, :channel_type, :platform_id, :name, :is_group, :created_at, :timezone) ON CONFLICT DO NOTHING
 """
-UPDATE = "UPDATE messaging_groups SET name = :name, is_group = :is_group WHERE id = :id"
+UPDATE = "UPDATE messaging_groups SET name = :name, is_group = :is_group, timezone = :timezone WHERE id = :id"
 DELETE = "DELETE FROM messaging_groups WHERE id = ?"
 BY_ADDRESS = "SELECT * FROM messaging_groups WHERE channel_type = ? AND platform_id = ?"
 BY_ID = "SELECT * FROM messaging_groups WHERE id = ?"
@@ -26,19 +26,28 @@ ALL = "SELECT * FROM messaging_groups ORDER BY channel_type, platform_id"
 USERS = """
 SELECT agent_group_id FROM wirings WHERE messaging_group_id = :id
 UNION SELECT agent_group_id FROM agent_destinations WHERE messaging_group_id = :id
+UNION SELECT agent_group_id FROM home_channels WHERE messaging_group_id = :id
 """
 INSERT_WIRING = """
-INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, pattern, created_at)
-VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :pattern, :created_at)
+INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, pattern, reset,
+    reset_minutes, reset_hour, archived, created_at)
+VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :pattern, :reset,
+    :reset_minutes, :reset_hour, :archived, :created_at)
 ON CONFLICT (messaging_group_id, agent_group_id) DO UPDATE SET
     session_mode = excluded.session_mode, per_user = excluded.per_user,
-    engage = excluded.engage, pattern = excluded.pattern
+    engage = excluded.engage, pattern = excluded.pattern, reset = excluded.reset,
+    reset_minutes = excluded.reset_minutes, reset_hour = excluded.reset_hour, archived = excluded.archived
 """
 DELETE_WIRING = "DELETE FROM wirings WHERE messaging_group_id = ? AND agent_group_id = ?"
 WIRINGS_OF = "SELECT * FROM wirings WHERE messaging_group_id = ? ORDER BY created_at, id"
+WIRED_TO = """
+SELECT m.* FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id
+WHERE w.agent_group_id = ? ORDER BY w.rowid LIMIT ?
+"""
 WIRINGS_SHOWN = """
 SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agent_group,
-       w.session_mode, w.per_user, w.engage, w.pattern, w.created_at
+       w.session_mode, w.per_user, w.engage, w.pattern, w.reset, w.reset_minutes, w.reset_hour, w.archived,
+       w.created_at
 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
 ORDER BY m.channel_type, m.platform_id, a.name
 """
@@ -56,9 +65,16 @@ class Engage(StrEnum):
     PATTERN = "pattern"
 
 
+class Archived(StrEnum):
+    """What becomes of a message in an archived conversation."""
+
+    REFUSE = "refuse"
+    REOPEN = "reopen"
+
+
 @dataclass(frozen=True, slots=True)
 class MessagingGroup(Row):
-    """One chat on one platform."""
+    """One chat on one platform. `timezone` is a name such as Europe/Berlin; None means the setting."""
 
     id: str
     channel_type: str
@@ -66,6 +82,7 @@ class MessagingGroup(Row):
     name: str | None
     is_group: int
     created_at: str
+    timezone: str | None = None
 
     @property
     def address(self) -> str:
@@ -75,7 +92,11 @@ class MessagingGroup(Row):
 
 @dataclass(frozen=True, slots=True)
 class Wiring(Row):
-    """ "This messaging group is served by this agent group." `pattern` is set exactly when `engage` is `pattern`."""
+    """ "This messaging group is served by this agent group." `pattern` is set exactly when `engage` is `pattern`.
+
+    `reset` (none, idle, daily, both) is when a conversation begins anew: after so many minutes of rest, and at an hour
+    of the day.
+    """
 
     id: str
     messaging_group_id: str
@@ -85,6 +106,10 @@ class Wiring(Row):
     engage: str
     pattern: str | None
     created_at: str
+    reset: str = "none"
+    reset_minutes: int = 1440
+    reset_hour: int = 4
+    archived: str = Archived.REFUSE
 
 
 def parse_address(text: str) -> tuple[str, str]:
@@ -153,6 +178,11 @@ def unwire(connection: sqlite3.Connection, messaging_group_id: str, agent_group_
 def wirings_of(connection: sqlite3.Connection, messaging_group_id: str) -> list[Wiring]:
     """The wirings of one chat, oldest first."""
     return [Wiring.from_row(row) for row in connection.execute(WIRINGS_OF, (messaging_group_id,))]
+
+
+def wired_to(connection: sqlite3.Connection, agent_group_id: str, limit: int) -> list[MessagingGroup]:
+    """The chats an agent group serves, the longest served first."""
+    return [MessagingGroup.from_row(row) for row in connection.execute(WIRED_TO, (agent_group_id, limit))]
 
 
 def users(connection: sqlite3.Connection, messaging_group_id: str) -> list[str]:

@@ -1,71 +1,83 @@
-"""Routes and sessions. The active session is a pointer on the route, never "the newest row"."""
+"""Sessions: their rows, how they end, and what is noted of them."""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from enum import StrEnum
 
 from host.central.database import one
-from shared_schema.errors import Conflict, NotFound
-from shared_schema.ids import Prefix, is_id, new_id
+from shared_schema.errors import NotFound
 from shared_schema.rows import Row
 
-FIND_ROUTE = "SELECT * FROM routes WHERE agent_group_id = ? AND route_key = ?"
-INSERT_ROUTE = "INSERT INTO routes (id, agent_group_id, route_key, sender_id) VALUES (?, ?, ?, ?)"
-ROUTE_BY_ID = "SELECT * FROM routes WHERE id = ?"
-POINT_ROUTE = "UPDATE routes SET active_session_id = ? WHERE id = ?"
-BUMP_ROUTE = "UPDATE routes SET generation = generation + 1, active_session_id = NULL WHERE id = ? RETURNING generation"
-
-INSERT_SESSION = """
-INSERT INTO sessions (id, agent_group_id, route_id, messaging_group_id, thread_id, generation, kind, status,
-    created_at, last_active)
-VALUES (?, ?, ?, ?, ?, ?, 'chat', 'active', ?, ?)
-"""
 BY_ID = "SELECT * FROM sessions WHERE id = ?"
-BY_PREFIX = "SELECT id FROM sessions WHERE id >= ? AND id < ? LIMIT 2"
-BY_TITLE = "SELECT id FROM sessions WHERE title = ? ORDER BY last_active DESC LIMIT 2"
 TOUCH = "UPDATE sessions SET last_active = ? WHERE id = ?"
-# The first reason wins; only reopening would clear it.
-END = "UPDATE sessions SET status = 'ended', end_reason = coalesce(end_reason, ?) WHERE id = ? AND status = 'active'"
+HEARD = "UPDATE sessions SET last_active = ?, preview = coalesce(preview, ?) WHERE id = ?"
+# The first reason and time win; only reopening clears them.
+END = """
+UPDATE sessions SET status = 'ended', end_reason = coalesce(end_reason, ?), ended_at = coalesce(ended_at, ?)
+WHERE id = ? AND status = 'active'
+"""
+ARCHIVE = """
+UPDATE sessions SET status = 'archived', end_reason = coalesce(end_reason, 'archived'),
+    ended_at = coalesce(ended_at, ?)
+WHERE id = ? AND status IN ('active', 'ended')
+"""
+DELETE_SOFTLY = """
+UPDATE sessions SET status = 'deleted', deleted_status = status, deleted_at = ? WHERE id = ? AND status <> 'deleted'
+"""
+RESTORE = """
+UPDATE sessions SET status = CASE deleted_status WHEN 'archived' THEN 'archived' ELSE 'ended' END,
+    end_reason = coalesce(end_reason, 'deleted'), ended_at = coalesce(ended_at, deleted_at), deleted_at = NULL,
+    deleted_status = NULL, title = ?
+WHERE id = ? AND status = 'deleted'
+"""
+DELETED_BEFORE = "SELECT id FROM sessions WHERE status = 'deleted' AND deleted_at < ? ORDER BY deleted_at LIMIT ?"
+ENDED_BEFORE = """
+SELECT id FROM sessions WHERE status = 'ended' AND ended_at < :before AND last_active < :before
+  AND (:agent_group_id IS NULL OR agent_group_id = :agent_group_id)
+ORDER BY ended_at LIMIT :limit
+"""
+COMPRESSED_CHILD = """
+SELECT id FROM sessions WHERE parent_session_id = ? AND parent_relation = 'compressed' AND status <> 'deleted'
+ORDER BY created_at DESC, rowid DESC LIMIT 1
+"""
 DELETE = "DELETE FROM sessions WHERE id = ?"
 ALL_IDS = "SELECT id FROM sessions"
 COUNT = "SELECT count(*) AS n FROM sessions"
-ACTIVE_IN_CHAT = """
-SELECT s.* FROM sessions s JOIN routes r ON r.active_session_id = s.id
-WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.status = 'active'
-ORDER BY s.last_active DESC
-"""
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
 
 ADVANCE = "UPDATE sessions SET out_cursor = ?, turn_cursor = ? WHERE id = ?"
 # An empty resume pointer never overwrites a recorded one.
-KEEP_POINTER = "UPDATE sessions SET provider_session_id = ? WHERE id = ? AND ? <> ''"
-
-SHOWN = """
-SELECT s.id, a.name AS agent_group, m.channel_type || ':' || m.platform_id AS messaging_group, s.thread_id, s.kind,
-       s.status, s.end_reason, s.title, s.last_active, s.created_at, s.agent_group_id, s.generation, s.run_id,
-       s.run_settled,
-       (SELECT count(*) FROM ingest i WHERE i.session_id = s.id AND i.status = 'pending' AND i.trigger = 1) AS pending
-FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_id
-LEFT JOIN messaging_groups m ON m.id = s.messaging_group_id
-WHERE (:id IS NULL OR s.id = :id)
-  AND (:agent_group IS NULL OR a.name = :agent_group)
-  AND (:messaging_group IS NULL OR m.channel_type || ':' || m.platform_id = :messaging_group)
-  AND (:status IS NULL OR s.status = :status)
-ORDER BY s.last_active DESC, s.id LIMIT :limit
+KEEP_POINTER = """
+UPDATE sessions SET provider_session_id = ?, pointer_provider = ?, pointer_runtime = runtime WHERE id = ?
+"""
+DROP_POINTER = """
+UPDATE sessions SET provider_session_id = NULL, pointer_provider = NULL, pointer_runtime = NULL WHERE id = ?
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Route(Row):
-    """What a wiring and an event resolve to."""
+class EndReason(StrEnum):
+    """Why a session ended."""
 
-    id: str
-    agent_group_id: str
-    route_key: str
-    active_session_id: str | None
-    generation: int
-    sender_id: str | None
+    NEW = "new"  # somebody began a new conversation
+    IDLE = "idle"  # it rested for longer than its wiring allows
+    DAILY = "daily"  # the hour came at which its wiring begins anew
+    RESUME = "resume"  # another session was taken up in its place
+    BRANCHED = "branched"
+    COMPRESSED = "compressed"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+    IMPORTED = "imported"
+
+
+class Relation(StrEnum):
+    """What a session is to its parent."""
+
+    RESET = "reset"  # begun in its place
+    COMPRESSED = "compressed"  # goes on from its summary
+    BRANCHED = "branched"  # goes on from a copy
+    SPAWNED = "spawned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,15 @@ class Session(Row):
     status: str
     end_reason: str | None
     title: str | None
+    title_source: str | None
+    parent_session_id: str | None
+    parent_relation: str | None
     provider_session_id: str | None
+    pointer_provider: str | None
+    pointer_runtime: str | None
+    reset_note: str | None
+    summary: str | None
+    unread_since: str | None
     created_at: str
     last_active: str
     out_cursor: int
@@ -93,79 +113,56 @@ class Session(Row):
     start_failures: int
 
 
-def resolve(
-    connection: sqlite3.Connection,
-    *,
-    agent_group_id: str,
-    route_key: str,
-    messaging_group_id: str | None,
-    thread_id: str | None,
-    now: str,
-    sender_id: str | None = None,
-) -> Session:
-    """The active session of a route; route and session are made when they are not there.
-
-    `sender_id` is the one person a route with `per_user` is for.
-
-    One writing thread and one transaction: two first messages at the same moment find the same session.
-    """
-    row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
-    if row is None:
-        connection.execute(INSERT_ROUTE, (new_id(Prefix.ROUTE), agent_group_id, route_key, sender_id))
-        row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
-        assert row is not None
-    route = Route.from_row(row)
-    if route.active_session_id is not None:
-        session = get(connection, route.active_session_id)
-        if session.status == "active":
-            return session
-    return open_session(connection, route, messaging_group_id=messaging_group_id, thread_id=thread_id, now=now)
-
-
-def open_session(
-    connection: sqlite3.Connection,
-    route: Route,
-    *,
-    messaging_group_id: str | None,
-    thread_id: str | None,
-    now: str,
-) -> Session:
-    """A fresh session on a route, which now points at it."""
-    session_id = new_id(Prefix.SESSION)
-    connection.execute(
-        INSERT_SESSION,
-        (session_id, route.agent_group_id, route.id, messaging_group_id, thread_id, route.generation, now, now),
-    )
-    connection.execute(POINT_ROUTE, (session_id, route.id))
-    return get(connection, session_id)
-
-
-def leave_route(connection: sqlite3.Connection, session: Session) -> Route:
-    """Bump the generation of a session's route and take its pointer away: what still comes out is not sent."""
-    connection.execute(BUMP_ROUTE, (session.route_id,)).fetchone()
-    return route_of(connection, session)
-
-
-def route_of(connection: sqlite3.Connection, session: Session) -> Route:
-    """The route of a session."""
-    row = one(connection, ROUTE_BY_ID, (session.route_id,))
-    assert row is not None
-    return Route.from_row(row)
-
-
-def is_active_on_route(connection: sqlite3.Connection, session: Session) -> bool:
-    """Whether the session's route points at it."""
-    return route_of(connection, session).active_session_id == session.id
-
-
-def end(connection: sqlite3.Connection, session_id: str, reason: str) -> None:
+def end(connection: sqlite3.Connection, session_id: str, reason: str, now: str) -> None:
     """End an active session. The first reason wins."""
-    connection.execute(END, (reason, session_id))
+    connection.execute(END, (reason, now, session_id))
+
+
+def archive(connection: sqlite3.Connection, session_id: str, now: str) -> None:
+    """Make a session read-only. Its route goes on pointing at it, if it does."""
+    connection.execute(ARCHIVE, (now, session_id))
+
+
+def delete_softly(connection: sqlite3.Connection, session_id: str, now: str) -> None:
+    """Hide a session; it can be restored until it is removed for good."""
+    connection.execute(DELETE_SOFTLY, (now, session_id))
+
+
+def restore(connection: sqlite3.Connection, session_id: str, title: str | None) -> None:
+    """Bring back a session that was hidden, ended or archived as it was, under a title that is free."""
+    connection.execute(RESTORE, (title, session_id))
+
+
+def deleted_before(connection: sqlite3.Connection, moment: str, limit: int = 100) -> list[str]:
+    """Sessions that were hidden before a time, the oldest first."""
+    return [row["id"] for row in connection.execute(DELETED_BEFORE, (moment, limit))]
+
+
+def ended_before(
+    connection: sqlite3.Connection, moment: str, agent_group_id: str | None, limit: int = 10_000
+) -> list[str]:
+    """Sessions that ended before a time and were not active since."""
+    values = {"before": moment, "agent_group_id": agent_group_id, "limit": limit}
+    return [row["id"] for row in connection.execute(ENDED_BEFORE, values)]
+
+
+def newest_descendant(connection: sqlite3.Connection, session: Session) -> Session:
+    """The session in which a compressed conversation goes on; the session itself where it was not compressed."""
+    seen = {session.id}
+    while (row := one(connection, COMPRESSED_CHILD, (session.id,))) is not None and row["id"] not in seen:
+        session = get(connection, row["id"])
+        seen.add(session.id)
+    return session
 
 
 def touch(connection: sqlite3.Connection, session_id: str, now: str) -> None:
     """Note that something happened in the session."""
     connection.execute(TOUCH, (now, session_id))
+
+
+def heard(connection: sqlite3.Connection, session_id: str, preview: str, now: str) -> None:
+    """Note that somebody wrote in the session; the first text is its preview."""
+    connection.execute(HEARD, (now, preview or None, session_id))
 
 
 def get(connection: sqlite3.Connection, session_id: str) -> Session:
@@ -182,25 +179,6 @@ def lookup(connection: sqlite3.Connection, session_id: str) -> Session | None:
     return None if row is None else Session.from_row(row)
 
 
-def find(connection: sqlite3.Connection, name: str) -> Session:
-    """The session a person means: by id, unique id prefix (with or without `ses_`), or title.
-
-    Raises `NotFound`, or `Conflict` when several fit.
-    """
-    if is_id(name, Prefix.SESSION):
-        return get(connection, name)
-    prefix = name if name.startswith("ses_") else f"ses_{name}"
-    rows = connection.execute(BY_PREFIX, (prefix, prefix + "g")).fetchall() if prefix.isascii() else []
-    rows = rows if len(prefix) > len("ses_") else []
-    if not rows:
-        rows = connection.execute(BY_TITLE, (name,)).fetchall()
-    if not rows:
-        raise NotFound(f"there is no session '{name}'", hint="`dumbwaiter session list` shows all")
-    if len(rows) > 1:
-        raise Conflict(f"several sessions fit '{name}'", hint="write more of the id")
-    return get(connection, rows[0]["id"])
-
-
 def delete(connection: sqlite3.Connection, session_id: str) -> None:
     """Remove the row with all that hangs on it; accepted events stay, without a session, so that they stay known."""
     connection.execute(DELETE, (session_id,))
@@ -209,14 +187,6 @@ def delete(connection: sqlite3.Connection, session_id: str) -> None:
 def of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[str]:
     """The ids of all sessions of an agent group."""
     return [row["id"] for row in connection.execute(OF_AGENT_GROUP, (agent_group_id,))]
-
-
-def active_in_chat(
-    connection: sqlite3.Connection, agent_group_id: str, messaging_group_id: str, thread_id: str | None
-) -> list[Session]:
-    """The active sessions of an agent group in a chat (and thread)."""
-    rows = connection.execute(ACTIVE_IN_CHAT, (agent_group_id, messaging_group_id, thread_id))
-    return [Session.from_row(row) for row in rows]
 
 
 def all_ids(connection: sqlite3.Connection) -> set[str]:
@@ -235,29 +205,14 @@ def advance(connection: sqlite3.Connection, session_id: str, out_cursor: int, tu
     connection.execute(ADVANCE, (out_cursor, turn_cursor, session_id))
 
 
-def keep_pointer(connection: sqlite3.Connection, session_id: str, provider_session_id: str | None) -> None:
-    """Record the provider's resume pointer, unless it is empty."""
+def keep_pointer(
+    connection: sqlite3.Connection, session_id: str, provider_session_id: str | None, provider: str | None
+) -> None:
+    """Record a provider's resume pointer, with the session's present runtime, unless it is empty."""
     if provider_session_id:
-        connection.execute(KEEP_POINTER, (provider_session_id, session_id, provider_session_id))
+        connection.execute(KEEP_POINTER, (provider_session_id, provider, session_id))
 
 
-def shown(
-    connection: sqlite3.Connection,
-    *,
-    session_id: str | None = None,
-    agent_group: str | None = None,
-    messaging_group: str | None = None,
-    status: str | None = None,
-    limit: int = 100,
-) -> list[sqlite3.Row]:
-    """Sessions with the names people use, the most recently active first."""
-    return connection.execute(
-        SHOWN,
-        {
-            "id": session_id,
-            "agent_group": agent_group,
-            "messaging_group": messaging_group,
-            "status": status,
-            "limit": limit,
-        },
-    ).fetchall()
+def drop_pointer(connection: sqlite3.Connection, session_id: str) -> None:
+    """Forget a resume pointer that the provider has refused."""
+    connection.execute(DROP_POINTER, (session_id,))

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 
 from host.central.database import one
-from shared_schema.rows import Turn
+from shared_schema.rows import FailureReason, Turn, TurnStatus
 
-# What is final stays; a running turn takes whatever the agent says of it next.
+# What is final stays; a running turn takes whatever the agent says of it next. One that ends in a conversation that was
+# taken back meanwhile is taken back with it.
 UPSERT = """
 INSERT INTO turns (session_id, id, status, started_at, finished_at, failure_reason, provider, model,
-    provider_session_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd)
+    provider_session_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, generation,
+    reasoning_tokens, context_tokens, context_window, error, attempt, withdrawn)
 VALUES (:session_id, :id, :status, :started_at, :finished_at, :failure_reason, :provider, :model,
-    :provider_session_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :cost_usd)
+    :provider_session_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :cost_usd,
+    :generation, :reasoning_tokens, :context_tokens, :context_window, :error, :attempt,
+    :status <> 'running' AND coalesce(:generation <> :present, 0))
 ON CONFLICT (session_id, id) DO UPDATE SET
     status = excluded.status, finished_at = excluded.finished_at, failure_reason = excluded.failure_reason,
     provider = excluded.provider, model = excluded.model, provider_session_id = excluded.provider_session_id,
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
     cache_read_tokens = excluded.cache_read_tokens, cache_write_tokens = excluded.cache_write_tokens,
-    cost_usd = excluded.cost_usd
+    cost_usd = excluded.cost_usd, generation = excluded.generation, reasoning_tokens = excluded.reasoning_tokens,
+    context_tokens = excluded.context_tokens, context_window = excluded.context_window, error = excluded.error,
+    attempt = max(coalesce(turns.attempt, 1), excluded.attempt),
+    withdrawn = max(turns.withdrawn, excluded.withdrawn)
 WHERE turns.status = 'running'
 """
-RUNNING = "SELECT id FROM turns WHERE session_id = ? AND status = 'running' LIMIT ?"
-CLOSE = """
-UPDATE turns SET status = ?, failure_reason = ?, finished_at = ? WHERE session_id = ? AND status = 'running'
+TRIES = """
+SELECT max(tries) AS tries FROM ingest WHERE message_id IN (SELECT value FROM json_each(?)) AND +session_id = ?
 """
+RUNNING = "SELECT id FROM turns INDEXED BY turns_running WHERE session_id = ? AND status = 'running' LIMIT ?"
+CLOSE = """
+UPDATE turns INDEXED BY turns_running SET status = ?, failure_reason = ?, error = ?, finished_at = ?
+WHERE session_id = ? AND status = 'running'
+"""
+LAST = """
+SELECT id, status, failure_reason, error, attempt, started_at, finished_at, provider, model, input_tokens,
+    output_tokens, context_tokens, context_window, withdrawn
+FROM turns WHERE session_id = ? ORDER BY rowid DESC LIMIT ?
+"""
+RUNNING_EVERYWHERE = """
+SELECT t.session_id, a.name AS agent_group, t.started_at AS since, coalesce(t.attempt, 1) AS attempt
+FROM turns t JOIN sessions s ON s.id = t.session_id JOIN agent_groups a ON a.id = s.agent_group_id
+WHERE t.status = 'running' ORDER BY t.started_at LIMIT ?
+"""
+# What waits in sessions where no turn runs: one row for each, as old as its oldest message.
+QUEUED = """
+SELECT i.session_id, a.name AS agent_group, min(i.accepted_at) AS since, max(i.tries) + 1 AS attempt,
+    count(*) AS messages
+FROM ingest i INDEXED BY ingest_open
+JOIN sessions s ON s.id = i.session_id JOIN agent_groups a ON a.id = s.agent_group_id
+WHERE i.status = 'pending' AND i.trigger = 1 AND i.kind <> 'control'
+    AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.session_id = i.session_id AND t.status = 'running')
+GROUP BY i.session_id ORDER BY since LIMIT ?
+"""
+WITHDRAWN = """
+SELECT id FROM turns INDEXED BY turns_withdrawn WHERE session_id = ? AND withdrawn = 1 ORDER BY rowid DESC LIMIT ?
+"""
+KNOWN = "SELECT 1 FROM turns WHERE session_id = ? AND id = ?"
 RUNNING_COUNT = "SELECT count(*) AS n FROM turns WHERE status = 'running'"
 
 INSERT_REFUSAL = "INSERT INTO refusals (session_id, what, reason, created_at) VALUES (?, ?, ?, ?)"
@@ -45,10 +82,29 @@ DELETE FROM dropped_messages WHERE position <= (
 _DROPPED_KEPT = 1000
 
 
-def copy(connection: sqlite3.Connection, session_id: str, turn: Turn) -> None:
-    """Take over what an agent says of a turn."""
-    values = {name: getattr(turn, name) for name in Turn.__slots__}
-    connection.execute(UPSERT, values | {"session_id": session_id})
+def copy(
+    connection: sqlite3.Connection,
+    session_id: str,
+    turn: Turn,
+    *,
+    generation: int,
+    messages: Sequence[str] = (),
+    error: str | None = None,
+) -> bool:
+    """Take over what an agent says of a turn over some messages; whether it is over by that.
+
+    `generation` is the session's; `error` is what the people are told who asked.
+    """
+    row = one(connection, TRIES, (json.dumps(messages), session_id))
+    values = {name: getattr(turn, name) for name in Turn.__slots__} | {
+        "session_id": session_id,
+        "present": generation,
+        "failure_reason": FailureReason.of(turn.failure_reason),
+        "error": error,
+        "attempt": 1 + (row["tries"] or 0 if row is not None else 0),
+    }
+    is_new = connection.execute(UPSERT, values).rowcount > 0
+    return is_new and turn.status != TurnStatus.RUNNING
 
 
 def running(connection: sqlite3.Connection, session_id: str, limit: int = 10) -> list[str]:
@@ -56,9 +112,32 @@ def running(connection: sqlite3.Connection, session_id: str, limit: int = 10) ->
     return [row["id"] for row in connection.execute(RUNNING, (session_id, limit))]
 
 
-def close_running(connection: sqlite3.Connection, session_id: str, status: str, reason: str, now: str) -> None:
-    """End the running turns of a session whose agent is gone."""
-    connection.execute(CLOSE, (status, reason, now, session_id))
+def is_known(connection: sqlite3.Connection, session_id: str, turn_id: str) -> bool:
+    """Whether the host has heard of a turn before."""
+    return one(connection, KNOWN, (session_id, turn_id)) is not None
+
+
+def close_running(
+    connection: sqlite3.Connection,
+    session_id: str,
+    status: TurnStatus,
+    reason: FailureReason,
+    sentence: str,
+    now: str,
+) -> None:
+    """End the running turns of a session whose agent is gone; `sentence` says how it went."""
+    connection.execute(CLOSE, (status, reason, sentence, now, session_id))
+
+
+def last(connection: sqlite3.Connection, session_id: str, limit: int = 5) -> list[sqlite3.Row]:
+    """The newest turns of a session, the newest first."""
+    return connection.execute(LAST, (session_id, limit)).fetchall()
+
+
+def at_work(connection: sqlite3.Connection, limit: int = 100) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+    """The turns that run, and the sessions in which messages wait and none does; both the oldest first."""
+    running = connection.execute(RUNNING_EVERYWHERE, (limit,)).fetchall()
+    return running, connection.execute(QUEUED, (limit,)).fetchall()
 
 
 def running_count(connection: sqlite3.Connection) -> int:
@@ -84,3 +163,8 @@ def drop(
     """Record an event that nobody is wired for; the newest are kept."""
     connection.execute(INSERT_DROPPED, (channel_type, platform_id, sender_id, reason, now))
     connection.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
+
+
+def withdrawn(connection: sqlite3.Connection, session_id: str, limit: int = 1000) -> list[str]:
+    """The turns of a session that were taken back: the newest, and so many at most."""
+    return [row["id"] for row in connection.execute(WITHDRAWN, (session_id, limit))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 
-from host.central import mailbox
+from host.central import mailbox, unread
 from host.central.database import Central
 from host.central.mailbox import Letter
 from host.channels.protocol import Ingest, Outgoing
@@ -75,6 +75,7 @@ class TerminalChannel:
         def take(connection: sqlite3.Connection) -> list[Letter]:
             letters = mailbox.unread(connection, platform_id, in_reply_to)
             mailbox.mark_read(connection, [letter.position for letter in letters], to_text(self._clock.now()))
+            unread.mark_read(connection, *{letter.session_id for letter in letters})
             return letters
 
         return await self._central.write(take)

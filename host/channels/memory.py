@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from host.channels.protocol import ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
-from host.routing.event import Event, Receipt
+from host.routing.event import Event, ReadReceipt, Receipt
+from shared_schema.rows import Address
 
 
 @dataclass
@@ -24,6 +25,7 @@ class MemoryChannel:
     is_down: bool = False
     refuses: Callable[[Outgoing], str | None] = lambda message: None
     delay: float = 0.0
+    mentions_need_ids: bool = False
     on_sent: Callable[[Outgoing], None] = lambda message: None
     _keys: set[str] = field(default_factory=set)
     _ingest: Ingest | None = None
@@ -36,6 +38,11 @@ class MemoryChannel:
         """As if the platform had sent this."""
         assert self._ingest is not None, "the channel has been started"
         return await self._ingest(event)
+
+    async def read(self, address: Address) -> None:
+        """As if somebody had read what is in a chat, or in a thread of it."""
+        assert self._ingest is not None, "the channel has been started"
+        await self._ingest(ReadReceipt(address))
 
     async def deliver(self, message: Outgoing) -> str | None:
         self.attempts += 1

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from host.routing.event import Event, Receipt
+from host.routing.event import Event, ReadReceipt, Receipt
+from host.sessions.house import Platform
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address
 
@@ -41,13 +42,27 @@ class Outgoing:
     from_host: bool = False
 
 
-Ingest = Callable[[Event], Awaitable[Receipt]]
+Ingest = Callable[[Event | ReadReceipt], Awaitable[Receipt]]
+
+
+def platform_of(channel: Channel) -> Platform:
+    """What a channel says of its platform."""
+    plain = Platform()
+    return Platform(
+        max_text=getattr(channel, "max_text", plain.max_text),
+        takes_files=getattr(channel, "takes_files", plain.takes_files),
+        mentions_need_ids=getattr(channel, "mentions_need_ids", plain.mentions_need_ids),
+    )
 
 
 class Channel(Protocol):
     """One platform. `idempotent` channels send a message once however often `deliver` is called with the same key.
 
-    A channel acknowledges an event to its platform only after `ingest` has returned, and not when it raised.
+    A channel acknowledges an event to its platform only after `ingest` has returned, and not when it raised. Whether
+    its platform tells what was read or not: a `ReadReceipt` goes the same way.
+
+    What agents are told of the platform stands in attributes that a channel may leave out, with the names and defaults
+    of `Platform`.
     """
 
     channel_type: str

@@ -15,17 +15,26 @@ from shared_schema.providers import PROVIDERS
 
 LIST_COLUMNS = ("name", "provider", "model", "sessions", "workspace")
 FIELDS = (
-    "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "mounts", "workspace", "sessions",
-    "created_at",
+    "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
+    "budget_period", "budget_used", "mounts", "workspace", "sessions", "created_at",
 )  # fmt: skip
-UNSET = {"model": "model", "image": "image", "memory": "memory_bytes", "cpus": "cpus", "pids": "pids"}
+UNSET = {
+    "model": "model",
+    "image": "image",
+    "memory": "memory_bytes",
+    "cpus": "cpus",
+    "pids": "pids",
+    "budget-usd": "budget_usd",
+    "budget-tokens": "budget_tokens",
+}
+PERIODS = ("day", "month", "total")
 
 _PROVIDER = f"What produces the replies: {', '.join(PROVIDERS)}."
 
 
 @click.group("agent-group", cls=Group)
 def agent_group() -> None:
-    """Agents: their provider, model and limits."""
+    """Agents: their provider, model, limits and budgets."""
 
 
 @agent_group.command("add")
@@ -71,11 +80,23 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of one agent; 1.5 is one and a half.")
 @click.option("--pids", type=click.IntRange(min=1), help="Processes of one agent.")
 @click.option(
+    "--budget-usd",
+    type=click.FloatRange(min=0, min_open=True),
+    help="US dollars it may use in a period; then it answers no more.",
+)
+@click.option("--budget-tokens", type=click.IntRange(min=1), help="The same in tokens.")
+@click.option(
+    "--budget-period", type=click.Choice(PERIODS), help="The period of its budgets, in UTC; without this: month."
+)
+@click.option(
     "--mount", "mount", metavar="PATH:NAME[:rw]", help="Show it a folder as /mnt/NAME, read-only without ':rw'."
 )
 @click.option("--unmount", metavar="NAME", help="Take the folder /mnt/NAME away.")
 @click.option(
-    "--unset", type=click.Choice(list(UNSET)), multiple=True, help="Put a value back to the setting. Repeatable."
+    "--unset",
+    type=click.Choice(list(UNSET)),
+    multiple=True,
+    help="Put a value back to the setting; without a budget there is no limit. Repeatable.",
 )
 @json_option
 @click.pass_obj
@@ -88,12 +109,18 @@ def set_values(
     memory: int | None,
     cpus: float | None,
     pids: int | None,
+    budget_usd: float | None,
+    budget_tokens: int | None,
+    budget_period: str | None,
     mount: str | None,
     unmount: str | None,
     unset: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Change an agent group. Agents that run already keep what they were started with."""
+    """Change an agent group. Agents that run already keep what they were started with.
+
+    Their provider, model and budget change at once.
+    """
     changes: dict[str, Any] = {
         "provider": provider,
         "model": model,
@@ -101,6 +128,9 @@ def set_values(
         "memory_bytes": memory,
         "cpus": cpus,
         "pids": pids,
+        "budget_usd": budget_usd,
+        "budget_tokens": budget_tokens,
+        "budget_period": budget_period,
         "add_mount": None if mount is None else _mount(mount),
         "remove_mount": unmount,
     }

@@ -53,14 +53,14 @@ def chat(
 
 
 def _say(conversation: Conversation, text: str, as_json: bool) -> int:
-    """One message; only the agent's texts on standard output."""
+    """One message; only the agent's texts, and the host's where a command asks it, on standard output."""
     if not text.strip():
         raise click.UsageError("The message is empty")
     exchange = Exchange()
     try:
         with closing(conversation.ask(text, exchange)) as replies:
             for reply in replies:
-                if not as_json and not reply.from_host:
+                if not as_json and not exchange.is_notice(reply):
                     _print_reply(reply)
     except DumbwaiterError:
         if as_json and exchange.message_id is not None:
@@ -70,7 +70,7 @@ def _say(conversation: Conversation, text: str, as_json: bool) -> int:
         print_json(exchange.to_json())
         return DONE
     for reply in exchange.replies:
-        if reply.from_host:
+        if exchange.is_notice(reply):
             click.echo(one_line(reply.text), err=True)
     return DONE
 

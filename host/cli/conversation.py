@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from host.api.client import HostClient, HostGone
@@ -40,18 +40,30 @@ class Reply:
 
 @dataclass(slots=True)
 class Exchange:
-    """What was asked and what came of it, filled while the replies come."""
+    """What was asked and what came of it, filled while the replies come. `is_command`: the host itself answers."""
 
     message_id: str | None = None
     session_id: str | None = None
     status: str | None = None
     error: str | None = None
     replies: list[Reply] = field(default_factory=list)
+    is_command: bool = False
+
+    def is_notice(self, reply: Reply) -> bool:
+        """Whether a reply is not the answer, but something the host has to say beside it."""
+        return reply.from_host and not self.is_command
 
     def to_json(self) -> dict[str, Any]:
         """The exchange as `--json` prints it."""
-        replies = [{"text": each.text, "files": list(each.files), "from_host": each.from_host} for each in self.replies]
-        return asdict(self) | {"replies": replies}
+        return {
+            "message_id": self.message_id,
+            "session_id": self.session_id,
+            "status": self.status,
+            "error": self.error,
+            "replies": [
+                {"text": each.text, "files": list(each.files), "from_host": each.from_host} for each in self.replies
+            ],
+        }
 
     def failure(self, seconds: float) -> NoReply | None:
         """Why there is no answer; None when there is one."""
@@ -65,6 +77,8 @@ class Exchange:
                 )
             case "cancelled":
                 return NoReply(f"the message was cancelled{_because(self.error)}")
+            case _ if self.is_command:
+                return NoReply("the command failed", hint="the log of the host says why")
             case _:
                 return NoReply(
                     f"the turn failed{_because(self.error)}",
@@ -102,6 +116,7 @@ class Conversation:
                 match entry.get("type"):
                     case "accepted":
                         exchange.message_id, exchange.session_id = entry["message_id"], entry["session_id"]
+                        exchange.is_command = bool(entry.get("command"))
                     case "message":
                         reply = Reply.from_entry(entry)
                         exchange.replies.append(reply)

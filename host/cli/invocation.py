@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,21 @@ class Invocation:
     def stream(self, name: str, /, **params: Any) -> Generator[dict[str, Any], None, None]:
         """A stream of the running host. Raises `NoHost` when there is none."""
         return self.client().stream(name, {key: value for key, value in params.items() if value is not None})
+
+    def stream_to_its_end(self, name: str, /, **params: Any) -> Iterator[dict[str, Any]]:
+        """A stream that ends by itself, of the running host or, when there is none, made in this process."""
+        given = {key: value for key, value in params.items() if value is not None}
+        try:
+            yield from self.client().stream(name, given)
+        except NoHost:
+            yield from stream_locally(self.settings(), name, given)
+
+
+def stream_locally(settings: Settings, name: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Run a stream that ends by itself in this process, under `host.lock`. Raises `DumbwaiterError`."""
+    from host.local import stream_once
+
+    return stream_once(settings, name, params)
 
 
 def _is_in_use(error: Conflict) -> bool:

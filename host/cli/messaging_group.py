@@ -11,7 +11,11 @@ from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 
 LIST_COLUMNS = ("address", "name", "is_group", "agent_groups")
-FIELDS = ("address", "id", "channel_type", "platform_id", "name", "is_group", "agent_groups", "created_at")
+FIELDS = ("address", "id", "channel_type", "platform_id", "name", "is_group", "timezone", "agent_groups", "created_at")
+
+timezone_option = click.option(
+    "--timezone", metavar="ZONE", help="Its time zone, such as Europe/Berlin; '': the setting."
+)
 
 
 @click.group("messaging-group", cls=Group)
@@ -26,11 +30,19 @@ def messaging_group() -> None:
 @click.argument("address")
 @click.option("--name", help="A name for people.")
 @click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
+@timezone_option
 @json_option
 @click.pass_obj
-def add(invocation: Invocation, address: str, name: str | None, is_group: bool | None, as_json: bool) -> None:
+def add(
+    invocation: Invocation,
+    address: str,
+    name: str | None,
+    is_group: bool | None,
+    timezone: str | None,
+    as_json: bool,
+) -> None:
     """Add a messaging group. Wire it to an agent group next, so that somebody answers there."""
-    group = invocation.call("messaging_group.add", address=address, name=name, is_group=is_group)
+    group = invocation.call("messaging_group.add", address=address, name=name, is_group=is_group, timezone=timezone)
     present(group, as_json, _show)
 
 
@@ -63,13 +75,21 @@ def show(invocation: Invocation, address: str, as_json: bool) -> None:
 @click.argument("address")
 @click.option("--name", help="A name for people.")
 @click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
+@timezone_option
 @json_option
 @click.pass_obj
-def set_values(invocation: Invocation, address: str, name: str | None, is_group: bool | None, as_json: bool) -> None:
+def set_values(
+    invocation: Invocation,
+    address: str,
+    name: str | None,
+    is_group: bool | None,
+    timezone: str | None,
+    as_json: bool,
+) -> None:
     """Change a messaging group."""
-    if name is None and is_group is None:
+    if name is None and is_group is None and timezone is None:
         raise click.UsageError("There is nothing to change: give at least one option")
-    group = invocation.call("messaging_group.set", address=address, name=name, is_group=is_group)
+    group = invocation.call("messaging_group.set", address=address, name=name, is_group=is_group, timezone=timezone)
     present(group, as_json, _show)
 
 

@@ -30,6 +30,10 @@ COMMANDS = {
     "inject": "host.cli.inject:inject",
     "destination": "host.cli.destination:destination",
     "session": "host.cli.session:session",
+    "home": "host.cli.home:home",
+    "events": "host.cli.events:events",
+    "history": "host.cli.history:history",
+    "usage": "host.cli.usage:usage",
 }
 
 

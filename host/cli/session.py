@@ -1,4 +1,4 @@
-"""`dumbwaiter session`: conversations. SESSION is an id, a unique beginning of one, or a title."""
+"""`dumbwaiter session`: conversations. SESSION is an id or its beginning, a title, or a number of the last list."""
 
 from __future__ import annotations
 
@@ -17,55 +17,73 @@ from host.cli.plain import plain
 from host.cli.transcript import print_entry
 
 LIST_COLUMNS = (
-    "id",
-    "agent_group",
-    "messaging_group",
-    "thread_id",
-    "status",
-    "title",
-    "last_active",
-    "pending",
+    "#", "id", "agent_group", "messaging_group", "status", "unread", "title", "preview", "last_active", "pending",
     "agent",
-)
-FIELDS = (
-    "id", "title", "agent_group", "messaging_group", "thread_id", "kind", "status", "end_reason", "generation", "path",
-    "pending", "agent", "run_id", "created_at", "last_active", "refusals",
 )  # fmt: skip
-STATUSES = ("active", "ended", "archived")
+FIELDS = (
+    "id", "title", "title_source", "preview", "agent_group", "messaging_group", "thread_id", "kind", "status",
+    "end_reason", "unread_since", "parent", "parent_relation", "generation", "path", "pending", "agent", "run_id",
+    "created_at", "last_active", "ended_at", "turns", "refusals",
+)  # fmt: skip
+STATUSES = ("active", "ended", "archived", "deleted")
 
 
-@click.group("session", cls=Group)
+LAZY = {name: f"host.cli.session_life:{name}" for name in (
+    "new", "resume", "branch", "undo", "retry", "compress", "stop", "archive", "delete", "restore", "prune",
+)}  # fmt: skip
+LAZY |= {name: f"host.cli.session_history:{name}" for name in ("search", "transcript", "export")}
+LAZY["title"] = "host.cli.session_title:title"
+LAZY["import"] = "host.cli.session_history:import_file"
+
+
+@click.group("session", cls=Group, lazy=LAZY)
 def session() -> None:
     """Conversations.
 
-    SESSION is an id, a unique beginning of one, or a title.
+    SESSION is an id, a unique beginning of one, a title, or a number of the last list.
     """
 
 
 @session.command("list")
 @click.option("--agent-group", metavar="NAME", help="Only of this agent group.")
 @click.option("--messaging-group", metavar="ADDRESS", help="Only of this messaging group.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
+@click.option("--channel", metavar="TYPE", help="Only of this channel.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only with this status; without it, all but the deleted.")
+@click.option("--unread", is_flag=True, help="Only with something nobody has read yet.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
+@click.option("--after", metavar="ID", help="Go on behind this session: its id, or LAST_ACTIVE/ID.")
 @json_option
 @click.pass_obj
 def list_all(
     invocation: Invocation,
     agent_group: str | None,
     messaging_group: str | None,
+    channel: str | None,
     status: str | None,
+    unread: bool,
     limit: int | None,
+    after: str | None,
     as_json: bool,
 ) -> None:
-    """Sessions, the most recently active first."""
+    """Sessions, the most recently active first.
+
+    Until the next list, SESSION may also be a number of this one: 1 is the first.
+    """
     sessions = invocation.call(
-        "session.list", agent_group=agent_group, messaging_group=messaging_group, status=status, limit=limit
+        "session.list",
+        agent_group=agent_group,
+        messaging_group=messaging_group,
+        channel=channel,
+        status=status,
+        unread=unread or None,
+        limit=limit,
+        after=after,
     )
     present(
         sessions,
         as_json,
         lambda rows: print_table(
-            rows, LIST_COLUMNS, none='There are no such sessions; `dumbwaiter chat -m "hello"` starts one.'
+            _numbered(rows), LIST_COLUMNS, none='There are no such sessions; `dumbwaiter chat -m "hello"` starts one.'
         ),
     )
 
@@ -92,16 +110,6 @@ def path(invocation: Invocation, session: str, as_json: bool) -> None:
     present({"path": folder}, as_json, lambda value: click.echo(value["path"]))
 
 
-@session.command("transcript")
-@click.argument("session")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the last so many messages.")
-@json_option
-@click.pass_obj
-def transcript(invocation: Invocation, session: str, limit: int | None, as_json: bool) -> None:
-    """What was said, the oldest first."""
-    present(invocation.call("session.transcript", session=session, limit=limit), as_json, _show_entries)
-
-
 @session.command("tail")
 @click.argument("session")
 @click.option("-n", "--last", type=click.IntRange(min=0), default=10, show_default=True, help="Begin with so many.")
@@ -125,65 +133,6 @@ def tail(invocation: Invocation, session: str, last: int, as_json: bool) -> None
         click.echo("No host is running, so nothing new will come.", err=True)
 
 
-@session.command("new")
-@click.argument("session", required=False)
-@click.option("--messaging-group", metavar="ADDRESS", help="The chat that begins anew.")
-@click.option("--agent-group", metavar="NAME", help="The agent group, where several serve the chat.")
-@click.option("--thread", metavar="ID", help="The thread of the chat.")
-@json_option
-@click.pass_obj
-def new(
-    invocation: Invocation,
-    session: str | None,
-    messaging_group: str | None,
-    agent_group: str | None,
-    thread: str | None,
-    as_json: bool,
-) -> None:
-    """Begin a fresh session.
-
-    It takes the place of SESSION, or of the present session of a chat. Prints its id.
-    """
-    if session is None and messaging_group is None and agent_group is None:
-        raise click.UsageError("Name a session, or a chat with --messaging-group")
-    made = invocation.call(
-        "session.new", session=session, messaging_group=messaging_group, agent_group=agent_group, thread=thread
-    )
-    present(made, as_json, lambda value: click.echo(value["id"]))
-
-
-@session.command("stop")
-@click.argument("session")
-@json_option
-@click.pass_obj
-def stop(invocation: Invocation, session: str, as_json: bool) -> None:
-    """Stop the agent and cancel what waits.
-
-    The session stays; the next message wakes the agent again.
-    """
-    present(
-        invocation.call("session.stop", session=session),
-        as_json,
-        lambda done: print_fields(done, ("session", "stopped", "cancelled")),
-    )
-
-
-@session.command("delete")
-@click.argument("session")
-@json_option
-@click.pass_obj
-def delete(invocation: Invocation, session: str, as_json: bool) -> None:
-    """Delete a session for good.
-
-    Its agent is stopped; its rows and its folder are removed.
-    """
-    present(
-        invocation.call("session.delete", session=session),
-        as_json,
-        lambda done: print_fields(done, ("deleted", "cancelled")),
-    )
-
-
 @session.command("logs")
 @click.argument("session")
 @click.option(
@@ -200,13 +149,14 @@ def logs(invocation: Invocation, session: str, max_bytes: int, as_json: bool) ->
     present(invocation.call("session.logs", session=session, max_bytes=max_bytes), as_json, _show_log)
 
 
+def _numbered(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"#": number, **each, "unread": "*" if each.get("unread") else ""} for number, each in enumerate(sessions, 1)
+    ]
+
+
 def _show(value: dict[str, Any]) -> None:
     print_fields(value, FIELDS)
-
-
-def _show_entries(entries: list[dict[str, Any]]) -> None:
-    for entry in entries:
-        print_entry(entry)
 
 
 def _show_log(value: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import moment, present, print_fields, print_table
 
+TURN_COLUMNS = ("session_id", "agent_group", "state", "since", "elapsed_seconds", "attempt", "tool")
+
 
 @click.command("status", cls=Command)
 @json_option
@@ -42,6 +44,9 @@ def _show(state: dict[str, Any]) -> None:
     if state["agents"]:
         click.echo("\nAgents")
         print_table(state["agents"], ("session_id", "agent_group", "state", "since"), none="")
+    if state["turns"]:
+        click.echo("\nTurns")
+        print_table(state["turns"], TURN_COLUMNS, none="")
     if state["failures"]:
         click.echo("\nLast failures")
         print_table(state["failures"], ("at", "session_id", "what"), none="")

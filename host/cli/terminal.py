@@ -31,7 +31,8 @@ def talk_at_terminal(conversation: Conversation, data: Path) -> int:
     unread = conversation.unread()
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"Talking to {one_line(conversation.partner)}. Enter sends, Alt-Enter begins a new line, Ctrl-D leaves.",
+        f"Talking to {one_line(conversation.partner)}. Enter sends, Alt-Enter begins a new line, Ctrl-D leaves, /help"
+        " says more.",
         style="dim",
         markup=False,
     )
@@ -111,14 +112,14 @@ def _exchange(conversation: Conversation, text: str, console: Console) -> None:
             closing(conversation.ask(text, exchange)) as replies,
         ):
             for reply in replies:
-                if not reply.from_host:
+                if not exchange.is_notice(reply):
                     show(console, reply)
     except KeyboardInterrupt:
         console.print("Not waiting any longer; the reply will be shown here when it comes.", style="dim")
     except DumbwaiterError as error:
         console.print(Text(f"✗ {one_line(error)}", style="bold red"))
     for notice in exchange.replies:
-        if notice.from_host and exchange.status != "failed":
+        if exchange.is_notice(notice) and exchange.status != "failed":
             show(console, notice)
 
 

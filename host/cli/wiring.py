@@ -10,7 +10,8 @@ from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 
-FIELDS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage", "pattern", "created_at")
+COLUMNS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage", "pattern", "reset")
+FIELDS = (*COLUMNS, "reset_minutes", "reset_hour", "archived", "created_at")
 
 
 @click.command("wire", cls=Command)
@@ -30,6 +31,30 @@ FIELDS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage"
     help="Which messages the agent takes: all of them, unless there is a --pattern.",
 )
 @click.option("--pattern", metavar="RE", help="The regular expression (RE2) of --engage pattern.")
+@click.option(
+    "--reset",
+    type=click.Choice(["none", "idle", "daily", "both"]),
+    default="none",
+    show_default=True,
+    help="When a conversation begins anew by itself: after a rest, at an hour of the day, or both.",
+)
+@click.option(
+    "--reset-minutes", type=click.IntRange(min=1), default=1440, show_default=True, help="The rest of --reset idle."
+)
+@click.option(
+    "--reset-hour",
+    type=click.IntRange(0, 23),
+    default=4,
+    show_default=True,
+    help="The hour of --reset daily, in the time zone of the messaging group.",
+)
+@click.option(
+    "--archived",
+    type=click.Choice(["refuse", "reopen"]),
+    default="refuse",
+    show_default=True,
+    help="What a message to an archived conversation does: it is refused with a sentence, or opens it again.",
+)
 @json_option
 @click.pass_obj
 def wire(
@@ -40,6 +65,10 @@ def wire(
     per_user: bool,
     engage: str | None,
     pattern: str | None,
+    reset: str,
+    reset_minutes: int,
+    reset_hour: int,
+    archived: str,
     as_json: bool,
 ) -> None:
     """Let an agent group serve a messaging group. Wiring them again changes the wiring."""
@@ -55,6 +84,10 @@ def wire(
         per_user=per_user,
         engage=engage or ("all" if pattern is None else "pattern"),
         pattern=pattern,
+        reset=reset,
+        reset_minutes=reset_minutes,
+        reset_hour=reset_hour,
+        archived=archived,
     )
     present(wiring, as_json, _show)
 
@@ -82,7 +115,7 @@ def wirings(invocation: Invocation, as_json: bool) -> None:
         invocation.call("wiring.list"),
         as_json,
         lambda rows: print_table(
-            rows, FIELDS[:-1], none="There are no wirings: `dumbwaiter wire MESSAGING_GROUP AGENT_GROUP` makes one."
+            rows, COLUMNS, none="There are no wirings: `dumbwaiter wire MESSAGING_GROUP AGENT_GROUP` makes one."
         ),
     )
 

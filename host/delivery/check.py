@@ -11,6 +11,10 @@ from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import MessageOut, MessageOutKind, Turn, TurnStatus, decode
 
+_NUMBERS = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "generation",
+    "reasoning_tokens", "context_tokens", "context_window",
+)  # fmt: skip
 _MAX_REFERENCE = 500
 _MAX_ERROR = 500
 
@@ -117,7 +121,7 @@ def turn_problem(turn: Turn) -> str | None:
         value = getattr(turn, name)
         if value is not None and (not isinstance(value, str) or len(value) > _MAX_ERROR):
             return f"its {name} is not a short text"
-    for name in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd"):
+    for name in _NUMBERS:
         value = getattr(turn, name)
         if value is not None and (not isinstance(value, int | float) or not 0 <= value < 1e15):
             return f"its {name} is not a number that can be"

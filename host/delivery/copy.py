@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from host.central import agent_groups, deliveries, ingest, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Delivery
+from host.delivery import errand
+from host.delivery import turn as turn_taken
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
@@ -24,7 +26,17 @@ from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import Ack, AckStatus, Address, MessageInStatus, MessageOut, MessageOutKind, Turn, encode
+from shared_schema.rows import (
+    Ack,
+    AckStatus,
+    Address,
+    MessageInKind,
+    MessageInStatus,
+    MessageOut,
+    MessageOutKind,
+    Turn,
+    encode,
+)
 
 _MAX_ERROR = 500
 _STALE = "the conversation was reset or ended before this was said"
@@ -46,12 +58,16 @@ class _Candidate:
 class Copied:
     """What a copy changed: chats that have something to send, messages that got their outcome, what was refused.
 
-    `chats` come with the message that is the next to be sent there.
+    `chats` come with the message that is the next to be sent there. `accepted` are sessions that have
+    something new to be written; `wants_title` says that the agent is to be asked for one when it rests.
     """
 
     chats: dict[Chat, Delivery | None] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
+    exchanged: bool = False  # something that somebody wrote was answered
+    wants_title: bool = False
 
 
 class Copier:
@@ -88,18 +104,24 @@ class Copier:
         now = to_text(self._clock.now())
         session = sessions.get(connection, session_id)
         copied = Copied(refused=list(glimpse.bad_rows))
+        of_turn: dict[str | None, list[Ack]] = {}
+        for ack in glimpse.acks:
+            of_turn.setdefault(ack.turn_id, []).append(ack)
         for turn in glimpse.turns:
-            _store_turn(connection, session, turn, copied)
+            _store_turn(connection, session, turn, of_turn.get(turn.id, []), now, copied)
         acks = deque(glimpse.acks)  # in the order of the messages they are about
         place = {ack.message_id: number for number, ack in enumerate(glimpse.acks)}
         for candidate in candidates:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
-                _store_ack(connection, session, acks.popleft(), now, copied)
+                _store_ack(connection, session, acks.popleft(), now, copied, more=glimpse.more)
             _store_candidate(connection, session, candidate, now, copied)
+            if copied.accepted:
+                session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
-            _store_ack(connection, session, ack, now, copied)
+            _store_ack(connection, session, ack, now, copied, more=glimpse.more)
+        copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
         for bad in copied.refused:
             turns.refuse(connection, session.id, bad.what, bad.reason, now)
         sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
@@ -122,6 +144,8 @@ def fail_message(
         connection, session_id, message_id, MessageInStatus.FAILED, now=now, error=sentence
     ):
         return False, None
+    if row.kind == MessageInKind.CONTROL:
+        return True, errand.ended(connection, session_id, row, sentence, now)
     if not row.trigger:
         return True, None
     address = Address(row.channel_type, row.platform_id, row.thread_id)
@@ -136,7 +160,12 @@ def _store_candidate(
     refusal = candidate.refusal
     if candidate.message is not None:
         try:
-            chat = _store_message(connection, session, candidate.message, candidate.files, now)
+            if candidate.message.kind == MessageOutKind.SYSTEM:
+                goes_on_in = errand.take(connection, session, candidate.message, now)
+                copied.accepted += goes_on_in
+                chat = errand.tell_of_summary(connection, session, goes_on_in, now)
+            else:
+                chat = _store_message(connection, session, candidate.message, candidate.files, now)
         except RowRefused as error:
             refusal = str(error)
         else:
@@ -218,26 +247,49 @@ def _give_back(
 
 
 def _replies(connection: sqlite3.Connection, session: sessions.Session, in_reply_to: str | None) -> dict[str, Address]:
-    """The address of the message that is answered, if it is one of this session's."""
+    """The address of the message that is answered, if it is one of this session's and somebody wrote it."""
     row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
-    if row is None or row.session_id != session.id:
+    if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
         return {}
     return {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
 
 
-def _store_turn(connection: sqlite3.Connection, session: sessions.Session, turn: Turn, copied: Copied) -> None:
+def _store_turn(
+    connection: sqlite3.Connection,
+    session: sessions.Session,
+    turn: Turn,
+    acks: Sequence[Ack],
+    now: str,
+    copied: Copied,
+) -> None:
     problem = turn_problem(turn)
     if problem is not None:
         copied.refused.append(BadRow("a turn", problem))
         return
-    turns.copy(connection, session.id, turn)
-    sessions.keep_pointer(connection, session.id, turn.provider_session_id)
+    copied.chats.update(dict.fromkeys(turn_taken.store(connection, session, turn, acks, now)))
+    if (told := errand.compress_when_full(connection, session, turn, now)) is not None:
+        copied.chats[told] = None
+        copied.accepted.append(session.id)
 
 
-def _store_ack(connection: sqlite3.Connection, session: sessions.Session, ack: Ack, now: str, copied: Copied) -> None:
+def _store_ack(
+    connection: sqlite3.Connection, session: sessions.Session, ack: Ack, now: str, copied: Copied, *, more: bool
+) -> None:
+    """Take over what became of a message. Of an errand not before its answer, which may be among what is left over."""
+    row = ingest.get(connection, ack.message_id)
+    if row is None or (row.kind == MessageInKind.CONTROL and more):
+        return
+    if row.turn_id != ack.turn_id and is_id(ack.turn_id, Prefix.TURN):
+        ingest.note_turn(connection, session.id, ack.message_id, str(ack.turn_id))
     done = False
     if ack.status == AckStatus.COMPLETED:
         done = ingest.finish(connection, session.id, ack.message_id, MessageInStatus.COMPLETED, now=now)
+        if done and row.kind == MessageInKind.CONTROL:
+            chat = errand.ended(connection, session.id, row, None, now)
+            if chat is not None:
+                copied.chats[chat] = None
+        elif done and row.kind == MessageInKind.CHAT and row.trigger:
+            copied.exchanged = True
     elif ack.status == AckStatus.FAILED:
         sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
         done, chat = fail_message(connection, session.id, ack.message_id, sentence, now)

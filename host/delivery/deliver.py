@@ -12,7 +12,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from host.central import deliveries
+from host.central import deliveries, unread
 from host.central.database import Central
 from host.central.deliveries import Delivery
 from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
@@ -186,9 +186,10 @@ class Deliverer:
         error: str | None = None,
     ) -> None:
         now = to_text(self._clock.now())
-        await self._record(
-            lambda c: deliveries.finish(
-                c,
+
+        def finish(connection: sqlite3.Connection) -> None:
+            deliveries.finish(
+                connection,
                 delivery.position,
                 status,
                 attempts=delivery.attempts + 1,
@@ -196,7 +197,10 @@ class Deliverer:
                 platform_message_id=platform_message_id,
                 error=error,
             )
-        )
+            if status == DeliveryStatus.DELIVERED and not delivery.from_host:
+                unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
+
+        await self._record(finish)
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
         self._done(delivery.session_id)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from host.central import agent_groups as table
-from host.central import sessions
+from host.central import sessions, usage
 from host.central.agent_groups import AgentGroup
-from host.operations.life import delete
+from host.operations.ending import delete
 from host.operations.push import push_to_agent_group
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.services import Services
@@ -19,8 +19,11 @@ from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.providers import PROVIDERS
 
-_CHANGEABLE = ("provider", "model", "image", "memory_bytes", "cpus", "pids")
-_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids")
+_CHANGEABLE = (
+    "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "budget_period",
+)  # fmt: skip
+_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens")
+_PERIODS = ("day", "month", "total")
 
 
 async def add(
@@ -57,11 +60,19 @@ async def change(
     memory_bytes: int | None = None,
     cpus: float | None = None,
     pids: int | None = None,
+    budget_usd: float | None = None,
+    budget_tokens: int | None = None,
+    budget_period: str | None = None,
     add_mount: dict[str, Any] | None = None,
     remove_mount: str | None = None,
     unset: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Change an agent group. Provider and model take effect at the next turn, the rest when its agents start again."""
+    """Change an agent group. Provider and model take effect at the next turn, a budget with the next message.
+
+    The rest takes effect when its agents start again.
+    """
+    if budget_period is not None and budget_period not in _PERIODS:
+        raise InvalidValue(f"'{budget_period}' is no period of a budget", hint=f"use one of {', '.join(_PERIODS)}")
     given = {
         "provider": None if provider is None else _known_provider(provider),
         "model": model,
@@ -69,6 +80,9 @@ async def change(
         "memory_bytes": _positive("memory_bytes", memory_bytes),
         "cpus": _positive("cpus", cpus),
         "pids": _positive("pids", pids),
+        "budget_usd": _positive("budget_usd", budget_usd),
+        "budget_tokens": _positive("budget_tokens", budget_tokens),
+        "budget_period": budget_period,
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     for field in unset or []:
@@ -95,7 +109,7 @@ async def remove(services: Services, *, name: str, with_sessions: bool = False) 
     if owned and not with_sessions:
         raise Conflict(f"'{name}' has {len(owned)} sessions", hint="use --with-sessions to delete them as well")
     for session_id in owned:
-        await delete(services, session=session_id)
+        await delete(services, session=session_id, for_good=True)
 
     def drop(connection: sqlite3.Connection) -> None:
         if sessions.of_agent_group(connection, group.id):
@@ -107,10 +121,18 @@ async def remove(services: Services, *, name: str, with_sessions: bool = False) 
 
 
 def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup) -> dict[str, Any]:
+    budget = usage.state(connection, group, to_text(services.clock.now())) if group.has_budget else None
     return {
         "id": group.id,
         "name": group.name,
         **{field: getattr(group, field) for field in _CHANGEABLE},
+        "budget_used": None
+        if budget is None
+        else {
+            "usd": round(budget.used_usd, 6),
+            "tokens": budget.used_tokens,
+            "percent": round(100 * (budget.share or 0), 1),
+        },
         "mounts": group.mount_requests,
         "workspace": str(services.settings.layout.workspace(group.folder)),
         "sessions": len(sessions.of_agent_group(connection, group.id)),

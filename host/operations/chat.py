@@ -7,9 +7,11 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
+from host.central import agent_groups, deliveries, ingest, messaging_groups, naming
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.operations.sessions import COMMAND_LINE
+from host.routing import commands
 from host.routing.engage import engages
 from host.routing.event import Event
 from host.services import Services
@@ -37,14 +39,15 @@ async def chat(
 ) -> AsyncIterator[dict[str, Any]]:
     """Send a message from the terminal, and hand on its answers as they come.
 
-    Objects: `accepted` (message_id, session_id), `message` (text, files, from_host) any number of times, `done` (status
-    completed, failed, cancelled or timeout, and error). Raises what the router raises.
+    Objects: `accepted` (message_id, session_id, command: whether the host itself answers), `message` (text, files,
+    from_host) any number of times, `done` (status completed, failed, cancelled or timeout, and error). Raises what the
+    router raises.
     """
     if not text.strip():
         raise InvalidValue("the message is empty")
     session_id = None
     if session is not None:
-        session_id = (await services.central.read(lambda c: sessions.find(c, session))).id
+        session_id = (await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))).id
     elif agent_group is None:
         await services.central.read(lambda c: _require_one_taker(c, text))
     receipt = await services.terminal.send(
@@ -61,7 +64,12 @@ async def chat(
     if not receipt.accepted:
         raise NotFound(f"nobody took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows who would")
     accepted = receipt.accepted[0]
-    yield {"type": "accepted", "message_id": accepted.message_id, "session_id": accepted.session_id}
+    yield {
+        "type": "accepted",
+        "message_id": accepted.message_id,
+        "session_id": accepted.session_id,
+        "command": commands.parse(text) is not None,
+    }
     async for item in _answers(services, accepted.message_id, accepted.session_id, timeout):
         yield item
 

@@ -1,6 +1,6 @@
-"""The life of a session: a fresh one, stopping its agent, deleting it. Each is one decision in central.db, then acts.
+"""How a conversation goes on, as people ask for it: anew, again, in a copy, from a summary, without what was said last.
 
-Every step after the transaction can be repeated, and is, by the next host, when this one dies in between.
+Each has a form for people (names in, JSON out) and one for the commands in chats, which add their answer (`also`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, sessions
+from host.central import agent_groups, errands, ingest, naming, routes, sessions
+from host.central.errands import Errand
+from host.central.routes import Route
 from host.central.sessions import Session
-from host.operations.sessions import shown
+from host.operations.meant import meant
+from host.operations.sessions import COMMAND_LINE
+from host.operations.transition import Also, as_shown, change, find, turn_over
 from host.services import Services
-from host.sessions.folder import remove_session_folder
-from host.supervision.facts import StopReason
+from host.sessions import life
+from host.sessions.life import Turnover, Undone
 from shared_schema.clock import to_text
-from shared_schema.errors import Conflict, NotFound
+from shared_schema.errors import Conflict
+from shared_schema.rows import MessageInStatus
 
-_RESET = "the conversation was reset before this was said"
+_COMPRESS_SECONDS = 100.0
 
 
 async def new(
@@ -29,91 +34,137 @@ async def new(
     agent_group: str | None = None,
     thread: str | None = None,
 ) -> dict[str, Any]:
-    """End a conversation and put a fresh session in its place; the fresh one. The old one stays to be read.
+    """End a conversation and put a fresh session in its place; the fresh one. The old one can be read and taken up.
 
-    The conversation is named by its session, or by chat (and agent group, thread). Output still under way in the old
-    one is kept and not sent. Raises `NotFound`, `Conflict` when several conversations fit or it has ended already.
+    The conversation is named by its session, or by chat (and agent group, thread). Two who ask at once get the same.
+    Raises `NotFound`, `Conflict` when several conversations fit or it has ended already.
     """
-    old = await services.central.read(lambda c: _meant(c, session, messaging_group, agent_group, thread))
-    async with services.conductor.holding(old.id):
-        now = to_text(services.clock.now())
-
-        def turn_over(connection: sqlite3.Connection) -> Session:
-            current = sessions.get(connection, old.id)
-            if current.status != "active" or not sessions.is_active_on_route(connection, current):
-                raise Conflict(f"session {old.id} has ended already", hint="`dumbwaiter session list` shows all")
-            route = sessions.leave_route(connection, current)
-            sessions.end(connection, old.id, "new")
-            ingest.cancel_session(connection, old.id, now)
-            deliveries.suppress_session(connection, old.id, _RESET, now)
-            return sessions.open_session(
-                connection, route, messaging_group_id=current.messaging_group_id, thread_id=current.thread_id, now=now
-            )
-
-        fresh = await services.central.write(turn_over)
-        services.terminal.notice()
-        await services.conductor.endings.end(old, StopReason.SESSION_OVER)
-        await asyncio.to_thread(services.post.record, old)
-    return await services.central.read(lambda c: shown(services, c, fresh.id))
+    old = await services.central.read(lambda c: meant(c, session, messaging_group, agent_group, thread))
+    if old.status == "ended":
+        raise Conflict(f"session {old.id} has ended already", hint="`dumbwaiter session list` shows all")
+    return await as_shown(services, (await begin_anew(services, old)).after)
 
 
-async def stop(services: Services, *, session: str) -> dict[str, Any]:
-    """Stop the agent of a session and cancel what it was to answer. The session goes on with the next message."""
-    found = await services.central.read(lambda c: sessions.find(c, session))
-    async with services.conductor.holding(found.id):
-        now = to_text(services.clock.now())
-        cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
-        services.terminal.notice()
-        stopped = await services.conductor.endings.end(found, StopReason.ASKED)
-        await asyncio.to_thread(services.post.record, found)
-    return {"session": found.id, "stopped": stopped, "cancelled": cancelled}
+async def begin_anew(services: Services, old: Session, also: Also[Turnover] = lambda c, done: None) -> Turnover:
+    """A fresh session in the place of one."""
+    return await turn_over(services, old, lambda c, now: life.new(c, old, now), also)
 
 
-async def delete(services: Services, *, session: str) -> dict[str, Any]:
-    """Delete a session: rows in one transaction, then its agent, then its folder. Nothing of it is sent any more.
+async def resume(
+    services: Services,
+    *,
+    session: str,
+    agent_group: str | None = None,
+    messaging_group: str | None = None,
+    thread: str | None = None,
+) -> dict[str, Any]:
+    """Take up a session again, on its own route or in the place of a chat's present one; the session.
 
-    A message that comes at the same time is either of this session, and cancelled, or begins a fresh one.
+    Raises `NotFound`, also for a session of another agent group than the named one, and `Conflict`.
     """
-    found = await services.central.read(lambda c: sessions.find(c, session))
-    async with services.conductor.holding(found.id):
-        now = to_text(services.clock.now())
 
-        def drop(connection: sqlite3.Connection) -> int:
-            current = sessions.get(connection, found.id)
-            if sessions.is_active_on_route(connection, current):
-                sessions.leave_route(connection, current)
-            cancelled = ingest.cancel_session(connection, found.id, now)
-            ingest.forget_content(connection, found.id)
-            mailbox.forget_session(connection, found.id)
-            sessions.delete(connection, found.id)
-            return cancelled
+    def load(connection: sqlite3.Connection) -> tuple[Session, Route | None]:
+        group = None if agent_group is None else agent_groups.named(connection, agent_group).id
+        found = naming.find(connection, session, agent_group_id=group, place=COMMAND_LINE)
+        if messaging_group is None:
+            return found, None
+        present = meant(connection, None, messaging_group, agent_group, thread)
+        return found, routes.route_of(connection, present)
 
-        cancelled = await services.central.write(drop)
-        services.terminal.notice()
-        await services.conductor.endings.end_deleted(found)
-        await asyncio.to_thread(remove_session_folder, services.post.folder(found))
-    return {"deleted": found.id, "cancelled": cancelled}
+    found, onto = await services.central.read(load)
+    return await as_shown(services, (await take_up(services, found, onto)).after)
 
 
-def _meant(
-    connection: sqlite3.Connection,
-    session: str | None,
-    messaging_group: str | None,
-    agent_group: str | None,
-    thread: str | None,
-) -> Session:
-    """The active session a person means."""
-    if session is not None:
-        return sessions.find(connection, session)
-    if messaging_group is None:
-        raise NotFound("neither a session nor a messaging group was named")
-    chat = messaging_groups.named(connection, messaging_group)
-    groups = [w.agent_group_id for w in messaging_groups.wirings_of(connection, chat.id)]
-    if agent_group is not None:
-        groups = [agent_groups.named(connection, agent_group).id]
-    found = [active for group in groups for active in sessions.active_in_chat(connection, group, chat.id, thread)]
-    if not found:
-        raise NotFound(f"there is no conversation in {messaging_group} yet", hint="the first message begins one")
-    if len(found) > 1:
-        raise Conflict(f"there are {len(found)} conversations in {messaging_group}", hint="name the session instead")
-    return found[0]
+async def take_up(
+    services: Services, session: Session, onto: Route | None, also: Also[Turnover] = lambda c, done: None
+) -> Turnover:
+    """Make a session the present one of a route."""
+    return await turn_over(services, session, lambda c, now: life.resume(c, session, now, onto), also)
+
+
+async def branch(services: Services, *, session: str) -> dict[str, Any]:
+    """Go on in a copy of a session; the copy."""
+    found = await find(services, session)
+    return await as_shown(services, (await go_on_in_copy(services, found)).after)
+
+
+async def go_on_in_copy(services: Services, session: Session, also: Also[Turnover] = lambda c, done: None) -> Turnover:
+    """A copy of a session in the place of what its route points at."""
+    return await turn_over(services, session, lambda c, now: life.branch(c, session, now), also)
+
+
+async def undo(services: Services, *, session: str, count: int = 1) -> dict[str, Any]:
+    """Take back the last exchanges of the active session: `session, exchanges, messages` (texts, oldest first)."""
+    return _undone(await take_back(services, await find(services, session), count))
+
+
+async def retry(services: Services, *, session: str) -> dict[str, Any]:
+    """Take back the last exchange of the active session and ask the same again; as `undo`."""
+    return _undone(await ask_again(services, await find(services, session)))
+
+
+async def take_back(
+    services: Services, session: Session, count: int, also: Also[Undone] = lambda c, done: None
+) -> Undone:
+    """Take back the last exchanges; the agent hears of it before it says anything more."""
+    return await change(services, session, lambda c, now: life.undo(c, session, count, now), also)
+
+
+async def ask_again(services: Services, session: Session, also: Also[Undone] = lambda c, done: None) -> Undone:
+    """Take back the last exchange and put its messages to the agent once more."""
+    return await change(services, session, lambda c, now: life.retry(c, session, now), also)
+
+
+async def compress(services: Services, *, session: str, timeout: float = _COMPRESS_SECONDS) -> dict[str, Any]:
+    """Have the agent sum up a conversation and go on from that; the session in which it goes on.
+
+    Raises `Conflict` when the session is not active or its provider cannot do it, and when it takes too long: it is
+    done later then.
+    """
+    if services.started_at is None:
+        raise Conflict("nobody can sum up a conversation while no host runs", hint="start it with `dumbwaiter run`")
+    found = await find(services, session)
+    errand = await ask_for_summary(services, found)
+    deadline = services.clock.monotonic() + timeout
+    while True:
+        change = services.terminal.change()
+        row = await services.central.read(lambda c: ingest.get(c, errand))
+        if row is None or row.status != MessageInStatus.PENDING:
+            break
+        if services.clock.monotonic() > deadline:
+            raise Conflict("the agent has not summed up the conversation yet", hint="it goes on; look again later")
+        await _wait(change)
+    after = await services.central.read(lambda c: sessions.newest_descendant(c, found))
+    if after.id == found.id:
+        raise Conflict(f"the conversation could not be compressed: {(row and row.error) or 'there is no summary'}")
+    return await as_shown(services, after)
+
+
+async def ask_for_summary(services: Services, session: Session, also: Also[str] = lambda c, done: None) -> str:
+    """Ask the agent of an active session for a summary; the id of that errand. Two at once are one."""
+
+    def ask(connection: sqlite3.Connection) -> str:
+        current = life.require_active(connection, session)
+        errand = errands.ask(connection, current, Errand.SUMMARIZE, to_text(services.clock.now()))
+        also(connection, errand)
+        return errand
+
+    errand = await services.central.write(ask)
+    services.conductor.accepted(session.id)
+    return errand
+
+
+def _undone(undone: Undone) -> dict[str, Any]:
+    return {
+        "session": undone.session.id,
+        "exchanges": undone.exchanges.count,
+        "messages": [ingest.text_of(message) for message in undone.exchanges.messages],
+    }
+
+
+async def _wait(change: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(1.0):
+            await change.wait()
+    except TimeoutError:
+        pass

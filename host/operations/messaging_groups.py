@@ -11,12 +11,15 @@ from host.central import messaging_groups as table
 from host.central.messaging_groups import MessagingGroup
 from host.operations.push import push_to_agent_group
 from host.services import Services
+from host.sessions.reset import zone as require_zone
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.ids import Prefix, new_id
 
 
-async def add(services: Services, *, address: str, name: str | None = None, is_group: bool = False) -> dict[str, Any]:
+async def add(
+    services: Services, *, address: str, name: str | None = None, is_group: bool = False, timezone: str | None = None
+) -> dict[str, Any]:
     """Register a chat. Raises `InvalidValue`, `Conflict`."""
     channel_type, platform_id = table.parse_address(address)
     if channel_type not in services.channels:
@@ -30,6 +33,7 @@ async def add(services: Services, *, address: str, name: str | None = None, is_g
         name=name,
         is_group=int(is_group),
         created_at=to_text(services.clock.now()),
+        timezone=_zone(timezone),
     )
     await services.central.write(lambda c: table.insert(c, group))
     return await show(services, address=address)
@@ -46,9 +50,15 @@ async def show(services: Services, *, address: str) -> dict[str, Any]:
 
 
 async def change(
-    services: Services, *, address: str, name: str | None = None, is_group: bool | None = None
+    services: Services,
+    *,
+    address: str,
+    name: str | None = None,
+    is_group: bool | None = None,
+    timezone: str | None = None,
 ) -> dict[str, Any]:
-    """Change a chat's name, or whether it is a group."""
+    """Change a chat's name, whether it is a group, or its time zone (empty: the setting)."""
+    zone = _zone(timezone)
 
     def store(connection: sqlite3.Connection) -> list[str]:
         group = table.named(connection, address)
@@ -56,6 +66,8 @@ async def change(
             group = dataclasses.replace(group, name=name or None)
         if is_group is not None:
             group = dataclasses.replace(group, is_group=int(is_group))
+        if timezone is not None:
+            group = dataclasses.replace(group, timezone=zone)
         table.update(connection, group)
         return table.users(connection, group.id)
 
@@ -80,6 +92,11 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
     return {"removed": address}
 
 
+def _zone(name: str | None) -> str | None:
+    """The name of a time zone that exists, or None for an empty one. Raises `InvalidValue`."""
+    return require_zone(name).key if name else None
+
+
 def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, Any]:
     wired = [agent_groups.by_id(connection, w.agent_group_id) for w in table.wirings_of(connection, group.id)]
     return {
@@ -89,6 +106,7 @@ def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, A
         "platform_id": group.platform_id,
         "name": group.name,
         "is_group": bool(group.is_group),
+        "timezone": group.timezone,
         "agent_groups": [agent.name for agent in wired if agent is not None],
         "created_at": group.created_at,
     }

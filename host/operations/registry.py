@@ -12,7 +12,25 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError, validate_call
 
-from host.operations import agent_groups, chat, destinations, inject, life, messaging_groups, sessions, status, wirings
+from host.operations import (
+    agent_groups,
+    chat,
+    destinations,
+    ending,
+    events,
+    history,
+    home,
+    inject,
+    life,
+    messaging_groups,
+    portable,
+    prune,
+    sessions,
+    status,
+    titles,
+    usage,
+    wirings,
+)
 from host.services import Services
 from shared_schema.errors import InvalidValue, NotFound
 
@@ -40,18 +58,37 @@ OPERATIONS: Mapping[str, Operation] = {
     "message.inject": inject.inject,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
-    "session.transcript": sessions.transcript,
+    "session.transcript": history.transcript,
+    "session.search": history.search,
+    "session.import": portable.import_file,
     "session.logs": sessions.logs,
     "session.new": life.new,
-    "session.stop": life.stop,
-    "session.delete": life.delete,
+    "session.resume": life.resume,
+    "session.branch": life.branch,
+    "session.undo": life.undo,
+    "session.retry": life.retry,
+    "session.compress": life.compress,
+    "session.stop": ending.stop,
+    "session.archive": ending.archive,
+    "session.delete": ending.delete,
+    "session.restore": ending.restore,
+    "session.prune": prune.prune,
+    "session.title": titles.set_title,
+    "home.set": home.put,
+    "home.list": home.list_all,
+    "home.remove": home.remove,
+    "events": events.list_all,
     "terminal.unread": chat.unread,
     "status": status.status,
+    "usage": usage.report,
 }
 
 STREAMS: Mapping[str, Stream] = {
     "chat": chat.chat,
-    "session.tail": sessions.tail,
+    "session.tail": history.tail,
+    "session.export": portable.export,
+    "history.rebuild": history.rebuild,
+    "events": events.follow,
 }
 
 

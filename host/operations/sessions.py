@@ -1,20 +1,24 @@
-"""Looking at sessions: list, show, transcript, tail, logs."""
+"""Looking at sessions: list, show, logs."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from typing import Any
 
-from host.central import sessions, turns
-from host.central import transcript as entries
+from host.central import agent_groups, messaging_groups, naming, session_list, sessions, turns, unread
+from host.central.session_list import Filter, Key
 from host.services import Services
-from shared_schema.errors import InvalidValue, NotFound
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import InvalidValue
+from shared_schema.ids import Prefix, require_id
 from shared_schema.layout import SessionLayout
 
-_TAIL_SECONDS = 0.5
 _MAX_LIST = 1000
+_STATUSES = ("active", "ended", "archived", "deleted")
+
+COMMAND_LINE = "command line"
+"""The place of the list that the command line showed last."""
 
 
 async def list_all(
@@ -22,71 +26,72 @@ async def list_all(
     *,
     agent_group: str | None = None,
     messaging_group: str | None = None,
+    channel: str | None = None,
     status: str | None = None,
+    unread: bool = False,
     limit: int = 100,
+    after: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Sessions, the most recently active first."""
+    """Sessions, the most recently active first; `after` is where the page before ended: the id of its last session, or
+    `<last_active>/<id>`, which holds also when that session moves up meanwhile.
+
+    The list is remembered: until the next one, its numbers can be said instead of names.
+    """
     if not 1 <= limit <= _MAX_LIST:
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
-    if status is not None and status not in ("active", "ended", "archived"):
-        raise InvalidValue(f"'{status}' is not a status", hint="use active, ended or archived")
-    return await services.central.read(
-        lambda c: [
-            _shown(services, row)
-            for row in sessions.shown(
-                c, agent_group=agent_group, messaging_group=messaging_group, status=status, limit=limit
-            )
-        ]
-    )
+    if status is not None and status not in _STATUSES:
+        raise InvalidValue(f"'{status}' is not a status", hint=f"use one of {', '.join(_STATUSES)}")
+
+    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        chosen = Filter(
+            agent_group_id=None if agent_group is None else agent_groups.named(connection, agent_group).id,
+            messaging_group_id=(
+                None if messaging_group is None else messaging_groups.named(connection, messaging_group).id
+            ),
+            channel_type=channel,
+            status=status,
+            unread=unread,
+        )
+        behind = None if after is None else _key(connection, after)
+        return [_shown(services, row) for row in session_list.page(connection, chosen, limit=limit, after=behind)]
+
+    listed = await services.central.read(load)
+    ids, now = [each["id"] for each in listed], to_text(services.clock.now())
+    await services.central.write(lambda c: session_list.keep_list(c, COMMAND_LINE, ids, now))
+    return listed
+
+
+def _key(connection: sqlite3.Connection, text: str) -> Key:
+    last_active, slash, session_id = text.rpartition("/")
+    if slash:
+        return Key(to_text(from_text(last_active)), require_id(session_id, Prefix.SESSION))
+    last = sessions.get(connection, text)
+    return Key(last.last_active, last.id)
 
 
 async def show(services: Services, *, session: str) -> dict[str, Any]:
-    """One session, with what was refused of its agent's output. Raises `NotFound`, `Conflict`."""
+    """One session, with its last turns and what was refused of its agent; it counts as read from now on.
+
+    Raises `NotFound`, `Conflict`.
+    """
 
     def load(connection: sqlite3.Connection) -> dict[str, Any]:
-        found = sessions.find(connection, session)
-        return shown(services, connection, found.id) | {
+        found = naming.find(connection, session, place=COMMAND_LINE, deleted=True)
+        described = shown(services, connection, found.id) | {
             "generation": found.generation,
             "run_id": found.run_id,
+            "turns": [dict(row) for row in turns.last(connection, found.id)],
             "refusals": [dict(row) for row in turns.refusals(connection, found.id)],
         }
+        unread.mark_read(connection, found.id)
+        return described
 
-    return await services.central.read(load)
-
-
-async def transcript(services: Services, *, session: str, limit: int = 1000) -> list[dict[str, Any]]:
-    """What was said in a session, oldest first: the newest `limit` messages."""
-    if limit < 1:
-        raise InvalidValue(f"the limit must be at least 1, not {limit}")
-
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        return entries.of_session(connection, sessions.find(connection, session).id, limit=limit)
-
-    return await services.central.read(load)
-
-
-async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIterator[dict[str, Any]]:
-    """What was said last, then what is said from now on, until the session is deleted. Each entry once."""
-    found = await services.central.read(lambda c: sessions.find(c, session))
-    seen: set[str] = set()
-    limit = max(last, 1)
-    first = True
-    while True:
-        try:
-            recent = await transcript(services, session=found.id, limit=limit)
-        except NotFound:
-            return
-        for entry in recent if last > 0 or not first else []:
-            if entry["id"] not in seen:
-                yield entry
-        seen = {entry["id"] for entry in recent}
-        first, limit = False, 200
-        await asyncio.sleep(_TAIL_SECONDS)
+    return await services.central.write(load)
 
 
 async def logs(services: Services, *, session: str, max_bytes: int = 100_000) -> dict[str, Any]:
     """What the agents of a session printed: those that ended, then the one that runs."""
-    found = await services.central.read(lambda c: sessions.find(c, session))
+    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))
     printed = await asyncio.to_thread(_kept_log, services.post.folder(found))
     for handle in await services.runtime.list():
         if handle.session_id == found.id:
@@ -96,7 +101,7 @@ async def logs(services: Services, *, session: str, max_bytes: int = 100_000) ->
 
 def shown(services: Services, connection: sqlite3.Connection, session_id: str) -> dict[str, Any]:
     """One session in the form of the list."""
-    return _shown(services, sessions.shown(connection, session_id=session_id)[0])
+    return _shown(services, session_list.shown(connection, session_id))
 
 
 def _shown(services: Services, row: sqlite3.Row) -> dict[str, Any]:
@@ -109,8 +114,15 @@ def _shown(services: Services, row: sqlite3.Row) -> dict[str, Any]:
         "status": row["status"],
         "end_reason": row["end_reason"],
         "title": row["title"],
+        "title_source": row["title_source"],
+        "preview": row["preview"],
+        "unread": row["unread_since"] is not None,
+        "unread_since": row["unread_since"],
+        "parent": row["parent_session_id"],
+        "parent_relation": row["parent_relation"],
         "last_active": row["last_active"],
         "created_at": row["created_at"],
+        "ended_at": row["ended_at"],
         "path": str(services.settings.layout.session(row["agent_group_id"], row["id"]).folder),
         "pending": row["pending"],
         "agent": "running" if row["id"] in services.conductor.agents else "none",

@@ -10,7 +10,8 @@ from typing import Any
 
 from host.central import deliveries, ingest, runs, sessions, turns
 from host.services import Services
-from shared_schema.clock import to_text
+from shared_schema.clock import from_text, to_text
+from shared_schema.rows import AgentPhase
 
 
 async def status(services: Services) -> dict[str, Any]:
@@ -18,6 +19,8 @@ async def status(services: Services) -> dict[str, Any]:
     running = services.started_at is not None
     numbers = await services.central.read(_numbers)
     now = services.clock.monotonic()
+    work = [_at_work(services, row, "running") for row in numbers.pop("running")]
+    work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
     return {
         "host": {
             "running": running,
@@ -38,12 +41,29 @@ async def status(services: Services) -> dict[str, Any]:
             for session_id, agent in services.conductor.agents.items()
         ],
         "waiting_agents": len(services.conductor.places.waiting),
+        "turns": work,
         **{key: value for key, value in numbers.items() if key != "names"},
+    }
+
+
+def _at_work(services: Services, row: sqlite3.Row, state: str) -> dict[str, Any]:
+    """A turn that runs, or messages that wait for one; `tool` is what their agent says it uses."""
+    agent = services.conductor.agents.get(row["session_id"])
+    elapsed = (services.clock.now() - from_text(row["since"])).total_seconds()
+    return {
+        "session_id": row["session_id"],
+        "agent_group": row["agent_group"],
+        "state": state,
+        "since": row["since"],
+        "elapsed_seconds": round(max(0.0, elapsed), 1),
+        "attempt": row["attempt"],
+        "tool": agent.doing if agent is not None and agent.doing not in set(AgentPhase) else None,
     }
 
 
 def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
     messages, oldest = ingest.backlog(connection)
+    at_work, queued = turns.at_work(connection)
     failures = [
         {"at": row["finished_at"], "session_id": row["session_id"], "what": f"not answered: {row['error']}"}
         for row in ingest.last_failures(connection)
@@ -60,6 +80,8 @@ def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
         "deliveries_waiting": deliveries.waiting(connection),
         "sessions": sessions.count(connection),
         "turns_running": turns.running_count(connection),
+        "running": at_work,
+        "queued": queued,
         "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
         "names": runs.names_of_living(connection),
     }

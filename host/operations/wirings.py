@@ -6,13 +6,16 @@ import sqlite3
 from typing import Any
 
 from host.central import agent_groups, messaging_groups
-from host.central.messaging_groups import Engage, SessionMode, Wiring
+from host.central.messaging_groups import Archived, Engage, SessionMode, Wiring
 from host.operations.push import push_to_agent_group
 from host.routing.engage import valid_pattern
 from host.services import Services
+from host.sessions.reset import Reset
 from shared_schema.clock import to_text
 from shared_schema.errors import InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
+
+_YEARS = 10 * 366 * 24 * 60
 
 
 async def add(
@@ -24,8 +27,19 @@ async def add(
     per_user: bool = False,
     engage: str = Engage.ALL,
     pattern: str | None = None,
+    reset: str = Reset.NONE,
+    reset_minutes: int = 1440,
+    reset_hour: int = 4,
+    archived: str = Archived.REFUSE,
 ) -> dict[str, Any]:
     """Wire a chat to an agent group, or change the wiring. Raises `InvalidValue`, `NotFound`."""
+    for what, value, known in (("reset rule", reset, Reset), ("rule for archived sessions", archived, Archived)):
+        if value not in set(known):
+            raise InvalidValue(f"'{value}' is not a {what}", hint=f"use one of {', '.join(known)}")
+    if not 1 <= reset_minutes <= _YEARS:
+        raise InvalidValue(f"a conversation can rest for 1 to {_YEARS} minutes, not {reset_minutes}")
+    if not 0 <= reset_hour <= 23:
+        raise InvalidValue(f"the hour of a reset is 0 to 23, not {reset_hour}")
     if session_mode not in set(SessionMode):
         raise InvalidValue(f"'{session_mode}' is not a session mode", hint=f"use one of {', '.join(SessionMode)}")
     if engage not in set(Engage):
@@ -46,6 +60,10 @@ async def add(
             per_user=int(per_user),
             engage=engage,
             pattern=pattern,
+            reset=reset,
+            reset_minutes=reset_minutes,
+            reset_hour=reset_hour,
+            archived=archived,
             created_at=now,
         )
         messaging_groups.wire(connection, wiring)

@@ -28,6 +28,13 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadReceipt:
+    """Somebody has read what is in a chat, or in one thread of it. A channel hands it over as it does an event."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """One agent group has taken the event; `duplicate` says that it had before."""
 

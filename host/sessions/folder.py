@@ -8,18 +8,24 @@ crash left half-made is completed.
 from __future__ import annotations
 
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from host.sessions.beneath import remove_tree, sync_folder
-from shared_schema.database import open_writer
+from host.sessions.seed import SeedStep
+from shared_schema.database import open_writer, transaction
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, Schema, migrate
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
+
+INSERT_STEP = """
+INSERT INTO steps (turn_id, role, content, tool_name, tool_call_id, tool_calls, reasoning, usage, timestamp)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,12 @@ def make_workspace(workspace: Path, owner: Owner) -> None:
     give(workspace, owner, 0o750)
 
 
-def make_session_folder(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
+def make_session_folder(
+    layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()
+) -> None:
     """The session folder with both databases and the links for people. Blocks; raises `FileTrouble`, `OSError`.
 
-    Messages in an `outbound.db` that is made here begin above `after_seq`.
+    Messages in an `outbound.db` that is made here begin above `after_seq`, its transcript with `steps`.
     """
     _pass_through(layout.folder.parent)
     share(layout.folder, owner)
@@ -83,7 +91,7 @@ def make_session_folder(layout: SessionLayout, owner: Owner, *, after_seq: int =
     layout.out.mkdir(mode=0o750, exist_ok=True)
     give(layout.out, owner, 0o750)
     if not os.path.lexists(layout.outbound):
-        make_outbound(layout, owner, after_seq=after_seq)
+        make_outbound(layout, owner, after_seq=after_seq, steps=steps)
     for name in (OUTBOUND, HEARTBEAT):
         link = layout.folder / name
         if not link.is_symlink():
@@ -92,10 +100,23 @@ def make_session_folder(layout: SessionLayout, owner: Owner, *, after_seq: int =
     sync_folder(layout.folder.parent)
 
 
-def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
-    """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running."""
+def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()) -> None:
+    """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running.
+
+    It is one version older than the newest, so that the agent may be one version older than the host; the agent brings
+    it up.
+    """
+    draft, version = layout.reading / "outbound.new", max(1, OUTBOUND_SCHEMA.version - 1)
     _make_database(
-        layout.reading / "outbound.new", layout.outbound, OUTBOUND_SCHEMA, 0o640, owner, own=True, after_seq=after_seq
+        draft,
+        layout.outbound,
+        OUTBOUND_SCHEMA,
+        0o640,
+        owner,
+        own=True,
+        version=version,
+        after_seq=after_seq,
+        steps=steps,
     )
     sync_folder(layout.out)
 
@@ -118,13 +139,25 @@ def clear_removed(layout: DataLayout, known: Set[str]) -> None:
 
 
 def _make_database(
-    draft: Path, target: Path, schema: Schema, mode: int, owner: Owner, *, own: bool, after_seq: int = 0
+    draft: Path,
+    target: Path,
+    schema: Schema,
+    mode: int,
+    owner: Owner,
+    *,
+    own: bool,
+    version: int | None = None,
+    after_seq: int = 0,
+    steps: Sequence[SeedStep] = (),
 ) -> None:
     draft.unlink(missing_ok=True)
     with closing(open_writer(draft, create=True)) as connection:
-        migrate(connection, schema)
+        migrate(connection, schema, to=version)
         if after_seq:
             connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('messages_out', ?)", (after_seq,))
+        if steps:
+            with transaction(connection):
+                connection.executemany(INSERT_STEP, [astuple(step) for step in steps])
     if own:
         give(draft, owner, mode)
     else:

@@ -30,16 +30,17 @@ def require_form(path: Path) -> None:
         found = _parts(connection)
     if version < 1:
         raise FileDamaged(f"its schema version is {version}", where=path)
-    if missing := sorted(_expected() - found):
+    if missing := sorted(_expected(min(version, OUTBOUND.version)) - found):
         raise FileDamaged(f"it has not the column {missing[0]}", where=path)
     if triggers := sorted(part for part in found if part.startswith("trigger ")):
         raise FileDamaged(f"it has the {triggers[0]}", where=path)
 
 
 @cache
-def _expected() -> frozenset[str]:
+def _expected(version: int) -> frozenset[str]:
+    """What a file that says it is of that version has at least."""
     with in_memory() as connection:
-        migrate(connection, OUTBOUND, to=1)  # what every version has
+        migrate(connection, OUTBOUND, to=version)
         return _parts(connection)
 
 

@@ -40,6 +40,8 @@ INSERT INTO session_routing (id, channel_type, platform_id, thread_id) VALUES (1
 ON CONFLICT (id) DO UPDATE SET channel_type = excluded.channel_type, platform_id = excluded.platform_id,
     thread_id = excluded.thread_id
 """
+# What waited in an older generation was cancelled with it, also where the host died before it could say so here.
+CANCEL_OLDER = "UPDATE messages_in SET status = 'cancelled' WHERE status = 'pending' AND generation < ?"
 CLEAR_CONTEXT = "DELETE FROM session_context"
 INSERT_CONTEXT = "INSERT INTO session_context (key, value) VALUES (?, ?)"
 
@@ -122,6 +124,8 @@ def _push(connection: sqlite3.Connection, push: Push) -> None:
     routing = push.routing
     if routing is not None:
         connection.execute(SET_ROUTING, (routing.channel_type, routing.platform_id, routing.thread_id))
+    if (generation := push.context.get(ContextKey.GENERATION)) is not None:
+        connection.execute(CANCEL_OLDER, (int(generation),))
     connection.execute(CLEAR_CONTEXT)
     connection.executemany(INSERT_CONTEXT, [(key, value) for key, value in push.context.items()])
 

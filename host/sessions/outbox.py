@@ -21,7 +21,7 @@ from shared_schema.database import untrusted_reader
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import HEARTBEAT, OUTBOUND, SessionLayout
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
-from shared_schema.migrate import require_readable
+from shared_schema.migrate import require_readable, version_of
 from shared_schema.rows import Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 200
@@ -49,7 +49,7 @@ SELECT message_id, substr(status, 1, 100) AS status, substr(turn_id, 1, 100) AS 
     substr(error, 1, 1000) AS error, substr(status_changed, 1, 100) AS status_changed
 FROM processing_ack WHERE message_id = ?
 """
-_TURN_COLUMNS = """
+_TURN_COLUMNS_1 = """
 substr(id, 1, 100) AS id, substr(status, 1, 100) AS status, substr(started_at, 1, 100) AS started_at,
 substr(finished_at, 1, 100) AS finished_at, substr(failure_reason, 1, 1000) AS failure_reason,
 substr(provider, 1, 1000) AS provider, substr(model, 1, 1000) AS model,
@@ -60,7 +60,19 @@ CASE WHEN typeof(cache_read_tokens) IN ('integer', 'null') THEN cache_read_token
 CASE WHEN typeof(cache_write_tokens) IN ('integer', 'null') THEN cache_write_tokens ELSE -1 END AS cache_write_tokens,
 CASE WHEN typeof(cost_usd) IN ('integer', 'real', 'null') THEN cost_usd ELSE -1 END AS cost_usd
 """
+_TURN_COLUMNS = f"""{_TURN_COLUMNS_1},
+CASE WHEN typeof(generation) IN ('integer', 'null') THEN generation ELSE -1 END AS generation,
+CASE WHEN typeof(reasoning_tokens) IN ('integer', 'null') THEN reasoning_tokens ELSE -1 END AS reasoning_tokens,
+CASE WHEN typeof(context_tokens) IN ('integer', 'null') THEN context_tokens ELSE -1 END AS context_tokens,
+CASE WHEN typeof(context_window) IN ('integer', 'null') THEN context_window ELSE -1 END AS context_window,
+resume_refused IS 1 AS resume_refused
+"""
+_NEVER_SAID = """
+NULL AS generation, NULL AS reasoning_tokens, NULL AS context_tokens, NULL AS context_window, 0 AS resume_refused
+"""
 NEXT_TURNS = "SELECT rowid AS place FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
+NEW_TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE rowid = ?"
+TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE id = ?"
 NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
 TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE id = ?"
 AGENT_STATE = """
@@ -147,6 +159,18 @@ def read(
             return _read(connection, out_cursor, turn_cursor, open_messages, running_turns)
 
 
+def agent_state(layout: SessionLayout) -> AgentState | None:
+    """What the agent says it is doing now. Raises as `read`."""
+    with opened_folder(layout.out) as out:
+        name = own_name(layout, out)
+        require_rollback_mode(name, layout)
+        with untrusted_reader(name, tables=_TABLES) as connection:
+            if exists_in(JOURNAL, out):
+                raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
+            row = _one(connection, AGENT_STATE, None, "agent_state", [])
+    return None if row is None else AgentState.from_row(row)
+
+
 def require_form(layout: SessionLayout) -> None:
     """Check that another agent can go on with the file of one that is gone. Raises `FileTrouble`, `FileDamaged`."""
     with opened_folder(layout.out) as out:
@@ -169,8 +193,9 @@ def _read(
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
     places = [row["place"] for row in connection.execute(NEXT_TURNS, (turn_cursor, MAX_TURNS))]
-    turns = [_one(connection, NEW_TURN, place, "a turn", bad_rows) for place in places]
-    turns += [_one(connection, TURN, turn_id, turn_id, bad_rows) for turn_id in running_turns]
+    new_turn, known_turn = (NEW_TURN, TURN) if version_of(connection) > 1 else (NEW_TURN_1, TURN_1)
+    turns = [_one(connection, new_turn, place, "a turn", bad_rows) for place in places]
+    turns += [_one(connection, known_turn, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)
     return Glimpse(
         messages=messages,

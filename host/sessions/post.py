@@ -5,22 +5,30 @@ Each step can be repeated, in the order that makes that safe: files first, then 
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from host.central import agent_groups, deliveries, ingest, messaging_groups, sessions
+from host.central import agent_groups, deliveries, home_channels, ingest, messaging_groups, routes, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
-from host.sessions import inbox
+from host.central.sessions import Relation
+from host.sessions import inbox, seed
 from host.sessions.attachments import unspool
-from host.sessions.context import Limits, Surroundings, push_of
+from host.sessions.context import MAX_CHATS, Limits, Surroundings, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
+from host.sessions.house import House
 from host.sessions.inbox import NewMessage, StatusUpdate
-from shared_schema.errors import NotFound
+from host.sessions.seed import SeedStep
+from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import Address, Delivered, decode, encode
+
+log = logging.getLogger(__name__)
 
 _FILES_ARE_GONE = "\n[the files that came with this message are not there any more]"
 
@@ -36,11 +44,12 @@ class Mail:
 class Post:
     """The writer of session folders. Every method blocks."""
 
-    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: Limits) -> None:
+    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: Limits, house: House) -> None:
         self._central = central
         self._layout = layout
         self._owner = owner
         self._limits = limits
+        self._house = house
 
     def folder(self, session: sessions.Session) -> SessionLayout:
         """The folder of a session."""
@@ -53,9 +62,9 @@ class Post:
         """
         layout = self.folder(session)
         if not layout.inbound.exists():
-            make_session_folder(layout, self._owner)
-        messages = [self._message(row, layout) for row in mail.rows]
-        inbox.update(layout, messages=messages, push=push_of(mail.surroundings, self._limits))
+            self._make_folder(session)
+        messages = [self._message(row, session) for row in mail.rows]
+        inbox.update(layout, messages=messages, push=push_of(mail.surroundings, self._limits, self._house))
         self._central.submit(lambda c: ingest.mark_written(c, [message.id for message in messages])).result()
         for spool in {row.spool for row in mail.rows if row.spool is not None}:
             if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
@@ -75,16 +84,16 @@ class Post:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
         surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
         make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
-        make_session_folder(self.folder(session), self._owner)
+        self._make_folder(session)
         inbox.bring_up_to_date(self.folder(session))
-        inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
+        inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
         return surroundings.agent_group
 
     def push(self, session: sessions.Session) -> None:
         """Rewrite routing, destinations and context, after somebody changed one of them."""
         surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
         if self.folder(session).inbound.exists():
-            inbox.update(self.folder(session), push=push_of(surroundings, self._limits))
+            inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
 
     def record(self, session: sessions.Session) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last."""
@@ -94,7 +103,7 @@ class Post:
         if not outcomes and not sent:
             return
         if not self.folder(session).inbound.exists():
-            make_session_folder(self.folder(session), self._owner)
+            self._make_folder(session)
         inbox.update(
             self.folder(session),
             statuses=[StatusUpdate(row["message_id"], row["status"], row["tries"]) for row in outcomes],
@@ -107,27 +116,58 @@ class Post:
 
         self._central.submit(mark).result()
 
-    def _message(self, row: ingest.Accepted, layout: SessionLayout) -> NewMessage:
+    def _make_folder(self, session: sessions.Session) -> None:
+        """Make the session's folder, with what it goes on from. Idempotent; raises `FileTrouble`, `OSError`."""
+        layout = self.folder(session)
+        seeds = () if os.path.lexists(layout.outbound) else self._seeds(session)
+        make_session_folder(layout, self._owner, steps=seeds)
+
+    def _seeds(self, session: sessions.Session) -> Sequence[SeedStep]:
+        """The steps a session begins with. Raises `FileBusy` while its parent's file is being written."""
+        if session.parent_relation == Relation.COMPRESSED and session.summary is not None:
+            return seed.of_summary(session.summary, session.created_at)
+        if session.parent_relation != Relation.BRANCHED or session.parent_session_id is None:
+            return ()
+        parent_id = session.parent_session_id
+        parent, withdrawn = self._central.read_here(
+            lambda c: (sessions.lookup(c, parent_id), turns.withdrawn(c, parent_id))
+        )
+        if parent is None or not self.folder(parent).inbound.exists():
+            return ()
+        try:
+            return seed.of_branch(self.folder(parent), withdrawn)
+        except FileBusy:
+            raise
+        except FileTrouble as error:  # an agent spoilt it: the branch begins empty
+            log.warning("a branch cannot take over its parent", extra={"session": session.id, "error": str(error)})
+            return ()
+
+    def _message(self, row: ingest.Accepted, session: sessions.Session) -> NewMessage:
+        """A message as its agent sees it."""
+        redaction = self._house.redaction
         return NewMessage(
             id=row.message_id,
             kind=row.kind,
             timestamp=row.accepted_at,
             generation=row.generation,
             trigger=row.trigger,
-            address=Address(row.channel_type, row.platform_id, row.thread_id),
-            sender_id=row.sender_id,
-            sender_name=row.sender_name,
-            content=self._bring_files(row, layout),
+            address=redaction.address(Address(row.channel_type, row.platform_id, row.thread_id)),
+            sender_id=redaction.person(row.channel_type, row.sender_id),
+            sender_name=redaction.name(row.channel_type, row.sender_name),
+            content=self._bring_files(row, session),
         )
 
-    def _bring_files(self, row: ingest.Accepted, layout: SessionLayout) -> str:
+    def _bring_files(self, row: ingest.Accepted, session: sessions.Session) -> str:
         """Bring a message's files into the session; its content, which says so when somebody removed them meanwhile."""
         if row.spool is None:
             return row.content
         content = decode(row.content)
-        if (self._layout.spool / row.spool).is_dir():
+        source = self._layout.spool / row.spool
+        if not source.is_dir() and session.parent_session_id is not None:  # it was handed on from there
+            source = self._layout.session(session.agent_group_id, session.parent_session_id).inbox / row.message_id
+        if source.is_dir():
             names = [file["name"] for file in content["files"]]
-            unspool(self._layout.spool / row.spool, names, layout, row.message_id, self._owner)
+            unspool(source, names, self.folder(session), row.message_id, self._owner)
             return row.content
         return encode({"text": content["text"] + _FILES_ARE_GONE})
 
@@ -146,14 +186,19 @@ def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -
     chat = None
     if session.messaging_group_id is not None:
         chat = messaging_groups.by_id(connection, session.messaging_group_id)
-    one_person = sessions.route_of(connection, session).sender_id is not None
+    one_person = routes.route_of(connection, session).sender_id is not None
+    shared = not one_person and (chat is None or bool(chat.is_group))
     return Surroundings(
         session=session,
         agent_group=group,
         messaging_group=chat,
         destinations=tuple(agent_groups.destinations(connection, group.id)),
-        shared=not one_person and (chat is None or bool(chat.is_group)),
+        shared=shared,
         routing=ingest.last_address(connection, session.id),
+        person=None if shared else ingest.first_sender(connection, session.id),
+        connected=tuple(messaging_groups.wired_to(connection, group.id, MAX_CHATS + 2)),
+        homes=tuple(home_channels.of(connection, group.id)),
+        withdrawn=tuple(turns.withdrawn(connection, session.id)),
     )
 
 

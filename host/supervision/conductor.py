@@ -29,6 +29,7 @@ from host.supervision.view import View
 from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
+from shared_schema.rows import AgentPhase
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,11 @@ class Conductor:
         """Take over an agent that runs: one just started, or one of an earlier host."""
         self.agents[session_id] = agent
         self._changed()
+
+    def is_working(self, session_id: str) -> bool:
+        """Whether the agent of a session says that it does anything. Callable from any thread."""
+        agent = self.agents.get(session_id)
+        return agent is not None and agent.doing not in (None, AgentPhase.STARTING, AgentPhase.IDLE)
 
     def is_busy(self) -> bool:
         """Whether somebody waits for an answer of an agent that runs. Callable from any thread."""

@@ -53,6 +53,7 @@ class StopReason(StrEnum):
     EVICTED = "another session needed its place"
     HOST_STOPS = "the host stops"
     ASKED = "somebody asked for it"
+    DEAF = "it did not end its turn when somebody asked for that"
     NEVER_STARTED = "it showed no sign of life after its start"
     SILENT = "its heartbeat stopped"
     TURN_TOO_LONG = "it did not answer in time"
@@ -67,7 +68,14 @@ class StopReason(StrEnum):
 
 
 _HARMLESS = frozenset(
-    {StopReason.SESSION_OVER, StopReason.IDLE, StopReason.EVICTED, StopReason.HOST_STOPS, StopReason.ASKED}
+    {
+        StopReason.SESSION_OVER,
+        StopReason.IDLE,
+        StopReason.EVICTED,
+        StopReason.HOST_STOPS,
+        StopReason.ASKED,
+        StopReason.DEAF,
+    }
 )
 
 

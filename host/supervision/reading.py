@@ -71,7 +71,9 @@ class Reading:
     """Writes mail, reads `outbound.db`, and copies it.
 
     `send` is told of chats that have something to be sent, and what is next there; `finished` that messages got their
-    outcome.
+    outcome; `accepted` of sessions that have something new to be written, `wants_title` of those
+    whose agent is to be asked for a title when it rests; `touched` of a session and its agent group
+    whose files changed.
     """
 
     def __init__(
@@ -84,6 +86,9 @@ class Reading:
         *,
         send: Callable[[tuple[str, str], Delivery | None], None],
         finished: Callable[[], None],
+        accepted: Callable[[str], None],
+        wants_title: Callable[[str], None],
+        touched: Callable[[str, str], None],
     ) -> None:
         self._central = central
         self._post = post
@@ -92,6 +97,9 @@ class Reading:
         self._owner = owner
         self._send = send
         self._finished = finished
+        self._accepted = accepted
+        self._wants_title = wants_title
+        self._touched = touched
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
@@ -181,6 +189,10 @@ class Reading:
             self._send(chat, following)
         if copied.finished:
             self._finished()
+        for accepted in copied.accepted:
+            self._accepted(accepted)
+        if copied.wants_title:
+            self._wants_title(session_id)
         return frozenset(copied.finished)
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
@@ -190,6 +202,7 @@ class Reading:
         try:
             while view is not None and view.mail is not None:
                 self._post.write(view.session, view.mail)
+                self._touched(view.session.id, view.session.agent_group_id)
                 view = self._central.read_here(partial(view_of, session_id=session_id))
         except FileBusy:
             if agent is None:
@@ -207,6 +220,7 @@ class Reading:
             return _Observation(view, is_usable, heartbeat, trouble=error)
 
     def _read(self, view: View, layout: SessionLayout) -> tuple[Glimpse, Future[Copied]]:
+        self._touched(view.session.id, view.session.agent_group_id)
         glimpse = outbox.read(
             layout,
             out_cursor=view.session.out_cursor,

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import ingest, runs, sessions, turns
+from host.central import events, ingest, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
+from host.central.events import EventKind
 from host.delivery.copy import fail_message
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
@@ -31,6 +32,7 @@ from shared_schema.clock import Clock, to_text
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
+from shared_schema.rows import FailureReason, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ class Runs:
         """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
         level = logging.INFO if reason.harmless else logging.WARNING
         log.log(level, "stopping an agent", extra=_ids(handle) | {"reason": reason.value})
-        await self.runtime.stop(handle, self._settings.stop_seconds + _KILL_GRACE)
+        grace = 0.0 if reason is StopReason.DEAF else self._settings.stop_seconds + _KILL_GRACE
+        await self.runtime.stop(handle, grace)
 
     async def poll(self, handle: AgentHandle) -> AgentStatus:
         """Whether an agent lives; as long as the engine does not answer, it is taken to."""
@@ -140,7 +143,21 @@ class Runs:
             bill = account(held, harmless=harmless, start_failures=current.start_failures, limits=self._patience)
             if not runs.settle(connection, session.id, run_id, bill.start_failures):
                 return Settled((), 0.0)
-            turns.close_running(connection, session.id, "cancelled" if harmless else "failed", sentence, now)
+            status, reason = (
+                (TurnStatus.CANCELLED, FailureReason.STOPPED)
+                if harmless
+                else (TurnStatus.FAILED, FailureReason.AGENT_DIED)
+            )
+            for turn_id in turns.running(connection, session.id):
+                events.add(
+                    connection,
+                    EventKind.TURN_ENDED,
+                    session_id=session.id,
+                    agent_group_id=session.agent_group_id,
+                    data={"turn": turn_id, "status": status},
+                    now=now,
+                )
+            turns.close_running(connection, session.id, status, reason, sentence, now)
             return Settled(self._charge(connection, session.id, bill, sentence, now), bill.retry_in)
 
         return await self._central.write(count)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from container_agent.batch import Choice, choose
-from shared_schema.rows import MessageIn
+from shared_schema.rows import Errand, MessageIn
 
 NOW = "2026-02-28T12:00:00.000Z"
 LATER = "2026-02-28T12:00:00.001Z"
@@ -47,6 +47,9 @@ WORDS: dict[str, dict[str, object]] = {
     "S": {"process_after": NOW},  # scheduled, due now
     "C": {"trigger": 0, "tries": 1},  # context of a turn that died
     "k": {"kind": "control"},
+    "K": {"kind": "control", "content": '{"do":"title"}'},
+    "Q": {"kind": "control", "content": '{"do":"summarize"}', "trigger": 0},
+    "z": {"kind": "control", "content": '{"do":["of","a","newer","host"]}'},
     "y": {"kind": "system", "trigger": 0},
     "x": {"status": "completed"},
     "f": {"status": "failed"},
@@ -116,8 +119,22 @@ def test_a_batch_of_two_at_most(words: str, expected: str) -> None:
     assert batch(words, max_batch=2) == expected
 
 
-def test_control_rows_are_named_apart_from_the_batch() -> None:
-    assert pick("kmk").control == ("0k", "2k")
+def test_an_errand_is_a_batch_of_its_own_and_comes_first() -> None:
+    picked = pick("mKmQ")
+    assert ([row.id for row in picked.batch], picked.errand) == (["1K"], Errand.TITLE)
+    assert pick("mQ").errand is Errand.SUMMARIZE
+    assert pick("mm").errand is None
+
+
+def test_an_errand_waits_for_its_time_and_holds_back_nothing() -> None:
+    later = replace(rows("K")[0], process_after=LATER)
+    picked = choose([later, replace(rows("m")[0], seq=1)], generation=1, max_batch=10, now=NOW)
+    assert ([row.id for row in picked.batch], picked.errand, picked.due) == (["0m"], None, LATER)
+
+
+def test_control_rows_that_mean_nothing_here_are_named_apart() -> None:
+    assert pick("kmKz").unknown == ("0k", "3z")
+    assert pick("kmk").unknown == ("0k", "2k")
 
 
 def test_the_next_due_time_is_told() -> None:

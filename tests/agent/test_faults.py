@@ -71,7 +71,7 @@ def test_a_crash_leaves_the_turn_running_and_the_next_agent_fails_it(scripted: B
     with agent(scripted):
         until(lambda: answered(scripted, 1))
     assert scripted.turns() == ["failed", "completed"]
-    assert scripted.out("SELECT failure_reason FROM turns ORDER BY rowid")[0]["failure_reason"] == "agent died"
+    assert scripted.out("SELECT failure_reason FROM turns ORDER BY rowid")[0]["failure_reason"] == "agent_died"
     assert scripted.replies() == ["did not crash this time"]
 
 
@@ -198,7 +198,7 @@ def test_a_contract_too_far_away_ends_the_agent_with_a_sentence(session: BareSes
     session.context(contract_version=9)
     with agent(session) as running:
         assert running.wait() == 1
-    assert "the host speaks version 9 of the contract, and this agent version 1" in session.log()
+    assert "the host speaks version 9 of the contract, and this agent version 2" in session.log()
 
 
 @pytest.mark.parametrize(("name", "value"), [("DUMBWAITER_NOTIFY", "maybe"), ("DUMBWAITER_POLL_SECONDS", "often")])

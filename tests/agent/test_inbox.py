@@ -11,7 +11,7 @@ from container_agent.context import Context, IncompatibleContract
 from container_agent.inbox import PAGE_ROWS, PENDING, Inbox
 from shared_schema.database import open_reader
 from shared_schema.errors import FileBusy, FileDamaged, NewerSchema
-from shared_schema.migrate import INBOUND
+from shared_schema.migrate import CONTRACT_VERSION, INBOUND
 from tests.agent.session import BareSession
 
 
@@ -34,9 +34,10 @@ def test_the_context_is_what_the_host_wrote(session: BareSession) -> None:
 
 
 def test_a_context_of_a_far_version_is_refused_and_of_the_next_one_is_not(session: BareSession) -> None:
-    session.context(contract_version=2)
-    Inbox(session.layout.inbound, none_of).look()
-    session.context(contract_version=3)
+    for version in (CONTRACT_VERSION - 1, CONTRACT_VERSION + 1):
+        session.context(contract_version=version)
+        Inbox(session.layout.inbound, none_of).look()
+    session.context(contract_version=CONTRACT_VERSION + 2)
     with pytest.raises(IncompatibleContract):
         Inbox(session.layout.inbound, none_of).look()
 

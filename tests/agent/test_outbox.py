@@ -15,7 +15,6 @@ from container_agent.inbox import Inbox
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
     Attachment,
-    FailureReason,
     ProviderError,
     Reply,
     Step,
@@ -26,7 +25,7 @@ from shared_schema.clock import ManualClock
 from shared_schema.database import open_reader, reader
 from shared_schema.errors import Conflict, FileBusy, FileTrouble
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import AgentPhase
+from shared_schema.rows import AgentPhase, FailureReason
 from tests.agent.session import BareSession, agent
 
 
@@ -95,7 +94,7 @@ def test_a_failed_turn_fails_its_messages_with_the_sentence(session: BareSession
 
 
 def test_a_turn_given_back_leaves_its_messages_pending(session: BareSession, outbox: Outbox) -> None:
-    outbox.give_back(begin(session, outbox, "one"))
+    outbox.give_back(begin(session, outbox, "one"), Usage())
     assert session.turns() == ["cancelled"]
     assert session.acks() == {}
 
@@ -110,7 +109,7 @@ def test_a_new_process_gives_back_what_a_dead_one_held(session: BareSession, out
         assert session.phase() == "starting"
     assert session.out("SELECT status, failure_reason FROM turns ORDER BY rowid") == [
         {"status": "completed", "failure_reason": None},
-        {"status": "failed", "failure_reason": "agent died"},
+        {"status": "failed", "failure_reason": "agent_died"},
     ]
     assert session.acks() == {done.messages[0].id: "completed"}
     assert session.replies() == ["sent before death"]
@@ -123,8 +122,9 @@ def test_a_resume_pointer_is_kept_for_its_generation_and_never_emptied(session: 
     outbox.end_turn(begin(session, outbox, "one"), TurnResult(provider_session_id="p1"), [])
     outbox.end_turn(begin(session, outbox, "two"), TurnResult(provider_session_id=""), [])
     outbox.fail_turn(begin(session, outbox, "three"), TurnFailure(FailureReason.PROVIDER_ERROR, "x"))
-    assert outbox.resume_pointer(7) == "p1"
-    assert outbox.resume_pointer(8) == ""
+    assert outbox.resume_pointer(7, "echo") == "p1"
+    assert outbox.resume_pointer(8, "echo") is None
+    assert outbox.resume_pointer(7, "scripted") is None
 
 
 def test_the_same_phase_is_not_written_twice(session: BareSession, outbox: Outbox) -> None:

@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import click
 
-from tests.bench import accepting, burst, cold_start, idle_agent, idle_host, long_outbox, parts, round_trip
+from tests.bench import (
+    accepting,
+    burst,
+    cold_start,
+    history,
+    idle_agent,
+    idle_host,
+    long_outbox,
+    parts,
+    round_trip,
+    session_list,
+)
 from tests.bench.figure import Figure
 from tests.bench.report import FILE, Run, markdown, show
 from tests.bench.workbench import Workbench, machine, workbench
@@ -28,7 +39,12 @@ FIGURES: Mapping[str, Measure] = {
     "idle-with-agents": idle_host.measure_with_agents,
     "idle-agent": idle_agent.measure,
     "long-outbox": long_outbox.measure,
+    "session-list": session_list.measure,
+    "history": history.measure,
+    "history-full": history.measure_full,
 }
+ON_REQUEST = frozenset({"history-full"})
+"""Takes minutes, so it is measured only when it is named."""
 
 
 @click.command()
@@ -43,7 +59,7 @@ def main(names: tuple[str, ...], as_markdown: bool) -> None:
     began = time.monotonic()
     with workbench() as bench:
         described = machine(bench.folder)
-        figures, left_out = _measure(bench, names or tuple(FIGURES))
+        figures, left_out = _measure(bench, names or tuple(name for name in FIGURES if name not in ON_REQUEST))
     if bench.why_no_engine is not None:
         left_out.insert(0, f"Figures with docker are left out: {bench.why_no_engine}.")
     run = Run(described, time.monotonic() - began, figures, left_out)

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import agent_groups, messaging_groups, sessions
+from host.central import agent_groups, messaging_groups, routes
 from host.central.database import Central
 from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring
 from host.routing.route_key import route_key
@@ -187,7 +187,7 @@ def _session(connection: sqlite3.Connection, agent_group_id: str, chat: str, now
     messaging_groups.insert(connection, group)
     wiring = Wiring(new_id(Prefix.WIRING), group.id, agent_group_id, mode, 0, Engage.ALL, None, now)
     messaging_groups.wire(connection, wiring)
-    return sessions.resolve(
+    return routes.resolve(
         connection,
         agent_group_id=agent_group_id,
         route_key=route_key(mode, address, agent_group_id=agent_group_id, per_user=False, sender_id=None),

@@ -30,8 +30,10 @@ def host(data: Path) -> Iterator[PlayedHost]:
 
 
 @pytest.fixture
-def run(data: Path) -> Run:
-    """Run a command line on the data folder, in this process."""
+def run(data: Path) -> Iterator[Run]:
+    """Run a command line on the data folder, in this process, whose umask a command may change."""
+    umask = os.umask(0o022)
+    os.umask(umask)
     # Click runs tests without a terminal; what the developer has set must not reach the commands.
     environment = {name: None for name in os.environ if name.startswith("DUMBWAITER_")}
 
@@ -39,4 +41,5 @@ def run(data: Path) -> Run:
         invocation = invocation or Invocation()
         return CliRunner(env=environment).invoke(root, ["--data", str(data), *arguments], input=stdin, obj=invocation)
 
-    return run
+    yield run
+    os.umask(umask)

@@ -36,6 +36,23 @@ def test_a_message_prints_the_replies_and_nothing_else(run: Run, host: PlayedHos
     assert host.params_of("chat") == {"agent_group": "helper", "session": "s", "text": "hello", "timeout": 7}
 
 
+def test_the_answer_to_a_command_is_printed_as_it_is(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = [ACCEPTED | {"command": True}, message("Nothing runs.\nAgent: a", from_host=True), DONE]
+
+    result = run("chat", "-m", "/status")
+
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Nothing runs.\nAgent: a\n", "")
+
+
+def test_a_command_that_failed_is_one_sentence_beside_its_answer(run: Run, host: PlayedHost) -> None:
+    host.streams["chat"] = [ACCEPTED | {"command": True}, message("It broke.", from_host=True), done("failed", "x")]
+
+    result = run("chat", "-m", "/status")
+
+    assert (result.exit_code, result.stdout) == (1, "It broke.\n")
+    assert result.stderr == "Error: the command failed: the log of the host says why\n"
+
+
 def test_a_dash_reads_standard_input(run: Run, host: PlayedHost) -> None:
     host.streams["chat"] = lambda params: [ACCEPTED, message(params["text"]), DONE]
 

@@ -16,8 +16,12 @@ SESSION = {
     "id": "ses_0123456789abcdef", "agent_group": "assistant", "messaging_group": "cli:terminal", "thread_id": None,
     "kind": "chat", "status": "active", "end_reason": None, "title": "A \x1b[31mtitle", "path": "/data/s",
     "last_active": "2026-11-20T21:39:13.042Z", "created_at": "2026-11-20T21:39:13.042Z", "pending": 0, "agent": "none",
+    "title_source": None, "preview": "a\x1b[31m", "unread": True, "unread_since": "2026-11-20T21:39:13.042Z",
+    "parent": None, "parent_relation": None, "ended_at": None, "turns": [],
     "run_id": None, "generation": 1, "refusals": [{"what": "row 3", "reason": "too long", "created_at": "now"}],
 }  # fmt: skip
+
+NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse"}
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("agent-group add a", "agent_group.add", {"name": "a"}),
@@ -47,6 +51,12 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("agent-group set a --unmount books", "agent_group.set", {"name": "a", "remove_mount": "books"}),
     ("agent-group set a --unset memory", "agent_group.set", {"name": "a", "unset": ["memory_bytes"]}),
+    (
+        "agent-group set a --budget-usd 2.5 --budget-tokens 1000 --budget-period day",
+        "agent_group.set",
+        {"name": "a", "budget_usd": 2.5, "budget_tokens": 1000, "budget_period": "day"},
+    ),
+    ("agent-group set a --unset budget-usd", "agent_group.set", {"name": "a", "unset": ["budget_usd"]}),
     ("agent-group remove a --with-sessions", "agent_group.remove", {"name": "a", "with_sessions": True}),
     ("messaging-group add t:1", "messaging_group.add", {"address": "t:1"}),
     (
@@ -61,7 +71,29 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     (
         "wire t:1 a",
         "wiring.add",
-        {"messaging_group": "t:1", "agent_group": "a", "session_mode": "shared", "per_user": False, "engage": "all"},
+        {
+            "messaging_group": "t:1",
+            "agent_group": "a",
+            "session_mode": "shared",
+            "per_user": False,
+            "engage": "all",
+            **NO_RESET,
+        },
+    ),
+    (
+        "wire t:1 a --reset both --reset-minutes 5 --reset-hour 3 --archived reopen",
+        "wiring.add",
+        {
+            "messaging_group": "t:1",
+            "agent_group": "a",
+            "session_mode": "shared",
+            "per_user": False,
+            "engage": "all",
+            "reset": "both",
+            "reset_minutes": 5,
+            "reset_hour": 3,
+            "archived": "reopen",
+        },
     ),
     (
         "wire t:1 a --session-mode per-thread --per-user --pattern ^bot",
@@ -73,6 +105,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
             "per_user": True,
             "engage": "pattern",
             "pattern": "^bot",
+            **NO_RESET,
         },
     ),
     ("unwire t:1 a", "wiring.remove", {"messaging_group": "t:1", "agent_group": "a"}),
@@ -83,9 +116,17 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("destination remove a ops", "destination.remove", {"agent_group": "a", "name": "ops"}),
     ("session list", "session.list", {}),
     (
-        "session list --agent-group a --messaging-group t:1 --status ended --limit 3",
+        "session list --agent-group a --messaging-group t:1 --channel t --status ended --unread --limit 3 --after s",
         "session.list",
-        {"agent_group": "a", "messaging_group": "t:1", "status": "ended", "limit": 3},
+        {
+            "agent_group": "a",
+            "messaging_group": "t:1",
+            "channel": "t",
+            "status": "ended",
+            "unread": True,
+            "limit": 3,
+            "after": "s",
+        },
     ),
     ("session show ses_0", "session.show", {"session": "ses_0"}),
     ("session path ses_0", "session.show", {"session": "ses_0"}),
@@ -98,14 +139,50 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("session stop ses_0", "session.stop", {"session": "ses_0"}),
     ("session delete ses_0", "session.delete", {"session": "ses_0"}),
+    ("session delete ses_0 --for-good", "session.delete", {"session": "ses_0", "for_good": True}),
+    ("session restore ses_0", "session.restore", {"session": "ses_0"}),
+    ("session archive ses_0", "session.archive", {"session": "ses_0"}),
+    (
+        "session resume ses_0 --messaging-group t:1 --agent-group a --thread 7",
+        "session.resume",
+        {"session": "ses_0", "messaging_group": "t:1", "agent_group": "a", "thread": "7"},
+    ),
+    ("session branch ses_0", "session.branch", {"session": "ses_0"}),
+    ("session compress ses_0", "session.compress", {"session": "ses_0"}),
+    ("session undo ses_0 -n 2", "session.undo", {"session": "ses_0", "count": 2}),
+    ("session retry ses_0", "session.retry", {"session": "ses_0"}),
+    ("session prune --older-than 2w", "session.prune", {"older_than_days": 14.0}),
+    (
+        "session prune --older-than 12h --agent-group a --apply --for-good",
+        "session.prune",
+        {"older_than_days": 0.5, "agent_group": "a", "apply": True, "for_good": True},
+    ),
     ("session logs ses_0 --max-bytes 5", "session.logs", {"session": "ses_0", "max_bytes": 5}),
     ("status", "status", {}),
+    ("usage", "usage", {"by": "day"}),
+    (
+        "usage --by agent-group --agent-group a --session ses_0 --since 2026-01-01 --until 2026-02-28 --limit 5",
+        "usage",
+        {
+            "by": "agent-group",
+            "agent_group": "a",
+            "session": "ses_0",
+            "since": "2026-01-01",
+            "until": "2026-02-28",
+            "limit": 5,
+        },
+    ),
 ]
+USED = {"turns": 1, "input_tokens": 5, "output_tokens": 0, "cache_read_tokens": 0, "cache_write_tokens": 0,
+        "reasoning_tokens": 0, "cost_usd": 0.5}  # fmt: skip
+TURN = {"session_id": "s", "agent_group": "a", "state": "running", "since": "2026-11-20T21:39:13.042Z",
+        "elapsed_seconds": 1.5, "attempt": 1, "tool": None}  # fmt: skip
 STATUS: dict[str, Any] = {
     "host": {"running": False, "pid": None, "since": None, "runtime": None, "runtime_reason": None, "data": "/data",
              "version": "0.1.0"},
     "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
-    "sessions": 0, "turns_running": 0, "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
+    "sessions": 0, "turns_running": 0, "turns": [TURN],
+    "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
 }  # fmt: skip
 
 
@@ -114,10 +191,14 @@ def result_of(operation: str) -> Any:
     name = operation.split(".")[-1]
     special = {
         "status": STATUS,
+        "usage": {"by": "day", "rows": [{"day": "2026-02-28", **USED}], "total": {"total": "total", **USED}},
         "session.transcript": [],
         "session.logs": {"text": "a line\n"},
         "session.stop": {"session": "ses_0", "stopped": True, "cancelled": 0},
-        "session.delete": {"deleted": "ses_0", "cancelled": 0},
+        "session.delete": {"deleted": "ses_0", "cancelled": 0, "restorable": True},
+        "session.undo": {"session": "ses_0", "exchanges": 2, "messages": ["one", "two"]},
+        "session.retry": {"session": "ses_0", "exchanges": 1, "messages": ["one"]},
+        "session.prune": {"pruned": False, "sessions": [SESSION]},
         "session.list": [SESSION],
     }
     if operation in special:
@@ -192,9 +273,9 @@ def test_a_table_in_a_pipe_is_aligned_columns_with_times_as_stored(run: Run, hos
     ]
 
     assert run("wirings").stdout.splitlines() == [
-        "MESSAGING GROUP  AGENT GROUP  SESSION MODE  PER USER  ENGAGE  PATTERN",
-        "t:1              assistant    shared        yes       all     -",
-        "t:longer         b            shared        no        all     -",
+        "MESSAGING GROUP  AGENT GROUP  SESSION MODE  PER USER  ENGAGE  PATTERN  RESET",
+        "t:1              assistant    shared        yes       all     -        -",
+        "t:longer         b            shared        no        all     -        -",
     ]
 
 

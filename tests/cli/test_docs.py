@@ -72,10 +72,12 @@ def type_of(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     kinds = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
-    return {int: "whole number", float: "number", str: "text", Path: "path"}[kinds[0]]
+    return {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path"}[kinds[0]]
 
 
 def value_of(default: Any) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     return "none" if default is None else f"`{default}`"
 
 

@@ -90,6 +90,12 @@ def test_a_failed_turn_is_one_clear_line_and_the_prompt_comes_back(
     assert "well again" in shown
 
 
+def test_the_answer_to_a_command_is_shown(keyboard: PipeInput, echo: PlayedHost, data: Path) -> None:
+    echo.streams["chat"] = [ACCEPTED | {"command": True}, message("/new: …\n/help: …", from_host=True), DONE]
+
+    assert talked(keyboard, data, "/help\r" + LEAVE).count("/new: …\n/help: …\n") == 1
+
+
 def test_letters_that_came_meanwhile_are_shown_before_the_prompt(
     keyboard: PipeInput, echo: PlayedHost, data: Path
 ) -> None:

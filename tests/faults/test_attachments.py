@@ -241,5 +241,7 @@ def _everything(folder: Path) -> set[Path]:
 
 
 def _bookkeeping(data: Path) -> set[str]:
-    """What the runtime remembers, and SQLite's files beside central.db."""
-    return {path.name for path in (data / "run").rglob("*")} | {"central.db-wal", "central.db-shm", "central.db"}
+    """What the runtime remembers, and the two databases of the host with the files beside them."""
+    return {path.name for path in (data / "run").rglob("*")} | {
+        f"{name}.db{end}" for name in ("central", "history") for end in ("", "-wal", "-shm")
+    }

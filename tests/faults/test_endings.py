@@ -19,20 +19,33 @@ from tests.support.wait import until
 
 ROUNDS = 25
 
+# An agent that says what it has to say, whoever has told it to stop.
+LATE = """
+def answer(message, text):
+    if text != "slowly":
+        return reply(message, "ok: " + text)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    began = generation()
+    open(OUT + "/working", "w").close()
+    time.sleep(0.5)
+    reply(message, "late: " + text, generation=began)
+    sys.exit(0)
+"""
+
 
 async def test_failure_20_what_a_turn_says_after_a_reset_is_kept_and_not_sent(tmp_path: Path) -> None:
-    async with running(tmp_path) as host:
-        asked = (await host.say("think 0.5")).accepted[0]
+    async with running(tmp_path, command=script(tmp_path, LATE)) as host:
+        asked = (await host.say("slowly")).accepted[0]
         layout = await host.session()
-        await is_working_on(layout, asked.message_id)
+        await until(lambda: (layout.out / "working").exists(), "the agent works")
         fresh = await host.do("session.new", messaging_group="memory:one")
         assert fresh["id"] != asked.session_id
         assert await host.outcome(asked.message_id) == "cancelled"
-        assert await host.ask("hello") == "scripted: hello"
+        assert await host.ask("hello") == "ok: hello"
         await host.settled()
-        assert host.texts() == ["scripted: hello"]
+        assert host.texts() == ["ok: hello"]
         said = rows(layout.outbound, "SELECT content FROM messages_out")
-        assert said == [{"content": '{"text":"thought for 0.5 s"}'}]
+        assert said == [{"content": '{"text": "late: slowly"}'}]
         kept = await host.central("SELECT status FROM deliveries WHERE session_id = ?", asked.session_id)
         assert kept == [{"status": "suppressed"}]
         assert rows(layout.inbound, "SELECT status FROM messages_in") == [{"status": "cancelled"}]
@@ -57,7 +70,7 @@ async def test_failure_20_what_a_turn_says_after_a_delete_is_removed_with_the_se
         asked = (await host.say("think 0.5")).accepted[0]
         layout = await host.session()
         await is_working_on(layout, asked.message_id)
-        await host.do("session.delete", session=asked.session_id)
+        await host.do("session.delete", session=asked.session_id, for_good=True)
         assert await host.outcome(asked.message_id) == "cancelled"
         assert await runtime.list() == []
         assert list(layout.folder.parent.iterdir()) == []
@@ -101,7 +114,7 @@ async def test_failure_34_deletes_that_race_with_messages_leave_one_outcome_each
         async def delete() -> None:
             for session in await host.do("session.list"):
                 try:
-                    await host.do("session.delete", session=session["id"])
+                    await host.do("session.delete", session=session["id"], for_good=True)
                 except NotFound:  # the other delete was faster
                     continue
 
@@ -142,7 +155,7 @@ async def test_failure_34_a_delete_that_was_interrupted_is_finished_by_the_next_
         await host.ask("hello")
         session_id = await session_of(host, "one")
         with pytest.raises(DumbwaiterError, match="did not answer"):
-            await host.do("session.delete", session=session_id)
+            await host.do("session.delete", session=session_id, for_good=True)
     runtime = CountingRuntime(tmp_path, command=command)
     async with running(tmp_path, runtime=runtime) as host:
         assert await runtime.living() == []

@@ -31,7 +31,7 @@ BETWEEN_TURNS = (
     Point("idle: waiting", LOOP, "Loop.run", "await self._waker.wait(until_due"),
 )
 IN_A_TURN = (
-    Point("begin: noted, provider not asked", LOOP, "Loop._run_turn", "await turn.run("),
+    Point("begin: noted, provider not asked", LOOP, "Loop._run_turn", "turn.run("),
     Point("streamed: not written", TURN, "Output.send", "append_message("),
     Point("streamed: not committed", OUTBOX, "Outbox.append_message", "_insert_message("),
     Point("streamed: committed", TURN, "Output.send", "return message_id"),
@@ -49,9 +49,9 @@ WHILE_STOPPING = (
     Point("stop: not said", LOOP, "Loop.run", "set_phase(AgentPhase.STOPPING)"),
 )
 WHILE_GIVING_BACK = (
-    Point("stop: turn not given back", LOOP, "Loop._run_turn", "self._outbox.give_back("),
+    Point("stop: turn not given back", LOOP, "Loop._record", "self._outbox.give_back("),
     Point("stop: turn half given back", OUTBOX, "Outbox.give_back", "sql.DELETE_ACKS"),
-    Point("stop: turn given back", LOOP, "Loop._run_turn", 'log.info("turn given back'),
+    Point("stop: turn given back", LOOP, "Loop._record", 'log.info("turn given back'),
 )
 # fmt: on
 

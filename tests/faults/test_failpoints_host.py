@@ -21,7 +21,8 @@ RUNS = "host.supervision.runs"
 READING = "host.supervision.reading"
 COPY = "host.delivery.copy"
 DELIVER = "host.delivery.deliver"
-LIFE = "host.operations.life"
+TRANSITION = "host.operations.transition"
+ENDING = "host.operations.ending"
 ENDINGS = "host.supervision.endings"
 FOLDER = "host.sessions.folder"
 MIGRATE = "shared_schema.migrate"
@@ -62,16 +63,16 @@ AT_THE_FIRST_START = (
     Point("migrate: central.db made, not committed", MIGRATE, "migrate", "PRAGMA user_version"),
 )
 IN_A_RESET = (
-    Point("reset: not begun", LIFE, "new", "services.central.write(turn_over)"),
-    Point("reset: in the ledger", LIFE, "new", "endings.end("),
+    Point("reset: not begun", TRANSITION, "turn_over", "services.central.write(run)"),
+    Point("reset: in the ledger", TRANSITION, "turn_over", "services.terminal.notice()"),
     Point("reset: agent gone, not settled", ENDINGS, "Endings._bury", "await self._runs.settle("),
     Point("reset: agent settled", ENDINGS, "Endings.bury_agent", "self._leave(session.id)"),
-    Point("reset: inbound.db not told", LIFE, "new", "services.post.record, old"),
+    Point("reset: agent not stopped", TRANSITION, "end_agent", "endings.end("),
 )
 IN_A_DELETE = (
-    Point("delete: not begun", LIFE, "delete", "services.central.write(drop)"),
-    Point("delete: rows gone", LIFE, "delete", "endings.end_deleted("),
-    Point("delete: agent gone", LIFE, "delete", "remove_session_folder"),
+    Point("delete: not begun", ENDING, "remove", "services.central.write(drop)"),
+    Point("delete: rows gone", ENDING, "remove", "endings.end_deleted("),
+    Point("delete: agent gone", ENDING, "remove", "remove_session_folder"),
     Point("delete: folder renamed", FOLDER, "remove_session_folder", "remove_tree(gone)"),
 )
 # The platform takes no key, and 9 replies are due: how many of the one being sent do not arrive, and are uncertain.
@@ -194,13 +195,13 @@ def test_the_host_is_killed_in_a_delete(host: MortalDaemon, point: Point) -> Non
     people.ask(people.one, "think 1")
     arm(host.folder, point.plan)
     with pytest.raises(HostGone):
-        host.call("session.delete", session=old)
+        host.call("session.delete", session=old, for_good=True)
     host.dies(point)
     host.start()
     people.settle()
     people.verify(cancels=True)
     if people.session(people.one) == old:
-        host.call("session.delete", session=old)
+        host.call("session.delete", session=old, for_good=True)
     assert not [left for left in folder.parent.iterdir() if folder.name in left.name]
     people.ask(people.one, "a fresh start")
     assert people.finish(cancels=True) == 0
@@ -247,7 +248,7 @@ def live(host: MortalDaemon, people: Conversation) -> None:
     try:
         host.call("session.new", session=people.session(people.one))
         people.ask(people.one, "a fresh start")
-        host.call("session.delete", session=people.session(people.two))
+        host.call("session.delete", session=people.session(people.two), for_good=True)
         people.ask(people.two, "who is there")
         people.settle()
     except (HostGone, NoHost):

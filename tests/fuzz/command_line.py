@@ -26,8 +26,11 @@ _GROUPS = {
     "agent-group": ("add", "list", "show", "set", "remove"),
     "messaging-group": ("add", "list", "show", "set", "remove"),
     "destination": ("add", "list", "remove"),
-    "session": ("list", "show", "path", "transcript", "tail", "new", "stop", "delete", "logs"),
-}
+    "session": (
+        "list", "show", "path", "transcript", "tail", "new", "stop", "delete", "logs", "search", "export", "import",
+    ),
+    "history": ("rebuild",),
+}  # fmt: skip
 _COMMANDS = [[name] for name in COMMANDS if name not in _NEVER and name not in _GROUPS]
 _COMMANDS += [[group, name] for group, names in _GROUPS.items() for name in names]
 _OPTIONS = (

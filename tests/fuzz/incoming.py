@@ -57,12 +57,15 @@ NUMBERS = st.sampled_from(("", "0", "-1", "nan", "inf", "-inf", "1e999", "1_0", 
 CONTEXT = nearly_right(
     NUMBERS | SQL_VALUES,
     **{
-        ContextKey.CONTRACT_VERSION.value: ("1", "2", None),
+        ContextKey.CONTRACT_VERSION.value: ("1", "2", "3", None),
         ContextKey.GENERATION.value: ("1", "2", None),
         ContextKey.PROVIDER.value: ("echo", "no-such", None),
         ContextKey.MODEL.value: ("model", "", None),
         ContextKey.CONTEXT.value: ("You are it.", None),
         ContextKey.RESUME.value: ("", None),
+        ContextKey.RESET_NOTE.value: ("a new day", "", None),
+        ContextKey.WITHDRAWN.value: ('["trn_0123456789abcdef"]', "[]", "[1]", "{", None),
+        ContextKey.SHARED.value: ("1", "", None),
         ContextKey.MAX_BATCH.value: ("10", "1", None),
         ContextKey.TURN_SECONDS.value: ("1800", "0.5", None),
         "unknown": ("1", None),
@@ -81,24 +84,30 @@ DESTINATIONS = st.lists(
 )
 
 _SMALL = st.sampled_from(("0", "1", "2", "0.01", "-1", "nan", "inf", "x", "", "1e400", "9" * 5000))
-_WORDS = ("reply", "stream", "think", "tool", "touch", "attach", "to", "steps", "use", "fail", "raise", "bad-row")
+_WORDS = (
+    "reply", "stream", "think", "tool", "touch", "attach", "to", "steps", "use", "use-step", "use-total", "cost",
+    "fill", "session", "refuse-resume", "resumed", "recall", "hear", "note", "errand", "fail", "raise", "bad-row",
+)  # fmt: skip
 LINES = st.one_of(
     st.tuples(st.sampled_from(_WORDS), st.lists(st.one_of(_SMALL, PLAIN_TEXT), max_size=3)).map(
         lambda command: " ".join((command[0], *command[1]))
     ),
     ANY_TEXT,
 )
-_MEANT_TO_KILL = frozenset({"crash", "crash-once", "crash-if-first", "exit", "hang", "kill-mid-commit"})
+_MEANT_TO_KILL = frozenset({"crash", "crash-once", "crash-if-first", "exit", "hang", "cling", "kill-mid-commit"})
 
 
 class OneRound(Waker):
-    """Stops the loop where it would begin to wait."""
+    """Stops the loop where it would begin to wait for messages."""
 
     loop: Loop
 
     async def wait(self, seconds: float | None = None) -> None:
         assert seconds is None or seconds <= 3600
-        self.loop.stop()
+        if self.loop.is_in_turn:
+            await super().wait(seconds)
+        else:
+            self.loop.stop()
 
 
 @contextmanager
@@ -224,6 +233,7 @@ INCOMING = (
             ["reply 5000000"],
             ["attach a 99999999999"],
             ["reply 4999"] * 4,
+            ["think 0.01", "use-step 1e400", "cost nan", f"fill {10**30} {10**30}"],
         ),
     ),
     Target(

@@ -68,6 +68,11 @@ TURN_ROWS = nearly_right(
     cache_read_tokens=(1, None),
     cache_write_tokens=(1, None),
     cost_usd=(0.5, None),
+    generation=(1, None),
+    reasoning_tokens=(1, None),
+    context_tokens=(1, None),
+    context_window=(1, None),
+    resume_refused=(0, 1),
 )
 STATE_ROWS = nearly_right(
     id=(1, 1, 1),

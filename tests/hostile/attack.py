@@ -199,7 +199,7 @@ class Attack:
             )
         )
         for found in await self._host.do("session.list", agent_group=HOSTILE):
-            await self._host.do("session.delete", session=found["id"])
+            await self._host.do("session.delete", session=found["id"], for_good=True)
         for result in results:
             result.descriptors = process.num_fds() - descriptors
         return results

@@ -135,7 +135,7 @@ def test_an_agent_that_a_dead_host_left_can_be_stopped_and_deleted_without_one(t
         (session,) = host.json("session", "list")
         host.kill()
         assert host.agents()
-        deleted = host.json("session", "delete", session["id"])
+        deleted = host.json("session", "delete", session["id"], "--for-good")
         assert deleted["deleted"] == session["id"]
         assert not host.agents()
         assert not Path(session["path"]).exists()
@@ -213,7 +213,7 @@ def test_a_deleted_session_leaves_nothing_of_what_was_said(tmp_path: Path) -> No
     with daemon(tmp_path / "data") as host:
         host.run("chat", "-m", "a secret")
         (session,) = host.json("session", "list")
-        host.json("session", "delete", session["id"])
+        host.json("session", "delete", session["id"], "--for-good")
         for table, column in (("terminal_mailbox", "content"), ("deliveries", "content"), ("ingest", "content")):
             assert not [row for row in host.rows(f"SELECT {column} AS c FROM {table}") if "secret" in row["c"]]
         assert not Path(session["path"]).exists()

@@ -57,7 +57,7 @@ def gather(
     """Read it all. No host and no agent may run. Blocks."""
     with closing(_opened(layout.central)) as central:
         sessions = {row["id"]: row for row in _rows(central, "SELECT * FROM sessions")}
-        ingest = _rows(central, "SELECT * FROM ingest ORDER BY position")
+        ingest = _rows(central, "SELECT * FROM ingest WHERE kind <> 'control' ORDER BY position")
         deliveries = _rows(central, "SELECT * FROM deliveries ORDER BY position")
         running = len(_rows(central, "SELECT id FROM turns WHERE status = 'running'"))
         damaged = _problems(central, layout.central)

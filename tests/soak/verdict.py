@@ -202,8 +202,8 @@ def _turns(evidence: Evidence, verdict: Verdict) -> None:
     replies: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for session_id, found in evidence.files.items():
         for row in found.messages_out:
-            if row["turn_id"] is None:
-                continue  # of `bad-row`
+            if row["turn_id"] is None or row.get("kind") == "system":
+                continue  # of `bad-row`; for the host alone
             replies[session_id, row["turn_id"], row["in_reply_to"]].append(decode(row["content"])["text"])
             if (session_id, row["id"]) not in queued:
                 verdict.fault("written by an agent and not taken", [row["id"]])

@@ -11,6 +11,7 @@ from typing import Any
 
 from host.central.database import Central
 from host.channels.memory import MemoryChannel
+from host.operations.commands import carrying_out
 from host.operations.registry import call
 from host.routing.event import Event, Receipt
 from host.runtime.process import ProcessRuntime
@@ -31,6 +32,7 @@ QUICK = {
     "stop_seconds": 2.0,
     "delivery_retry_seconds": 0.05,
     "heartbeat_seconds": 0.2,
+    "title_seconds": 3600.0,  # agents are asked for titles only by the tests about them
 }
 AGENT = "assistant"
 CHAT = "memory:one"
@@ -173,7 +175,8 @@ async def running(
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
-        yield host
+        async with carrying_out(services):
+            yield host
     finally:
         await services.close(stop_agents=stop_agents)
         os.umask(umask)

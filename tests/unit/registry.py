@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central import agent_groups, messaging_groups, sessions
+from host.central import agent_groups, messaging_groups, routes
 from host.central.agent_groups import AgentGroup, new_agent_group
 from host.central.messaging_groups import MessagingGroup, Wiring
 from host.central.sessions import Session
@@ -51,7 +51,7 @@ def add_session(
     connection: sqlite3.Connection, agent: AgentGroup, route_key: str = "shared/memory/one", *, now: str = NOW
 ) -> Session:
     """The active session of a route."""
-    return sessions.resolve(
+    return routes.resolve(
         connection, agent_group_id=agent.id, route_key=route_key, messaging_group_id=None, thread_id=None, now=now
     )
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from typing import Any
 
 import pytest
 
-from host.central import agent_groups, messaging_groups, runs, sessions
+from host.central import agent_groups, messaging_groups, naming, routes, runs, session_list, sessions
 from host.central.database import Central
+from host.central.session_list import Filter, Key
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from tests.unit.registry import LATER, NOW, add_agent, add_chat, add_session, wire
 
 
 async def test_two_first_messages_at_the_same_moment_make_one_session(central: Central) -> None:
+    """FAILURES 23."""
     agent = await central.write(add_agent)
     found = await asyncio.gather(*(central.write(lambda c: add_session(c, agent)) for _ in range(50)))
     assert len({session.id for session in found}) == 1
@@ -41,27 +44,27 @@ def test_the_active_session_is_the_one_pointed_at_and_not_the_newest(registry: s
 def test_after_an_end_the_route_gets_a_fresh_session_of_a_newer_generation(registry: sqlite3.Connection) -> None:
     agent = add_agent(registry)
     old = add_session(registry, agent)
-    assert sessions.is_active_on_route(registry, old)
-    route = sessions.leave_route(registry, old)
-    sessions.end(registry, old.id, "new")
+    assert routes.is_active_on_route(registry, old)
+    route = routes.leave_route(registry, old)
+    sessions.end(registry, old.id, "new", NOW)
     fresh = add_session(registry, agent)
     assert (route.generation, fresh.generation, old.generation) == (2, 2, 1)
     assert fresh.id != old.id
-    assert not sessions.is_active_on_route(registry, old)
-    assert sessions.is_active_on_route(registry, fresh)
+    assert not routes.is_active_on_route(registry, old)
+    assert routes.is_active_on_route(registry, fresh)
 
 
 def test_a_pointer_at_an_ended_session_is_not_followed(registry: sqlite3.Connection) -> None:
     agent = add_agent(registry)
     old = add_session(registry, agent)
-    sessions.end(registry, old.id, "crashed in between")
+    sessions.end(registry, old.id, "crashed in between", NOW)
     assert add_session(registry, agent).id != old.id
 
 
 def test_the_first_reason_for_an_end_wins(registry: sqlite3.Connection) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.end(registry, session.id, "new")
-    sessions.end(registry, session.id, "idle")
+    sessions.end(registry, session.id, "new", NOW)
+    sessions.end(registry, session.id, "idle", LATER)
     ended = sessions.get(registry, session.id)
     assert (ended.status, ended.end_reason) == ("ended", "new")
 
@@ -71,18 +74,20 @@ def test_an_empty_resume_pointer_never_overwrites_a_recorded_one(
     registry: sqlite3.Connection, empty: str | None
 ) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.keep_pointer(registry, session.id, empty)
+    sessions.keep_pointer(registry, session.id, empty, "scripted")
     assert sessions.get(registry, session.id).provider_session_id is None
-    sessions.keep_pointer(registry, session.id, "thread-1")
-    sessions.keep_pointer(registry, session.id, empty)
+    sessions.keep_pointer(registry, session.id, "thread-1", "scripted")
+    sessions.keep_pointer(registry, session.id, empty, "scripted")
     assert sessions.get(registry, session.id).provider_session_id == "thread-1"
-    sessions.keep_pointer(registry, session.id, "thread-2")
+    sessions.keep_pointer(registry, session.id, "thread-2", "scripted")
     assert sessions.get(registry, session.id).provider_session_id == "thread-2"
 
 
-def with_id(connection: sqlite3.Connection, route_key: str, session_id: str, title: str | None = None) -> str:
+def with_id(
+    connection: sqlite3.Connection, agent_group: str, route_key: str, session_id: str, title: str | None = None
+) -> str:
     """A session with a chosen id."""
-    agent = agent_groups.named(connection, "assistant")
+    agent = agent_groups.named(connection, agent_group)
     made = add_session(connection, agent, route_key)
     connection.execute("UPDATE routes SET active_session_id = NULL WHERE active_session_id = ?", (made.id,))
     connection.execute("UPDATE sessions SET id = ?, title = ? WHERE id = ?", (session_id, title, made.id))
@@ -91,11 +96,12 @@ def with_id(connection: sqlite3.Connection, route_key: str, session_id: str, tit
 
 @pytest.fixture
 def three(registry: sqlite3.Connection) -> sqlite3.Connection:
-    """Three sessions whose ids begin alike, two of them with titles."""
+    """Three sessions whose ids begin alike, two of them of different agents with the same title."""
     add_agent(registry)
-    with_id(registry, "r1", "ses_abc0000000000000", "Holiday plans")
-    with_id(registry, "r2", "ses_abcf000000000000", "Holiday plans")
-    with_id(registry, "r3", "ses_ffff000000000000", "Taxes 100%")
+    add_agent(registry, "other")
+    with_id(registry, "assistant", "r1", "ses_abc0000000000000", "Holiday plans")
+    with_id(registry, "other", "r2", "ses_abcf000000000000", "Holiday plans")
+    with_id(registry, "assistant", "r3", "ses_ffff000000000000", "Taxes 100%")
     return registry
 
 
@@ -111,13 +117,13 @@ def three(registry: sqlite3.Connection) -> sqlite3.Connection:
     ],
 )
 def test_a_session_is_found_by_id_prefix_or_title(three: sqlite3.Connection, name: str, found: str) -> None:
-    assert sessions.find(three, name).id == found
+    assert naming.find(three, name).id == found
 
 
 @pytest.mark.parametrize("name", ["ses_abc", "abc", "a", "Holiday plans"])
 def test_a_name_that_fits_several_sessions_is_refused(three: sqlite3.Connection, name: str) -> None:
     with pytest.raises(Conflict, match=f"several sessions fit '{name}'"):
-        sessions.find(three, name)
+        naming.find(three, name)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,35 @@ def test_a_name_that_fits_several_sessions_is_refused(three: sqlite3.Connection,
 )
 def test_a_name_that_fits_no_session_is_not_found(three: sqlite3.Connection, name: str) -> None:
     with pytest.raises(NotFound, match="there is no session"):
-        sessions.find(three, name)
+        naming.find(three, name)
+
+
+def test_what_belongs_to_another_agent_group_is_not_found(three: sqlite3.Connection) -> None:
+    """FAILURES 39."""
+    mine, other = (agent_groups.named(three, name).id for name in ("assistant", "other"))
+    assert naming.find(three, "Holiday plans", agent_group_id=other).id == "ses_abcf000000000000"
+    assert naming.find(three, "abc", agent_group_id=mine).id == "ses_abc0000000000000"
+    for name in ("ses_ffff000000000000", "f", "Taxes 100%"):
+        with pytest.raises(NotFound, match="there is no session"):
+            naming.find(three, name, agent_group_id=other)
+
+
+def test_a_number_means_the_list_that_was_shown_last_in_that_place(three: sqlite3.Connection) -> None:
+    session_list.keep_list(three, "here", ["ses_ffff000000000000", "ses_abc0000000000000"], NOW)
+    session_list.keep_list(three, "there", ["ses_abcf000000000000"], NOW)
+    assert naming.find(three, "2", place="here").id == "ses_abc0000000000000"
+    assert naming.find(three, "1", place="there").id == "ses_abcf000000000000"
+    for number in ("0", "3", "99999", "-1", "²"):
+        with pytest.raises(NotFound):
+            naming.find(three, number, place="here")
+
+
+def test_a_deleted_session_is_found_by_those_who_ask_for_it(three: sqlite3.Connection) -> None:
+    sessions.delete_softly(three, "ses_ffff000000000000", NOW)
+    for name in ("ses_ffff000000000000", "f", "Taxes 100%"):
+        with pytest.raises(NotFound):
+            naming.find(three, name)
+    assert naming.find(three, "f", deleted=True).id == "ses_ffff000000000000"
 
 
 def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(registry: sqlite3.Connection) -> None:
@@ -159,25 +193,43 @@ def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connectio
 
 def test_no_run_begins_in_an_ended_session(registry: sqlite3.Connection) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.end(registry, session.id, "new")
+    sessions.end(registry, session.id, "new", NOW)
     assert not runs.begin(registry, session.id, "run_1", "process")
     assert sessions.get(registry, session.id).run_id is None
 
 
-def listed(connection: sqlite3.Connection, **filters: object) -> list[str]:
-    return [row["id"] for row in sessions.shown(connection, **filters)]  # type: ignore[arg-type]
+def listed(connection: sqlite3.Connection, *, after: Key | None = None, limit: int = 100, **filters: Any) -> list[str]:
+    page = session_list.page(connection, Filter(**filters), limit=limit, after=after)
+    return [row["id"] for row in page]
 
 
 def test_sessions_are_shown_with_names_the_most_recently_active_first(registry: sqlite3.Connection) -> None:
     one, other = add_agent(registry, "one"), add_agent(registry, "other")
     first, second = add_session(registry, one, "r1", now=NOW), add_session(registry, other, "r2", now=LATER)
     assert listed(registry) == [second.id, first.id]
-    assert listed(registry, agent_group="one") == [first.id]
-    assert listed(registry, session_id=second.id) == [second.id]
+    assert listed(registry, agent_group_id=one.id) == [first.id]
     assert listed(registry, limit=1) == [second.id]
-    sessions.end(registry, first.id, "new")
+    sessions.end(registry, first.id, "new", NOW)
     assert listed(registry, status="active") == [second.id]
-    assert listed(registry, messaging_group="memory:none") == []
+    assert listed(registry, messaging_group_id="mgr_none") == []
+    assert session_list.shown(registry, second.id)["agent_group"] == "other"
+
+
+def test_pages_cut_by_key_hold_every_session_once_also_those_of_the_same_moment(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    everything = {add_session(registry, agent, f"r{number}", now=NOW).id for number in range(25)}
+    found: list[str] = []
+    while page := listed(registry, limit=10, after=Key(NOW, found[-1]) if found else None):
+        found += page
+    assert len(found) == 25
+    assert set(found) == everything
+
+
+def test_deleted_sessions_are_listed_only_on_demand(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    sessions.delete_softly(registry, session.id, NOW)
+    assert listed(registry) == []
+    assert listed(registry, status="deleted") == [session.id]
 
 
 def test_an_agent_group_with_sessions_cannot_be_removed_from_under_them(registry: sqlite3.Connection) -> None:
@@ -194,7 +246,7 @@ def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(regi
     agent, chat = add_agent(registry), add_chat(registry)
     wire(registry, chat, agent)
     agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
-    session: Session = sessions.resolve(
+    session: Session = routes.resolve(
         registry, agent_group_id=agent.id, route_key="r", messaging_group_id=chat.id, thread_id=None, now=NOW
     )
     messaging_groups.delete(registry, chat.id)

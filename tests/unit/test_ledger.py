@@ -8,7 +8,7 @@ import pytest
 
 from host.central import deliveries, ingest, sessions, turns
 from host.central.sessions import Session
-from shared_schema.rows import Address, MessageInStatus, Turn
+from shared_schema.rows import Address, MessageInStatus
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
 
 OUTCOMES = [MessageInStatus.COMPLETED, MessageInStatus.FAILED, MessageInStatus.CANCELLED]
@@ -218,36 +218,6 @@ def test_dropped_events_are_bounded_and_the_newest_are_kept(registry: sqlite3.Co
         turns.drop(registry, "memory", f"{number:05}", None, "nobody is wired", NOW)
     registry.execute("COMMIT")
     assert tuple(registry.execute(with_rows).fetchone()) == (1_000, "00250", "01249")
-
-
-def turn(status: str, **changes: object) -> Turn:
-    return Turn(**({"id": "trn_0123456789abcdef", "status": status, "started_at": NOW} | changes))  # type: ignore[arg-type]
-
-
-def test_a_turn_takes_what_the_agent_says_until_it_is_over(registry: sqlite3.Connection, session: Session) -> None:
-    turns.copy(registry, session.id, turn("running"))
-    assert turns.running(registry, session.id) == ["trn_0123456789abcdef"]
-    turns.copy(registry, session.id, turn("completed", output_tokens=5, finished_at=LATER))
-    turns.copy(registry, session.id, turn("failed", output_tokens=500, failure_reason="changed its mind"))
-    row = registry.execute("SELECT status, output_tokens, failure_reason FROM turns").fetchone()
-    assert tuple(row) == ("completed", 5, None)
-    assert turns.running_count(registry) == 0
-
-
-def test_token_counts_are_set_and_not_added(registry: sqlite3.Connection, session: Session) -> None:
-    for total in (10, 25, 40):
-        turns.copy(registry, session.id, turn("running", input_tokens=total))
-    assert registry.execute("SELECT input_tokens FROM turns").fetchone()[0] == 40
-
-
-def test_running_turns_of_a_dead_agent_are_closed_and_finished_ones_stay(
-    registry: sqlite3.Connection, session: Session
-) -> None:
-    turns.copy(registry, session.id, turn("completed", id="trn_1"))
-    turns.copy(registry, session.id, turn("running", id="trn_2"))
-    turns.close_running(registry, session.id, "failed", "the agent died", LATER)
-    rows = registry.execute("SELECT id, status, failure_reason FROM turns ORDER BY id").fetchall()
-    assert [tuple(row) for row in rows] == [("trn_1", "completed", None), ("trn_2", "failed", "the agent died")]
 
 
 def queue(connection: sqlite3.Connection, session: Session, name: str, **changes: object) -> bool:

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from host.central import ingest, sessions
+from host.central import ingest, routes, sessions
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.messaging_groups import MessagingGroup
+from host.routing.acceptance import Rules
 from host.routing.event import Event, Receipt
-from host.routing.router import Router
+from host.routing.router import Followers, Router
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits
 from host.sessions.folder import make_data_folder
 from shared_schema.clock import ManualClock
@@ -37,13 +38,16 @@ class Desk:
         self.central = central
         self.layout = layout
         self.attended: list[str] = []
+        self.commanded: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        self.working: set[str] = set()
         self.router = Router(
             central,
             layout,
             clock,
+            Rules(LONGEST, "UTC", lambda session_id: session_id in self.working),
+            Followers(self.attended.append, self.commanded.append, self.told.append),
             file_limits=FileLimits(3, 1000, 10_000),
-            max_text=LONGEST,
-            accepted=self.attended.append,
         )
 
     async def set_up(self, *names: str, **wiring: Any) -> list[AgentGroup]:
@@ -176,8 +180,8 @@ async def test_a_duplicate_that_comes_after_a_reset_makes_no_session(desk: Desk)
 
     def reset(connection: sqlite3.Connection) -> None:
         session = sessions.get(connection, accepted.session_id)
-        sessions.leave_route(connection, session)
-        sessions.end(connection, session.id, "new")
+        routes.leave_route(connection, session)
+        sessions.end(connection, session.id, "new", "2026-01-01T00:00:00.000Z")
 
     await desk.central.write(reset)
     (again,) = (await desk.take()).accepted
@@ -369,7 +373,7 @@ async def test_an_event_can_be_meant_for_one_session_while_it_lasts(desk: Desk) 
 
     def reset(connection: sqlite3.Connection) -> None:
         session = sessions.get(connection, accepted.session_id)
-        sessions.leave_route(connection, session)
+        routes.leave_route(connection, session)
 
     await desk.central.write(reset)
     with pytest.raises(Conflict, match="has ended"):

@@ -75,13 +75,15 @@ def test_the_links_for_people_lead_into_out(session: SessionLayout) -> None:
     links = {path.name: os.readlink(path) for path in session.folder.iterdir() if path.is_symlink()}
     assert links == {"outbound.db": "out/outbound.db", ".heartbeat": "out/.heartbeat"}
     with reader(session.folder / "outbound.db") as connection:
-        assert version_of(connection) == OUTBOUND.version
+        assert version_of(connection) == OUTBOUND.version - 1
 
 
-def test_both_databases_are_of_the_newest_version_and_keep_a_rollback_journal(session: SessionLayout) -> None:
-    for path, schema in ((session.inbound, INBOUND), (session.outbound, OUTBOUND)):
+def test_the_agents_file_is_one_version_older_for_older_agents_and_both_keep_a_rollback_journal(
+    session: SessionLayout,
+) -> None:
+    for path, version in ((session.inbound, INBOUND.version), (session.outbound, OUTBOUND.version - 1)):
         with reader(path) as connection:
-            assert version_of(connection) == schema.version
+            assert version_of(connection) == version
             assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 

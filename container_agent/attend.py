@@ -1,0 +1,61 @@
+"""Waiting for a turn's work, and ending it from outside: because the host took its messages back, or the agent must go.
+
+Invariant: while the work goes on, `inbound.db` is read only after a hint or a poll said that it has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+from container_agent.inbox import Inbox
+from container_agent.outbox import RunningTurn
+from container_agent.wake import Waker
+from shared_schema.errors import DumbwaiterError, FileTrouble
+
+REFUSAL_SECONDS = 1.0
+"""How long a provider that was cancelled may take to end."""
+
+
+class WillNotEnd(DumbwaiterError):
+    """The provider goes on though it was cancelled; only the end of the process ends it."""
+
+
+class Ended(Enum):
+    """Why the waiting is over."""
+
+    BY_ITSELF = auto()
+    TAKEN_BACK = auto()  # the host wants no answer any more
+    GIVEN_UP = auto()  # the agent must go
+
+
+async def attend(
+    work: asyncio.Task[Any], turn: RunningTurn, inbox: Inbox, waker: Waker, must_go: Callable[[], bool]
+) -> Ended:
+    """Wait until the work is done, or end it. `waker` was armed before the turn's messages were read.
+
+    Work that does not end when it is cancelled goes on, and is not `done`.
+    """
+    await asyncio.sleep(0)  # what need not wait for anything is done now
+    if not work.done():
+        work.add_done_callback(lambda _: waker.wake())
+    message_ids = [message.id for message in turn.messages]
+    again: float | None = None
+    while not work.done():
+        await waker.wait(again)
+        waker.arm()
+        if work.done():
+            break
+        again, ended = None, Ended.GIVEN_UP if must_go() else Ended.BY_ITSELF
+        if ended is Ended.BY_ITSELF:
+            try:
+                ended = ended if inbox.wants(message_ids, turn.generation) else Ended.TAKEN_BACK
+            except FileTrouble:
+                again = waker.poll_seconds
+        if ended is not Ended.BY_ITSELF:
+            work.cancel()
+            await asyncio.wait({work}, timeout=REFUSAL_SECONDS)
+            return ended
+    return Ended.BY_ITSELF

@@ -1,0 +1,101 @@
+"""What a turn used, from whatever its provider counts. Pure.
+
+Invariant: what was used is counted once. A provider says it in one of three ways:
+- for the turn: taken as it is;
+- for each step (`Step.usage`): added up, where there is no number for the turn;
+- for its own session so far (`TurnResult.cumulative`): the turn's part is what came since the last turn of that session
+  that was recorded. A session that was not seen last, or a count that went down, began at 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import Any, TypeGuard
+
+from container_agent.providers.protocol import Step, Usage
+
+_LARGEST = 10**15 - 1  # the host takes no larger number for real
+_NAMES = tuple(field.name for field in fields(Usage))
+_NOTHING = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where the count of a provider's session stood at the end of a turn."""
+
+    session: str
+    totals: Usage
+
+    def to_text(self) -> str:
+        """For `session_state`."""
+        return json.dumps({"session": self.session, **asdict(self.totals)})
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Reading | None:
+        """What `to_text` wrote."""
+        found = json.loads(text) if text else None
+        return None if found is None else cls(found["session"], Usage(*(found.get(name) for name in _NAMES)))
+
+
+def of_steps(steps: Iterable[Step]) -> Usage:
+    """The sum of what the steps say; what is not JSON or no number does not count."""
+    total = _NOTHING
+    for step in steps:
+        if step.usage is not None:
+            total = added(total, _parsed(step.usage))
+    return total
+
+
+def added(one: Usage, other: Usage) -> Usage:
+    """Both together; unknown only where both are."""
+    return Usage(*(a if b is None else b if a is None else a + b for a, b in zip(*_pair(one, other), strict=True)))
+
+
+def of_turn(said: Usage, steps: Usage) -> Usage:
+    """What a turn used that says `said` for itself, and whose steps say `steps`: number by number, never both."""
+    return Usage(*(b if a is None else a for a, b in zip(*_pair(said, steps), strict=True)))
+
+
+def since(last: Reading | None, session: str, totals: Usage) -> tuple[Usage, Reading]:
+    """What came on top of the last reading, and the new reading."""
+    if last is None or last.session != session or _went_down(last.totals, totals):
+        return totals, Reading(session, totals)
+    pairs = list(zip(*_pair(last.totals, totals), strict=True))
+    kept = Usage(*(a if b is None else b for a, b in pairs))
+    return Usage(*(None if b is None else b - (a or 0) for a, b in pairs)), Reading(session, kept)
+
+
+def tokens(said: object) -> int | None:
+    """A number of tokens that can be, or None."""
+    return int(said) if _can_be(said) else None
+
+
+def storable(usage: Usage) -> Usage:
+    """The same with whole tokens, and without numbers that cannot be."""
+    numbers: dict[str, Any] = {name: tokens(value) for name, value in asdict(usage).items()}
+    cost = usage.cost_usd if _can_be(usage.cost_usd) else None
+    return Usage(**numbers | {"cost_usd": cost})
+
+
+def _can_be(said: object) -> TypeGuard[float]:
+    return isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= _LARGEST
+
+
+def _went_down(before: Usage, now: Usage) -> bool:
+    return any(a is not None and b is not None and b < a for a, b in zip(*_pair(before, now), strict=True))
+
+
+def _pair(one: Usage, other: Usage) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return astuple(one), astuple(other)
+
+
+def _parsed(text: str) -> Usage:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return _NOTHING
+    if not isinstance(found, dict):
+        return _NOTHING
+    return storable(Usage(**{name: found.get(name) for name in _NAMES}))

@@ -1,0 +1,96 @@
+"""What live views are told: numbered, in the transaction that made it true. The newest are kept."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from host.central.database import one
+from shared_schema.rows import Row
+
+INSERT = """
+INSERT INTO events (at, kind, session_id, agent_group_id, data) VALUES (?, ?, ?, ?, ?) RETURNING number
+"""
+TRIM = "DELETE FROM events WHERE number <= ?"
+AFTER = """
+SELECT * FROM events WHERE number > :number AND (:session_id IS NULL OR session_id = :session_id)
+ORDER BY number LIMIT :limit
+"""
+LAST = """
+SELECT * FROM events WHERE :session_id IS NULL OR session_id = :session_id ORDER BY number DESC LIMIT :limit
+"""
+FORGET = "UPDATE events SET data = '{}' WHERE session_id = ?"
+NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+
+KEPT = 10_000
+_TRIMMED_AT_ONCE = 100
+
+
+class EventKind(StrEnum):
+    """What happened. `data` says more: `title`, `reason`, `parent`, `turn` and `status`, where they belong."""
+
+    SESSION_NEW = "session-new"
+    SESSION_ENDED = "session-ended"
+    SESSION_RESUMED = "session-resumed"
+    SESSION_UNDONE = "session-undone"
+    SESSION_TITLE = "session-title"
+    SESSION_ARCHIVED = "session-archived"
+    SESSION_DELETED = "session-deleted"
+    SESSION_RESTORED = "session-restored"
+    SESSION_REMOVED = "session-removed"  # for good
+    TURN_STARTED = "turn-started"
+    TURN_ENDED = "turn-ended"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent(Row):
+    """One event. `data` is JSON."""
+
+    number: int
+    at: str
+    kind: str
+    session_id: str | None
+    agent_group_id: str | None
+    data: str
+
+
+def add(
+    connection: sqlite3.Connection,
+    kind: EventKind,
+    *,
+    session_id: str,
+    agent_group_id: str,
+    data: Mapping[str, object],
+    now: str,
+) -> None:
+    """Tell live views, once the caller's transaction is committed. Every hundredth time, the oldest go."""
+    text = json.dumps(dict(data), ensure_ascii=False)
+    (number,) = connection.execute(INSERT, (now, kind, session_id, agent_group_id, text)).fetchone()
+    if number % _TRIMMED_AT_ONCE == 0:
+        connection.execute(TRIM, (number - KEPT,))
+
+
+def after(connection: sqlite3.Connection, number: int, limit: int, session_id: str | None = None) -> list[LiveEvent]:
+    """The events behind a number, oldest first; all, or those of one session."""
+    values = {"number": number, "limit": limit, "session_id": session_id}
+    return [LiveEvent.from_row(row) for row in connection.execute(AFTER, values)]
+
+
+def last(connection: sqlite3.Connection, limit: int, session_id: str | None = None) -> list[LiveEvent]:
+    """The newest events, oldest first."""
+    rows = connection.execute(LAST, {"limit": limit, "session_id": session_id}).fetchall()
+    return [LiveEvent.from_row(row) for row in reversed(rows)]
+
+
+def forget_session(connection: sqlite3.Connection, session_id: str) -> None:
+    """Drop what was told of a session, such as its titles; that something happened in it stays known."""
+    connection.execute(FORGET, (session_id,))
+
+
+def newest(connection: sqlite3.Connection) -> int:
+    """The number of the last event there was; 0 before the first."""
+    row = one(connection, NEWEST)
+    return 0 if row is None else int(row["seq"])

@@ -1,0 +1,115 @@
+"""Titles of conversations: what may stand in one, and the lineage `name`, `name #2`, `name #3`. Pure.
+
+A title has at most 100 characters, its number included: where `name #10` would be too long, the name gives way. So what
+belongs to a lineage is asked with `numbered`, and not by cutting numbers off.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from shared_schema.errors import InvalidValue
+
+MAX = 100
+_WORDS = 60
+_DIGITS = 9
+_LARGEST_SUFFIX = len(" #") + _DIGITS
+
+# Control characters, those that are seen only by what they do (zero width, direction), and halves of characters.
+_UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
+# What is drawn as nothing and is yet no such character: joiners and fillers (Unicode: Default_Ignorable_Code_Point).
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+_CONTINUES = frozenset({"Mn", "Mc", "Me"})
+_SKIN_TONES = range(0x1F3FB, 0x1F400)
+
+
+def clean(text: str) -> str:
+    """The text as a title. Raises `InvalidValue` when nothing of it is left."""
+    title = cut(_seen(text), MAX)
+    if not title:
+        raise InvalidValue("a title needs at least one character that can be seen")
+    return title
+
+
+def first_words(text: str) -> str | None:
+    """The beginning of a message as a title, whole words of it; None when there is nothing to see in it."""
+    words = _seen(text)
+    if len(words) <= _WORDS:
+        return words or None
+    beginning = cut(words, _WORDS - 1)
+    if words[len(beginning)] != " " and " " in beginning:
+        beginning = beginning[: beginning.rindex(" ")]
+    return beginning.rstrip() + "…"
+
+
+def base_of(title: str) -> str:
+    """The name without its number."""
+    return _parts(title)[0]
+
+
+def number_of(title: str) -> int:
+    """The number in a lineage: 1 for a name that stands alone."""
+    return _parts(title)[1]
+
+
+def numbered(base: str, number: int) -> str:
+    """The title of that number in a lineage, within the limit."""
+    suffix = "" if number < 2 else f" #{number}"
+    return cut(base, MAX - len(suffix)) + suffix
+
+
+def span(base: str) -> tuple[str, str]:
+    """Two texts between which, in the order of code points, all numbered titles of a lineage stand."""
+    if len(base) + _LARGEST_SUFFIX <= MAX:
+        return f"{base} #", f"{base} #:"  # the sign behind 9
+    beginning = cut(base, MAX - _LARGEST_SUFFIX)
+    return beginning, f"{beginning}\U0010ffff"
+
+
+def newest(base: str, titles: Iterable[str]) -> str | None:
+    """The title of a lineage with the highest number; None when none of them is of that lineage."""
+    found = max((number for title in titles if (number := number_in(base, title)) is not None), default=None)
+    return None if found is None else numbered(base, found)
+
+
+def number_in(base: str, title: str) -> int | None:
+    """The number of a title in the lineage of a name; None for a title that is not of it."""
+    number = number_of(title)
+    return number if numbered(base, number) == title else None
+
+
+def following(title: str, titles: Iterable[str]) -> str:
+    """The next of a title's lineage: behind the newest, or the name itself while nobody has it."""
+    base = base_of(title)
+    last = newest(base, titles)
+    return base if last is None else numbered(base, number_of(last) + 1)
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or the beginning of it: whole characters, and no space at the end."""
+    end = length
+    while 0 < end < len(text) and _continues(text[end]):
+        end -= 1
+    return text[:end].rstrip()
+
+
+def _parts(title: str) -> tuple[str, int]:
+    """Name and number of a title."""
+    base, mark, digits = title.rpartition(" #")
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS and digits[0] != "0"
+    if not (mark and base and is_number and digits != "1"):
+        return title, 1
+    return base, int(digits)
+
+
+def _continues(character: str) -> bool:
+    """Whether it is a part of the character before it: an accent, or the colour of a hand."""
+    return unicodedata.category(character) in _CONTINUES or ord(character) in _SKIN_TONES
+
+
+def _seen(text: str) -> str:
+    """What can be seen of a text, on one line."""
+    spaced = "".join(" " if character.isspace() else character for character in text)
+    seen = "".join(c for c in spaced if unicodedata.category(c) not in _UNSEEN_CATEGORIES and c not in _UNSEEN)
+    return " ".join(unicodedata.normalize("NFC", seen).split())

@@ -1,0 +1,168 @@
+"""The titles of sessions: unique in their agent group, set by a person, by the agent, or from the first words.
+
+A person's word is final, that there be no title included: `title_source` is `manual` then. The agent is asked once for
+each session, and its title comes in only where the first words stand or nothing does. A session that is deleted and can
+still be restored keeps nobody else from its title.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import StrEnum
+
+from host.central import title as form
+from host.central.database import one
+from host.central.events import EventKind
+from host.central.events import add as tell
+from host.central.sessions import Session
+from shared_schema.errors import Conflict, InvalidValue
+
+HELD = "SELECT id FROM sessions WHERE agent_group_id = ? AND title = ? AND status <> 'deleted' AND id <> ?"
+OF_LINEAGE = """
+SELECT title FROM sessions WHERE agent_group_id = :agent_group_id AND status <> 'deleted' AND id <> :session_id
+  AND (title = :base OR (title > :first AND title < :last))
+"""
+NAMED = """
+SELECT id, agent_group_id, title FROM sessions
+WHERE agent_group_id IN (SELECT id FROM agent_groups WHERE :agent_group_id IS NULL OR id = :agent_group_id)
+  AND (title = :base OR (title > :first AND title < :last)) AND status <> 'deleted'
+"""
+TAKE_AWAY = """
+UPDATE sessions SET title = NULL, title_source = NULL WHERE agent_group_id = ? AND title = ? AND status = 'deleted'
+"""
+SET = "UPDATE sessions SET title = ?, title_source = ? WHERE id = ?"
+SOURCE = "SELECT title_source FROM sessions WHERE id = ?"
+ASKED = "SELECT 1 FROM sessions WHERE id = ? AND title_asked = 1"
+MARK_ASKED = "UPDATE sessions SET title_asked = 1 WHERE id = ? AND title_asked = 0"
+
+
+class TitleSource(StrEnum):
+    """Who made a title."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+    FIRST_WORDS = "first-words"
+
+
+def set_manual(connection: sqlite3.Connection, session: Session, title: str, now: str, *, lineage: bool = False) -> str:
+    """Give a session the title a person wants; the title it has now.
+
+    A title that another session of the agent group has is a `Conflict`, or with `lineage` becomes the next of its
+    lineage. Raises `InvalidValue` for a title of which nothing can be seen.
+    """
+    wanted = form.clean(title)
+    if one(connection, HELD, (session.agent_group_id, wanted, session.id)) is not None:
+        if not lineage:
+            raise Conflict(
+                f"another session has the title '{wanted}'", hint="choose another one, or take the next of its line"
+            )
+        wanted = _following(connection, session, wanted)
+    return _set(connection, session, wanted, TitleSource.MANUAL, now)
+
+
+def clear(connection: sqlite3.Connection, session: Session, now: str) -> None:
+    """Take the title away, for good: no automatic one comes in its place."""
+    _set(connection, session, None, TitleSource.MANUAL, now)
+
+
+def set_automatic(connection: sqlite3.Connection, session: Session, title: str, now: str) -> bool:
+    """Give a session the title its agent made, once, and never over a person's. Whether it was taken."""
+    return _replace(connection, session, title, TitleSource.AUTOMATIC, (None, TitleSource.FIRST_WORDS), now)
+
+
+def set_first_words(connection: sqlite3.Connection, session: Session, text: str, now: str) -> bool:
+    """Give a session without a title the beginning of a message. Whether it was taken."""
+    words = form.first_words(text)
+    return words is not None and _replace(connection, session, words, TitleSource.FIRST_WORDS, (None,), now)
+
+
+def hand_on(connection: sqlite3.Connection, parent: Session, child: Session) -> None:
+    """Give the session in which a conversation goes on the next title of its lineage."""
+    if parent.title is not None:
+        source = TitleSource(parent.title_source or TitleSource.MANUAL)
+        _set(connection, child, _following(connection, child, parent.title), source, child.created_at)
+        mark_asked(connection, child.id)
+
+
+def free(connection: sqlite3.Connection, session: Session) -> str | None:
+    """The title under which a deleted session can come back: its own, unless somebody has taken it since."""
+    return session.title
+
+
+def source_of(connection: sqlite3.Connection, session: Session) -> TitleSource | None:
+    """Who made the title of a session; None when nobody has seen to it."""
+    row = one(connection, SOURCE, (session.id,))
+    return None if row is None or row["title_source"] is None else TitleSource(row["title_source"])
+
+
+def is_asked(connection: sqlite3.Connection, session_id: str) -> bool:
+    """Whether the session's agent was asked for a title, or need not be."""
+    return one(connection, ASKED, (session_id,)) is not None
+
+
+def mark_asked(connection: sqlite3.Connection, session_id: str) -> bool:
+    """Note that the session's title has been seen to. False when it was before."""
+    return connection.execute(MARK_ASKED, (session_id,)).rowcount > 0
+
+
+def find(connection: sqlite3.Connection, name: str, agent_group_id: str | None = None) -> list[str]:
+    """The sessions a title means, one at most of each agent group (or of the one given).
+
+    `name` is the newest of `name`, `name #2`, …; `name #2` is that one.
+    """
+    try:
+        wanted = form.clean(name)
+    except InvalidValue:
+        return []
+    rows = connection.execute(NAMED, _span(wanted) | {"agent_group_id": agent_group_id}).fetchall()
+    is_name = form.number_of(wanted) == 1
+    newest: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        number = form.number_in(wanted, row["title"]) if is_name else int(row["title"] == wanted)
+        if number:
+            group = row["agent_group_id"]
+            newest[group] = max(newest.get(group, (0, "")), (number, row["id"]))
+    return [session_id for _, session_id in newest.values()]
+
+
+def _replace(
+    connection: sqlite3.Connection,
+    session: Session,
+    title: str,
+    source: TitleSource,
+    over: tuple[TitleSource | None, ...],
+    now: str,
+) -> bool:
+    """Compare and set: only over a title of these sources."""
+    if source_of(connection, session) not in over:
+        return False
+    wanted = form.clean(title)
+    if one(connection, HELD, (session.agent_group_id, wanted, session.id)) is not None:
+        wanted = _following(connection, session, wanted)
+    _set(connection, session, wanted, source, now)
+    return True
+
+
+def _set(connection: sqlite3.Connection, session: Session, title: str | None, source: TitleSource, now: str) -> str:
+    connection.execute(TAKE_AWAY, (session.agent_group_id, title))
+    connection.execute(SET, (title, source, session.id))
+    tell(
+        connection,
+        EventKind.SESSION_TITLE,
+        session_id=session.id,
+        agent_group_id=session.agent_group_id,
+        data={"title": title, "source": source},
+        now=now,
+    )
+    return title or ""
+
+
+def _following(connection: sqlite3.Connection, session: Session, title: str) -> str:
+    """The next title of a lineage that no other session has."""
+    values = _span(form.base_of(title)) | {"agent_group_id": session.agent_group_id, "session_id": session.id}
+    return form.following(title, [row["title"] for row in connection.execute(OF_LINEAGE, values)])
+
+
+def _span(base: str) -> dict[str, str]:
+    first, last = form.span(base)
+    return {"base": base, "first": first, "last": last}

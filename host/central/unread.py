@@ -1,0 +1,36 @@
+"""Since when a conversation has something that nobody has read: set by the first unread reply, cleared by reading."""
+
+from __future__ import annotations
+
+import sqlite3
+
+# A letter of the terminal may have been taken out of the mailbox before its delivery is noted.
+REPLIED = """
+UPDATE sessions SET unread_since = :now
+WHERE id = :session_id AND unread_since IS NULL
+  AND NOT EXISTS (SELECT 1 FROM terminal_mailbox WHERE message_out_id = :key AND read_at IS NOT NULL)
+"""
+READ = "UPDATE sessions SET unread_since = NULL WHERE id = ? AND unread_since IS NOT NULL"
+# Sessions of the whole chat are read with any thread of it; one of all chats of its agent group is read in any of them.
+READ_IN_CHAT = """
+UPDATE sessions SET unread_since = NULL
+WHERE unread_since IS NOT NULL AND (thread_id IS NULL OR thread_id = :thread_id) AND (
+    messaging_group_id = :chat
+    OR (messaging_group_id IS NULL AND agent_group_id IN (
+        SELECT agent_group_id FROM wirings WHERE messaging_group_id = :chat AND session_mode = 'agent-shared')))
+"""
+
+
+def note_reply(connection: sqlite3.Connection, session_id: str, message_out_id: str, now: str) -> None:
+    """Note that a reply has arrived, which nobody reads at this moment. The first one since the last reading counts."""
+    connection.execute(REPLIED, {"session_id": session_id, "key": f"{session_id}/{message_out_id}", "now": now})
+
+
+def mark_read(connection: sqlite3.Connection, *session_ids: str) -> None:
+    """Note that somebody has read these sessions."""
+    connection.executemany(READ, [(session_id,) for session_id in session_ids])
+
+
+def mark_read_in_chat(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
+    """Note that somebody has read a chat: the sessions of it and, with a thread, of that thread."""
+    connection.execute(READ_IN_CHAT, {"chat": messaging_group_id, "thread_id": thread_id})

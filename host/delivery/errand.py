@@ -1,0 +1,149 @@
+"""What comes of errands: an agent's answer is taken by the host itself and never delivered, a failure is told where it
+matters. And who is asked for a title, and when.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Mapping
+
+from host.central import agent_groups, deliveries, errands, ingest, sessions, titles
+from host.delivery.check import CheckedMessage, RowRefused
+from host.sessions import life
+from shared_schema.errors import Conflict, InvalidValue
+from shared_schema.providers import SUMMARIZERS
+from shared_schema.rows import Errand, MessageInStatus, Turn, TurnStatus
+
+Chat = tuple[str, str]
+
+_REPLACED = (None, titles.TitleSource.FIRST_WORDS)  # the titles in whose place an agent's comes
+
+_MAX_SUMMARY = 20_000
+"""Characters. A longer one is no summary, and it is a part of every later turn."""
+
+_FULL = 0.85
+_NEARLY_FULL = "This conversation has nearly filled what its model can keep in mind, and is being summed up."
+_SUMMED_UP = "The conversation was summed up, and goes on from the summary. What was said before can still be searched."
+
+# Control characters but tab and newline, and what hides or reorders text.
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def take(connection: sqlite3.Connection, session: sessions.Session, message: CheckedMessage, now: str) -> list[str]:
+    """Take an agent's answer to an errand; the sessions that have something new to be written.
+
+    Raises `RowRefused` for what answers no errand of the present conversation, or has nothing in it.
+    """
+    row = None if message.in_reply_to is None else ingest.get(connection, message.in_reply_to)
+    errand = None if row is None or row.session_id != session.id else errands.errand_of(row)
+    if row is None or errand is None:
+        raise RowRefused("it answers nothing that the host has asked for")
+    if row.status != MessageInStatus.PENDING:
+        raise RowRefused("what the host has asked for was answered or withdrawn before")
+    if session.status != "active" or not session.generation == message.generation == row.generation:
+        raise RowRefused("the conversation was reset or ended before this was said")
+    try:
+        return _TAKE[errand](connection, session, row.message_id, message.text, now)
+    except (InvalidValue, Conflict) as error:
+        raise RowRefused(error.what) from error
+
+
+def tell_of_summary(
+    connection: sqlite3.Connection, session: sessions.Session, goes_on_in: list[str], now: str
+) -> Chat | None:
+    """Tell people that their conversation was summed up; the chat. `goes_on_in` is what `take` has returned."""
+    address = ingest.last_address(connection, session.id)
+    if not goes_on_in or address is None:
+        return None
+    return deliveries.add_notice(connection, goes_on_in[0], address, None, _SUMMED_UP, now)
+
+
+def ended(
+    connection: sqlite3.Connection, session_id: str, row: ingest.Accepted, sentence: str | None, now: str
+) -> Chat | None:
+    """An errand got its outcome without the host having gone on from its answer; the chat that is told of it.
+
+    `sentence` says why it failed. A title that does not come is missed by nobody: the first words stand.
+    """
+    address = ingest.last_address(connection, session_id)
+    if errands.errand_of(row) != Errand.SUMMARIZE or address is None:
+        return None
+    text = f"The conversation could not be compressed: {sentence or 'the agent wrote no summary'}"
+    return deliveries.add_notice(connection, session_id, address, None, text, now)
+
+
+def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: str) -> bool:
+    """See to the title of a session in which something was answered: the first words serve at once.
+
+    Whether its agent is to be asked for a better one, when nobody waits for it.
+    """
+    source = titles.source_of(connection, session)
+    if source is None:
+        titles.set_first_words(connection, session, errands.first_text(connection, session.id), now)
+    return source in _REPLACED and not titles.is_asked(connection, session.id) and _can_summarize(connection, session)
+
+
+def compress_when_full(connection: sqlite3.Connection, session: sessions.Session, turn: Turn, now: str) -> Chat | None:
+    """Ask for a summary when a conversation has nearly filled its model's window; the chat that is told of it.
+
+    Once in each generation: what could not be summed up is not tried again with every message.
+    """
+    if turn.status != TurnStatus.COMPLETED or not turn.context_window or session.status != "active":
+        return None
+    if turn.generation != session.generation or (turn.context_tokens or 0) < _FULL * turn.context_window:
+        return None
+    address = ingest.last_address(connection, session.id)
+    if (
+        address is None
+        or not _can_summarize(connection, session)
+        or errands.was_asked(connection, session, Errand.SUMMARIZE)
+    ):
+        return None
+    errands.ask(connection, session, Errand.SUMMARIZE, now)
+    return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
+
+
+def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool:
+    """Ask the agent of a session for a title, once; whether it was asked.
+
+    It is not while somebody waits for it, nor where a person has set a title.
+    """
+    session = sessions.lookup(connection, session_id)
+    if session is None or session.status != "active" or errands.talk_waits(connection, session_id):
+        return False
+    if titles.source_of(connection, session) not in _REPLACED or not _can_summarize(connection, session):
+        return False
+    if not titles.mark_asked(connection, session_id):
+        return False
+    errands.ask(connection, session, Errand.TITLE, now)
+    return True
+
+
+def _can_summarize(connection: sqlite3.Connection, session: sessions.Session) -> bool:
+    group = agent_groups.by_id(connection, session.agent_group_id)
+    return group is not None and group.provider in SUMMARIZERS
+
+
+def _take_title(
+    connection: sqlite3.Connection, session: sessions.Session, errand_id: str, text: str, now: str
+) -> list[str]:
+    titles.set_automatic(connection, session, text, now)
+    return []
+
+
+def _take_summary(
+    connection: sqlite3.Connection, session: sessions.Session, errand_id: str, text: str, now: str
+) -> list[str]:
+    summary = _HIDDEN.sub("", text.replace("\r\n", "\n")).strip()[:_MAX_SUMMARY]
+    if not summary:
+        raise InvalidValue("there is nothing in the summary")
+    # What is open in the session is handed on or cancelled: the errand is not.
+    ingest.finish(connection, session.id, errand_id, MessageInStatus.COMPLETED, now=now)
+    return [life.compress(connection, session, summary, now).after.id]
+
+
+_TAKE: Mapping[Errand, Callable[[sqlite3.Connection, sessions.Session, str, str, str], list[str]]] = {
+    Errand.TITLE: _take_title,
+    Errand.SUMMARIZE: _take_summary,
+}

@@ -1,0 +1,126 @@
+"""What an agent may ask of the host in mid-turn, and how often. Pure: the row is an attacker's until this has passed.
+
+A request is a message of kind `system` with the content `{"request": name, "arguments": {…}}`. It only reads, so it may
+be asked, answered and lost any number of times. What it may read is of its own agent group; that is seen to by whoever
+answers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from host.delivery.check import CheckedMessage, RowRefused
+from shared_schema.errors import FileDamaged, InvalidValue
+from shared_schema.rows import decode
+
+MAX_ANSWER = 32_000
+"""Characters of an answer: what a model can take of one, and what a hostile agent can fill a file with."""
+
+_MAX_ARGUMENTS = 4_000
+_MAX_TEXT = 1_000
+
+
+class RequestName(StrEnum):
+    LIST_SESSIONS = "list_sessions"
+    SEARCH_MESSAGES = "search_messages"
+    READ_HISTORY = "read_history"
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    least: int
+    most: int
+    default: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    default: str | None = None
+    is_required: bool = False
+
+
+_FORMS: Mapping[RequestName, Mapping[str, _Number | _Text]] = {
+    RequestName.LIST_SESSIONS: {"limit": _Number(1, 100, 20)},
+    RequestName.SEARCH_MESSAGES: {
+        "query": _Text(is_required=True),
+        "since": _Text("7d"),
+        "until": _Text(),
+        "session": _Text(),
+        "sender": _Text(),
+        "limit": _Number(1, 200, 50),
+    },
+    RequestName.READ_HISTORY: {"session": _Text(), "limit": _Number(1, 200, 50)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `name` and `arguments` are not checked yet: what is wrong with them, the agent is told."""
+
+    message_id: str
+    generation: int
+    name: str
+    arguments: Mapping[str, Any]
+
+
+def request_of(message: CheckedMessage) -> Request | None:
+    """The request in a message of kind `system`; None when it is none. Raises `RowRefused` for one without a form."""
+    try:
+        content = decode(message.content)
+    except FileDamaged as error:
+        raise RowRefused("its content is not a JSON object") from error
+    if "request" not in content:
+        return None
+    name, arguments = content["request"], content.get("arguments", {})
+    if not isinstance(name, str) or not isinstance(arguments, dict) or len(message.content) > _MAX_ARGUMENTS:
+        raise RowRefused("it is not a request that can be read")
+    return Request(message.id, message.generation, name, arguments)
+
+
+def meant(request: Request) -> tuple[RequestName, dict[str, Any]]:
+    """What is asked for, with all arguments and their defaults. Raises `InvalidValue`, which the agent is told."""
+    if request.name not in set(RequestName):
+        raise InvalidValue(f"'{request.name[:80]}' is not something the host can be asked for")
+    name = RequestName(request.name)
+    form = _FORMS[name]
+    if unknown := sorted(key for key in request.arguments if key not in form):
+        raise InvalidValue(f"there is no argument '{unknown[0][:80]}'")
+    return name, {key: _argument(key, rule, request.arguments.get(key)) for key, rule in form.items()}
+
+
+def _argument(name: str, rule: _Number | _Text, value: Any) -> Any:
+    if isinstance(rule, _Number):
+        if value is None:
+            return rule.default
+        if not isinstance(value, int) or isinstance(value, bool) or not rule.least <= value <= rule.most:
+            raise InvalidValue(f"'{name}' must be a whole number from {rule.least} to {rule.most}")
+        return value
+    if value is None:
+        if rule.is_required:
+            raise InvalidValue(f"'{name}' is missing")
+        return rule.default
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
+        raise InvalidValue(f"'{name}' must be a text of 1 to {_MAX_TEXT} characters")
+    return value
+
+
+class Allowance:
+    """How often one session may ask: a number in a minute, and one in a day. Times are monotonic, in seconds."""
+
+    def __init__(self, per_minute: int = 30, per_day: int = 1_000) -> None:
+        self._limits = ((60.0, per_minute, "minute"), (86_400.0, per_day, "day"))
+        self._answered: deque[float] = deque()
+
+    def refusal(self, now: float) -> str | None:
+        """Count one request; why it is not answered, in a few words."""
+        while self._answered and now - self._answered[0] >= self._limits[-1][0]:
+            self._answered.popleft()
+        for seconds, most, unit in self._limits:
+            if sum(now - moment < seconds for moment in self._answered) >= most:
+                return f"more than {most:,} requests in a {unit}"
+        self._answered.append(now)
+        return None

@@ -1,0 +1,72 @@
+"""What comes of a turn: the host's copy, the resume pointer, what it used. Everything once, when the turn is over."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from host.central import deliveries, events, ingest, sessions, turns, usage
+from host.central.events import EventKind
+from shared_schema.rows import Ack, AckStatus, Address, Turn, TurnStatus
+
+_MAX_ERROR = 500
+_AFRESH = "The provider could not take up its own record of this conversation and begins afresh. The transcript stays."
+
+Chat = tuple[str, str]
+
+
+def store(
+    connection: sqlite3.Connection, session: sessions.Session, turn: Turn, acks: Sequence[Ack], now: str
+) -> list[Chat]:
+    """Take over what an agent says of a turn; the chats that are told something. `acks` are of its messages."""
+    is_known = turns.is_known(connection, session.id, turn.id)
+    is_over = turns.copy(
+        connection,
+        session.id,
+        turn,
+        generation=session.generation,
+        messages=[ack.message_id for ack in acks],
+        error=next((error for ack in acks if (error := _error(ack)) is not None), None),
+    )
+    if is_over or not is_known:
+        kind = EventKind.TURN_ENDED if is_over else EventKind.TURN_STARTED
+        data = {"turn": turn.id, "status": turn.status}
+        events.add(connection, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data, now=now)
+    if not is_over:
+        return []
+    notices = [_point(connection, session, turn)]
+    if usage.record(connection, session.id, session.agent_group_id, turn, now):
+        notices.append(usage.warning(connection, session.agent_group_id, now))
+    said = [notice for notice in notices if notice is not None]
+    address = _address(connection, session, acks) if said else None
+    if address is None:
+        return []
+    return [deliveries.add_notice(connection, session.id, address, None, notice, now) for notice in said]
+
+
+def _error(ack: Ack) -> str | None:
+    return ack.error[:_MAX_ERROR] if ack.status == AckStatus.FAILED and isinstance(ack.error, str) else None
+
+
+def _point(connection: sqlite3.Connection, session: sessions.Session, turn: Turn) -> str | None:
+    """Keep the resume pointer that a turn brought, or drop the one it could not use; what is to be said of it.
+
+    A turn of a conversation that was taken back meanwhile changes nothing.
+    """
+    if turn.generation not in (None, session.generation):
+        return None
+    sessions.keep_pointer(connection, session.id, turn.provider_session_id, turn.provider)
+    if turn.status != TurnStatus.COMPLETED or not turn.resume_refused:
+        return None
+    if not turn.provider_session_id:
+        sessions.drop_pointer(connection, session.id)
+    return _AFRESH if session.status == "active" else None
+
+
+def _address(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> Address | None:
+    """The chat of a turn: of one of its messages, or of the newest message of the session."""
+    for ack in acks:
+        row = ingest.get(connection, ack.message_id)
+        if row is not None and row.session_id == session.id and row.trigger:
+            return Address(row.channel_type, row.platform_id, row.thread_id)
+    return ingest.last_address(connection, session.id)

@@ -1,0 +1,1 @@
+"""The searchable record: history.db, derived from the session folders alone."""

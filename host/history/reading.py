@@ -1,0 +1,259 @@
+"""Reading a session folder for history: the rows of its two files behind the cursors, and in which state the files are.
+
+`outbound.db` is read as everything of an agent's is (host/sessions/outbox.py): under the host's own name, bounded in
+rows, characters and time, its journal checked while the read lock is held. It is read before `inbound.db`, so that what
+an answer answers is there. Only rows that never change are read, so that reading twice finds the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from host.history import entry
+from host.history.entry import Entry
+from host.sessions import outbox
+from host.sessions.beneath import opened_folder
+from host.sessions.hard_link import exists_in, own_name, require_rollback_mode
+from host.sessions.outbox import JOURNAL, MAX_CHARACTERS, MAX_JUMP, MAX_SECONDS
+from shared_schema.database import reader, untrusted_reader
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+from shared_schema.layout import SessionLayout
+from shared_schema.migrate import OUTBOUND, require_readable
+
+MAX_ROWS = 1000
+_TABLES = frozenset({"messages_out", "steps"})
+_BUSY_SECONDS = 1.0
+
+NEW_IN = """
+SELECT seq, id, kind, timestamp, generation, trigger, channel_type, platform_id, thread_id, sender_id, sender_name,
+    content
+FROM messages_in WHERE seq > ? ORDER BY seq LIMIT ?
+"""
+ANSWERED = "SELECT seq, channel_type, platform_id, thread_id FROM messages_in WHERE id = ?"
+
+# Rows could hide behind others in a table without its key.
+KEYS = """
+SELECT (SELECT group_concat(name || ' ' || type) FROM pragma_table_xinfo('messages_out') WHERE pk > 0) AS messages,
+    (SELECT group_concat(name || ' ' || type) FROM pragma_table_xinfo('steps') WHERE pk > 0) AS steps
+"""
+_OUT_COLUMNS = """
+seq, substr(id, 1, 100) AS id, substr(turn_id, 1, 100) AS turn_id, substr(in_reply_to, 1, 600) AS in_reply_to,
+generation, substr(timestamp, 1, 100) AS timestamp, substr(kind, 1, 100) AS kind,
+substr(destination, 1, 600) AS destination, substr(channel_type, 1, 100) AS channel_type,
+substr(platform_id, 1, 600) AS platform_id, substr(thread_id, 1, 600) AS thread_id, content
+"""
+NEXT_OUT = f"SELECT {_OUT_COLUMNS} FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
+OUT_SEQS = "SELECT seq FROM messages_out WHERE seq > ? ORDER BY seq LIMIT ?"
+ONE_OUT = f"SELECT {_OUT_COLUMNS} FROM messages_out WHERE seq = ?"
+_STEP_COLUMNS = """
+seq, substr(turn_id, 1, 100) AS turn_id, substr(role, 1, 20) AS role, content, substr(tool_name, 1, 600) AS tool_name,
+substr(tool_call_id, 1, 600) AS tool_call_id, substr(tool_calls, 1, 100000) AS tool_calls,
+substr(reasoning, 1, 100000) AS reasoning, substr(usage, 1, 10000) AS usage,
+substr(timestamp, 1, 100) AS timestamp
+"""
+NEXT_STEPS = f"SELECT {_STEP_COLUMNS} FROM steps WHERE seq > ? ORDER BY seq LIMIT ?"
+STEP_SEQS = "SELECT seq FROM steps WHERE seq > ? ORDER BY seq LIMIT ?"
+ONE_STEP = f"SELECT {_STEP_COLUMNS} FROM steps WHERE seq = ?"
+LAST_STEP = "SELECT max(seq) AS seq FROM steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursors:
+    """How far a session was read: the last seq of each table, and the place of the last message that went out."""
+
+    inbound: int = 0
+    outbound: int = 0
+    steps: int = 0
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one pass found. `trouble`: the agent's file could not be read this time. `skipped`: rows that are no good.
+
+    `steps_begin_anew`: the file is another one than before (an unreadable one was put aside), and its steps are counted
+    from the beginning.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    cursors: Cursors = field(default_factory=Cursors)
+    more: bool = False
+    skipped: int = 0
+    steps_begin_anew: bool = False
+    trouble: FileTrouble | None = None
+
+
+@dataclass(slots=True)
+class _Written:
+    """What an agent wrote: rows, not yet entries, and how far that goes."""
+
+    messages: list[sqlite3.Row] = field(default_factory=list)
+    steps: list[sqlite3.Row] = field(default_factory=list)
+    outbound: int = 0
+    steps_cursor: int = 0
+    more: bool = False
+    skipped: int = 0
+    steps_begin_anew: bool = False
+
+
+def signature(layout: SessionLayout) -> str:
+    """Which state the two files are in; another text after every change. Raises `FileTrouble`."""
+    theirs = outbox.signature(layout)
+    try:
+        ours = os.stat(layout.inbound)
+    except OSError:
+        return f"none {theirs}"
+    outbound = None if theirs is None else (theirs.inode, theirs.size, theirs.modified_ns, theirs.change_counter.hex())
+    return f"{ours.st_ino} {ours.st_size} {ours.st_mtime_ns} {outbound}"
+
+
+def read(layout: SessionLayout, session_id: str, cursors: Cursors) -> Found:
+    """The rows behind the cursors, as entries, and the new cursors. Blocks for two seconds at most.
+
+    Raises `FileTrouble` when the host's own file cannot be read; what is wrong with the agent's is in the result.
+    """
+    trouble = None
+    written = _Written(outbound=cursors.outbound, steps_cursor=cursors.steps)
+    try:
+        written = _written(layout, cursors)
+    except FileTrouble as error:
+        trouble = error
+    if not layout.inbound.exists():
+        raise FileDamaged("the file is missing", where=layout.inbound)
+    with reader(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
+        rows = connection.execute(NEW_IN, (cursors.inbound, MAX_ROWS)).fetchall()
+        entries = [
+            found for row in rows if row["kind"] != "control" and (found := entry.of_message_in(session_id, row))
+        ]
+        known = {row["id"]: row for row in rows}
+        place = cursors.place
+        for row in written.messages:
+            answered = _answered(connection, row["in_reply_to"], known)
+            place = max(place, 0 if answered is None else answered["seq"])
+            if row["kind"] != "system":
+                message = entry.of_message_out(session_id, row, place, answered)
+                written.skipped += message is None
+                entries += [message] if message is not None else []
+    steps = [entry.of_step(session_id, row) for row in written.steps]
+    return Found(
+        entries=[*entries, *(step for step in steps if step is not None)],
+        cursors=replace(
+            cursors,
+            inbound=rows[-1]["seq"] if rows else cursors.inbound,
+            outbound=written.outbound,
+            steps=written.steps_cursor,
+            place=place,
+        ),
+        more=written.more or len(rows) == MAX_ROWS,
+        skipped=written.skipped + steps.count(None),
+        steps_begin_anew=written.steps_begin_anew,
+        trouble=trouble,
+    )
+
+
+def _answered(connection: sqlite3.Connection, message_id: object, known: dict[str, sqlite3.Row]) -> sqlite3.Row | None:
+    """The message that is answered, if it is there."""
+    if not isinstance(message_id, str):
+        return None
+    if message_id not in known:
+        row = connection.execute(ANSWERED, (message_id,)).fetchone()
+        if row is None:
+            return None
+        known[message_id] = row
+    return known[message_id]
+
+
+def _written(layout: SessionLayout, cursors: Cursors) -> _Written:
+    with opened_folder(layout.out) as out:
+        name = own_name(layout, out)
+        require_rollback_mode(name, layout)
+        with untrusted_reader(name, tables=_TABLES) as connection:
+            require_readable(connection, OUTBOUND)
+            if exists_in(JOURNAL, out):
+                raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
+            return _read_out(connection, cursors)
+
+
+def _read_out(connection: sqlite3.Connection, cursors: Cursors) -> _Written:
+    keys = connection.execute(KEYS).fetchone()
+    if (keys["messages"], keys["steps"]) != ("seq INTEGER", "seq INTEGER"):
+        raise FileDamaged("messages_out or steps has not its key")
+    last = connection.execute(LAST_STEP).fetchone()["seq"]
+    anew = cursors.steps > 0 and (last is None or last < cursors.steps)
+    written = _Written(outbound=cursors.outbound, steps_cursor=0 if anew else cursors.steps, steps_begin_anew=anew)
+    budget = _Budget()
+    for row in _rows(connection, cursors.outbound, (NEXT_OUT, OUT_SEQS, ONE_OUT), budget):
+        written.outbound = row if isinstance(row, int) else row["seq"]
+        written.messages += [] if isinstance(row, int) else [row]
+        written.skipped += isinstance(row, int)
+    for row in _rows(connection, written.steps_cursor, (NEXT_STEPS, STEP_SEQS, ONE_STEP), budget):
+        written.steps_cursor = row if isinstance(row, int) else row["seq"]
+        written.steps += [] if isinstance(row, int) else [row]
+        written.skipped += isinstance(row, int)
+    written.more = budget.more
+    return written
+
+
+class _Budget:
+    """How much is read in one pass. `more`: it was not enough."""
+
+    def __init__(self) -> None:
+        self.more = False
+        self._characters = 0
+        self._deadline = time.monotonic() + MAX_SECONDS
+
+    def spend(self, row: sqlite3.Row) -> bool:
+        """Count a row; whether there is something left."""
+        content = row["content"]  # every other value is bounded
+        self._characters += len(content) if isinstance(content, str | bytes) else 0
+        return self._characters <= MAX_CHARACTERS and time.monotonic() <= self._deadline
+
+
+def _rows(
+    connection: sqlite3.Connection, cursor: int, statements: tuple[str, str, str], budget: _Budget
+) -> Iterator[sqlite3.Row | int]:
+    """Rows in order; of one with a value beyond SQLite's limit for this connection only the seq."""
+    following, seqs, one = statements
+    if budget.more:
+        return
+    count = 0
+    for row in _in_one_go(lambda: connection.execute(following, (cursor, MAX_ROWS)), connection, seqs, one, cursor):
+        count += 1
+        seq = row if isinstance(row, int) else row["seq"]
+        if seq > cursor + MAX_JUMP:
+            raise FileDamaged(f"its numbers jump to {seq}")  # taken as the cursor, it would shut out all that follows
+        yield row
+        if not isinstance(row, int) and not budget.spend(row):
+            budget.more = True
+            return
+    budget.more = count == MAX_ROWS
+
+
+def _in_one_go(
+    begin: Callable[[], sqlite3.Cursor], connection: sqlite3.Connection, seqs: str, one: str, cursor: int
+) -> Iterator[sqlite3.Row | int]:
+    """All rows by one statement; from a row that is too large on, one by one."""
+    last, count = cursor, 0
+    try:
+        for row in begin():
+            yield row
+            last, count = row["seq"], count + 1
+        return
+    except sqlite3.Error as error:
+        if not _is_too_big(error):
+            raise
+    for found in connection.execute(seqs, (last, MAX_ROWS - count)).fetchall():
+        try:
+            yield connection.execute(one, (found["seq"],)).fetchone()
+        except sqlite3.Error as error:
+            if not _is_too_big(error):
+                raise
+            yield int(found["seq"])
+
+
+def _is_too_big(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_TOOBIG

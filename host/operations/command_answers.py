@@ -1,0 +1,283 @@
+"""What commands in a chat answer: short plain texts, for people who know nothing of sessions and turns. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from host.routing.commands import CommandName
+from shared_schema.clock import from_text
+from shared_schema.errors import DumbwaiterError
+
+_QUOTED = 60
+_SECONDS_IN = {"h": 3600, "min": 60, "s": 1}
+
+NOTHING_HERE = "There is no conversation here at the moment. What you write next begins one."
+ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
+PRESENT_ALREADY = "That is the conversation you are in."
+BROKEN = "Something went wrong, and this was not done. The log of the host says more."
+STANDS_ALONE = "What stands behind /{name} was left out: /{name} takes nothing, and your agent was not given it."
+UNDO_HOW = "Write /undo to take back the last exchange, or /undo 3 for the last three."
+NOTHING_SAID = "Nothing has been said in this conversation yet, so there is nothing to sum up."
+NO_SUMMARIES = "This agent cannot sum up a conversation. /new begins another one."
+SUMMING_UP = "The conversation is being summed up. You will be told when it goes on from the summary."
+BRANCHED = "You are in a copy of the conversation now. The one before stays as it is; /sessions shows both."
+BEGUN_ALREADY = "A new conversation has begun already."
+
+_HELP: Mapping[CommandName, tuple[str, str]] = {
+    CommandName.NEW: ("", "begin a new conversation"),
+    CommandName.TITLE: ("[TEXT]", "show or set the title"),
+    CommandName.SESSIONS: ("", "list the conversations of this chat"),
+    CommandName.RESUME: ("[NUMBER or TITLE]", "go back to an earlier one; alone, to the last one"),
+    CommandName.UNDO: ("[COUNT]", "take back the last exchange, or the last few"),
+    CommandName.RETRY: ("", "ask the last thing again"),
+    CommandName.BRANCH: ("", "go on in a copy"),
+    CommandName.COMPRESS: ("", "sum up a long conversation and go on from there"),
+    CommandName.STOP: ("", "stop what the agent is doing"),
+    CommandName.STATUS: ("", "what the agent is doing"),
+    CommandName.USAGE: ("", "what was used, and what is left"),
+    CommandName.HELP: ("", "this list"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A conversation as `/sessions` shows it. `name` is its title or beginning; `last_active` a stored time."""
+
+    name: str | None
+    last_active: str
+    unread: bool
+    present: bool
+    archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What goes on in a conversation. `since`: stored time; None: no agent works on the `waiting` messages.
+
+    `doing` is a tool's name. `queued`: its agent waits until another one leaves.
+    """
+
+    waiting: int
+    attempt: int
+    since: str | None
+    seconds: float
+    doing: str | None
+    queued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A conversation and who answers in it."""
+
+    session_id: str
+    title: str | None
+    archived: bool
+    agent: str
+    provider: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What was used: tokens in and out, with those of caches, and US dollars."""
+
+    into: int
+    out: int
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What an agent has used in its `period` (day, month, total), and its budget, if it has one."""
+
+    agent: str
+    period: str
+    used_tokens: int
+    used_usd: float
+    budget_tokens: int | None
+    budget_usd: float | None
+
+
+def begun(cancelled: int) -> str:
+    """A new conversation took the place of one."""
+    return f"A new conversation begins.{_left_unanswered(cancelled)} /resume takes up the one before."
+
+
+def taken_up(name: str | None, last_active: str, cancelled: int, zone: ZoneInfo) -> str:
+    """An earlier conversation goes on."""
+    return f"{_named(name)} goes on. It was last active on {_moment(last_active, zone)}.{_left_unanswered(cancelled)}"
+
+
+def title_is(title: str | None) -> str:
+    """What `/title` shows."""
+    if title is None:
+        return "This conversation has no title yet. /title and a few words give it one."
+    return f"The title is {quoted(title)}."
+
+
+def title_set(title: str) -> str:
+    """What `/title` has set."""
+    return f"The title is now {quoted(title)}."
+
+
+def listed(entries: Sequence[Listed], zone: ZoneInfo) -> str:
+    """The list of `/sessions`."""
+    if not entries:
+        return "There is no conversation here yet."
+    lines = [f"{number}. {_line(entry, zone)}" for number, entry in enumerate(entries, 1)]
+    return "\n".join([*lines, "", "/resume and a number goes back to one of them."])
+
+
+def taken_back(texts: Sequence[str], count: int, asked: int) -> str:
+    """The last exchanges do not count any more; `texts` are what was asked in them, oldest first."""
+    if count == 1:
+        return f"Taken back: {_together(texts)}." + (" There was nothing else." if asked > 1 else "")
+    fewer = ", which were all" if count < asked else ""
+    return f"Taken back: the last {count} exchanges{fewer}, from {_first(texts)} on."
+
+
+def asked_again(texts: Sequence[str]) -> str:
+    """The last exchange was taken back and asked again."""
+    return f"Asked again: {_together(texts)}."
+
+
+def stopped(texts: Sequence[str], cancelled: int) -> str:
+    """What the agent did was ended; `texts` are what it was to answer. Other things it did have none."""
+    if not cancelled:
+        return "There is nothing to stop."
+    if not texts:
+        return "Stopped."
+    if len(texts) == 1:
+        return f"Stopped: {_first(texts)} will not be answered."
+    return f"Stopped: {len(texts)} messages will not be answered, from {_first(texts)} on."
+
+
+def state(talk: Talk, work: Work, zone: ZoneInfo) -> str:
+    """What `/status` shows."""
+    model = "" if talk.model is None else f", model {talk.model}"
+    archived = ", archived" if talk.archived else ""
+    title = "without a title" if talk.title is None else quoted(talk.title)
+    return "\n".join(
+        [
+            _work(work, zone),
+            f"Agent: {talk.agent} ({talk.provider}{model})",
+            f"Conversation: {title}{archived} ({talk.session_id})",
+        ]
+    )
+
+
+def usage(here: Tokens, allowance: Allowance) -> str:
+    """What `/usage` shows."""
+    spell = {"day": " today", "month": " this month"}.get(allowance.period, " altogether")
+    return "\n".join(
+        [
+            f"This conversation: {here.into:,} tokens in, {here.out:,} out{_dollars(here.usd)}.",
+            f"{allowance.agent}{spell}: {allowance.used_tokens:,} tokens{_dollars(allowance.used_usd)}.",
+            _left(allowance),
+        ]
+    )
+
+
+def help_text() -> str:
+    """All commands, one on each line."""
+    lines = [f"{' '.join(filter(None, (f'/{name}', argument)))}: {what}" for name, (argument, what) in _HELP.items()]
+    return "\n".join([*lines, "", "Everything else goes to the agent."])
+
+
+def refused(error: DumbwaiterError) -> str:
+    """Why something could not be done. The hint of an error names the command line, which is not at hand here."""
+    sentence = error.what[:1].upper() + error.what[1:]
+    return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
+
+
+def quoted(text: str) -> str:
+    """The beginning of a text, on one line and in quotation marks."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text[: _QUOTED * 4]).split())
+    return f"“{words if len(words) <= _QUOTED else words[: _QUOTED - 1].rstrip() + '…'}”"
+
+
+def _line(entry: Listed, zone: ZoneInfo) -> str:
+    name = "nothing said yet" if entry.name is None else quoted(entry.name)
+    marks = [
+        mark
+        for mark, is_so in (
+            ("you are here", entry.present),
+            ("unread", entry.unread),
+            ("archived", entry.archived),
+        )
+        if is_so
+    ]
+    marked = f" ({', '.join(marks)})" if marks else ""
+    return f"{name}, {_moment(entry.last_active, zone)}{marked}"
+
+
+def _work(work: Work, zone: ZoneInfo) -> str:
+    if not work.waiting and work.since is None:
+        return "Nothing runs, and nothing waits."
+    attempt = f", attempt {work.attempt}" if work.attempt > 1 else ""
+    if work.since is not None:
+        tool = "" if work.doing is None else f", with {quoted(work.doing)}"
+        begun = from_text(work.since).astimezone(zone)
+        line = f"Working since {begun:%H:%M:%S}, for {_spell(work.seconds)}{tool}{attempt}."
+    elif work.queued:
+        line = f"Waiting until another agent has finished{attempt}."
+    else:
+        line = f"The agent is about to begin{attempt}."
+    if not work.waiting:
+        return line
+    return f"{line} {work.waiting} message{' waits' if work.waiting == 1 else 's wait'} for an answer."
+
+
+def _left(allowance: Allowance) -> str:
+    parts = []
+    if allowance.budget_usd is not None:
+        left = max(0.0, allowance.budget_usd - allowance.used_usd)
+        parts.append(f"${left:,.2f} of ${allowance.budget_usd:,.2f}")
+    if allowance.budget_tokens is not None:
+        rest = max(0, allowance.budget_tokens - allowance.used_tokens)
+        parts.append(f"{rest:,} of {allowance.budget_tokens:,} tokens")
+    return f"Left of the budget: {' and '.join(parts)}." if parts else "There is no budget."
+
+
+def _dollars(usd: float) -> str:
+    return f", ${usd:,.2f}" if usd >= 0.005 or usd == 0 else f", ${usd:.4f}"
+
+
+def _left_unanswered(cancelled: int) -> str:
+    match cancelled:
+        case 0:
+            return ""
+        case 1:
+            return " One message will not be answered."
+        case _:
+            return f" {cancelled} messages will not be answered."
+
+
+def _first(texts: Sequence[str]) -> str:
+    said = next((text for text in texts if text.strip()), None)
+    return "a file" if said is None else quoted(said)
+
+
+def _together(texts: Sequence[str]) -> str:
+    """What one exchange began with: messages that came at the same time are answered together."""
+    if len(texts) < 2:
+        return _first(texts)
+    return f"{len(texts)} messages that were answered together, from {_first(texts)} on"
+
+
+def _named(name: str | None) -> str:
+    return "The conversation" if name is None else quoted(name)
+
+
+def _spell(seconds: float) -> str:
+    """A length of time in one unit."""
+    unit = next((unit for unit, size in _SECONDS_IN.items() if seconds >= size), "s")
+    return f"{int(seconds // _SECONDS_IN[unit])} {unit}"
+
+
+def _moment(stored: str, zone: ZoneInfo) -> str:
+    local: datetime = from_text(stored).astimezone(zone)
+    return f"{local:%Y-%m-%d %H:%M}"

@@ -1,0 +1,126 @@
+"""A command that somebody wrote, on its way: what it is about, and how it is answered.
+
+Answer and outcome are always one transaction, with what the command does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from host.central import agent_groups, deliveries, ingest, messaging_groups, routes, sessions
+from host.central.agent_groups import AgentGroup
+from host.central.sessions import Session
+from host.operations import command_answers as answers
+from host.routing.commands import Command, CommandName
+from host.services import Services
+from host.sessions.reset import zone
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict
+from shared_schema.rows import Address, MessageInStatus
+
+T = TypeVar("T")
+
+_WITH_ARGUMENT = frozenset({CommandName.TITLE, CommandName.RESUME, CommandName.UNDO})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A command that somebody wrote: its row of the ledger, and the session it was accepted for."""
+
+    services: Services
+    row: ingest.Accepted
+    command: Command
+    session: Session
+    now: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "now", to_text(self.services.clock.now()))
+
+    def present(self, connection: sqlite3.Connection) -> Session:
+        """The conversation that goes on where the command was written. Raises `Conflict` when there is none."""
+        active = routes.route_of(connection, self.session).active_session_id
+        if active is None:
+            raise Conflict(answers.NOTHING_HERE)
+        return sessions.get(connection, active)
+
+    def open_present(self, connection: sqlite3.Connection) -> Session:
+        """The same, where something is to be changed in it. Raises `Conflict` also for an archived one."""
+        present = self.present(connection)
+        if present.status == "archived":
+            raise Conflict(answers.ARCHIVED)
+        return present
+
+    def why_not(self, connection: sqlite3.Connection) -> str | None:
+        """Why nothing can be done here at all: somebody may have deleted the conversation meanwhile."""
+        try:
+            self.present(connection)
+        except Conflict as error:
+            return error.what
+        return None
+
+    def agent_group(self, connection: sqlite3.Connection) -> AgentGroup:
+        """Who answers here."""
+        group = agent_groups.by_id(connection, self.row.agent_group_id)
+        assert group is not None, "a session keeps its agent group"
+        return group
+
+    def zone(self, connection: sqlite3.Connection) -> ZoneInfo:
+        """The time zone of the chat."""
+        chat = messaging_groups.find(connection, self.row.channel_type, self.row.platform_id)
+        return zone((chat and chat.timezone) or self.services.settings.timezone)
+
+    def is_open(self, connection: sqlite3.Connection) -> bool:
+        """Whether the command has no outcome yet."""
+        row = ingest.get(connection, self.row.message_id)
+        return row is not None and row.status == MessageInStatus.PENDING
+
+    def finish(
+        self, connection: sqlite3.Connection, text: str, status: MessageInStatus = MessageInStatus.COMPLETED
+    ) -> None:
+        """Answer, and give the command its outcome, in the caller's transaction; nothing when it has one."""
+        row = self.row
+        error = None if status == MessageInStatus.COMPLETED else text
+        if not ingest.finish_command(connection, row.message_id, status, now=self.now, error=error):
+            return
+        if self.command.argument and self.command.name not in _WITH_ARGUMENT:
+            text = f"{text}\n\n{answers.STANDS_ALONE.format(name=self.command.name)}"
+        address = Address(row.channel_type, row.platform_id, row.thread_id)
+        whole = f"{self._prefix(connection)}{text}"
+        deliveries.add_notice(connection, self.session.id, address, row.message_id, whole, self.now)
+
+    def answering(self, answer: Callable[[sqlite3.Connection, T], str]) -> Callable[[sqlite3.Connection, T], None]:
+        """For the transaction of an operation: answer with what is said of its result. It is sent after the commit."""
+        loop = asyncio.get_running_loop()
+
+        def committed(behind: Future[None]) -> None:
+            loop.call_soon_threadsafe(self._send)
+
+        def also(connection: sqlite3.Connection, done: T) -> None:
+            if not self.is_open(connection):
+                raise Conflict("the command was carried out before")
+            self.finish(connection, answer(connection, done))
+            self.services.central.submit(lambda c: None).add_done_callback(committed)  # comes behind this transaction
+
+        return also
+
+    async def write(self, run: Callable[[sqlite3.Connection], None]) -> None:
+        """A transaction; what was answered in it is sent."""
+        await self.services.central.write(run)
+        self._send()
+
+    def _send(self) -> None:
+        """What was answered is committed: it can be sent, and what was written after the command can be taken."""
+        self.services.router.open_commands.done(self.row.message_id)
+        self.services.deliverer.kick((self.row.channel_type, self.row.platform_id))
+
+    def _prefix(self, connection: sqlite3.Connection) -> str:
+        """Who answers, where several agents may."""
+        chat = messaging_groups.find(connection, self.row.channel_type, self.row.platform_id)
+        several = chat is not None and len(messaging_groups.wirings_of(connection, chat.id)) > 1
+        return f"[{self.agent_group(connection).name}] " if several else ""

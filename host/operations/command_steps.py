@@ -1,0 +1,241 @@
+"""What each command does. All that decides something is in the transaction that answers."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+from host.central import (
+    exchanges,
+    ingest,
+    reach,
+    routes,
+    session_list,
+    sessions,
+    titles,
+    usage,
+)
+from host.central.sessions import Session
+from host.operations import command_answers as answers
+from host.operations import ending, life
+from host.operations.command_answers import Allowance, Listed, Talk, Tokens, Work
+from host.operations.command_order import Order
+from host.routing.commands import CommandName
+from host.sessions.life import Turnover, Undone
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict, InvalidValue
+from shared_schema.providers import SUMMARIZERS
+from shared_schema.rows import AgentPhase
+
+_LISTED = 10
+_LONGEST_COUNT = 4
+
+
+async def carry_out(order: Order) -> None:
+    """Do what a command says, and answer. Raises `DumbwaiterError` when it cannot be done; its `what` is the answer."""
+    await _STEPS[order.command.name](order)
+
+
+async def _new(order: Order) -> None:
+    def answer(connection: sqlite3.Connection, done: Turnover) -> str:
+        is_new = done.before.status == "active" or done.after.created_at >= order.now
+        return answers.begun(done.cancelled) if is_new else answers.BEGUN_ALREADY
+
+    await life.begin_anew(order.services, order.session, order.answering(answer))
+
+
+async def _title(order: Order) -> None:
+    def run(connection: sqlite3.Connection) -> None:
+        present = order.present(connection)
+        if order.command.argument:
+            title = titles.set_manual(connection, present, order.command.argument, order.now, lineage=True)
+            order.finish(connection, answers.title_set(title))
+        else:
+            order.finish(connection, answers.title_is(present.title))
+
+    await order.write(run)
+
+
+async def _sessions(order: Order) -> None:
+    def run(connection: sqlite3.Connection) -> None:
+        present = order.present(connection)
+        found = reach.newest(connection, present, _LISTED)
+        session_list.keep_list(connection, present.route_id, [each.id for each in found], order.now)
+        entries = [
+            Listed(
+                name=each.name,
+                last_active=each.last_active,
+                unread=each.unread_since is not None and each.id != present.id,
+                present=each.id == present.id,
+                archived=each.status == "archived",
+            )
+            for each in found
+        ]
+        order.finish(connection, answers.listed(entries, order.zone(connection)))
+
+    await order.write(run)
+
+
+async def _resume(order: Order) -> None:
+    def choose(connection: sqlite3.Connection) -> tuple[Session, routes.Route]:
+        present = _somewhere(order, connection)
+        if order.command.argument:
+            found = reach.find(connection, present, order.command.argument)
+        elif present.status == "archived":
+            found = present
+        else:
+            found = reach.last_ended(connection, present)
+        route = routes.route_of(connection, order.session)
+        if found.id == route.active_session_id and found.status == "active":
+            raise Conflict(answers.PRESENT_ALREADY)
+        return found, route
+
+    def answer(connection: sqlite3.Connection, done: Turnover) -> str:
+        name = reach.name_of(connection, done.after)
+        return answers.taken_up(name, found.last_active, done.cancelled, order.zone(connection))
+
+    found, route = await order.services.central.read(choose)
+    await life.take_up(order.services, found, route, order.answering(answer))
+
+
+async def _undo(order: Order) -> None:
+    asked = _count(order.command.argument)
+    present = await order.services.central.read(order.open_present)
+
+    def answer(connection: sqlite3.Connection, done: Undone) -> str:
+        return answers.taken_back(_texts(done.exchanges.messages), done.exchanges.count, asked)
+
+    await life.take_back(order.services, present, asked, order.answering(answer))
+
+
+async def _retry(order: Order) -> None:
+    present = await order.services.central.read(order.open_present)
+
+    def answer(connection: sqlite3.Connection, done: Undone) -> str:
+        return answers.asked_again(_texts(done.exchanges.messages))
+
+    await life.ask_again(order.services, present, order.answering(answer))
+
+
+async def _branch(order: Order) -> None:
+    present = await order.services.central.read(order.present)
+    await life.go_on_in_copy(order.services, present, order.answering(lambda connection, done: answers.BRANCHED))
+
+
+async def _compress(order: Order) -> None:
+    def check(connection: sqlite3.Connection) -> Session:
+        present = order.open_present(connection)
+        if order.agent_group(connection).provider not in SUMMARIZERS:
+            raise Conflict(answers.NO_SUMMARIES)
+        if not exchanges.has_one(connection, present.id):
+            raise Conflict(answers.NOTHING_SAID)
+        return present
+
+    present = await order.services.central.read(check)
+    await life.ask_for_summary(order.services, present, order.answering(lambda connection, done: answers.SUMMING_UP))
+
+
+async def _stop(order: Order) -> None:
+    def look(connection: sqlite3.Connection) -> tuple[Session, list[str]]:
+        present = order.present(connection)
+        rows = [ingest.get(connection, message_id) for message_id in ingest.unanswered(connection, present.id)]
+        return present, _texts([row for row in rows if row is not None and row.kind == "chat"])
+
+    def answer(connection: sqlite3.Connection, cancelled: int) -> str:
+        return answers.stopped(texts, cancelled)
+
+    present, texts = await order.services.central.read(look)
+    await ending.interrupt(order.services, present, order.answering(answer))
+
+
+async def _status(order: Order) -> None:
+    def run(connection: sqlite3.Connection) -> None:
+        present, group = order.present(connection), order.agent_group(connection)
+        talk = Talk(present.id, present.title, present.status == "archived", group.name, group.provider, group.model)
+        order.finish(connection, answers.state(talk, _work(order, connection, present), order.zone(connection)))
+
+    await order.write(run)
+
+
+async def _usage(order: Order) -> None:
+    def run(connection: sqlite3.Connection) -> None:
+        present, group = order.present(connection), order.agent_group(connection)
+        used = usage.report(connection, None, session_id=present.id)
+        here = Tokens(
+            sum(each.input_tokens + each.cache_read_tokens + each.cache_write_tokens for each in used),
+            sum(each.output_tokens for each in used),
+            sum(each.cost_usd for each in used),
+        )
+        period = usage.state(connection, group, order.now)
+        allowance = Allowance(
+            group.name,
+            group.budget_period,
+            period.used_tokens,
+            period.used_usd,
+            group.budget_tokens,
+            group.budget_usd,
+        )
+        order.finish(connection, answers.usage(here, allowance))
+
+    await order.write(run)
+
+
+async def _help(order: Order) -> None:
+    await order.write(lambda connection: order.finish(connection, answers.help_text()))
+
+
+_STEPS: Mapping[CommandName, Callable[[Order], Awaitable[None]]] = {
+    CommandName.NEW: _new,
+    CommandName.TITLE: _title,
+    CommandName.SESSIONS: _sessions,
+    CommandName.RESUME: _resume,
+    CommandName.UNDO: _undo,
+    CommandName.RETRY: _retry,
+    CommandName.BRANCH: _branch,
+    CommandName.COMPRESS: _compress,
+    CommandName.STOP: _stop,
+    CommandName.STATUS: _status,
+    CommandName.USAGE: _usage,
+    CommandName.HELP: _help,
+}
+
+
+def _somewhere(order: Order, connection: sqlite3.Connection) -> Session:
+    """The present conversation; where there is none, the one the command was accepted for."""
+    active = routes.route_of(connection, order.session).active_session_id
+    return sessions.get(connection, active or order.session.id)
+
+
+def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Work:
+    """What goes on in a conversation, as far as the host has seen."""
+    services = order.services
+    agent = services.conductor.agents.get(present.id)
+    tries = max((m.tries for m in ingest.open_messages(connection, present.id) if m.trigger), default=0)
+    seconds, since, doing = 0.0, None, None
+    if agent is not None and agent.busy_since is not None:
+        seconds = max(0.0, services.clock.monotonic() - agent.busy_since)
+        since = to_text(services.clock.now() - timedelta(seconds=seconds))
+        doing = None if agent.doing in (None, *AgentPhase) else agent.doing
+    return Work(
+        waiting=session_list.shown(connection, present.id)["pending"],
+        attempt=tries + 1,
+        since=since,
+        seconds=seconds,
+        doing=doing,
+        queued=present.id in services.conductor.places.waiting,
+    )
+
+
+def _texts(messages: list[ingest.Accepted] | tuple[ingest.Accepted, ...]) -> list[str]:
+    """What was asked in messages, without what was only heard."""
+    return [ingest.text_of(message) for message in messages if message.trigger]
+
+
+def _count(argument: str) -> int:
+    """How many exchanges `/undo` is to take back. Raises `InvalidValue`."""
+    if not argument:
+        return 1
+    if not (argument.isascii() and argument.isdecimal() and len(argument) <= _LONGEST_COUNT and int(argument)):
+        raise InvalidValue(answers.UNDO_HOW)
+    return int(argument)

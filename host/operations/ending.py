@@ -1,0 +1,123 @@
+"""How sessions come to rest, as people ask for it: stopped, interrupted, archived, deleted, removed for good."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import Any
+
+from host.central import events, ingest, mailbox, naming, sessions
+from host.central.sessions import Session
+from host.operations.transition import Also, as_shown, change, find
+from host.services import Services
+from host.sessions import life, outbox
+from host.sessions.folder import remove_session_folder
+from host.supervision.facts import StopReason
+from shared_schema.clock import to_text
+from shared_schema.errors import FileTrouble
+from shared_schema.rows import AgentPhase
+
+_INTERRUPT_SECONDS = 1.2
+_LOOK_SECONDS = 0.02
+
+
+async def stop(services: Services, *, session: str) -> dict[str, Any]:
+    """Stop the agent of a session and cancel what it was to answer. The session goes on with the next message."""
+    found = await find(services, session)
+    async with services.conductor.holding(found.id):
+        now = to_text(services.clock.now())
+        cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
+        services.terminal.notice()
+        stopped = await services.conductor.endings.end(found, StopReason.ASKED)
+        await asyncio.to_thread(services.post.record, found)
+    return {"session": found.id, "stopped": stopped, "cancelled": cancelled}
+
+
+async def interrupt(services: Services, session: Session, also: Also[int] = lambda c, done: None) -> int:
+    """End what the agent of a session does now, within two seconds; how many messages that cancelled.
+
+    What it has said stays. The agent ends its turn by itself when its messages are cancelled; one that does not is
+    stopped.
+    """
+    now = to_text(services.clock.now())
+
+    def cancel(connection: sqlite3.Connection) -> int:
+        cancelled = ingest.cancel_session(connection, session.id, now)
+        also(connection, cancelled)
+        return cancelled
+
+    async with services.conductor.holding(session.id):
+        cancelled = await services.central.write(cancel)
+        services.terminal.notice()
+        try:
+            await asyncio.to_thread(services.post.record, session)
+            over = session.id not in services.conductor.agents or await _falls_silent(services, session)
+        except FileTrouble:
+            over = False
+        if not over:
+            await services.conductor.endings.end(session, StopReason.DEAF)
+    return cancelled
+
+
+async def archive(services: Services, *, session: str) -> dict[str, Any]:
+    """Make a session read-only, and cancel what waits in it. `session.resume` opens it again."""
+    found = await find(services, session)
+    await change(services, found, lambda c, now: life.archive(c, found, now))
+    return await as_shown(services, found)
+
+
+async def delete(services: Services, *, session: str, for_good: bool = False) -> dict[str, Any]:
+    """Delete a session. It can be restored for a while, unless it is removed `for_good`. Nothing more of it is sent.
+
+    A message that comes at the same time is either of this session, and cancelled, or begins a fresh one.
+    """
+    found = await services.central.read(lambda c: naming.find(c, session, deleted=for_good))
+    if for_good:
+        return {"deleted": found.id, "cancelled": await remove(services, found), "restorable": False}
+    cancelled = await change(services, found, lambda c, now: life.delete(c, found, now))
+    return {"deleted": found.id, "cancelled": cancelled, "restorable": True}
+
+
+async def restore(services: Services, *, session: str) -> dict[str, Any]:
+    """Bring back a deleted session, ended; `session.resume` takes it up again. Raises `NotFound`, `Conflict`."""
+    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
+    now = to_text(services.clock.now())
+    return await as_shown(services, await services.central.write(lambda c: life.restore(c, found, now)))
+
+
+async def remove(services: Services, found: Session) -> int:
+    """Remove a session for good: rows in one transaction, then its agent, folder and history; what that cancelled."""
+    async with services.conductor.holding(found.id):
+        now = to_text(services.clock.now())
+
+        def drop(connection: sqlite3.Connection) -> int:
+            current = sessions.get(connection, found.id)
+            cancelled = life.delete(connection, current, now) if current.status != "deleted" else 0
+            ingest.forget_content(connection, found.id)
+            mailbox.forget_session(connection, found.id)
+            events.forget_session(connection, found.id)
+            sessions.delete(connection, found.id)
+            return cancelled
+
+        cancelled = await services.central.write(drop)
+        services.terminal.notice()
+        await services.conductor.endings.end_deleted(found)
+        await asyncio.to_thread(remove_session_folder, services.post.folder(found))
+        await services.history.forget(found.id)
+        await services.central.write(lambda c: life.tell_removed(c, found, now))
+    return cancelled
+
+
+async def _falls_silent(services: Services, session: Session) -> bool:
+    """Whether the agent of a session, whose messages were cancelled, ends its turn in time."""
+    deadline = services.clock.monotonic() + _INTERRUPT_SECONDS
+    layout = services.post.folder(session)
+    while services.clock.monotonic() < deadline:
+        try:
+            state = await asyncio.to_thread(outbox.agent_state, layout)
+        except FileTrouble:
+            state = None
+        if state is not None and state.state != AgentPhase.WORKING:
+            return True
+        await asyncio.sleep(_LOOK_SECONDS)
+    return False

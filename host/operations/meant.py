@@ -1,0 +1,37 @@
+"""Which conversation a person means who names a session, or a chat and an agent."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import agent_groups, messaging_groups, naming, routes
+from host.central.sessions import Session
+from shared_schema.errors import Conflict, NotFound
+
+
+def meant(
+    connection: sqlite3.Connection,
+    session: str | None,
+    messaging_group: str | None,
+    agent_group: str | None,
+    thread: str | None,
+) -> Session:
+    """The session of that name, or the present one of a chat (and agent group, thread).
+
+    Raises `NotFound`, `Conflict` when several fit.
+    """
+    group = None if agent_group is None else agent_groups.named(connection, agent_group)
+    if session is not None:
+        return naming.find(connection, session, agent_group_id=None if group is None else group.id)
+    if messaging_group is None:
+        raise NotFound("neither a session nor a messaging group was named")
+    chat = messaging_groups.named(connection, messaging_group)
+    groups = (
+        [w.agent_group_id for w in messaging_groups.wirings_of(connection, chat.id)] if group is None else [group.id]
+    )
+    found = [active for each in groups for active in routes.active_in_chat(connection, each, chat.id, thread)]
+    if not found:
+        raise NotFound(f"there is no conversation in {messaging_group} yet", hint="the first message begins one")
+    if len(found) > 1:
+        raise Conflict(f"there are {len(found)} conversations in {messaging_group}", hint="name the session instead")
+    return found[0]

@@ -1,0 +1,223 @@
+"""Answering what agents ask in mid-turn: a row of `inbound.db` that names the request, within a second.
+
+Invariants:
+- an agent reads what is of its own agent group, and nothing else;
+- an answer is no message: its row is `completed` from the start, and no turn takes it;
+- a session that asks much waits for itself alone: its requests are answered one after the other, and are bounded in
+  size, in rate and in number.
+
+What is lost with a host that dies is asked again by the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+from typing import Any
+
+from host.central import naming, session_list, sessions
+from host.central.ingest import COMMAND
+from host.central.sessions import Session
+from host.delivery.request import MAX_ANSWER, Allowance, Request, RequestName, meant
+from host.operations import history
+from host.services import Services
+from host.sessions import inbox
+from host.sessions.inbox import NewMessage, StatusUpdate
+from host.sessions.redaction import Redaction
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
+from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
+
+log = logging.getLogger(__name__)
+
+Asked = tuple[str, Request]
+"""A session's id, and what its agent asks."""
+
+_MAX_WAITING = 30  # of one session; what comes on top is dropped, and the agent hears nothing
+_SECONDS = 10.0
+_ADDRESS = Address("host", "answer")
+_NOT_SAID = (MessageInKind.SYSTEM, MessageInKind.CONTROL, COMMAND)
+_PLAIN = (InvalidValue, NotFound, Conflict)  # errors that are about the arguments
+
+
+@asynccontextmanager
+async def answering(services: Services, requests: asyncio.Queue[Asked], redaction: Redaction) -> AsyncIterator[None]:
+    """Answer what comes through the queue until the block ends."""
+    answers = Answers(services, redaction)
+
+    async def take() -> None:
+        while True:
+            answers.asked(*await requests.get())
+
+    taking = asyncio.create_task(take(), name="requests of agents")
+    try:
+        yield
+    finally:
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        await answers.close()
+
+
+class Answers:
+    """Answers requests; those of one session in order, those of several side by side."""
+
+    def __init__(self, services: Services, redaction: Redaction) -> None:
+        self._services = services
+        self._redaction = redaction
+        self._waiting: dict[str, list[Request]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._allowances: dict[str, Allowance] = {}
+
+    def asked(self, session_id: str, request: Request) -> None:
+        """An agent asks something."""
+        waiting = self._waiting.setdefault(session_id, [])
+        if len(waiting) >= _MAX_WAITING:
+            return
+        waiting.append(request)
+        if session_id not in self._workers:
+            self._workers[session_id] = asyncio.create_task(self._serve(session_id), name=f"answers {session_id}")
+
+    async def close(self) -> None:
+        """Leave what is not answered; agents ask again."""
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _serve(self, session_id: str) -> None:
+        try:
+            while self._waiting[session_id]:
+                request = self._waiting[session_id].pop(0)
+                try:
+                    await self._answer(session_id, request)
+                except Exception as error:  # the boundary of one request
+                    ids = {"session": session_id, "message": request.message_id, "error": str(error)}
+                    log.warning("a request of an agent could not be answered", extra=ids)
+        finally:
+            del self._waiting[session_id], self._workers[session_id]
+
+    async def _answer(self, session_id: str, request: Request) -> None:
+        session = await self._services.central.read(lambda c: sessions.lookup(c, session_id))
+        if session is None or session.status != "active" or session.generation != request.generation:
+            return
+        content = {"answer_to": request.message_id, **await self._content(session, request)}
+        message = NewMessage(
+            id=_answer_id(request.message_id),
+            kind=MessageInKind.SYSTEM,
+            timestamp=to_text(self._services.clock.now()),
+            generation=session.generation,
+            trigger=0,
+            address=_ADDRESS,
+            sender_id=None,
+            sender_name=None,
+            content=encode(content),
+        )
+        done = StatusUpdate(message.id, MessageInStatus.COMPLETED, 0)
+        async with self._services.conductor.holding(session_id):
+            folder = self._services.post.folder(session)
+            if folder.inbound.exists():
+                await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
+
+    async def _content(self, session: Session, request: Request) -> dict[str, Any]:
+        """`{"result": …}` or `{"error": sentence}`."""
+        allowance = self._allowances.setdefault(session.id, Allowance())
+        if (refusal := allowance.refusal(self._services.clock.monotonic())) is not None:
+            return {"error": f"the host answers no more at the moment: {refusal}"}
+        try:
+            name, arguments = meant(request)
+            async with asyncio.timeout(_SECONDS):
+                return {"result": await self._results[name](self, session, arguments)}
+        except _PLAIN as error:
+            return {"error": error.what if error.hint is None or "`" in error.hint else f"{error.what}: {error.hint}"}
+        except TimeoutError:
+            return {"error": "the host could not answer in time"}
+        except DumbwaiterError as error:
+            log.warning("history could not be read", extra={"session": session.id, "error": str(error)})
+            return {"error": "the host cannot look at the moment"}
+
+    async def _sessions(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        chosen = session_list.Filter(agent_group_id=session.agent_group_id)
+        rows = await self._services.central.read(lambda c: session_list.page(c, chosen, limit=arguments["limit"]))
+        return _bounded([self._shown(row) | {"is_this_one": row["id"] == session.id} for row in rows])
+
+    async def _search(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        named = arguments["session"]
+        if named is not None:
+            named = (await self._named(session, named)).id
+        found = await history.search(
+            self._services,
+            query=arguments["query"],
+            session=named,
+            sender=arguments["sender"],
+            since=arguments["since"],
+            until=arguments["until"],
+            limit=arguments["limit"],
+            scope=[session.agent_group_id],
+        )
+        hits = [
+            {
+                "session": hit["session_id"],
+                "title": hit["title"],
+                "role": hit["role"],
+                "sender": hit["sender"],
+                "time": hit["time"],
+                "text": hit["snippet"],
+            }
+            for hit in found["hits"]
+        ]
+        return _bounded(hits)
+
+    async def _history(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        meant_one = session if arguments["session"] is None else await self._named(session, arguments["session"])
+        told = await history.transcript(self._services, session=meant_one.id, limit=arguments["limit"])
+        entries = [
+            {"from": "you" if entry["direction"] == "out" else entry["sender"], "time": entry["time"],
+             "text": entry["text"], "files": entry["files"]}
+            for entry in told
+            if entry["kind"] not in _NOT_SAID
+        ]  # fmt: skip
+        return _bounded(entries[::-1])[::-1]
+
+    async def _named(self, session: Session, name: str) -> Session:
+        """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""
+        return await self._services.central.read(lambda c: naming.find(c, name, agent_group_id=session.agent_group_id))
+
+    def _shown(self, row: sqlite3.Row) -> dict[str, Any]:
+        channel_type, _, platform_id = (row["messaging_group"] or "").partition(":")
+        chat = f"{channel_type}:{self._redaction.chat(channel_type, platform_id)}" if platform_id else None
+        return {
+            "id": row["id"],
+            "title": row["title"],
+            "chat": chat,
+            "kind": row["kind"],
+            "status": row["status"],
+            "last_active": row["last_active"],
+        }
+
+    _results: Mapping[RequestName, Callable[[Answers, Session, Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]] = {
+        RequestName.LIST_SESSIONS: _sessions,
+        RequestName.SEARCH_MESSAGES: _search,
+        RequestName.READ_HISTORY: _history,
+    }
+
+
+def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many entries, from the first, as an answer may have; with a note when that is not all."""
+    room = MAX_ANSWER
+    for place, entry in enumerate(entries):
+        room -= len(json.dumps(entry, ensure_ascii=False))
+        if room < 0:
+            if place == 0:
+                return [{**entry, "text": str(entry.get("text"))[: MAX_ANSWER // 2]}, {"note": "the rest was left out"}]
+            return [*entries[:place], {"note": f"{len(entries) - place} more were left out for want of room"}]
+    return entries
+
+
+def _answer_id(message_id: str) -> str:
+    """The same for the same request: an answer that is written twice is there once."""
+    return f"msg_{blake2b(message_id.encode(), digest_size=8).hexdigest()}"

@@ -1,0 +1,36 @@
+"""What a person can do about the title of a session."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from host.central import naming, sessions, titles
+from host.operations.sessions import COMMAND_LINE
+from host.services import Services
+from shared_schema.clock import to_text
+from shared_schema.errors import InvalidValue
+
+
+async def set_title(
+    services: Services, *, session: str, title: str | None = None, clear: bool = False, following: bool = False
+) -> dict[str, Any]:
+    """Set or clear the title of a session, or only say which it is: `{session, title, title_source}`.
+
+    With `following`, a title that is taken becomes the next of its line. Raises `InvalidValue`, `NotFound`, `Conflict`.
+    """
+    if clear and title is not None:
+        raise InvalidValue("a title is either set or cleared")
+    now = to_text(services.clock.now())
+
+    def store(connection: sqlite3.Connection) -> sessions.Session:
+        found = naming.find(connection, session, place=COMMAND_LINE)
+        if clear:
+            titles.clear(connection, found, now)
+        elif title is not None:
+            titles.set_manual(connection, found, title, now, lineage=following)
+        return sessions.get(connection, found.id)
+
+    run = services.central.read if title is None and not clear else services.central.write
+    found = await run(store)
+    return {"session": found.id, "title": found.title, "title_source": found.title_source}

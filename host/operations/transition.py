@@ -1,0 +1,99 @@
+"""A transition of a session, carried out: one decision in central.db (`host/sessions/life.py`), then what follows.
+
+Every step after the transaction can be repeated, and is, by the next look or the next host, when this one dies in
+between. `also` is done in the same transaction: a command's answer in its chat, for instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from host.central import naming, sessions
+from host.central.sessions import Session
+from host.operations.sessions import COMMAND_LINE, shown
+from host.services import Services
+from host.sessions.life import Turnover
+from host.supervision.facts import StopReason
+from shared_schema.clock import to_text
+from shared_schema.errors import FileTrouble
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Also = Callable[[sqlite3.Connection, T], object]
+
+
+async def turn_over(
+    services: Services,
+    session: Session,
+    decide: Callable[[sqlite3.Connection, str], Turnover],
+    also: Also[Turnover],
+) -> Turnover:
+    """Put one session in the place of another, and bring the one that is over to rest."""
+    async with services.conductor.holding(session.id):
+        now = to_text(services.clock.now())
+
+        def run(connection: sqlite3.Connection) -> Turnover:
+            done = decide(connection, now)
+            also(connection, done)
+            return done
+
+        done = await services.central.write(run)
+        services.terminal.notice()
+        if done.before.id == session.id != done.after.id:
+            await end_agent(services, session)
+        elif done.after.id == session.id:
+            await asyncio.to_thread(services.post.push, done.after)
+            await asyncio.to_thread(services.post.record, done.after)
+    if done.before.id != session.id:
+        services.conductor.attend(done.before.id)
+    services.conductor.attend(done.after.id)
+    return done
+
+
+async def change(
+    services: Services,
+    session: Session,
+    decide: Callable[[sqlite3.Connection, str], T],
+    also: Also[T] = lambda c, done: None,
+) -> T:
+    """Change a session that stays where it is, and tell its agent what is cancelled and what was taken back."""
+    async with services.conductor.holding(session.id):
+        now = to_text(services.clock.now())
+
+        def run(connection: sqlite3.Connection) -> T:
+            done = decide(connection, now)
+            also(connection, done)
+            return done
+
+        done = await services.central.write(run)
+        services.terminal.notice()
+        current = await services.central.read(lambda c: sessions.get(c, session.id))
+        if current.status != "active":
+            await end_agent(services, current)
+            return done
+        await asyncio.to_thread(services.post.push, current)
+        await asyncio.to_thread(services.post.record, current)
+    return done
+
+
+async def end_agent(services: Services, session: Session) -> None:
+    """Stop the agent of a session that is over. It hears first that its messages are cancelled, and ends its turn."""
+    try:
+        await asyncio.to_thread(services.post.record, session)
+    except FileTrouble as error:
+        log.warning("a session could not be told", extra={"session": session.id, "error": str(error)})
+    await services.conductor.endings.end(session, StopReason.SESSION_OVER)
+    await asyncio.to_thread(services.post.record, session)
+
+
+async def find(services: Services, name: str) -> Session:
+    return await services.central.read(lambda c: naming.find(c, name, place=COMMAND_LINE))
+
+
+async def as_shown(services: Services, session: Session) -> dict[str, Any]:
+    return await services.central.read(lambda c: shown(services, c, session.id))

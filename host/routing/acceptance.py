@@ -1,0 +1,304 @@
+"""What an event comes to, in one transaction: access, engagement, route, reset, ledger.
+
+Afterwards every agent group that engages has the event in the ledger, exactly once however often the platform sends it.
+What cannot be taken up (the conversation is archived, the budget is used up) is kept as failed, and its sender is told.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from host.central import agent_groups, deliveries, exchanges, ingest, messaging_groups, routes, sessions, turns, usage
+from host.central.messaging_groups import Archived, MessagingGroup, SessionMode, Wiring
+from host.central.sessions import EndReason, Session
+from host.routing import commands
+from host.routing.engage import engages
+from host.routing.event import Accepted, Event, Receipt
+from host.routing.route_key import route_key
+from host.sessions import life
+from host.sessions.reset import Policy, Reset, reset_due
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
+
+_CUT_NOTE = "\n[the rest of this message was longer than allowed and was cut]"
+_ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
+_PREVIEW = 60
+_PREVIEWED = 400
+"""Characters of a text that are looked at for its preview: it may begin with a lot of space."""
+
+Chat = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What acceptance needs to know beside the registry. `is_working` says whether a session's agent does anything."""
+
+    max_text: int
+    timezone: str
+    is_working: Callable[[str], bool]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of an event. `over` are sessions that ended by it, `told` chats in which somebody is told something.
+
+    `command`: it is one, for the host to carry out.
+    """
+
+    receipt: Receipt
+    over: list[str] = field(default_factory=list)
+    told: dict[Chat, None] = field(default_factory=dict)
+    command: bool = False
+
+
+def accept(
+    connection: sqlite3.Connection, event: Event, rules: Rules, now: datetime, *, spool: str | None, names: list[str]
+) -> Outcome:
+    """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`.
+
+    Raises `InvalidValue` for identifiers that cannot be, `Conflict` and `NotFound` for a session or agent group that
+    somebody at the terminal named.
+    """
+    return _Acceptance(connection, event, rules, now, spool, names).run()
+
+
+class _Acceptance:
+    """One event on its way into the ledger."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        event: Event,
+        rules: Rules,
+        now: datetime,
+        spool: str | None,
+        names: list[str],
+    ) -> None:
+        self._connection = connection
+        self._event = event
+        self._rules = rules
+        self._moment = now
+        self._now = to_text(now)
+        self._spool = spool
+        self._names = names
+        self._command = commands.parse(event.text) if not names else None
+        self._outcome = Outcome(Receipt(()), command=self._command is not None)
+
+    def run(self) -> Outcome:
+        event, address = self._event, self._event.address
+        _require_identifiers(event)
+        group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
+        if group is None:
+            return self._drop(f"no messaging group {address.channel_type}:{address.platform_id} is registered")
+        if event.session_id is not None:
+            self._outcome.receipt = Receipt((self._take_for(event.session_id),))
+            return self._outcome
+        wirings = [
+            wiring
+            for wiring in messaging_groups.wirings_of(self._connection, group.id)
+            if event.agent_group is None or event.agent_group == self._name_of(wiring.agent_group_id)
+        ]
+        if event.agent_group is not None and not wirings:
+            raise NotFound(
+                f"{group.address} is not wired to '{event.agent_group}'",
+                hint=f"wire them with `dumbwaiter wire {group.address} {event.agent_group}`",
+            )
+        reason = "no agent group engages with this message" if wirings else "no agent group is wired to it"
+        taken: list[Accepted] = []
+        for wiring in self._engaged(group, wirings):
+            try:
+                taken.append(self._offer(group, wiring))
+            except InvalidValue as error:  # it cannot be routed for this agent group; others may take it
+                reason = error.what
+        if not taken:
+            return self._drop(reason)
+        self._outcome.receipt = Receipt(tuple(taken))
+        return self._outcome
+
+    def _engaged(self, group: MessagingGroup, wirings: list[Wiring]) -> list[Wiring]:
+        """The wirings that take the event. A command nobody's rule takes is for the only agent group there is."""
+        event = self._event
+        if event.agent_group is not None:
+            return wirings
+        engaged = [
+            wiring
+            for wiring in wirings
+            if engages(
+                wiring.engage,
+                wiring.pattern,
+                text=event.text,
+                is_mention=event.is_mention,
+                is_group=bool(group.is_group),
+            )
+        ]
+        return wirings if not engaged and self._command is not None and len(wirings) == 1 else engaged
+
+    def _offer(self, group: MessagingGroup, wiring: Wiring) -> Accepted:
+        """Take the event for one agent group."""
+        event, address = self._event, self._event.address
+        known = ingest.known(
+            self._connection,
+            wiring.agent_group_id,
+            address.channel_type,
+            address.platform_id,
+            event.platform_message_id,
+        )
+        if known is not None:
+            return self._accepted(known, duplicate=True)
+        key = route_key(
+            wiring.session_mode,
+            address,
+            agent_group_id=wiring.agent_group_id,
+            per_user=bool(wiring.per_user),
+            sender_id=event.sender_id,
+        )
+        session = routes.resolve(
+            self._connection,
+            agent_group_id=wiring.agent_group_id,
+            route_key=key,
+            messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
+            thread_id=address.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
+            sender_id=event.sender_id if wiring.per_user else None,
+            now=self._now,
+        )
+        if self._command is not None:
+            return self._take(session)
+        session = self._begin_anew(session, wiring, group)
+        if session.status == "archived" and wiring.archived == Archived.REOPEN:
+            session = life.reopen(self._connection, session, self._now)
+        return self._take(session)
+
+    def _take_for(self, session_id: str) -> Accepted:
+        """Take the event for one session, which somebody at the terminal named."""
+        session = sessions.get(self._connection, session_id)
+        if session.status not in ("active", "archived") or not routes.is_active_on_route(self._connection, session):
+            raise Conflict(
+                f"session {session.id} has ended", hint=f"`dumbwaiter session resume {session.id}` takes it up again"
+            )
+        return self._take(session)
+
+    def _begin_anew(self, session: Session, wiring: Wiring, group: MessagingGroup) -> Session:
+        """The session, or a fresh one in its place when its wiring's time is up."""
+        if wiring.reset == Reset.NONE or session.status != "active":
+            return session
+        policy = Policy(
+            Reset(wiring.reset), wiring.reset_minutes, wiring.reset_hour, group.timezone or self._rules.timezone
+        )
+        due = reset_due(
+            policy,
+            last_active=from_text(session.last_active),
+            now=self._moment,
+            is_busy=exchanges.is_busy(self._connection, session.id) or self._rules.is_working(session.id),
+        )
+        if due is None:
+            return session
+        had_exchange = exchanges.has_one(self._connection, session.id)
+        fresh = life.new(self._connection, session, self._now, EndReason(due.value)).after
+        self._outcome.over.append(session.id)
+        if had_exchange:
+            self._notice(fresh, None, _begun_anew(due, wiring))
+        return fresh
+
+    def _take(self, session: Session) -> Accepted:
+        event, message_id = self._event, new_id(Prefix.MESSAGE)
+        text = event.text
+        if len(text) > self._rules.max_text:
+            text = text[: self._rules.max_text] + _CUT_NOTE
+        content: dict[str, object] = {"text": text}
+        if self._names:
+            content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in self._names]
+        row, added = ingest.accept(
+            self._connection,
+            {
+                "message_id": message_id,
+                "agent_group_id": session.agent_group_id,
+                "session_id": session.id,
+                "generation": session.generation,
+                "channel_type": event.address.channel_type,
+                "platform_id": event.address.platform_id,
+                "thread_id": event.address.thread_id,
+                "platform_message_id": event.platform_message_id,
+                "sender_id": event.sender_id,
+                "sender_name": None if event.sender_name is None else whole(event.sender_name),
+                "kind": MessageInKind.CHAT if self._command is None else ingest.COMMAND,
+                "trigger": 1 if self._command is None else 0,
+                "content": encode(content),
+                "spool": self._spool,
+                "accepted_at": self._now,
+            },
+        )
+        if added and self._command is None:
+            sessions.heard(self._connection, session.id, _preview(event.text), self._now)
+            self._refuse_if_must(session, message_id)
+        return self._accepted(row, duplicate=not added)
+
+    def _refuse_if_must(self, session: Session, message_id: str) -> None:
+        """Fail a message at once that no agent may see, and say why in its chat."""
+        if session.status == "archived":
+            sentence: str | None = _ARCHIVED
+        else:
+            sentence = usage.exhausted(self._connection, session.agent_group_id, self._now)
+        if sentence is not None:
+            ingest.finish(
+                self._connection, session.id, message_id, MessageInStatus.FAILED, now=self._now, error=sentence
+            )
+            self._notice(session, message_id, sentence)
+
+    def _notice(self, session: Session, in_reply_to: str | None, text: str) -> None:
+        address = self._event.address
+        here = Address(address.channel_type, address.platform_id, address.thread_id)
+        self._outcome.told[deliveries.add_notice(self._connection, session.id, here, in_reply_to, text, self._now)] = (
+            None
+        )
+
+    def _drop(self, reason: str) -> Outcome:
+        event = self._event
+        turns.drop(
+            self._connection, event.address.channel_type, event.address.platform_id, event.sender_id, reason, self._now
+        )
+        self._outcome.receipt = Receipt((), reason)
+        return self._outcome
+
+    def _accepted(self, row: ingest.Accepted, *, duplicate: bool) -> Accepted:
+        return Accepted(row.message_id, row.session_id or "", self._name_of(row.agent_group_id), duplicate)
+
+    def _name_of(self, agent_group_id: str) -> str:
+        group = agent_groups.by_id(self._connection, agent_group_id)
+        return "" if group is None else group.name
+
+
+def whole(text: str) -> str:
+    """Text that can be stored: half characters (lone surrogates) become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _preview(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:_PREVIEWED]).split())[:_PREVIEW]
+
+
+def _begun_anew(due: Reset, wiring: Wiring) -> str:
+    if due == Reset.DAILY:
+        why = f"one begins every day at {wiring.reset_hour}:00"
+    elif wiring.reset_minutes % 60 == 0 and wiring.reset_minutes > 60:
+        why = f"the last one had rested for more than {wiring.reset_minutes // 60} hours"
+    else:
+        why = f"the last one had rested for more than {wiring.reset_minutes} minutes"
+    return f"A new conversation begins, because {why}. /resume takes it up."
+
+
+def _require_identifiers(event: Event) -> None:
+    for what, value in (
+        ("chat", event.address.platform_id),
+        ("thread", event.address.thread_id),
+        ("sender", event.sender_id),
+        ("message id", event.platform_message_id),
+    ):
+        if value is None:
+            continue
+        if not value or len(value) > 500 or not value.isprintable():
+            raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")

@@ -1,0 +1,44 @@
+"""Commands in a chat: a message that begins with `/` and one of these words, whole. Pure.
+
+Everything else is text for the agent, `/clearance` and `/etc/passwd` among it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+# Some platforms append the name of the bot that is meant: /new@assistant.
+_COMMAND = re.compile(r"/(?P<name>[a-z]+)(?:@\S+)?(?:\s+(?P<argument>.*))?", re.DOTALL | re.IGNORECASE)
+
+
+class CommandName(StrEnum):
+    NEW = "new"
+    TITLE = "title"
+    SESSIONS = "sessions"
+    RESUME = "resume"
+    UNDO = "undo"
+    RETRY = "retry"
+    BRANCH = "branch"
+    COMPRESS = "compress"
+    STOP = "stop"
+    STATUS = "status"
+    USAGE = "usage"
+    HELP = "help"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command and the rest of its message, without space around it."""
+
+    name: CommandName
+    argument: str = ""
+
+
+def parse(text: str) -> Command | None:
+    """The command a message is; None for text that is meant for the agent."""
+    match = _COMMAND.fullmatch(text.strip()) if text.lstrip().startswith("/") else None
+    if match is None or match["name"].lower() not in set(CommandName):
+        return None
+    return Command(CommandName(match["name"].lower()), (match["argument"] or "").strip())

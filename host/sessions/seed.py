@@ -1,0 +1,83 @@
+"""What a session begins with when it goes on from another one: the steps that its model is to know.
+
+A branch gets the steps of its parent that count, a compressed conversation one step with the summary. They are written
+into the fresh `outbound.db` when the host makes it. The parent's file is an agent's, so it is read as one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from host.sessions.beneath import opened_folder
+from host.sessions.hard_link import exists_in, own_name, require_rollback_mode
+from shared_schema.database import untrusted_reader
+from shared_schema.errors import FileBusy
+from shared_schema.layout import OUTBOUND, SessionLayout
+
+MAX_STEPS = 10_000
+MAX_CHARACTERS = 16_000_000
+
+# The newest steps that count; those of turns that were given back or died are in the turn that followed.
+STEPS = """
+SELECT s.seq, s.turn_id, s.role, s.content, s.tool_name, s.tool_call_id, s.tool_calls, s.reasoning, s.usage, s.timestamp
+FROM steps s LEFT JOIN turns t ON t.id = s.turn_id
+WHERE t.id IS NULL OR t.status = 'completed' OR (t.status = 'failed' AND t.failure_reason IS NOT 'agent_died')
+   OR (t.status = 'cancelled' AND t.failure_reason = 'stopped')
+ORDER BY s.seq DESC LIMIT ?
+"""
+_TABLES = frozenset({"steps", "turns"})
+_ROLES = frozenset({"system", "user", "assistant", "tool"})
+_SUMMARY = "Summary of the conversation so far:\n"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedStep:
+    """A row of `steps`, but for its `seq`."""
+
+    turn_id: str
+    role: str
+    content: str | None
+    tool_name: str | None
+    tool_call_id: str | None
+    tool_calls: str | None
+    reasoning: str | None
+    usage: str | None
+    timestamp: str
+
+
+def of_summary(summary: str, timestamp: str) -> list[SeedStep]:
+    """The one step of a conversation that was compressed."""
+    return [SeedStep("seed", "user", _SUMMARY + summary, None, None, None, None, None, timestamp)]
+
+
+def of_branch(parent: SessionLayout, withdrawn: Collection[str]) -> list[SeedStep]:
+    """The steps of a parent that count, oldest first; the newest 10,000 and 16 million characters of them at most.
+
+    `withdrawn` are turns that were taken back. Blocks. Raises `FileBusy` when there is nothing to read at the moment,
+    `FileDamaged` when the file is no good.
+    """
+    with opened_folder(parent.out) as out:
+        name = own_name(parent, out)
+        require_rollback_mode(name, parent)
+        with untrusted_reader(name, tables=_TABLES) as connection:
+            if exists_in(f"{OUTBOUND}-journal", out):
+                raise FileBusy("a commit is going on, or was interrupted", where=parent.outbound)
+            return _read(connection, withdrawn)
+
+
+def _read(connection: sqlite3.Connection, withdrawn: Collection[str]) -> list[SeedStep]:
+    found: list[SeedStep] = []
+    characters = 0
+    for row in connection.execute(STEPS, (MAX_STEPS,)):
+        values = [row[name] for name in SeedStep.__match_args__]
+        if any(value is not None and not isinstance(value, str) for value in values):
+            continue
+        step = SeedStep(*values)
+        characters += sum(len(value) for value in values if value is not None)
+        if characters > MAX_CHARACTERS:
+            break
+        if step.role in _ROLES and step.turn_id not in withdrawn and step.timestamp is not None:
+            found.append(step)
+    return found[::-1]

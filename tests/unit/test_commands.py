@@ -1,0 +1,178 @@
+"""What a command in a chat is, and what is answered to it."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from host.operations import command_answers as answers
+from host.operations.command_answers import Allowance, Listed, Talk, Tokens, Work
+from host.routing.commands import Command, CommandName, parse
+from shared_schema.errors import Conflict
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOON = "2026-02-28T12:00:00.000Z"
+TALK = Talk("ses_1", "Plans", False, "assistant", "echo", None)
+IDLE = Work(waiting=0, attempt=1, since=None, seconds=0.0, doing=None, queued=False)
+
+
+@pytest.mark.parametrize("name", CommandName)
+def test_every_command_is_known_by_its_word(name: CommandName) -> None:
+    assert parse(f"/{name}") == Command(name)
+
+
+@pytest.mark.parametrize("text", ["/new", "/NEW", "/New", "  /new \n", "/new@bot", "/NEW@Some_Bot"])
+def test_case_space_around_it_and_the_name_of_the_bot_do_not_matter(text: str) -> None:
+    assert parse(text) == Command(CommandName.NEW)
+
+
+@pytest.mark.parametrize(
+    ("text", "argument"),
+    [
+        ("/title My plans", "My plans"),
+        ("/title@bot   My  plans  ", "My  plans"),
+        ("/title\nMy plans\nand more", "My plans\nand more"),
+        ("/title \n\t ", ""),
+        ("/title\u00a0Plans", "Plans"),
+    ],
+)
+def test_what_stands_behind_it_is_its_argument(text: str, argument: str) -> None:
+    assert parse(text) == Command(CommandName.TITLE, argument)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/clearance",  # FAILURES 27
+        "/newer",
+        "/news today",
+        "/new-york",
+        "/new_york",
+        "/new.",
+        "/new/er",
+        "/new2",
+        "/new@",
+        "/new@ bot",
+        "/ new",
+        "//new",
+        "/\nnew",
+        "please /new",
+        "new",
+        "/",
+        "",
+        "   ",
+        "/etc/passwd",
+        "/unknown",
+        "/new\u200b",
+        "\u200b/new",
+        "/\u017ftop",
+        "/sto\u0440",
+        "\\new",
+        "/" + "n" * 100_000,
+    ],
+)
+def test_everything_else_is_for_the_agent(text: str) -> None:
+    assert parse(text) is None
+
+
+def test_the_help_has_a_line_for_every_command_and_fits_into_a_message() -> None:
+    text = answers.help_text()
+
+    assert [line.split(":")[0].split()[0] for line in text.splitlines()[: len(CommandName)]] == [
+        f"/{name}" for name in CommandName
+    ]
+    assert len(text) < 1500
+
+
+def test_a_list_is_numbered_and_in_the_time_zone_of_the_chat() -> None:
+    entries = [
+        Listed("Plans", NOON, unread=False, present=True, archived=False),
+        Listed(None, NOON, unread=True, present=False, archived=True),
+    ]
+
+    assert answers.listed(entries, BERLIN).splitlines() == [
+        "1. “Plans”, 2026-02-28 13:00 (you are here)",
+        "2. nothing said yet, 2026-02-28 13:00 (unread, archived)",
+        "",
+        "/resume and a number goes back to one of them.",
+    ]
+    assert answers.listed([], BERLIN) == "There is no conversation here yet."
+
+
+def test_ten_conversations_with_the_longest_titles_fit_into_a_message() -> None:
+    entries = [Listed("w" * 100, NOON, unread=True, present=True, archived=True)] * 10
+
+    assert len(answers.listed(entries, BERLIN)) < 1500
+
+
+@pytest.mark.parametrize(
+    ("work", "line"),
+    [
+        (IDLE, "Nothing runs, and nothing waits."),
+        (
+            Work(2, 3, NOON, 65.0, "bash", False),
+            "Working since 13:00:00, for 1 min, with “bash”, attempt 3. 2 messages wait for an answer.",
+        ),
+        (Work(1, 1, None, 0.0, None, True), "Waiting until another agent has finished. 1 message waits for an answer."),
+        (Work(1, 2, None, 0.0, None, False), "The agent is about to begin, attempt 2. 1 message waits for an answer."),
+        (Work(0, 1, NOON, 7300.0, None, False), "Working since 13:00:00, for 2 h."),
+    ],
+)
+def test_the_status_says_what_goes_on(work: Work, line: str) -> None:
+    assert answers.state(TALK, work, BERLIN).splitlines()[0] == line
+
+
+def test_the_status_says_who_answers_and_in_which_conversation() -> None:
+    assert answers.state(TALK, IDLE, BERLIN).splitlines()[1:] == [
+        "Agent: assistant (echo)",
+        "Conversation: “Plans” (ses_1)",
+    ]
+    other = Talk("ses_2", None, True, "helper", "model", "large")
+    assert answers.state(other, IDLE, BERLIN).splitlines()[1:] == [
+        "Agent: helper (model, model large)",
+        "Conversation: without a title, archived (ses_2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("allowance", "lines"),
+    [
+        (
+            Allowance("assistant", "month", 1234, 0.5, None, None),
+            ["assistant this month: 1,234 tokens, $0.50.", "There is no budget."],
+        ),
+        (
+            Allowance("assistant", "day", 150, 0.001, 100, 10.0),
+            ["assistant today: 150 tokens, $0.0010.", "Left of the budget: $10.00 of $10.00 and 0 of 100 tokens."],
+        ),
+        (
+            Allowance("assistant", "total", 0, 0.0, 1000, None),
+            ["assistant altogether: 0 tokens, $0.00.", "Left of the budget: 1,000 of 1,000 tokens."],
+        ),
+    ],
+)
+def test_the_usage_says_what_is_left(allowance: Allowance, lines: list[str]) -> None:
+    here = "This conversation: 1,000 tokens in, 20 out, $0.12."
+    assert answers.usage(Tokens(1000, 20, 0.12), allowance).splitlines() == [here, *lines]
+
+
+def test_what_was_taken_back_and_stopped_is_named_by_its_beginning() -> None:
+    assert answers.taken_back(["  one\n two "], 1, 1) == "Taken back: “one two”."
+    assert answers.taken_back(["one"], 1, 3) == "Taken back: “one”. There was nothing else."
+    assert answers.taken_back(["", "two"], 2, 3) == "Taken back: the last 2 exchanges, which were all, from “two” on."
+    together = "Asked again: 2 messages that were answered together, from “one” on."
+    assert answers.asked_again(["one", "two"]) == together
+    assert answers.asked_again([""]) == "Asked again: a file."
+    assert answers.stopped([], 0) == "There is nothing to stop."
+    assert answers.stopped([], 1) == "Stopped."
+    assert answers.stopped(["w" * 100], 1) == f"Stopped: “{'w' * 59}…” will not be answered."
+    assert answers.stopped(["one", "two"], 2) == "Stopped: 2 messages will not be answered, from “one” on."
+
+
+def test_a_quotation_is_one_line_of_what_can_be_seen() -> None:
+    assert answers.quoted("a\x1b[2J\u202eb\nc") == "“a [2J b c”"
+
+
+def test_an_error_is_a_sentence_without_the_hint_for_the_command_line() -> None:
+    assert answers.refused(Conflict("it is gone already", hint="`dumbwaiter session list`")) == "It is gone already."

@@ -1,0 +1,159 @@
+"""Numbered events for live views, and what nobody has read yet."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from host.central import events, home_channels, mailbox, messaging_groups, routes, sessions, unread
+from host.central.database import Central
+from host.central.events import KEPT, EventKind
+from host.central.sessions import Session
+from shared_schema.errors import NotFound
+from tests.unit.registry import LATER, NOW, add_agent, add_chat, add_session, wire
+
+
+def tell(connection: sqlite3.Connection, session: Session, **data: object) -> None:
+    events.add(
+        connection,
+        EventKind.TURN_ENDED,
+        session_id=session.id,
+        agent_group_id=session.agent_group_id,
+        data=data,
+        now=NOW,
+    )
+
+
+def test_events_are_numbered_and_read_from_a_number(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    one, two = add_session(registry, agent), add_session(registry, agent, "shared/memory/two")
+    assert [event.kind for event in events.after(registry, 0, 10)] == [EventKind.SESSION_NEW] * 2
+    assert events.newest(registry) == 2
+    for session in (one, two, one):
+        tell(registry, session, turn="trn_1")
+    assert [event.number for event in events.after(registry, 2, 10)] == [3, 4, 5]
+    assert [event.number for event in events.after(registry, 3, 10, one.id)] == [5]
+    assert [event.number for event in events.after(registry, 2, 2)] == [3, 4]
+    assert [event.number for event in events.last(registry, 2)] == [4, 5]
+    assert events.newest(registry) == 5
+    assert events.after(registry, 2, 1)[0].data == '{"turn": "trn_1"}'
+
+
+def test_the_newest_ten_thousand_events_are_kept(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    registry.execute("BEGIN")
+    for _ in range(KEPT + 350):
+        tell(registry, session)
+    registry.execute("COMMIT")
+    kept = events.after(registry, 0, KEPT * 2)
+    assert KEPT <= len(kept) <= KEPT + 100
+    assert kept[-1].number == KEPT + 350 + 1
+
+
+async def test_whoever_watches_hears_of_every_commit(central: Central) -> None:
+    heard: list[int] = []
+    with central.watched(lambda: heard.append(1)):
+        await central.write(lambda c: None)
+        first = len(heard)
+        await central.write(lambda c: None)
+    assert (first, len(heard)) == (1, 2)
+    await central.write(lambda c: None)
+    assert len(heard) == 2
+
+
+def since(connection: sqlite3.Connection, session: Session) -> str | None:
+    return sessions.get(connection, session.id).unread_since
+
+
+def test_a_session_is_unread_since_the_first_reply_that_nobody_has_read(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    unread.note_reply(registry, session.id, "msg_1", NOW)
+    unread.note_reply(registry, session.id, "msg_2", LATER)
+    assert since(registry, session) == NOW
+    unread.mark_read(registry, session.id)
+    assert since(registry, session) is None
+    unread.note_reply(registry, session.id, "msg_3", LATER)
+    assert since(registry, session) == LATER
+
+
+def test_a_letter_that_was_read_before_its_delivery_was_noted_is_read(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    position = mailbox.put(
+        registry,
+        message_out_id=f"{session.id}/msg_1",
+        platform_id="terminal",
+        thread_id=None,
+        in_reply_to=None,
+        content="{}",
+        now=NOW,
+    )
+    (letter,) = mailbox.unread(registry, "terminal")
+    assert letter.session_id == session.id
+    mailbox.mark_read(registry, [position], NOW)
+    unread.note_reply(registry, session.id, "msg_1", LATER)
+    assert since(registry, session) is None
+
+
+@pytest.mark.parametrize(
+    ("receipt", "read"),
+    [
+        (("one", None), {"whole", "everywhere"}),
+        (("one", "t1"), {"whole", "first thread", "everywhere"}),
+        (("two", None), {"other chat"}),
+    ],
+)
+def test_reading_a_chat_reads_its_sessions_and_with_a_thread_that_thread(
+    registry: sqlite3.Connection, receipt: tuple[str, str | None], read: set[str]
+) -> None:
+    agents = [add_agent(registry, name) for name in ("a", "b", "c")]
+    one, two = add_chat(registry, "one"), add_chat(registry, "two")
+    wire(registry, one, agents[0])
+    wire(registry, one, agents[1], session_mode="per-thread")
+    wire(registry, one, agents[2], session_mode="agent-shared")
+    places = {
+        "whole": (agents[0], one.id, None),
+        "first thread": (agents[1], one.id, "t1"),
+        "second thread": (agents[1], one.id, "t2"),
+        "everywhere": (agents[2], None, None),
+        "other chat": (agents[0], two.id, None),
+    }
+    made = {
+        name: routes.resolve(
+            registry,
+            agent_group_id=agent.id,
+            route_key=name,
+            messaging_group_id=chat,
+            thread_id=thread,
+            now=NOW,
+        )
+        for name, (agent, chat, thread) in places.items()
+    }
+    for session in made.values():
+        unread.note_reply(registry, session.id, "msg_1", NOW)
+    group = messaging_groups.find(registry, "memory", receipt[0])
+    assert group is not None
+    unread.mark_read_in_chat(registry, group.id, receipt[1])
+    assert {name for name, session in made.items() if since(registry, session) is None} == read
+
+
+def test_an_agent_group_has_one_home_on_each_platform(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    one, two, other = add_chat(registry), add_chat(registry, "two"), add_chat(registry, "x", channel_type="cli")
+    for chat in (one, other, two):
+        home_channels.put(registry, agent.id, chat, NOW)
+    assert [chat.address for chat in home_channels.of(registry, agent.id)] == ["cli:x", "memory:two"]
+    messaging_groups.delete(registry, other.id)
+    home_channels.remove(registry, agent.id, "memory")
+    assert home_channels.of(registry, agent.id) == []
+    with pytest.raises(NotFound, match="there is no home on 'memory'"):
+        home_channels.remove(registry, agent.id, "memory")
+
+
+def test_of_a_session_that_is_removed_live_views_keep_no_word(registry: sqlite3.Connection) -> None:
+    agent = add_agent(registry)
+    one, two = add_session(registry, agent), add_session(registry, agent, "shared/memory/two")
+    for session in (one, two):
+        tell(registry, session, title="a secret")
+    events.forget_session(registry, one.id)
+    assert [event.data for event in events.after(registry, 0, 10)] == ["{}", "{}", "{}", '{"title": "a secret"}']

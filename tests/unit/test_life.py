@@ -1,0 +1,361 @@
+"""The rules of a conversation's life: random operations at the same time against a plain model, and each by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from host.central import deliveries, ingest, routes, sessions, turns
+from host.central.agent_groups import AgentGroup
+from host.central.database import Central
+from host.central.sessions import EndReason, Session
+from host.sessions import life
+from shared_schema.clock import ManualClock
+from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageInStatus
+from tests.unit.life_model import REFUSED, Model
+from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
+
+ROUTES = ("one", "two")
+OF_SESSION = ("answer", "new", "resume", "retry", "branch", "compress", "archive", "delete", "restore")
+
+Operation = tuple[str, Any, int]
+OPERATIONS = st.one_of(
+    st.tuples(st.just("hear"), st.sampled_from(ROUTES), st.just(0)),
+    st.tuples(st.sampled_from((*OF_SESSION, "undo")), st.integers(0, 5), st.integers(1, 3)),
+)
+
+
+class Registry:
+    """The same operations on a real central.db."""
+
+    def __init__(self, central: Central, agent: AgentGroup) -> None:
+        self._central = central
+        self._agent = agent
+        self.done: list[tuple[Operation, str | None]] = []
+
+    async def run(self, operation: Operation) -> None:
+        """One operation; the order in which they come to be done is noted where it is decided: in the transaction."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute("SAVEPOINT operation")
+                result = self._do(connection, *operation)
+            except DumbwaiterError:
+                connection.execute("ROLLBACK TO operation")
+                result = REFUSED
+            connection.execute("RELEASE operation")
+            self.done.append((operation, result))
+
+        await self._central.write(job)
+
+    def _do(self, connection: sqlite3.Connection, name: str, target: Any, count: int) -> str | None:
+        if name == "hear":
+            self._hear(connection, target)
+            return None
+        found = _sessions(connection)
+        if not found:
+            return REFUSED
+        session = found[target % len(found)]
+        if name == "answer":
+            turn = new_id(Prefix.TURN)
+            for message in ingest.unanswered(connection, session.id):
+                ingest.note_turn(connection, session.id, message, turn)
+                ingest.finish(connection, session.id, message, MessageInStatus.COMPLETED, now=LATER)
+            return None
+        arguments: dict[str, tuple[Any, ...]] = {"undo": (count, LATER), "compress": ("so far", LATER)}
+        transition: Callable[..., object] = getattr(life, name)
+        transition(connection, session, *arguments.get(name, (LATER,)))
+        return None
+
+    def _hear(self, connection: sqlite3.Connection, route: str) -> None:
+        session = add_session(connection, self._agent, route)
+        row, _ = ingest.accept(connection, accepted_values(session))
+        if session.status == "archived":
+            ingest.finish(connection, session.id, row.message_id, MessageInStatus.FAILED, now=LATER)
+
+    async def picture(self) -> dict[str, Any]:
+        """All that the model knows, too."""
+        return await self._central.read(_picture)
+
+
+def _sessions(connection: sqlite3.Connection) -> list[Session]:
+    return [Session.from_row(row) for row in connection.execute("SELECT * FROM sessions ORDER BY rowid")]
+
+
+def _picture(connection: sqlite3.Connection) -> dict[str, Any]:
+    found = _sessions(connection)
+    number = {session.id: place for place, session in enumerate(found)}
+    routes = {row["id"]: row for row in connection.execute("SELECT * FROM routes")}
+    messages = {
+        session.id: [
+            (row["status"], bool(row["withdrawn"]))
+            for row in connection.execute("SELECT * FROM ingest WHERE session_id = ? ORDER BY position", (session.id,))
+        ]
+        for session in found
+    }
+    return {
+        "routes": {
+            row["route_key"]: (row["generation"], number.get(row["active_session_id"])) for row in routes.values()
+        },
+        "sessions": [
+            (
+                routes[session.route_id]["route_key"],
+                session.status,
+                session.end_reason,
+                session.generation,
+                None if session.parent_session_id is None else number[session.parent_session_id],
+                session.parent_relation,
+                messages[session.id],
+            )
+            for session in found
+        ],
+    }
+
+
+def _expected(model: Model) -> dict[str, Any]:
+    begun = {session.route for session in model.sessions}
+    return {
+        "routes": {name: (route.generation, route.active) for name, route in model.routes.items() if name in begun},
+        "sessions": [
+            (
+                session.route,
+                session.status,
+                session.reason,
+                session.generation,
+                session.parent,
+                session.relation,
+                [(message.status, message.withdrawn) for message in session.messages],
+            )
+            for session in model.sessions
+        ],
+    }
+
+
+def _apply(model: Model, name: str, target: Any, count: int) -> str | None:
+    if name == "hear":
+        return model.hear(target)
+    if not model.sessions:
+        return REFUSED
+    number = target % len(model.sessions)
+    return model.undo(number, count) if name == "undo" else getattr(model, name)(number)  # type: ignore[no-any-return]
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(batches=st.lists(st.lists(OPERATIONS, min_size=1, max_size=4), min_size=1, max_size=12))
+def test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other(
+    tmp_path: Path, batches: Sequence[Sequence[Operation]]
+) -> None:
+    async def play() -> None:
+        path = tmp_path / new_id(Prefix.INSTALL)
+        central = await asyncio.to_thread(Central.open, path, ManualClock())
+        try:
+            registry = Registry(central, await central.write(add_agent))
+            model = Model(*ROUTES)
+            for batch in batches:
+                registry.done.clear()
+                await asyncio.gather(*(registry.run(operation) for operation in batch))
+                for operation, result in registry.done:
+                    assert _apply(model, *operation) == result, operation
+                assert await registry.picture() == _expected(model)
+        finally:
+            await asyncio.to_thread(central.close)
+            path.unlink()
+
+    asyncio.run(play())
+
+
+@pytest.fixture
+def session(registry: sqlite3.Connection) -> Session:
+    """An active session."""
+    return add_session(registry, add_agent(registry))
+
+
+def hear(registry: sqlite3.Connection, session: Session, text: str = "hello", *, turn: str | None = None) -> str:
+    """A message; one that a turn has answered already."""
+    row, _ = ingest.accept(registry, accepted_values(session, content=f'{{"text":"{text}"}}'))
+    if turn is not None:
+        registry.execute(
+            "INSERT OR IGNORE INTO turns (session_id, id, status, started_at) VALUES (?, ?, 'completed', ?)",
+            (session.id, turn, NOW),
+        )
+        ingest.note_turn(registry, session.id, row.message_id, turn)
+        ingest.finish(registry, session.id, row.message_id, MessageInStatus.COMPLETED, now=NOW)
+    return row.message_id
+
+
+def say(registry: sqlite3.Connection, session: Session) -> str:
+    """A reply that waits to be sent."""
+    message_id = new_id(Prefix.MESSAGE)
+    deliveries.add(
+        registry,
+        message_out_id=message_id,
+        session_id=session.id,
+        kind="chat",
+        channel_type="memory",
+        platform_id="one",
+        thread_id=None,
+        content="{}",
+        created_at=NOW,
+    )
+    return message_id
+
+
+def now_of(registry: sqlite3.Connection, session: Session) -> Session:
+    return sessions.get(registry, session.id)
+
+
+def test_two_who_begin_anew_at_once_get_the_same_fresh_session(registry: sqlite3.Connection, session: Session) -> None:
+    first = life.new(registry, session, LATER)
+    second = life.new(registry, session, LATER)
+    assert first.after.id == second.after.id != session.id
+    assert len(_sessions(registry)) == 2
+
+
+def test_the_first_end_of_a_session_stays_until_it_is_taken_up_again(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    """FAILURES 32."""
+    life.new(registry, session, NOW, EndReason.IDLE)
+    sessions.end(registry, session.id, "new", LATER)
+    row = registry.execute("SELECT end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
+    assert tuple(row) == ("idle", NOW)
+    assert life.resume(registry, session, LATER).after.id == session.id
+    row = registry.execute("SELECT status, end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
+    assert tuple(row) == ("active", None, None)
+
+
+def test_what_was_said_for_an_older_generation_is_kept_back(registry: sqlite3.Connection, session: Session) -> None:
+    """FAILURES 20."""
+    waiting = say(registry, session)
+    life.new(registry, session, LATER)
+    row = registry.execute("SELECT status FROM deliveries WHERE message_out_id = ?", (waiting,)).fetchone()
+    assert row["status"] == "suppressed"
+
+
+def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_before(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    other = add_session(registry, add_agent(registry, "unused"), "elsewhere")
+    registry.execute("UPDATE sessions SET agent_group_id = ? WHERE id = ?", (session.agent_group_id, other.id))
+    registry.execute(
+        "UPDATE routes SET agent_group_id = ?, generation = 1 WHERE id = ?", (session.agent_group_id, other.route_id)
+    )
+    registry.execute("UPDATE routes SET generation = 7 WHERE id = ?", (session.route_id,))
+    registry.execute("UPDATE sessions SET generation = 7 WHERE id = ?", (session.id,))
+    moved = life.resume(registry, session, LATER, routes.route_of(registry, other)).after
+    assert (moved.route_id, moved.generation > 7) == (other.route_id, True)
+    assert now_of(registry, other).status == "ended"
+    assert (
+        registry.execute("SELECT active_session_id FROM routes WHERE id = ?", (session.route_id,)).fetchone()[0] is None
+    )
+
+
+def test_a_session_does_not_go_to_another_agent_group(registry: sqlite3.Connection, session: Session) -> None:
+    """FAILURES 39."""
+    other = add_session(registry, add_agent(registry, "other"), "elsewhere")
+    with pytest.raises(InvalidValue, match="another agent group"):
+        life.resume(registry, session, LATER, routes.route_of(registry, other))
+
+
+def test_a_compressed_ancestor_is_taken_up_where_it_goes_on(registry: sqlite3.Connection, session: Session) -> None:
+    child = life.compress(registry, session, "so far", LATER).after
+    grandchild = life.compress(registry, child, "farther", LATER).after
+    life.new(registry, grandchild, LATER)
+    assert life.resume(registry, session, LATER).after.id == grandchild.id
+
+
+def test_compressing_twice_at_once_makes_one_child_with_what_waited(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    waiting = hear(registry, session)
+    first = life.compress(registry, session, "so far", LATER)
+    second = life.compress(registry, session, "so far", LATER)
+    assert first.after.id == second.after.id
+    assert (first.after.summary, first.after.parent_relation) == ("so far", "compressed")
+    row = ingest.get(registry, waiting)
+    assert row is not None
+    assert (row.session_id, row.generation, row.state, row.status) == (
+        first.after.id,
+        first.after.generation,
+        "accepted",
+        "pending",
+    )
+
+
+def test_what_is_taken_back_is_whole_turns(registry: sqlite3.Connection, session: Session) -> None:
+    hear(registry, session, "first", turn="trn_1")
+    hear(registry, session, "second", turn="trn_2")
+    hear(registry, session, "third", turn="trn_2")
+    undone = life.undo(registry, session, 1, LATER)
+    assert [ingest.text_of(message) for message in undone.exchanges.messages] == ["second", "third"]
+    assert turns.withdrawn(registry, session.id) == ["trn_2"]
+    assert life.undo(registry, session, 9, LATER).exchanges.count == 1
+    with pytest.raises(Conflict, match="nothing to take back"):
+        life.undo(registry, session, 1, LATER)
+
+
+def test_taking_back_drops_the_resume_pointer_and_archiving_keeps_it(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    registry.execute("UPDATE sessions SET provider_session_id = 'p' WHERE id = ?", (session.id,))
+    life.archive(registry, session, LATER)
+    assert now_of(registry, session).provider_session_id == "p"
+    reopened = life.reopen(registry, now_of(registry, session), LATER)
+    assert (reopened.status, reopened.provider_session_id) == ("active", "p")
+    hear(registry, session, turn="trn_1")
+    assert life.undo(registry, reopened, 1, LATER).session.provider_session_id is None
+
+
+def test_asking_again_puts_the_same_words_into_the_ledger_once_more(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    first = hear(registry, session, "again please", turn="trn_1")
+    life.retry(registry, session, LATER)
+    rows = registry.execute("SELECT * FROM ingest ORDER BY position").fetchall()
+    assert [(row["status"], row["withdrawn"], row["content"]) for row in rows] == [
+        ("completed", 1, '{"text":"again please"}'),
+        ("pending", 0, '{"text":"again please"}'),
+    ]
+    assert rows[0]["message_id"] == first
+    assert rows[1]["generation"] == now_of(registry, session).generation > session.generation
+
+
+def test_a_deleted_parent_leaves_its_children(registry: sqlite3.Connection, session: Session) -> None:
+    """FAILURES 33."""
+    child = life.branch(registry, session, LATER).after
+    life.delete(registry, session, LATER)
+    sessions.delete(registry, session.id)
+    found = now_of(registry, child)
+    assert (found.status, found.parent_session_id, found.parent_relation) == ("active", None, "branched")
+
+
+def test_a_command_is_cancelled_by_no_end_of_its_session(registry: sqlite3.Connection, session: Session) -> None:
+    row, _ = ingest.accept(registry, accepted_values(session, kind="command", trigger=0))
+    life.new(registry, session, LATER)
+    assert [each.message_id for each in ingest.commands(registry)] == [row.message_id]
+    assert ingest.open_messages(registry, session.id) == []
+
+
+def test_an_ending_turn_of_the_same_moment_is_withdrawn_with_its_exchange(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    hear(registry, session)
+    registry.execute(
+        "INSERT INTO turns (session_id, id, status, started_at) VALUES (?, 'trn_1', 'running', ?)", (session.id, NOW)
+    )
+    life.undo(registry, session, 1, LATER)
+    assert turns.withdrawn(registry, session.id) == ["trn_1"]
+    assert ingest.last_address(registry, session.id) == Address("memory", "one", None)
