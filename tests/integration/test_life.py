@@ -388,6 +388,9 @@ async def test_a_long_list_is_paged_without_gaps(tmp_path: Path) -> None:
         previews = {each["preview"] for each in [*first, *rest]}
         assert {preview[:14] for preview in previews} == {f"hello number {number}" for number in range(5)}
         assert {len(preview) for preview in previews} == {60}
-        only = await host.do("session.list", messaging_group="memory:c2")
-        assert [each["messaging_group"] for each in only] == ["memory:c2"]
+        listed = await host.do("session.list")
+        assert (await host.do("session.new", session="2"))["parent"] == listed[1]["id"]
+        assert (await host.do("session.delete", session="3"))["deleted"] == listed[2]["id"]
+        only = await host.do("session.list", messaging_group=listed[3]["messaging_group"])
+        assert [each["id"] for each in only] == [listed[3]["id"]]
         assert await host.do("session.list", channel="telegram") == []
