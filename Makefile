@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BASE_IMAGE ?= python:3.12-slim-bookworm
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
-IMAGE ?= dumbwaiter-agent:$(VERSION)
+VARIANT ?= plain
+IMAGE ?= dumbwaiter-agent:$(VERSION)$(if $(filter-out plain,$(VARIANT)),-$(VARIANT))
 MINUTES ?= 30
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -26,8 +27,9 @@ check: .venv/installed-dev ## lint, types and import contracts, without tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-image: ## build the image of agents; BASE_IMAGE=… for another base
+image: ## build the image of agents; VARIANT=model or claude with what those providers need, BASE_IMAGE=… for another base
 	docker build -f Dockerfile.agent --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(VERSION) \
+	    --build-arg VARIANT=$(VARIANT) \
 	    --build-arg SOURCES=$$($(PYTHON) host/runtime/sources.py) -t $(IMAGE) .
 
 bench: .venv/installed-dev ## measure speed and cost, each beside its floor (docs/performance.md)

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from container_agent import providers
 from container_agent.attend import WillNotEnd
@@ -31,11 +31,16 @@ from container_agent.heartbeat import Heartbeat
 from container_agent.lock import alone
 from container_agent.loop import Loop
 from container_agent.outbox import Outbox
-from container_agent.providers.protocol import Provider
+from container_agent.providers.protocol import Closing, Provider, TurnOutput, TurnRequest
 from container_agent.wake import Waker
-from shared_schema.clock import SystemClock
-from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue
+from shared_schema.clock import Clock, SystemClock
+from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, SessionLayout
+
+if TYPE_CHECKING:
+    from container_agent.forwarder import Forwarder
+    from container_agent.providers.model_seams import Equipment
+    from container_agent.tools.equip import Workshop
 
 log = logging.getLogger("container_agent")
 
@@ -81,16 +86,68 @@ class Settings:
         )
 
 
-async def live(settings: Settings) -> None:
+class Shop:
+    """The providers of one agent process, with what they need: tools, prompts, and the way out.
+
+    `surroundings` is the environment of SDKs and programs; what the forwarder sets in it, all of them see.
+    """
+
+    def __init__(self, session: SessionLayout, clock: Clock, environment: Mapping[str, str]) -> None:
+        self._session = session
+        self._clock = clock
+        self._surroundings = dict(environment)
+        self._loaded: dict[str, Provider] = {}
+        self._workshops: dict[str, Workshop] = {}
+        self._forwarder: Forwarder | None = None
+
+    def load(self, name: str) -> Provider:
+        """The provider of that name. Raises `ProviderError`."""
+
+        async def equip(request: TurnRequest, out: TurnOutput) -> Equipment:
+            await self.open_way_out()
+            if name not in self._workshops:
+                from container_agent.tools.equip import Workshop  # an agent without tools need not load them
+
+                self._workshops[name] = Workshop(self._clock, self._surroundings, brings_own=name == "claude")
+            return await self._workshops[name].equip(request, out)
+
+        if name not in self._loaded:
+            self._loaded[name] = providers.load(name, equip, self._surroundings)
+        return self._loaded[name]
+
+    async def ready(self, name: str) -> None:
+        """Make the way out before a provider that needs it is asked for anything."""
+        if name in providers.ONLINE:
+            await self.open_way_out()
+
+    async def open_way_out(self) -> None:
+        """Open it, once. An agent that the host gives none works on without."""
+        if self._forwarder is not None:
+            return
+        from container_agent.forwarder import Forwarder, environment
+
+        self._forwarder = Forwarder(self._session)
+        try:
+            self._surroundings.update(environment(await self._forwarder.port()))
+        except NotFound as error:
+            log.info("%s", error)
+
+    async def close(self) -> None:
+        """End tools and connections."""
+        for workshop in self._workshops.values():
+            await workshop.close()
+        for provider in self._loaded.values():
+            if isinstance(provider, Closing):
+                await provider.aclose()
+        if self._forwarder is not None:
+            await self._forwarder.aclose()
+
+
+async def live(settings: Settings, environment: Mapping[str, str]) -> None:
     """One agent, from its first heartbeat until it is told to stop."""
     session = SessionLayout(settings.session)
     clock = SystemClock()
-    loaded: dict[str, Provider] = {}
-
-    def load(name: str) -> Provider:
-        if name not in loaded:
-            loaded[name] = providers.load(name)
-        return loaded[name]
+    shop = Shop(session, clock, environment)
 
     with (
         alone(session.agent_lock),
@@ -104,7 +161,8 @@ async def live(settings: Settings) -> None:
             settings.workspace,
             outbox=outbox,
             waker=waker,
-            load=load,
+            load=shop.load,
+            ready=shop.ready,
             clock=clock,
             stop_seconds=settings.stop_seconds,
         )
@@ -114,13 +172,14 @@ async def live(settings: Settings) -> None:
         try:
             await loop.run()
         finally:
+            await shop.close()
             beating.cancel()
 
 
-async def _live_or_leave(settings: Settings) -> None:
+async def _live_or_leave(settings: Settings, environment: Mapping[str, str]) -> None:
     """`live`, and the end of the process when a provider goes on for ever: asyncio would wait for it."""
     try:
-        await live(settings)
+        await live(settings, environment)
     except WillNotEnd as error:
         log.error("%s", error)
         logging.shutdown()
@@ -137,7 +196,7 @@ def main() -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     try:
-        asyncio.run(_live_or_leave(Settings.from_environment(os.environ)))
+        asyncio.run(_live_or_leave(Settings.from_environment(os.environ), os.environ))
     except InvalidValue as error:
         log.error("%s", error)
         return 2

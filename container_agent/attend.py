@@ -32,11 +32,17 @@ class Ended(Enum):
 
 
 async def attend(
-    work: asyncio.Task[Any], turn: RunningTurn, inbox: Inbox, waker: Waker, must_go: Callable[[], bool]
+    work: asyncio.Task[Any],
+    turn: RunningTurn,
+    inbox: Inbox,
+    waker: Waker,
+    must_go: Callable[[], bool],
+    changed: Callable[[], None],
 ) -> Ended:
     """Wait until the work is done, or end it. `waker` was armed before the turn's messages were read.
 
-    Work that does not end when it is cancelled goes on, and is not `done`.
+    `changed` hears whenever `inbound.db` may have changed. Work that does not end when it is cancelled goes
+    on, and is not `done`.
     """
     await asyncio.sleep(0)  # what need not wait for anything is done now
     if not work.done():
@@ -48,6 +54,7 @@ async def attend(
         waker.arm()
         if work.done():
             break
+        changed()
         again, ended = None, Ended.GIVEN_UP if must_go() else Ended.BY_ITSELF
         if ended is Ended.BY_ITSELF:
             try:

@@ -39,6 +39,8 @@ class Context:
     turn_seconds: float = 1800.0
     withdrawn: tuple[str, ...] = ()
     shared: bool = False
+    kind: str = "chat"
+    tool_servers: str = ""
 
     @classmethod
     def from_values(cls, values: Mapping[str, str | None]) -> Self:
@@ -94,4 +96,6 @@ class Context:
             turn_seconds=number(ContextKey.TURN_SECONDS, default.turn_seconds),
             withdrawn=names(ContextKey.WITHDRAWN),
             shared=text(ContextKey.SHARED) == "1",
+            kind=text(ContextKey.KIND, default.kind),
+            tool_servers=text(ContextKey.TOOL_SERVERS),
         )

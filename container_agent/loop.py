@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from container_agent import turn
@@ -42,6 +42,7 @@ class Loop:
         outbox: Outbox,
         waker: Waker,
         load: Callable[[str], Provider],
+        ready: Callable[[str], Awaitable[None]] = turn.at_once,
         clock: Clock,
         stop_seconds: float,
     ) -> None:
@@ -51,6 +52,7 @@ class Loop:
         self._outbox = outbox
         self._waker = waker
         self._load = load
+        self._ready = ready
         self._clock = clock
         self._stop_seconds = stop_seconds
         self._stopping = False
@@ -121,10 +123,10 @@ class Loop:
             tells_note=bool(request.note),
         )
         kind = turn.QuietOutput if choice.errand else turn.Output
-        output = kind(self._outbox, running, self._session.outbox)
-        work = asyncio.create_task(turn.run(self._load, request, output, choice.errand))
+        output = kind(self._outbox, running, self._session)
+        work = asyncio.create_task(turn.run(self._load, request, output, choice.errand, self._ready))
         try:
-            ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go)
+            ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go, output.mail.changed)
         finally:
             self._turn = None
             work.cancel()

@@ -140,6 +140,11 @@ class Outbox:
             self._set_state(AgentPhase.WORKING, turn.id, now)
         return turn
 
+    def join_turn(self, turn: RunningTurn, message: MessageIn) -> None:
+        """Make a message part of a turn that runs: it gets its acknowledgement with the others."""
+        with self._transaction() as now:
+            self._connection.execute(sql.INSERT_ACK, (message.id, AckStatus.PROCESSING, turn.id, None, now))
+
     def append_message(self, turn: RunningTurn, message_id: str, reply: Reply) -> None:
         """Send in mid-turn. The reply's files are in `outbox/<message_id>/` already."""
         with self._transaction() as now:
@@ -218,7 +223,7 @@ class Outbox:
                 self._set_state(phase, turn.id if turn else None, now)
 
     def _insert_message(self, turn: RunningTurn, message_id: str, reply: Reply, now: str) -> None:
-        content: dict[str, object] = {"text": reply.text}
+        content: dict[str, object] = {**reply.details, "text": reply.text}
         if reply.files:
             content["files"] = [file.name for file in reply.files]
         answers = reply.in_reply_to or turn.answers

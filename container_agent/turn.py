@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from container_agent import attachments, meter
@@ -25,8 +24,12 @@ from container_agent.providers.protocol import (
     TurnResult,
     Usage,
 )
+from container_agent.tools.mail import Mail
+from container_agent.tools.repeats import without_repeats
+from shared_schema.errors import FileTrouble
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import Errand, FailureReason, MessageOutKind
+from shared_schema.layout import SessionLayout
+from shared_schema.rows import Errand, FailureReason, MessageIn, MessageOutKind
 
 log = logging.getLogger("container_agent")
 
@@ -37,10 +40,19 @@ T = TypeVar("T", Reply, Step)
 class Output:
     """The `TurnOutput` of one running turn."""
 
-    def __init__(self, outbox: Outbox, turn: RunningTurn, folder: Path) -> None:
+    def __init__(self, outbox: Outbox, turn: RunningTurn, session: SessionLayout) -> None:
         self._outbox = outbox
         self._turn = turn
-        self._folder = folder
+        self._folder = session.outbox
+        self._last = max(message.seq for message in turn.messages)
+        self.sent: list[Reply] = []
+        self.mail = Mail(
+            session.inbound,
+            session.outbound,
+            generation=turn.generation,
+            acknowledged=outbox.acknowledged,
+            take=self._join,
+        )
         self.used = Usage()
         """What the steps added so far say was used."""
 
@@ -54,7 +66,23 @@ class Output:
     async def send(self, reply: Reply) -> str:
         message_id = await self.prepare(reply)
         self._outbox.append_message(self._turn, message_id, _storable(reply))
+        self.sent.append(reply)
         return message_id
+
+    async def take(self) -> Sequence[MessageIn]:
+        """What people said meanwhile where the turn's answer goes; it is the turn's now.
+
+        A turn over a message that was tried before takes none along: it may be one that kills the agent.
+        """
+        if any(message.tries for message in self._turn.messages):
+            return ()
+        try:
+            return self.mail.follow_ups(self._turn.messages[-1].address, after=self._last)
+        except FileTrouble:  # the host writes it at this moment: the next time
+            return ()
+
+    def _join(self, message: MessageIn) -> None:
+        self._outbox.join_turn(self._turn, message)
 
     def append_steps(self, steps: Sequence[Step]) -> None:
         self.used = meter.added(self.used, meter.of_steps(steps))
@@ -74,6 +102,10 @@ class QuietOutput(Output):
         self.used = meter.added(self.used, meter.of_steps(steps))
 
 
+async def at_once(name: str) -> None:
+    """A provider that needs nothing to be made ready."""
+
+
 def refusal(load: Callable[[str], Provider], name: str) -> str | None:
     """Why a provider cannot do errands; None when it can, or when its turn will say why not."""
     try:
@@ -84,7 +116,11 @@ def refusal(load: Callable[[str], Provider], name: str) -> str | None:
 
 
 async def run(
-    load: Callable[[str], Provider], request: TurnRequest, output: Output, errand: Errand | None = None
+    load: Callable[[str], Provider],
+    request: TurnRequest,
+    output: Output,
+    errand: Errand | None = None,
+    ready: Callable[[str], Awaitable[None]] = at_once,
 ) -> Outcome:
     """Run the provider that the context names, within `turn_seconds`.
 
@@ -93,9 +129,11 @@ async def run(
     seconds = request.context.turn_seconds
     try:
         async with asyncio.timeout(seconds) as limit:
+            await ready(request.context.provider)
             provider = load(request.context.provider)
             if errand is None:
                 result = _storable_result(await provider.run(request, output), output.used)
+                result = replace(result, replies=without_repeats(result.replies, output.sent, request))
             else:
                 result = await _run_errand(provider, request, output, errand)
             return result, [await output.prepare(reply) for reply in result.replies]

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
 from host.operations.commands import carrying_out
 from host.operations.prune import removing_deleted
+from host.operations.requests import answering
 from host.runtime.choose import Choice, others
 from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
@@ -42,6 +44,7 @@ def run(settings: Settings) -> int:
     """Run a host in the foreground until SIGINT or SIGTERM; the exit status. Raises `DumbwaiterError`."""
     began = perf_counter()
     _bound_memory()
+    _raise_descriptors()
     os.umask(0o077)
     make_data_folder(settings.layout)
     logs.configure(settings.log_level, settings.log_format)
@@ -74,7 +77,7 @@ async def _run(settings: Settings, began: float) -> None:
         await _set_up_first(services)
         await services.start()
         api = ApiServer(services)
-        async with carrying_out(services), removing_deleted(services):
+        async with carrying_out(services), answering(services), removing_deleted(services):
             try:
                 await api.start()
                 _greet(services, choice, perf_counter() - began)
@@ -105,6 +108,13 @@ def _bound_memory() -> None:
     """Let glibc keep two arenas of memory instead of eight for each core: with many threads they grow for hours."""
     with suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def _raise_descriptors() -> None:
+    """As many open files as the machine allows: each session with an agent has a gateway with connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _greet(services: Services, choice: Choice, seconds: float) -> None:

@@ -14,8 +14,10 @@ from host.channels.cli import TerminalChannel
 from host.channels.protocol import Channel, platform_of
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
+from host.delivery.request import Request
 from host.delivery.retry import RetryPolicy
 from host.delivery.titling import Titling
+from host.gateway.upstreams import configure, read_file
 from host.history.feed import History
 from host.routing.acceptance import Rules
 from host.routing.router import Followers, Router
@@ -27,10 +29,11 @@ from host.sessions.folder import Owner, clear_removed
 from host.sessions.house import House
 from host.sessions.post import Post
 from host.sessions.redaction import Redaction
-from host.settings import Settings
+from host.settings import Settings, vendor_keys
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.conductor import Conductor
 from host.supervision.facts import Limits
+from host.supervision.gateway import gateway_for
 from host.supervision.reading import Reading
 from host.supervision.runs import Runs
 from host.watch.choose import choose as choose_watcher
@@ -84,6 +87,8 @@ class Services:
             max_retries=settings.max_retries,
         )
         owner = Owner.of_agents(settings.agent_uid)
+        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_keys())
+        self.gateway = gateway_for(central, settings, owner, clock, upstreams)
         self.settings = settings
         self.clock = clock
         self.central = central
@@ -97,8 +102,10 @@ class Services:
             channel.channel_type: channel for channel in (self.terminal, *make_channels(central, clock))
         }
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
-        self.post = Post(central, settings.layout, owner, turn_limits, self._house())
+        self.house = self._house()
+        self.post = Post(central, settings.layout, owner, turn_limits, self.house)
         self.commands: asyncio.Queue[str] = asyncio.Queue()
+        self.requests: asyncio.Queue[tuple[str, Request]] = asyncio.Queue()
         self.deliverer = Deliverer(
             central,
             settings.layout,
@@ -121,11 +128,12 @@ class Services:
             accepted=self._accepted,
             wants_title=self._wants_title,
             touched=self.history.touched,
+            asked=self.requests.put_nowait,
         )
         self.conductor = Conductor(
             self.post,
             reading,
-            Runs(central, runtime, self.post, settings, clock, owner, patience, others),
+            Runs(central, runtime, self.post, settings, clock, owner, patience, others, self.gateway),
             settings,
             clock,
             patience,
@@ -161,7 +169,13 @@ class Services:
         self.started_at = self.clock.now()
         self.conductor.open()
         self.adopted = await adopt(
-            self.central, self.conductor, self.runtime, self._others, self.clock, self.settings.layout
+            self.central,
+            self.conductor,
+            self.runtime,
+            self._others,
+            self.clock,
+            self.settings.layout,
+            self.gateway,
         )
         await self.deliverer.start()
         for session_id in await self.central.read(
@@ -185,6 +199,7 @@ class Services:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
         await self.titling.close()
         await self.conductor.close(stop_agents=stop_agents)
+        await self.gateway.aclose()
         if self._watcher is not None:
             await self._watcher.close()
         await self.deliverer.close()

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from host.gateway.upstreams import KEY_VARIABLES, UpstreamSetting
 from host.sessions.reset import zone
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.layout import DataLayout
@@ -35,7 +36,7 @@ class BadSetting(DumbwaiterError):
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
@@ -96,6 +97,15 @@ class Settings(BaseSettings):
     )
     poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 
+    upstreams: dict[str, UpstreamSetting] = Field(
+        {}, description="model services by name: `url`, `key` and `kind` of each, see gateway.md"
+    )
+    gateway: Literal["unix", "tcp"] = Field(
+        "unix", description="how agents reach the gateway; tcp where Unix sockets do not cross the mount"
+    )
+    calls_per_minute: int | None = Field(None, ge=0, description="model calls of one agent group in a minute")
+    tokens_per_minute: int | None = Field(None, ge=0, description="tokens of one agent group in a minute")
+
     delivery_seconds: float = Field(60, gt=0, description="time limit of one attempt to send a message")
     delivery_retry_seconds: float = Field(
         1, gt=0, description="wait before the second attempt; doubles up to 5 minutes"
@@ -145,6 +155,11 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
+def vendor_keys() -> dict[str, str]:
+    """The vendors' own variables with keys, as far as they are set."""
+    return {name: os.environ[name] for name in KEY_VARIABLES.values() if name in os.environ}
+
+
 def load(options: dict[str, Any] | None = None) -> Settings:
     """The settings from all sources. `options` are those given on the command line (None values are not given).
 
@@ -177,7 +192,8 @@ def load(options: dict[str, Any] | None = None) -> Settings:
 
 
 def _field(variable: str) -> str:
-    return variable[len(PREFIX) :].lower()
+    name = variable[len(PREFIX) :].lower()
+    return "upstreams" if name.startswith("upstreams__") else name
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

@@ -107,6 +107,10 @@ class DataLayout:
         return self.data / "dumbwaiter.toml"
 
     @property
+    def upstreams(self) -> Path:
+        return self.data / "upstreams.toml"
+
+    @property
     def spool(self) -> Path:
         return self.data / "spool"
 

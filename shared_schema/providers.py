@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-PROVIDERS = ("echo", "scripted")
+PROVIDERS = ("echo", "model", "claude", "scripted")
 """All providers; the first is what a new agent group gets: it needs no key."""
 
-SUMMARIZERS = frozenset({"scripted"})
+VARIANTS = {"model": "model", "claude": "claude"}
+"""The variant of the agents' image that has what a provider needs; the others need nothing."""
+
+SUMMARIZERS = frozenset({"claude", "model", "scripted"})
 """Those that can say what a conversation is about: they are asked for titles and summaries."""

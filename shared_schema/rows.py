@@ -123,6 +123,8 @@ class ContextKey(StrEnum):
     TURN_SECONDS = "turn_seconds"  # number: a longer turn fails
     WITHDRAWN = "withdrawn"  # JSON list: the ids of turns that do not count any more
     SHARED = "shared"  # "1" when several people take part
+    KIND = "kind"  # chat, heartbeat, schedule or agent
+    TOOL_SERVERS = "tool_servers"  # JSON object: the MCP servers of the agent group, or empty
 
 
 class Row:

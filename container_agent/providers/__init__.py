@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import cast
 
+from container_agent.providers.model_seams import Equip, bare
 from container_agent.providers.protocol import Provider, ProviderError
 from shared_schema.rows import FailureReason
 
 PROVIDERS = {
     "echo": ("container_agent.providers.echo", "EchoProvider"),
     "scripted": ("container_agent.providers.scripted", "ScriptedProvider"),
+    "model": ("container_agent.providers.model", "ModelProvider"),
+    "claude": ("container_agent.providers.claude", "ClaudeProvider"),
 }
 
+EQUIPPED = frozenset({"claude", "model", "scripted"})
+"""Those that are given a prompt and tools."""
 
-def load(name: str) -> Provider:
+ONLINE = frozenset({"claude", "model"})
+"""Those that call a model service, which they find in the environment."""
+
+
+def load(name: str, equip: Equip = bare, environment: Mapping[str, str] | None = None) -> Provider:
     """A new provider of that name. Raises `ProviderError` for a name that does not exist."""
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise ProviderError(FailureReason.BAD_INPUT, f"there is no provider '{name}'; this agent has: {known}")
     module, attribute = PROVIDERS[name]
-    return cast(Provider, getattr(import_module(module), attribute)())
+    made = getattr(import_module(module), attribute)
+    if name in ONLINE:
+        return cast(Provider, made(environment or {}, equip=equip))
+    return cast(Provider, made(equip=equip) if name in EQUIPPED else made())

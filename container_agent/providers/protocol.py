@@ -8,7 +8,7 @@ A provider that is also a `Summarizer` does the host's errands: a title, a summa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -40,7 +40,8 @@ class Reply:
     """A message from the agent.
 
     `in_reply_to` is the id of the inbound message it answers (default: the last triggering one of the turn) and gives
-    the address it goes to, unless `destination` names another one.
+    the address it goes to, unless `destination` names another one. `details` are more of its content, which `text`
+    stands for where they mean nothing.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Reply:
     destination: str | None = None
     files: tuple[Attachment, ...] = ()
     kind: MessageOutKind = MessageOutKind.CHAT
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +165,11 @@ class Summarizer(Protocol):
 
         Steps and pointer of the result do not count, its usage does. Raises as `run`.
         """
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A provider that keeps something open between turns."""
+
+    async def aclose(self) -> None:
+        """Close it: the process ends."""

@@ -4,6 +4,7 @@
     stream N SECONDS     N messages in mid-turn, `stream 1` …, that many seconds apart
     think SECONDS        wait, then reply `thought for SECONDS s`
     tool NAME SECONDS    wait as a tool call that says how long it may take, then reply `NAME is done`
+    call NAME [JSON]     call a tool, and reply its result
     touch NAME           make a file in the workspace, then reply `touched NAME`
     attach NAME [BYTES]  reply `attached NAME` with a file of that size (16)
     to DESTINATION TEXT  send TEXT to a named destination, whether it exists or not
@@ -50,6 +51,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from container_agent.providers import faults
+from container_agent.providers.model_seams import Equip, Equipment, bare
 from container_agent.providers.protocol import (
     Attachment,
     ProviderError,
@@ -75,9 +77,12 @@ class ScriptedProvider:
 
     name = "scripted"
 
+    def __init__(self, *, equip: Equip = bare) -> None:
+        self._equip = equip
+
     async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """Raises `ProviderError` when told to, and for a command with arguments that make no sense."""
-        script = _Script(request, out)
+        script = _Script(request, out, self._equip)
         for message in request.triggering:
             script.answers = message.id
             for line in message.text.splitlines() or [""]:
@@ -102,7 +107,9 @@ class ScriptedProvider:
 class _Script:
     """One turn's worth of obedience; collects what is reported at its end."""
 
-    def __init__(self, request: TurnRequest, out: TurnOutput) -> None:
+    def __init__(self, request: TurnRequest, out: TurnOutput, equip: Equip = bare) -> None:
+        self._equip = equip
+        self._equipment: Equipment | None = None
         self.replies: list[Reply] = []
         self.answers = ""
         self._reported: dict[str, Any] = {}
@@ -115,6 +122,7 @@ class _Script:
             "stream": self._stream,
             "think": self._think,
             "tool": self._tool,
+            "call": self._call,
             "touch": self._touch,
             "attach": self._attach,
             "to": self._to,
@@ -192,6 +200,13 @@ class _Script:
         await asyncio.sleep(float(seconds))
         self._out.set_tool(None)
         self.say(f"{name} is done")
+
+    async def _call(self, rest: str) -> None:
+        name, _, arguments = rest.partition(" ")
+        if self._equipment is None:
+            self._equipment = await self._equip(self._request, self._out)
+        await self._flush()
+        self.say(await self._equipment.toolbox.call(name, arguments or "{}"))
 
     async def _touch(self, rest: str) -> None:
         (self._request.workspace / rest).touch()

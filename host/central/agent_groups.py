@@ -17,16 +17,17 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
-    budget_usd, budget_tokens, budget_period)
+    budget_usd, budget_tokens, budget_period, allow, tool_servers)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
-    :budget_usd, :budget_tokens, :budget_period)
+    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers)
 """
 # With another budget people are warned anew.
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
-    cpus = :cpus, pids = :pids, mounts = :mounts, budget_usd = :budget_usd, budget_tokens = :budget_tokens,
-    budget_period = :budget_period, budget_warned = CASE WHEN budget_usd IS :budget_usd
-        AND budget_tokens IS :budget_tokens AND budget_period = :budget_period THEN budget_warned END
+    cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
+    budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
+    budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
+        AND budget_period = :budget_period THEN budget_warned END
 WHERE id = :id
 """
 DELETE = "DELETE FROM agent_groups WHERE id = ?"
@@ -50,6 +51,8 @@ WHERE d.agent_group_id = ? ORDER BY d.name
 class AgentGroup(Row):
     """One agent. `mounts` is a JSON list of `{"path", "name", "writable"}`; None for a limit means the setting.
 
+    `tool_servers` is a JSON object of MCP servers (docs/tools.md).
+
     A budget is what it may use in each period (`day`, `month` or `total`), in US dollars and in tokens; None: no limit.
     """
 
@@ -67,11 +70,19 @@ class AgentGroup(Row):
     budget_usd: float | None = None
     budget_tokens: int | None = None
     budget_period: str = "month"
+    allow: str = "[]"
+    tool_servers: str | None = None
 
     @property
     def has_budget(self) -> bool:
         """Whether there is a limit to what it may use."""
         return self.budget_usd is not None or self.budget_tokens is not None
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """The hosts its agents may reach; entries of an allow-list (docs/gateway.md)."""
+        entries: list[str] = json.loads(self.allow)
+        return entries
 
     @property
     def mount_requests(self) -> list[dict[str, Any]]:

@@ -38,9 +38,15 @@ FROM usage WHERE session_id = ? AND turn_id = ?
 ON CONFLICT (agent_group_id, day)
 DO UPDATE SET tokens = tokens + excluded.tokens, cost_usd = cost_usd + excluded.cost_usd
 """
-# `total` and not `sum`: whole numbers that an agent made up could be too large together.
+ADD_CALL = """
+INSERT INTO usage_by_day (agent_group_id, day, tokens, cost_usd, called_tokens)
+SELECT agent_group_id, :day, 0, 0, :tokens FROM sessions WHERE id = :session_id
+ON CONFLICT (agent_group_id, day) DO UPDATE SET called_tokens = called_tokens + excluded.called_tokens
+"""
+# Neither what an agent says nor what the gateway saw is left out: an agent may say too little, and not every provider
+# goes through the gateway. `total` and not `sum`: whole numbers that an agent made up could be too large together.
 USED = """
-SELECT total(cost_usd) AS usd, CAST(total(tokens) AS INTEGER) AS tokens
+SELECT total(cost_usd) AS usd, CAST(total(max(tokens, called_tokens)) AS INTEGER) AS tokens
 FROM usage_by_day WHERE agent_group_id = ? AND day >= ?
 """
 MARK_WARNED = "UPDATE agent_groups SET budget_warned = ? WHERE id = ? AND budget_warned IS NOT ?"
@@ -66,6 +72,10 @@ WARNING_SHARE = 0.8
 """Of a budget: people are warned once in each period when so much is used."""
 
 _EARLIEST, _LATEST = "0", "A"  # before and after every stored time
+
+
+_MOST_TOKENS = 10**12
+"""Of one model call: more is no number of tokens."""
 
 
 class By(StrEnum):
@@ -131,6 +141,12 @@ def state(connection: sqlite3.Connection, group: AgentGroup, now: str) -> Budget
     share, said = max(shares, default=(None, ""))
     exhausted = share is not None and share >= 1
     return Budget(row["usd"], row["tokens"], share, exhausted, _sentence(group, now, share or 0.0, said))
+
+
+def count_call(connection: sqlite3.Connection, session_id: str, tokens: int, now: str) -> None:
+    """Count a model call that the gateway saw, for the budget of the session's agent group."""
+    values = {"session_id": session_id, "day": now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS))}
+    connection.execute(ADD_CALL, values)
 
 
 def exhausted(connection: sqlite3.Connection, agent_group_id: str, now: str) -> str | None:

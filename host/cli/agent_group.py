@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -16,7 +16,7 @@ from shared_schema.providers import PROVIDERS
 LIST_COLUMNS = ("name", "provider", "model", "sessions", "workspace")
 FIELDS = (
     "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
-    "budget_period", "budget_used", "mounts", "workspace", "sessions", "created_at",
+    "budget_period", "budget_used", "allow", "tool_servers", "mounts", "workspace", "sessions", "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
@@ -26,6 +26,7 @@ UNSET = {
     "pids": "pids",
     "budget-usd": "budget_usd",
     "budget-tokens": "budget_tokens",
+    "tool-servers": "tool_servers",
 }
 PERIODS = ("day", "month", "total")
 
@@ -89,6 +90,16 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
     "--budget-period", type=click.Choice(PERIODS), help="The period of its budgets, in UTC; without this: month."
 )
 @click.option(
+    "--allow", metavar="HOST", multiple=True, help="Let it reach a host: a name, *.domain, an address. Repeatable."
+)
+@click.option("--disallow", metavar="HOST", multiple=True, help="Take a host off that list. Repeatable.")
+@click.option(
+    "--tool-servers",
+    type=click.File("r", encoding="utf-8"),
+    metavar="FILE",
+    help="Its MCP servers, as a JSON object; no secrets, it can read them.",
+)
+@click.option(
     "--mount", "mount", metavar="PATH:NAME[:rw]", help="Show it a folder as /mnt/NAME, read-only without ':rw'."
 )
 @click.option("--unmount", metavar="NAME", help="Take the folder /mnt/NAME away.")
@@ -112,6 +123,9 @@ def set_values(
     budget_usd: float | None,
     budget_tokens: int | None,
     budget_period: str | None,
+    allow: tuple[str, ...],
+    disallow: tuple[str, ...],
+    tool_servers: TextIO | None,
     mount: str | None,
     unmount: str | None,
     unset: tuple[str, ...],
@@ -131,6 +145,9 @@ def set_values(
         "budget_usd": budget_usd,
         "budget_tokens": budget_tokens,
         "budget_period": budget_period,
+        "allow": list(allow) or None,
+        "disallow": list(disallow) or None,
+        "tool_servers": None if tool_servers is None else tool_servers.read(),
         "add_mount": None if mount is None else _mount(mount),
         "remove_mount": unmount,
     }

@@ -20,6 +20,7 @@ from host.delivery import errand
 from host.delivery import turn as turn_taken
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
+from host.delivery.request import Request, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, Glimpse
 from shared_schema.clock import Clock, to_text
@@ -66,6 +67,7 @@ class Copied:
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)  # what the agent asks of the host, to be answered now
     exchanged: bool = False  # something that somebody wrote was answered
     wants_title: bool = False
 
@@ -160,7 +162,10 @@ def _store_candidate(
     refusal = candidate.refusal
     if candidate.message is not None:
         try:
-            if candidate.message.kind == MessageOutKind.SYSTEM:
+            if candidate.message.kind == MessageOutKind.SYSTEM and (asked := request_of(candidate.message)):
+                copied.requests.append(asked)
+                chat = None
+            elif candidate.message.kind == MessageOutKind.SYSTEM:
                 goes_on_in = errand.take(connection, session, candidate.message, now)
                 copied.accepted += goes_on_in
                 chat = errand.tell_of_summary(connection, session, goes_on_in, now)

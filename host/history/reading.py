@@ -127,7 +127,9 @@ def read(layout: SessionLayout, session_id: str, cursors: Cursors) -> Found:
     with reader(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
         rows = connection.execute(NEW_IN, (cursors.inbound, MAX_ROWS)).fetchall()
         entries = [
-            found for row in rows if row["kind"] != "control" and (found := entry.of_message_in(session_id, row))
+            found
+            for row in rows
+            if row["kind"] not in ("control", "system") and (found := entry.of_message_in(session_id, row))
         ]
         known = {row["id"]: row for row in rows}
         place = cursors.place

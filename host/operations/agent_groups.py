@@ -11,18 +11,22 @@ from typing import Any
 from host.central import agent_groups as table
 from host.central import sessions, usage
 from host.central.agent_groups import AgentGroup
+from host.gateway.policy import parse_rule
 from host.operations.ending import delete
-from host.operations.push import push_to_agent_group
+from host.operations.push import push_to_agent_group, stop_agents
+from host.operations.tool_servers import valid_servers
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.services import Services
+from host.supervision.runs import image_of
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.providers import PROVIDERS
 
 _CHANGEABLE = (
     "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "budget_period",
+    "tool_servers",
 )  # fmt: skip
-_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens")
+_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers")
 _PERIODS = ("day", "month", "total")
 
 
@@ -63,13 +67,17 @@ async def change(
     budget_usd: float | None = None,
     budget_tokens: int | None = None,
     budget_period: str | None = None,
+    allow: list[str] | None = None,
+    disallow: list[str] | None = None,
+    tool_servers: str | None = None,
     add_mount: dict[str, Any] | None = None,
     remove_mount: str | None = None,
     unset: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Change an agent group. Provider and model take effect at the next turn, a budget with the next message.
+    """Change an agent group. Provider, model and tool servers take effect at the next turn.
 
-    The rest takes effect when its agents start again.
+    A budget does with the next message, what it may reach with the next request. The rest takes effect when its agents
+    start again.
     """
     if budget_period is not None and budget_period not in _PERIODS:
         raise InvalidValue(f"'{budget_period}' is no period of a budget", hint=f"use one of {', '.join(_PERIODS)}")
@@ -83,6 +91,7 @@ async def change(
         "budget_usd": _positive("budget_usd", budget_usd),
         "budget_tokens": _positive("budget_tokens", budget_tokens),
         "budget_period": budget_period,
+        "tool_servers": None if tool_servers is None else valid_servers(tool_servers),
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     for field in unset or []:
@@ -90,15 +99,22 @@ async def change(
             raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
         changes[field] = None
 
-    def store(connection: sqlite3.Connection) -> AgentGroup:
-        group = table.named(connection, name)
+    def store(connection: sqlite3.Connection) -> tuple[AgentGroup, AgentGroup]:
+        group = before = table.named(connection, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
-        group = dataclasses.replace(group, mounts=json.dumps(mounts), **changes)
+        group = dataclasses.replace(
+            group,
+            mounts=json.dumps(mounts),
+            allow=json.dumps(_with_hosts(group.allowed_hosts, allow or [], disallow or [])),
+            **changes,
+        )
         table.update(connection, group)
-        return group
+        return before, group
 
-    group = await services.central.write(store)
+    before, group = await services.central.write(store)
     await push_to_agent_group(services, group.id)
+    if image_of(before, services.settings) != image_of(group, services.settings):
+        await stop_agents(services, group.id)
     return await show(services, name=name)
 
 
@@ -134,10 +150,22 @@ def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup
             "percent": round(100 * (budget.share or 0), 1),
         },
         "mounts": group.mount_requests,
+        "allow": group.allowed_hosts,
         "workspace": str(services.settings.layout.workspace(group.folder)),
         "sessions": len(sessions.of_agent_group(connection, group.id)),
         "created_at": group.created_at,
     }
+
+
+def _with_hosts(hosts: list[str], allow: list[str], disallow: list[str]) -> list[str]:
+    """The allow-list with some entries more or less. Raises `InvalidValue`, `NotFound`."""
+    for entry in allow:
+        parse_rule(entry)
+    for entry in disallow:
+        if entry.lower() not in hosts:
+            raise NotFound(f"'{entry}' is not on the list", hint="`dumbwaiter agent-group show` shows what is")
+    gone = {entry.lower() for entry in disallow}
+    return sorted({*hosts, *(entry.strip().lower() for entry in allow)} - gone)
 
 
 def _known_provider(provider: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from host.central.database import CENTRAL
+from host.gateway.upstreams import configure, read_file
 from host.operations.machine import (
     Check,
     check_folder,
@@ -25,7 +26,7 @@ from host.operations.machine import (
 from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
-from host.settings import BadSetting, Settings
+from host.settings import BadSetting, Settings, vendor_keys
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
@@ -43,7 +44,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
         checks += [check_space(data), check_links(data), check_registry(layout)]
     checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
-        checks += [check_notifications(settings), *await check_runtime(settings)]
+        checks += [check_notifications(settings), check_upstreams(settings), *await check_runtime(settings)]
     return checks
 
 
@@ -54,6 +55,18 @@ def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check
     changed = sorted(settings.model_fields_set - {"data"})
     source = f"{layout.settings.name} is there" if layout.settings.exists() else "no dumbwaiter.toml"
     return Check("settings", True, f"{source}; set: {', '.join(changed) or 'nothing, all defaults'}")
+
+
+def check_upstreams(settings: Settings) -> Check:
+    """Which model services have a key."""
+    try:
+        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_keys())
+    except DumbwaiterError as error:
+        return _failed("model services", error)
+    ready = [name for name, upstream in upstreams.items() if upstream.key is not None]
+    if not ready:
+        return Check("model services", None, "none has a key", "set one of them, see docs/gateway.md")
+    return Check("model services", True, f"with a key: {', '.join(ready)}")
 
 
 def check_registry(layout: DataLayout) -> Check:

@@ -7,6 +7,7 @@ import logging
 
 from host.central import runs
 from host.services import Services
+from host.supervision.facts import StopReason
 from shared_schema.errors import FileTrouble
 
 log = logging.getLogger(__name__)
@@ -24,3 +25,10 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
                 await asyncio.to_thread(services.post.push, session)
             except FileTrouble as error:
                 log.warning("a session could not be told", extra={"session": session.id, "error": str(error)})
+
+
+async def stop_agents(services: Services, agent_group_id: str) -> None:
+    """Stop the running agents of an agent group, which give back their turns: the next ones start as it is now."""
+    for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
+        async with services.conductor.holding(session.id):
+            await services.conductor.endings.end(session, StopReason.CHANGED)

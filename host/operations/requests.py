@@ -46,13 +46,13 @@ _PLAIN = (InvalidValue, NotFound, Conflict)  # errors that are about the argumen
 
 
 @asynccontextmanager
-async def answering(services: Services, requests: asyncio.Queue[Asked], redaction: Redaction) -> AsyncIterator[None]:
-    """Answer what comes through the queue until the block ends."""
-    answers = Answers(services, redaction)
+async def answering(services: Services) -> AsyncIterator[None]:
+    """Answer the requests of `services.requests` until the block ends."""
+    answers = Answers(services, services.house.redaction)
 
     async def take() -> None:
         while True:
-            answers.asked(*await requests.get())
+            answers.asked(*await services.requests.get())
 
     taking = asyncio.create_task(take(), name="requests of agents")
     try:

@@ -26,6 +26,7 @@ from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, 
 from host.runtime.sources import digest
 from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL, container_arguments
 from host.runtime.waiting import BoundedThreads, ended_within
+from shared_schema.providers import VARIANTS
 
 _Result = TypeVar("_Result")
 
@@ -179,7 +180,8 @@ class DockerRuntime:
             reference = str(client.containers.create(**arguments).id)
             client.api.start(reference)
         except ImageNotFound as error:
-            raise StartFailed(f"the image '{arguments['image']}' is missing", hint="run `make image`") from error
+            image = str(arguments["image"])
+            raise StartFailed(f"the image '{image}' is missing", hint=_how_to_build(image)) from error
         except (APIError, RequestException, HTTPError) as error:
             if reference is not None:  # created and not started; what cannot be removed now is found by `list`
                 with contextlib.suppress(RuntimeUnavailable):
@@ -278,3 +280,9 @@ class DockerRuntime:
             raise RuntimeUnavailable(f"the engine went away during a build: {error}", where=self._url) from error
         if failure is not None:
             raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint="run `make image`")
+
+
+def _how_to_build(image: str) -> str:
+    """What makes a missing image; the variants' names end in theirs."""
+    variant = image.rpartition("-")[2]
+    return f"run `make image VARIANT={variant}`" if variant in VARIANTS.values() else "run `make image`"

@@ -72,6 +72,8 @@ def push_of(surroundings: Surroundings, limits: Limits, house: House) -> Push:
             ContextKey.TURN_SECONDS: f"{limits.turn_seconds:g}",
             ContextKey.WITHDRAWN: json.dumps(surroundings.withdrawn),
             ContextKey.SHARED: "1" if surroundings.shared else "",
+            ContextKey.KIND: session.kind,
+            ContextKey.TOOL_SERVERS: group.tool_servers or "",
         },
     )
 

@@ -11,10 +11,12 @@ from functools import partial
 
 from host.central import runs, sessions
 from host.central.database import Central
+from host.gateway.server import Gateway
 from host.runtime.protocol import AgentHandle, Runtime, RuntimeUnavailable
 from host.supervision.agent import RunningAgent
 from host.supervision.conductor import Conductor
 from shared_schema.clock import Clock
+from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ async def adopt(
     others: Sequence[Runtime],
     clock: Clock,
     layout: DataLayout,
+    gateway: Gateway,
 ) -> int:
     """Take over what runs; how many agents that is. Raises `RuntimeUnavailable` when `runtime` does not answer.
 
@@ -39,8 +42,12 @@ async def adopt(
         await _end_all(other)
     for stranger in await adopt_known(central, conductor, runtime, clock, layout):
         await _end(runtime, stranger)
-    for session_id in conductor.agents:
+    for session_id, agent in conductor.agents.items():
         log.info("taking over a running agent", extra={"session": session_id})
+        try:
+            await gateway.open(session_id, agent.folder)
+        except DumbwaiterError as error:  # it works on, without a way out
+            log.warning("an agent has no gateway", extra={"session": session_id, "error": str(error)})
     for session_id in await central.read(runs.unsettled):
         conductor.attend(session_id)
     return len(conductor.agents)

@@ -53,6 +53,7 @@ class StopReason(StrEnum):
     EVICTED = "another session needed its place"
     HOST_STOPS = "the host stops"
     ASKED = "somebody asked for it"
+    CHANGED = "somebody changed what it runs in"
     DEAF = "it did not end its turn when somebody asked for that"
     NEVER_STARTED = "it showed no sign of life after its start"
     SILENT = "its heartbeat stopped"
@@ -74,6 +75,7 @@ _HARMLESS = frozenset(
         StopReason.EVICTED,
         StopReason.HOST_STOPS,
         StopReason.ASKED,
+        StopReason.CHANGED,
         StopReason.DEAF,
     }
 )

@@ -18,6 +18,7 @@ from host.central import ingest, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Delivery
 from host.delivery.copy import Copied, Copier
+from host.delivery.request import Request
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
@@ -73,7 +74,7 @@ class Reading:
     `send` is told of chats that have something to be sent, and what is next there; `finished` that messages got their
     outcome; `accepted` of sessions that have something new to be written, `wants_title` of those
     whose agent is to be asked for a title when it rests; `touched` of a session and its agent group
-    whose files changed.
+    whose files changed; `asked` of a session and what its agent asks of the host.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Reading:
         accepted: Callable[[str], None],
         wants_title: Callable[[str], None],
         touched: Callable[[str, str], None],
+        asked: Callable[[tuple[str, Request]], None],
     ) -> None:
         self._central = central
         self._post = post
@@ -100,6 +102,7 @@ class Reading:
         self._accepted = accepted
         self._wants_title = wants_title
         self._touched = touched
+        self._asked = asked
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
@@ -191,6 +194,8 @@ class Reading:
             self._finished()
         for accepted in copied.accepted:
             self._accepted(accepted)
+        for request in copied.requests:
+            self._asked((session_id, request))
         if copied.wants_title:
             self._wants_title(session_id)
         return frozenset(copied.finished)

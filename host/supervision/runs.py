@@ -18,6 +18,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.events import EventKind
 from host.delivery.copy import fail_message
+from host.gateway.server import Gateway
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
 from host.sessions.folder import Owner
@@ -32,6 +33,7 @@ from shared_schema.clock import Clock, to_text
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
+from shared_schema.providers import VARIANTS
 from shared_schema.rows import FailureReason, TurnStatus
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,11 @@ class Runs:
         owner: Owner,
         patience: Patience,
         others: Sequence[Runtime],
+        gateway: Gateway,
     ) -> None:
         self.runtime = runtime
         self._others = others
+        self.gateway = gateway
         self._central = central
         self._post = post
         self._settings = settings
@@ -89,6 +93,7 @@ class Runs:
             raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
         log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
+        await self.gateway.open(session.id, layout)
         handle = await self.runtime.start(specification)
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
 
@@ -164,6 +169,7 @@ class Runs:
 
     async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
         """Count a start that failed, like the death of an agent that touched nothing."""
+        await self.gateway.close(session.id)
         current = await self._central.read(lambda c: sessions.get(c, session.id))
         sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
         return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)
@@ -180,6 +186,7 @@ class Runs:
 
     async def forget(self, handle: AgentHandle, layout: SessionLayout | None) -> None:
         """Keep what an ended agent printed, and let the runtime forget it. What fails is done by the next host."""
+        await self.gateway.close(handle.session_id)
         try:
             if layout is not None and layout.folder.is_dir():
                 printed = await self.runtime.logs(handle, _LOG_BYTES)
@@ -236,11 +243,17 @@ class Runs:
                 file_bytes=settings.agent_file_bytes,
             ),
             mounts=tuple(allowed_mount(request, allowed) for request in requests),
-            image=group.image or settings.image,
+            image=image_of(group, settings),
             uid=self._owner.uid,
             gid=self._owner.gid,
             oci_runtime=settings.oci_runtime,
         )
+
+
+def image_of(group: AgentGroup, settings: Settings) -> str:
+    """The image of an agent group's containers: its own, or the setting's, in the variant that its provider needs."""
+    variant = VARIANTS.get(group.provider)
+    return group.image or (settings.image if variant is None else f"{settings.image}-{variant}")
 
 
 def _ids(handle: AgentHandle) -> dict[str, object]:

@@ -59,7 +59,10 @@ def test_an_unknown_provider_fails_the_turn_and_says_which_there_are(session: Ba
     session.say("hello")
     with agent(session):
         until(lambda: failed(session))
-    assert failure(session) == ("bad_input", "there is no provider 'gtp-5'; this agent has: echo, scripted")
+    assert failure(session) == (
+        "bad_input",
+        "there is no provider 'gtp-5'; this agent has: claude, echo, model, scripted",
+    )
 
 
 def test_a_crash_leaves_the_turn_running_and_the_next_agent_fails_it(scripted: BareSession) -> None:

@@ -69,6 +69,8 @@ def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> N
 
 def type_of(annotation: Any) -> str:
     """The type of a setting as docs/settings.md writes it."""
+    if get_origin(annotation) is dict:
+        return "table"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     kinds = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]

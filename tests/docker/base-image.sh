@@ -17,6 +17,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work" "$work.log"' EXIT
 debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work" ${mirror:+"$mirror"} >"$work.log" ||
     { tail -n 20 "$work.log" >&2; exit 1; }
+# Builds on it install packages: whom this machine trusts, they trust.
+certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
+[ ! -r "$certificates" ] || cp -L "$certificates" "$work/etc/ssl/certs/ca-certificates.crt"
 rm -rf "$work/var/cache/apt/archives" "$work/var/lib/apt/lists"
 tar -C "$work" -c . | docker import - "$image" >&2
 echo "made $image"

@@ -13,6 +13,7 @@ from host.central.database import Central
 from host.channels.memory import MemoryChannel
 from host.operations.commands import carrying_out
 from host.operations.registry import call
+from host.operations.requests import answering
 from host.routing.event import Event, Receipt
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import Runtime
@@ -175,7 +176,7 @@ async def running(
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
-        async with carrying_out(services):
+        async with carrying_out(services), answering(services):
             yield host
     finally:
         await services.close(stop_agents=stop_agents)

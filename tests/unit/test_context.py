@@ -243,6 +243,8 @@ def test_a_push_has_every_key_an_agent_reads() -> None:
         ContextKey.RESUME: "thread-1",
         ContextKey.MAX_BATCH: "10",
         ContextKey.TURN_SECONDS: "1800",
+        ContextKey.KIND: "chat",
+        ContextKey.TOOL_SERVERS: "",
         ContextKey.WITHDRAWN: '["trn_1", "trn_2"]',
         ContextKey.SHARED: "1",
     }

@@ -12,6 +12,8 @@ ALTER TABLE agent_groups ADD COLUMN budget_tokens INTEGER;
 ALTER TABLE agent_groups ADD COLUMN budget_period TEXT NOT NULL DEFAULT 'month'
     CHECK (budget_period IN ('day', 'month', 'total'));
 ALTER TABLE agent_groups ADD COLUMN budget_warned TEXT;           -- the period people were warned in last
+ALTER TABLE agent_groups ADD COLUMN allow TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(allow));   -- hosts it may reach
+ALTER TABLE agent_groups ADD COLUMN tool_servers TEXT;            -- its MCP servers, as JSON; none: no more tools
 
 ALTER TABLE sessions ADD COLUMN preview TEXT;                     -- the beginning of the first message
 ALTER TABLE sessions ADD COLUMN reset_note TEXT;                  -- told to the agent once, in its first context
@@ -74,8 +76,9 @@ CREATE INDEX usage_by_time ON usage (finished_at);
 CREATE TABLE usage_by_day (
     agent_group_id TEXT NOT NULL,
     day            TEXT NOT NULL,
-    tokens         INTEGER NOT NULL,         -- of all kinds
+    tokens         INTEGER NOT NULL,         -- of all kinds, as agents say
     cost_usd       REAL NOT NULL,
+    called_tokens  INTEGER NOT NULL DEFAULT 0,   -- of model calls, as the gateway saw them
     PRIMARY KEY (agent_group_id, day)
 );
 

@@ -1,0 +1,63 @@
+"""Reading texts that an agent keeps in its workspace, for its prompt.
+
+Whatever is there, a turn goes on: a file that is too long is cut, one that cannot be read becomes a note. A link that
+leads out of the folder is not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What was found: the text, empty where there is none, and a note about what is wrong with it."""
+
+    text: str = ""
+    note: str = ""
+
+
+def text_in(root: Path, path: Path, *, most: int) -> Text:
+    """The text of a file beneath `root`, at most `most` characters of it. No file is an empty text without a note."""
+    name = path.relative_to(root)
+    try:
+        meant = path.resolve(strict=True)
+        if not meant.is_relative_to(root.resolve()):
+            return Text(note=f"{name} is a link that leads out of the workspace, and is not read")
+        descriptor = os.open(meant, _FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return Text(note=f"{name} is not an ordinary file, and is not read")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(4 * most + 1)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return Text()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        return Text(note=f"{name} cannot be read: {reason.lower()}")
+    is_cut = len(data) > 4 * most
+    try:
+        text = data[: 4 * most].decode("utf-8", "ignore" if is_cut else "strict")
+    except UnicodeDecodeError:
+        return Text(note=f"{name} is not text in UTF-8, and is not read")
+    text = text.replace("\r\n", "\n").replace("\0", "")
+    if len(text) > most or is_cut:
+        return Text(text[:most].rstrip(), f"{name} is longer than {most:,} characters; only its beginning is shown")
+    return Text(text.strip())
+
+
+def names_in(root: Path, folder: Path, *, most: int) -> list[str]:
+    """The names in a folder beneath `root`, sorted, the first `most`; none where it cannot be read."""
+    try:
+        if not folder.resolve(strict=True).is_relative_to(root.resolve()):
+            return []
+        return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name.isprintable())[:most]
+    except (OSError, RuntimeError, ValueError):
+        return []

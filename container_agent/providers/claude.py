@@ -1,0 +1,85 @@
+"""The provider `claude`: the Claude Agent SDK with its own tools, in an image that has it (docs/claude.md).
+
+A turn starts the SDK's program and ends it, with all that it has started. The program keeps the conversation in the
+session's `out/.claude`, and goes on with it by its session id; where it cannot, it begins afresh with what the
+transcript knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from container_agent.providers import claude_options, model_errands
+from container_agent.providers.claude_sdk import sdk
+from container_agent.providers.claude_talk import Talk
+from container_agent.providers.claude_tools import OWN
+from container_agent.providers.claude_turn import ClaudeTurn
+from container_agent.providers.model_seams import Equip, bare
+from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest, TurnResult
+from container_agent.tools.server import NAME, mcp_server
+from container_agent.tools.toolbox import Toolbox
+from shared_schema.rows import Errand
+
+_SUMMARY_CHARACTERS = 400_000
+_ERRAND = "You do what you are asked to do with a text, and answer with the result alone."
+
+
+class ClaudeProvider:
+    """Runs the SDK.
+
+    `environment` holds the URL of the model service, and is read at every turn. `equip` gives each turn its prompt and
+    its tools, of which those for files, programs and the web are to be left out: the SDK brings its own.
+    """
+
+    name = "claude"
+
+    def __init__(self, environment: Mapping[str, str] | None = None, *, equip: Equip = bare) -> None:
+        self._environment: Mapping[str, str] = {} if environment is None else environment
+        self._equip = equip
+
+    async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
+        """One turn. Raises `ProviderError`."""
+        library = await asyncio.to_thread(sdk)
+        equipment = await self._equip(request, out)
+        turn = ClaudeTurn(request, out)
+        servers: dict[str, Any] = {}
+        if isinstance(equipment.toolbox, Toolbox):
+            servers[NAME] = {"type": "sdk", "name": NAME, "instance": mcp_server(equipment.toolbox)}
+        prompt = "\n\n".join(text for text in (equipment.instructions, equipment.notes) if text.strip())
+
+        def talk(resume: str) -> Talk:
+            hooks = turn.watch.hooks(library.HookMatcher)
+            return self._talk(
+                library,
+                request,
+                resume,
+                prompt=prompt,
+                tools=OWN,
+                mcp_servers=servers,
+                hooks=hooks,
+                resume=resume or None,
+            )
+
+        return await turn.run(talk)
+
+    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+        """A title or a summary, without tools; nothing of it is remembered. Raises `ProviderError`."""
+        library = await asyncio.to_thread(sdk)
+        once = {"max_turns": 1, "extra_args": {"no-session-persistence": None}}
+        text = model_errands.prompt(purpose, request.history(), most=_SUMMARY_CHARACTERS)
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out)
+        result = await turn.run(
+            lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=(), **once), asked=text
+        )
+        replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
+        return TurnResult(replies=replies, usage=result.usage)
+
+    def _talk(self, library: Any, request: TurnRequest, keep: str, **chosen: Any) -> Talk:
+        choice = claude_options.chosen(request, self._environment)
+        folder = claude_options.prepare(request.session, keep)
+        options = claude_options.options(library, request, choice, self._environment, folder, **chosen)
+        return Talk(library, options, choice, mark=secrets.token_hex(16))

@@ -1,0 +1,96 @@
+"""The provider `model`: any chat model, through `pydantic-ai-slim`, which is imported when the first turn runs.
+
+The agent group's model says which one (`model_names.py`). The history is the transcript, so that a session can go on
+with another model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from container_agent.providers import model_errands
+from container_agent.providers.model_names import ModelChoice, chosen
+from container_agent.providers.model_seams import Equip, Equipment, bare
+from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
+from shared_schema.clock import Clock, SystemClock
+from shared_schema.rows import Errand, FailureReason
+
+if TYPE_CHECKING:
+    import httpx2
+    from pydantic_ai.models import Model
+
+    from container_agent.providers.model_turn import ModelTurn
+
+RETRY_SECONDS = (0.5, 2.0)
+SILENT_SECONDS = 300.0
+_SMALL_WINDOW = 32_000
+_CHARACTERS_OF_TOKEN = 2  # at least, in most languages
+
+
+class ModelProvider:
+    """Asks the model that the context names.
+
+    `environment` holds the URLs and keys of the vendors' SDKs, and is read at every turn. `equip` gives each turn its
+    prompt and its tools. `retry_seconds` are the waits before a request is made again whose connection failed, and
+    `silent_seconds` is how long a service may say nothing.
+    """
+
+    name = "model"
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        equip: Equip = bare,
+        clock: Clock | None = None,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
+        self._environment: Mapping[str, str] = {} if environment is None else environment
+        self._equip = equip
+        self._clock = clock or SystemClock()
+        self._retry_seconds = retry_seconds
+        self._silent_seconds = silent_seconds
+        self._client: httpx2.AsyncClient | None = None
+        self._models: dict[ModelChoice, Model] = {}
+
+    async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
+        """One turn. Raises `ProviderError`."""
+        equipment = await self._equip(request, out)
+        turn = await self._turn(request, out, equipment)
+        return await turn.run(request.history())
+
+    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+        """A title or a summary, without tools. Raises `ProviderError`."""
+        turn = await self._turn(request, out, Equipment())
+        most = _CHARACTERS_OF_TOKEN * (turn.window or _SMALL_WINDOW)
+        result = await turn.answer(model_errands.prompt(purpose, request.history(), most))
+        replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
+        return replace(result, replies=replies)
+
+    async def aclose(self) -> None:
+        """Close the connections that are kept for the next turn."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _turn(self, request: TurnRequest, out: TurnOutput, equipment: Equipment) -> ModelTurn:
+        choice = chosen(request.context.model, self._environment)
+        model = await asyncio.to_thread(self._model, choice)  # what it imports takes seconds
+        from container_agent.providers.model_turn import ModelTurn
+
+        return ModelTurn(model, choice, request, out, equipment, clock=self._clock, retry_seconds=self._retry_seconds)
+
+    def _model(self, choice: ModelChoice) -> Model:
+        if choice not in self._models:
+            try:
+                from container_agent.providers import model_client, model_turn  # noqa: F401
+            except ImportError as error:
+                sentence = "this agent was built without pydantic-ai-slim, which the provider `model` needs"
+                raise ProviderError(FailureReason.BAD_INPUT, sentence) from error
+            if self._client is None:
+                self._client = model_client.http_client(self._silent_seconds)
+            self._models[choice] = model_client.model_of(choice, self._client)
+        return self._models[choice]

@@ -1,0 +1,75 @@
+"""What the model provider needs of others, as Protocols: the prompt, the tools, what comes in while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from container_agent.providers.protocol import TurnOutput, TurnRequest
+from shared_schema.rows import MessageIn
+
+
+class Definition(Protocol):
+    """What a model is told of a tool. `parameters` is the JSON schema of an object."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]: ...
+
+
+class Toolbox(Protocol):
+    """The tools of one turn."""
+
+    @property
+    def definitions(self) -> Sequence[Definition]:
+        """The tools, in an order that stays the same from turn to turn."""
+
+    async def call(self, name: str, arguments: object, call_id: str = "") -> str:
+        """The result of a call, as text; why there is none, as text too. `arguments` is an object or JSON text.
+
+        Keeps the time limit of the tool, and says through `TurnOutput.set_tool` that it runs.
+        """
+
+
+@runtime_checkable
+class Incoming(Protocol):
+    """A `TurnOutput` that can also give the turn what came in meanwhile."""
+
+    async def take(self) -> Sequence[MessageIn]:
+        """The messages that came in since the turn began or since the last call; they now are the turn's as well."""
+
+
+class NoTools:
+    """A toolbox without anything in it."""
+
+    definitions: Sequence[Definition] = ()
+
+    async def call(self, name: str, arguments: object, call_id: str = "") -> str:
+        return f"Error: there is no tool '{name[:80]}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a turn has besides its messages.
+
+    `instructions` come first and should have the same bytes from turn to turn, for the vendor's prompt cache; `notes`
+    come behind them and may change. Both may be empty.
+    """
+
+    instructions: str = ""
+    notes: str = ""
+    toolbox: Toolbox = field(default_factory=NoTools)
+
+
+Equip = Callable[[TurnRequest, TurnOutput], Awaitable[Equipment]]
+
+
+async def bare(request: TurnRequest, out: TurnOutput) -> Equipment:
+    """The least: what the host says about the session, and the note. No tools."""
+    return Equipment(request.context.context, request.note)

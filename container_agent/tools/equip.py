@@ -1,0 +1,77 @@
+"""The prompt and the tools of a turn, put together from its files when it begins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from container_agent.prompt.compose import Prompt, compose
+from container_agent.providers.model_seams import Equipment
+from container_agent.providers.protocol import TurnOutput, TurnRequest
+from container_agent.tools.choose import toolbox
+from container_agent.tools.desk import Desk
+from container_agent.tools.mail import Mail
+from container_agent.tools.servers import Servers, configurations
+from container_agent.tools.toolbox import Toolbox
+from shared_schema.clock import Clock
+
+
+@runtime_checkable
+class WithMail(Protocol):
+    """A `TurnOutput` that also sees what comes in."""
+
+    mail: Mail
+
+
+class Workshop:
+    """Equips the turns of one agent process; keeps its MCP servers. `environment` is the agent's own."""
+
+    def __init__(self, clock: Clock, environment: Mapping[str, str], *, brings_own: bool = False) -> None:
+        self._clock = clock
+        self._environment = environment
+        self._brings_own = brings_own
+        self._servers: tuple[str, Servers] | None = None  # with the configuration they were made from
+
+    async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
+        """Prompt and tools as the model provider takes them."""
+        prompt, tools = await self.furnish(request, out)
+        return Equipment(prompt.stable, prompt.changing, tools)
+
+    async def furnish(self, request: TurnRequest, out: TurnOutput) -> tuple[Prompt, Toolbox]:
+        """Prompt and tools of a turn."""
+        assert isinstance(out, WithMail)
+        servers = await self._set_up(request)
+        await servers.tools()  # started before the prompt says which of them do not work
+        prompt = await asyncio.to_thread(
+            compose,
+            request.workspace,
+            kind=request.context.kind,
+            context=request.context.context,
+            reset_note=request.note,
+            problems=[f"The tools of '{name}' are not there: {why}." for name, why in servers.problems.items()],
+            brings_own=self._brings_own,
+        )
+        box = await toolbox(
+            Desk(request, out, out.mail),
+            self._clock,
+            self._environment,
+            skills=prompt.skills,
+            servers=servers,
+            brings_own=self._brings_own,
+        )
+        return prompt, box
+
+    async def close(self) -> None:
+        """End the MCP servers."""
+        if self._servers is not None:
+            await self._servers[1].close()
+            self._servers = None
+
+    async def _set_up(self, request: TurnRequest) -> Servers:
+        said = request.context.tool_servers
+        if self._servers is None or self._servers[0] != said:
+            await self.close()
+            servers = Servers(configurations(said), workspace=request.workspace, environment=self._environment)
+            self._servers = (said, servers)
+        return self._servers[1]

@@ -1,0 +1,81 @@
+"""The tools that the host answers: `list_sessions`, `search_messages`, `read_history`.
+
+A request is a row of kind `system` in `outbound.db`, its answer a row of kind `system` in `inbound.db` that names it.
+They only read, so a request that nobody answers (the host was restarted over it) is simply written once more.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from container_agent.providers.protocol import Reply
+from container_agent.tools.desk import Desk
+from container_agent.tools.schema import form, number, text
+from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from shared_schema.rows import MessageOutKind
+
+_ATTEMPT_SECONDS = 8.0
+_ATTEMPTS = 3
+_SECONDS = _ATTEMPTS * _ATTEMPT_SECONDS + 2
+_TIME = "A time, as 2026-02-28 or 2026-02-28T12:00 (UTC), or how long ago: 90m, 12h, 7d, 2w."
+
+
+def tools(desk: Desk, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool]:
+    """The tools of one turn; each attempt waits that long for the host."""
+    session = text("Id or title of a session, as `list_sessions` shows it.", 200)
+
+    def tool(name: str, description: str, parameters: dict[str, Any]) -> Tool:
+        async def run(arguments: Arguments) -> str:
+            return await _ask(desk, name, arguments, attempt_seconds)
+
+        return Tool(name, description, parameters, run, seconds=_SECONDS)
+
+    return [
+        tool(
+            "list_sessions",
+            "List your conversations, the most recently active first.",
+            form(None, {"limit": number("How many.", 1, 100, 20)}),
+        ),
+        tool(
+            "search_messages",
+            "Search what was said and done in all your conversations, the newest first. Words side by side must all be "
+            'there; "a phrase", OR, NOT and begin* work too.',
+            form(
+                {"query": text("What to look for.", 1_000)},
+                {
+                    "since": text(_TIME, 50, default="7d"),
+                    "until": text(_TIME, 50),
+                    "session": session,
+                    "sender": text("Name or id of who said it.", 200),
+                    "limit": number("How many.", 1, 200, 50),
+                },
+            ),
+        ),
+        tool(
+            "read_history",
+            "Read what was said in one of your conversations, oldest first: its last messages.",
+            form(None, {"session": session, "limit": number("How many messages.", 1, 200, 50)}),
+        ),
+    ]
+
+
+async def _ask(desk: Desk, name: str, arguments: Arguments, attempt_seconds: float) -> str:
+    request = Reply(
+        "",
+        in_reply_to=desk.answered.id,
+        kind=MessageOutKind.SYSTEM,
+        details={"request": name, "arguments": dict(arguments)},
+    )
+    for _ in range(_ATTEMPTS):
+        after = desk.mail.last()
+        message_id = await desk.out.send(request)
+        found = await desk.mail.answer(message_id, after=after, seconds=attempt_seconds)
+        if found is not None:
+            break
+    else:
+        raise ToolRefused("the host did not answer", hint="try again later")
+    if "error" in found:
+        raise ToolRefused(str(found["error"]))
+    result = found.get("result")
+    return json.dumps(result, ensure_ascii=False, indent=1) if result else "Nothing was found."

@@ -1,0 +1,89 @@
+"""The tools of one turn, and the calling of them.
+
+Invariant: a call ends as text, within the limits of its tool. Only cancellation passes through: it ends the call, and
+whatever the call has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+from container_agent.tools import schema
+from container_agent.tools.tool import Definition, Result, Tool, ToolRefused, shortened
+
+log = logging.getLogger("container_agent")
+
+_GRACE_SECONDS = 2.0  # a tool that is at its limit has to end first; only then it is taken for a hang
+
+SetTool = Callable[[str | None, float | None], None]
+
+
+class Toolbox:
+    """Calls tools by name. `set_tool` is told which one runs, and for how many seconds it may."""
+
+    def __init__(self, tools: Sequence[Tool], set_tool: SetTool) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._set_tool = set_tool
+        self._running: dict[int, tuple[float, str]] = {}  # by number of the call: the deadline, and the tool's name
+        self._calls = 0
+
+    @property
+    def definitions(self) -> list[Definition]:
+        """What a model is told of the tools, in an order that stays the same."""
+        return [Definition(tool.name, tool.description, tool.parameters) for tool in self._tools.values()]
+
+    async def call(self, name: str, arguments: object, call_id: str = "") -> str:
+        """The text of `answer`."""
+        return (await self.answer(name, arguments, call_id)).text
+
+    async def answer(self, name: str, arguments: object, call_id: str = "") -> Result:
+        """Carry out one call; what came of it, also when it is "Error: …". `arguments` is an object or JSON text.
+
+        Calls may overlap. Raises nothing but `CancelledError`.
+        """
+        tool = self._tools.get(name)
+        if tool is None:
+            known = ", ".join(sorted(self._tools)) or "none"
+            return _error(f"there is no tool '{name[:80]}'; the tools are: {known}")
+        try:
+            fitting = schema.parsed(arguments) if tool.is_foreign else schema.checked(tool.parameters, arguments)
+            seconds = tool.limit(fitting)
+            number = self._begin(name, seconds)
+            try:
+                async with asyncio.timeout(seconds):
+                    text = await tool.run(fitting)
+            finally:
+                self._end(number)
+        except ToolRefused as refusal:
+            return _error(str(refusal))
+        except TimeoutError:
+            return _error(f"{name} took longer than {seconds:g} seconds and was ended")
+        except Exception as error:  # the boundary of one call: a broken tool must not end the turn
+            log.exception("a tool failed: tool=%s call=%s", name, call_id)
+            return _error(f"{name} failed: {type(error).__name__}")
+        return Result(shortened(text, tool.max_characters))
+
+    def _begin(self, name: str, seconds: float) -> int:
+        self._calls += 1
+        self._running[self._calls] = (monotonic() + seconds + _GRACE_SECONDS, name)
+        self._say()
+        return self._calls
+
+    def _end(self, number: int) -> None:
+        del self._running[number]
+        self._say()
+
+    def _say(self) -> None:
+        """Of several tools, the one that may take longest is named."""
+        if not self._running:
+            self._set_tool(None, None)
+            return
+        deadline, name = max(self._running.values())
+        self._set_tool(name, max(0.0, deadline - monotonic()))
+
+
+def _error(sentence: str) -> Result:
+    return Result(f"Error: {sentence}", is_error=True)

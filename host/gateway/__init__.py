@@ -1,0 +1,1 @@
+"""The gateway: an agent's only way out (DESIGN section 8)."""

@@ -1,0 +1,217 @@
+"""What becomes of one connection: its one request is read, let through or refused, and carried out.
+
+Invariant: a connection holds nothing that another waits for, and nothing that goes wrong with it leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from dataclasses import dataclass, field
+from traceback import extract_tb
+
+from aiohttp import ClientSession
+
+from host.gateway import model_call
+from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
+from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
+from host.gateway.limits import Limits, Minute
+from host.gateway.outward import Outward, turn_for_lookups
+from host.gateway.refusal import Reason, Refused, answer
+from host.gateway.repeats import Repeats
+from host.gateway.upstreams import Kind, Upstream
+from host.gateway.usage import Usage
+from host.gateway.wire import Wire
+from shared_schema.clock import Clock
+from shared_schema.layout import SessionLayout
+
+log = logging.getLogger(__name__)
+
+_TOKEN_LINE = 128
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+@dataclass(slots=True)
+class Session:
+    """A session whose agent lives. `token` is what a connection begins with, empty on a Unix socket."""
+
+    id: str
+    layout: SessionLayout
+    token: str = ""
+    server: asyncio.Server | None = None
+    wires: dict[Wire, asyncio.Task[None]] = field(default_factory=dict)
+    most: int = Limits().connections
+    lookups: asyncio.Semaphore = field(default_factory=turn_for_lookups)
+
+
+@dataclass(slots=True)
+class _Request:
+    """What is known so far of a request: what it asks for, whose errors it understands, whether its answer begins."""
+
+    session: Session
+    what: str = "a request"
+    kind: Kind | None = None
+    is_under_way: bool = False
+
+
+class Exchanges:
+    """Serves the connections of all sessions; what they share is here."""
+
+    def __init__(self, grant_of: GrantOf, clock: Clock, patience: Patience, *, refused: Tell, used: Used) -> None:
+        self._grant_of = grant_of
+        self._clock = clock
+        self._patience = patience
+        self._used = used
+        self._repeats = Repeats(refused)
+        self._minutes: dict[str, Minute] = {}
+        self._outward = Outward(patience)
+        self._client: ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """End what they share. No connection may be under way."""
+        self._outward.close()
+        if self._client is not None:
+            await self._client.close()
+
+    def forget(self, session_id: str) -> None:
+        """A session is over."""
+        self._repeats.forget(session_id)
+
+    def turn_away(self, session: Session, wire: Wire) -> None:
+        """Refuse a connection of a session that has too many."""
+        refused = Refused(Reason.TOO_MANY, "This agent has too many connections open at the same time.")
+        self._tell(_Request(session), refused)
+        wire.write(answer(refused))
+        wire.close()
+
+    async def serve(self, session: Session, wire: Wire) -> None:
+        """One connection, from its first byte to its end: the boundary of one request."""
+        request = _Request(session)
+        try:
+            await self._answer(request, wire)
+        except Refused as refused:
+            self._tell(request, refused)
+            wire.write(answer(refused, request.kind))
+            wire.write_eof()
+            await wire.swallow(self._patience.linger)
+        except (model_call.ClientGone, EOFError, ConnectionResetError):
+            pass
+        except Exception as error:  # its text could repeat a header, and the traceback with it
+            at = extract_tb(error.__traceback__)[-1]
+            where = f"{at.filename.rpartition('/')[2]}:{at.lineno}"
+            extra = {"session_id": session.id, "error": type(error).__name__, "where": where}
+            log.error("a request through the gateway failed", extra=extra)
+            if not request.is_under_way:
+                wire.write(
+                    answer(Refused(Reason.BROKEN, "Something in the gateway broke; its log says more."), request.kind)
+                )
+        finally:
+            wire.close()
+
+    async def _answer(self, request: _Request, wire: Wire) -> None:
+        session = request.session
+        head = await self._head(session, wire)
+        asked = wanted(head)
+        request.what = _shown(asked)
+        grant = await self._grant_of(session.id)
+        if grant is None:
+            raise Refused(Reason.NO_SESSION, "The session of this agent is over.")
+        session.most = grant.limits.connections
+        if isinstance(asked, Call):
+            await self._call(request, grant, head, asked, wire)
+        else:
+            await self._carry(request, grant, head, asked, wire)
+
+    async def _head(self, session: Session, wire: Wire) -> Head:
+        try:
+            async with asyncio.timeout(self._patience.head):
+                if session.token:
+                    line = await wire.read_until(b"\n", _TOKEN_LINE)
+                    if line is None or not hmac.compare_digest(line.strip(), session.token.encode()):
+                        raise Refused(
+                            Reason.MALFORMED, "The connection does not begin with this session's token.", status=403
+                        )
+                data = await wire.read_until(b"\r\n\r\n", LONGEST_HEAD)
+        except TimeoutError as error:
+            raise Refused(Reason.MALFORMED, "The head of the request did not come in time.", status=408) from error
+        if data is None:
+            raise Refused(Reason.MALFORMED, f"The head of the request is longer than {LONGEST_HEAD} bytes.", status=431)
+        return parse(data)
+
+    async def _call(self, request: _Request, grant: Grant, head: Head, call: Call, wire: Wire) -> None:
+        session_id = request.session.id
+        upstream = grant.upstreams.get(call.upstream)
+        if upstream is None:
+            request.kind = Kind(call.upstream) if call.upstream in set(Kind) else Kind.OPENAI
+            raise Refused(Reason.UNKNOWN_UPSTREAM, f"There is no model service '{call.upstream}' for this agent.")
+        request.kind = upstream.kind
+        await self._permit(grant, upstream)
+        minute = self._minutes[grant.agent_group_id]
+
+        def used(usage: Usage) -> None:
+            minute.add(self._clock.monotonic(), tokens=usage.tokens)
+            self._used(session_id, upstream.name, usage)
+
+        request.is_under_way = True
+        asked = model_call.Asked(call, head, upstream)
+        if self._client is None:  # not before: it belongs to the running loop
+            self._client = model_call.client(self._patience)
+        await model_call.carry_out(asked, wire, self._client, self._patience, used)
+
+    async def _permit(self, grant: Grant, upstream: Upstream) -> None:
+        """Take down one more model call. Raises `Refused` when there may be none."""
+        if upstream.lacks_key:
+            raise Refused(
+                Reason.NO_KEY,
+                f"The host has no key for the model service '{upstream.name}'; "
+                f"an administrator can set upstreams.{upstream.name}.key.",
+            )
+        sentence = await grant.exhausted()
+        if sentence is not None:
+            raise Refused(Reason.BUDGET, sentence)
+        minute, now = self._minutes.setdefault(grant.agent_group_id, Minute()), self._clock.monotonic()
+        wait = minute.wait(grant.limits, now)
+        if wait is not None:
+            raise Refused(
+                Reason.RATE_LIMIT,
+                f"This agent has made as many model calls as it may in a minute; it may go on in {wait} s.",
+                retry_after=wait,
+            )
+        minute.add(now, requests=1)
+
+    async def _carry(self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, wire: Wire) -> None:
+        """Connect to another host and carry everything in both directions."""
+        other = await self._outward.connect(grant.allow, asked.destination, request.session.lookups)
+        request.is_under_way = True
+        try:
+            if isinstance(asked, Tunnel):
+                wire.write(_ESTABLISHED)
+            else:
+                other.write(plain(head, asked))
+            await wire.join(other, self._patience.silent)
+        finally:
+            other.close()
+
+    def _tell(self, request: _Request, refused: Refused) -> None:
+        left_out = self._repeats.told(request.session.id, request.what, refused, self._clock.monotonic())
+        if left_out is not None:
+            extra = {
+                "session_id": request.session.id,
+                "what": request.what,
+                "reason": refused.reason.value,
+                "sentence": refused.what,
+                "left_out": left_out,
+            }
+            log.warning("the gateway refused a request", extra=extra)
+
+
+def _shown(asked: Wanted) -> str:
+    """What a request asks for, for people: never its path or query, which may hold secrets of somebody's."""
+    match asked:
+        case Call(upstream=name):
+            return f"a call of the model service '{name}'"
+        case Tunnel(destination=destination):
+            return f"CONNECT {destination}"
+        case Fetch(destination=destination):
+            return f"http://{destination}"

@@ -1,0 +1,56 @@
+"""What one session's agent may do through the gateway, and what the gateway allows itself for it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from host.gateway.limits import Limits
+from host.gateway.policy import Rule
+from host.gateway.upstreams import Upstream
+from host.gateway.usage import Usage
+
+
+async def _unlimited() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Looked up for every request, so that a change counts at once.
+
+    `exhausted` says in a sentence why the agent group's budget allows no further model call, or None.
+    """
+
+    agent_group_id: str
+    allow: tuple[Rule, ...] = ()
+    upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    exhausted: Callable[[], Awaitable[str | None]] = _unlimited
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Times in seconds after which something is given up."""
+
+    head: float = 10.0
+    """for the whole head of a request"""
+    resolve: float = 5.0
+    connect: float = 10.0
+    silent: float = 600.0
+    """in which an upstream sends nothing, a client takes nothing, or a tunnel is not used"""
+    linger: float = 2.0
+    """in which a client that was refused may go on sending"""
+    between_tries: float = 0.1
+    """before a model call is tried for the second time; four times as long before the third"""
+
+
+GrantOf: TypeAlias = Callable[[str], Awaitable[Grant | None]]
+"""The grant of a session by its id; None when there is no such session any more."""
+
+Tell: TypeAlias = Callable[[str, str, str], None]
+"""Told of a refusal: the session's id, what was asked for, and the reason in a sentence."""
+
+Used: TypeAlias = Callable[[str, str, Usage], None]
+"""Told of a model call that is over: the session's id, the name of the upstream, and what the call used."""

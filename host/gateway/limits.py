@@ -1,0 +1,53 @@
+"""How much an agent group may do in a minute. Pure: the time is handed in."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of model calls of an agent group in a minute, None for no limit; and of connections of one session at a time."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    connections: int = 256
+
+
+class Minute:
+    """What an agent group did within the last minute, by the second. Times are of a monotonic clock."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[list[int]] = deque()  # [second, requests, tokens], the oldest first
+
+    def wait(self, limits: Limits, now: float) -> int | None:
+        """Seconds until another request may be made, at least 1; None when it may be made now."""
+        while self._seconds and self._seconds[0][0] <= now - _MINUTE:
+            self._seconds.popleft()
+        waits = [
+            self._until_below(1, limits.requests_per_minute, now),
+            self._until_below(2, limits.tokens_per_minute, now),
+        ]
+        return max((wait for wait in waits if wait is not None), default=None)
+
+    def add(self, now: float, *, requests: int = 0, tokens: int = 0) -> None:
+        """Take down what was done."""
+        if not self._seconds or self._seconds[-1][0] != int(now):
+            self._seconds.append([int(now), 0, 0])
+        self._seconds[-1][1] += requests
+        self._seconds[-1][2] += tokens
+
+    def _until_below(self, column: int, limit: int | None, now: float) -> int | None:
+        if limit is None:
+            return None
+        total = sum(entry[column] for entry in self._seconds)
+        if total < limit:
+            return None
+        for entry in self._seconds:
+            total -= entry[column]
+            if total < limit:
+                return max(1, int(entry[0] + _MINUTE - now) + 1)
+        return int(_MINUTE)  # nothing at all is allowed

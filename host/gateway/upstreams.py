@@ -1,0 +1,163 @@
+"""The model services that the gateway can call, and their keys.
+
+Invariant: a key is a `SecretStr` from where it is read until it is put into the header of a request to its upstream.
+No error here repeats what was read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from shared_schema.errors import InvalidValue
+
+
+class Kind(StrEnum):
+    """Whose conventions an upstream follows: for keys, errors and usage."""
+
+    ANTHROPIC = "anthropic"
+    OPENAI = "openai"
+    GOOGLE = "google"
+    OLLAMA = "ollama"
+
+
+class UpstreamSetting(BaseModel):
+    """What somebody set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str | None = None
+    key: SecretStr | None = None
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A model service; `url` has no slash at its end."""
+
+    name: str
+    url: str
+    key: SecretStr | None
+    kind: Kind
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether it can be known that a call without a key fails: a server of one's own may need none."""
+        return self.key is None and KEY_VARIABLES.get(self.name) is not None and self.url == _VENDORS[self.kind]
+
+    def authentication(self) -> dict[str, str]:
+        """The header with the key, as the vendor wants it."""
+        if self.key is None:
+            return {}
+        key = self.key.get_secret_value()
+        match self.kind:
+            case Kind.ANTHROPIC:
+                return {"x-api-key": key}
+            case Kind.GOOGLE:
+                return {"x-goog-api-key": key}
+            case _:
+                return {"authorization": f"Bearer {key}"}
+
+
+_VENDORS: Mapping[Kind, str] = {
+    Kind.ANTHROPIC: "https://api.anthropic.com",
+    Kind.OPENAI: "https://api.openai.com/v1",
+    Kind.GOOGLE: "https://generativelanguage.googleapis.com",
+    Kind.OLLAMA: "http://127.0.0.1:11434",
+}
+KEY_VARIABLES: Mapping[str, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "google": "GEMINI_API_KEY",
+}
+"""Where the key of a vendor is taken from when none is set."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_KEY = re.compile(r"[!-~]{1,4096}")
+_LARGEST_FILE = 64 * 1024
+
+
+def configure(
+    settings: Mapping[str, UpstreamSetting], file: Mapping[str, UpstreamSetting], variables: Mapping[str, str]
+) -> dict[str, Upstream]:
+    """All upstreams by name: what the settings say, else the file, else the vendors' variables and URLs.
+
+    Raises `InvalidValue`, naming the upstream and never its key.
+    """
+    return {
+        name: _upstream(name, settings.get(name), file.get(name), variables.get(KEY_VARIABLES.get(name, "")))
+        for name in sorted({*(kind.value for kind in Kind), *settings, *file})
+    }
+
+
+def read_file(path: Path) -> dict[str, UpstreamSetting]:
+    """Upstreams from a TOML file of tables `[name]` with `url`, `key` and `kind`; a missing file has none.
+
+    Raises `InvalidValue` when others may read it (its mode must be 0600) or it is of another form.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            if not stat.S_ISREG(mode) or mode & 0o077:
+                raise InvalidValue("others may read the file with keys", where=path, hint=f"chmod 600 {path.name}")
+            document = tomllib.loads(stream.read(_LARGEST_FILE).decode())
+        return {name: UpstreamSetting.model_validate(table) for name, table in document.items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidValue(f"the file with keys cannot be read: {error.strerror}", where=path) from error
+    except ValidationError as error:
+        name = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
+        raise InvalidValue(
+            f"'{name}' is not known here, or not a text", where=path, hint="set url, key, kind"
+        ) from None
+    except (ValueError, RecursionError):  # its text could repeat a key
+        raise InvalidValue("the file with keys is malformed", where=path, hint='write [openai] and key = "…"') from None
+
+
+def _upstream(name: str, *settings_and_variable: UpstreamSetting | str | None) -> Upstream:
+    if _NAME.fullmatch(name) is None:
+        raise InvalidValue(f"'{name}' cannot be the name of an upstream", hint="use a-z, 0-9, hyphens, underscores")
+    *given, variable = settings_and_variable
+    settings = [each for each in given if isinstance(each, UpstreamSetting)]
+    kind = next((each.kind for each in settings if each.kind is not None), None)
+    if kind is None:
+        kind = Kind(name) if name in set(Kind) else Kind.OPENAI
+    url = next((each.url for each in settings if each.url), None)
+    if url is None and name not in set(Kind):
+        raise InvalidValue(f"the upstream '{name}' has no url", hint=f"set upstreams.{name}.url")
+    key = next((each.key for each in settings if each.key is not None), None)
+    if key is None and isinstance(variable, str) and variable.strip():
+        key = SecretStr(variable)
+    return Upstream(name, _VENDORS[kind] if url is None else _url(name, url), _key(name, key), kind)
+
+
+def _url(name: str, text: str) -> str:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not set("?# \r\n") & set(text)
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidValue(f"the url of the upstream '{name}' is not one", hint="write http:// or https:// and a host")
+    if "@" in url.netloc:
+        raise InvalidValue(f"the url of the upstream '{name}' has a password", hint=f"set upstreams.{name}.key")
+    return text.rstrip("/")
+
+
+def _key(name: str, key: SecretStr | None) -> SecretStr | None:
+    if key is None or not key.get_secret_value().strip():
+        return None
+    text = key.get_secret_value().strip()
+    if _KEY.fullmatch(text) is None:
+        raise InvalidValue(f"the key of the upstream '{name}' has characters that no key has", hint="set it again")
+    return SecretStr(text)

@@ -1,0 +1,1 @@
+"""The gateway and the forwarder: real sockets on both transports, and a small model service."""

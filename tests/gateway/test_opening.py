@@ -1,0 +1,126 @@
+"""Where agents connect: sockets in deep folders, what a dead host left, files and who may read them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from container_agent.forwarder import Forwarder, base_url, environment
+from host.gateway.server import Transport
+from shared_schema.errors import DumbwaiterError, NotFound
+from shared_schema.layout import SessionLayout
+from tests.gateway.world import World, world
+from tests.support.wait import until
+
+
+async def test_a_data_folder_may_lie_deeper_than_a_sockets_path_can_be(tmp_path: Path, transport: Transport) -> None:
+    async with world(tmp_path / ("deep" * 20) / ("deeper" * 20), transport) as here:
+        assert len(os.fsencode(here.layout.gateway)) > 200
+        assert (await here.message())["status"] == 200
+
+
+async def test_what_an_earlier_host_left_is_replaced_and_what_is_closed_is_gone(here: World) -> None:
+    await here.gateway.close(here.session_id)
+    assert list(here.layout.folder.iterdir()) == []
+    here.layout.gateway.touch()  # of a host that was killed
+    (here.layout.folder / "gateway.json").write_text("{}")
+    if here.transport is Transport.UNIX:
+        (here.layout.folder / "gateway.json").unlink()
+
+    await here.gateway.open(here.session_id, here.layout)
+    await here.gateway.open(here.session_id, here.layout)
+
+    assert (await here.message())["status"] == 200
+
+
+async def test_only_the_agents_group_can_connect(here: World) -> None:
+    name = "gateway.sock" if here.transport is Transport.UNIX else "gateway.json"
+    status = (here.layout.folder / name).stat()
+
+    assert stat.S_IMODE(status.st_mode) == (0o660 if here.transport is Transport.UNIX else 0o640)
+    assert (status.st_uid, status.st_gid) == ((0, 10001) if os.geteuid() == 0 else (os.geteuid(), os.getegid()))
+
+
+async def test_closing_ends_what_is_under_way(here: World) -> None:
+    reader, writer = await here.connect()
+    writer.write(b"GET /upstream")
+    await until(lambda: here.gateway._sessions[here.session_id].wires, "it is connected")
+
+    await here.gateway.close(here.session_id)
+
+    async with asyncio.timeout(2):
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_folder_that_is_gone_is_an_error_with_its_place_and_no_trouble_at_the_end(here: World) -> None:
+    gone = SessionLayout(here.layout.folder / "gone")
+    with pytest.raises(DumbwaiterError, match="gone"):
+        await here.gateway.open("other", gone)
+    here.layout.folder.rename(here.layout.folder.with_name("renamed"))
+    await here.gateway.close(here.session_id)
+
+
+async def test_without_a_gateway_the_forwarder_says_so_in_a_sentence(tmp_path: Path) -> None:
+    forwarder = Forwarder(SessionLayout(tmp_path))
+    with pytest.raises(NotFound, match="no gateway, and so no way out"):
+        await forwarder.port()
+    await forwarder.aclose()
+
+
+async def test_the_port_stays_the_same_and_a_restarted_host_is_found_again(here: World) -> None:
+    port = await here.forwarder.port()
+    await here.gateway.close(here.session_id)
+    asking = asyncio.create_task(here.message())
+    await until(lambda: here.forwarder._connections, "it was asked while the host was away")
+    await here.gateway.open(here.session_id, here.layout)
+
+    assert (await asking)["status"] == 200
+    assert await here.forwarder.port() == port
+
+
+def test_the_environment_leads_every_sdk_to_the_port_and_has_no_key() -> None:
+    variables = environment(4711)
+
+    assert variables["HTTPS_PROXY"] == variables["http_proxy"] == "http://127.0.0.1:4711"
+    assert variables["ANTHROPIC_BASE_URL"] == base_url(4711, "anthropic")
+    assert variables["OLLAMA_BASE_URL"] == "http://127.0.0.1:4711/upstream/ollama/v1"
+    assert {value for name, value in variables.items() if name.endswith("_KEY")} == {"none"}
+
+
+async def test_the_forwarder_keeps_little_of_what_nobody_reads(here: World) -> None:
+    stop, sent = asyncio.Event(), 0
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        try:
+            while not stop.is_set():
+                writer.write(b"x" * 65536)
+                await writer.drain()
+                sent += 65536
+        except ConnectionResetError:
+            pass
+
+    server = await asyncio.start_server(pour, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    here.allow(f"127.0.0.1:{port}")
+    _, writer = await asyncio.open_connection("127.0.0.1", await here.forwarder.port(), limit=1024)
+    writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    seen = [-1]
+
+    def rests() -> bool:
+        seen.append(sent)
+        return len(seen) > 30 and seen[-1] == seen[-30] > 0
+
+    await until(rests, "nothing moves any more")
+    assert sent < 32 * 1024**2  # what the kernel keeps of five sockets, and a little
+    stop.set()
+    writer.close()
+    server.close()

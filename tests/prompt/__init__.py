@@ -1,0 +1,1 @@
+"""The prompt, from the files of a workspace."""

@@ -1,0 +1,1 @@
+"""Tools, through both doors."""

@@ -1,0 +1,22 @@
+"""Fixtures for the tests of tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.agent.session import BareSession
+from tests.tools.bench import Turn
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> BareSession:
+    """A session folder with both files and no rows."""
+    return BareSession(tmp_path)
+
+
+@pytest.fixture
+def turn(session: BareSession) -> Turn:
+    """A turn over one message."""
+    return Turn(session)

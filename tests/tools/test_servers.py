@@ -1,0 +1,103 @@
+"""MCP servers that people set up: their tools are there, and their trouble stays theirs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from container_agent.tools import servers as module
+from container_agent.tools.foreign import tool_name
+from container_agent.tools.server import serving
+from container_agent.tools.servers import Configuration, Servers, configurations
+from tests.agent.session import ROOT, BareSession
+from tests.tools.bench import Turn
+
+COMMAND = (sys.executable, "-m", "tests.tools.server_example")
+
+
+@asynccontextmanager
+async def set_up(session: BareSession, *chosen: Configuration) -> AsyncIterator[Servers]:
+    servers = Servers(
+        chosen, workspace=session.workspace, environment={"PATH": os.environ["PATH"], "OPENAI_API_KEY": "secret"}
+    )
+    try:
+        yield servers
+    finally:
+        await servers.close()
+
+
+def example(name: str = "maths", *arguments: str) -> Configuration:
+    return Configuration(name, (*COMMAND, *arguments), {"PYTHONPATH": str(ROOT)})
+
+
+async def test_the_tools_of_a_server_are_called_by_its_name(turn: Turn, session: BareSession) -> None:
+    async with set_up(session, example()) as servers:
+        box = await turn.tools(servers=servers)
+        names = [definition.name for definition in box.definitions if "__" in definition.name]
+        assert names == ["maths__add", "maths__environment", "maths__fail", "maths__quit"]
+        assert await box.call("maths__add", {"a": 1, "b": 2}) == "3"
+        assert await box.call("maths__fail", {}) == "Error: it is broken"
+        assert "OPENAI_API_KEY" not in await box.call("maths__environment", {})
+
+
+async def test_a_server_that_ends_costs_one_call_and_is_started_again(turn: Turn, session: BareSession) -> None:
+    async with set_up(session, example()) as servers:
+        box = await turn.tools(servers=servers)
+        assert (await box.call("maths__quit", {})).startswith("Error: the server 'maths' failed")
+        assert await box.call("maths__add", {"a": 2, "b": 2}) == "4"
+
+
+async def test_servers_that_cannot_be_used_leave_the_others_and_the_turn_alone(
+    turn: Turn, session: BareSession
+) -> None:
+    broken = Configuration("gone", ("/no/such/program",))
+    mute = Configuration("mute", ("/bin/true",))
+    unreachable = Configuration("far", url="http://127.0.0.1:1/mcp")
+    async with set_up(session, broken, example(), mute, unreachable) as servers:
+        box = await turn.tools(servers=servers)
+        assert await box.call("maths__add", {"a": 1, "b": 1}) == "2"
+        assert await box.call("send_message", {"text": "still here"}) == "sent as out-1"
+        assert sorted(servers.problems) == ["far", "gone", "mute"]
+        assert all(problem.startswith("it cannot be used") for problem in servers.problems.values())
+
+
+async def test_a_server_behind_http_works_the_same(turn: Turn, session: BareSession) -> None:
+    inner = await Turn(session).tools()
+    async with serving(inner) as url, set_up(session, Configuration("other", url=url)) as servers:
+        box = await turn.tools(servers=servers)
+        assert await box.call("other__list_destinations", {}) == (
+            "There are no destinations besides the chat of this turn."
+        )
+
+
+def test_a_configuration_is_taken_as_far_as_it_is_right() -> None:
+    assert configurations("") == []
+    assert configurations("[") == configurations("[]") == []
+    text = json.dumps(
+        {
+            "ok": {"command": ["a", "b"]},
+            "web": {"url": "https://x.example/mcp", "headers": {"X": "1"}},
+            "Bad Name": {"command": ["a"]},
+            "a__b": {"command": ["a"]},
+            "both": {"command": ["a"], "url": "http://x"},
+            "none": {},
+            "text": {"command": "a b"},
+            "numbers": {"command": ["a"], "environment": {"A": 1}},
+            "file": {"url": "file:///x"},
+        }
+    )
+    assert [chosen.name for chosen in configurations(text)] == ["ok", "web"]
+
+
+@pytest.mark.parametrize("tool", ["with space", "x" * 100, "ünï", "a.b"])
+def test_names_of_foreign_tools_fit_every_vendor_and_stay_apart(tool: str) -> None:
+    name = tool_name("server", tool)
+    assert len(name) <= 64
+    assert name.isascii()
+    assert name != tool_name("server", tool + "!")
+    assert module.START_SECONDS <= 30
