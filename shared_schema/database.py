@@ -191,7 +191,13 @@ def roll_back(path: Path) -> None:
     with _translated(path), closing(_connect(path, "rw", BUSY_SECONDS)) as connection:
         for limit, value in _UNTRUSTED_LIMITS.items():
             connection.setlimit(limit, value)
-        connection.execute("BEGIN IMMEDIATE")  # taking the lock rolls back; the schema is not even read
+        try:
+            connection.execute("BEGIN IMMEDIATE")  # taking the lock rolls back; the schema is not even read
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_READONLY:
+                raise
+            # The disk is not: the copy was just written there. The header says so, and will tomorrow.
+            raise FileDamaged("its header forbids writing", where=path) from error
         connection.execute("ROLLBACK")
 
 

@@ -25,6 +25,7 @@ def test_the_same_few_inputs_harm_nobody(target: Target) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # that a finding is long to print
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_a_hundred_thousand_inputs_harm_nobody(target: Target) -> None:
     number = secrets.randbits(32)

@@ -145,3 +145,16 @@ def test_a_link_in_a_tree_is_removed_and_not_followed(tmp_path: Path) -> None:
     (inside / "link").symlink_to(outside)
     assert remove_tree(inside)
     assert (outside / "kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize("version", [3, 255])
+def test_a_file_that_forbids_writing_by_its_header_is_damaged_and_not_for_later(
+    session: SessionLayout, version: int
+) -> None:
+    """Found by fuzzing: its session waited for ever for a disk that was never read-only."""
+    (session.out / JOURNAL).write_bytes(bytes(600))
+    with session.outbound.open("r+b") as file:
+        file.seek(18)
+        file.write(bytes([version]))
+    with pytest.raises(FileDamaged, match="forbids"):
+        recover(session, OWNER)
