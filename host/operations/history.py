@@ -140,12 +140,18 @@ async def rebuild(services: Services) -> AsyncIterator[dict[str, Any]]:
         began = services.clock.monotonic()
         last: Progress | None = None
         making = rebuilding(services.settings.layout, draft)
+        step: asyncio.Future[Progress | None] | None = None
         try:
-            while (progress := await asyncio.to_thread(next, making, None)) is not None:
+            while True:
+                step = asyncio.ensure_future(asyncio.to_thread(next, making, None))
+                if (progress := await asyncio.shield(step)) is None:
+                    break
                 last = progress
                 yield asdict(progress)
             await asyncio.to_thread(services.history.replace, draft)
         finally:
+            if step is not None:  # whoever asked has left: its thread works on until the step is done
+                await asyncio.gather(step, return_exceptions=True)
             await asyncio.to_thread(making.close)
             draft.unlink(missing_ok=True)
     if last is not None:

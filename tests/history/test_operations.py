@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,26 @@ async def exported(host: Host, path: Path, **parameters: Any) -> list[dict[str, 
     lines = [line async for line in stream(host.services, "session.export", parameters)]
     path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return lines
+
+
+async def test_whoever_leaves_while_history_is_made_again_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Found by fuzzing."""
+    async with running(tmp_path) as host:
+        await host.ask("reply 1 walrus")
+
+        async def follow() -> None:
+            async for _ in stream(host.services, "history.rebuild", {}):
+                pass
+
+        for turns_of_the_loop in range(8):
+            following = asyncio.create_task(follow())
+            for _ in range(turns_of_the_loop):
+                await asyncio.sleep(0)
+            following.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await following
+        assert not list(tmp_path.glob("history.db.new*"))
+        assert (await host.do("session.search", query="walrus"))["hits"]
 
 
 async def test_an_exported_session_can_be_imported_elsewhere_with_all_it_had(tmp_path: Path) -> None:
