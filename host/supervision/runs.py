@@ -93,9 +93,16 @@ class Runs:
             raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
         log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
-        await self.gateway.open(session.id, layout)
+        await self._open_gateway(session.id, layout)
         handle = await self.runtime.start(specification)
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
+
+    async def _open_gateway(self, session_id: str, layout: SessionLayout) -> None:
+        """Give an agent its way out. On a mount that cannot hold a socket it works without."""
+        try:
+            await self.gateway.open(session_id, layout)
+        except DumbwaiterError as error:
+            log.warning("an agent has no gateway", extra={"session": session_id, "error": str(error)})
 
     async def clear(self, session_id: str) -> None:
         """End whatever runs for a session that should have no agent. Raises `RuntimeUnavailable` when that is not sure.

@@ -73,7 +73,9 @@ async def _kill_in_mid_answer(host: Host, server: ModelServer) -> None:
     await host.say("stream 100 0.02 " + "and so on " * 40)
     await until(lambda: len(server.requests) > asked and server.requests[-1].sent_pieces > 4, "it is talking")
     (pid,) = [
-        process.pid for process in psutil.Process().children(recursive=True) if "container_agent" in process.cmdline()
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if process.status() != psutil.STATUS_ZOMBIE and "container_agent" in process.cmdline()
     ]
     os.kill(pid, signal.SIGKILL)
     await until(lambda: any(text.startswith("and so on") for text in host.texts()), "it is answered", 60)
