@@ -22,6 +22,7 @@ QUICK = {
     "RUNTIME": "process",
     "RETRY_SECONDS": "0.05",
     "STOP_SECONDS": "1",
+    "TITLE_SECONDS": "3600",  # no errand comes in between, unless a test is about that
     "DELIVERY_RETRY_SECONDS": "0.05",
     "LOG_FORMAT": "json",
 }
