@@ -9,6 +9,9 @@ from host.central.database import one
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageOutKind, Row, encode
 
+Chat = tuple[str, str]
+"""Channel type and platform id: whose deliveries go out one after the other."""
+
 INSERT = """
 INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
     thread_id, content, deliver_after, created_at, status, error, finished_at, recorded, after_position)
@@ -89,7 +92,7 @@ class Delivery(Row):
     attempts: int
 
     @property
-    def chat(self) -> tuple[str, str]:
+    def chat(self) -> Chat:
         """The chat whose order this message keeps."""
         return (self.channel_type, self.platform_id)
 
@@ -142,7 +145,7 @@ def add(
 
 def add_notice(
     connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str | None, text: str, now: str
-) -> tuple[str, str]:
+) -> Chat:
     """Queue a notice of the host's own, in a chat; that chat."""
     add(
         connection,
@@ -160,13 +163,13 @@ def add_notice(
     return address.channel_type, address.platform_id
 
 
-def next_for(connection: sqlite3.Connection, chat: tuple[str, str], now: str) -> Delivery | None:
+def next_for(connection: sqlite3.Connection, chat: Chat, now: str) -> Delivery | None:
     """The oldest message that waits for a chat and is due."""
     row = one(connection, NEXT, (*chat, now))
     return None if row is None else Delivery.from_row(row)
 
 
-def next_due(connection: sqlite3.Connection, chat: tuple[str, str]) -> str | None:
+def next_due(connection: sqlite3.Connection, chat: Chat) -> str | None:
     """When the earliest delayed message of a chat is due."""
     row = one(connection, NEXT_DUE, chat)
     return None if row is None else row["due"]
@@ -221,7 +224,7 @@ def sessions_to_record(connection: sqlite3.Connection) -> list[str]:
     return [row["session_id"] for row in connection.execute(SESSIONS_TO_RECORD)]
 
 
-def chats_with_work(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+def chats_with_work(connection: sqlite3.Connection) -> list[Chat]:
     """Chats that something waits for."""
     return [(row["channel_type"], row["platform_id"]) for row in connection.execute(CHATS_WITH_WORK)]
 

@@ -13,36 +13,26 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from host.central import agent_groups, deliveries, ingest, sessions, turns
+from host.central import deliveries, sessions, turns
 from host.central.database import Central
-from host.central.deliveries import Delivery
+from host.central.deliveries import Chat, Delivery
 from host.delivery import errand
 from host.delivery import turn as turn_taken
-from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
+from host.delivery.outcome import Outcome, take_ack
+from host.delivery.queue import enqueue, give_back
 from host.delivery.request import Request, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, Glimpse
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileDamaged, InvalidValue
-from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import (
     Ack,
-    AckStatus,
-    Address,
-    MessageInKind,
-    MessageInStatus,
     MessageOut,
     MessageOutKind,
     Turn,
-    encode,
 )
-
-_MAX_ERROR = 500
-_STALE = "the conversation was reset or ended before this was said"
-
-Chat = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +60,18 @@ class Copied:
     requests: list[Request] = field(default_factory=list)  # what the agent asks of the host, to be answered now
     exchanged: bool = False  # something that somebody wrote was answered
     wants_title: bool = False
+
+    def tell(self, chat: Chat | None) -> None:
+        """Something is to be sent to a chat."""
+        if chat is not None:
+            self.chats[chat] = None
+
+    def settle(self, message_id: str, outcome: Outcome) -> None:
+        """An acknowledgement of a message was taken."""
+        self.tell(outcome.told)
+        self.exchanged |= outcome.exchanged
+        if outcome.final:
+            self.finished.append(message_id)
 
 
 class Copier:
@@ -117,12 +119,13 @@ class Copier:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
-                _store_ack(connection, session, acks.popleft(), now, copied, more=glimpse.more)
+                ack = acks.popleft()
+                copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=glimpse.more))
             _store_candidate(connection, session, candidate, now, copied)
             if copied.accepted:
                 session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
-            _store_ack(connection, session, ack, now, copied, more=glimpse.more)
+            copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=glimpse.more))
         copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
         for bad in copied.refused:
             turns.refuse(connection, session.id, bad.what, bad.reason, now)
@@ -134,129 +137,25 @@ class Copier:
         return copied
 
 
-def fail_message(
-    connection: sqlite3.Connection, session_id: str, message_id: str, sentence: str, now: str
-) -> tuple[bool, Chat | None]:
-    """Give a message the outcome `failed` and tell the person who asked, once, in the same transaction.
-
-    Whether it had no outcome before, and the chat that is told (context, which nobody asked, fails silently).
-    """
-    row = ingest.get(connection, message_id)
-    if row is None or not ingest.finish(
-        connection, session_id, message_id, MessageInStatus.FAILED, now=now, error=sentence
-    ):
-        return False, None
-    if row.kind == MessageInKind.CONTROL:
-        return True, errand.ended(connection, session_id, row, sentence, now)
-    if not row.trigger:
-        return True, None
-    address = Address(row.channel_type, row.platform_id, row.thread_id)
-    return True, deliveries.add_notice(
-        connection, session_id, address, message_id, f"This message could not be answered: {sentence}", now
-    )
-
-
 def _store_candidate(
     connection: sqlite3.Connection, session: sessions.Session, candidate: _Candidate, now: str, copied: Copied
 ) -> None:
-    refusal = candidate.refusal
-    if candidate.message is not None:
+    refusal, message = candidate.refusal, candidate.message
+    if message is not None:
         try:
-            if candidate.message.kind == MessageOutKind.SYSTEM and (asked := request_of(candidate.message)):
+            if message.kind != MessageOutKind.SYSTEM:
+                copied.tell(enqueue(connection, session, message, candidate.files, now))
+            elif (asked := request_of(message)) is not None:
                 copied.requests.append(asked)
-                chat = None
-            elif candidate.message.kind == MessageOutKind.SYSTEM:
-                goes_on_in = errand.take(connection, session, candidate.message, now)
-                copied.accepted += goes_on_in
-                chat = errand.tell_of_summary(connection, session, goes_on_in, now)
             else:
-                chat = _store_message(connection, session, candidate.message, candidate.files, now)
+                goes_on_in = errand.take(connection, session, message, now)
+                copied.accepted += goes_on_in
+                copied.tell(errand.tell_of_summary(connection, session, goes_on_in, now))
         except RowRefused as error:
             refusal = str(error)
-        else:
-            if chat is not None:
-                copied.chats[chat] = None
     if refusal is not None:
         copied.refused.append(BadRow(f"out-{candidate.row.seq}", refusal))
-        chat = _give_back(connection, session, candidate.row, refusal, now)
-        if chat is not None:
-            copied.chats[chat] = None
-
-
-def _store_message(
-    connection: sqlite3.Connection,
-    session: sessions.Session,
-    message: CheckedMessage,
-    files: tuple[str, ...],
-    now: str,
-) -> Chat | None:
-    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
-    address = address_of(
-        message,
-        replies=_replies(connection, session, message.in_reply_to),
-        routing=ingest.last_address(connection, session.id),
-        destinations=agent_groups.destinations(connection, session.agent_group_id),
-    )
-    stale = session.status != "active" or message.generation != session.generation
-    content: dict[str, object] = {"text": message.text}
-    if files:
-        content["files"] = list(files)
-    added = deliveries.add(
-        connection,
-        message_out_id=message.id,
-        session_id=session.id,
-        turn_id=message.turn_id,
-        in_reply_to=message.in_reply_to,
-        kind=message.kind,
-        channel_type=address.channel_type,
-        platform_id=address.platform_id,
-        thread_id=address.thread_id,
-        content=encode(content) if message.kind == MessageOutKind.CHAT else message.content,
-        deliver_after=message.deliver_after,
-        created_at=now,
-        status="suppressed" if stale else "pending",
-        error=_STALE if stale else None,
-    )
-    if not added:
-        raise RowRefused("its id was used before")
-    return None if stale else (address.channel_type, address.platform_id)
-
-
-def _give_back(
-    connection: sqlite3.Connection, session: sessions.Session, row: MessageOut, refusal: str, now: str
-) -> Chat | None:
-    """A refused answer: the agent finds it `failed`, and the person who asked is told once; the chat of that."""
-    if not is_id(row.id, Prefix.MESSAGE) or not isinstance(row.in_reply_to, str) or session.status != "active":
-        return None
-    address = _replies(connection, session, row.in_reply_to).get(row.in_reply_to)
-    if address is None or not deliveries.add(
-        connection,
-        message_out_id=row.id,
-        session_id=session.id,
-        in_reply_to=row.in_reply_to,
-        kind=MessageOutKind.CHAT,
-        channel_type=address.channel_type,
-        platform_id=address.platform_id,
-        thread_id=address.thread_id,
-        content="{}",
-        created_at=now,
-        status="failed",
-        error=refusal,
-    ):
-        return None
-    if deliveries.has_notice(connection, session.id, row.in_reply_to):
-        return None
-    return deliveries.add_notice(
-        connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
-    )
-
-
-def _replies(connection: sqlite3.Connection, session: sessions.Session, in_reply_to: str | None) -> dict[str, Address]:
-    """The address of the message that is answered, if it is one of this session's and somebody wrote it."""
-    row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
-    if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
-        return {}
-    return {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
+        copied.tell(give_back(connection, session, candidate.row, refusal, now))
 
 
 def _store_turn(
@@ -275,30 +174,3 @@ def _store_turn(
     if (told := errand.compress_when_full(connection, session, turn, now)) is not None:
         copied.chats[told] = None
         copied.accepted.append(session.id)
-
-
-def _store_ack(
-    connection: sqlite3.Connection, session: sessions.Session, ack: Ack, now: str, copied: Copied, *, more: bool
-) -> None:
-    """Take over what became of a message. Of an errand not before its answer, which may be among what is left over."""
-    row = ingest.get(connection, ack.message_id)
-    if row is None or (row.kind == MessageInKind.CONTROL and more):
-        return
-    if row.turn_id != ack.turn_id and is_id(ack.turn_id, Prefix.TURN):
-        ingest.note_turn(connection, session.id, ack.message_id, str(ack.turn_id))
-    done = False
-    if ack.status == AckStatus.COMPLETED:
-        done = ingest.finish(connection, session.id, ack.message_id, MessageInStatus.COMPLETED, now=now)
-        if done and row.kind == MessageInKind.CONTROL:
-            chat = errand.ended(connection, session.id, row, None, now)
-            if chat is not None:
-                copied.chats[chat] = None
-        elif done and row.kind == MessageInKind.CHAT and row.trigger:
-            copied.exchanged = True
-    elif ack.status == AckStatus.FAILED:
-        sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
-        done, chat = fail_message(connection, session.id, ack.message_id, sentence, now)
-        if chat is not None:
-            copied.chats[chat] = None
-    if done:
-        copied.finished.append(ack.message_id)

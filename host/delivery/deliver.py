@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 
 from host.central import deliveries, unread
 from host.central.database import Central
-from host.central.deliveries import Delivery
+from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.retry import RetryPolicy, wait_after
 from shared_schema.clock import Clock, from_text, to_text
@@ -24,7 +24,6 @@ from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
 
 log = logging.getLogger(__name__)
 
-Chat = tuple[str, str]
 
 _LONGEST_WAIT = 30.0
 """Seconds until a due time is looked at again: the wall clock may be set meanwhile."""

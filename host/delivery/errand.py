@@ -9,13 +9,12 @@ import sqlite3
 from collections.abc import Callable, Mapping
 
 from host.central import agent_groups, deliveries, errands, ingest, sessions, titles
+from host.central.deliveries import Chat
 from host.delivery.check import CheckedMessage, RowRefused
 from host.sessions import life
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
 from shared_schema.rows import Errand, MessageInStatus, Turn, TurnStatus
-
-Chat = tuple[str, str]
 
 _REPLACED = (None, titles.TitleSource.FIRST_WORDS)  # the titles in whose place an agent's comes
 

@@ -6,13 +6,12 @@ import sqlite3
 from collections.abc import Sequence
 
 from host.central import deliveries, events, ingest, sessions, turns, usage
+from host.central.deliveries import Chat
 from host.central.events import EventKind
 from shared_schema.rows import Ack, AckStatus, Address, Turn, TurnStatus
 
 _MAX_ERROR = 500
 _AFRESH = "The provider could not take up its own record of this conversation and begins afresh. The transcript stays."
-
-Chat = tuple[str, str]
 
 
 def store(

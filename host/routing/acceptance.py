@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from host.central import agent_groups, deliveries, exchanges, ingest, messaging_groups, routes, sessions, turns, usage
+from host.central.deliveries import Chat
 from host.central.messaging_groups import Archived, MessagingGroup, SessionMode, Wiring
 from host.central.sessions import EndReason, Session
 from host.routing import commands
 from host.routing.engage import engages
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.route_key import route_key
+from host.routing.text import cut, preview, whole
 from host.sessions import life
 from host.sessions.reset import Policy, Reset, reset_due
 from shared_schema.clock import from_text, to_text
@@ -25,13 +27,7 @@ from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
 
-_CUT_NOTE = "\n[the rest of this message was longer than allowed and was cut]"
 _ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
-_PREVIEW = 60
-_PREVIEWED = 400
-"""Characters of a text that are looked at for its preview: it may begin with a lot of space."""
-
-Chat = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,7 @@ class _Acceptance:
 
     def run(self) -> Outcome:
         event, address = self._event, self._event.address
-        _require_identifiers(event)
+        event.require_identifiers()
         group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
         if group is None:
             return self._drop(f"no messaging group {address.channel_type}:{address.platform_id} is registered")
@@ -206,10 +202,7 @@ class _Acceptance:
 
     def _take(self, session: Session) -> Accepted:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
-        text = event.text
-        if len(text) > self._rules.max_text:
-            text = text[: self._rules.max_text] + _CUT_NOTE
-        content: dict[str, object] = {"text": text}
+        content: dict[str, object] = {"text": cut(event.text, self._rules.max_text)}
         if self._names:
             content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in self._names]
         row, added = ingest.accept(
@@ -233,7 +226,7 @@ class _Acceptance:
             },
         )
         if added and self._command is None:
-            sessions.heard(self._connection, session.id, _preview(event.text), self._now)
+            sessions.heard(self._connection, session.id, preview(event.text), self._now)
             self._refuse_if_must(session, message_id)
         return self._accepted(row, duplicate=not added)
 
@@ -272,15 +265,6 @@ class _Acceptance:
         return "" if group is None else group.name
 
 
-def whole(text: str) -> str:
-    """Text that can be stored: half characters (lone surrogates) become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _preview(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_PREVIEWED]).split())[:_PREVIEW]
-
-
 def _begun_anew(due: Reset, wiring: Wiring) -> str:
     if due == Reset.DAILY:
         why = f"one begins every day at {wiring.reset_hour}:00"
@@ -289,16 +273,3 @@ def _begun_anew(due: Reset, wiring: Wiring) -> str:
     else:
         why = f"the last one had rested for more than {wiring.reset_minutes} minutes"
     return f"A new conversation begins, because {why}. /resume takes it up."
-
-
-def _require_identifiers(event: Event) -> None:
-    for what, value in (
-        ("chat", event.address.platform_id),
-        ("thread", event.address.thread_id),
-        ("sender", event.sender_id),
-        ("message id", event.platform_message_id),
-    ):
-        if value is None:
-            continue
-        if not value or len(value) > 500 or not value.isprintable():
-            raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from host.sessions.attachments import Attachment
+from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
+
+_LONGEST_IDENTIFIER = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,17 @@ class Event:
     attachments: tuple[Attachment, ...] = ()
     agent_group: str | None = None
     session_id: str | None = None
+
+    def require_identifiers(self) -> None:
+        """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""
+        for what, value in (
+            ("chat", self.address.platform_id),
+            ("thread", self.address.thread_id),
+            ("sender", self.sender_id),
+            ("message id", self.platform_message_id),
+        ):
+            if value is not None and (not value or len(value) > _LONGEST_IDENTIFIER or not value.isprintable()):
+                raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from host.routing.acceptance import Chat
+from host.central.deliveries import Chat
 
 
 @dataclass(slots=True, eq=False)

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 
 from host.central import messaging_groups, unread
 from host.central.database import Central
+from host.central.deliveries import Chat
 from host.routing import commands
-from host.routing.acceptance import Chat, Outcome, Rules, accept, whole
+from host.routing.acceptance import Outcome, Rules, accept
 from host.routing.event import Event, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
+from host.routing.text import whole
 from host.sessions.attachments import FileLimits, spool
 from shared_schema.clock import Clock
 from shared_schema.ids import Prefix, new_id

@@ -14,6 +14,10 @@ from host.sessions.outbox import Signature
 from host.supervision.facts import AgentFacts
 from shared_schema.layout import SessionLayout
 
+_REST = 3.0
+"""How long the host rests from an agent that writes more than one look takes, in times of that look. So a flood costs
+its own session time, and leaves three quarters of the host to the others."""
+
 
 @dataclass(slots=True)
 class RunningAgent:
@@ -25,7 +29,7 @@ class RunningAgent:
     heartbeat_stamp: int | None
     heartbeat_seen: float | None = None
     signature: Signature | None = None
-    more_to_read: bool = False
+    rest: float | None = None  # seconds before what one look did not take is read; None: nothing is left
     last_activity: float = 0.0
     busy_since: float | None = None
     unreadable_since: float | None = None
@@ -47,11 +51,11 @@ class RunningAgent:
             self.heartbeat_stamp = stamp
             self.heartbeat_seen = now
 
-    def saw_output(self, signature: Signature | None, now: float, *, more: bool, doing: str | None) -> None:
-        """Note that `outbound.db` was read; `doing` is what the agent says it does."""
+    def saw_output(self, signature: Signature | None, now: float, *, rest: float | None, doing: str | None) -> None:
+        """Note that `outbound.db` was read; `rest` is as the attribute, `doing` is what the agent says it does."""
         self.signature = signature
         self.doing = doing
-        self.more_to_read = more
+        self.rest = rest
         self.last_activity = now
         self.unreadable_since = None
         self.read_failures = 0
@@ -93,6 +97,11 @@ class RunningAgent:
             out_is_full=self.out_is_full,
             evicted=self.evicted,
         )
+
+
+def rest_after(took: float) -> float:
+    """Seconds that are left to others after a look that took that long and did not read all there is."""
+    return _REST * took
 
 
 def _age(since: float | None, now: float) -> float | None:

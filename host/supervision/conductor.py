@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from host.central import sessions
+from host.central.deliveries import Chat
 from host.runtime.protocol import RuntimeUnavailable
 from host.sessions.beneath import folder_size
 from host.sessions.folder import remove_session_folder
@@ -55,7 +56,7 @@ class Conductor:
         clock: Clock,
         limits: Limits,
         *,
-        send: Callable[[tuple[str, str]], None],
+        send: Callable[[Chat], None],
         changed: Callable[[], None],
         hurry: Callable[[], None],
     ) -> None:
@@ -95,7 +96,10 @@ class Conductor:
         The first thing after a message is that it has taken it. An answer that follows at once is waited for, so that
         one look is enough for both, and the answer meets no look that is under way.
         """
-        if (agent := self.agents.get(session_id)) is not None and agent.has_mail:
+        agent = self.agents.get(session_id)
+        if agent is not None and agent.rest is not None:
+            self._turnstile.attend_within(session_id, agent.rest)
+        elif agent is not None and agent.has_mail:
             agent.has_mail = False
             self._turnstile.attend_within(session_id, _BEGIN_SECONDS)
         else:
@@ -149,7 +153,7 @@ class Conductor:
         view, waits = seen.view, [seen.again]
         if agent is not None:
             view = await self._watch(seen, agent)
-            waits.append(0.0 if agent.more_to_read and seen.again is None else None)
+            waits.append(agent.rest if seen.again is None else None)
         elif not view.session.run_settled:
             view, soon = await self._find_out(view)
             waits.append(soon)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from host.central import sessions
+from host.central.deliveries import Chat
 from host.sessions.post import Post
 from host.supervision.agent import RunningAgent
 from host.supervision.facts import StopReason
@@ -29,7 +30,7 @@ class Endings:
         obstacles: Obstacles,
         agents: dict[str, RunningAgent],
         *,
-        send: Callable[[tuple[str, str]], None],
+        send: Callable[[Chat], None],
         gone: Callable[[], None],
     ) -> None:
         self._runs = runs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,14 +17,14 @@ from functools import partial
 
 from host.central import ingest, sessions, turns
 from host.central.database import Central
-from host.central.deliveries import Delivery
+from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
 from host.delivery.request import Request
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
 from host.sessions.post import Post
-from host.supervision.agent import RunningAgent
+from host.supervision.agent import RunningAgent, rest_after
 from host.supervision.view import View, view_of
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
@@ -85,7 +86,7 @@ class Reading:
         clock: Clock,
         owner: Owner,
         *,
-        send: Callable[[tuple[str, str], Delivery | None], None],
+        send: Callable[[Chat, Delivery | None], None],
         finished: Callable[[], None],
         accepted: Callable[[str], None],
         wants_title: Callable[[str], None],
@@ -113,6 +114,7 @@ class Reading:
 
         None when there is no such session. Raises `FileTrouble`, `OSError` when its own file cannot be written.
         """
+        began = time.monotonic()
         found = await asyncio.to_thread(self._observe, session_id, agent)
         if found is None or agent is None:
             return None if found is None else Seen(found.view)
@@ -126,7 +128,8 @@ class Reading:
         glimpse, copying = found.news
         finished = await self._copied(session_id, copying)
         more = glimpse.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
-        agent.saw_output(found.signature, now, more=more, doing=_doing(glimpse))
+        rest = rest_after(time.monotonic() - began) if more else None
+        agent.saw_output(found.signature, now, rest=rest, doing=_doing(glimpse))
         return Seen(found.view.after(finished), len(finished))
 
     async def last_words(self, session_id: str, layout: SessionLayout) -> LastWords:
@@ -154,10 +157,12 @@ class Reading:
         while (view := await self.view(session_id)) is not None:
             if self._clock.monotonic() > deadline:
                 raise FileDamaged("it does not come to an end", where=layout.outbound)
+            began = time.monotonic()
             glimpse, copying = await asyncio.to_thread(self._read, view, layout)
             await self._copied(session_id, copying)
             if not glimpse.more:
                 return frozenset(ack.message_id for ack in glimpse.acks if ack.status == AckStatus.PROCESSING)
+            await asyncio.sleep(rest_after(time.monotonic() - began))
         return frozenset()
 
     async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble) -> str:
@@ -218,7 +223,7 @@ class Reading:
         heartbeat = outbox.heartbeat(agent.folder)
         try:
             signature = outbox.signature(agent.folder)
-            if signature is not None and signature == agent.signature and not agent.more_to_read:
+            if signature is not None and signature == agent.signature and agent.rest is None:
                 return _Observation(view, is_usable, heartbeat, signature)
             return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder))
         except FileTrouble as error:

@@ -16,8 +16,9 @@ from pathlib import Path
 from host.central import events, ingest, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
+from host.central.deliveries import Chat
 from host.central.events import EventKind
-from host.delivery.copy import fail_message
+from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
@@ -47,7 +48,7 @@ _KILL_GRACE = 2.0
 class Settled:
     """What a death came to: chats that are told of failures, and when an agent may be started again (seconds)."""
 
-    chats: tuple[tuple[str, str], ...]
+    chats: tuple[Chat, ...]
     retry_in: float
 
 
@@ -181,11 +182,11 @@ class Runs:
         sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
         return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)
 
-    async def fail_waiting(self, session_id: str, sentence: str) -> tuple[tuple[str, str], ...]:
+    async def fail_waiting(self, session_id: str, sentence: str) -> tuple[Chat, ...]:
         """Fail everything that waits in a session, visibly; the chats that are told."""
         now = to_text(self._clock.now())
 
-        def fail(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+        def fail(connection: sqlite3.Connection) -> tuple[Chat, ...]:
             everything = tuple(ingest.unanswered(connection, session_id))
             return self._charge(connection, session_id, Account((), everything, 0, 0.0), sentence, now)
 
@@ -214,10 +215,10 @@ class Runs:
 
     def _charge(
         self, connection: sqlite3.Connection, session_id: str, bill: Account, sentence: str, now: str
-    ) -> tuple[tuple[str, str], ...]:
+    ) -> tuple[Chat, ...]:
         for message_id in bill.count:
             ingest.count_try(connection, message_id)
-        chats: dict[tuple[str, str], None] = {}
+        chats: dict[Chat, None] = {}
         for message_id in bill.fail:
             _, chat = fail_message(connection, session_id, message_id, sentence, now)
             if chat is not None:

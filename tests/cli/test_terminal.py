@@ -142,6 +142,15 @@ def test_without_a_place_for_it_the_history_is_in_memory(data: Path) -> None:
     assert isinstance(history(data / "missing"), InMemoryHistory)
 
 
+# Ctrl-C as a terminal's shell hands it on: whoever runs the tests in the background may ignore it.
+PROGRAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from host.cli import main
+main()
+"""
+
+
 class Terminal:
     """A program at a real terminal: what it shows, what is typed."""
 
@@ -172,7 +181,7 @@ class Terminal:
 def at_terminal(*arguments: str) -> Iterator[Terminal]:
     master, slave = pty.openpty()
     program = subprocess.Popen(
-        [sys.executable, "-c", "from host.cli import main; main()", *arguments],
+        [sys.executable, "-c", PROGRAM, *arguments],
         stdin=slave,
         stdout=slave,
         stderr=slave,

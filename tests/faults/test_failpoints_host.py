@@ -44,7 +44,7 @@ WHILE_TALKING = (
     Point("copy: read, not checked", COPY, "Copier._candidate", "checked(row"),
     Point("copy: a file taken", FILES, "take", "taken.append(safe)"),
     Point("copy: checked, not stored", COPY, "Copier._store", "answered = place.get("),
-    Point("copy: stored, not committed", COPY, "_store_message", "if not added"),
+    Point("copy: stored, not committed", "host.delivery.queue", "enqueue", "if not added"),
     Point("copy: committed, nobody told", READING, "Reading._copied", "self._send(chat, following)"),
     Point("deliver: not sent", DELIVER, "Deliverer._send_next", "await channel.deliver("),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._send_next", "_finish(delivery, DeliveryStatus.DELIVERED"),

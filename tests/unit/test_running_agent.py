@@ -130,7 +130,7 @@ def test_many_messages_one_after_another_are_not_one_turn_that_takes_too_long(cl
 def test_it_is_idle_since_it_last_did_anything(clock: ManualClock) -> None:
     agent = started(clock)
     clock.advance(100)
-    agent.saw_output(SIGNATURE, clock.monotonic(), more=False, doing=None)
+    agent.saw_output(SIGNATURE, clock.monotonic(), rest=None, doing=None)
     clock.advance(50)
     agent.saw_heartbeat(1, clock.monotonic())
     assert agent.facts(clock.monotonic()).idle_for == 50  # a heartbeat is no work
@@ -166,9 +166,9 @@ def test_trouble_counts_from_the_first_failure_and_ends_with_a_success(clock: Ma
     agent.saw_trouble(clock.monotonic())
     clock.advance(10)
     assert agent.facts(clock.monotonic()).unreadable_for == 20
-    agent.saw_output(SIGNATURE, clock.monotonic(), more=True, doing="idle")
+    agent.saw_output(SIGNATURE, clock.monotonic(), rest=0.1, doing="idle")
     assert agent.facts(clock.monotonic()).unreadable_for is None
-    assert (agent.signature, agent.more_to_read) == (SIGNATURE, True)
+    assert (agent.signature, agent.rest) == (SIGNATURE, 0.1)
     assert agent.saw_trouble(clock.monotonic()) == first
 
 

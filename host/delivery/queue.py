@@ -1,0 +1,85 @@
+"""What an agent says gets its place in the queue of its chat, or is given back to it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import agent_groups, deliveries, ingest
+from host.central.deliveries import Chat
+from host.central.sessions import Session
+from host.delivery.address import address_of
+from host.delivery.check import CheckedMessage, RowRefused
+from shared_schema.ids import Prefix, is_id
+from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, encode
+
+_STALE = "the conversation was reset or ended before this was said"
+
+
+def enqueue(
+    connection: sqlite3.Connection, session: Session, message: CheckedMessage, files: tuple[str, ...], now: str
+) -> Chat | None:
+    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
+    address = address_of(
+        message,
+        replies=_replies(connection, session, message.in_reply_to),
+        routing=ingest.last_address(connection, session.id),
+        destinations=agent_groups.destinations(connection, session.agent_group_id),
+    )
+    stale = session.status != "active" or message.generation != session.generation
+    content: dict[str, object] = {"text": message.text}
+    if files:
+        content["files"] = list(files)
+    added = deliveries.add(
+        connection,
+        message_out_id=message.id,
+        session_id=session.id,
+        turn_id=message.turn_id,
+        in_reply_to=message.in_reply_to,
+        kind=message.kind,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content=encode(content) if message.kind == MessageOutKind.CHAT else message.content,
+        deliver_after=message.deliver_after,
+        created_at=now,
+        status="suppressed" if stale else "pending",
+        error=_STALE if stale else None,
+    )
+    if not added:
+        raise RowRefused("its id was used before")
+    return None if stale else (address.channel_type, address.platform_id)
+
+
+def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut, refusal: str, now: str) -> Chat | None:
+    """A refused answer: the agent finds it `failed`, and the person who asked is told once; the chat of that."""
+    if not is_id(row.id, Prefix.MESSAGE) or not isinstance(row.in_reply_to, str) or session.status != "active":
+        return None
+    address = _replies(connection, session, row.in_reply_to).get(row.in_reply_to)
+    if address is None or not deliveries.add(
+        connection,
+        message_out_id=row.id,
+        session_id=session.id,
+        in_reply_to=row.in_reply_to,
+        kind=MessageOutKind.CHAT,
+        channel_type=address.channel_type,
+        platform_id=address.platform_id,
+        thread_id=address.thread_id,
+        content="{}",
+        created_at=now,
+        status="failed",
+        error=refusal,
+    ):
+        return None
+    if deliveries.has_notice(connection, session.id, row.in_reply_to):
+        return None
+    return deliveries.add_notice(
+        connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
+    )
+
+
+def _replies(connection: sqlite3.Connection, session: Session, in_reply_to: str | None) -> dict[str, Address]:
+    """The address of the message that is answered, if it is one of this session's and somebody wrote it."""
+    row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
+    if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
+        return {}
+    return {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
