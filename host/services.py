@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from host.central import deliveries, ingest, sessions
+from host.central import deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.channels.cli import TerminalChannel
 from host.channels.protocol import Channel, platform_of
@@ -167,7 +167,6 @@ class Services:
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
         self.started_at = self.clock.now()
-        self.conductor.open()
         self.adopted = await adopt(
             self.central,
             self.conductor,
@@ -177,9 +176,10 @@ class Services:
             self.settings.layout,
             self.gateway,
         )
+        self.conductor.open()
         await self.deliverer.start()
         for session_id in await self.central.read(
-            lambda c: [*ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
+            lambda c: [*runs.unsettled(c), *ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
         ):
             self.conductor.attend(session_id)
         for channel in self.channels.values():

@@ -35,8 +35,9 @@ async def adopt(
 ) -> int:
     """Take over what runs; how many agents that is. Raises `RuntimeUnavailable` when `runtime` does not answer.
 
-    `others` are runtimes an earlier host may have used: what runs there is ended. Runs that nobody has a handle of are
-    settled by their sessions' looks, each for itself.
+    The conductor must not be open yet, so that no look buries an agent meanwhile. `others` are runtimes an earlier host
+    may have used: what runs there is ended. Runs that nobody has a handle of are settled by their sessions' looks, each
+    for itself.
     """
     for other in others:
         await _end_all(other)
@@ -48,8 +49,6 @@ async def adopt(
             await gateway.open(session_id, agent.folder)
         except DumbwaiterError as error:  # it works on, without a way out
             log.warning("an agent has no gateway", extra={"session": session_id, "error": str(error)})
-    for session_id in await central.read(runs.unsettled):
-        conductor.attend(session_id)
     return len(conductor.agents)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.protocol import AgentHandle, AgentSpecification, RuntimeUnavailable
+from shared_schema.layout import DataLayout
 from tests.support.chats import add_chats, agent_pid, ask_in, folder_of, hears, session_of
 from tests.support.clocks import FastClock
 from tests.support.host import running
@@ -68,6 +70,44 @@ class UncertainRuntime(CountingRuntime):
         if len(self.started) == 1:
             raise RuntimeUnavailable("the engine did not answer in time")
         return handle
+
+
+class DyingRuntime(CountingRuntime):
+    """The agents that a host finds at its start are dead a moment later, and their folders go on changing."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self._sessions = DataLayout(data).sessions
+        self.stirring: asyncio.Task[None] | None = None
+
+    async def list(self) -> list[AgentHandle]:
+        handles = await super().list()
+        if self.stirring is None:
+            for handle in handles:
+                await self.stop(handle, 0)
+            self.stirring = asyncio.create_task(self._stir())
+        return handles
+
+    async def _stir(self) -> None:
+        while True:
+            for out in self._sessions.glob("*/*/out"):
+                out.joinpath("note").touch()
+            await asyncio.sleep(0)
+
+
+async def test_agents_that_die_while_a_host_takes_them_over_do_not_keep_it_from_starting(tmp_path: Path) -> None:
+    chats = [f"chat-{number}" for number in range(10)]
+    async with running(tmp_path, stop_agents=False, **FAST) as host:
+        await add_chats(host, *chats)
+        for chat in chats:
+            await ask_in(host, chat, "hello")
+    runtime = DyingRuntime(tmp_path)
+    async with running(tmp_path, runtime=runtime, **FAST) as host:
+        assert runtime.stirring is not None
+        runtime.stirring.cancel()
+        assert host.services.adopted == len(chats)
+        for chat in chats:
+            assert await ask_in(host, chat, "again") == "scripted: again"
 
 
 async def test_failure_7_after_an_uncertain_start_there_is_never_a_second_agent(tmp_path: Path) -> None:
