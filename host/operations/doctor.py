@@ -6,12 +6,15 @@ know). Every check that is not ok says what to do.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from host.central import agent_groups
 from host.central.database import CENTRAL
 from host.gateway.upstreams import configure, read_file
 from host.operations.machine import (
@@ -23,10 +26,12 @@ from host.operations.machine import (
     check_space,
     check_sqlite,
 )
+from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
 from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
 from host.settings import BadSetting, Settings, vendor_keys
+from host.supervision.runs import image_of
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
@@ -113,7 +118,10 @@ async def check_runtime(settings: Settings) -> list[Check]:
     try:
         return [
             Check("engine", True, f"docker {await docker.engine_version()} answers"),
-            _image(settings, await docker.image_present(settings.image)),
+            *[
+                _image(settings, image, await standing(docker, image, SOURCE_ROOT))
+                for image in await asyncio.to_thread(_images_in_use, settings)
+            ],
         ]
     except RuntimeUnavailable as error:
         if settings.runtime == "docker":
@@ -136,15 +144,27 @@ def check_agent_user(settings: Settings) -> list[Check]:
     return [Check("agent user", True, f"agents run as uid {settings.agent_uid} with {interpreter}")]
 
 
-def _image(settings: Settings, present: bool) -> Check:
-    if present:
-        return Check("image", True, f"{settings.image} is there")
-    if (SOURCE_ROOT / "Dockerfile.agent").is_file():
-        return Check(
-            "image", None, f"{settings.image} is missing; the host builds it when it starts", "or `make image`"
-        )
+def _images_in_use(settings: Settings) -> list[str]:
+    """The image that is set, and those that the agent groups need, as far as the registry can be read."""
+    in_use = {settings.image: None}
+    if settings.layout.central.exists():
+        with suppress(DumbwaiterError), reader(settings.layout.central) as connection:
+            if version_of(connection) == CENTRAL.version:
+                in_use |= dict.fromkeys(image_of(group, settings) for group in agent_groups.all_groups(connection))
+    return list(in_use)
+
+
+def _image(settings: Settings, image: str, stands: Standing) -> Check:
+    if stands is Standing.PRESENT:
+        return Check("image", True, f"{image} is there")
+    if stands is Standing.OLD:
+        return Check("image", None, f"{image} {stands}", "start the host again: it builds it anew")
+    if image != settings.image:
+        return Check("image", False, f"{image} is missing, which an agent group needs", how_to_build(image))
+    if (SOURCE_ROOT / DOCKERFILE).is_file():
+        return Check("image", None, f"{image} is missing; the host builds it when it starts", "or `make image`")
     ok = False if settings.runtime == "docker" else None
-    return Check("image", ok, f"{settings.image} is missing", "run `make image` in the source checkout")
+    return Check("image", ok, f"{image} is missing", "run `make image` in the source checkout")
 
 
 def _failed(name: str, error: DumbwaiterError) -> Check:

@@ -6,25 +6,19 @@ silent: the choice carries a warning.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from host.runtime.images import make_ready
 from host.runtime.process import SOURCE_ROOT, ProcessRuntime
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
-from host.runtime.sources import BASE_LABEL, SOURCES_LABEL, digest
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:
     from host.runtime.docker import DockerRuntime
 
-log = logging.getLogger(__name__)
-
 SETTINGS = ("auto", "docker", "process")
-DOCKERFILE = "Dockerfile.agent"
-OWN_IMAGES = "dumbwaiter-agent:"
-"""Images of this name are ours to build; one of any other name is somebody's own, also when it was made from ours."""
 NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change whatever their user can"
 
 
@@ -92,29 +86,7 @@ def others(names: set[str], install_id: str, run_folder: Path, docker_host: str 
 async def _ready(runtime: DockerRuntime, image: str, base_image: str, context: Path) -> str:
     """Make sure that agents can be started; say how it stands."""
     engine = f"engine {await runtime.engine_version()} answers"
-    if await runtime.image_present(image):
-        return f"{engine} and the image {image} {await _renewed(runtime, image, context)}"
-    if not (context / DOCKERFILE).is_file():
-        raise StartFailed(f"the image {image} is missing", hint="run `make image` in the source checkout")
-    log.info("building the image of agents, once", extra={"image": image, "base_image": base_image})
-    await runtime.build_image(image, base_image, context)
-    return f"{engine} and the image {image} was built just now"
-
-
-async def _renewed(runtime: DockerRuntime, image: str, context: Path) -> str:
-    """Build an image of our own anew when the checkout's sources have changed since; how it stands with it."""
-    labels = await runtime.image_labels(image)
-    built_from, base_image = labels.get(SOURCES_LABEL), labels.get(BASE_LABEL)
-    is_ours = image.startswith(OWN_IMAGES) and built_from and base_image
-    if not is_ours or not (context / DOCKERFILE).is_file() or built_from == digest(context):
-        return "is there"
-    log.info("the sources of the image have changed: building it anew", extra={"image": image})
-    try:
-        await runtime.build_image(image, str(base_image), context)
-    except StartFailed as error:
-        log.warning("the image is older than its sources, and cannot be built", extra={"error": str(error)})
-        return "is there, older than its sources"
-    return "was built anew, because its sources have changed"
+    return f"{engine} and the image {image} {await make_ready(runtime, image, base_image, context)}"
 
 
 def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path) -> Choice:

@@ -22,11 +22,11 @@ from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
 from host.runtime.ending import reason_of
+from host.runtime.images import how_to_build
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
 from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL, container_arguments
 from host.runtime.waiting import BoundedThreads, ended_within
-from shared_schema.providers import VARIANTS
 
 _Result = TypeVar("_Result")
 
@@ -107,20 +107,16 @@ class DockerRuntime:
         """The engine's version, within the probe limit. Raises `RuntimeUnavailable`."""
         return await self._call(lambda: str(self._client().api.version()["Version"]), self._limits.probe)
 
-    async def image_present(self, image: str) -> bool:
-        """Whether the engine has an image of that name."""
-        return await self._call(lambda: self._has_image(image))
-
-    async def image_labels(self, image: str) -> dict[str, str]:
-        """The labels of an image; none for an image that is not there."""
+    async def image_labels(self, image: str) -> dict[str, str] | None:
+        """The labels of an image; None when the engine has none of that name."""
         return await self._call(lambda: self._labels(image))
 
-    async def build_image(self, tag: str, base_image: str, context: Path) -> None:
+    async def build_image(self, tag: str, base_image: str, variant: str, context: Path) -> None:
         """Build `Dockerfile.agent` of a source checkout; the engine pulls a missing base image if it can.
 
         Raises `StartFailed` with the engine's reason.
         """
-        await self._call(lambda: self._build(tag, base_image, context), self._limits.build)
+        await self._call(lambda: self._build(tag, base_image, variant, context), self._limits.build)
 
     async def _call(self, function: Callable[[], _Result], limit: float | None = None) -> _Result:
         return await self._threads.call(function, self._limits.call if limit is None else limit)
@@ -181,7 +177,7 @@ class DockerRuntime:
             client.api.start(reference)
         except ImageNotFound as error:
             image = str(arguments["image"])
-            raise StartFailed(f"the image '{image}' is missing", hint=_how_to_build(image)) from error
+            raise StartFailed(f"the image '{image}' is missing", hint=how_to_build(image)) from error
         except (APIError, RequestException, HTTPError) as error:
             if reference is not None:  # created and not started; what cannot be removed now is found by `list`
                 with contextlib.suppress(RuntimeUnavailable):
@@ -241,22 +237,14 @@ class DockerRuntime:
         with contextlib.suppress(APIError), self._translated():
             self._client().api.remove_container(reference, force=True, v=True)
 
-    def _has_image(self, image: str) -> bool:
+    def _labels(self, image: str) -> dict[str, str] | None:
         try:
             with self._translated():
-                self._client().images.get(image)
-        except NotFound:
-            return False
-        return True
-
-    def _labels(self, image: str) -> dict[str, str]:
-        with self._translated():
-            try:
                 return dict(self._client().images.get(image).labels)
-            except ImageNotFound:
-                return {}
+        except NotFound:
+            return None
 
-    def _build(self, tag: str, base_image: str, context: Path) -> None:
+    def _build(self, tag: str, base_image: str, variant: str, context: Path) -> None:
         failure = None
         try:
             progress = self._client().api.build(
@@ -265,7 +253,8 @@ class DockerRuntime:
                 tag=tag,
                 buildargs={
                     "BASE_IMAGE": base_image,
-                    "VERSION": tag.rpartition(":")[2],
+                    "VARIANT": variant,
+                    "VERSION": tag.rpartition(":")[2].removesuffix(f"-{variant}"),
                     "SOURCES": digest(context),
                 },
                 rm=True,
@@ -280,9 +269,3 @@ class DockerRuntime:
             raise RuntimeUnavailable(f"the engine went away during a build: {error}", where=self._url) from error
         if failure is not None:
             raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint="run `make image`")
-
-
-def _how_to_build(image: str) -> str:
-    """What makes a missing image; the variants' names end in theirs."""
-    variant = image.rpartition("-")[2]
-    return f"run `make image VARIANT={variant}`" if variant in VARIANTS.values() else "run `make image`"

@@ -11,15 +11,17 @@ from pathlib import Path
 
 SOURCES_LABEL = "dumbwaiter.sources"
 BASE_LABEL = "dumbwaiter.base"
+VARIANT_LABEL = "dumbwaiter.variant"
 _FOLDERS = ("container_agent", "shared_schema")
-_ENDINGS = frozenset({".py", ".sql"})
 
 
 def digest(checkout: Path) -> str:
     """16 hex digits that change with every source the image is built from."""
-    found = [path for folder in _FOLDERS for path in (checkout / folder).rglob("*") if path.suffix in _ENDINGS]
+    found = [path for folder in _FOLDERS for path in (checkout / folder).rglob("*") if path.is_file()]
     total = hashlib.sha256()
     for path in sorted([*found, checkout / "Dockerfile.agent"]):
+        if path.suffix == ".pyc":
+            continue
         total.update(f"{path.relative_to(checkout).as_posix()}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()[:16]

@@ -20,6 +20,7 @@ from host.central.deliveries import Chat
 from host.central.events import EventKind
 from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
+from host.runtime.images import image_for
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
 from host.sessions.folder import Owner
@@ -34,7 +35,6 @@ from shared_schema.clock import Clock, to_text
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
-from shared_schema.providers import VARIANTS
 from shared_schema.rows import FailureReason, TurnStatus
 
 log = logging.getLogger(__name__)
@@ -260,8 +260,7 @@ class Runs:
 
 def image_of(group: AgentGroup, settings: Settings) -> str:
     """The image of an agent group's containers: its own, or the setting's, in the variant that its provider needs."""
-    variant = VARIANTS.get(group.provider)
-    return group.image or (settings.image if variant is None else f"{settings.image}-{variant}")
+    return group.image or image_for(group.provider, settings.image)
 
 
 def _ids(handle: AgentHandle) -> dict[str, object]:

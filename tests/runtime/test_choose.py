@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from host.runtime.choose import Choice, choose
+from host.runtime.docker import DockerRuntime
+from host.runtime.images import image_for, make_ready
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
 from shared_schema.errors import InvalidValue
@@ -132,14 +134,57 @@ async def test_an_image_of_ours_is_built_anew_when_its_sources_have_changed(
         subprocess.run(["docker", "image", "rm", "-f", image], check=True, capture_output=True)
 
 
+@pytest.mark.docker
+async def test_a_variant_that_is_there_is_built_anew_as_that_variant(tmp_path: Path, agent_image: AgentImage) -> None:
+    image = f"dumbwaiter-agent:test-{os.getpid()}"
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    recipe = """
+        ARG BASE_IMAGE
+        FROM $BASE_IMAGE
+        ARG VARIANT
+        ARG SOURCES
+        ARG BASE_IMAGE
+        LABEL dumbwaiter.variant=$VARIANT dumbwaiter.sources=$SOURCES dumbwaiter.base=$BASE_IMAGE
+        """
+    (checkout / "Dockerfile.agent").write_text(recipe)
+    runtime = DockerRuntime(INSTALL, docker_url())
+    try:
+        await runtime.build_image(f"{image}-model", agent_image.base, "model", checkout)
+        await make_ready(runtime, image, agent_image.base, checkout)
+        (checkout / "Dockerfile.agent").write_text(f"{recipe}LABEL changed=1\n")
+        assert await make_ready(runtime, image, agent_image.base, checkout) == (
+            "was built anew, because its sources have changed"
+        )
+        for name, variant in ((image, "plain"), (f"{image}-model", "model")):
+            labels = await runtime.image_labels(name) or {}
+            assert (labels["dumbwaiter.variant"], labels["changed"]) == (variant, "1")
+        assert await runtime.image_labels(f"{image}-claude") is None  # what nobody has asked for is not built
+    finally:
+        await runtime.close()
+        subprocess.run(["docker", "image", "rm", "-f", image, f"{image}-model"], check=True, capture_output=True)
+
+
+def test_the_variant_of_an_image_is_named_once() -> None:
+    assert image_for("echo", "dumbwaiter-agent:1") == "dumbwaiter-agent:1"
+    assert image_for("model", "dumbwaiter-agent:1") == "dumbwaiter-agent:1-model"
+    assert image_for("model", "dumbwaiter-agent:1-model") == "dumbwaiter-agent:1-model"
+
+
 def test_the_digest_of_the_sources_changes_with_each_of_them(tmp_path: Path) -> None:
     for name in ("container_agent", "shared_schema"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Dockerfile.agent", tmp_path)
     assert digest(tmp_path) == digest(ROOT)
     seen = {digest(tmp_path)}
-    for changed in ("container_agent/batch.py", "shared_schema/inbound/0001_first.sql", "Dockerfile.agent"):
+    changes = (
+        "container_agent/batch.py",
+        "container_agent/prompt/templates/chat.md",
+        "shared_schema/inbound/0001_first.sql",
+        "Dockerfile.agent",
+    )
+    for changed in changes:
         path = tmp_path / changed
         path.write_text(path.read_text() + "\n")
         seen.add(digest(tmp_path))
-    assert len(seen) == 4
+    assert len(seen) == 5

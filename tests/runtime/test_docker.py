@@ -160,5 +160,5 @@ async def test_the_engine_says_its_version_and_which_images_it_has(
     docker_runtime: DockerRuntime, script_image: str
 ) -> None:
     assert (await docker_runtime.engine_version())[0].isdigit()
-    assert await docker_runtime.image_present(script_image)
-    assert not await docker_runtime.image_present("dumbwaiter-agent:never")
+    assert await docker_runtime.image_labels(script_image) is not None
+    assert await docker_runtime.image_labels("dumbwaiter-agent:never") is None
