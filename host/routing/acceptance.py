@@ -11,7 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from host.central import agent_groups, deliveries, exchanges, ingest, messaging_groups, routes, sessions, turns, usage
+from host.central import (
+    agent_groups,
+    deliveries,
+    exchanges,
+    ingest,
+    messaging_groups,
+    questions,
+    routes,
+    sessions,
+    turns,
+    usage,
+)
 from host.central.deliveries import Chat
 from host.central.messaging_groups import Archived, MessagingGroup, SessionMode, Wiring
 from host.central.sessions import EndReason, Session
@@ -117,7 +128,10 @@ class _Acceptance:
         return self._outcome
 
     def _engaged(self, group: MessagingGroup, wirings: list[Wiring]) -> list[Wiring]:
-        """The wirings that take the event. A command nobody's rule takes is for the only agent group there is."""
+        """The wirings that take the event: by their rule, or because their agent has asked and waits for the answer.
+
+        A command nobody's rule takes is for the only agent group there is.
+        """
         event = self._event
         if event.agent_group is not None:
             return wirings
@@ -131,8 +145,25 @@ class _Acceptance:
                 is_mention=event.is_mention,
                 is_group=bool(group.is_group),
             )
+            or self._is_answer_to(wiring)
         ]
         return wirings if not engaged and self._command is not None and len(wirings) == 1 else engaged
+
+    def _is_answer_to(self, wiring: Wiring) -> bool:
+        try:
+            key = self._key(wiring)
+        except InvalidValue:
+            return False
+        return questions.is_open(self._connection, wiring.agent_group_id, key, self._event.address, self._now)
+
+    def _key(self, wiring: Wiring) -> str:
+        return route_key(
+            wiring.session_mode,
+            self._event.address,
+            agent_group_id=wiring.agent_group_id,
+            per_user=bool(wiring.per_user),
+            sender_id=self._event.sender_id,
+        )
 
     def _offer(self, group: MessagingGroup, wiring: Wiring) -> Accepted:
         """Take the event for one agent group."""
@@ -146,17 +177,10 @@ class _Acceptance:
         )
         if known is not None:
             return self._accepted(known, duplicate=True)
-        key = route_key(
-            wiring.session_mode,
-            address,
-            agent_group_id=wiring.agent_group_id,
-            per_user=bool(wiring.per_user),
-            sender_id=event.sender_id,
-        )
         session = routes.resolve(
             self._connection,
             agent_group_id=wiring.agent_group_id,
-            route_key=key,
+            route_key=self._key(wiring),
             messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
             thread_id=address.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
             sender_id=event.sender_id if wiring.per_user else None,

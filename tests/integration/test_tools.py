@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from host.delivery.request import Request
+from host.operations.requests import Answers
+from host.sessions.redaction import Redaction
 from shared_schema.errors import InvalidValue
 from tests.agent.session import ROOT
 from tests.support.host import Host, rows, running
@@ -87,6 +91,18 @@ async def test_a_flood_of_requests_is_answered_so_far_and_harms_nobody(tmp_path:
         assert len(host.texts()) == 36
 
 
+async def test_a_flood_that_goes_on_is_not_even_refused_any_more(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        (session,) = await host.do("session.list")
+        answers = Answers(host.services, Redaction())
+        for number in range(100):
+            answers.asked(session["id"], Request(f"msg_{number:016x}", 1, "list_sessions", {}))
+            await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("answers ")))
+        told = rows((await host.session()).inbound, "SELECT content FROM messages_in WHERE kind = 'system'")
+        assert ["result" in json.loads(row["content"]) for row in told] == [True] * 30 + [False] * 30
+
+
 async def test_a_person_answers_a_question_and_the_answer_is_acknowledged_with_the_turn(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         await host.say(call("ask_user_question", question="Tea?", options=["Yes", "No"]))
@@ -98,6 +114,28 @@ async def test_a_person_answers_a_question_and_the_answer_is_acknowledged_with_t
         assert [turn["status"] for turn in rows((await host.session()).outbound, "SELECT * FROM turns")] == [
             "completed"
         ]
+
+
+async def test_where_an_agent_must_be_mentioned_an_answer_needs_no_mention(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("wiring.add", messaging_group="memory:two", agent_group="assistant", engage="mention")
+        await host.say(call("ask_user_question", question="Tea?", options=["Yes", "No"]), chat="two", mention=True)
+        await seen(host, "Tea?\n1. Yes\n2. No")
+        assert (await host.say("2", chat="three")).accepted == ()  # another chat
+        receipt = await host.say("2", chat="two", sender="bob")
+        assert len(receipt.accepted) == 1
+        assert (await host.say("not for you", chat="two")).accepted == ()  # it was answered
+        await seen(host, "Answer: No (option 2)")
+
+
+async def test_an_answer_that_comes_too_late_needs_a_mention_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("wiring.add", messaging_group="memory:two", agent_group="assistant", engage="mention")
+        await host.say(call("ask_user_question", question="Tea?", seconds=1), chat="two", mention=True)
+        await seen(host, "Nobody answered")
+        assert (await host.say("2", chat="two")).accepted == ()
 
 
 async def test_a_question_outlives_its_agent_and_its_host(tmp_path: Path) -> None:
