@@ -83,6 +83,7 @@ def well() -> Evidence:
         deliveries=[
             delivery | {"position": n, "message_out_id": f"out-{n}", "in_reply_to": f"msg-{n}"} for n in numbers
         ],
+        refused=set(),
         running_turns=0,
         files={
             "ses": SessionFiles(

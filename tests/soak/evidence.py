@@ -38,6 +38,7 @@ class Evidence:
     ingest: Rows
     sessions: dict[str, dict[str, Any]]
     deliveries: Rows
+    refused: set[tuple[str, str]]  # session and row, as the host names it
     running_turns: int
     files: dict[str, SessionFiles]
     damaged: list[str]
@@ -59,6 +60,7 @@ def gather(
         sessions = {row["id"]: row for row in _rows(central, "SELECT * FROM sessions")}
         ingest = _rows(central, "SELECT * FROM ingest WHERE kind <> 'control' ORDER BY position")
         deliveries = _rows(central, "SELECT * FROM deliveries ORDER BY position")
+        refused = {(row["session_id"], row["what"]) for row in _rows(central, "SELECT * FROM refusals")}
         running = len(_rows(central, "SELECT id FROM turns WHERE status = 'running'"))
         damaged = _problems(central, layout.central)
     files = {
@@ -72,6 +74,7 @@ def gather(
         ingest=ingest,
         sessions=sessions,
         deliveries=deliveries,
+        refused=refused,
         running_turns=running,
         files=files,
         damaged=damaged + [problem for found in files.values() for problem in found.damaged],

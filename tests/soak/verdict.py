@@ -205,7 +205,7 @@ def _turns(evidence: Evidence, verdict: Verdict) -> None:
             if row["turn_id"] is None or row.get("kind") == "system":
                 continue  # of `bad-row`; for the host alone
             replies[session_id, row["turn_id"], row["in_reply_to"]].append(decode(row["content"])["text"])
-            if (session_id, row["id"]) not in queued:
+            if (session_id, row["id"]) not in queued and (session_id, f"out-{row.get('seq')}") not in evidence.refused:
                 verdict.fault("written by an agent and not taken", [row["id"]])
     for row in evidence.ingest:
         if row["status"] == "completed":

@@ -82,6 +82,7 @@ def test_a_final_answer_that_was_sent_by_tool_to_the_same_place_is_left_out(sess
     assert len(left(Reply("Done. It works", destination="here-too"))) == 2
     assert len(left(Reply("Done. It works", destination="team"))) == 3
     assert len(left(Reply("Done", in_reply_to=here))) == 3
+    assert len(left(Reply("Done. It works", in_reply_to="msg_0123456789abcdef"))) == 3  # another message's answer
 
 
 @pytest.mark.parametrize("text", ["", "   "])
