@@ -38,6 +38,11 @@ class Vitals:
     resident: int
     threads: int
 
+    @property
+    def other_descriptors(self) -> int:
+        """Without those of the threads: each has central.db open for itself (two), and the pool makes them as needed."""
+        return self.descriptors - 2 * self.threads
+
 
 class Keeper:
     """One host at a time. `lives` counts those that got ready."""

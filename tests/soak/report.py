@@ -49,7 +49,8 @@ def judge_growth(measured: Sequence[Vitals], verdict: Verdict) -> None:
     """Add what grew to the faults. A stretch that is too short shows nothing of memory."""
     descriptors, resident = growth(measured, "descriptors"), growth(measured, "resident")
     found = []
-    if descriptors is not None and descriptors.last > descriptors.first + MORE_DESCRIPTORS:
+    others = growth(measured, "other_descriptors")
+    if descriptors is not None and others is not None and others.last > others.first + MORE_DESCRIPTORS:
         found.append(f"descriptors: {descriptors.first:g} → {descriptors.last:g}")
     if resident is not None and resident.seconds >= LEAST_STRETCH_SECONDS:
         more = resident.last / resident.first - 1
