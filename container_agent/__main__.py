@@ -95,7 +95,7 @@ class Shop:
     def __init__(self, session: SessionLayout, clock: Clock, environment: Mapping[str, str]) -> None:
         self._session = session
         self._clock = clock
-        self._surroundings = dict(environment)
+        self.surroundings = dict(environment)
         self._loaded: dict[str, Provider] = {}
         self._workshops: dict[str, Workshop] = {}
         self._forwarder: Forwarder | None = None
@@ -108,11 +108,11 @@ class Shop:
             if name not in self._workshops:
                 from container_agent.tools.equip import Workshop  # an agent without tools need not load them
 
-                self._workshops[name] = Workshop(self._clock, self._surroundings, brings_own=name == "claude")
+                self._workshops[name] = Workshop(self._clock, self.surroundings, brings_own=name == "claude")
             return await self._workshops[name].equip(request, out)
 
         if name not in self._loaded:
-            self._loaded[name] = providers.load(name, equip, self._surroundings)
+            self._loaded[name] = providers.load(name, equip, self.surroundings)
         return self._loaded[name]
 
     async def ready(self, name: str) -> None:
@@ -121,14 +121,13 @@ class Shop:
             await self.open_way_out()
 
     async def open_way_out(self) -> None:
-        """Open it, once. An agent that the host gives none works on without."""
-        if self._forwarder is not None:
-            return
+        """Open it, where it is not open yet. An agent that the host gives none, or not yet, works on without."""
         from container_agent.forwarder import Forwarder, environment
 
-        self._forwarder = Forwarder(self._session)
+        if self._forwarder is None:
+            self._forwarder = Forwarder(self._session)
         try:
-            self._surroundings.update(environment(await self._forwarder.port()))
+            self.surroundings.update(environment(await self._forwarder.port()))
         except NotFound as error:
             log.info("%s", error)
 
@@ -154,8 +153,6 @@ async def live(settings: Settings, environment: Mapping[str, str]) -> None:
         closing(Outbox(session, clock)) as outbox,
         closing(Waker(session.inbound, poll_seconds=settings.poll_seconds, use_events=settings.use_events)) as waker,
     ):
-        heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
-        heartbeat.touch()
         loop = Loop(
             session,
             settings.workspace,
@@ -168,6 +165,8 @@ async def live(settings: Settings, environment: Mapping[str, str]) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, loop.stop)
+        heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
+        heartbeat.touch()  # whoever sees it may tell this agent to stop
         beating = asyncio.create_task(heartbeat.beat())
         try:
             await loop.run()

@@ -1,9 +1,8 @@
 """The way out of a container: a port of its own loopback, behind which the host's gateway is.
 
 SDKs and tools know proxies and URLs, not Unix sockets. Every connection to the port is carried, byte by byte, to
-`gateway.sock` in the session folder; or, where that does not cross the mount, to the port that `gateway.json` names,
-with its token in the first line. Nothing is started before somebody asks for the port. No key is in here: the host
-adds it.
+`gateway.sock` in the session folder; or, where that takes no sockets, to the port that `gateway.json` names, with its
+token in the first line. Nothing is started before somebody asks for the port. No key is in here: the host adds it.
 
 Invariant: at most 64 KiB wait in either direction of a connection; whoever is full makes the other wait.
 """
@@ -23,7 +22,6 @@ from typing import cast
 from shared_schema.errors import DumbwaiterError, NotFound
 from shared_schema.layout import SessionLayout
 
-PORT_FILE = "gateway.json"
 _LOOPBACK = "127.0.0.1"
 _CHUNK = 64 * 1024
 _HOST_AWAY_SECONDS = 5.0
@@ -32,7 +30,7 @@ _FLUSH_SECONDS = 10.0
 _AWAY = b"The host's gateway does not answer: the host may be restarting.\n"
 _NO_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nConnection: close\r\nRetry-After: 5\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(_AWAY), _AWAY)
+    b"X-Dumbwaiter-Refused: host_away\r\nContent-Length: %d\r\n\r\n%b" % (len(_AWAY), _AWAY)
 )
 
 
@@ -99,11 +97,6 @@ def environment(port: int) -> dict[str, str]:
         "OLLAMA_HOST": f"{here}/upstream/ollama",
         "OLLAMA_BASE_URL": f"{here}/upstream/ollama/v1",
     }
-
-
-def base_url(port: int, upstream: str) -> str:
-    """Where an SDK finds a model service that has a name of its own on the host."""
-    return f"http://{_LOOPBACK}:{port}/upstream/{upstream}"
 
 
 class _End(asyncio.BufferedProtocol):
@@ -190,7 +183,7 @@ def _is_there(session: SessionLayout) -> bool:
     with suppress(OSError):
         if stat.S_ISSOCK(session.gateway.stat().st_mode):
             return True
-    return (session.folder / PORT_FILE).is_file()
+    return session.gateway_port.is_file()
 
 
 async def _connect(session: SessionLayout) -> _End:
@@ -220,7 +213,7 @@ def _connected(path: str) -> socket.socket:
 
 async def _connect_once(session: SessionLayout) -> _End:
     loop = asyncio.get_running_loop()
-    file = session.folder / PORT_FILE
+    file = session.gateway_port
     if not file.exists():
         folder = os.open(session.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path is short, and a session folder may lie deep
@@ -233,9 +226,9 @@ async def _connect_once(session: SessionLayout) -> _End:
         return end
     try:
         told = json.loads(file.read_bytes())
-        host, port, token = str(told["host"]), int(told["port"]), str(told["token"])
-    except (ValueError, KeyError, TypeError) as error:
+        host, port, token = str(told["host"]), int(told["port"]), str(told["token"]).encode()
+        _, end = await loop.create_connection(_End, host, port)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise NotFound("the file that names the gateway is not of the expected form", where=file) from error
-    _, end = await loop.create_connection(_End, host, port)
-    end.transport.write(token.encode() + b"\n")
+    end.transport.write(token + b"\n")
     return end

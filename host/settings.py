@@ -98,10 +98,12 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 
     upstreams: dict[str, UpstreamSetting] = Field(
-        {}, description="model services by name: `url`, `key` and `kind` of each, see gateway.md"
+        {}, description="model services by name: `url`, `key`, `kind` and `paths` of each, see gateway.md"
     )
     gateway: Literal["unix", "tcp"] = Field(
-        "unix", description="how agents reach the gateway; tcp where Unix sockets do not cross the mount"
+        "unix",
+        description="how agents reach the gateway; tcp, with runtime = process alone, where the data folder takes no "
+        "Unix sockets",
     )
     calls_per_minute: int | None = Field(None, ge=0, description="model calls of one agent group in a minute")
     tokens_per_minute: int | None = Field(None, ge=0, description="tokens of one agent group in a minute")
@@ -135,6 +137,10 @@ class Settings(BaseSettings):
     def _agree(self) -> Self:
         if self.silent_seconds < 2 * self.heartbeat_seconds:
             raise ValueError("silent_seconds must be at least twice heartbeat_seconds")
+        if self.gateway == "tcp" and self.runtime != "process":
+            raise ValueError(
+                "gateway = tcp needs runtime = process: a container has no network in which to reach a port"
+            )
         return self
 
     @property

@@ -8,6 +8,7 @@
     inbound.db  inbox/<message_id>/      written by the host
     sent/out-<seq>/                      the host's copies of files that went out
     agent.log                            what the agent printed, kept by the host
+    gateway.sock  or  gateway.json       the agent's only way out
     outbound.db -> out/outbound.db       links for people
     .heartbeat -> out/.heartbeat
     .reading/outbound.db                 the host's own name for the agent's file (see host/sessions/outbox.py)
@@ -54,6 +55,11 @@ class SessionLayout:
     @property
     def gateway(self) -> Path:
         return self.folder / "gateway.sock"
+
+    @property
+    def gateway_port(self) -> Path:
+        """Names a port and a token, where the folder takes no sockets."""
+        return self.folder / "gateway.json"
 
     @property
     def reading(self) -> Path:

@@ -61,7 +61,11 @@ class ModelProvider:
         """One turn. Raises `ProviderError`."""
         equipment = await self._equip(request, out)
         turn = await self._turn(request, out, equipment)
-        return await turn.run(request.history())
+        try:
+            return await turn.run(request.history())
+        except asyncio.CancelledError:  # an SDK may leave an answer open that nobody listens to any more
+            await self.aclose()
+            raise
 
     async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
         """A title or a summary, without tools. Raises `ProviderError`."""
@@ -72,9 +76,11 @@ class ModelProvider:
         return replace(result, replies=replies)
 
     async def aclose(self) -> None:
-        """Close the connections that are kept for the next turn."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Close all connections: those kept for the next turn, and one whose answer was not heard to its end."""
+        client, self._client = self._client, None
+        self._models.clear()
+        if client is not None:
+            await client.aclose()
 
     async def _turn(self, request: TurnRequest, out: TurnOutput, equipment: Equipment) -> ModelTurn:
         choice = chosen(request.context.model, self._environment)

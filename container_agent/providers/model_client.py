@@ -12,6 +12,8 @@ from container_agent.providers.protocol import ProviderError
 from shared_schema.rows import FailureReason
 
 _CONNECT_SECONDS = 10.0
+_SAYS_WHEN_IT_ENDS = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
+"""OpenAI and Ollama do. Some of the others do not: a broken stream of theirs cannot be told from a whole one."""
 
 
 def http_client(silent_seconds: float) -> httpx2.AsyncClient:
@@ -49,8 +51,7 @@ def _openai(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
         )
         return OpenAIChatModel(choice.name, provider=other)
     provider = OpenAIProvider(api_key=choice.key, base_url=choice.url or None, http_client=client)
-    profile = OpenAIModelProfile(openai_chat_streaming_requires_finish_reason=True)
-    return OpenAIChatModel(choice.name, provider=provider, profile=profile)
+    return OpenAIChatModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
 
 
 def _google(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
@@ -66,7 +67,7 @@ def _ollama(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
     from pydantic_ai.providers.ollama import OllamaProvider
 
     provider = OllamaProvider(base_url=choice.url, api_key=choice.key, http_client=client)
-    return OllamaModel(choice.name, provider=provider)
+    return OllamaModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
 
 
 def _plain_profile() -> ModelProfile:

@@ -1,4 +1,4 @@
-"""The prompts for what the host wants apart from the conversation: a title, a summary. Pure."""
+"""A conversation as plain text, and the prompts for what the host wants of it: a title, a summary. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ _MOST_RESULT = 1_000
 
 def prompt(errand: Errand, steps: Sequence[Step], most: int) -> str:
     """What to ask; the conversation is in it with at most `most` characters, for a title with its beginning alone."""
-    lines = [line for step in steps if (line := _line(step))]
-    text = "\n\n".join(lines)
+    text = told(steps)
     if errand is Errand.TITLE:
         return f"{_TITLE}\n<conversation>\n{text[:_FOR_TITLE]}\n</conversation>"
     if len(text) > most:
@@ -40,6 +39,11 @@ def tidied(errand: Errand, text: str) -> str:
         return text.strip()
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line.strip("\"'“”„«»*# ").rstrip(".")[:_MOST_TITLE].strip()
+
+
+def told(steps: Sequence[Step]) -> str:
+    """What was said and done, a paragraph for each step; of results the beginning."""
+    return "\n\n".join(line for step in steps if (line := _line(step)))
 
 
 def _line(step: Step) -> str:

@@ -23,20 +23,23 @@ _GATEWAY_REASONS = {
     "no_key": FailureReason.KEY_REFUSED,
     "unreachable": FailureReason.NETWORK,
     "silent": FailureReason.NETWORK,
+    "host_away": FailureReason.NETWORK,
 }
 _TOO_LARGE = 413
+_UNSENT = ("connect", "pool")
 _MOST_SENTENCE = 500
 
 
 def seconds_to_wait(error: exceptions.ModelAPIError, otherwise: float) -> float | None:
     """How long to wait before the same is asked again; None when that is no use, or takes too long.
 
-    For a request that was not answered at all, and for errors that say when to come again.
+    For a request that could not be sent, and for errors that say when to come again. What was sent and not answered may
+    have been carried out, and paid for.
     """
-    if isinstance(error, exceptions.ModelTimeoutError):
+    if isinstance(error, exceptions.ModelTimeoutError | exceptions.ModelQuotaExceededError):
         return None
     if isinstance(error, exceptions.ModelConnectionError):
-        return otherwise
+        return otherwise if error.phase in _UNSENT else None
     if isinstance(error, exceptions.ModelHTTPError) and (error.status_code == 429 or error.status_code >= 500):
         return error.retry_after if error.retry_after is not None and error.retry_after <= _MOST_SECONDS else None
     return None
@@ -104,7 +107,7 @@ def _of_gateway(error: exceptions.ModelHTTPError) -> ProviderError | None:
     for _ in range(2):  # `error` may stand around it or not, and is a text with Ollama
         body = body.get("error", body) if isinstance(body, dict) else body
     message = body.get("message") if isinstance(body, dict) else body
-    sentence = message if isinstance(message, str) and message else "the host's gateway refused the request"
+    sentence = (message.strip() if isinstance(message, str) else "") or "the host's gateway refused the request"
     return ProviderError(_GATEWAY_REASONS.get(reason, FailureReason.BAD_INPUT), sentence[:_MOST_SENTENCE])
 
 

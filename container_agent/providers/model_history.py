@@ -32,7 +32,7 @@ from container_agent.providers.protocol import Step, Usage
 from shared_schema.layout import SessionLayout
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
 _MOST_IMAGES = 20
 _MOST_IMAGE_BYTES = 20 * 1024**2
 _BEGINNING = "(The conversation began earlier.)"
@@ -150,7 +150,7 @@ def _text(content: str) -> str:
     return whole("\n".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
 
 
-def _calls(text: str | None) -> Iterator[tuple[str, str, dict[str, Any] | str]]:
+def _calls(text: str | None) -> Iterator[tuple[str, str, str]]:
     """Id, name and arguments of each call: as written here, and as the vendors write them."""
     try:
         value = json.loads(text or "[]")
@@ -165,8 +165,19 @@ def _calls(text: str | None) -> Iterator[tuple[str, str, dict[str, Any] | str]]:
         yield (
             str(call.get("id") or call.get("tool_call_id") or ""),
             _name(function.get("name") or function.get("tool_name")),
-            arguments if isinstance(arguments, dict) else whole(str(arguments)),
+            _arguments(arguments),
         )
+
+
+def _arguments(value: object) -> str:
+    """The arguments of a call as JSON that every vendor takes; of what is none, nothing is told."""
+    try:
+        text = whole(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        said = json.loads(text)
+        json.dumps(said, allow_nan=False)  # what is no number in JSON would fail every request from now on
+    except (ValueError, RecursionError):
+        return "{}"
+    return text if isinstance(said, dict) else "{}"
 
 
 def _name(name: object) -> str:

@@ -32,8 +32,6 @@ from shared_schema.clock import Clock
 from shared_schema.rows import FailureReason, MessageIn
 
 MOST_REQUESTS = 50
-_NOT_REMEMBERED = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason.REFUSED, FailureReason.BAD_INPUT})
-"""Failures of what was asked: told again with every later turn, it would make them fail as well."""
 
 
 class ModelTurn:
@@ -88,7 +86,7 @@ class ModelTurn:
         try:
             text = await self._converse()
         except ProviderError as error:
-            self._keep(remembered=error.reason not in _NOT_REMEMBERED)
+            self._keep(remembered=error.is_to_be_remembered)
             raise
         except BaseException:  # stopped, out of time, or a mistake of ours: it goes on from here
             self._keep()

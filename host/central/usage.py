@@ -39,31 +39,62 @@ ON CONFLICT (agent_group_id, day)
 DO UPDATE SET tokens = tokens + excluded.tokens, cost_usd = cost_usd + excluded.cost_usd
 """
 ADD_CALL = """
-INSERT INTO usage_by_day (agent_group_id, day, tokens, cost_usd, called_tokens)
-SELECT agent_group_id, :day, 0, 0, :tokens FROM sessions WHERE id = :session_id
-ON CONFLICT (agent_group_id, day) DO UPDATE SET called_tokens = called_tokens + excluded.called_tokens
+INSERT INTO usage_by_day (agent_group_id, day, tokens, cost_usd, called_tokens, called_usd)
+SELECT agent_group_id, :day, 0, 0, :tokens, :usd FROM sessions WHERE id = :session_id
+ON CONFLICT (agent_group_id, day) DO UPDATE
+SET called_tokens = called_tokens + excluded.called_tokens, called_usd = called_usd + excluded.called_usd
 """
 # Neither what an agent says nor what the gateway saw is left out: an agent may say too little, and not every provider
 # goes through the gateway. `total` and not `sum`: whole numbers that an agent made up could be too large together.
 USED = """
-SELECT total(cost_usd) AS usd, CAST(total(max(tokens, called_tokens)) AS INTEGER) AS tokens
+SELECT total(max(cost_usd, called_usd)) AS usd, CAST(total(max(tokens, called_tokens)) AS INTEGER) AS tokens
 FROM usage_by_day WHERE agent_group_id = ? AND day >= ?
 """
 MARK_WARNED = "UPDATE agent_groups SET budget_warned = ? WHERE id = ? AND budget_warned IS NOT ?"
+# What turns say they used, and beside it what the gateway saw, which is known by agent group and day alone. An agent
+# group that is gone has the name of its last turn.
 REPORT = """
-SELECT
-    CASE :by WHEN 'day' THEN substr(finished_at, 1, 10) WHEN 'session' THEN session_id WHEN 'turn' THEN turn_id
-        WHEN 'agent-group' THEN agent_group WHEN 'model' THEN coalesce(model, provider, 'unknown') ELSE 'total'
-    END AS name,
-    count(*) AS turns, CAST(total(input_tokens) AS INTEGER) AS input_tokens,
+SELECT name, sum(turns) AS turns, CAST(total(input_tokens) AS INTEGER) AS input_tokens,
     CAST(total(output_tokens) AS INTEGER) AS output_tokens,
     CAST(total(cache_read_tokens) AS INTEGER) AS cache_read_tokens,
     CAST(total(cache_write_tokens) AS INTEGER) AS cache_write_tokens,
-    CAST(total(reasoning_tokens) AS INTEGER) AS reasoning_tokens, total(cost_usd) AS cost_usd
-FROM usage
-WHERE (:agent_group IS NULL OR agent_group = :agent_group) AND (:session_id IS NULL OR session_id = :session_id)
-    AND finished_at >= :since AND finished_at < :until
+    CAST(total(reasoning_tokens) AS INTEGER) AS reasoning_tokens, total(cost_usd) AS cost_usd,
+    CASE WHEN :with_calls THEN CAST(total(called_tokens) AS INTEGER) END AS called_tokens,
+    CASE WHEN :with_calls THEN total(called_usd) END AS called_usd
+FROM (
+    SELECT
+        CASE :by WHEN 'day' THEN substr(finished_at, 1, 10) WHEN 'session' THEN session_id WHEN 'turn' THEN turn_id
+            WHEN 'agent-group' THEN agent_group WHEN 'model' THEN coalesce(model, provider, 'unknown') ELSE 'total'
+        END AS name,
+        1 AS turns, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd,
+        0 AS called_tokens, 0 AS called_usd, finished_at
+    FROM usage
+    WHERE (:agent_group IS NULL OR agent_group = :agent_group) AND (:session_id IS NULL OR session_id = :session_id)
+        AND finished_at >= :since AND finished_at < :until
+    UNION ALL
+    SELECT CASE :by WHEN 'day' THEN day WHEN 'agent-group' THEN agent_group ELSE 'total' END,
+        0, 0, 0, 0, 0, 0, 0, called_tokens, called_usd, day
+    FROM (
+        SELECT d.*, coalesce(
+            (SELECT name FROM agent_groups WHERE id = d.agent_group_id),
+            (SELECT agent_group FROM usage WHERE agent_group_id = d.agent_group_id ORDER BY finished_at DESC LIMIT 1),
+            d.agent_group_id) AS agent_group
+        FROM usage_by_day d
+    )
+    WHERE :with_calls AND (:agent_group IS NULL OR agent_group = :agent_group)
+        AND day >= :since AND day < :until
+)
 GROUP BY name ORDER BY max(finished_at) DESC, name LIMIT :limit
+"""
+# The same of one session, whatever all the others have used.
+OF_SESSION = """
+SELECT 'total' AS name, count(*) AS turns, CAST(total(input_tokens) AS INTEGER) AS input_tokens,
+    CAST(total(output_tokens) AS INTEGER) AS output_tokens,
+    CAST(total(cache_read_tokens) AS INTEGER) AS cache_read_tokens,
+    CAST(total(cache_write_tokens) AS INTEGER) AS cache_write_tokens,
+    CAST(total(reasoning_tokens) AS INTEGER) AS reasoning_tokens, total(cost_usd) AS cost_usd,
+    NULL AS called_tokens, NULL AS called_usd
+FROM usage WHERE session_id = ?
 """
 KNOWS_SESSION = "SELECT 1 FROM usage WHERE session_id = ? LIMIT 1"
 KNOWS_AGENT_GROUP = "SELECT 1 FROM usage WHERE agent_group = ? LIMIT 1"
@@ -90,7 +121,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Used(Row):
-    """What some turns used together."""
+    """What some turns used together, by what their agents say."""
 
     name: str
     turns: int
@@ -100,6 +131,9 @@ class Used(Row):
     cache_write_tokens: int
     reasoning_tokens: int
     cost_usd: float
+    called_tokens: int | None = None
+    called_usd: float | None = None
+    """Of model calls, as the gateway saw them; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +177,9 @@ def state(connection: sqlite3.Connection, group: AgentGroup, now: str) -> Budget
     return Budget(row["usd"], row["tokens"], share, exhausted, _sentence(group, now, share or 0.0, said))
 
 
-def count_call(connection: sqlite3.Connection, session_id: str, tokens: int, now: str) -> None:
-    """Count a model call that the gateway saw, for the budget of the session's agent group."""
-    values = {"session_id": session_id, "day": now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS))}
+def count_call(connection: sqlite3.Connection, session_id: str, tokens: int, usd: float, now: str) -> None:
+    """Count a model call that the gateway saw, for the budgets of the session's agent group."""
+    values = {"session_id": session_id, "day": now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS)), "usd": usd}
     connection.execute(ADD_CALL, values)
 
 
@@ -189,8 +223,16 @@ def report(
         "since": since or _EARLIEST,
         "until": until or _LATEST,
         "limit": limit,
+        "with_calls": by in (None, By.DAY, By.AGENT_GROUP) and session_id is None,
     }
     return [Used.from_row(row) for row in connection.execute(REPORT, values)]
+
+
+def of_session(connection: sqlite3.Connection, session_id: str) -> Used:
+    """All that a session has used."""
+    row = one(connection, OF_SESSION, (session_id,))
+    assert row is not None
+    return Used.from_row(row)
 
 
 def knows(connection: sqlite3.Connection, *, session_id: str | None = None, agent_group: str | None = None) -> bool:

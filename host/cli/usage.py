@@ -13,7 +13,10 @@ from host.cli.output import present, print_table
 WAYS = ("day", "model", "session", "agent-group", "turn")
 NUMBERS = (
     "turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
+    "cost_usd", "called_tokens", "called_usd",
 )  # fmt: skip
+ALWAYS = ("turns", "cost_usd")
+DOLLARS = ("cost_usd", "called_usd")
 
 
 @click.command("usage", cls=Command)
@@ -37,7 +40,7 @@ def usage(
 ) -> None:
     """Tokens and cost in US dollars, and their total.
 
-    What deleted sessions used stays known.
+    What deleted sessions used stays known. What was called is what the gateway saw of it.
     """
     report = invocation.call(
         "usage", by=by, agent_group=agent_group, session=session, since=since, until=until, limit=limit
@@ -49,5 +52,6 @@ def _show(report: dict[str, Any]) -> None:
     name = report["by"].replace("-", "_")
     total = report["total"]
     rows = [*report["rows"], {name: "total", **total}] if report["rows"] else []
-    columns = (name, *(column for column in NUMBERS if column == "turns" or total[column]), "cost_usd")
-    print_table([row | {"cost_usd": f"{row['cost_usd']:.4f}"} for row in rows], columns, none="Nothing was used.")
+    columns = (name, *(column for column in NUMBERS if column in ALWAYS or total[column]))
+    shown = [row | {column: f"{row[column] or 0:.4f}" for column in DOLLARS} for row in rows]
+    print_table(shown, columns, none="Nothing was used.")

@@ -18,6 +18,7 @@ from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
 from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
 from host.gateway.limits import Limits, Minute
 from host.gateway.outward import Outward, turn_for_lookups
+from host.gateway.paths import Use, only_reads, use_of
 from host.gateway.refusal import Reason, Refused, answer
 from host.gateway.repeats import Repeats
 from host.gateway.upstreams import Kind, Upstream
@@ -146,6 +147,9 @@ class Exchanges:
             request.kind = Kind(call.upstream) if call.upstream in set(Kind) else Kind.OPENAI
             raise Refused(Reason.UNKNOWN_UPSTREAM, f"There is no model service '{call.upstream}' for this agent.")
         request.kind = upstream.kind
+        use = use_of(head.method, call.path)
+        if use is None:
+            _look_at_unknown(head.method, upstream, grant)
         await self._permit(grant, upstream)
         minute = self._minutes[grant.agent_group_id]
 
@@ -154,7 +158,7 @@ class Exchanges:
             self._used(session_id, upstream.name, usage)
 
         request.is_under_way = True
-        asked = model_call.Asked(call, head, upstream)
+        asked = model_call.Asked(call, head, upstream, counts=use is Use.TOKENS)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
         await model_call.carry_out(asked, wire, self._client, self._patience, used)
@@ -204,6 +208,18 @@ class Exchanges:
                 "left_out": left_out,
             }
             log.warning("the gateway refused a request", extra=extra)
+
+
+def _look_at_unknown(method: str, upstream: Upstream, grant: Grant) -> None:
+    """Raises `Refused` when a call that is no model call may not be made."""
+    if not upstream.opens_all:
+        raise Refused(
+            Reason.NOT_OPEN,
+            f"Model calls alone are open to agents, and nothing else of the model service '{upstream.name}'; "
+            f'an administrator can open all of it: upstreams.{upstream.name}.paths = "all".',
+        )
+    if grant.has_budget and not only_reads(method):
+        raise Refused(Reason.UNCOUNTED, "This agent has a budget, and what such a call uses cannot be counted.")
 
 
 def _shown(asked: Wanted) -> str:

@@ -20,7 +20,8 @@ async def _unlimited() -> str | None:
 class Grant:
     """Looked up for every request, so that a change counts at once.
 
-    `exhausted` says in a sentence why the agent group's budget allows no further model call, or None.
+    `exhausted` says in a sentence why the agent group's budget allows no further model call, or None. With `has_budget`
+    only calls are let through whose use can be counted.
     """
 
     agent_group_id: str
@@ -28,6 +29,7 @@ class Grant:
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     exhausted: Callable[[], Awaitable[str | None]] = _unlimited
+    has_budget: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,10 +153,10 @@ def wanted(head: Head) -> Wanted:
             raise InvalidValue("Only http:// can be asked for by its URL; https:// goes through CONNECT.")
         host, path, query = match[1], match[2] or "/", match[3] or ""
         destination = parse_destination(host, 80)
+        if destination.host in _LOOPBACK and path.startswith("/upstream/"):  # an SDK takes its own base URL to a proxy
+            return _call(f"{path}{query}")
     except InvalidValue as error:
         raise Refused(Reason.MALFORMED, f"{error.what[0].upper()}{error.what[1:].removesuffix('.')}.") from error
-    if destination.host in _LOOPBACK and path.startswith("/upstream/"):  # an SDK that takes its own base URL to a proxy
-        return _call(f"{path}{query}")
     return Fetch(destination, f"{path}{query}", host)
 
 

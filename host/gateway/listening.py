@@ -17,7 +17,6 @@ from host.sessions.folder import Owner
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 
-PORT_FILE = "gateway.json"
 BACKLOG = 1024
 """More than a session may have open: a Unix socket whose queue is full refuses at once, and asyncio does not see it."""
 _LONGEST_SOCKET_PATH = 103  # of the systems without /proc: sockaddr_un of macOS, less the final zero
@@ -44,23 +43,24 @@ def unix_socket(layout: SessionLayout, owner: Owner) -> socket.socket:
     return listening
 
 
-def tcp_socket(layout: SessionLayout, owner: Owner, token: str, reach: str) -> socket.socket:
+def tcp_socket(layout: SessionLayout, owner: Owner, token: str) -> socket.socket:
     """A listening socket on a free loopback port, and the file that tells the agent of it and of its token.
 
-    `reach` is the name under which the agent gets to this machine's loopback. Raises `DumbwaiterError`.
+    Raises `DumbwaiterError`.
     """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listening.setblocking(False)
         listening.bind(("127.0.0.1", 0))
         listening.listen(BACKLOG)
-        draft = layout.folder / f".{PORT_FILE}.new"
+        draft = layout.folder / f".{layout.gateway_port.name}.new"
         draft.unlink(missing_ok=True)
-        content = json.dumps({"host": reach, "port": listening.getsockname()[1], "token": token})
+        host, port = listening.getsockname()
+        content = json.dumps({"host": host, "port": port, "token": token})
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             stream.write(content)
         _let_group(str(draft), owner, 0o640)
-        draft.replace(layout.folder / PORT_FILE)
+        draft.replace(layout.gateway_port)
     except OSError as error:
         listening.close()
         raise DumbwaiterError(
@@ -72,7 +72,7 @@ def tcp_socket(layout: SessionLayout, owner: Owner, token: str, reach: str) -> s
 def remove(layout: SessionLayout) -> None:
     """Remove what told the agent of the gateway. The folder may be gone already."""
     layout.gateway.unlink(missing_ok=True)
-    (layout.folder / PORT_FILE).unlink(missing_ok=True)
+    layout.gateway_port.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from yarl import URL
 
 from host.gateway.grant import Patience
 from host.gateway.head import Call, Head, passed_on
+from host.gateway.named import NamedModels
 from host.gateway.refusal import Reason, Refused
 from host.gateway.upstreams import Upstream
-from host.gateway.usage import Usage, UsageReader, costs
+from host.gateway.usage import Usage, UsageReader
 from host.gateway.wire import FULL, Wire
 
 TRIES = 3
@@ -29,6 +30,8 @@ _KEPT = 64 * 1024
 _LARGEST_ERROR = 256 * 1024
 _CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 _OWN = ("accept-encoding", "expect", "content-length")
+_OTHER_METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
+"""Headers that make another request of it than the one that was let through."""
 _AUTOMATIC = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 _WITHOUT_BODY = (204, 304)
 
@@ -39,11 +42,12 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that was let through."""
+    """A call that was let through; `counts` when it uses tokens."""
 
     call: Call
     head: Head
     upstream: Upstream
+    counts: bool
 
 
 def client(patience: Patience) -> aiohttp.ClientSession:
@@ -66,8 +70,8 @@ async def carry_out(
     Raises `Refused` before the answer has begun, and `ClientGone`. An answer that the upstream breaks off stops short
     of its proper end, by which every client knows.
     """
-    body, reader = _Body(asked.head, wire), UsageReader("")
-    counts, complete = costs(asked.head.method, asked.call.path), False
+    counts, complete = asked.counts, False
+    body, reader = _Body(asked.head, wire, NamedModels(asked.call.path) if counts else None), UsageReader("")
     task = asyncio.current_task()
     assert task is not None
     wire.on_end = task.cancel  # who sends no more does not wait for the answer: an upstream is not kept at work
@@ -76,6 +80,8 @@ async def carry_out(
             raise ClientGone
         response = await _first_byte(asked, body, session, patience)
         try:
+            if response.status < 200:  # nobody asked for another protocol
+                raise _nonsense(asked)
             if response.status >= 400:
                 counts = False
                 await _pass_error(asked, response, wire, patience)
@@ -91,7 +97,7 @@ async def carry_out(
         raise ClientGone from error
     finally:
         if counts:
-            used(reader.finish(complete=complete, request_bytes=body.taken))
+            used(reader.finish(complete=complete, request_bytes=body.taken, named=body.named))
 
 
 async def _first_byte(
@@ -116,10 +122,14 @@ async def _first_byte(
                     Reason.UNREACHABLE, f"The model service '{asked.upstream.name}' cannot be reached."
                 ) from error
         except (aiohttp.ClientError, ValueError) as error:
-            raise Refused(Reason.UNREACHABLE, f"The model service '{asked.upstream.name}' answers nonsense.") from error
+            raise _nonsense(asked) from error
         await asyncio.sleep(pause)
         pause *= 4
     raise AssertionError("every way out of the loop is above")
+
+
+def _nonsense(asked: Asked) -> Refused:
+    return Refused(Reason.UNREACHABLE, f"The model service '{asked.upstream.name}' answers nonsense.")
 
 
 async def _pass_on(
@@ -179,7 +189,7 @@ def _without_key(text: str, upstream: Upstream) -> str:
 def _headers(asked: Asked) -> CIMultiDict[str]:
     """The agent's headers for the upstream: the key is the host's, and the answer comes as it is, to be read."""
     headers = passed_on(asked.head.headers)
-    for name in (*_CREDENTIALS, *_OWN):
+    for name in (*_CREDENTIALS, *_OWN, *_OTHER_METHODS):
         headers.popall(name, None)
     headers["Accept-Encoding"] = "identity"
     if asked.head.length:
@@ -196,11 +206,12 @@ def _query(asked: Asked) -> str:
 
 
 class _Body:
-    """The body of a request as it comes from the agent. `taken` bytes of it have come."""
+    """The body of a request as it comes from the agent. `taken` bytes of it have come; `models` reads along."""
 
-    def __init__(self, head: Head, wire: Wire) -> None:
+    def __init__(self, head: Head, wire: Wire, models: NamedModels | None) -> None:
         self._head = head
         self._wire = wire
+        self._models = models
         self._kept = b""
         self._left = head.length or 0
         self._is_invited = "100-continue" not in head.headers.get("Expect", "").lower()
@@ -211,6 +222,11 @@ class _Body:
     def can_be_repeated(self) -> bool:
         """Whether all that was taken of it is still here."""
         return self.broken is None and self.taken == len(self._kept)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The models that it may mean."""
+        return frozenset() if self._models is None else self._models.names
 
     def chunks(self) -> AsyncIterator[bytes] | None:
         """The body from its beginning; None when there is none."""
@@ -246,6 +262,10 @@ class _Body:
             data = data[: self._left]
             self._left -= len(data)
         self.taken += len(data)
+        if self._models is not None:
+            self._models.feed(data)
+            if self._models.are_too_many:
+                raise Refused(Reason.MALFORMED, "The request names more models than any call could mean.")
         if self.taken <= _KEPT:
             self._kept += data
         return data

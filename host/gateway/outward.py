@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeAlias
 
 from host.gateway.grant import Patience
 from host.gateway.policy import Address, Destination, Rule, address_of, is_listed, usable
@@ -17,12 +19,19 @@ _LOOKUPS = 8
 _LOOKUPS_OF_ONE = 2
 _ADDRESSES = 4
 
+Find: TypeAlias = Callable[[str, int], list[Address]]
+"""The addresses of a host at a port. May block; raises `OSError`."""
+
 
 class Outward:
-    """Looks up names in threads of its own: a name server that hangs costs those who ask it, and not the host."""
+    """Looks up names in threads of its own: a name server that hangs costs those who ask it, and not the host.
 
-    def __init__(self, patience: Patience) -> None:
+    `find` is asked for the addresses of a host, by default the system.
+    """
+
+    def __init__(self, patience: Patience, find: Find | None = None) -> None:
         self._patience = patience
+        self._find = find or _addresses
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="gateway-names")
 
     def close(self) -> None:
@@ -58,15 +67,26 @@ class Outward:
         if literal is not None:
             return [literal]
         try:
-            async with asyncio.timeout(self._patience.resolve), turn:
-                found = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, _addresses, destination.host, destination.port
-                )
+            async with asyncio.timeout(self._patience.resolve):
+                found = await self._in_turn(destination, turn)
         except TimeoutError as error:
             raise Refused(Reason.UNREACHABLE, f"The name {destination.host} was not found in time.") from error
         except (OSError, UnicodeError) as error:
             raise Refused(Reason.UNREACHABLE, f"The name {destination.host} cannot be found.") from error
         return found
+
+    async def _in_turn(self, destination: Destination, turn: asyncio.Semaphore) -> list[Address]:
+        """A turn is over when its thread is, which goes on when nobody waits for it any more."""
+        await turn.acquire()
+        loop = asyncio.get_running_loop()
+        looking = self._threads.submit(self._find, destination.host, destination.port)
+
+        def give_back(_: Future[list[Address]]) -> None:
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(turn.release)
+
+        looking.add_done_callback(give_back)
+        return await asyncio.wrap_future(looking)
 
 
 def turn_for_lookups() -> asyncio.Semaphore:

@@ -2,7 +2,7 @@
 
 Invariant: a connection goes only to an address that `usable` returned, and `usable` returns an address that is not
 public only where an entry written as an address or a network contains it. A name alone never opens the way into the
-host's own network, whatever it resolves to.
+host's own network, whatever it resolves to. An IPv6 address that stands for an IPv4 one (NAT64) is judged as that.
 
     code.example.org             this host, ports 443 and 80
     *.example.com        every host beneath it, not example.com itself
@@ -49,7 +49,8 @@ _NOT_PUBLIC_4 = tuple(
         "224.0.0.0/3",  # multicast, reserved, broadcast
     )
 )
-_PUBLIC_6 = ipaddress.IPv6Network("2000::/3")  # so neither mapped (::ffff:0:0/96) nor NAT64 (64:ff9b::/96) nor local
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_PUBLIC_6 = ipaddress.IPv6Network("2000::/3")  # so neither mapped (::ffff:0:0/96) nor NAT64 nor local
 _NOT_PUBLIC_6 = tuple(
     ipaddress.IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )  # Teredo and others, documentation, 6to4, documentation
@@ -119,7 +120,7 @@ def is_listed(rules: Iterable[Rule], destination: Destination) -> bool:
     """Whether an allow-list names this destination. An address is named only by entries written as one."""
     address = address_of(destination.host)
     if address is not None:
-        return _is_within(rules, address, destination.port)
+        return _is_within(rules, _translated(address), destination.port)
     return any(
         destination.port in rule.ports
         and (f".{destination.host}".endswith(rule.name) if rule.name.startswith(".") else destination.host == rule.name)
@@ -131,7 +132,11 @@ def is_listed(rules: Iterable[Rule], destination: Destination) -> bool:
 
 def usable(rules: Sequence[Rule], addresses: Iterable[Address], port: int) -> list[Address]:
     """Those of a listed host's addresses that may be connected to, in their order."""
-    return [address for address in addresses if is_public(address) or _is_within(rules, address, port)]
+    return [
+        address
+        for address in addresses
+        if is_public(_translated(address)) or _is_within(rules, _translated(address), port)
+    ]
 
 
 def is_public(address: Address) -> bool:
@@ -141,6 +146,11 @@ def is_public(address: Address) -> bool:
     return (
         address.scope_id is None and address in _PUBLIC_6 and not any(address in network for network in _NOT_PUBLIC_6)
     )
+
+
+def _translated(address: Address) -> Address:
+    """The IPv4 address that a translator of a network with IPv6 alone makes of one (NAT64, RFC 6052)."""
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address
 
 
 def _is_within(rules: Iterable[Rule], address: Address, port: int) -> bool:

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     UNKNOWN_UPSTREAM = "unknown_upstream"
     NO_KEY = "no_key"
     BUDGET = "budget"
+    UNCOUNTED = "uncounted"
+    NOT_OPEN = "not_open"
     RATE_LIMIT = "rate_limit"
     NOT_LISTED = "not_listed"
     NOT_PUBLIC = "not_public"
@@ -38,6 +40,8 @@ STATUS: Mapping[Reason, int] = {
     Reason.UNKNOWN_UPSTREAM: 404,
     Reason.NO_KEY: 401,
     Reason.BUDGET: 402,  # SDKs try again after 429, which would be in vain
+    Reason.UNCOUNTED: 403,
+    Reason.NOT_OPEN: 403,
     Reason.RATE_LIMIT: 429,
     Reason.NOT_LISTED: 403,
     Reason.NOT_PUBLIC: 403,

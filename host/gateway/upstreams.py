@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
@@ -31,13 +32,16 @@ class Kind(StrEnum):
 
 
 class UpstreamSetting(BaseModel):
-    """What somebody set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`."""
+    """What somebody set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`, and its
+    `paths`: `all`, or else those of model calls.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str | None = None
     key: SecretStr | None = None
     kind: Kind | None = None
+    paths: Literal["all"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Upstream:
     url: str
     key: SecretStr | None
     kind: Kind
+    opens_all: bool = False
+    """To calls that are no model calls as well."""
 
     @property
     def lacks_key(self) -> bool:
@@ -100,7 +106,7 @@ def configure(
 
 
 def read_file(path: Path) -> dict[str, UpstreamSetting]:
-    """Upstreams from a TOML file of tables `[name]` with `url`, `key` and `kind`; a missing file has none.
+    """Upstreams from a TOML file of tables `[name]` with the fields of `UpstreamSetting`; a missing file has none.
 
     Raises `InvalidValue` when others may read it (its mode must be 0600) or it is of another form.
     """
@@ -118,7 +124,7 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
     except ValidationError as error:
         name = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         raise InvalidValue(
-            f"'{name}' is not known here, or not a text", where=path, hint="set url, key, kind"
+            f"'{name}' is not known here, or not a text", where=path, hint="set url, key, kind, paths"
         ) from None
     except (ValueError, RecursionError):  # its text could repeat a key
         raise InvalidValue("the file with keys is malformed", where=path, hint='write [openai] and key = "…"') from None
@@ -138,13 +144,15 @@ def _upstream(name: str, *settings_and_variable: UpstreamSetting | str | None) -
     key = next((each.key for each in settings if each.key is not None), None)
     if key is None and isinstance(variable, str) and variable.strip():
         key = SecretStr(variable)
-    return Upstream(name, _VENDORS[kind] if url is None else _url(name, url), _key(name, key), kind)
+    opens_all = any(each.paths == "all" for each in settings)
+    return Upstream(name, _VENDORS[kind] if url is None else _url(name, url), _key(name, key), kind, opens_all)
 
 
 def _url(name: str, text: str) -> str:
     try:
         url = urlsplit(text)
-        good = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not set("?# \r\n") & set(text)
+        good = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        good = good and text.isprintable() and not set("?# ") & set(text)  # urlsplit leaves out what is not printable
     except ValueError:
         good = False
     if not good:

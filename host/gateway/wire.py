@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
         self._other: Wire | None = None
         self.on_end: Callable[[], object] | None = None  # told when the other side ends its direction or is lost
         self.transport: asyncio.Transport
+        self._flush: asyncio.TimerHandle | None = None
         self.moved = self._loop.time()
         self.ended = self.lost = False
 
@@ -56,6 +57,8 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        if self._flush is not None:
+            self._flush.cancel()
         self._may_write.set()
         self._end()
         if self._other is not None:
@@ -173,7 +176,7 @@ class Wire(asyncio.Protocol):
         """Send what waits to be sent, for a while, and end."""
         if not self.lost:
             self.transport.close()
-            self._loop.call_later(_FLUSH_SECONDS, self.abort)
+            self._flush = self._loop.call_later(_FLUSH_SECONDS, self.abort)
 
     def abort(self) -> None:
         """End at once."""

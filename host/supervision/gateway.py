@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 
-from host.central import agent_groups, sessions, turns, usage
+from host.central import agent_groups, refusals, sessions, usage
 from host.central.database import Central
+from host.gateway import prices
 from host.gateway.grant import Grant
 from host.gateway.limits import Limits
 from host.gateway.policy import parse_rule
@@ -45,26 +47,33 @@ def gateway_for(
             return await central.read(lambda c: usage.exhausted(c, group_id, now))
 
         allow = tuple(parse_rule(entry) for entry in group.allowed_hosts)
-        return Grant(group.id, allow, upstreams, limits, exhausted)
+        return Grant(group.id, allow, upstreams, limits, exhausted, group.has_budget)
 
-    def write(store: Callable[[sqlite3.Connection], None]) -> None:
-        task = asyncio.create_task(_note(central, store))
+    def start(work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     def refused(session_id: str, what: str, reason: str) -> None:
         now = to_text(clock.now())
-        write(lambda c: turns.refuse(c, session_id, what, reason, now))
+        start(_note(central, lambda c: refusals.refuse(c, session_id, what, reason, now)))
 
     def called(session_id: str, upstream: str, used: Usage) -> None:
-        log.info(
-            "a model call",
-            extra={"session": session_id, "upstream": upstream, "model": used.model, "tokens": used.tokens},
-        )
-        now = to_text(clock.now())
-        write(lambda c: usage.count_call(c, session_id, used.tokens, now))
+        start(count(central, session_id, upstreams[upstream], used, clock.now()))
 
     return Gateway(grant_of, owner, clock, refused=refused, used=called, transport=Transport(settings.gateway))
+
+
+async def count(central: Central, session_id: str, upstream: Upstream, used: Usage, at: datetime) -> None:
+    """Take down a model call that is over, with its price."""
+    of_call = {"session": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
+    price = None
+    try:
+        price = await asyncio.to_thread(prices.usd, upstream, used, at)
+    except Exception:  # its tokens count, whatever is wrong with the list of prices
+        log.exception("a model call cannot be priced", extra=of_call)
+    log.info("a model call", extra=of_call | {"usd": price})
+    await _note(central, lambda c: usage.count_call(c, session_id, used.tokens, price or 0.0, to_text(at)))
 
 
 async def _note(central: Central, store: Callable[[sqlite3.Connection], None]) -> None:

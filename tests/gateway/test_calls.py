@@ -52,7 +52,7 @@ async def test_a_body_arrives_whole_with_its_length_or_in_chunks(here: World) ->
             yield body[at : at + 1000]
 
     for data in (body, pieces()):
-        async with here.call("/upstream/openai/v1/files", data=data) as response:
+        async with here.call("/upstream/openai/v1/responses", data=data) as response:
             assert response.status == 200
 
     assert [seen.body for seen in here.service.seen] == [body, body]
@@ -122,14 +122,24 @@ async def test_an_agent_that_leaves_before_the_answer_ends_the_call(here: World)
 
     here.service.respond = respond
     _, writer = await here.connect()
-    writer.write(b"POST /upstream/openai/v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n12345678")
+    body = b'{"input": "hello", "model": "gpt-test"}!'
+    writer.write(b"POST /upstream/openai/v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n" + body)
     await until(lambda: here.service.seen, "the call is under way")
     writer.close()
 
     async with asyncio.timeout(2):
         await left.wait()
     await until(lambda: here.used, "what it sent is counted")
-    assert here.used[0][2] == Usage(input_tokens=2, estimated=True)
+    assert here.used[0][2] == Usage(input_tokens=10, estimated=True, named=frozenset({"gpt-test"}))
+
+
+async def test_a_request_that_names_more_models_than_any_call_could_mean_is_refused(here: World) -> None:
+    models = [{"model": f"model-{number}"} for number in range(1000)]
+    async with here.call("/upstream/openai/v1/responses", json=models) as response:
+        assert response.status == 400
+    async with here.call("/upstream/openai/responses/input_tokens", json=models) as response:
+        assert response.status == 200
+    assert here.used == []
 
 
 async def test_connections_that_break_before_the_first_byte_are_tried_again_twice(here: World) -> None:
@@ -186,7 +196,7 @@ async def test_a_budget_that_is_used_up_is_said_in_the_vendors_form(here: World,
 
     assert here.grant is not None
     here.grant = replace(here.grant, exhausted=exhausted)
-    async with here.call(f"/upstream/{kind}/v1/x", json={}) as response:
+    async with here.call(f"/upstream/{kind}/v1/messages", json={}) as response:
         answer = await response.json()
 
     assert response.status == 402

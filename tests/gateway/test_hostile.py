@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from aiohttp import web
 from host.gateway.grant import Patience
 from host.gateway.server import Transport
 from shared_schema.layout import SessionLayout
-from tests.gateway.world import World, world
+from tests.gateway.world import World, connect, world
 from tests.support.wait import until
 
 POST = b"POST /upstream/openai/v1/responses HTTP/1.1\r\nHost: x\r\n"
@@ -39,6 +42,7 @@ MALFORMED = {
     "another scheme": b"GET ftp://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n",
     "https in the clear": b"GET https://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n",
     "another path": b"GET /etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no upstream at its own address": b"GET http://127.0.0.1:4711/upstream/NO HTTP/1.1\r\nHost: x\r\n\r\n",
     "another version": b"GET /upstream/openai/x HTTP/2.0\r\nHost: x\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -122,6 +126,33 @@ async def test_thousands_of_connections_leave_other_sessions_theirs(tmp_path: Pa
         assert (await here.message())["status"] == 200
 
 
+async def test_a_burst_of_connections_takes_no_more_files_than_the_share(tmp_path: Path, transport: Transport) -> None:
+    files, burst = 256, 600
+    host = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.gateway.small_host", str(tmp_path), transport, str(files),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert host.stdin is not None
+    assert host.stdout is not None
+    assert await host.stdout.readline() == b"ready\n"
+    host.send_signal(signal.SIGSTOP)  # so that all of them are there at once
+    connections = [await connect(SessionLayout(tmp_path), transport, with_token=False) for _ in range(burst)]
+    host.send_signal(signal.SIGCONT)
+
+    refused = 0
+    for reader, _ in connections[files // 4 :]:
+        refused += (await reader.read()).startswith(b"HTTP/1.1 503 ")
+    host.stdin.close()
+    seen = json.loads(await host.stdout.readline())
+    await host.wait()
+    for _, writer in connections:
+        writer.close()
+
+    assert refused == burst - files // 4
+    assert seen["failures"] == 0
+    assert seen["highest"] < files // 4 + 32  # its own, and the few that are being refused
+
+
 async def test_two_hundred_calls_at_the_same_moment_are_all_answered(tmp_path: Path, transport: Transport) -> None:
     async with world(tmp_path, transport, descriptors=4096) as here:
         answers = await asyncio.gather(*(here.message() for _ in range(200)))
@@ -197,7 +228,7 @@ async def test_an_upstream_that_never_answers_holds_up_nobody_else(here: World) 
 
 async def test_without_the_token_nothing_is_answered_on_the_port(tmp_path: Path) -> None:
     async with world(tmp_path, Transport.TCP) as here:
-        told = json.loads((here.layout.folder / "gateway.json").read_text())
+        told = json.loads(here.layout.gateway_port.read_text())
         for first in (b"", b"x" * 43 + b"\n", b"\n", told["token"][:-1].encode() + b"\n", b"x" * 500):
             reader, writer = await asyncio.open_connection(told["host"], told["port"])
             writer.write(first + b"GET /upstream/openai/x HTTP/1.1\r\nHost: x\r\n\r\n")

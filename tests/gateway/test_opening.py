@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
-from container_agent.forwarder import Forwarder, base_url, environment
+from container_agent.__main__ import Shop
+from container_agent.forwarder import Forwarder, environment
 from host.gateway.server import Transport
+from shared_schema.clock import SystemClock
 from shared_schema.errors import DumbwaiterError, NotFound
 from shared_schema.layout import SessionLayout
 from tests.gateway.world import World, world
@@ -28,9 +34,9 @@ async def test_what_an_earlier_host_left_is_replaced_and_what_is_closed_is_gone(
     await here.gateway.close(here.session_id)
     assert list(here.layout.folder.iterdir()) == []
     here.layout.gateway.touch()  # of a host that was killed
-    (here.layout.folder / "gateway.json").write_text("{}")
+    here.layout.gateway_port.write_text("{}")
     if here.transport is Transport.UNIX:
-        (here.layout.folder / "gateway.json").unlink()
+        here.layout.gateway_port.unlink()
 
     await here.gateway.open(here.session_id, here.layout)
     await here.gateway.open(here.session_id, here.layout)
@@ -59,6 +65,62 @@ async def test_closing_ends_what_is_under_way(here: World) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("ticks", range(5))
+async def test_what_is_closed_while_it_opens_is_closed(here: World, ticks: int) -> None:
+    loop, socket_is_made = asyncio.get_running_loop(), asyncio.Event()
+
+    class Disk(ThreadPoolExecutor):
+        """Says when something was done."""
+
+        def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            doing = super().submit(work, *args, **kwargs)
+            doing.add_done_callback(lambda _: loop.call_soon_threadsafe(socket_is_made.set))
+            return doing
+
+    await here.gateway.close(here.session_id)
+    before = len(os.listdir("/dev/fd"))
+    loop.set_default_executor(Disk())
+    opening = asyncio.create_task(here.gateway.open(here.session_id, here.layout))
+    await socket_is_made.wait()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+
+    await here.gateway.close(here.session_id)
+    await opening
+
+    assert list(here.layout.folder.iterdir()) == []
+    assert len(os.listdir("/dev/fd")) == before
+
+
+async def test_what_is_opened_while_it_closes_is_open(here: World) -> None:
+    disk_goes_on = threading.Event()
+
+    class SlowDisk(ThreadPoolExecutor):
+        """The first that is to be done takes long."""
+
+        is_slow = True
+
+        def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            is_slow, self.is_slow = self.is_slow, False
+
+            def do() -> Any:
+                assert not is_slow or disk_goes_on.wait(20)
+                return work(*args, **kwargs)
+
+            return super().submit(do)
+
+    asyncio.get_running_loop().set_default_executor(SlowDisk())
+    closing = asyncio.create_task(here.gateway.close(here.session_id))
+    await until(lambda: not here.gateway._sessions, "it closes")
+    opening = asyncio.create_task(here.gateway.open(here.session_id, here.layout))
+    await asyncio.wait({opening}, timeout=0.3)  # it may wait, or be quicker
+    disk_goes_on.set()
+    await closing
+    await opening
+
+    assert (await here.message())["status"] == 200
+
+
 async def test_a_folder_that_is_gone_is_an_error_with_its_place_and_no_trouble_at_the_end(here: World) -> None:
     gone = SessionLayout(here.layout.folder / "gone")
     with pytest.raises(DumbwaiterError, match="gone"):
@@ -72,6 +134,24 @@ async def test_without_a_gateway_the_forwarder_says_so_in_a_sentence(tmp_path: P
     with pytest.raises(NotFound, match="no gateway, and so no way out"):
         await forwarder.port()
     await forwarder.aclose()
+
+
+async def test_an_agent_that_came_too_early_finds_the_way_out_later(here: World) -> None:
+    await here.gateway.close(here.session_id)
+    shop = Shop(here.layout, SystemClock(), {})
+    await shop.open_way_out()
+    assert "HTTPS_PROXY" not in shop.surroundings
+
+    await here.gateway.open(here.session_id, here.layout)
+    await asyncio.gather(shop.open_way_out(), shop.open_way_out())
+    url = f"{shop.surroundings['ANTHROPIC_BASE_URL']}/v1/messages"
+    async with aiohttp.ClientSession() as session, session.post(url, json={}) as response:
+        assert response.status == 200
+
+    before = dict(shop.surroundings)
+    await shop.open_way_out()
+    assert shop.surroundings == before
+    await shop.close()
 
 
 async def test_the_port_stays_the_same_and_a_restarted_host_is_found_again(here: World) -> None:
@@ -89,7 +169,7 @@ def test_the_environment_leads_every_sdk_to_the_port_and_has_no_key() -> None:
     variables = environment(4711)
 
     assert variables["HTTPS_PROXY"] == variables["http_proxy"] == "http://127.0.0.1:4711"
-    assert variables["ANTHROPIC_BASE_URL"] == base_url(4711, "anthropic")
+    assert variables["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4711/upstream/anthropic"
     assert variables["OLLAMA_BASE_URL"] == "http://127.0.0.1:4711/upstream/ollama/v1"
     assert {value for name, value in variables.items() if name.endswith("_KEY")} == {"none"}
 

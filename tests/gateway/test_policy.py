@@ -114,6 +114,17 @@ def test_a_listed_name_opens_the_way_only_to_public_and_listed_addresses() -> No
     assert [str(address) for address in usable(rules, addresses, 8080)] == ["8.8.8.8"]
 
 
+@pytest.mark.parametrize("entry", ["64:ff9b::/96", "[64:ff9b::/96]:80", "64:ff9b::a9fe:a9fe"])
+def test_what_a_translator_makes_of_ipv4_is_judged_as_ipv4_whatever_is_listed(entry: str) -> None:
+    rules = [parse_rule("example.com"), parse_rule(entry)]
+    metadata, public = (ipaddress.ip_address(f"64:ff9b::{text}") for text in ("169.254.169.254", "1.1.1.1"))
+
+    assert usable(rules, [metadata, public], 80) == [public]
+    assert usable([*rules, parse_rule("169.254.0.0/16")], [metadata], 80) == [metadata]
+    for asked in ("[64:ff9b::1.1.1.1]:80", "[64:ff9b::a9fe:a9fe]:80"):
+        assert not is_listed(rules, parse_destination(asked))
+
+
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_readers(text: str) -> None:
     for read in (parse_rule, parse_destination):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from host.gateway.upstreams import Kind, UpstreamSetting, configure, read_file
 from shared_schema.errors import InvalidValue
@@ -56,6 +56,13 @@ def test_another_service_takes_a_url_and_speaks_as_openai_does_unless_told() -> 
     assert (upstreams["local"].url, upstreams["local"].kind) == ("http://gpu:8000/v1", Kind.OPENAI)
     assert not upstreams["local"].lacks_key
     assert upstreams["corp"].authentication() == {"x-api-key": "k"}
+
+
+def test_only_who_says_all_opens_more_than_model_calls() -> None:
+    upstreams = configure({"openai": UpstreamSetting(paths="all")}, {"ollama": UpstreamSetting(paths="all")}, {})
+    assert [name for name, upstream in upstreams.items() if upstream.opens_all] == ["ollama", "openai"]
+    with pytest.raises(ValidationError):
+        UpstreamSetting(paths="some")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

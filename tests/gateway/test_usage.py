@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.gateway.usage import Usage, UsageReader, costs
+from host.gateway.usage import Usage, UsageReader
 from tests.gateway.service import ANTHROPIC, ANTHROPIC_EVENTS, sse
 
 OPENAI_USAGE = {
@@ -27,6 +28,16 @@ RESPONSES_USAGE = {
 }
 OPENAI_COUNTED = Usage("gpt-test", 4, 4, 6, 0, 3)
 CHUNK = {"model": "gpt-test", "choices": [{"delta": {"content": "x"}}], "usage": None}
+
+DEAR_USAGE = {
+    "input_tokens": 1,
+    "output_tokens": 9,
+    "output_tokens_details": {"thinking_tokens": 3},
+    "cache_creation_input_tokens": 8,
+    "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 6},
+    "service_tier": "priority",
+    "speed": "fast",
+}
 
 ANSWERS = {
     "anthropic": ("application/json", json.dumps(ANTHROPIC).encode(), Usage("claude-test", 7, 5, 3, 2)),
@@ -69,12 +80,57 @@ ANSWERS = {
                 },
             ]
         ).encode(),
-        Usage("gemini-test", 9, 5, 4, 0, 2),
+        Usage("gemini-test", 5, 5, 4, 0, 2),
+    ),
+    "gemini with a tool of its own": (
+        "text/event-stream",
+        sse({"modelVersion": "gemini-test", "usageMetadata": {"promptTokenCount": 9, "toolUsePromptTokenCount": 4}}),
+        Usage("gemini-test", 13),
+    ),
+    "anthropic for more money": (
+        "application/json",
+        json.dumps({"model": "claude-test", "usage": DEAR_USAGE}).encode(),
+        Usage("claude-test", 1, 9, 0, 8, 3, hour_write_tokens=6, service_tier="priority", speed="fast"),
+    ),
+    "chat for more money": (
+        "text/event-stream",
+        sse(CHUNK, {**CHUNK, "usage": OPENAI_USAGE, "service_tier": "priority"}),
+        replace(OPENAI_COUNTED, service_tier="priority"),
     ),
     "ollama": (
         "application/x-ndjson",
         b'{"model":"l","done":false}\n{"model":"l","done":true,"prompt_eval_count":8,"eval_count":2}\n',
         Usage("l", 8, 2),
+    ),
+    "ollama's vectors": (
+        "application/json",
+        b'{"model":"l","embeddings":[[0.5,0.5]],"prompt_eval_count":8}',
+        Usage("l", 8, 0),
+    ),
+}
+
+
+GEMINI_IMAGE = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"'
+GEMINI_ENDS = b'"}}]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1290},"modelVersion":"g"}'
+LONG: dict[str, tuple[str, bytes, bytes, Usage]] = {
+    "gemini": ("application/json", GEMINI_IMAGE, GEMINI_ENDS, Usage(None, 9, 1290)),
+    "gemini, streamed": (
+        "text/event-stream",
+        b"data: " + GEMINI_IMAGE,
+        GEMINI_ENDS + b"\r\n\r\n",
+        Usage(None, 9, 1290),
+    ),
+    "ollama": (
+        "application/json",
+        b'{"model":"l","response":"',
+        b'","done":true,"total_duration":5,"prompt_eval_count":26,"prompt_eval_duration":1,"eval_count":290}',
+        Usage(None, 26, 290),
+    ),
+    "ollama's vectors": (
+        "application/json",
+        b'{"model":"l","embeddings":["',
+        b'"],"total_duration":5,"prompt_eval_count":8}',
+        Usage(None, 8, 0),
     ),
 }
 
@@ -96,7 +152,7 @@ def test_usage_is_found_wherever_the_answer_is_cut(name: str) -> None:
 
 
 def test_a_stream_without_usage_is_estimated_by_its_events() -> None:
-    assert read("text/event-stream", sse(*[CHUNK] * 30)) == Usage(None, 100, 30, estimated=True)
+    assert read("text/event-stream", sse(*[CHUNK] * 30)) == Usage("gpt-test", 100, 30, estimated=True)
 
 
 def test_an_answer_without_usage_is_estimated_by_its_length() -> None:
@@ -106,6 +162,18 @@ def test_an_answer_without_usage_is_estimated_by_its_length() -> None:
 def test_what_was_broken_off_counts_as_much_as_came() -> None:
     events = [ANTHROPIC_EVENTS[0], *[ANTHROPIC_EVENTS[1]] * 9]
     assert read("text/event-stream", sse(*events), complete=False) == Usage("claude-test", 7, 10, estimated=True)
+
+
+def test_where_the_answer_does_not_say_the_model_the_request_does() -> None:
+    named = frozenset({"gpt-test"})
+
+    def finished(answer: bytes) -> Usage:
+        reader = UsageReader("text/event-stream")
+        reader.feed(answer)
+        return reader.finish(complete=False, request_bytes=400, named=named)
+
+    assert finished(b"") == Usage(None, 100, 0, estimated=True, named=named)
+    assert finished(sse(CHUNK)) == Usage("gpt-test", 100, 1, estimated=True)
 
 
 def test_usage_that_a_model_writes_is_not_usage() -> None:
@@ -121,8 +189,20 @@ def test_the_end_of_a_very_long_answer_is_enough() -> None:
     reader = UsageReader("application/json")
     for chunk in chunks:
         reader.feed(chunk)
-        assert len(reader._rest) <= 1024**2
+        assert len(reader._rest) <= 1024**2 + 1
     assert reader.finish(complete=True, request_bytes=4) == Usage(None, 5, 0)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_end_of_a_very_long_answer_says_what_it_used_in_every_format(name: str) -> None:
+    content_type, begins, ends, counted = LONG[name]
+    assert read(content_type, begins, *[b"A" * 100_000] * 20, ends) == counted
+
+
+def test_what_a_model_wrote_at_the_end_of_a_very_long_answer_is_not_what_it_used() -> None:
+    call = b'{"functionCall":{"args":{"usage":{"input_tokens":0},"eval_count":0,"usageMetadata":{}}}}'
+    ends = b'"},%b]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1290}}' % call
+    assert read("application/json", GEMINI_IMAGE, b"A" * 2_000_000, ends) == Usage(None, 9, 1290)
 
 
 @pytest.mark.parametrize(
@@ -135,21 +215,3 @@ def test_numbers_that_are_none_count_as_nothing(usage: Any) -> None:
 @given(st.sampled_from(["application/json", "text/event-stream"]), st.lists(st.binary(max_size=30)))
 def test_no_answer_breaks_the_reader(content_type: str, chunks: list[bytes]) -> None:
     read(content_type, b'data: {"usage":', *chunks)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "does"),
-    [
-        ("POST", "/v1/messages", True),
-        ("POST", "/v1/messages/count_tokens", False),
-        ("POST", "/chat/completions", True),
-        ("POST", "/responses", True),
-        ("GET", "/responses/resp_1", False),
-        ("POST", "/v1beta/models/g:streamGenerateContent", True),
-        ("POST", "/v1beta/models/g:countTokens", False),
-        ("POST", "/api/chat", True),
-        ("GET", "/v1/models", False),
-    ],
-)
-def test_calls_that_use_tokens_are_known(method: str, path: str, does: bool) -> None:
-    assert costs(method, path) is does

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import aiohttp
 from pydantic import SecretStr
 
 from container_agent.forwarder import Forwarder
-from host.gateway.grant import Grant, Patience
+from host.gateway.grant import Grant, Patience, Tell
 from host.gateway.policy import parse_rule
 from host.gateway.server import Gateway, Transport
 from host.gateway.upstreams import Kind, Upstream
@@ -24,6 +25,7 @@ from shared_schema.clock import Clock, SystemClock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 from tests.gateway.service import Service, serving
+from tests.runtime.agents import UID
 
 CANARY = "sk-canary-0123456789abcdef"
 GROUP = "agr_0000000000000001"
@@ -50,12 +52,7 @@ class World:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of the agent's to the gateway itself, past the token."""
-        if self.transport is Transport.UNIX:
-            return await asyncio.open_unix_connection(str(self.layout.gateway))
-        told = json.loads((self.layout.folder / "gateway.json").read_text())
-        reader, writer = await asyncio.open_connection(told["host"], told["port"])
-        writer.write(told["token"].encode() + b"\n")
-        return reader, writer
+        return await connect(self.layout, self.transport)
 
     async def raw(self, data: bytes) -> bytes:
         """All that comes back for these bytes until the gateway ends the connection."""
@@ -80,6 +77,19 @@ class World:
         """A call of Anthropic Messages; its answer."""
         async with self.call("/upstream/anthropic/v1/messages", json=fields or {"model": "claude-test"}) as response:
             return {"status": response.status, "headers": response.headers, **await response.json()}
+
+
+async def connect(
+    layout: SessionLayout, transport: Transport, *, with_token: bool = True
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the gateway itself, past the token."""
+    if transport is Transport.UNIX:
+        return await asyncio.open_unix_connection(str(layout.gateway))
+    told = json.loads(layout.gateway_port.read_text())
+    reader, writer = await asyncio.open_connection(told["host"], told["port"])
+    if with_token:
+        writer.write(told["token"].encode() + b"\n")
+    return reader, writer
 
 
 @asynccontextmanager
@@ -123,3 +133,22 @@ async def world(
         finally:
             await made.forwarder.aclose()
             await gateway.aclose()
+
+
+@asynccontextmanager
+async def open_to_container(layout: SessionLayout, grant: Grant, refused: Tell) -> AsyncIterator[Gateway]:
+    """A gateway for a container on a folder of `tests.runtime.agents`, until the block ends."""
+
+    async def grant_of(session_id: str) -> Grant:
+        return grant
+
+    # The folder of those tests is anybody's to enter, and so is the socket when the host is not root.
+    owner = Owner(UID, UID) if os.geteuid() == 0 else Owner.of_agents(UID)
+    gateway = Gateway(grant_of, owner, SystemClock(), refused=refused, used=lambda *told: None)
+    await gateway.open(layout.folder.name, layout)
+    if os.geteuid() != 0:
+        layout.gateway.chmod(0o666)
+    try:
+        yield gateway
+    finally:
+        await gateway.aclose()

@@ -36,7 +36,8 @@ def asked(body: dict[str, Any]) -> Asked:
         results = [_text(block.get("content") or "") for block in blocks if block["type"] == "tool_result"]
         result = results[-1] if results else result
         words = words_of(texts)
-        if texts and (not results or has_command(words)):
+        is_aside = bool(results) or message["role"] == "system"  # so the Claude Agent SDK tells what came in meanwhile
+        if texts and (not is_aside or has_command(words)):
             said, since = words, 0
     return Asked(said, since, result)
 
@@ -77,7 +78,7 @@ def whole(body: dict[str, Any], answer: Answer, counted: Used, number: int) -> d
         blocks.append(
             {"type": "tool_use", "id": _call_id(number, index), "name": call.name, "input": json.loads(call.text)}
         )
-    usage = _usage(counted) | {"output_tokens": counted.output}
+    usage = _usage(counted) | _output(counted)
     return _message(body, number) | {"content": blocks, "stop_reason": _stop(answer), "usage": usage}
 
 
@@ -120,8 +121,7 @@ def end(answer: Answer, counted: Used, number: int) -> Iterator[Event]:
         for half in (call.text[:middle], call.text[middle:]):
             yield _delta(index + place, "input_json_delta", partial_json=half)
         yield {"type": "content_block_stop", "index": index + place}
-    details: dict[str, Any] = {"output_tokens_details": {"thinking_tokens": counted.reasoning}}
-    usage = _usage(counted) | {"output_tokens": counted.output} | (details if counted.reasoning else {})
+    usage = _usage(counted) | _output(counted)
     yield {"type": "message_delta", "delta": {"stop_reason": _stop(answer), "stop_sequence": None}, "usage": usage}
     yield {"type": "message_stop"}
 
@@ -179,6 +179,11 @@ def _usage(counted: Used) -> dict[str, Any]:
         "cache_creation_input_tokens": counted.cache_write,
         "cache_read_input_tokens": counted.cache_read,
     }
+
+
+def _output(counted: Used) -> dict[str, Any]:
+    details = {"output_tokens_details": {"thinking_tokens": counted.reasoning}} if counted.reasoning else {}
+    return {"output_tokens": counted.output, **details}
 
 
 def _stop(answer: Answer) -> str:

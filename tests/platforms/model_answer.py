@@ -26,9 +26,9 @@ before called:
     stall                 nothing more comes, after half of the text
     endless               the text again and again, for ever
 
-What somebody says beside the results of tools counts when there is a command in it. A line that is no command is left
-out; so is a name and a colon before one. A message without any command is answered with `You said: ` and its last line,
-and what comes after the last answer of a program with the last tool result.
+What is said beside the results of tools, or by the role `system`, counts when there is a command in it. A line that is
+no command is left out; so is a name and a colon before one. A message without any command is answered with `You said: `
+and its last line, and what comes after the last answer of a program with the last tool result.
 """
 
 from __future__ import annotations

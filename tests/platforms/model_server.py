@@ -1,11 +1,13 @@
-"""A fake of two model services: Anthropic Messages and OpenAI Chat Completions, plain and streamed.
+"""A fake of three model services: Anthropic Messages, OpenAI Chat Completions and Gemini, plain and streamed.
 
     POST /v1/messages  /v1/messages/count_tokens  /v1/chat/completions;  GET /v1/models
+    POST /v1beta/models/NAME:generateContent  /v1beta/models/NAME:streamGenerateContent
 
 It answers what a test told it to (`ModelServer.next`), or what the words of the last message say (model_answer.py),
 counts the tokens it says were used, keeps every request, and refuses what the vendors refuse. In a test:
 
-    async with model_server() as server:        # ANTHROPIC_BASE_URL=server.url  OPENAI_BASE_URL=server.url + "/v1"
+    async with model_server() as server:
+        # ANTHROPIC_BASE_URL=server.url  OPENAI_BASE_URL=server.url + "/v1"  GOOGLE_GEMINI_BASE_URL=server.url
 
 By itself: `python -m tests.platforms.model_server --port 8400 [--key KEY]`.
 """
@@ -19,18 +21,20 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
-from tests.platforms import anthropic_wire, model_rules, openai_wire
-from tests.platforms.model_answer import Answer, Asked, Cache, Ending, Fault, Used, answer_to, tokens
+from tests.platforms import anthropic_wire
+from tests.platforms.model_answer import Answer, Cache, Ending, Fault, Used, answer_to, tokens
+from tests.platforms.model_wires import Anthropic, Google, OpenAI, Wire
 
 _BODY_BYTES = 64 * 1024**2
 _GARBLE = b"event: content_block_delta\ndata: {this is no JSON\n\n"
 _BROKEN = frozenset({Ending.FAILING, Ending.DROPPED, Ending.CLOSED, Ending.GARBLED, Ending.STALLED})
 _ENDLESS_SECONDS = 0.01
+_GEMINI = "/v1beta/models/{model:[^:/]+}:{method:generateContent|streamGenerateContent}"
 
 
 @dataclass(slots=True)
@@ -42,7 +46,10 @@ class Request:
     body: dict[str, Any]
     answer: Answer = field(default_factory=Answer)
     used: Used = field(default_factory=Used)
+    """What the service would bill: of an answer that was broken off, as much as it had said."""
     sent_pieces: int = 0
+    is_whole: bool = False
+    """Whether the answer came to its end."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server has nothing to do with it any more: answered, or the client is gone."""
 
@@ -50,80 +57,18 @@ class Request:
     def key(self) -> str | None:
         """The key that came along."""
         bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        return self.headers.get("x-api-key") or bearer or None
+        return self.headers.get("x-api-key") or self.headers.get("x-goog-api-key") or bearer or None
 
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation, as the vendor writes it."""
+        found: list[dict[str, Any]] = self.body["contents"] if "contents" in self.body else self.body["messages"]
+        return found
 
-class _Anthropic:
-    """Answers in the format of Anthropic Messages."""
-
-    def __init__(self, request: Request, cache: Cache, number: int) -> None:
-        self._body, self._answer, self._number = request.body, request.answer, number
-        self.used = anthropic_wire.used(self._body, self._answer, cache)
-
-    breach = staticmethod(model_rules.breach_of_anthropic)
-
-    @staticmethod
-    def asked(body: dict[str, Any]) -> Asked:
-        return anthropic_wire.asked(body)
-
-    def fault(self) -> tuple[int, dict[str, Any]]:
-        return anthropic_wire.fault(self._body, self._answer)
-
-    def whole(self) -> dict[str, Any]:
-        return anthropic_wire.whole(self._body, self._answer, self.used, self._number)
-
-    def before(self) -> Iterator[bytes]:
-        events = [*anthropic_wire.start(self._body, self.used, self._number)]
-        if self._answer.reasoning:
-            events += anthropic_wire.reasoning(self._answer, self._number)
-        if self._answer.text:
-            events.append(anthropic_wire.text_start(self._answer))
-        return map(anthropic_wire.encoded, events)
-
-    def piece(self, text: str) -> bytes:
-        return anthropic_wire.encoded(anthropic_wire.piece(self._answer, text))
-
-    def failing(self) -> bytes:
-        return anthropic_wire.encoded(anthropic_wire.failing())
-
-    def end(self) -> Iterator[bytes]:
-        return map(anthropic_wire.encoded, anthropic_wire.end(self._answer, self.used, self._number))
-
-
-class _OpenAI:
-    """Answers in the format of OpenAI Chat Completions."""
-
-    def __init__(self, request: Request, cache: Cache, number: int) -> None:
-        self._body, self._answer, self._number = request.body, request.answer, number
-        self.used = openai_wire.used(self._body, self._answer, cache)
-
-    breach = staticmethod(model_rules.breach_of_openai)
-
-    @staticmethod
-    def asked(body: dict[str, Any]) -> Asked:
-        return openai_wire.asked(body)
-
-    def fault(self) -> tuple[int, dict[str, Any]]:
-        return openai_wire.fault(self._body, self._answer)
-
-    def whole(self) -> dict[str, Any]:
-        return openai_wire.whole(self._body, self._answer, self.used, self._number)
-
-    def before(self) -> Iterator[bytes]:
-        events = [*openai_wire.start(self._body, self.used, self._number)]
-        if self._answer.reasoning:
-            events += openai_wire.reasoning(self._body, self._answer, self._number)
-        return map(openai_wire.encoded, events)
-
-    def piece(self, text: str) -> bytes:
-        return openai_wire.encoded(openai_wire.piece(self._body, self._answer, self._number, text))
-
-    def failing(self) -> bytes:
-        return openai_wire.encoded(openai_wire.failing())
-
-    def end(self) -> Iterator[bytes]:
-        yield from map(openai_wire.encoded, openai_wire.end(self._body, self._answer, self.used, self._number))
-        yield b"data: [DONE]\n\n"
+    @property
+    def wants_stream(self) -> bool:
+        """Whether the answer is to come in pieces."""
+        return bool(self.body.get("stream")) or self.path.endswith(":streamGenerateContent")
 
 
 class ModelServer:
@@ -153,13 +98,17 @@ class ModelServer:
         application.router.add_post("/v1/messages/count_tokens", self._count)
         application.router.add_post("/v1/chat/completions", self._completions)
         application.router.add_get("/v1/models", self._models)
+        application.router.add_post(_GEMINI, self._generate)
         return application
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _Anthropic)
+        return await self._answer(request, Anthropic)
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _OpenAI)
+        return await self._answer(request, OpenAI)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, Google)
 
     async def _count(self, request: web.Request) -> web.Response:
         blocks, _ = anthropic_wire.prompt(await request.json())
@@ -169,7 +118,7 @@ class ModelServer:
         model = {"id": "fake", "object": "model", "created": 0, "owned_by": "nobody"}
         return web.json_response({"object": "list", "data": [model], "has_more": False})
 
-    async def _answer(self, request: web.Request, kind: type[_Anthropic | _OpenAI]) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, kind: type[Wire]) -> web.StreamResponse:
         kept = Request(request.path, request.headers.copy(), await request.json())
         self.requests.append(kept)
         kept.answer = self._told.popleft() if self._told else answer_to(kind.asked(kept.body))
@@ -177,44 +126,43 @@ class ModelServer:
             kept.answer = Answer(fault=Fault.BAD_KEY)
         elif breach := kind.breach(kept.body):
             kept.answer = Answer(fault=Fault.REJECTED, words=breach)
-        wire = kind(kept, self._cache if kept.answer.fault is None else Cache(), len(self.requests))
+        cache = self._cache if kept.answer.fault is None else Cache()
+        wire = kind(kept.path, kept.body, kept.answer, cache, len(self.requests))
         try:
             if kept.answer.fault is not None:
                 status, body = wire.fault()
                 seconds = kept.answer.retry_after
                 headers = (
                     {}
-                    if seconds is None
+                    if seconds is None or kind is Google
                     else {"retry-after-ms": f"{seconds * 1000:g}", "retry-after": f"{seconds:.0f}"}
                 )
                 if kept.answer.fault is Fault.GATEWAY:
                     headers["X-Dumbwaiter-Refused"] = "budget"
                 return web.json_response(body, status=status, headers=headers)
-            kept.used = wire.used
-            return await _streamed(request, kept, wire) if kept.body.get("stream") else web.json_response(wire.whole())
+            if kept.wants_stream:
+                return await _streamed(request, kept, wire)
+            kept.used, kept.is_whole = wire.used, True
+            return web.json_response(wire.whole())
         finally:
             kept.ended.set()
 
 
-async def _streamed(request: web.Request, kept: Request, wire: _Anthropic | _OpenAI) -> web.StreamResponse:
+async def _streamed(request: web.Request, kept: Request, wire: Wire) -> web.StreamResponse:
     """The answer as server-sent events, ended as it says."""
-    answer = kept.answer
+    answer, said = kept.answer, ""
+    kept.used = replace(wire.used, output=wire.used.reasoning)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     with contextlib.suppress(ConnectionResetError):  # the client is gone
         for event in wire.before():
             await response.write(event)
-        pieces = answer.split()
-        if answer.ending in _BROKEN:
-            pieces = pieces[: len(pieces) // 2]
-        for piece in pieces:
-            await asyncio.sleep(answer.delay)
+        for piece, delay in _pieces(answer):
+            await asyncio.sleep(delay)
             await response.write(wire.piece(piece))
+            said += piece
             kept.sent_pieces += 1
-        while answer.ending is Ending.ENDLESS:
-            await asyncio.sleep(_ENDLESS_SECONDS)
-            await response.write(wire.piece(answer.text))
-            kept.sent_pieces += 1
+            kept.used = replace(kept.used, output=wire.used.reasoning + tokens(said))
         match answer.ending:
             case Ending.FAILING:
                 await response.write(wire.failing())
@@ -228,9 +176,20 @@ async def _streamed(request: web.Request, kept: Request, wire: _Anthropic | _Ope
                 assert request.transport is not None
                 request.transport.abort()
             case _:
+                kept.used, kept.is_whole = wire.used, True
                 for event in wire.end():
                     await response.write(event)
     return response
+
+
+def _pieces(answer: Answer) -> Iterator[tuple[str, float]]:
+    """The pieces of a text that are sent, and the seconds before each."""
+    pieces = answer.split()
+    if answer.ending in _BROKEN:
+        pieces = pieces[: len(pieces) // 2]
+    yield from ((piece, answer.delay) for piece in pieces)
+    while answer.ending is Ending.ENDLESS:
+        yield answer.text, _ENDLESS_SECONDS
 
 
 @asynccontextmanager
@@ -256,7 +215,7 @@ async def _serve(port: int, key: str | None) -> None:
 
 def main() -> None:
     """Serve until interrupted; the first line printed is a JSON object with the `url`."""
-    parser = argparse.ArgumentParser(description="A fake of the Anthropic and OpenAI services.")
+    parser = argparse.ArgumentParser(description="A fake of the Anthropic, OpenAI and Gemini services.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--key")
     options = parser.parse_args()

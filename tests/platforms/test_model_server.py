@@ -13,6 +13,8 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from google import genai
+from google.genai import errors, types
 
 from tests.platforms.model_answer import Answer, Asked, Ending, Fault, ToolUse, Used, answer_to
 from tests.platforms.model_server import ModelServer, model_server
@@ -36,6 +38,13 @@ async def claude(server: ModelServer) -> AsyncIterator[anthropic.AsyncAnthropic]
 async def gpt(server: ModelServer) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+async def gemini(server: ModelServer) -> AsyncIterator[genai.client.AsyncClient]:
+    async with httpx2.AsyncClient() as http:
+        options = types.HttpOptions(base_url=server.url, httpx_async_client=http)
+        yield genai.Client(api_key="sk-test", http_options=options).aio
 
 
 def said(text: str) -> dict[str, Any]:
@@ -127,41 +136,108 @@ async def test_what_was_in_an_earlier_prompt_comes_from_the_cache(server: ModelS
     assert server.requests[1].used.input == 0
 
 
-FAULTS: list[tuple[Answer, type[Exception], type[Exception]]] = [
-    (Answer(fault=Fault.RATE_LIMIT, retry_after=7), anthropic.RateLimitError, openai.RateLimitError),
-    (Answer(fault=Fault.OVERLOADED), anthropic.InternalServerError, openai.InternalServerError),
-    (Answer(fault=Fault.STATUS, status=500), anthropic.InternalServerError, openai.InternalServerError),
-    (Answer(fault=Fault.BAD_KEY), anthropic.AuthenticationError, openai.AuthenticationError),
-    (Answer(fault=Fault.NO_MODEL), anthropic.NotFoundError, openai.NotFoundError),
-    (Answer(fault=Fault.TOO_LONG), anthropic.BadRequestError, openai.BadRequestError),
-    (Answer(fault=Fault.NO_CREDIT), anthropic.BadRequestError, openai.RateLimitError),
+async def test_the_google_sdk_gets_a_plain_answer(server: ModelServer, gemini: genai.client.AsyncClient) -> None:
+    server.next(FULL)
+    response = await gemini.models.generate_content(model="fake", contents="hello")
+    assert response.text == "all of it"
+    assert [(call.name, call.args) for call in response.function_calls or []] == [("add", {"a": 1}), ("now", {})]
+    assert response.candidates is not None
+    assert response.candidates[0].finish_reason is types.FinishReason.STOP
+    usage = response.usage_metadata
+    assert usage is not None
+    assert (usage.prompt_token_count, usage.thoughts_token_count) == (server.used.input, server.used.reasoning)
+    assert usage.total_token_count == server.used.input + server.used.output
+    assert server.requests[0].key == "sk-test"
+
+
+async def test_the_google_sdk_gets_the_same_as_a_stream(server: ModelServer, gemini: genai.client.AsyncClient) -> None:
+    server.next(FULL)
+    chunks = [chunk async for chunk in await gemini.models.generate_content_stream(model="fake", contents="hello")]
+    parts = [
+        part
+        for chunk in chunks
+        for candidate in chunk.candidates or []
+        if candidate.content
+        for part in candidate.content.parts or []
+    ]
+    assert [part.text for part in parts if part.text] == ["hm", "all", " of", " it"]
+    assert [part.function_call.name for part in parts if part.function_call] == ["add", "now"]
+    assert [part.thought_signature for part in parts if part.thought_signature] == [b"signature-1"]
+    last = chunks[-1].usage_metadata
+    assert last is not None
+    assert last.candidates_token_count == server.used.output - server.used.reasoning
+
+
+async def test_the_google_sdk_is_told_of_a_blocked_prompt_and_of_a_refused_answer(
+    server: ModelServer, gemini: genai.client.AsyncClient
+) -> None:
+    server.next(Answer(ending=Ending.REFUSED), Answer(text="no", ending=Ending.REFUSED))
+    blocked, refused = [await gemini.models.generate_content(model="fake", contents="hello") for _ in range(2)]
+    assert blocked.candidates is None
+    assert blocked.prompt_feedback is not None
+    assert blocked.prompt_feedback.block_reason is types.BlockedReason.PROHIBITED_CONTENT
+    assert refused.candidates is not None
+    assert refused.candidates[0].finish_reason is types.FinishReason.SAFETY
+    assert refused.text is None
+
+
+FAULTS: list[tuple[Answer, type[Exception], type[Exception], str]] = [
+    (Answer(fault=Fault.RATE_LIMIT, retry_after=7), anthropic.RateLimitError, openai.RateLimitError, "429 RESOURCE"),
+    (Answer(fault=Fault.OVERLOADED), anthropic.InternalServerError, openai.InternalServerError, "503 UNAVAILABLE"),
+    (
+        Answer(fault=Fault.STATUS, status=500),
+        anthropic.InternalServerError,
+        openai.InternalServerError,
+        "500 INTERNAL",
+    ),
+    (Answer(fault=Fault.BAD_KEY), anthropic.AuthenticationError, openai.AuthenticationError, "400 INVALID_ARGUMENT"),
+    (Answer(fault=Fault.NO_MODEL), anthropic.NotFoundError, openai.NotFoundError, "404 NOT_FOUND"),
+    (Answer(fault=Fault.TOO_LONG), anthropic.BadRequestError, openai.BadRequestError, "400 INVALID_ARGUMENT"),
+    (Answer(fault=Fault.NO_CREDIT), anthropic.BadRequestError, openai.RateLimitError, "429 RESOURCE_EXHAUSTED"),
 ]
 
 
-@pytest.mark.parametrize(("answer", "of_anthropic", "of_openai"), FAULTS, ids=[str(a.fault) for a, _, _ in FAULTS])
+@pytest.mark.parametrize(
+    ("answer", "of_anthropic", "of_openai", "of_google"), FAULTS, ids=[str(fault[0].fault) for fault in FAULTS]
+)
 async def test_the_sdks_know_every_error(
     server: ModelServer,
     claude: anthropic.AsyncAnthropic,
     gpt: openai.AsyncOpenAI,
+    gemini: genai.client.AsyncClient,
     answer: Answer,
     of_anthropic: type[Exception],
     of_openai: type[Exception],
+    of_google: str,
 ) -> None:
-    server.next(answer, answer)
+    server.next(answer, answer, answer)
     with pytest.raises(of_anthropic):
         await claude.messages.create(max_tokens=100, **said("hello"))
     with pytest.raises(of_openai):
         await gpt.chat.completions.create(**said("hello"))
+    with pytest.raises(errors.APIError, match=of_google):
+        await gemini.models.generate_content(model="fake", contents="hello")
     assert server.used == Used()
 
 
 @pytest.mark.parametrize("ending", [Ending.FAILING, Ending.DROPPED, Ending.GARBLED])
 async def test_the_sdks_meet_a_stream_that_breaks(
-    server: ModelServer, claude: anthropic.AsyncAnthropic, gpt: openai.AsyncOpenAI, ending: Ending
+    server: ModelServer,
+    claude: anthropic.AsyncAnthropic,
+    gpt: openai.AsyncOpenAI,
+    gemini: genai.client.AsyncClient,
+    ending: Ending,
 ) -> None:
-    server.next(*2 * [Answer(text="half and half", pieces=2, ending=ending)])
+    server.next(*3 * [Answer(text="half and half", pieces=2, ending=ending)])
     heard: list[str] = []
-    broken = (anthropic.APIError, openai.APIError, httpx2.TransportError, json.JSONDecodeError)
+    broken = (
+        anthropic.APIError,
+        openai.APIError,
+        errors.APIError,
+        errors.UnknownApiResponseError,
+        httpx2.TransportError,
+        json.JSONDecodeError,
+    )
 
     async def listen_to_claude() -> None:
         async with claude.messages.stream(max_tokens=100, **said("hello")) as stream:
@@ -172,10 +248,14 @@ async def test_the_sdks_meet_a_stream_that_breaks(
         async for chunk in await gpt.chat.completions.create(stream=True, **said("hello")):
             heard.append(chunk.choices[0].delta.content or "")
 
-    for listen in (listen_to_claude, listen_to_gpt):
+    async def listen_to_gemini() -> None:
+        async for chunk in await gemini.models.generate_content_stream(model="fake", contents="hello"):
+            heard.append(chunk.text or "")
+
+    for listen in (listen_to_claude, listen_to_gpt, listen_to_gemini):
         with pytest.raises(broken):
             await listen()
-    assert [text for text in heard if text] == ["half a", "half a"]
+    assert [text for text in heard if text] == 3 * ["half a"]
 
 
 @pytest.mark.parametrize("ending", [Ending.STALLED, Ending.ENDLESS])

@@ -15,8 +15,13 @@ from tests.agent.session import BareSession
 from tests.platforms.model_server import ModelServer
 from tests.providers.agent import Agent, living
 
-MODELS = {"anthropic": "anthropic:claude-sonnet-5-5", "openai": "openai:gpt-4o"}
-"""One model for each wire format of the fake server."""
+MODELS = {
+    "anthropic": "anthropic:claude-sonnet-5-5",
+    "openai": "openai:gpt-4o",
+    "google": "google:gemini-3.8-flash",
+    "ollama": "ollama:qwen3",
+}
+"""One model of each service; Ollama is asked in OpenAI's format."""
 
 
 def environment(server: ModelServer) -> dict[str, str]:
@@ -24,6 +29,7 @@ def environment(server: ModelServer) -> dict[str, str]:
     return {
         "ANTHROPIC_BASE_URL": server.url,
         "OPENAI_BASE_URL": f"{server.url}/v1",
+        "GOOGLE_GEMINI_BASE_URL": server.url,
         "OLLAMA_BASE_URL": f"{server.url}/v1",
     }
 
@@ -92,6 +98,8 @@ SUBJECTS = [
     ),
     Subject("anthropic", _MODEL_WORDS),
     Subject("openai", _MODEL_WORDS),
+    Subject("google", _MODEL_WORDS),
+    Subject("ollama", _MODEL_WORDS),
 ]
 
 

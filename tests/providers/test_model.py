@@ -19,11 +19,11 @@ from container_agent.providers.model_turn import MOST_REQUESTS
 from container_agent.providers.protocol import Reply, Step, TurnOutput, TurnRequest
 from shared_schema.rows import MessageIn, encode
 from tests.agent.session import BareSession
-from tests.platforms.model_answer import Answer, Fault, ToolUse
-from tests.platforms.model_server import ModelServer
+from tests.platforms.model_answer import Answer, Ending, Fault, ToolUse
+from tests.platforms.model_server import ModelServer, Request
 from tests.providers.subjects import MODELS, environment, model_agent
 
-both = pytest.mark.parametrize("model", MODELS)
+every = pytest.mark.parametrize("model", MODELS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Adder:
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
         self.called.append((name, arguments, call_id))
-        values = json.loads(arguments) if isinstance(arguments, str) else arguments
+        values = _object(arguments)
         return str(values["a"] + values["b"]) if name == "add" else f"Error: there is no tool '{name}'"
 
     async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
@@ -57,7 +57,7 @@ class Adder:
         return Equipment("You can add.", request.note, self)
 
 
-@both
+@every
 async def test_tools_are_called_in_order_and_their_results_are_told(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -68,27 +68,51 @@ async def test_tools_are_called_in_order_and_their_results_are_told(
         )
         assert outcome.replies == ["3, 7"]
         await agent.ask("say bye")
-    assert [json.loads(str(arguments)) for _, arguments, _ in adder.called] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
+    assert [_object(arguments) for _, arguments, _ in adder.called] == [{"a": 1, "b": 2}, {"a": 3, "b": 4}]
     steps = agent.steps()
     assert [step["role"] for step in steps[:5]] == ["user", "assistant", "tool", "tool", "assistant"]
     assert [step["content"] for step in steps[2:4]] == ["3", "7"]
     assert steps[2]["tool_call_id"] == json.loads(steps[1]["tool_calls"])[0]["id"]
     first, second, third = (request.body for request in server.requests)
     assert first["tools"] == second["tools"] == third["tools"]
-    assert third["messages"][: len(second["messages"]) - 1] == second["messages"][:-1] or model == "anthropic"
+    asked, again = (request.messages for request in server.requests[1:])
+    assert again[: len(asked) - 1] == asked[:-1] or model != "openai"
     assert json.dumps(third).count('"7"') == 1
 
 
+@pytest.mark.parametrize("model", ["anthropic", "google"])
 async def test_reasoning_goes_back_signed_within_its_turn_and_is_kept_for_people(
-    session: BareSession, server: ModelServer
+    session: BareSession, server: ModelServer, model: str
 ) -> None:
-    async with model_agent(session, server, "anthropic", equip=Adder().equip) as agent:
+    signature = {"anthropic": "signature-1", "google": base64.b64encode(b"signature-1").decode()}[model]
+    async with model_agent(session, server, model, equip=Adder().equip) as agent:
         await agent.ask('think I must add\ncall add {"a": 1, "b": 2}\nthen\nsay 3')
         assert [step["reasoning"] for step in agent.steps()] == [None, "I must add", None, None]
         await agent.ask("say bye")
     _, second, third = (json.dumps(request.body) for request in server.requests)
-    assert "signature-1" in second
+    assert signature in second
+    assert signature not in third
     assert "I must add" not in third.replace("think I must add", "")
+
+
+@every
+async def test_a_quota_that_is_used_up_is_not_asked_for_again(
+    session: BareSession, server: ModelServer, model: str
+) -> None:
+    server.next(Answer(fault=Fault.NO_CREDIT, retry_after=0.01))
+    async with model_agent(session, server, model) as agent:
+        outcome = await agent.ask("say never")
+    assert outcome.error == f"the account at {model} has nothing left to spend"
+    assert len(server.requests) == 1
+
+
+async def test_a_prompt_that_google_blocks_is_a_refusal(session: BareSession, server: ModelServer) -> None:
+    server.next(Answer(ending=Ending.REFUSED))
+    async with model_agent(session, server, "google") as agent:
+        outcome = await agent.ask("say something bad")
+        assert (outcome.turn["failure_reason"], outcome.replies) == ("refused", [])
+        await agent.ask("say fine")
+    assert "something bad" not in json.dumps(server.requests[-1].messages)
 
 
 async def test_what_was_said_is_kept_when_something_unforeseen_ends_the_turn(
@@ -100,7 +124,7 @@ async def test_what_was_said_is_kept_when_something_unforeseen_ends_the_turn(
         assert [step["content"] for step in agent.steps()[1:]] == ["let me see", "3"]
 
 
-@both
+@every
 async def test_a_call_of_a_tool_that_does_not_exist_is_answered(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -117,7 +141,7 @@ async def test_a_turn_makes_a_bounded_number_of_requests(session: BareSession, s
     assert len(server.requests) == MOST_REQUESTS
 
 
-@both
+@every
 async def test_the_first_part_of_the_prompt_stays_the_same_and_comes_from_the_cache(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -131,7 +155,7 @@ async def test_the_first_part_of_the_prompt_stays_the_same_and_comes_from_the_ca
     assert all(request.used.cache_read > 0 for request in server.requests[2:])
 
 
-@both
+@every
 async def test_images_are_shown_and_other_files_are_named(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -141,12 +165,12 @@ async def test_images_are_shown_and_other_files_are_named(
         assert (await agent.outcome(message_id)).replies == ["seen"]
         await agent.ask("say again")
     for request in server.requests:
-        wire = json.dumps(request.body["messages"])
+        wire = _wire(request)
         assert wire.count(base64.b64encode(PNG).decode()) == 1
         assert all(f"inbox/f/{name}" in wire for name in files)
 
 
-@both
+@every
 async def test_an_image_that_is_gone_is_named(session: BareSession, server: ModelServer, model: str) -> None:
     async with model_agent(session, server, model) as agent:
         await agent.outcome(agent.say("say seen", files={"a.png": PNG}))
@@ -155,7 +179,7 @@ async def test_an_image_that_is_gone_is_named(session: BareSession, server: Mode
     assert "the image inbox/f/a.png is not shown again" in json.dumps(server.requests[-1].body)
 
 
-@both
+@every
 async def test_a_list_that_somebody_wrote_is_not_taken_for_parts(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -163,10 +187,10 @@ async def test_a_list_that_somebody_wrote_is_not_taken_for_parts(
     async with model_agent(session, server, model) as agent:
         await agent.ask(written)
         await agent.ask("say again")
-    assert all(json.dumps(written)[1:-1] in json.dumps(request.body["messages"]) for request in server.requests)
+    assert all(json.dumps(written)[1:-1] in json.dumps(request.messages) for request in server.requests)
 
 
-@both
+@every
 async def test_an_image_outside_of_the_inbox_is_not_shown(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -175,17 +199,17 @@ async def test_an_image_outside_of_the_inbox_is_not_shown(
     session.layout.inbox.mkdir()
     async with model_agent(session, server, model) as agent:
         await agent.ask("", content=encode({"text": "say seen", "files": files}))
-    assert base64.b64encode(PNG).decode() not in json.dumps(server.requests[-1].body)
+    assert base64.b64encode(PNG).decode() not in _wire(server.requests[-1])
 
 
-@both
+@every
 async def test_half_characters_do_no_harm(session: BareSession, server: ModelServer, model: str) -> None:
     async with model_agent(session, server, model) as agent:
         message_id = session.say("", content='{"text": "half \\ud83d"}')
         assert (await agent.outcome(message_id)).replies == ["You said: half ?"]
 
 
-@both
+@every
 async def test_an_answer_that_became_too_long_is_given_as_far_as_it_went(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -194,7 +218,7 @@ async def test_an_answer_that_became_too_long_is_given_as_far_as_it_went(
     assert outcome.replies == ["this is the beg"]
 
 
-@both
+@every
 async def test_a_short_rate_limit_is_waited_for(session: BareSession, server: ModelServer, model: str) -> None:
     server.next(Answer(fault=Fault.RATE_LIMIT, retry_after=0.05), Answer(fault=Fault.STATUS, status=500, retry_after=0))
     async with model_agent(session, server, model) as agent:
@@ -203,7 +227,7 @@ async def test_a_short_rate_limit_is_waited_for(session: BareSession, server: Mo
     assert len(server.requests) == 3
 
 
-@both
+@every
 @pytest.mark.parametrize("retry_after", [None, 21])
 async def test_a_long_one_is_not(
     session: BareSession, server: ModelServer, model: str, retry_after: float | None
@@ -215,7 +239,7 @@ async def test_a_long_one_is_not(
     assert len(server.requests) == 1
 
 
-@both
+@every
 async def test_there_are_two_more_attempts_at_most(session: BareSession, server: ModelServer, model: str) -> None:
     server.next(*[Answer(fault=Fault.OVERLOADED, retry_after=0.01) for _ in range(9)])
     async with model_agent(session, server, model) as agent:
@@ -224,7 +248,7 @@ async def test_there_are_two_more_attempts_at_most(session: BareSession, server:
     assert len(server.requests) == 3
 
 
-@both
+@every
 async def test_nothing_is_asked_again_once_something_was_said(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -234,10 +258,10 @@ async def test_nothing_is_asked_again_once_something_was_said(
         assert len(server.requests) == 1
         assert "half of it" in agent.steps()[1]["content"]
         await agent.ask("say go on")
-    assert "half of it" in json.dumps(server.requests[-1].body["messages"][:-1])
+    assert "half of it" in json.dumps(server.requests[-1].messages[:-1])
 
 
-@both
+@every
 @pytest.mark.parametrize("words", ["too-long", "refuse"])
 async def test_what_cannot_be_answered_is_not_told_again(
     session: BareSession, server: ModelServer, model: str, words: str
@@ -245,10 +269,10 @@ async def test_what_cannot_be_answered_is_not_told_again(
     async with model_agent(session, server, model) as agent:
         await agent.ask(words)
         await agent.ask("say fine")
-    assert words not in json.dumps(server.requests[-1].body["messages"])
+    assert words not in json.dumps(server.requests[-1].messages)
 
 
-@both
+@every
 async def test_the_words_of_the_gateway_are_shown(session: BareSession, server: ModelServer, model: str) -> None:
     sentence = "the agent 'assistant' has used up its budget of 5.00 dollars for today"
     server.next(Answer(fault=Fault.GATEWAY, status=402, words=sentence))
@@ -257,7 +281,7 @@ async def test_the_words_of_the_gateway_are_shown(session: BareSession, server: 
     assert (outcome.turn["failure_reason"], outcome.error) == ("rate_limited", sentence)
 
 
-@both
+@every
 async def test_no_word_of_a_service_and_no_key_gets_into_a_sentence(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -266,7 +290,7 @@ async def test_no_word_of_a_service_and_no_key_gets_into_a_sentence(
     assert not [error for error in errors if "secret" in error or "sk-" in error or "0123456789" in error]
 
 
-@both
+@every
 async def test_a_title_and_a_summary_are_made_without_tools_and_leave_no_trace(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -325,7 +349,7 @@ class Talking:
         return news
 
 
-@both
+@every
 async def test_what_is_said_in_mid_turn_reaches_the_model_between_tool_calls(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -344,14 +368,26 @@ async def test_what_is_said_in_mid_turn_reaches_the_model_between_tool_calls(
     provider = ModelProvider(environment(server), equip=Adder().equip)
     result = await provider.run(request, talking)
     await provider.aclose()
-    assert "and be quick" in json.dumps(server.requests[1].body["messages"])
+    assert "and be quick" in json.dumps(server.requests[1].messages)
     steps = [*talking.steps, *result.steps]
     assert [step.role for step in steps] == ["user", "assistant", "tool", "user", "assistant"]
+
+
+def _object(arguments: object) -> Any:
+    """The arguments of a call: as text, or as Google's SDK has them."""
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
+
+
+def _wire(request: Request) -> str:
+    """The conversation as text; of the two alphabets that base64 has, Google's SDK writes the other one."""
+    return json.dumps(request.messages).translate(str.maketrans("-_", "+/"))
 
 
 def _system(body: dict[str, Any]) -> list[str]:
     if "system" in body:
         return [block["text"] for block in body["system"]] if isinstance(body["system"], list) else [body["system"]]
+    if "systemInstruction" in body:
+        return [part["text"] for part in body["systemInstruction"]["parts"]]
     return [message["content"] for message in body["messages"] if message["role"] in ("system", "developer")]
 
 

@@ -16,7 +16,7 @@ from tests.agent.session import BareSession
 from tests.platforms.model_server import ModelServer
 from tests.providers.subjects import MODELS, environment
 
-both = pytest.mark.parametrize("model", MODELS)
+every = pytest.mark.parametrize("model", MODELS)
 
 
 class Silent:
@@ -49,14 +49,14 @@ async def heard(session: BareSession, server: ModelServer, model: str, *historie
             assert [reply.text for reply in result.replies] == ["fine"]
     finally:
         await provider.aclose()
-    return [json.dumps(request.body["messages"], ensure_ascii=False) for request in server.requests]
+    return [json.dumps(request.messages, ensure_ascii=False) for request in server.requests]
 
 
 def calls(*ids: str, name: str = "add") -> str:
     return json.dumps([{"id": call_id, "name": name, "arguments": '{"a": 1}'} for call_id in ids])
 
 
-@both
+@every
 async def test_a_call_without_a_result_gets_one_that_says_so(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -70,14 +70,14 @@ async def test_a_call_without_a_result_gets_one_that_says_so(
     assert wire.count('"two"') == 2
 
 
-@both
+@every
 async def test_a_result_without_a_call_is_left_out(session: BareSession, server: ModelServer, model: str) -> None:
     history = [Step("tool", "lost", "add", "one"), Step("user", "hi"), Step("tool", "lost", "add", None)]
     (wire,) = await heard(session, server, model, history)
     assert "lost" not in wire
 
 
-@both
+@every
 async def test_ids_that_come_twice_or_are_no_ids_are_replaced(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -95,7 +95,7 @@ async def test_ids_that_come_twice_or_are_no_ids_are_replaced(
     assert (wire.count("first"), wire.count("second")) == (2, 2)
 
 
-@both
+@every
 async def test_calls_as_the_vendors_write_them_are_understood(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
@@ -108,21 +108,21 @@ async def test_calls_as_the_vendors_write_them_are_understood(
     assert all(word in wire for word in ("read", "write", "path"))
 
 
-@both
+@every
 async def test_lists_of_parts_are_told_as_text(session: BareSession, server: ModelServer, model: str) -> None:
     parts = json.dumps([{"type": "text", "text": "one part"}, {"type": "odd"}, {"type": "text", "text": "another"}])
     (wire,) = await heard(session, server, model, [Step("user", parts), Step("assistant", parts)])
     assert (wire.count("one part"), wire.count("another"), wire.count("odd")) == (2, 2, 0)
 
 
-@both
+@every
 async def test_the_same_history_is_always_told_the_same(session: BareSession, server: ModelServer, model: str) -> None:
     history = [Step("user", "hi"), Step("assistant", "a", tool_calls=calls("x y", "")), Step("user", "and?")]
     first, second = await heard(session, server, model, history, history)
     assert first == second
 
 
-@both
+@every
 async def test_any_transcript_can_be_told(session: BareSession, server: ModelServer, model: str) -> None:
     draw = random.Random(5)
     roles = ("user", "assistant", "assistant", "tool", "tool", "system", "")
@@ -148,6 +148,7 @@ async def test_any_transcript_can_be_told(session: BareSession, server: ModelSer
         '[{"function": 3, "name": "a b"}]',
         calls("a", "b"),
         calls("a"),
+        calls("a", name="9_lives"),
     )
     histories = [
         [

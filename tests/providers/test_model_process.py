@@ -39,7 +39,7 @@ async def test_a_conversation_with_a_failure_a_stop_and_a_crash(tmp_path: Path, 
         assert await host.ask("say hello") == "hello"
         await host.do("agent_group.set", name=AGENT, model=MODELS["openai"])
         assert await host.ask('call add {"a": 1}\nthen\nsay done') == "done"
-        assert "hello" in str(server.requests[1].body["messages"])
+        assert "hello" in str(server.requests[1].messages)
         assert "refused the key" in await host.ask("bad-key")
         await host.settled()
         (used,) = await host.central("SELECT sum(input_tokens) AS input, sum(output_tokens) AS output FROM turns")
@@ -79,7 +79,7 @@ async def _kill_in_mid_answer(host: Host, server: ModelServer) -> None:
     ]
     os.kill(pid, signal.SIGKILL)
     await until(lambda: any(text.startswith("and so on") for text in host.texts()), "it is answered", 60)
-    last = str(server.requests[-1].body["messages"])
+    last = str(server.requests[-1].messages)
     assert "hello" in last
     assert last.count("stream 100") == 1
 

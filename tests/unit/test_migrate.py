@@ -106,11 +106,11 @@ async def test_a_newer_registry_is_refused_and_not_touched(tmp_path: Path, clock
     assert [entry.name for entry in tmp_path.iterdir()] == ["central.db"]
 
 
-def test_a_newer_inbound_file_is_refused_and_not_touched(session: SessionLayout) -> None:
-    set_version(session.inbound, INBOUND.version + 1)
+def test_an_inbound_file_that_is_two_versions_newer_is_refused_and_not_touched(session: SessionLayout) -> None:
+    set_version(session.inbound, INBOUND.version + 2)
     before = session.inbound.read_bytes()
     with pytest.raises(NewerSchema):
-        inbox.bring_up_to_date(session)
+        inbox.update(session)
     assert session.inbound.read_bytes() == before
 
 

@@ -144,6 +144,13 @@ def test_a_file_that_cannot_be_is_named_with_what_is_wrong(tmp_path: Path, text:
     assert "\n" not in error
 
 
+@pytest.mark.parametrize("runtime", ["docker", "auto"])
+def test_a_port_is_no_way_out_of_a_container(tmp_path: Path, runtime: str) -> None:
+    error = loaded(tmp_path, {"DUMBWAITER_GATEWAY": "tcp"}, runtime=runtime)["error"]
+    assert "gateway = tcp needs runtime = process: a container has no network" in error
+    assert loaded(tmp_path, {"DUMBWAITER_GATEWAY": "tcp"}, runtime="process")["gateway"] == "tcp"
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "dumbwaiter.toml").write_bytes(b"image = '\xff\xfe'\n")
     error = loaded(tmp_path)["error"]

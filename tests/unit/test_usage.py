@@ -55,6 +55,8 @@ def test_a_turn_counts_once_and_outlives_its_session(registry: sqlite3.Connectio
     sessions.delete(registry, session.id)
     [total] = usage.report(registry, None)
     assert (total.turns, total.input_tokens, total.reasoning_tokens, total.cost_usd) == (2, 15, 2, 0.5)
+    assert [usage.of_session(registry, session.id)] == usage.report(registry, None, session_id=session.id)
+    assert usage.of_session(registry, "ses_unknown").turns == 0
     assert {row.name: row.input_tokens for row in usage.report(registry, By.MODEL)} == {"scripted": 10, "big": 5}
 
 
