@@ -123,7 +123,7 @@ class Loop:
             tells_note=bool(request.note),
         )
         kind = turn.QuietOutput if choice.errand else turn.Output
-        output = kind(self._outbox, running, self._session)
+        output = kind(self._outbox, running, self._session, context.turn_seconds)
         work = asyncio.create_task(turn.run(self._load, request, output, choice.errand, self._ready))
         try:
             ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go, output.mail.changed)

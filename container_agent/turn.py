@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -38,9 +39,9 @@ T = TypeVar("T", Reply, Step)
 
 
 class Output:
-    """The `TurnOutput` of one running turn."""
+    """The `TurnOutput` of one turn, which begins now and may take some seconds."""
 
-    def __init__(self, outbox: Outbox, turn: RunningTurn, session: SessionLayout) -> None:
+    def __init__(self, outbox: Outbox, turn: RunningTurn, session: SessionLayout, seconds: float) -> None:
         self._outbox = outbox
         self._turn = turn
         self._folder = session.outbox
@@ -53,6 +54,10 @@ class Output:
             acknowledged=outbox.acknowledged,
             take=self._join,
         )
+        self.deadline = asyncio.get_running_loop().time() + seconds
+        """When the turn must be over, by the monotonic clock."""
+        self.at_end = AsyncExitStack()
+        """What is to be done when the turn is over, however it ends."""
         self.used = Usage()
         """What the steps added so far say was used."""
 
@@ -122,13 +127,12 @@ async def run(
     errand: Errand | None = None,
     ready: Callable[[str], Awaitable[None]] = at_once,
 ) -> Outcome:
-    """Run the provider that the context names, within `turn_seconds`.
+    """Run the provider that the context names, until the turn's deadline.
 
     Returns its result with the ids of the replies, whose files are in place; or why there is none.
     """
-    seconds = request.context.turn_seconds
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout_at(output.deadline) as limit, output.at_end:
             await ready(request.context.provider)
             provider = load(request.context.provider)
             if errand is None:
@@ -141,7 +145,7 @@ async def run(
         return TurnFailure(error.reason, _whole(error.what), output.used)
     except Exception as error:  # the boundary of one turn
         if limit.expired():
-            sentence = f"the turn took longer than {seconds:g} seconds"
+            sentence = f"the turn took longer than {request.context.turn_seconds:g} seconds"
             return TurnFailure(FailureReason.TIMEOUT, sentence, output.used)
         log.exception("the provider %s failed", request.context.provider)
         sentence = f"the provider failed: {type(error).__name__}"

@@ -29,11 +29,6 @@ class Prompt:
     changing: str
     skills: tuple[Skill, ...]
 
-    @property
-    def whole(self) -> str:
-        """Both parts in order, for a model that takes one text."""
-        return f"{self.stable}\n{self.changing}" if self.changing else self.stable
-
 
 def compose(
     workspace: Path,

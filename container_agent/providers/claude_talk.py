@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from container_agent.providers import claude_failures, claude_processes
+from container_agent.providers import claude_failures
 from container_agent.providers.claude_sdk import missing
 from container_agent.providers.claude_transcript import Transcript
 from container_agent.providers.model_names import ModelChoice
+from shared_schema import processes
 
+_MARK = "DUMBWAITER_TURN_MARK"
 INTERRUPTED_SECONDS = 0.6  # what an interrupted program gets to say what it has said; the agent waits for a second
 _KILLED_SECONDS = 0.2
 _LEAVE_SECONDS = 4.0  # what one gets that has said everything
@@ -31,7 +33,7 @@ class Talk:
     """Asks once. `mark` is what its processes are known by."""
 
     def __init__(self, library: Any, options: Any, choice: ModelChoice, *, mark: str) -> None:
-        options.env[claude_processes.MARK] = mark
+        options.env[_MARK] = mark
         self._library = library
         self._client = library.ClaudeSDKClient(options)
         self._choice = choice
@@ -44,12 +46,12 @@ class Talk:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            asyncio.get_running_loop().call_later(INTERRUPTED_SECONDS, claude_processes.end, self._mark)
+            self._end_after(INTERRUPTED_SECONDS)
             if self._began:
                 with suppress(Exception):  # it may be dying as well
                     await self._client.interrupt()
             else:
-                claude_processes.end(self._mark)
+                await self._end()
             await asyncio.wait({work}, timeout=INTERRUPTED_SECONDS + _KILLED_SECONDS)
             work.cancel()
             raise
@@ -78,12 +80,20 @@ class Talk:
 
     async def _leave(self) -> None:
         """End the program, which first writes down what it has to; then all that is left of what it started."""
-        end = asyncio.get_running_loop().call_later(_LEAVE_SECONDS, claude_processes.end, self._mark)
+        end = self._end_after(_LEAVE_SECONDS)
         try:
             await self._client.disconnect()
         finally:
             end.cancel()
-            claude_processes.end(self._mark)
+            await self._end()
+
+    def _end_after(self, seconds: float) -> asyncio.TimerHandle:
+        loop = asyncio.get_running_loop()
+        return loop.call_later(seconds, loop.run_in_executor, None, processes.end_marked, _MARK, self._mark)
+
+    async def _end(self) -> None:
+        """Kill the program and all that it has started, whatever is cancelled meanwhile."""
+        await asyncio.to_thread(processes.end_marked, _MARK, self._mark)
 
 
 async def _one(content: Blocks) -> AsyncIterator[dict[str, Any]]:

@@ -6,11 +6,11 @@ Our own tools, which the SDK calls through MCP, say so themselves: they know the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 from typing import Any
 
 from container_agent.providers.model_seams import Incoming
 from container_agent.providers.protocol import TurnOutput
+from container_agent.tools.running import Running
 from container_agent.tools.server import NAME
 from shared_schema.rows import MessageIn
 
@@ -20,7 +20,6 @@ OWN = ("Bash", "Edit", "NotebookEdit", "Read", "Task", "WebFetch", "WebSearch", 
 BASH_SECONDS = 120.0
 MOST_BASH_SECONDS = 600.0
 _SECONDS = 120.0
-_GRACE_SECONDS = 5.0  # a tool that is at its limit has to end first; only then it is taken for a hang
 _SUBAGENT = ("Agent", "Task")  # it is asked for by the one name, and reported by the other
 _OURS = f"mcp__{NAME}__"
 
@@ -34,7 +33,7 @@ class Watch:
         self._out = out
         self._turn_seconds = turn_seconds
         self._said = said
-        self._running: dict[str, tuple[float, str]] = {}  # by id of the call: the deadline, and the tool's name
+        self._running = Running(out.set_tool)
 
     def hooks(self, matcher: Callable[..., Any]) -> dict[str, Sequence[Any]]:
         """For the SDK's options; `matcher` is its `HookMatcher`."""
@@ -44,16 +43,11 @@ class Watch:
     async def _before(self, call: Mapping[str, Any], call_id: str | None, context: object) -> dict[str, Any]:
         name = str(call["tool_name"])
         if not name.startswith(_OURS):
-            seconds = limit(name, call["tool_input"], self._turn_seconds)
-            self._running[call_id or name] = (monotonic() + seconds + _GRACE_SECONDS, name)
-            self._say()
+            self._running.begin(call_id or name, name, limit(name, call["tool_input"], self._turn_seconds))
         return {}
 
     async def _after(self, call: Mapping[str, Any], call_id: str | None, context: object) -> dict[str, Any]:
-        name = str(call["tool_name"])
-        is_own = self._running.pop(call_id or name, None) is not None
-        if is_own or self._running:
-            self._say()
+        self._running.end(call_id or str(call["tool_name"]))
         if "agent_id" in call or not isinstance(self._out, Incoming):  # what people say is not for a subagent
             return {}
         news = [self._said(message) for message in await self._out.take()]
@@ -61,14 +55,6 @@ class Watch:
             return {}
         text = "\n\n".join(["While you were working, a message came in. Heed it from now on:", *news])
         return {"hookSpecificOutput": {"hookEventName": call["hook_event_name"], "additionalContext": text}}
-
-    def _say(self) -> None:
-        """Of several tools, the one that may take longest is named."""
-        if not self._running:
-            self._out.set_tool(None, None)
-            return
-        deadline, name = max(self._running.values())
-        self._out.set_tool(name, max(0.0, deadline - monotonic()))
 
 
 def limit(name: str, arguments: Mapping[str, Any], turn_seconds: float) -> float:

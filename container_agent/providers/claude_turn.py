@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from container_agent.providers import claude_transcript, model_images
+from container_agent.providers import claude_transcript, model_errands, model_images
 from container_agent.providers.claude_failures import broken_off
 from container_agent.providers.claude_talk import NeverBegan, Talk
 from container_agent.providers.claude_tools import Watch
@@ -21,11 +21,7 @@ from container_agent.providers.protocol import ProviderError, Reply, Step, TurnO
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import FailureReason, MessageIn
 
-_NOT_REMEMBERED = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason.REFUSED, FailureReason.BAD_INPUT})
-"""Failures of what was asked: told again after a fresh start, it would make that fail as well."""
-
 _MOST_HISTORY = 60_000  # characters, about 15,000 tokens
-_MOST_RESULT = 500
 _MOST_IMAGES = 20
 
 
@@ -57,7 +53,7 @@ class ClaudeTurn:
                 raise broken_off()
             return self._result(is_refused)
         except ProviderError as error:
-            self._keep(error.reason not in _NOT_REMEMBERED, is_refused)
+            self._keep(error.is_to_be_remembered, is_refused)
             raise
         except asyncio.CancelledError:
             self._keep(True, is_refused)
@@ -113,8 +109,7 @@ class ClaudeTurn:
 
     def _before(self) -> list[dict[str, Any]]:
         """For a fresh start in the middle of a conversation: what was said before, the newest of it."""
-        lines = [line for step in self._request.history() if (line := _line(step))]
-        text = "\n\n".join(lines)
+        text = model_errands.told(self._request.history())
         if not text:
             return []
         if len(text) > _MOST_HISTORY:
@@ -140,13 +135,3 @@ def _blocks(steps: Sequence[Step], session: SessionLayout) -> list[dict[str, Any
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text.encode("utf-8", "replace").decode("utf-8")}
-
-
-def _line(step: Step) -> str:
-    content = step.content or ""
-    parts = model_images.parts_of(content)
-    if parts is not None:
-        content = "\n".join(str(part["text"]) for part in parts if "text" in part)
-    if not content.strip():
-        return ""
-    return f"result of {step.tool_name}: {content[:_MOST_RESULT]}" if step.role == "tool" else f"{step.role}: {content}"

@@ -18,6 +18,8 @@ from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import Destination, Errand, FailureReason, MessageIn, MessageOutKind
 
+_LIES_IN_THE_QUESTION = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason.REFUSED, FailureReason.BAD_INPUT})
+
 
 class ProviderError(DumbwaiterError):
     """The provider cannot answer. The turn fails with `reason`; the sentence is shown to the person who asked."""
@@ -25,6 +27,11 @@ class ProviderError(DumbwaiterError):
     def __init__(self, reason: FailureReason, sentence: str) -> None:
         super().__init__(sentence)
         self.reason = reason
+
+    @property
+    def is_to_be_remembered(self) -> bool:
+        """Whether what was asked may be told with later turns. If the failure lies in it, those would fail as well."""
+        return self.reason not in _LIES_IN_THE_QUESTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,3 @@
-"""What an agent can do besides talking. Each tool is defined once and has two doors: called directly by a provider
-(`toolbox.py`), and served through MCP in the same process (`server.py`), so that `outbound.db` keeps its one writer.
+"""What an agent can do besides talking. Each tool is defined once and has two doors, both within the agent's process so
+that `outbound.db` keeps its one writer: called by a provider (`toolbox.py`), and as an MCP server (`server.py`).
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from typing import Protocol, runtime_checkable
 
 from container_agent.prompt.compose import Prompt, compose
@@ -18,10 +19,12 @@ from shared_schema.clock import Clock
 
 
 @runtime_checkable
-class WithMail(Protocol):
-    """A `TurnOutput` that also sees what comes in."""
+class TurnSurroundings(Protocol):
+    """A `TurnOutput` that also sees what comes in, and knows when the turn must end and what is to be done then."""
 
     mail: Mail
+    deadline: float
+    at_end: AsyncExitStack
 
 
 class Workshop:
@@ -40,9 +43,9 @@ class Workshop:
 
     async def furnish(self, request: TurnRequest, out: TurnOutput) -> tuple[Prompt, Toolbox]:
         """Prompt and tools of a turn."""
-        assert isinstance(out, WithMail)
+        assert isinstance(out, TurnSurroundings)
         servers = await self._set_up(request)
-        await servers.tools()  # started before the prompt says which of them do not work
+        foreign = await servers.tools()  # before the prompt says which of them do not work
         prompt = await asyncio.to_thread(
             compose,
             request.workspace,
@@ -52,12 +55,12 @@ class Workshop:
             problems=[f"The tools of '{name}' are not there: {why}." for name, why in servers.problems.items()],
             brings_own=self._brings_own,
         )
-        box = await toolbox(
-            Desk(request, out, out.mail),
+        box = toolbox(
+            Desk(request, out, out.mail, out.deadline, out.at_end),
             self._clock,
             self._environment,
             skills=prompt.skills,
-            servers=servers,
+            foreign=foreign,
             brings_own=self._brings_own,
         )
         return prompt, box

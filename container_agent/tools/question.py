@@ -44,7 +44,7 @@ def tool(desk: Desk, clock: Clock) -> Tool:
             },
         ),
         asking.ask,
-        seconds_of=lambda arguments: arguments["seconds"] + _MARGIN_SECONDS,
+        seconds_of=lambda arguments: desk.granted(arguments["seconds"]) + _MARGIN_SECONDS,
     )
 
 
@@ -55,16 +55,18 @@ class _Asking:
         self._closed: set[str] = set()  # questions that this turn has done with
 
     async def ask(self, arguments: Arguments) -> str:
-        question, labels, seconds = arguments["question"], arguments["options"], arguments["seconds"]
+        question, labels = arguments["question"], arguments["options"]
+        seconds = self._desk.granted(arguments["seconds"])
         options = [{"id": str(place), "label": label} for place, label in enumerate(labels, 1)]
         message_id, after = await self._asked(question, options, seconds)
         answered = self._desk.answered
         self._closed.add(message_id)
         found = await self._desk.mail.reply(message_id, answered.address, after=after, seconds=seconds)
         if found is None:
+            why = "" if seconds == arguments["seconds"] else ", which is all that this turn had left"
             return (
-                f"Nobody answered within {seconds} seconds. The question stays in the chat; an answer that comes later "
-                "is a new message. Go on without it, or end your turn."
+                f"Nobody answered within {seconds} seconds{why}. The question stays in the chat; an answer that comes "
+                "later is a new message. Go on without it, or end your turn."
             )
         if isinstance(found, MessageIn):
             return _told(self._desk.request.spoken(found), found.text, options)

@@ -18,6 +18,7 @@ from shared_schema.rows import MessageOutKind
 _ATTEMPT_SECONDS = 8.0
 _ATTEMPTS = 3
 _SECONDS = _ATTEMPTS * _ATTEMPT_SECONDS + 2
+_MAX_CHARACTERS = 40_000  # more than the host says at once (`MAX_ANSWER`): cut in the middle it would be no JSON
 _TIME = "A time, as 2026-02-28 or 2026-02-28T12:00 (UTC), or how long ago: 90m, 12h, 7d, 2w."
 
 
@@ -29,7 +30,7 @@ def tools(desk: Desk, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool
         async def run(arguments: Arguments) -> str:
             return await _ask(desk, name, arguments, attempt_seconds)
 
-        return Tool(name, description, parameters, run, seconds=_SECONDS)
+        return Tool(name, description, parameters, run, seconds=_SECONDS, max_characters=_MAX_CHARACTERS)
 
     return [
         tool(
@@ -78,4 +79,4 @@ async def _ask(desk: Desk, name: str, arguments: Arguments, attempt_seconds: flo
     if "error" in found:
         raise ToolRefused(str(found["error"]))
     result = found.get("result")
-    return json.dumps(result, ensure_ascii=False, indent=1) if result else "Nothing was found."
+    return json.dumps(result, ensure_ascii=False, separators=(",", ":")) if result else "Nothing was found."

@@ -1,15 +1,10 @@
-"""The second door: the same tools through MCP, in the agent's own process.
+"""The second door: the same tools as an MCP server, for an SDK in the agent's own process.
 
-For a client in this process `mcp_server` is enough; for one in another, `serving` listens on 127.0.0.1, at a path that
-cannot be guessed. The libraries are imported when they are used.
+The library is imported when it is used.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from container_agent.tools.toolbox import Toolbox
@@ -18,7 +13,6 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
 NAME = "dumbwaiter"
-_STOP_SECONDS = 2.0
 
 
 def mcp_server(toolbox: Toolbox) -> Server[Any]:
@@ -41,38 +35,3 @@ def mcp_server(toolbox: Toolbox) -> Server[Any]:
         )
 
     return Server(NAME, on_list_tools=list_tools, on_call_tool=call_tool)
-
-
-@asynccontextmanager
-async def serving(toolbox: Toolbox) -> AsyncIterator[str]:
-    """Serve the tools as streamable HTTP until the block ends; gives the URL."""
-    import uvicorn
-
-    path = f"/{secrets.token_urlsafe(16)}"
-    app = mcp_server(toolbox).streamable_http_app(streamable_http_path=path, json_response=True, stateless_http=True)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=1, lifespan="on"
-        )
-    )
-    server.capture_signals = _no_signals  # type: ignore[method-assign]  # the agent's own handlers stay
-    running = asyncio.create_task(server.serve())
-    try:
-        while not server.started:
-            if running.done():
-                running.result()
-                raise OSError("the tools cannot be served")
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}{path}"
-    finally:
-        server.should_exit = True
-        await asyncio.wait({running}, timeout=_STOP_SECONDS)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-def _no_signals() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()

@@ -31,6 +31,7 @@ START_SECONDS = 20.0
 _CALL_SECONDS = 120.0
 _STOP_SECONDS = 3.0
 _MAX_TOOLS = 100  # of one server
+_MAX_PAGES = 20  # of its list
 _MAX_SERVERS = 20
 _MAX_SCHEMA = 20_000
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -123,6 +124,7 @@ class _Server:
         self._chosen = chosen
         self._workspace = workspace
         self._environment = environment
+        self._changing = asyncio.Lock()  # starting it, and ending it because it has failed
         self._keeping: asyncio.Task[None] | None = None
         self._leave = asyncio.Event()
         self._client: Client | None = None
@@ -146,8 +148,12 @@ class _Server:
 
     async def _connect(self) -> Client:
         """The client of a server that runs. Raises `ToolRefused`."""
-        if self._client is not None and self._keeping is not None and not self._keeping.done():
-            return self._client
+        async with self._changing:
+            if self._client is not None and self._keeping is not None and not self._keeping.done():
+                return self._client
+            return await self._start()
+
+    async def _start(self) -> Client:
         await self.close()
         self._leave = asyncio.Event()
         ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
@@ -156,6 +162,8 @@ class _Server:
         if not ready.done():
             self.problem = f"it did not start within {START_SECONDS:g} seconds"
             await self.close()
+        elif ready.cancelled():
+            self.problem = "it was ended while it started"
         elif (error := ready.exception()) is not None:
             self.problem = f"it cannot be used: {_cause(error)}"
         else:
@@ -164,6 +172,12 @@ class _Server:
             return self._client
         log.warning("an MCP server failed: server=%s: %s", self.name, self.problem)
         raise ToolRefused(f"the server '{self.name}' failed: {self.problem}")
+
+    async def _give_up(self, client: Client) -> None:
+        """End a client that has failed, unless another call has done so, and maybe started the next."""
+        async with self._changing:
+            if self._client is client:
+                await self.close()
 
     async def _keep(self, ready: asyncio.Future[Client]) -> None:
         """Enter the client, list its tools, and stay until it is to be left."""
@@ -228,7 +242,7 @@ class _Server:
             result = await client.call_tool(name, dict(arguments), read_timeout_seconds=_CALL_SECONDS)
         except Exception as error:  # a foreign server, through a foreign library
             if not isinstance(error, MCPError) or error.code == CONNECTION_CLOSED:
-                await self.close()  # it is started again with the next call
+                await self._give_up(client)  # it is started again with the next call
             raise ToolRefused(f"the server '{self.name}' failed: {_cause(error)}") from error
         text = result_text(result)
         if result.is_error:
@@ -240,11 +254,11 @@ async def _listed(client: Client, server: str) -> list[Definition]:
     """What a server offers, as far as it can be told to a model."""
     found: dict[str, Definition] = {}
     cursor = None
-    while len(found) < _MAX_TOOLS:
+    for _ in range(_MAX_PAGES):
         page = await client.list_tools(cursor=cursor, cache_mode="bypass")
         for tool in page.tools:
-            parameters: dict[str, Any] = dict(tool.input_schema)
-            if len(json.dumps(parameters)) <= _MAX_SCHEMA and len(found) < _MAX_TOOLS:
+            parameters: dict[str, Any] = {"type": "object", **tool.input_schema}
+            if _is_proper(parameters) and len(found) < _MAX_TOOLS:
                 found.setdefault(
                     tool_name(server, tool.name), Definition(tool.name, (tool.description or "")[:2_000], parameters)
                 )
@@ -252,6 +266,19 @@ async def _listed(client: Client, server: str) -> list[Definition]:
         if cursor is None:
             break
     return [found[name] for name in sorted(found)]
+
+
+def _is_proper(parameters: dict[str, Any]) -> bool:
+    """Whether a schema is one that vendors take: they refuse the whole request for one that is not."""
+    properties = parameters.get("properties", {})
+    if parameters["type"] != "object" or not isinstance(properties, dict):
+        return False
+    try:
+        return len(json.dumps(parameters, allow_nan=False)) <= _MAX_SCHEMA and all(
+            isinstance(described, dict | bool) for described in properties.values()
+        )
+    except (ValueError, RecursionError):  # what is no number in JSON; what is nested without end
+        return False
 
 
 def _cause(error: BaseException) -> str:

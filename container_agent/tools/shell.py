@@ -1,48 +1,48 @@
-"""The tool `bash`: one command in the workspace, as a process group of its own.
+"""The tool `bash`: one command in the workspace.
 
-Invariant: when the call is over by its time limit or by cancellation, so is every process that it has started. Those
-that have left the group are found by a variable in their environment.
+Invariant: when the call is over by its time limit or by cancellation, so is every process that it has started; and what
+a command has left in the background, when the turn is over.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import secrets
-import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from container_agent.tools.desk import Desk
 from container_agent.tools.environment import for_programs
+from container_agent.tools.program import Program
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import MAX_CHARACTERS, Arguments, Tool, ToolRefused
 
-_MARK = "DUMBWAITER_TOOL_CALL"
-_CHUNK = 64 * 1024
 _ENDING_SECONDS = 3.0  # for the killing, before the tool's own limit
 _LEFTOVER_SECONDS = 0.3  # for output after the command is over, which a program in the background may hold open
-_ROUNDS = 20
 _DEFAULT_SECONDS, _MAX_SECONDS = 120, 1800
 
 
-def tool(workspace: Path, environment: Mapping[str, str]) -> Tool:
-    """The tool. `environment` is the agent's own; programs get what they may have of it."""
-    allowed = for_programs(environment)
+def tool(desk: Desk, environment: Mapping[str, str]) -> Tool:
+    """The tool for one turn. `environment` is the agent's own; programs get what they may have of it."""
+    commands = _Commands(desk.request.workspace, for_programs(environment))
+    desk.at_end.push_async_callback(commands.end)
 
     async def run(arguments: Arguments) -> str:
-        return await _run(arguments["command"], arguments["seconds"], workspace, allowed)
+        seconds = desk.granted(arguments["seconds"])
+        why = "" if seconds == arguments["seconds"] else ": the turn has no more time"
+        return await commands.run(arguments["command"], seconds, f"[killed after {seconds} seconds{why}]")
 
     return Tool(
         "bash",
         "Run a shell command in the workspace; standard output and standard error come back together. There is no "
-        "terminal and no input. What runs longer than `seconds` is killed with all it has started.",
+        "terminal and no input. What runs longer than `seconds` is killed with all it has started. What a command "
+        "leaves running in the background goes on until your turn ends, and is killed then.",
         form(
             {"command": text("The command.", 100_000)},
             {"seconds": number("How long it may take.", 1, _MAX_SECONDS, _DEFAULT_SECONDS)},
         ),
         run,
-        seconds_of=lambda arguments: arguments["seconds"] + _ENDING_SECONDS,
+        seconds_of=lambda arguments: desk.granted(arguments["seconds"]) + _ENDING_SECONDS,
     )
 
 
@@ -71,87 +71,54 @@ class Excerpt:
         return (bytes(self._head) + note + bytes(self._tail)).decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-async def _run(command: str, seconds: float, workspace: Path, environment: Mapping[str, str]) -> str:
-    mark = secrets.token_hex(8)
-    excerpt = Excerpt(MAX_CHARACTERS - 200)
-    ours, theirs = os.pipe()  # our own: a pipe of asyncio's is waited for until every program has let go of it
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh",
-            "-c",
-            command,
-            cwd=workspace,
-            env={**environment, _MARK: mark},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        os.close(ours)
-        raise ToolRefused(f"the command cannot be started: {(error.strerror or 'unknown').lower()}") from error
-    finally:
-        os.close(theirs)
-    reading = asyncio.create_task(_collect(ours, excerpt))
-    ended = ""
-    try:
-        async with asyncio.timeout(seconds):
-            await process.wait()
-        ended = "" if process.returncode == 0 else _status(process.returncode)
-        await asyncio.wait({reading}, timeout=_LEFTOVER_SECONDS)
-    except TimeoutError:
-        await _kill(process, mark)
-        await asyncio.wait({reading}, timeout=_LEFTOVER_SECONDS)
-        ended = f"[killed after {seconds:g} seconds]"
-    except BaseException:
-        await asyncio.shield(_kill(process, mark))
-        raise
-    finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
-    said = excerpt.text()
-    return "\n".join(part for part in (said.rstrip("\n"), ended) if part) or "[no output]"
+class _Commands:
+    """The commands of one turn."""
 
+    def __init__(self, workspace: Path, environment: Mapping[str, str]) -> None:
+        self._workspace = workspace
+        self._environment = environment
+        self._started: list[Program] = []
 
-async def _collect(pipe: int, excerpt: Excerpt) -> None:
-    """Read a pipe until its end or until cancelled, and close it."""
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(pipe, "rb", 0))
-    try:
-        while data := await reader.read(_CHUNK):
-            excerpt.add(data)
-    finally:
-        transport.close()
+    async def run(self, command: str, seconds: float, killed: str) -> str:
+        """What a command says, and how it ended if not well; `killed` is what to say of one that takes longer.
+
+        Raises `ToolRefused`.
+        """
+        excerpt = Excerpt(MAX_CHARACTERS - 200)
+        shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+        try:
+            program = Program([shell, "-c", command], self._workspace, self._environment, excerpt.add)
+        except OSError as error:
+            raise ToolRefused(f"the command cannot be started: {(error.strerror or 'unknown').lower()}") from error
+        self._started.append(program)
+        try:
+            async with asyncio.timeout(seconds):
+                await program.over.wait()
+            ended = _status(program.status)
+            if program.status is None:
+                await program.end()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEFTOVER_SECONDS):
+                    await program.output.closed.wait()
+        except TimeoutError:
+            await program.end()
+            ended = killed
+        except BaseException:
+            program.kill()
+            raise
+        said = excerpt.text()
+        return "\n".join(part for part in (said.rstrip("\n"), ended) if part) or "[no output]"
+
+    async def end(self) -> None:
+        """Kill what is left."""
+        for program in self._started:
+            program.kill()
+        await asyncio.gather(*(program.end() for program in self._started))
 
 
 def _status(code: int | None) -> str:
-    if code is not None and code < 0:
+    if code is None:
+        return "[broke off: the process that keeps the command was killed]"
+    if code < 0:
         return f"[ended by signal {-code}]"
-    return f"[exit status {code}]"
-
-
-async def _kill(process: asyncio.subprocess.Process, mark: str) -> None:
-    """Kill the group, then what has left it, until nothing is left."""
-    for _ in range(_ROUNDS):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        found = await asyncio.to_thread(_marked, f"{_MARK}={mark}".encode())
-        for identity in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(identity, signal.SIGKILL)
-        if not found:
-            break
-        await asyncio.sleep(0.01)
-    await process.wait()
-
-
-def _marked(variable: bytes) -> list[int]:
-    """The processes with that variable in their environment, which go on: not those that are only not yet buried."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if variable in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
+    return f"[exit status {code}]" if code else ""

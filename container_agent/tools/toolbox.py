@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from time import monotonic
+from collections.abc import Sequence
 
 from container_agent.tools import schema
+from container_agent.tools.running import Running, SetTool
 from container_agent.tools.tool import Definition, Result, Tool, ToolRefused, shortened
 
 log = logging.getLogger("container_agent")
-
-_GRACE_SECONDS = 2.0  # a tool that is at its limit has to end first; only then it is taken for a hang
-
-SetTool = Callable[[str | None, float | None], None]
 
 
 class Toolbox:
@@ -26,9 +22,7 @@ class Toolbox:
 
     def __init__(self, tools: Sequence[Tool], set_tool: SetTool) -> None:
         self._tools = {tool.name: tool for tool in tools}
-        self._set_tool = set_tool
-        self._running: dict[int, tuple[float, str]] = {}  # by number of the call: the deadline, and the tool's name
-        self._calls = 0
+        self._running = Running(set_tool)
 
     @property
     def definitions(self) -> list[Definition]:
@@ -44,6 +38,10 @@ class Toolbox:
 
         Calls may overlap. Raises nothing but `CancelledError`.
         """
+        result = await self._result(name, arguments, call_id)
+        return Result(result.text.encode("utf-8", "replace").decode("utf-8"), result.is_error)  # half characters
+
+    async def _result(self, name: str, arguments: object, call_id: str) -> Result:
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
@@ -51,12 +49,13 @@ class Toolbox:
         try:
             fitting = schema.parsed(arguments) if tool.is_foreign else schema.checked(tool.parameters, arguments)
             seconds = tool.limit(fitting)
-            number = self._begin(name, seconds)
+            call = object()
+            self._running.begin(call, name, seconds)
             try:
                 async with asyncio.timeout(seconds):
                     text = await tool.run(fitting)
             finally:
-                self._end(number)
+                self._running.end(call)
         except ToolRefused as refusal:
             return _error(str(refusal))
         except TimeoutError:
@@ -65,24 +64,6 @@ class Toolbox:
             log.exception("a tool failed: tool=%s call=%s", name, call_id)
             return _error(f"{name} failed: {type(error).__name__}")
         return Result(shortened(text, tool.max_characters))
-
-    def _begin(self, name: str, seconds: float) -> int:
-        self._calls += 1
-        self._running[self._calls] = (monotonic() + seconds + _GRACE_SECONDS, name)
-        self._say()
-        return self._calls
-
-    def _end(self, number: int) -> None:
-        del self._running[number]
-        self._say()
-
-    def _say(self) -> None:
-        """Of several tools, the one that may take longest is named."""
-        if not self._running:
-            self._set_tool(None, None)
-            return
-        deadline, name = max(self._running.values())
-        self._set_tool(name, max(0.0, deadline - monotonic()))
 
 
 def _error(sentence: str) -> Result:

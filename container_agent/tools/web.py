@@ -1,36 +1,44 @@
 """The tool `web_fetch`: a page of the web as text, through the gateway.
 
 Every request goes to the proxy that the agent was given, so the host decides what can be reached; without one there is
-no way out. Addresses are never resolved here.
+no way out. Addresses are never resolved here. The time limit is one for all of a fetch, and its end is the end of the
+connection, however slowly the other side talks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
-import urllib.error
-import urllib.request
+import ssl
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPMessage
-from time import monotonic
-from typing import IO
+from dataclasses import dataclass
+from email.message import Message
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from container_agent.tools.page import text_of
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused, shortened
 
+if TYPE_CHECKING:
+    import httpx2
+
 _SECONDS = 30.0
-_SOCKET_SECONDS = 10.0
 _MAX_BYTES = 2 * 1024**2
-_CHUNK = 64 * 1024
 _MAX_CHARACTERS = 40_000
+_MOST_REDIRECTS = 10
 _TEXTUAL = re.compile(r"text/|application/(json|xml|javascript|x-www-form-urlencoded|[\w.+-]+\+(json|xml))")
-_AGENT = "Dumbwaiter/1 (an agent's web_fetch)"
+_HEADERS = {
+    "User-Agent": "Dumbwaiter/1 (an agent's web_fetch)",
+    "Accept": "text/html, text/*, */*;q=0.5",
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
 
 
-def tool(environment: Mapping[str, str]) -> Tool:
-    """The tool; `environment` names the proxies."""
+def tool(environment: Mapping[str, str], *, seconds: float = _SECONDS) -> Tool:
+    """The tool; `environment` names the proxies. A fetch that takes longer than these seconds is refused."""
     proxies = {
         scheme: proxy
         for scheme in ("http", "https")
@@ -38,98 +46,109 @@ def tool(environment: Mapping[str, str]) -> Tool:
     }
 
     async def run(arguments: Arguments) -> str:
-        return await asyncio.to_thread(_fetch, arguments["url"], proxies)
+        try:
+            async with asyncio.timeout(seconds):
+                page = await _fetch(arguments["url"], proxies)
+        except TimeoutError as error:
+            raise ToolRefused(f"the page took longer than {seconds:g} seconds") from error
+        return await asyncio.to_thread(_told, page)  # a long page takes a while to read
 
     return Tool(
         "web_fetch",
         "Fetch a page of the web; HTML comes as plain text. Only hosts that were allowed for you can be reached.",
         form({"url": text("An http or https URL.", 4_000)}),
         run,
-        seconds=_SECONDS + _SOCKET_SECONDS + 2,
+        seconds=seconds + 5,
         max_characters=_MAX_CHARACTERS,
     )
 
 
-class _SameSchemes(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https alone: `file:` would be a way around the tools for files."""
+@dataclass(frozen=True, slots=True)
+class _Page:
+    where: str
+    kind: str
+    charset: str
+    data: bytes
+    is_whole: bool
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        _require_web(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
+async def _fetch(url: str, proxies: Mapping[str, str]) -> _Page:
+    """What is behind a URL, and behind those that it leads to. Raises `ToolRefused`."""
+    import httpx2
 
-def _fetch(url: str, proxies: Mapping[str, str]) -> str:
-    scheme = _require_web(url)
-    if scheme not in proxies:
-        raise ToolRefused("this agent has no way to the web")
-    deadline = monotonic() + _SECONDS
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        _AlwaysProxied(dict(proxies)),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _SameSchemes(),
-    ):
-        opener.add_handler(handler)
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT, "Accept": "text/html, text/*, */*;q=0.5"})
+    scheme = _require_web(url, "that")
+    trusted = await asyncio.to_thread(_trusted)
     try:
-        with opener.open(request, timeout=_SOCKET_SECONDS) as response:
-            kind = response.headers.get_content_type()
-            charset = response.headers.get_content_charset() or "utf-8"
-            data, is_whole = _read(response, deadline)
-            where = response.geturl()
-    except urllib.error.HTTPError as error:
-        with error:
-            said = error.read(500).decode("utf-8", "replace")
-        raise ToolRefused(f"the page answers {error.code} {error.reason}: {' '.join(said.split())[:300]}") from error
-    except urllib.error.URLError as error:
-        raise ToolRefused(f"{urlsplit(url).hostname} cannot be reached: {error.reason}") from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise ToolRefused(f"{urlsplit(url).hostname} cannot be reached: {type(error).__name__}") from error
-    if b"\0" in data[:1024] or not (_TEXTUAL.match(kind) or kind == "application/octet-stream"):
-        raise ToolRefused(f"the page is not text but {kind}")
-    try:
-        found = data.decode(charset, "replace")
-    except LookupError:
-        found = data.decode("utf-8", "replace")
-    if kind in ("text/html", "application/xhtml+xml"):
-        found = text_of(found)
-    note = "" if is_whole else f"\n[only the first {len(data):,} bytes]"
-    return f"{where}\n\n{shortened(found, _MAX_CHARACTERS - len(where) - 100)}{note}"
+        transports = {
+            f"{each}://": httpx2.AsyncHTTPTransport(proxy=httpx2.Proxy(proxy), verify=trusted, trust_env=False)
+            for each, proxy in proxies.items()
+        }
+        async with httpx2.AsyncClient(mounts=transports, headers=_HEADERS, timeout=None, trust_env=False) as client:
+            request: httpx2.Request | None = client.build_request("GET", url)
+            for _ in range(_MOST_REDIRECTS):
+                assert request is not None
+                if scheme not in proxies:
+                    raise ToolRefused("this agent has no way to the web")
+                response = await client.send(request, stream=True)
+                try:
+                    request = response.next_request
+                    if request is None:
+                        return await _read(response)
+                    scheme = _require_web(str(request.url), "the page leads to what")
+                finally:
+                    await response.aclose()
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ToolRefused(f"{urlsplit(url).hostname} cannot be reached: {why}") from error
+    raise ToolRefused("the page leads from one to the other without end")
 
 
-class _AlwaysProxied(urllib.request.ProxyHandler):
-    """Goes through the proxy whatever `NO_PROXY` says: the agent's own ports are no part of the web."""
-
-    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> None:
-        parts = urlsplit(proxy if "//" in proxy else f"//{proxy}")
-        req.set_proxy(parts.netloc.rpartition("@")[2], "http" if req.type == "http" else "https")
-
-
-def _read(response: IO[bytes], deadline: float) -> tuple[bytes, bool]:
+async def _read(response: httpx2.Response) -> _Page:
+    """The page, or its first part. Raises `ToolRefused` for one that says that it is none."""
+    most = 500 if response.is_error else _MAX_BYTES
     data = bytearray()
-    while len(data) <= _MAX_BYTES:
-        if monotonic() > deadline:
-            raise ToolRefused(f"the page took longer than {_SECONDS:g} seconds")
-        chunk = response.read1(_CHUNK) if hasattr(response, "read1") else response.read(_CHUNK)
-        if not chunk:
-            return bytes(data), True
+    async for chunk in response.aiter_raw():
         data += chunk
-    return bytes(data[:_MAX_BYTES]), False
+        if len(data) > most:
+            break
+    if response.is_error:
+        said = " ".join(data[:most].decode("utf-8", "replace").split())[:300]
+        raise ToolRefused(f"the page answers {response.status_code} {response.reason_phrase}: {said}")
+    head = Message()
+    head["Content-Type"] = response.headers.get("Content-Type", "text/plain")
+    charset = head.get_content_charset() or "utf-8"
+    return _Page(str(response.url), head.get_content_type(), charset, bytes(data[:most]), len(data) <= most)
 
 
-def _require_web(url: str) -> str:
+def _told(page: _Page) -> str:
+    """The page for a model. Raises `ToolRefused` for one that is not text."""
+    if b"\0" in page.data[:1024] or not (_TEXTUAL.match(page.kind) or page.kind == "application/octet-stream"):
+        raise ToolRefused(f"the page is not text but {page.kind}")
+    try:
+        found = page.data.decode(page.charset, "replace")
+    except LookupError:
+        found = page.data.decode("utf-8", "replace")
+    if page.kind in ("text/html", "application/xhtml+xml"):
+        found = text_of(found)
+    note = "" if page.is_whole else f"\n[only the first {len(page.data):,} bytes]"
+    return f"{page.where}\n\n{shortened(found, _MAX_CHARACTERS - len(page.where) - 100)}{note}"
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities of the system, which take a moment to load."""
+    return ssl.create_default_context()
+
+
+def _require_web(url: str, what: str) -> str:
+    """The scheme of a URL of the web. Raises `ToolRefused`: `file:` would be a way around the tools for files."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
         parts, host = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not host or any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise ToolRefused("that is not an http or https URL")
+        raise ToolRefused(f"{what} is not an http or https URL")
     if not url.isascii():
         raise ToolRefused("the URL has characters that must be written as %-codes")
     return parts.scheme

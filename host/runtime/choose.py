@@ -6,6 +6,7 @@ silent: the choice carries a warning.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +40,14 @@ async def choose(
     base_image: str,
     run_folder: Path,
     docker_host: str | None,
+    providers: Collection[str] = (),
     context: Path = SOURCE_ROOT,
 ) -> Choice:
     """The runtime for a setting.
 
-    `image` is what agents run, `base_image` what it is built from when it is missing and `context` (a source checkout)
-    has a Dockerfile.agent; `docker_host` is the engine's address, None for docker's default.
+    `image` is what agents run, in the variants that `providers` need; `base_image` is what it is built from when it is
+    missing and `context` (a source checkout) has a Dockerfile.agent; `docker_host` is the engine's address, None for
+    docker's default.
 
     Raises `InvalidValue` for an unknown setting, and `RuntimeUnavailable` or `StartFailed` when docker is demanded and
     cannot be had.
@@ -58,7 +61,7 @@ async def choose(
 
     runtime = DockerRuntime(install_id, docker_host)
     try:
-        reason = await _ready(runtime, image, base_image, context)
+        reason = await _ready(runtime, image, base_image, providers, context)
     except (RuntimeUnavailable, StartFailed) as error:
         await runtime.close()
         if setting == "docker":
@@ -83,10 +86,10 @@ def others(names: set[str], install_id: str, run_folder: Path, docker_host: str 
     return found
 
 
-async def _ready(runtime: DockerRuntime, image: str, base_image: str, context: Path) -> str:
+async def _ready(runtime: DockerRuntime, image: str, base_image: str, providers: Collection[str], context: Path) -> str:
     """Make sure that agents can be started; say how it stands."""
     engine = f"engine {await runtime.engine_version()} answers"
-    return f"{engine} and the image {image} {await make_ready(runtime, image, base_image, context)}"
+    return f"{engine} and the image {image} {await make_ready(runtime, image, base_image, providers, context)}"
 
 
 def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path) -> Choice:

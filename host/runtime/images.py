@@ -7,6 +7,7 @@ from ours, and is never built.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +51,14 @@ async def standing(runtime: DockerRuntime, image: str, context: Path) -> Standin
     return _standing(image, await runtime.image_labels(image), context)
 
 
-async def make_ready(runtime: DockerRuntime, image: str, base_image: str, context: Path) -> str:
-    """See to it that agents have an image: build it where it is missing, and build it and its variants anew where the
-    sources have changed; how it stands. Raises `StartFailed` for one that is missing and cannot be built."""
+async def make_ready(
+    runtime: DockerRuntime, image: str, base_image: str, providers: Collection[str], context: Path
+) -> str:
+    """See to it that agents have an image: build it where it is missing, and anew where the sources have changed, as
+    those of its variants that `providers` need; how it stands.
+
+    Raises `StartFailed` for an image that is missing and cannot be built.
+    """
     if await runtime.image_labels(image) is None:
         if not (context / DOCKERFILE).is_file():
             raise StartFailed(f"the image {image} is missing", hint=f"{how_to_build(image)} in the source checkout")
@@ -60,7 +66,7 @@ async def make_ready(runtime: DockerRuntime, image: str, base_image: str, contex
         await runtime.build_image(image, base_image, _variant(image) or PLAIN, context)
         return "was built just now"
     stands = await _renew(runtime, image, context)
-    for name in dict.fromkeys(image_for(provider, image) for provider in VARIANTS):
+    for name in dict.fromkeys(image_for(provider, image) for provider in providers):
         if name != image:
             await _renew(runtime, name, context)
     return stands

@@ -3,7 +3,8 @@ can.
 
 The invariants. An agent gets nothing of the host's environment. A process is recorded on disk before it becomes the
 agent, so that a restarted host finds every one, and is signalled only when id *and* start time are those of the record.
-An agent that ended takes what it started with it (its whole process group), and leaves no zombie.
+An agent that ended takes what it started with it, wherever that has gone, and leaves no zombie. Only a program that has
+shed its environment *and* lost its parent *and* left the group is not found: `shared_schema/processes.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from host.runtime.process_record import ProcessRecord, RecordFolder
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.waiting import ended_within
+from shared_schema import processes
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds `container_agent` and `shared_schema`, in a checkout and in an installation."""
@@ -47,8 +49,9 @@ class ProcessRuntime:
         self._command = None if command is None else list(command)
         self._users = ProcessUsers(SOURCE_ROOT)
         self._children: dict[str, ChildProcess] = {}
-        self._adopted: set[str] = set()  # run ids of living agents that another host process started
-        self._lock = threading.Lock()  # of _adopted
+        self._adopted: set[str] = set()  # run ids of agents of another host process that were seen alive
+        self._settled: set[str] = set()  # and of those that have ended, with what they had started
+        self._lock = threading.Lock()  # of these two
         self._is_cleared = False  # of what a host left that was killed in the middle of a start
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
@@ -85,6 +88,7 @@ class ProcessRuntime:
         try:
             child = ChildProcess(
                 command,
+                run_id=run_id,
                 environment=agent_environment(specification),
                 folder=specification.workspace,
                 log=self._records.log(run_id),
@@ -121,7 +125,10 @@ class ProcessRuntime:
     def _signal(self, handle: AgentHandle, number: signal.Signals) -> None:
         record = self._records.read(handle.run_id)
         if record is not None and self._is_alive(record):
-            signal_group(record.pid, number)
+            if number == signal.SIGKILL:
+                processes.end_marked(processes.RUN, record.run_id)  # the family first, while it has its parents
+            if self._is_alive(record):
+                signal_group(record.pid, number)
 
     def _status(self, handle: AgentHandle) -> AgentStatus:
         record = self._records.read(handle.run_id)
@@ -134,17 +141,18 @@ class ProcessRuntime:
         return AgentStatus(alive=False, exit_code=exit_code, reason=reason_of(exit_code))
 
     def _is_alive(self, record: ProcessRecord) -> bool:
-        """Whether the agent lives; of one that was just seen to end, the rest of its group is ended."""
+        """Whether the agent lives; of one that is seen to have ended, what it started is ended, once."""
         if (child := self._children.get(record.run_id)) is not None:
             return not child.has_ended()
         with self._lock:
             alive = is_alive(record.pid, record.create_time)
             if alive:
                 self._adopted.add(record.run_id)
-            elif record.run_id in self._adopted:
-                # Once, just after its end: a group's number is given to no new process while the group has members.
-                self._adopted.discard(record.run_id)
-                if not psutil.pid_exists(record.pid):
+            elif record.run_id not in self._settled:
+                self._settled.add(record.run_id)
+                processes.end_marked(processes.RUN, record.run_id)
+                # Just after its end alone: a group's number is given to no new process while the group has members.
+                if record.run_id in self._adopted and not psutil.pid_exists(record.pid):
                     signal_group(record.pid, signal.SIGKILL)
             return alive
 
@@ -171,6 +179,7 @@ class ProcessRuntime:
         self._children.pop(handle.run_id, None)
         with self._lock:
             self._adopted.discard(handle.run_id)
+            self._settled.discard(handle.run_id)
         self._records.forget(handle.run_id)
 
 
@@ -181,6 +190,7 @@ def agent_environment(specification: AgentSpecification) -> dict[str, str]:
     """
     return {
         **specification.environment,
+        processes.RUN: specification.run_id,
         "DUMBWAITER_SESSION": str(specification.folder.folder),
         "DUMBWAITER_WORKSPACE": str(specification.workspace),
         "HOME": str(specification.workspace),

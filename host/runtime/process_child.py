@@ -1,7 +1,7 @@
 """One process that this host started, from its start until it was waited for.
 
-The invariant: a child is waited for here and nowhere else, and only after its process group was killed, while the
-group's number cannot yet mean anybody else.
+The invariant: a child is waited for here and nowhere else, and only after all that it has started was killed: its
+process group, while the group's number cannot yet mean anybody else, and whatever has left that.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from host.runtime.ending import exit_code_of
+from shared_schema import processes
 
 _BLOCK = 512  # bytes; the unit of POSIX's `ulimit -f`
 _WITH_LIMIT = ("/bin/sh", "-c", 'read -r go && ulimit -f "$0" && exec "$@" </dev/null')
@@ -26,12 +27,14 @@ class ChildProcess:
 
     It becomes the command with `go`, and ends if this host dies before: so that no agent runs that is not on record.
     `user` is (uid, gid), None for the host's own; `file_bytes` bounds the largest file it can write, its log included.
+    `run_id` is in the environment as `processes.RUN`.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
+        run_id: str,
         environment: Mapping[str, str],
         folder: Path,
         log: Path,
@@ -56,6 +59,7 @@ class ChildProcess:
         process.returncode = 0  # it is waited for below; `subprocess` would do it at some moment of its own choice
         assert process.stdin is not None
         self._gate = process.stdin
+        self._run_id = run_id
         self.pid = process.pid
         self.exit_code: int | None = None
         self._ended = False
@@ -67,19 +71,24 @@ class ChildProcess:
             self._gate.write(b"go\n")
 
     def has_ended(self) -> bool:
-        """Whether it ended; if so, `exit_code` is set, its group is gone, and it is no zombie any more."""
+        """Whether it ended; if so, `exit_code` is set, what it started is gone, and it is no zombie any more."""
         with self._lock:
             if not self._ended and self._is_zombie():
-                signal_group(self.pid, signal.SIGKILL)
+                self._end_family()
                 self._wait(0)
             return self._ended
 
     def kill(self) -> None:
-        """End it and its group now, and wait for it."""
+        """End it and all that it started now, and wait for it."""
         with self._lock, self._gate:
             if not self._ended:
-                signal_group(self.pid, signal.SIGKILL)
+                self._end_family()
                 self._wait(0)
+
+    def _end_family(self) -> None:
+        """Kill it, if it lives, and all that it started; first what has left its group, while that has its parents."""
+        processes.end_marked(processes.RUN, self._run_id)
+        signal_group(self.pid, signal.SIGKILL)
 
     def _is_zombie(self) -> bool:
         if not hasattr(os, "waitid"):  # macOS before Python 3.13

@@ -43,7 +43,7 @@ async def test_a_message_is_answered(agent: Agent, server: ModelServer) -> None:
         ("user", "think hm\nsay hello", None),
         ("assistant", "hello", "hm"),
     ]
-    assert outcome.turn["context_window"] == 200_000
+    assert outcome.turn["context_window"] == 1_000_000
     assert outcome.turn["context_tokens"] == server.used.cache_write + server.used.cache_read + server.used.input
 
 

@@ -39,7 +39,6 @@ def test_the_stable_part_has_the_same_bytes_over_ten_turns_whatever_is_remembere
         made.append(compose(workspace, context="You are assistant.", reset_note=note, problems=[f"problem {turn}"]))
     assert len({prompt.stable.encode() for prompt in made}) == 1
     assert len({prompt.changing for prompt in made}) == 10
-    assert all(prompt.whole.startswith(prompt.stable) for prompt in made)
 
 
 def test_everything_that_is_known_has_its_place(workspace: Path) -> None:
@@ -52,7 +51,7 @@ def test_everything_that_is_known_has_its_place(workspace: Path) -> None:
         assert prompt.stable.index(earlier) < prompt.stable.index(later)
     assert "# Memory\n\n## memory/MEMORY.md\n- Ann likes tea." in prompt.changing
     assert prompt.changing.endswith("# Since last time\n\nThe conversation was reset.")
-    assert "{{" not in prompt.whole
+    assert "{{" not in prompt.stable + prompt.changing
     assert [(skill.name, skill.body, skill.folder) for skill in prompt.skills] == [
         ("about", "That.", "skills/about"),
         ("report", "Do this.", "skills/report"),
@@ -87,7 +86,7 @@ def test_values_are_never_looked_into(workspace: Path) -> None:
 def test_instructions_that_are_broken_or_huge_become_a_note(workspace: Path, content: bytes) -> None:
     write(workspace / "AGENT.md", content)
     prompt = compose(workspace)
-    assert len(prompt.whole) < 60_000
+    assert len(prompt.stable + prompt.changing) < 60_000
     assert ("AGENT.md" in prompt.changing) == (content != b"\0" * 10)
 
 
@@ -97,7 +96,7 @@ def test_links_out_of_the_workspace_are_not_followed(workspace: Path, tmp_path: 
     (workspace / name).unlink()
     (workspace / name).symlink_to(outside)
     prompt = compose(workspace)
-    assert "secret" not in prompt.whole
+    assert "secret" not in prompt.stable + prompt.changing
     assert f"{name} is a link that leads out of the workspace" in prompt.changing
 
 
@@ -118,7 +117,8 @@ def test_folders_that_are_links_out_of_the_workspace_are_empty(workspace: Path, 
     for name in ("memory", "skills"):
         (workspace / name).rename(tmp_path / f"old-{name}")
         (workspace / name).symlink_to(tmp_path / "away")
-    assert "secret" not in compose(workspace).whole
+    prompt = compose(workspace)
+    assert "secret" not in prompt.stable + prompt.changing
 
 
 def test_skills_without_a_proper_head_are_left_out_with_a_note(workspace: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from container_agent.context import Context
@@ -26,6 +27,10 @@ from tests.agent.session import BareSession
 
 class Recorder:
     """A `TurnOutput` that remembers what it is given, and writes messages with plain SQLite."""
+
+    mail: Mail
+    deadline: float
+    at_end: AsyncExitStack
 
     def __init__(self, session: BareSession) -> None:
         self._session = session
@@ -62,7 +67,15 @@ class Recorder:
 class Turn:
     """One turn over one message, with its tools."""
 
-    def __init__(self, session: BareSession, said: str = "begin", *, message_id: str | None = None) -> None:
+    def __init__(
+        self,
+        session: BareSession,
+        said: str = "begin",
+        *,
+        message_id: str | None = None,
+        seconds: float = 1800,
+        tool_servers: str = "",
+    ) -> None:
         self.session = session
         self.message_id = message_id or session.say(said)
         self.out = Recorder(session)
@@ -70,7 +83,7 @@ class Turn:
         tray = Inbox(session.layout.inbound, lambda ids: set()).look()
         self.request = TurnRequest(
             messages=tuple(message for message in tray.pending if message.id == self.message_id),
-            context=Context(),
+            context=Context(turn_seconds=seconds, tool_servers=tool_servers),
             destinations=tray.destinations,
             workspace=session.workspace,
             session=session.layout,
@@ -83,7 +96,9 @@ class Turn:
             take=self.taken.append,
             poll_seconds=0.02,
         )
-        self.desk = Desk(self.request, self.out, self.mail)
+        self.at_end = AsyncExitStack()
+        self.desk = Desk(self.request, self.out, self.mail, monotonic() + seconds, self.at_end)
+        self.out.mail, self.out.deadline, self.out.at_end = self.mail, self.desk.deadline, self.at_end
 
     async def tools(
         self,
@@ -94,8 +109,9 @@ class Turn:
         brings_own: bool = False,
     ) -> Toolbox:
         """All its tools."""
-        return await toolbox(
-            self.desk, SystemClock(), environment or {}, skills=skills, servers=servers, brings_own=brings_own
+        foreign = () if servers is None else await servers.tools()
+        return toolbox(
+            self.desk, SystemClock(), environment or {}, skills=skills, foreign=foreign, brings_own=brings_own
         )
 
     def answer(self, to: str, **content: object) -> None:

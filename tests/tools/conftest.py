@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ def session(tmp_path: Path) -> BareSession:
 
 
 @pytest.fixture
-def turn(session: BareSession) -> Turn:
+async def turn(session: BareSession) -> AsyncIterator[Turn]:
     """A turn over one message."""
-    return Turn(session)
+    turn = Turn(session)
+    async with turn.at_end:
+        yield turn

@@ -13,11 +13,11 @@ from mcp.server.stdio import stdio_server
 
 
 def server() -> Server[Any]:
-    """A server with a tool that adds, one that fails, and one that ends the server."""
+    """A server with a tool that adds, one that fails, one that ends the server, and two that say what it is."""
 
     async def list_tools(context: object, parameters: object) -> types.ListToolsResult:
         numbers = {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}}
-        names = ("add", "fail", "quit", "environment")
+        names = ("add", "fail", "quit", "environment", "process")
         return types.ListToolsResult(tools=[types.Tool(name=name, input_schema=numbers) for name in names])
 
     async def call_tool(context: object, parameters: types.CallToolRequestParams) -> types.CallToolResult:
@@ -26,6 +26,8 @@ def server() -> Server[Any]:
             os._exit(3)
         if parameters.name == "environment":
             said = " ".join(sorted(os.environ))
+        elif parameters.name == "process":
+            said = str(os.getpid())
         else:
             said = "it is broken" if parameters.name == "fail" else str(given["a"] + given["b"])
         return types.CallToolResult(

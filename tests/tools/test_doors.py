@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from mcp import Client
 
 from container_agent.tools.schema import form, number, text
-from container_agent.tools.server import mcp_server, serving
+from container_agent.tools.server import mcp_server
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
 from container_agent.tools.toolbox import Toolbox
 from tests.tools.bench import Turn
@@ -30,11 +30,7 @@ async def door(name: str, toolbox: Toolbox) -> AsyncIterator[tuple[list[str], Ca
 
         yield [definition.name for definition in toolbox.definitions], direct
         return
-    async with AsyncExitStack() as stack:
-        server: Any = mcp_server(toolbox)
-        if name == "http":
-            server = await stack.enter_async_context(serving(toolbox))
-        client = await stack.enter_async_context(Client(server, mode="legacy" if name == "legacy" else "auto"))
+    async with Client(mcp_server(toolbox), mode="legacy" if name == "legacy" else "auto") as client:
 
         async def call(tool: str, arguments: dict[str, Any]) -> tuple[str, bool]:
             result = await client.call_tool(tool, arguments)
@@ -43,7 +39,7 @@ async def door(name: str, toolbox: Toolbox) -> AsyncIterator[tuple[list[str], Ca
         yield [tool.name for tool in (await client.list_tools()).tools], call
 
 
-DOORS = pytest.mark.parametrize("name", ["direct", "in-process", "legacy", "http"])
+DOORS = pytest.mark.parametrize("name", ["direct", "in-process", "legacy"])
 
 
 @DOORS

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import timedelta
 
 import pytest
 
 from container_agent.tools.question import chosen
+from shared_schema.clock import SystemClock, from_text
 from tests.agent.session import BareSession
 from tests.support.wait import until
 from tests.tools.bench import Turn
@@ -66,6 +69,14 @@ async def test_nobody_answers_and_the_tool_says_so(turn: Turn) -> None:
     assert said.startswith("Nobody answered within 1 seconds.")
     assert turn.out.named[0][0] == "ask_user_question"
     assert (turn.out.named[0][1] or 0) > 1
+
+
+async def test_a_question_waits_no_longer_than_the_turn_has_time(session: BareSession) -> None:
+    turn = Turn(session, seconds=3)
+    said = await (await turn.tools()).call("ask_user_question", {"question": "Anybody?", "seconds": 3600})
+    assert re.match("Nobody answered within [12] seconds, which is all that this turn had left. ", said)
+    expires = from_text(turn.out_rows()[0]["content"]["expires"])
+    assert expires < SystemClock().now() + timedelta(seconds=3)
 
 
 async def test_an_agent_that_died_over_a_question_finds_it_open_and_asks_nobody_twice(session: BareSession) -> None:

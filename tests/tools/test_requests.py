@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from container_agent.tools import requests
 from container_agent.tools.toolbox import Toolbox
+from host.delivery.request import MAX_ANSWER
+from shared_schema.rows import encode
 from tests.support.wait import until
 from tests.tools.bench import Turn
 
@@ -28,6 +31,15 @@ async def test_a_request_is_a_row_and_its_answer_is_found_by_its_id(turn: Turn) 
     turn.answer(row["id"], result=[{"text": "tea at five"}])
     assert "tea at five" in await call
     assert "another's" not in await call
+
+
+async def test_the_longest_answer_of_the_host_is_told_whole(turn: Turn) -> None:
+    hit = {"session": "ses_0123456789abcdef", "sender": "Ann", "text": "\n\t" * 40, "is": None}
+    hits = [hit] * (MAX_ANSWER // len(encode(hit)))
+    call = asyncio.create_task(box(turn).call("search_messages", {"query": "tea", "limit": 200}))
+    await until(lambda: bool(turn.out.sent), "it is asked")
+    turn.answer(turn.out_rows()[0]["id"], result=hits)
+    assert json.loads(await call) == hits
 
 
 async def test_a_refusal_of_the_host_is_an_error_and_an_empty_answer_says_so(turn: Turn) -> None:

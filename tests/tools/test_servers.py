@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -11,11 +12,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from container_agent.tools import servers as module
+from container_agent.tools.equip import Workshop
 from container_agent.tools.foreign import tool_name
-from container_agent.tools.server import serving
+from container_agent.tools.server import mcp_server
 from container_agent.tools.servers import Configuration, Servers, configurations
+from shared_schema.clock import SystemClock
 from tests.agent.session import ROOT, BareSession
 from tests.tools.bench import Turn
+from tests.tools.served import serving
 
 COMMAND = (sys.executable, "-m", "tests.tools.server_example")
 
@@ -39,7 +43,7 @@ async def test_the_tools_of_a_server_are_called_by_its_name(turn: Turn, session:
     async with set_up(session, example()) as servers:
         box = await turn.tools(servers=servers)
         names = [definition.name for definition in box.definitions if "__" in definition.name]
-        assert names == ["maths__add", "maths__environment", "maths__fail", "maths__quit"]
+        assert names == ["maths__add", "maths__environment", "maths__fail", "maths__process", "maths__quit"]
         assert await box.call("maths__add", {"a": 1, "b": 2}) == "3"
         assert await box.call("maths__fail", {}) == "Error: it is broken"
         assert "OPENAI_API_KEY" not in await box.call("maths__environment", {})
@@ -50,6 +54,51 @@ async def test_a_server_that_ends_costs_one_call_and_is_started_again(turn: Turn
         box = await turn.tools(servers=servers)
         assert (await box.call("maths__quit", {})).startswith("Error: the server 'maths' failed")
         assert await box.call("maths__add", {"a": 2, "b": 2}) == "4"
+
+
+async def test_calls_side_by_side_of_a_server_that_has_died_start_it_once(turn: Turn, session: BareSession) -> None:
+    async with set_up(session, example()) as servers:
+        box = await turn.tools(servers=servers)
+        before = await box.call("maths__process", {})
+        await box.call("maths__quit", {})
+        after = await asyncio.gather(*(box.call("maths__process", {}) for _ in range(5)))
+        assert len(set(after)) == 1
+        assert after[0].isdigit()
+        assert before != after[0]
+
+
+async def test_a_server_that_dies_again_when_it_is_started_costs_each_call_an_error(
+    turn: Turn, session: BareSession
+) -> None:
+    once = "[ -e been ] && exit 1; touch been; exec " + " ".join(COMMAND)
+    async with set_up(session, Configuration("maths", ("sh", "-c", once), {"PYTHONPATH": str(ROOT)})) as servers:
+        box = await turn.tools(servers=servers)
+        await box.call("maths__quit", {})
+        for said in await asyncio.gather(*(box.call("maths__add", {"a": 1, "b": 1}) for _ in range(3))):
+            assert said.startswith("Error: the server 'maths' failed: it cannot be used")
+
+
+async def test_a_call_that_is_cancelled_while_its_server_starts_leaves_the_others_alone(
+    turn: Turn, session: BareSession
+) -> None:
+    async with set_up(session, example()) as servers:
+        box = await turn.tools(servers=servers)
+        await box.call("maths__quit", {})
+        first, second = (asyncio.create_task(box.call("maths__add", {"a": 1, "b": 1})) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second == "2"
+
+
+async def test_a_server_that_does_not_start_is_tried_once_in_a_turn_and_again_in_the_next(session: BareSession) -> None:
+    command = ["sh", "-c", "echo started >>starts; exit 1"]
+    workshop = Workshop(SystemClock(), {"PATH": os.environ["PATH"]})
+    for number in (1, 2):
+        turn = Turn(session, tool_servers=json.dumps({"broken": {"command": command}}))
+        prompt, _ = await workshop.furnish(turn.request, turn.out)
+        assert "The tools of 'broken' are not there" in prompt.changing
+        assert (session.workspace / "starts").read_text().split() == ["started"] * number
+    await workshop.close()
 
 
 async def test_servers_that_cannot_be_used_leave_the_others_and_the_turn_alone(
@@ -68,7 +117,7 @@ async def test_servers_that_cannot_be_used_leave_the_others_and_the_turn_alone(
 
 async def test_a_server_behind_http_works_the_same(turn: Turn, session: BareSession) -> None:
     inner = await Turn(session).tools()
-    async with serving(inner) as url, set_up(session, Configuration("other", url=url)) as servers:
+    async with serving(mcp_server(inner)) as url, set_up(session, Configuration("other", url=url)) as servers:
         box = await turn.tools(servers=servers)
         assert await box.call("other__list_destinations", {}) == (
             "There are no destinations besides the chat of this turn."

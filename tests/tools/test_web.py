@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from container_agent.tools import web as fetching
 from container_agent.tools.page import text_of
+from container_agent.tools.toolbox import Toolbox
 from tests.tools.bench import Turn
 
 PAGES = {
@@ -22,15 +26,22 @@ PAGES = {
     "http://site.example/odd": ("text/plain; charset=no-such", b"odd"),
 }
 
+AWAY = {
+    "http://site.example/away": "file:///etc/passwd",
+    "http://site.example/secure": "https://127.0.0.1:1/",
+    "http://site.example/moved": "/data",
+    "http://site.example/round": "/round",
+}
+
 
 class Proxy(BaseHTTPRequestHandler):
     asked: list[str]
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        if self.path.endswith("/away"):
+        if self.path in AWAY:
             self.send_response(302)
-            self.send_header("Location", "file:///etc/passwd")
+            self.send_header("Location", AWAY[self.path])
             self.end_headers()
             return
         kind, body = PAGES.get(self.path, ("text/plain", b"this host is not on the list"))
@@ -64,10 +75,12 @@ async def test_a_page_comes_as_text_through_the_proxy(turn: Turn, proxy: tuple[s
     )
     assert (await box.call("web_fetch", {"url": "http://site.example/data"})).endswith('{"a": 1}')
     assert (await box.call("web_fetch", {"url": "http://site.example/odd"})).endswith("odd")
+    assert (await box.call("web_fetch", {"url": "http://site.example/moved"})).startswith("http://site.example/data\n")
     long = await box.call("web_fetch", {"url": "http://site.example/long"})
     assert long.endswith("[only the first 2,097,152 bytes]")
     assert len(long) < 41_000
-    assert proxy[1] == ["http://site.example/"] + [f"http://site.example/{name}" for name in ("data", "odd", "long")]
+    names = ("", "data", "odd", "moved", "data", "long")
+    assert proxy[1] == [f"http://site.example/{name}" for name in names]
 
 
 async def test_what_is_refused_comes_back_as_a_sentence(turn: Turn, proxy: tuple[str, list[str]]) -> None:
@@ -81,13 +94,80 @@ async def test_what_is_refused_comes_back_as_a_sentence(turn: Turn, proxy: tuple
         ("https://site.example/", "this agent has no way to the web"),
     ):
         assert await box.call("web_fetch", {"url": url}) == f"Error: {sentence}"
-    assert "is not allowed" in await box.call("web_fetch", {"url": "http://site.example/away"})
+    for name, sentence in (
+        ("away", "the page leads to what is not an http or https URL"),
+        ("round", "the page leads from one to the other without end"),
+    ):
+        assert await box.call("web_fetch", {"url": f"http://site.example/{name}"}) == f"Error: {sentence}"
 
 
 async def test_a_proxy_that_is_gone_is_an_error(turn: Turn) -> None:
     box = await turn.tools({"HTTP_PROXY": "http://127.0.0.1:1"})
     said = await box.call("web_fetch", {"url": "http://site.example/"})
     assert said.startswith("Error: site.example cannot be reached")
+
+
+DRIPS = {
+    "head": ("http", b"HTTP/1.1 200 OK\r\nX-Long: "),
+    "tunnel": ("https", b"HTTP/1.1 200 OK\r\nX-Long: "),
+    "handshake": ("https", b"HTTP/1.1 200 OK\r\n\r\n"),
+    "length": ("http", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "body": ("http", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"),
+    "refusal": ("http", b"HTTP/1.1 404 Not Found\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("how", ["time", "cancellation"])
+@pytest.mark.parametrize("where", DRIPS)
+async def test_a_page_that_drips_is_left_in_time(where: str, how: str) -> None:
+    scheme, beginning = DRIPS[where]
+    async with dripping(beginning) as (url, begun, left):
+        tool = fetching.tool({f"{scheme}_proxy": url}, seconds=0.5 if how == "time" else 60)
+        call = asyncio.create_task(
+            Toolbox([tool], lambda name, seconds: None).call(tool.name, {"url": f"{scheme}://x/"})
+        )
+        async with asyncio.timeout(10):
+            await begun.wait()
+            if how == "time":
+                assert await call == "Error: the page took longer than 0.5 seconds"
+            else:
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+            await left.wait()
+
+
+@asynccontextmanager
+async def dripping(beginning: bytes) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """A proxy that goes on a byte at a time behind its beginning: whether it has begun, and was left."""
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(beginning)
+        begun.set()
+        try:
+            if beginning == DRIPS["handshake"][1]:
+                await reader.read(1)
+                writer.write(b"\x16\x03\x03\x40\x00\x02")  # a long record of TLS begins
+            while not writer.transport.is_closing():
+                writer.write(b"0")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            pass
+        finally:
+            left.set()
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", begun, left
+
+
+async def test_a_redirect_does_not_lead_around_the_proxy(turn: Turn, proxy: tuple[str, list[str]]) -> None:
+    box = await turn.tools({"HTTP_PROXY": proxy[0]})
+    said = await box.call("web_fetch", {"url": "http://site.example/secure"})
+    assert said == "Error: this agent has no way to the web"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +178,10 @@ async def test_a_proxy_that_is_gone_is_an_error(turn: Turn) -> None:
         ("<svg><svg></svg>hidden</svg>shown &amp; &lt;ok&gt;", "shown & <ok>"),
         ("<" * 1000, "<" * 1000),
         ("</p></script>", ""),
+        ("<script>if (a<b && c>d) x('</p>')</script>a<STYLE>p>q{</Style >b<style>never ended", "ab"),
+        ('<a title="1 > 2" href=https://x.example/?a&amp;b>x</a>', "x (https://x.example/?a&b)"),
+        ("a<!-- <p>b --> c <!doctype x><?xml y?><![CDATA[z]]>d<!-- e", "a c d"),
+        ("1 < 2 <3 <" + "b" * 5_000 + "> é &eacute; &#233;", "1 < 2 <3 <" + "b" * 5_000 + "> é é é"),
     ],
 )
 def test_html_is_read_as_a_person_would(html: str, text: str) -> None:
