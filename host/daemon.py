@@ -24,7 +24,7 @@ from host.operations import agent_groups as agent_group_operations
 from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
 from host.operations.commands import carrying_out
-from host.operations.prune import removing_deleted
+from host.operations.prune import clearing_away
 from host.operations.requests import answering
 from host.runtime.choose import Choice, others
 from host.services import Services, runtime_for
@@ -61,7 +61,7 @@ async def _run(settings: Settings, began: float) -> None:
         loop.add_signal_handler(number, stop.set)
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
-    choice = await runtime_for(settings, central.install_id)
+    choice = await runtime_for(settings, central)
     if choice.warning is not None:
         _warn(choice.warning)
     earlier = await central.read(runs.unsettled_runtimes)
@@ -77,7 +77,7 @@ async def _run(settings: Settings, began: float) -> None:
         await _set_up_first(services)
         await services.start()
         api = ApiServer(services)
-        async with carrying_out(services), answering(services), removing_deleted(services):
+        async with carrying_out(services), answering(services), clearing_away(services):
             try:
                 await api.start()
                 _greet(services, choice, perf_counter() - began)

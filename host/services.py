@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from host.central import deliveries, ingest, runs, sessions
+from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.channels.cli import TerminalChannel
 from host.channels.protocol import Channel, platform_of
@@ -48,12 +46,14 @@ def no_channels(central: Central, clock: Clock) -> Sequence[Channel]:
     return ()
 
 
-async def runtime_for(settings: Settings, install_id: str) -> Choice:
+async def runtime_for(settings: Settings, central: Central) -> Choice:
     """The runtime that the settings ask for. Raises as `choose`."""
+    groups = await central.read(agent_groups.all_groups)
     return await choose(
         settings.runtime,
-        install_id=install_id,
+        install_id=central.install_id,
         image=settings.image,
+        providers={group.provider for group in groups},
         base_image=settings.base_image,
         run_folder=settings.layout.run,
         docker_host=settings.docker_host,
@@ -163,7 +163,7 @@ class Services:
         """Take up everything an earlier host left, then take events."""
         known = await self.central.read(sessions.all_ids)
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
-        await self._clear_spool()
+        await asyncio.to_thread(self.post.clear_spool)
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
         self.started_at = self.clock.now()
@@ -256,10 +256,3 @@ class Services:
         if self._watcher is not None:
             agents = self.conductor.agents.items()
             self._watcher.watch({agent.folder.out: session_id for session_id, agent in agents})
-
-    async def _clear_spool(self) -> None:
-        """Remove files of events that were never accepted."""
-        in_use = await self.central.read(ingest.spools_in_use)
-        for folder in os.listdir(self.settings.layout.spool):
-            if folder not in in_use:
-                await asyncio.to_thread(shutil.rmtree, self.settings.layout.spool / folder, ignore_errors=True)

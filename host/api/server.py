@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
+from host.api.client import socket_path
 from host.operations.registry import call, stream
 from host.services import Services
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
@@ -23,7 +23,6 @@ from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFou
 log = logging.getLogger(__name__)
 
 _MAX_BODY = 4 * 1024**2
-_LONGEST_SOCKET_PATH = 107  # sockaddr_un, less the final zero
 _STATUS: Mapping[type[DumbwaiterError], int] = {InvalidValue: 400, NotFound: 404, Conflict: 409}
 
 
@@ -43,16 +42,11 @@ class ApiServer:
 
     async def start(self) -> None:
         """Listen on the socket. Raises `DumbwaiterError` when that is impossible."""
-        if len(os.fsencode(self._path)) > _LONGEST_SOCKET_PATH:
-            raise DumbwaiterError(
-                f"the path of the socket is longer than {_LONGEST_SOCKET_PATH} bytes",
-                where=self._path,
-                hint="use a data folder with a shorter path",
-            )
+        path = socket_path(self._path)
         await self._runner.setup()
         try:
             self._path.unlink(missing_ok=True)  # of a host that is gone: this one holds the lock
-            await web.UnixSite(self._runner, str(self._path)).start()
+            await web.UnixSite(self._runner, path).start()
             self._path.chmod(0o600)
         except OSError as error:
             raise DumbwaiterError(f"the socket cannot be made: {error.strerror}", where=self._path) from error

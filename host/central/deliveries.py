@@ -21,17 +21,27 @@ VALUES (:message_out_id, :session_id, :turn_id, :in_reply_to, :kind, :from_host,
 ON CONFLICT DO NOTHING
 """
 # What is open is found by the partial index, which SQLite takes only when its very condition stands in the statement:
-# what was sent once costs nothing afterwards.
+# what was sent once costs nothing afterwards. What waits for a time of its own stands behind the rest, by its time.
 NEXT = """
-SELECT d.*, s.agent_group_id FROM deliveries d INDEXED BY deliveries_open JOIN sessions s ON s.id = d.session_id
-WHERE d.channel_type = ? AND d.platform_id = ? AND d.status IN ('pending', 'sending') AND d.status = 'pending'
-  AND (d.deliver_after IS NULL OR d.deliver_after <= ?)
+SELECT d.*, s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
+WHERE d.position IN (
+    SELECT * FROM (
+        SELECT position FROM deliveries INDEXED BY deliveries_open
+        WHERE channel_type = :channel_type AND platform_id = :platform_id AND deliver_after IS NULL
+          AND status IN ('pending', 'sending') AND status = 'pending'
+        ORDER BY position LIMIT 1)
+    UNION ALL SELECT * FROM (
+        SELECT position FROM deliveries INDEXED BY deliveries_open
+        WHERE channel_type = :channel_type AND platform_id = :platform_id AND deliver_after <= :now
+          AND status IN ('pending', 'sending') AND status = 'pending'
+        ORDER BY deliver_after, position LIMIT 1))
 ORDER BY d.position LIMIT 1
 """
 NEXT_DUE = """
-SELECT min(deliver_after) AS due FROM deliveries INDEXED BY deliveries_open
-WHERE channel_type = ? AND platform_id = ? AND status IN ('pending', 'sending') AND status = 'pending'
-  AND deliver_after IS NOT NULL
+SELECT deliver_after AS due FROM deliveries INDEXED BY deliveries_open
+WHERE channel_type = ? AND platform_id = ? AND deliver_after > ''
+  AND status IN ('pending', 'sending') AND status = 'pending'
+ORDER BY deliver_after LIMIT 1
 """
 CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
 SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
@@ -39,10 +49,12 @@ ATTEMPTED = """
 UPDATE deliveries SET status = 'pending', attempts = ?, error = ?
 WHERE position = ? AND status IN ('pending', 'sending')
 """
+# What was kept back while the platform was called may have arrived nevertheless.
 FINISH = """
-UPDATE deliveries SET status = ?, attempts = ?, platform_message_id = ?, error = ?, finished_at = ?,
-    recorded = from_host
-WHERE position = ? AND status IN ('pending', 'sending')
+UPDATE deliveries SET status = :status, attempts = :attempts, platform_message_id = :platform_message_id,
+    error = :error, finished_at = :now, recorded = from_host
+WHERE position = :position AND (status IN ('pending', 'sending')
+    OR status = 'suppressed' AND :status IN ('delivered', 'uncertain'))
 """
 INTERRUPTED = """
 UPDATE deliveries INDEXED BY deliveries_open
@@ -50,8 +62,8 @@ SET status = 'uncertain', error = ?, finished_at = ?, recorded = from_host
 WHERE status IN ('pending', 'sending') AND status = 'sending'
 """
 SUPPRESS_SESSION = """
-UPDATE deliveries INDEXED BY deliveries_open SET status = 'suppressed', error = ?, finished_at = ?
-WHERE session_id = ? AND status IN ('pending', 'sending') AND status = 'pending' AND from_host = 0
+UPDATE deliveries INDEXED BY deliveries_open_of_session SET status = 'suppressed', error = ?, finished_at = ?
+WHERE session_id = ? AND status IN ('pending', 'sending') AND from_host = 0
 """
 UNRECORDED = """
 SELECT message_out_id, status, platform_message_id, error, attempts, finished_at
@@ -59,9 +71,14 @@ FROM deliveries INDEXED BY deliveries_unrecorded WHERE session_id = ? AND record
 """
 RECORDED = "UPDATE deliveries SET recorded = 1 WHERE session_id = ? AND message_out_id = ?"
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM deliveries WHERE recorded = 0"
-UNSENT_ANSWERS = """
-SELECT count(*) AS n FROM deliveries INDEXED BY deliveries_open
-WHERE session_id = ? AND in_reply_to = ? AND status IN ('pending', 'sending') AND deliver_after IS NULL
+UNSENT_ANSWER = """
+SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
+WHERE session_id = ? AND deliver_after IS NULL AND in_reply_to = ? AND status IN ('pending', 'sending') LIMIT 1
+"""
+DELAYED = """
+SELECT count(*) AS n FROM (
+    SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
+    WHERE session_id = ? AND deliver_after > '' AND status IN ('pending', 'sending') LIMIT ?)
 """
 NOTICE = "SELECT 1 FROM deliveries WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT 1"
 COUNTS = "SELECT count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending')"
@@ -164,8 +181,12 @@ def add_notice(
 
 
 def next_for(connection: sqlite3.Connection, chat: Chat, now: str) -> Delivery | None:
-    """The oldest message that waits for a chat and is due."""
-    row = one(connection, NEXT, (*chat, now))
+    """The message that is next to be sent to a chat, if one is due.
+
+    The oldest of those without a time of their own, or the one whose time has come first, whichever was queued first.
+    """
+    channel_type, platform_id = chat
+    row = one(connection, NEXT, {"channel_type": channel_type, "platform_id": platform_id, "now": now})
     return None if row is None else Delivery.from_row(row)
 
 
@@ -194,9 +215,17 @@ def finish(
     now: str,
     platform_message_id: str | None = None,
     error: str | None = None,
-) -> None:
-    """Note what became of a message; the agent is told with the next record."""
-    connection.execute(FINISH, (status, attempts, platform_message_id, error, now, position))
+) -> bool:
+    """Note what became of a message; the agent is told with the next record. False when it has an outcome already."""
+    values = {
+        "position": position,
+        "status": status,
+        "attempts": attempts,
+        "platform_message_id": platform_message_id,
+        "error": error,
+        "now": now,
+    }
+    return connection.execute(FINISH, values).rowcount > 0
 
 
 def mark_interrupted(connection: sqlite3.Connection, error: str, now: str) -> int:
@@ -231,8 +260,13 @@ def chats_with_work(connection: sqlite3.Connection) -> list[Chat]:
 
 def is_answer_out(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
     """Whether everything that answers a message so far has been sent, or has failed to be."""
-    row = one(connection, UNSENT_ANSWERS, (session_id, in_reply_to))
-    return row is None or row["n"] == 0
+    return one(connection, UNSENT_ANSWER, (session_id, in_reply_to)) is None
+
+
+def delayed_count(connection: sqlite3.Connection, session_id: str, limit: int) -> int:
+    """How many messages of a session wait for a time of their own; not counted beyond `limit`."""
+    row = one(connection, DELAYED, (session_id, limit))
+    return 0 if row is None else int(row["n"])
 
 
 def has_notice(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:

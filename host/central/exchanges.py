@@ -1,7 +1,7 @@
 """Exchanges: what somebody wrote and what was answered, in the units in which it can be taken back.
 
 One turn may answer several messages. What is taken back is whole turns, so an exchange is the messages that one turn
-took; a message that no turn took is one by itself.
+took, those it only heard among them; a message that no turn took is one by itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from host.central.database import one
 from host.central.ingest import Accepted
 
-# The first message of each of the last exchanges, the newest first.
-LAST = """
+# The first and last message of each exchange, the newest first.
+ALL = """
 SELECT min(position) AS first, max(position) AS last FROM ingest
-WHERE session_id = ? AND kind = 'chat' AND trigger = 1 AND withdrawn = 0
-GROUP BY coalesce(turn_id, message_id) ORDER BY last DESC LIMIT ?
+WHERE session_id = ? AND kind = 'chat' AND withdrawn = 0
+GROUP BY coalesce(turn_id, message_id) HAVING max(trigger) = 1 ORDER BY last DESC
+"""
+OLDEST_OPEN = """
+SELECT min(position) AS position FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND status = 'pending' AND kind = 'chat'
 """
 FROM = (
     "SELECT * FROM ingest WHERE session_id = ? AND position >= ? AND withdrawn = 0 AND kind = 'chat' ORDER BY position"
@@ -52,12 +56,24 @@ class Exchanges:
 
 
 def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
-    """The last exchanges of a session that were not taken back, open ones among them."""
-    rows = connection.execute(LAST, (session_id, count)).fetchall()
-    if not rows:
+    """The last exchanges of a session that were not taken back, and all that is open.
+
+    What is open is cancelled when something is taken back. So it belongs to that, however much it is: nothing that
+    somebody waits for is gone without being named.
+    """
+    row = one(connection, OLDEST_OPEN, (session_id,))
+    oldest_open = None if row is None else row["position"]
+    firsts: list[int] = []
+    for exchange in connection.execute(ALL, (session_id,)):
+        if len(firsts) >= count and (oldest_open is None or exchange["last"] < oldest_open):
+            break
+        firsts.append(exchange["first"])
+    if not firsts:
         return Exchanges(0, ())
-    first = min(row["first"] for row in rows)
-    return Exchanges(len(rows), tuple(Accepted.from_row(row) for row in connection.execute(FROM, (session_id, first))))
+    first = min(firsts) if oldest_open is None else min(*firsts, oldest_open)
+    return Exchanges(
+        len(firsts), tuple(Accepted.from_row(row) for row in connection.execute(FROM, (session_id, first)))
+    )
 
 
 def withdraw(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges) -> None:

@@ -54,7 +54,7 @@ WHERE message_id = ? AND session_id = ? AND status = 'pending'
 FINISH_COMMAND = """
 UPDATE ingest SET status = ?, error = ?, finished_at = ? WHERE message_id = ? AND status = 'pending'
 """
-COMMANDS = "SELECT * FROM ingest WHERE kind = 'command' AND status = 'pending' ORDER BY position LIMIT ?"
+COMMANDS = "SELECT * FROM ingest WHERE kind = 'command' AND status = 'pending' ORDER BY position"
 CANCEL_SESSION = """
 UPDATE ingest INDEXED BY ingest_open SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
 WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
@@ -207,9 +207,9 @@ def finish_command(
     return connection.execute(FINISH_COMMAND, (status, error, now, message_id)).rowcount > 0
 
 
-def commands(connection: sqlite3.Connection, limit: int = 1000) -> list[Accepted]:
+def commands(connection: sqlite3.Connection) -> list[Accepted]:
     """The commands that were accepted and not carried out, oldest first."""
-    return [Accepted.from_row(row) for row in connection.execute(COMMANDS, (limit,))]
+    return [Accepted.from_row(row) for row in connection.execute(COMMANDS)]
 
 
 def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:

@@ -15,7 +15,6 @@ WHERE id >= :from AND id < :to AND (:agent_group_id IS NULL OR agent_group_id = 
   AND (status = 'deleted') <= :deleted
 LIMIT 2
 """
-_LONGEST_NUMBER = 4
 
 
 def find(
@@ -48,9 +47,7 @@ def find(
 
 
 def _by_number(connection: sqlite3.Connection, name: str, place: str | None) -> list[str]:
-    if place is None or not name.isascii() or not name.isdecimal() or len(name) > _LONGEST_NUMBER:
-        return []
-    listed = session_list.numbered(connection, place, int(name))
+    listed = None if place is None else session_list.numbered(connection, place, name)
     return [] if listed is None else [listed]
 
 

@@ -17,7 +17,8 @@ from host.central.sessions import Session
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Row
 
-# Of two conditions one is empty; both have an index. What was compressed goes on in another session.
+# Of two conditions one is empty; both have an index, and the `+` keeps SQLite from taking that of the status of all the
+# sessions there are. What was compressed goes on in another session.
 WITHIN = """
 WITH reached AS (
     SELECT s.* FROM sessions s JOIN routes r ON r.id = s.route_id
@@ -36,10 +37,8 @@ SAID = """
     OR EXISTS (SELECT 1 FROM ingest i WHERE i.session_id = s.id AND i.kind = 'chat'))
 """
 NEWEST = f"{WITHIN} {SAID} ORDER BY last_active DESC, id DESC LIMIT :limit"
-LAST_ENDED = f"{WITHIN} {SAID} AND status = 'ended' ORDER BY ended_at DESC, last_active DESC LIMIT 1"
+LAST_ENDED = f"{WITHIN} {SAID} AND +status = 'ended' ORDER BY ended_at DESC, last_active DESC LIMIT 1"
 ONE = f"{WITHIN} AND id = :id"
-
-_LONGEST_NUMBER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +89,14 @@ def find(connection: sqlite3.Connection, present: Session, name: str) -> Session
 
 
 def _by_number(connection: sqlite3.Connection, present: Session, name: str) -> list[str]:
-    if not _is_number(name):
-        return []
-    listed = session_list.numbered(connection, present.route_id, int(name))
+    listed = session_list.numbered(connection, present.route_id, name)
     return [] if listed is None or sessions.lookup(connection, listed) is None else [listed]
 
 
 def _by_name(connection: sqlite3.Connection, present: Session, name: str) -> list[str]:
     within = [Reached.from_row(row) for row in connection.execute(WITHIN, _values(connection, present))]
     titled = _titled(within, name)
-    if titled or _is_number(name):
+    if titled or session_list.is_number(name):
         return titled
     prefix = name if name.startswith("ses_") else f"ses_{name}"
     exact = [each.id for each in within if each.id == prefix]
@@ -115,10 +112,6 @@ def _titled(within: list[Reached], name: str) -> list[str]:
     titles = {each.title: each.id for each in within if each.title is not None}
     title = wanted if form.number_of(wanted) > 1 else form.newest(wanted, titles)
     return [titles[title]] if title in titles else []
-
-
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdecimal() and len(name) <= _LONGEST_NUMBER
 
 
 def _values(connection: sqlite3.Connection, present: Session, **more: object) -> dict[str, object]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from host.central import events, sessions
+from host.central import events, session_list, sessions
 from host.central.database import one
 from host.central.events import EventKind
 from host.central.sessions import Relation, Session
+from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Row
 
@@ -18,7 +19,7 @@ ROUTE_BY_ID = "SELECT * FROM routes WHERE id = ?"
 POINT_ROUTE = "UPDATE routes SET active_session_id = ? WHERE id = ?"
 # Above every generation that the route or the session it points at next has had: no late output looks like present.
 BUMP_ROUTE = """
-UPDATE routes SET generation = max(generation, ?) + 1, active_session_id = NULL WHERE id = ? RETURNING generation
+UPDATE routes SET generation = max(generation, ?) + 1, active_session_id = NULL WHERE id = ?
 """
 INSERT_SESSION = """
 INSERT INTO sessions (id, agent_group_id, route_id, messaging_group_id, thread_id, generation, kind, status,
@@ -31,6 +32,8 @@ UPDATE sessions SET status = 'active', end_reason = NULL, ended_at = NULL, route
     messaging_group_id = :messaging_group_id, thread_id = :thread_id, generation = :generation
 WHERE id = :id
 """
+ADOPT = "UPDATE sessions SET messaging_group_id = ? WHERE id = ?"
+DELETE_EMPTY = "DELETE FROM routes WHERE id = ? AND NOT EXISTS (SELECT 1 FROM sessions WHERE route_id = routes.id)"
 BEGIN_GENERATION = """
 UPDATE sessions SET generation = ?, provider_session_id = CASE ? WHEN 1 THEN provider_session_id END WHERE id = ?
 """
@@ -65,7 +68,8 @@ def resolve(
 ) -> Session:
     """The session of a route, active or archived; route and session are made when they are not there.
 
-    `sender_id` is the one person a route with `per_user` is for.
+    `sender_id` is the one person a route with `per_user` is for. A session that has lost its chat, which was removed
+    and added again, is the chat's once more.
 
     One writing thread and one transaction: two first messages at the same moment find the same session.
     """
@@ -78,6 +82,9 @@ def resolve(
     if route.active_session_id is not None:
         session = sessions.get(connection, route.active_session_id)
         if session.status in ("active", "archived"):
+            if session.messaging_group_id is None and messaging_group_id is not None:
+                connection.execute(ADOPT, (messaging_group_id, session.id))
+                return sessions.get(connection, session.id)
             return session
     return open_session(connection, route, messaging_group_id=messaging_group_id, thread_id=thread_id, now=now)
 
@@ -86,15 +93,15 @@ def open_session(
     connection: sqlite3.Connection,
     route: Route,
     *,
-    messaging_group_id: str | None,
-    thread_id: str | None,
     now: str,
+    messaging_group_id: str | None = None,
+    thread_id: str | None = None,
     parent: Session | None = None,
     relation: Relation | None = None,
     note: str | None = None,
     summary: str | None = None,
 ) -> Session:
-    """A fresh session on a route, which now points at it.
+    """A fresh session on a route, which now points at it; in the chat and thread of its parent, if it has one.
 
     `note` is told to the agent once; `summary` is what it knows of the conversation that was compressed into it.
     """
@@ -105,8 +112,8 @@ def open_session(
             "id": session_id,
             "agent_group_id": route.agent_group_id,
             "route_id": route.id,
-            "messaging_group_id": messaging_group_id,
-            "thread_id": thread_id,
+            "messaging_group_id": messaging_group_id if parent is None else parent.messaging_group_id,
+            "thread_id": thread_id if parent is None else parent.thread_id,
             "generation": route.generation,
             "now": now,
             "parent": None if parent is None else parent.id,
@@ -139,10 +146,8 @@ def leave_route(connection: sqlite3.Connection, session: Session) -> Route:
 
 def bump(connection: sqlite3.Connection, route: Route, session: Session) -> Route:
     """A new generation of a route, also for `session`, which may come from another one; it points at nothing now."""
-    connection.execute(BUMP_ROUTE, (session.generation, route.id)).fetchone()
-    row = one(connection, ROUTE_BY_ID, (route.id,))
-    assert row is not None
-    return Route.from_row(row)
+    connection.execute(BUMP_ROUTE, (session.generation, route.id))
+    return _get(connection, route.id)
 
 
 def reopen(connection: sqlite3.Connection, session: Session, route: Route, place: Session | None) -> None:
@@ -168,10 +173,8 @@ def begin_generation(connection: sqlite3.Connection, session: Session, route: Ro
 
 
 def route_of(connection: sqlite3.Connection, session: Session) -> Route:
-    """The route of a session."""
-    row = one(connection, ROUTE_BY_ID, (session.route_id,))
-    assert row is not None
-    return Route.from_row(row)
+    """The route of a session. Raises `Conflict` when both were removed for good meanwhile."""
+    return _get(connection, session.route_id)
 
 
 def is_active_on_route(connection: sqlite3.Connection, session: Session) -> bool:
@@ -185,3 +188,17 @@ def active_in_chat(
     """The active sessions of an agent group in a chat (and thread)."""
     rows = connection.execute(ACTIVE_IN_CHAT, (agent_group_id, messaging_group_id, thread_id))
     return [Session.from_row(row) for row in rows]
+
+
+def remove_session(connection: sqlite3.Connection, session: Session) -> None:
+    """Remove a session with all that hangs on it; with the last one of a route, the route and the list shown there."""
+    sessions.delete(connection, session.id)
+    if connection.execute(DELETE_EMPTY, (session.route_id,)).rowcount:
+        session_list.forget_list(connection, session.route_id)
+
+
+def _get(connection: sqlite3.Connection, route_id: str) -> Route:
+    row = one(connection, ROUTE_BY_ID, (route_id,))
+    if row is None:
+        raise Conflict("the conversation is gone")
+    return Route.from_row(row)

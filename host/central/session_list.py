@@ -50,8 +50,10 @@ SHOW_LIST = """
 INSERT INTO shown_lists (place, sessions, shown_at) VALUES (?, ?, ?)
 ON CONFLICT (place) DO UPDATE SET sessions = excluded.sessions, shown_at = excluded.shown_at
 """
+FORGET_LIST = "DELETE FROM shown_lists WHERE place = ?"
 SHOWN_LIST = "SELECT sessions FROM shown_lists WHERE place = ?"
 _END = "\U0010ffff"
+_LONGEST_NUMBER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,21 @@ def keep_list(connection: sqlite3.Connection, place: str, session_ids: list[str]
     connection.execute(SHOW_LIST, (place, json.dumps(session_ids), now))
 
 
-def numbered(connection: sqlite3.Connection, place: str, number: int) -> str | None:
+def forget_list(connection: sqlite3.Connection, place: str) -> None:
+    """Forget what was listed in a place that is gone."""
+    connection.execute(FORGET_LIST, (place,))
+
+
+def is_number(name: str) -> bool:
+    """Whether a name can be a number in a list."""
+    return name.isascii() and name.isdecimal() and len(name) <= _LONGEST_NUMBER
+
+
+def numbered(connection: sqlite3.Connection, place: str, name: str) -> str | None:
     """The session with that number (1 is the first) in the list that was shown last in a place."""
+    if not is_number(name):
+        return None
+    number = int(name)
     row = one(connection, SHOWN_LIST, (place,))
     listed: list[str] = [] if row is None else json.loads(row["sessions"])
     return listed[number - 1] if 1 <= number <= len(listed) else None

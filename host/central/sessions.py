@@ -29,18 +29,32 @@ UPDATE sessions SET status = 'deleted', deleted_status = status, deleted_at = ? 
 RESTORE = """
 UPDATE sessions SET status = CASE deleted_status WHEN 'archived' THEN 'archived' ELSE 'ended' END,
     end_reason = coalesce(end_reason, 'deleted'), ended_at = coalesce(ended_at, deleted_at), deleted_at = NULL,
-    deleted_status = NULL, title = ?
+    deleted_status = NULL
 WHERE id = ? AND status = 'deleted'
 """
 DELETED_BEFORE = "SELECT id FROM sessions WHERE status = 'deleted' AND deleted_at < ? ORDER BY deleted_at LIMIT ?"
+DELETED = "SELECT id FROM sessions WHERE status = 'deleted'"
 ENDED_BEFORE = """
 SELECT id FROM sessions WHERE status = 'ended' AND ended_at < :before AND last_active < :before
   AND (:agent_group_id IS NULL OR agent_group_id = :agent_group_id)
 ORDER BY ended_at LIMIT :limit
 """
+HAS_ENDED_BEFORE = """
+SELECT 1 FROM sessions WHERE id = :id AND status = 'ended' AND ended_at < :before AND last_active < :before
+"""
 COMPRESSED_CHILD = """
 SELECT id FROM sessions WHERE parent_session_id = ? AND parent_relation = 'compressed' AND status <> 'deleted'
 ORDER BY created_at DESC, rowid DESC LIMIT 1
+"""
+# A parent that was taken up again by itself is a conversation of its own.
+LINE = """
+WITH RECURSIVE line (id, parent) AS (
+    SELECT id, CASE parent_relation WHEN 'compressed' THEN parent_session_id END FROM sessions WHERE id = ?
+    UNION
+    SELECT s.id, CASE s.parent_relation WHEN 'compressed' THEN s.parent_session_id END
+    FROM line JOIN sessions s ON s.id = line.parent WHERE s.end_reason = 'compressed'
+)
+SELECT id FROM line
 """
 DELETE = "DELETE FROM sessions WHERE id = ?"
 ALL_IDS = "SELECT id FROM sessions"
@@ -77,7 +91,6 @@ class Relation(StrEnum):
     RESET = "reset"  # begun in its place
     COMPRESSED = "compressed"  # goes on from its summary
     BRANCHED = "branched"  # goes on from a copy
-    SPAWNED = "spawned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +141,19 @@ def delete_softly(connection: sqlite3.Connection, session_id: str, now: str) -> 
     connection.execute(DELETE_SOFTLY, (now, session_id))
 
 
-def restore(connection: sqlite3.Connection, session_id: str, title: str | None) -> None:
-    """Bring back a session that was hidden, ended or archived as it was, under a title that is free."""
-    connection.execute(RESTORE, (title, session_id))
+def restore(connection: sqlite3.Connection, session_id: str) -> None:
+    """Bring back a session that was hidden, ended or archived as it was. A title somebody has taken since is gone."""
+    connection.execute(RESTORE, (session_id,))
 
 
 def deleted_before(connection: sqlite3.Connection, moment: str, limit: int = 100) -> list[str]:
     """Sessions that were hidden before a time, the oldest first."""
     return [row["id"] for row in connection.execute(DELETED_BEFORE, (moment, limit))]
+
+
+def deleted(connection: sqlite3.Connection) -> frozenset[str]:
+    """The ids of all sessions that are hidden."""
+    return frozenset(row["id"] for row in connection.execute(DELETED))
 
 
 def ended_before(
@@ -146,6 +164,11 @@ def ended_before(
     return [row["id"] for row in connection.execute(ENDED_BEFORE, values)]
 
 
+def has_ended_before(connection: sqlite3.Connection, session_id: str, moment: str) -> bool:
+    """Whether a session is one of those."""
+    return one(connection, HAS_ENDED_BEFORE, {"id": session_id, "before": moment}) is not None
+
+
 def newest_descendant(connection: sqlite3.Connection, session: Session) -> Session:
     """The session in which a compressed conversation goes on; the session itself where it was not compressed."""
     seen = {session.id}
@@ -153,6 +176,11 @@ def newest_descendant(connection: sqlite3.Connection, session: Session) -> Sessi
         session = get(connection, row["id"])
         seen.add(session.id)
     return session
+
+
+def line(connection: sqlite3.Connection, session_id: str) -> list[str]:
+    """The sessions of one conversation: this one, and those from whose summaries it goes on."""
+    return [row["id"] for row in connection.execute(LINE, (session_id,))]
 
 
 def touch(connection: sqlite3.Connection, session_id: str, now: str) -> None:

@@ -84,11 +84,6 @@ def hand_on(connection: sqlite3.Connection, parent: Session, child: Session) -> 
         mark_asked(connection, child.id)
 
 
-def free(connection: sqlite3.Connection, session: Session) -> str | None:
-    """The title under which a deleted session can come back: its own, unless somebody has taken it since."""
-    return session.title
-
-
 def source_of(connection: sqlite3.Connection, session: Session) -> TitleSource | None:
     """Who made the title of a session; None when nobody has seen to it."""
     row = one(connection, SOURCE, (session.id,))

@@ -1,4 +1,4 @@
-"""The host's copy of every turn, and what it refused to take from an agent."""
+"""The host's copy of every turn."""
 
 from __future__ import annotations
 
@@ -64,23 +64,6 @@ SELECT id FROM turns INDEXED BY turns_withdrawn WHERE session_id = ? AND withdra
 KNOWN = "SELECT 1 FROM turns WHERE session_id = ? AND id = ?"
 RUNNING_COUNT = "SELECT count(*) AS n FROM turns WHERE status = 'running'"
 
-INSERT_REFUSAL = "INSERT INTO refusals (session_id, what, reason, created_at) VALUES (?, ?, ?, ?)"
-TRIM_REFUSALS = """
-DELETE FROM refusals WHERE session_id = ? AND position <= (
-    SELECT position FROM refusals WHERE session_id = ? ORDER BY position DESC LIMIT 1 OFFSET ?)
-"""
-REFUSALS = "SELECT what, reason, created_at FROM refusals WHERE session_id = ? ORDER BY position DESC LIMIT ?"
-_REFUSALS_KEPT = 100
-
-INSERT_DROPPED = """
-INSERT INTO dropped_messages (channel_type, platform_id, sender_id, reason, created_at) VALUES (?, ?, ?, ?, ?)
-"""
-TRIM_DROPPED = """
-DELETE FROM dropped_messages WHERE position <= (
-    SELECT position FROM dropped_messages ORDER BY position DESC LIMIT 1 OFFSET ?)
-"""
-_DROPPED_KEPT = 1000
-
 
 def copy(
     connection: sqlite3.Connection,
@@ -144,25 +127,6 @@ def running_count(connection: sqlite3.Connection) -> int:
     """How many turns run in all sessions."""
     row = one(connection, RUNNING_COUNT)
     return 0 if row is None else int(row["n"])
-
-
-def refuse(connection: sqlite3.Connection, session_id: str, what: str, reason: str, now: str) -> None:
-    """Record something of an agent's that was not taken; the newest are kept."""
-    connection.execute(INSERT_REFUSAL, (session_id, what[:200], reason[:500], now))
-    connection.execute(TRIM_REFUSALS, (session_id, session_id, _REFUSALS_KEPT))
-
-
-def refusals(connection: sqlite3.Connection, session_id: str, limit: int = 20) -> list[sqlite3.Row]:
-    """What was refused, the newest first."""
-    return connection.execute(REFUSALS, (session_id, limit)).fetchall()
-
-
-def drop(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, sender_id: str | None, reason: str, now: str
-) -> None:
-    """Record an event that nobody is wired for; the newest are kept."""
-    connection.execute(INSERT_DROPPED, (channel_type, platform_id, sender_id, reason, now))
-    connection.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
 
 
 def withdrawn(connection: sqlite3.Connection, session_id: str, limit: int = 1000) -> list[str]:

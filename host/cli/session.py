@@ -93,7 +93,10 @@ def list_all(
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, session: str, as_json: bool) -> None:
-    """One session, and what was refused of its agent."""
+    """One session, and what was refused of its agent.
+
+    It counts as read from then on.
+    """
     present(invocation.call("session.show", session=session), as_json, _show)
 
 
@@ -106,8 +109,7 @@ def path(invocation: Invocation, session: str, as_json: bool) -> None:
 
     For `cd "$(dumbwaiter session path SESSION)"`.
     """
-    folder = invocation.call("session.show", session=session)["path"]
-    present({"path": folder}, as_json, lambda value: click.echo(value["path"]))
+    present(invocation.call("session.path", session=session), as_json, lambda value: click.echo(value["path"]))
 
 
 @session.command("tail")

@@ -99,7 +99,7 @@ def branch(invocation: Invocation, session: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def undo(invocation: Invocation, session: str, count: int, as_json: bool) -> None:
-    """Take back the last exchanges.
+    """Take back the last exchanges, with all that waits for an answer.
 
     The agent forgets them; the transcript keeps them.
     """
@@ -111,7 +111,7 @@ def undo(invocation: Invocation, session: str, count: int, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def retry(invocation: Invocation, session: str, as_json: bool) -> None:
-    """Take back the last exchange and ask the same again."""
+    """Take back the last exchange, with all that waits for an answer, and ask the same again."""
     present(invocation.call("session.retry", session=session), as_json, _show_undone)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from host.central import deliveries, sessions, turns
+from host.central import deliveries, refusals, sessions
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.delivery import errand
@@ -128,7 +128,7 @@ class Copier:
             copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=glimpse.more))
         copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
         for bad in copied.refused:
-            turns.refuse(connection, session.id, bad.what, bad.reason, now)
+            refusals.refuse(connection, session.id, bad.what, bad.reason, now)
         sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
         if copied.chats or copied.finished:
             sessions.touch(connection, session.id, now)

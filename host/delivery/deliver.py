@@ -145,12 +145,12 @@ class Deliverer:
             await self._finish(delivery, DeliveryStatus.FAILED, error=error)
             return 0
         log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
-        await self._central.write(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
-        self._resting.add((delivery.channel_type, delivery.platform_id))
+        await self._record(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
+        self._resting.add(delivery.chat)
         try:
             await asyncio.sleep(wait)
         finally:
-            self._resting.discard((delivery.channel_type, delivery.platform_id))
+            self._resting.discard(delivery.chat)
         return 0
 
     async def _refused(self, delivery: Delivery, reason: str) -> None:
@@ -159,7 +159,7 @@ class Deliverer:
         now = to_text(self._clock.now())
 
         def fail(connection: sqlite3.Connection) -> None:
-            deliveries.finish(
+            is_failed = deliveries.finish(
                 connection,
                 delivery.position,
                 DeliveryStatus.FAILED,
@@ -167,7 +167,7 @@ class Deliverer:
                 now=now,
                 error=reason,
             )
-            if delivery.from_host:
+            if delivery.from_host or not is_failed:
                 return
             address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
             text = f"A reply could not be delivered here: {reason}"
@@ -204,7 +204,7 @@ class Deliverer:
         self._done(delivery.session_id)
 
     async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
-        """Write an outcome into the ledger, however long that takes: what was sent cannot be taken back."""
+        """Write what came of an attempt into the ledger, however long that takes: nobody could find out later."""
         while True:
             try:
                 await self._central.write(outcome)
@@ -248,5 +248,5 @@ def _ids(delivery: Delivery) -> dict[str, object]:
     return {
         "session": delivery.session_id,
         "message_id": delivery.message_out_id,
-        "chat": f"{delivery.channel_type}:{delivery.platform_id}",
+        "chat": ":".join(delivery.chat),
     }

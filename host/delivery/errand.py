@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Mapping
 
 from host.central import agent_groups, deliveries, errands, ingest, sessions, titles
 from host.central.deliveries import Chat
@@ -43,7 +42,10 @@ def take(connection: sqlite3.Connection, session: sessions.Session, message: Che
     if session.status != "active" or not session.generation == message.generation == row.generation:
         raise RowRefused("the conversation was reset or ended before this was said")
     try:
-        return _TAKE[errand](connection, session, row.message_id, message.text, now)
+        if errand == Errand.SUMMARIZE:
+            return [_take_summary(connection, session, row.message_id, message.text, now)]
+        titles.set_automatic(connection, session, message.text, now)
+        return []
     except (InvalidValue, Conflict) as error:
         raise RowRefused(error.what) from error
 
@@ -124,25 +126,13 @@ def _can_summarize(connection: sqlite3.Connection, session: sessions.Session) ->
     return group is not None and group.provider in SUMMARIZERS
 
 
-def _take_title(
-    connection: sqlite3.Connection, session: sessions.Session, errand_id: str, text: str, now: str
-) -> list[str]:
-    titles.set_automatic(connection, session, text, now)
-    return []
-
-
 def _take_summary(
     connection: sqlite3.Connection, session: sessions.Session, errand_id: str, text: str, now: str
-) -> list[str]:
+) -> str:
+    """Go on from a summary; in which session."""
     summary = _HIDDEN.sub("", text.replace("\r\n", "\n")).strip()[:_MAX_SUMMARY]
     if not summary:
         raise InvalidValue("there is nothing in the summary")
     # What is open in the session is handed on or cancelled: the errand is not.
     ingest.finish(connection, session.id, errand_id, MessageInStatus.COMPLETED, now=now)
-    return [life.compress(connection, session, summary, now).after.id]
-
-
-_TAKE: Mapping[Errand, Callable[[sqlite3.Connection, sessions.Session, str, str, str], list[str]]] = {
-    Errand.TITLE: _take_title,
-    Errand.SUMMARIZE: _take_summary,
-}
+    return life.compress(connection, session, summary, now).after.id

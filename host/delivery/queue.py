@@ -14,6 +14,9 @@ from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKin
 
 _STALE = "the conversation was reset or ended before this was said"
 
+_MOST_DELAYED = 200
+"""Messages of one session that wait for a time of their own: nobody makes more plans than that in one conversation."""
+
 
 def enqueue(
     connection: sqlite3.Connection, session: Session, message: CheckedMessage, files: tuple[str, ...], now: str
@@ -26,6 +29,8 @@ def enqueue(
         destinations=agent_groups.destinations(connection, session.agent_group_id),
     )
     stale = session.status != "active" or message.generation != session.generation
+    if message.deliver_after is not None and not stale:
+        _require_room(connection, session)
     content: dict[str, object] = {"text": message.text}
     if files:
         content["files"] = list(files)
@@ -75,6 +80,11 @@ def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut,
     return deliveries.add_notice(
         connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
     )
+
+
+def _require_room(connection: sqlite3.Connection, session: Session) -> None:
+    if deliveries.delayed_count(connection, session.id, _MOST_DELAYED) >= _MOST_DELAYED:
+        raise RowRefused(f"{_MOST_DELAYED} messages of this conversation wait for their time already")
 
 
 def _replies(connection: sqlite3.Connection, session: Session, in_reply_to: str | None) -> dict[str, Address]:

@@ -1,4 +1,4 @@
-"""What an agent may ask of the host in mid-turn, and how often. Pure: the row is an attacker's until this has passed.
+"""What an agent may ask of the host in mid-turn. Pure: the row is an attacker's until this has passed.
 
 A request is a message of kind `system` with the content `{"request": name, "arguments": {…}}`. It only reads, so it may
 be asked, answered and lost any number of times. What it may read is of its own agent group; that is seen to by whoever
@@ -7,7 +7,6 @@ answers.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +14,7 @@ from typing import Any
 
 from host.delivery.check import CheckedMessage, RowRefused
 from shared_schema.errors import FileDamaged, InvalidValue
-from shared_schema.rows import decode
+from shared_schema.rows import decode, encode
 
 MAX_ANSWER = 32_000
 """Characters of an answer: what a model can take of one, and what a hostile agent can fill a file with."""
@@ -78,6 +77,10 @@ def request_of(message: CheckedMessage) -> Request | None:
     name, arguments = content["request"], content.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict) or len(message.content) > _MAX_ARGUMENTS:
         raise RowRefused("it is not a request that can be read")
+    try:
+        encode(arguments | {"": name}).encode()
+    except UnicodeEncodeError as error:
+        raise RowRefused("it has half characters, which cannot be looked for or repeated") from error
     return Request(message.id, message.generation, name, arguments)
 
 
@@ -106,21 +109,3 @@ def _argument(name: str, rule: _Number | _Text, value: Any) -> Any:
     if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
         raise InvalidValue(f"'{name}' must be a text of 1 to {_MAX_TEXT} characters")
     return value
-
-
-class Allowance:
-    """How often one session may ask: a number in a minute, and one in a day. Times are monotonic, in seconds."""
-
-    def __init__(self, per_minute: int = 30, per_day: int = 1_000) -> None:
-        self._limits = ((60.0, per_minute, "minute"), (86_400.0, per_day, "day"))
-        self._answered: deque[float] = deque()
-
-    def refusal(self, now: float) -> str | None:
-        """Count one request; why it is not answered, in a few words."""
-        while self._answered and now - self._answered[0] >= self._limits[-1][0]:
-            self._answered.popleft()
-        for seconds, most, unit in self._limits:
-            if sum(now - moment < seconds for moment in self._answered) >= most:
-                return f"more than {most:,} requests in a {unit}"
-        self._answered.append(now)
-        return None

@@ -77,7 +77,7 @@ class History:
 
     async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function on one snapshot of history. Raises what it raises, or `FileTrouble`."""
-        return await self._run(lambda: self._record.read(run))
+        return await self._run(lambda: self.read_here(run))
 
     async def forget(self, session_id: str) -> None:
         """Remove all that is known of a session."""
@@ -87,11 +87,6 @@ class History:
         """Stop feeding. What is left is found by the next host."""
         await asyncio.to_thread(self.close_here)
 
-    @property
-    def layout(self) -> DataLayout:
-        """The data folder."""
-        return self._layout
-
     def replace(self, draft: Path) -> None:
         """Take a file that was made anew; what changed meanwhile is read into it."""
         self._record.replace(draft)
@@ -100,10 +95,6 @@ class History:
     def read_here(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """The same as `read`, in this thread."""
         return self._record.read(run)
-
-    def write_here(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function in a transaction, in this thread."""
-        return self._record.write(run)
 
     def forget_here(self, session_id: str) -> None:
         """The same as `forget`, in this thread."""

@@ -15,12 +15,10 @@ from dataclasses import dataclass, field, replace
 
 from host.history import entry
 from host.history.entry import Entry
-from host.sessions import outbox
-from host.sessions.beneath import opened_folder
-from host.sessions.hard_link import exists_in, own_name, require_rollback_mode
-from host.sessions.outbox import JOURNAL, MAX_CHARACTERS, MAX_JUMP, MAX_SECONDS
-from shared_schema.database import reader, untrusted_reader
-from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+from host.sessions import hard_link, outbox
+from host.sessions.outbox import MAX_CHARACTERS, MAX_JUMP, MAX_SECONDS
+from shared_schema.database import reader
+from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import OUTBOUND, require_readable
 
@@ -170,14 +168,9 @@ def _answered(connection: sqlite3.Connection, message_id: object, known: dict[st
 
 
 def _written(layout: SessionLayout, cursors: Cursors) -> _Written:
-    with opened_folder(layout.out) as out:
-        name = own_name(layout, out)
-        require_rollback_mode(name, layout)
-        with untrusted_reader(name, tables=_TABLES) as connection:
-            require_readable(connection, OUTBOUND)
-            if exists_in(JOURNAL, out):
-                raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
-            return _read_out(connection, cursors)
+    with hard_link.reading(layout, _TABLES) as connection:
+        require_readable(connection, OUTBOUND)
+        return _read_out(connection, cursors)
 
 
 def _read_out(connection: sqlite3.Connection, cursors: Cursors) -> _Written:

@@ -51,9 +51,13 @@ ORDER BY e.position DESC
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What hits must be; None: anything. `agent_groups` are ids; `since` (included) and `until` (not) stored times."""
+    """What hits must be; None: anything. `agent_groups` are ids; `since` (included) and `until` (not) stored times.
+
+    `hidden` are the ids of sessions of which nothing is found.
+    """
 
     agent_groups: frozenset[str] | None = None
+    hidden: frozenset[str] = frozenset()
     session_id: str | None = None
     role: str | None = None
     sender: str | None = None
@@ -93,11 +97,16 @@ def search(connection: sqlite3.Connection, text: str, filters: Filters, limit: i
                 deadline.missed = True
             if deadline.missed or len(rows) == limit:
                 break
-            if filters.agent_groups is None or row["agent_group_id"] in filters.agent_groups:
+            if _may_be_found(row, filters):
                 rows.setdefault(row["position"], row)
     terms = query.terms(wanted)
     hits = [Hit(row, snippet(_shown(row), terms), *store.neighbours(connection, row)) for row in rows.values()]
     return Results(hits, not deadline.missed)
+
+
+def _may_be_found(row: sqlite3.Row, filters: Filters) -> bool:
+    is_allowed = filters.agent_groups is None or row["agent_group_id"] in filters.agent_groups
+    return is_allowed and row["session_id"] not in filters.hidden
 
 
 def _candidates(connection: sqlite3.Connection, wanted: Node, filters: Filters) -> Iterator[sqlite3.Row]:

@@ -15,7 +15,6 @@ _QUOTED = 60
 _SECONDS_IN = {"h": 3600, "min": 60, "s": 1}
 
 NOTHING_HERE = "There is no conversation here at the moment. What you write next begins one."
-ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
 PRESENT_ALREADY = "That is the conversation you are in."
 BROKEN = "Something went wrong, and this was not done. The log of the host says more."
 STANDS_ALONE = "What stands behind /{name} was left out: /{name} takes nothing, and your agent was not given it."
@@ -140,8 +139,10 @@ def taken_back(texts: Sequence[str], count: int, asked: int) -> str:
 
 
 def asked_again(texts: Sequence[str]) -> str:
-    """The last exchange was taken back and asked again."""
-    return f"Asked again: {_together(texts)}."
+    """The last exchange, and what else was open, was taken back and asked again."""
+    if len(texts) < 2:
+        return f"Asked again: {_first(texts)}."
+    return f"Asked again: {len(texts)} messages, from {_first(texts)} on."
 
 
 def stopped(texts: Sequence[str], cancelled: int) -> str:

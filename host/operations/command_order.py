@@ -17,6 +17,7 @@ from host.central import agent_groups, deliveries, ingest, messaging_groups, rou
 from host.central.agent_groups import AgentGroup
 from host.central.sessions import Session
 from host.operations import command_answers as answers
+from host.routing.acceptance import ARCHIVED
 from host.routing.commands import Command, CommandName
 from host.services import Services
 from host.sessions.reset import zone
@@ -53,7 +54,7 @@ class Order:
         """The same, where something is to be changed in it. Raises `Conflict` also for an archived one."""
         present = self.present(connection)
         if present.status == "archived":
-            raise Conflict(answers.ARCHIVED)
+            raise Conflict(ARCHIVED)
         return present
 
     def why_not(self, connection: sqlite3.Connection) -> str | None:

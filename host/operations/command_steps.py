@@ -159,14 +159,11 @@ async def _status(order: Order) -> None:
 
 
 async def _usage(order: Order) -> None:
+    used = await order.services.central.read(lambda c: usage.of_session(c, order.present(c).id))
+    into = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
+
     def run(connection: sqlite3.Connection) -> None:
-        present, group = order.present(connection), order.agent_group(connection)
-        used = usage.report(connection, None, session_id=present.id)
-        here = Tokens(
-            sum(each.input_tokens + each.cache_read_tokens + each.cache_write_tokens for each in used),
-            sum(each.output_tokens for each in used),
-            sum(each.cost_usd for each in used),
-        )
+        group = order.agent_group(connection)
         period = usage.state(connection, group, order.now)
         allowance = Allowance(
             group.name,
@@ -176,7 +173,7 @@ async def _usage(order: Order) -> None:
             group.budget_tokens,
             group.budget_usd,
         )
-        order.finish(connection, answers.usage(here, allowance))
+        order.finish(connection, answers.usage(Tokens(into, used.output_tokens, used.cost_usd), allowance))
 
     await order.write(run)
 

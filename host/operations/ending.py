@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
-from host.central import events, ingest, mailbox, naming, sessions
+from host.central import events, ingest, mailbox, naming, routes, sessions
 from host.central.sessions import Session
 from host.operations.sessions import COMMAND_LINE
 from host.operations.transition import Also, as_shown, change, find
@@ -86,27 +87,44 @@ async def restore(services: Services, *, session: str) -> dict[str, Any]:
     return await as_shown(services, await services.central.write(lambda c: life.restore(c, found, now)))
 
 
-async def remove(services: Services, found: Session) -> int:
-    """Remove a session for good: rows in one transaction, then its agent, folder and history; what that cancelled."""
+async def remove(
+    services: Services, found: Session, require: Callable[[sqlite3.Connection], object] = lambda c: None
+) -> int:
+    """Remove a session for good: rows in one transaction, then its agent, folder and history; what that cancelled.
+
+    `require` raises in that transaction when it is not to be removed after all. Once the rows are gone, all that can
+    be removed is, whatever fails; raises what failed.
+    """
     async with services.conductor.holding(found.id):
         now = to_text(services.clock.now())
 
         def drop(connection: sqlite3.Connection) -> int:
+            require(connection)
             current = sessions.get(connection, found.id)
             cancelled = life.delete(connection, current, now) if current.status != "deleted" else 0
             ingest.forget_content(connection, found.id)
             mailbox.forget_session(connection, found.id)
             events.forget_session(connection, found.id)
-            sessions.delete(connection, found.id)
+            routes.remove_session(connection, current)
             return cancelled
 
         cancelled = await services.central.write(drop)
         services.terminal.notice()
-        await services.conductor.endings.end_deleted(found)
-        await asyncio.to_thread(remove_session_folder, services.post.folder(found))
-        await services.history.forget(found.id)
-        await services.central.write(lambda c: life.tell_removed(c, found, now))
+        try:
+            await services.conductor.endings.end_deleted(found)
+        finally:
+            await _forget(services, found)
     return cancelled
+
+
+async def _forget(services: Services, session: Session) -> None:
+    """Remove folder and history of a session whose rows are gone, and tell that nothing is left of it."""
+    try:
+        await asyncio.to_thread(remove_session_folder, services.post.folder(session))
+    finally:
+        await services.history.forget(session.id)
+    now = to_text(services.clock.now())
+    await services.central.write(lambda c: life.tell_removed(c, session, now))
 
 
 async def _falls_silent(services: Services, session: Session) -> bool:

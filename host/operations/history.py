@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence, Set
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ MAX_QUERY = 1000
 MAX_HITS = 200
 _MAX_STEPS = 20_000
 _TAIL_SECONDS = 0.5
+_TAIL_ENTRIES = 200  # that one look reads; an answer may still come in among them
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _ROLES = ("user", "assistant", "tool", "system")
 _AGO = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
@@ -62,14 +63,15 @@ async def search(
     now = services.clock.now()
     channel_type, _, platform_id = (channel or "").partition(":")
 
-    def named(connection: sqlite3.Connection) -> tuple[str | None, str | None]:
+    def named(connection: sqlite3.Connection) -> tuple[str | None, str | None, frozenset[str]]:
         group = None if agent_group is None else agent_groups.named(connection, agent_group).id
         found = None if session is None else _visible(connection, session, group, scope)
-        return group, found
+        return group, found, sessions.deleted(connection)
 
-    group_id, session_id = await services.central.read(named)
+    group_id, session_id, hidden = await services.central.read(named)
     wanted = Filters(
         agent_groups=_narrowed(scope, group_id),
+        hidden=hidden,
         session_id=session_id,
         role=role,
         sender=sender,
@@ -115,20 +117,29 @@ async def transcript(
 async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIterator[dict[str, Any]]:
     """What was said last, then what is said from now on, until the session is deleted. Each entry once."""
     found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))
-    seen: set[str] = set()
-    limit = max(last, 1)
-    first = True
+    recent = await transcript(services, session=found.id, limit=max(last, _TAIL_ENTRIES))
+    new = recent[-last:] if last > 0 else []
     while True:
+        for entry in new:
+            yield entry
+        seen = {entry["id"] for entry in recent}
+        await asyncio.sleep(_TAIL_SECONDS)
         try:
-            recent = await transcript(services, session=found.id, limit=limit)
+            recent = await _from_one_of(services, found.id, seen)
         except NotFound:
             return
-        for entry in recent if last > 0 or not first else []:
-            if entry["id"] not in seen:
-                yield entry
-        seen = {entry["id"] for entry in recent}
-        first, limit = False, 200
-        await asyncio.sleep(_TAIL_SECONDS)
+        new = [entry for entry in recent if entry["id"] not in seen]
+
+
+async def _from_one_of(services: Services, session_id: str, seen: Set[str]) -> list[dict[str, Any]]:
+    """The end of a transcript that begins with an entry that was seen; all of it when there is none."""
+    limit = _TAIL_ENTRIES
+    while True:
+        recent = await transcript(services, session=session_id, limit=limit)
+        first = next((place for place, entry in enumerate(recent) if entry["id"] in seen), None)
+        if first is not None or len(recent) < limit:
+            return recent[first or 0 :]
+        limit *= 2
 
 
 async def rebuild(services: Services) -> AsyncIterator[dict[str, Any]]:
@@ -194,7 +205,7 @@ def _moment(text: str, now: datetime, *, end: bool) -> str:
 
 
 def _shown_hits(connection: sqlite3.Connection, hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Hits with the names people use. What is of a session that was deleted is left out."""
+    """Hits with the names people use. What is of a session that was deleted meanwhile is left out."""
     return list(_each_shown(connection, hits))
 
 

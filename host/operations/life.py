@@ -99,19 +99,19 @@ async def undo(services: Services, *, session: str, count: int = 1) -> dict[str,
 
 
 async def retry(services: Services, *, session: str) -> dict[str, Any]:
-    """Take back the last exchange of the active session and ask the same again; as `undo`."""
+    """Take back the last exchange of the active session, and what is open, and ask the same again; as `undo`."""
     return _undone(await ask_again(services, await find(services, session)))
 
 
 async def take_back(
     services: Services, session: Session, count: int, also: Also[Undone] = lambda c, done: None
 ) -> Undone:
-    """Take back the last exchanges; the agent hears of it before it says anything more."""
+    """Take back the last exchanges, and what is open; the agent hears of it before it says anything more."""
     return await change(services, session, lambda c, now: life.undo(c, session, count, now), also)
 
 
 async def ask_again(services: Services, session: Session, also: Also[Undone] = lambda c, done: None) -> Undone:
-    """Take back the last exchange and put its messages to the agent once more."""
+    """Take back the last exchange, and what is open, and put the messages to the agent once more."""
     return await change(services, session, lambda c, now: life.retry(c, session, now), also)
 
 

@@ -1,22 +1,25 @@
-"""Removing old sessions: those that ended long ago, when somebody asks, and those that were deleted, after a while."""
+"""Removing what is old: sessions that ended long ago, when somebody asks; those that were deleted, after a while, and
+files that came with messages no agent will see."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from host.central import agent_groups, sessions
-from host.operations.ending import delete, remove
+from host.operations.ending import remove
 from host.operations.sessions import shown
+from host.operations.transition import change
 from host.services import Services
+from host.sessions import life
 from shared_schema.clock import to_text
-from shared_schema.errors import DumbwaiterError, FileTrouble, InvalidValue
+from shared_schema.errors import DumbwaiterError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +48,28 @@ async def prune(
         return [shown(services, connection, each) for each in sessions.ended_before(connection, before, group)]
 
     found = await services.central.read(load)
-    for each in found if apply else ():
-        await delete(services, session=each["id"], for_good=for_good)
+    if apply:
+        found = [each for each in found if await _delete(services, each["id"], before, for_good=for_good)]
     return {"pruned": apply, "sessions": found}
+
+
+async def _delete(services: Services, session_id: str, before: str, *, for_good: bool) -> bool:
+    """Delete a session that ended before a time; false when it is gone meanwhile, or was taken up again."""
+
+    def require(connection: sqlite3.Connection) -> None:
+        if not sessions.has_ended_before(connection, session_id, before):
+            raise NotFound(f"session {session_id} is not one of those that ended")
+
+    def hide(connection: sqlite3.Connection, now: str) -> int:
+        require(connection)
+        return life.delete(connection, session, now)
+
+    try:
+        session = await services.central.read(partial(sessions.get, session_id=session_id))
+        await (remove(services, session, require) if for_good else change(services, session, hide))
+    except NotFound:
+        return False
+    return True
 
 
 async def remove_deleted(services: Services) -> int:
@@ -56,18 +78,40 @@ async def remove_deleted(services: Services) -> int:
     removed = 0
     for session_id in await services.central.read(lambda c: sessions.deleted_before(c, before)):
         try:
-            await remove(services, await services.central.read(partial(sessions.get, session_id=session_id)))
-        except DumbwaiterError as error:  # the next time
+            session = await services.central.read(partial(sessions.get, session_id=session_id))
+            await remove(services, session, partial(_require_deleted, session_id=session_id, before=before))
+        except NotFound:
+            continue
+        except (DumbwaiterError, OSError) as error:  # the next time; what is left of it, at the next start
             log.error("a deleted session cannot be removed", extra={"session": session_id, "error": str(error)})
         else:
             removed += 1
     return removed
 
 
+def _require_deleted(connection: sqlite3.Connection, session_id: str, before: str) -> None:
+    if session_id not in sessions.deleted_before(connection, before):
+        raise NotFound(f"session {session_id} was restored")
+
+
+async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
+    """Remove what was deleted, and what lies in the spool for no message any more. What fails is done the next time.
+
+    `spooled` is what the last time returned: the folders that nothing needed then.
+    """
+    try:
+        while await remove_deleted(services):
+            pass
+        return await asyncio.to_thread(services.post.clear_spool, spooled)
+    except (DumbwaiterError, OSError) as error:
+        log.error("what is old cannot be cleared away", extra={"error": str(error)})
+        return set(spooled)
+
+
 @asynccontextmanager
-async def removing_deleted(services: Services) -> AsyncIterator[None]:
+async def clearing_away(services: Services) -> AsyncIterator[None]:
     """Do that now and every ten minutes, until the block ends."""
-    task = asyncio.create_task(_keep_removing(services), name="remove deleted sessions")
+    task = asyncio.create_task(_keep_clearing(services), name="clear away")
     try:
         yield
     finally:
@@ -75,11 +119,8 @@ async def removing_deleted(services: Services) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _keep_removing(services: Services) -> None:
+async def _keep_clearing(services: Services) -> None:
+    spooled: set[str] = set()
     while True:
-        try:
-            while await remove_deleted(services):
-                pass
-        except FileTrouble as error:
-            log.error("deleted sessions cannot be looked for", extra={"error": str(error)})
+        spooled = await clear_away(services, spooled)
         await asyncio.sleep(_LOOK_SECONDS)

@@ -58,6 +58,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "message.inject": inject.inject,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
+    "session.path": sessions.path,
     "session.transcript": history.transcript,
     "session.search": history.search,
     "session.import": portable.import_file,

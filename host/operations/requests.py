@@ -1,7 +1,8 @@
 """Answering what agents ask in mid-turn: a row of `inbound.db` that names the request, within a second.
 
 Invariants:
-- an agent reads what is of its own agent group, and nothing else;
+- an agent reads what is of its own agent group, and nothing else; of people it sees what it would see of them now, also
+  where something was said before their ids were hidden, or is in no agent's file yet;
 - an answer is no message: its row is `completed` from the start, and no turn takes it;
 - a session that asks much waits for itself alone: its requests are answered one after the other, and are bounded in
   size, in rate and in number.
@@ -17,13 +18,15 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from host.central import naming, session_list, sessions
+from host.central import ingest, naming, session_list, sessions
 from host.central.ingest import COMMAND
 from host.central.sessions import Session
-from host.delivery.request import MAX_ANSWER, Allowance, Request, RequestName, meant
+from host.delivery.allowance import Allowances
+from host.delivery.request import MAX_ANSWER, Request, RequestName, meant
 from host.operations import history
 from host.services import Services
 from host.sessions import inbox
@@ -63,6 +66,16 @@ async def answering(services: Services) -> AsyncIterator[None]:
         await answers.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Speaker:
+    id: str | None
+    name: str | None
+
+    @property
+    def shown(self) -> str | None:
+        return self.name or self.id
+
+
 class Answers:
     """Answers requests; those of one session in order, those of several side by side."""
 
@@ -71,7 +84,7 @@ class Answers:
         self._redaction = redaction
         self._waiting: dict[str, list[Request]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
-        self._allowances: dict[str, Allowance] = {}
+        self._allowances = Allowances()
 
     def asked(self, session_id: str, request: Request) -> None:
         """An agent asks something."""
@@ -96,7 +109,7 @@ class Answers:
                 try:
                     await self._answer(session_id, request)
                 except Exception as error:  # the boundary of one request
-                    ids = {"session": session_id, "message": request.message_id, "error": str(error)}
+                    ids = {"session": session_id, "request": request.message_id, "error": str(error)}
                     log.warning("a request of an agent could not be answered", extra=ids)
         finally:
             del self._waiting[session_id], self._workers[session_id]
@@ -105,7 +118,9 @@ class Answers:
         session = await self._services.central.read(lambda c: sessions.lookup(c, session_id))
         if session is None or session.status != "active" or session.generation != request.generation:
             return
-        content = {"answer_to": request.message_id, **await self._content(session, request)}
+        content = await self._content(session, request)
+        if content is None:
+            return
         message = NewMessage(
             id=_answer_id(request.message_id),
             kind=MessageInKind.SYSTEM,
@@ -115,7 +130,7 @@ class Answers:
             address=_ADDRESS,
             sender_id=None,
             sender_name=None,
-            content=encode(content),
+            content=encode({"answer_to": request.message_id, **content}),
         )
         done = StatusUpdate(message.id, MessageInStatus.COMPLETED, 0)
         async with self._services.conductor.holding(session_id):
@@ -123,11 +138,13 @@ class Answers:
             if folder.inbound.exists():
                 await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
 
-    async def _content(self, session: Session, request: Request) -> dict[str, Any]:
-        """`{"result": …}` or `{"error": sentence}`."""
-        allowance = self._allowances.setdefault(session.id, Allowance())
-        if (refusal := allowance.refusal(self._services.clock.monotonic())) is not None:
-            return {"error": f"the host answers no more at the moment: {refusal}"}
+    async def _content(self, session: Session, request: Request) -> dict[str, Any] | None:
+        """`{"result": …}` or `{"error": sentence}`; None: it asks so much that it is not even told so any more."""
+        now = self._services.clock.monotonic()
+        asked, refused = self._allowances.of(session.id, now)
+        if (refusal := asked.refusal(now)) is not None:
+            is_told = refused.refusal(now) is None
+            return {"error": f"the host answers no more at the moment: {refusal}"} if is_told else None
         try:
             name, arguments = meant(request)
             async with asyncio.timeout(_SECONDS):
@@ -159,29 +176,57 @@ class Answers:
             limit=arguments["limit"],
             scope=[session.agent_group_id],
         )
+        said = {hit["id"]: hit["sender"] for hit in found["hits"] if hit["role"] == "user"}
+        speakers = await self._speakers(said)
         hits = [
             {
                 "session": hit["session_id"],
                 "title": hit["title"],
                 "role": hit["role"],
-                "sender": hit["sender"],
+                "sender": speakers[hit["id"]].shown if hit["id"] in speakers else hit["sender"],
                 "time": hit["time"],
                 "text": hit["snippet"],
             }
             for hit in found["hits"]
+            if self._may_be_of(speakers.get(hit["id"]), arguments["sender"])
         ]
         return _bounded(hits)
 
     async def _history(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         meant_one = session if arguments["session"] is None else await self._named(session, arguments["session"])
         told = await history.transcript(self._services, session=meant_one.id, limit=arguments["limit"])
+        speakers = await self._speakers({entry["id"]: entry["sender"] for entry in told if entry["direction"] == "in"})
         entries = [
-            {"from": "you" if entry["direction"] == "out" else entry["sender"], "time": entry["time"],
+            {"from": "you" if entry["direction"] == "out" else speakers[entry["id"]].shown, "time": entry["time"],
              "text": entry["text"], "files": entry["files"]}
             for entry in told
             if entry["kind"] not in _NOT_SAID
         ]  # fmt: skip
         return _bounded(entries[::-1])[::-1]
+
+    async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
+        """Who said these messages, as the agent sees them. Whom the ledger does not know is shown as a hash at most."""
+
+        def look(connection: sqlite3.Connection) -> list[ingest.Accepted | None]:
+            return [ingest.get(connection, message_id) for message_id in said]
+
+        rows = await self._services.central.read(look)
+        redaction = self._redaction
+        return {
+            message_id: _Speaker(redaction.person("", said[message_id]), None)
+            if row is None
+            else _Speaker(
+                redaction.person(row.channel_type, row.sender_id), redaction.name(row.channel_type, row.sender_name)
+            )
+            for message_id, row in zip(said, rows, strict=True)
+        }
+
+    def _may_be_of(self, speaker: _Speaker | None, wanted: str | None) -> bool:
+        """Whether somebody can be asked for by that name or id: not by one that the agent is not to see."""
+        if wanted is None or not self._redaction.key:
+            return True
+        seen = () if speaker is None else (speaker.id, speaker.name)
+        return wanted.casefold() in (each.casefold() for each in seen if each is not None)
 
     async def _named(self, session: Session, name: str) -> Session:
         """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""

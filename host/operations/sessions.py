@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, messaging_groups, naming, session_list, sessions, turns, unread
+from host.central import agent_groups, messaging_groups, naming, refusals, session_list, sessions, turns, unread
 from host.central.session_list import Filter, Key
 from host.services import Services
 from shared_schema.clock import from_text, to_text
@@ -81,12 +81,18 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
             "generation": found.generation,
             "run_id": found.run_id,
             "turns": [dict(row) for row in turns.last(connection, found.id)],
-            "refusals": [dict(row) for row in turns.refusals(connection, found.id)],
+            "refusals": [dict(row) for row in refusals.of_session(connection, found.id)],
         }
         unread.mark_read(connection, found.id)
         return described
 
     return await services.central.write(load)
+
+
+async def path(services: Services, *, session: str) -> dict[str, str]:
+    """The folder of a session: `{path}`. Raises `NotFound`, `Conflict`."""
+    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE, deleted=True))
+    return {"path": str(services.post.folder(found).folder)}
 
 
 async def logs(services: Services, *, session: str, max_bytes: int = 100_000) -> dict[str, Any]:

@@ -35,15 +35,7 @@ async def turn_over(
 ) -> Turnover:
     """Put one session in the place of another, and bring the one that is over to rest."""
     async with services.conductor.holding(session.id):
-        now = to_text(services.clock.now())
-
-        def run(connection: sqlite3.Connection) -> Turnover:
-            done = decide(connection, now)
-            also(connection, done)
-            return done
-
-        done = await services.central.write(run)
-        services.terminal.notice()
+        done = await _decided(services, decide, also)
         if done.before.id == session.id != done.after.id:
             await end_agent(services, session)
         elif done.after.id == session.id:
@@ -63,21 +55,27 @@ async def change(
 ) -> T:
     """Change a session that stays where it is, and tell its agent what is cancelled and what was taken back."""
     async with services.conductor.holding(session.id):
-        now = to_text(services.clock.now())
-
-        def run(connection: sqlite3.Connection) -> T:
-            done = decide(connection, now)
-            also(connection, done)
-            return done
-
-        done = await services.central.write(run)
-        services.terminal.notice()
+        done = await _decided(services, decide, also)
         current = await services.central.read(lambda c: sessions.get(c, session.id))
         if current.status != "active":
             await end_agent(services, current)
             return done
         await asyncio.to_thread(services.post.push, current)
         await asyncio.to_thread(services.post.record, current)
+    return done
+
+
+async def _decided(services: Services, decide: Callable[[sqlite3.Connection, str], T], also: Also[T]) -> T:
+    """The decision, and what is done with it, in one transaction."""
+    now = to_text(services.clock.now())
+
+    def run(connection: sqlite3.Connection) -> T:
+        done = decide(connection, now)
+        also(connection, done)
+        return done
+
+    done = await services.central.write(run)
+    services.terminal.notice()
     return done
 
 

@@ -18,9 +18,9 @@ from host.central import (
     ingest,
     messaging_groups,
     questions,
+    refusals,
     routes,
     sessions,
-    turns,
     usage,
 )
 from host.central.deliveries import Chat
@@ -38,7 +38,7 @@ from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
 
-_ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
+ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,7 @@ class _Acceptance:
     def _refuse_if_must(self, session: Session, message_id: str) -> None:
         """Fail a message at once that no agent may see, and say why in its chat."""
         if session.status == "archived":
-            sentence: str | None = _ARCHIVED
+            sentence: str | None = ARCHIVED
         else:
             sentence = usage.exhausted(self._connection, session.agent_group_id, self._now)
         if sentence is not None:
@@ -275,7 +275,7 @@ class _Acceptance:
 
     def _drop(self, reason: str) -> Outcome:
         event = self._event
-        turns.drop(
+        refusals.drop(
             self._connection, event.address.channel_type, event.address.platform_id, event.sender_id, reason, self._now
         )
         self._outcome.receipt = Receipt((), reason)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from functools import cache
-from pathlib import Path
 
-from shared_schema.database import in_memory, untrusted_reader
+from host.sessions.hard_link import reading
+from shared_schema.database import in_memory
 from shared_schema.errors import FileDamaged
+from shared_schema.layout import SessionLayout
 from shared_schema.migrate import OUTBOUND, migrate, version_of
 
 # The columns of all tables with their type and place in the key, as text; and the triggers.
@@ -23,17 +24,17 @@ LIMIT 1000
 """
 
 
-def require_form(path: Path) -> None:
-    """Check the file under a name of the host's own. Raises `FileDamaged` when an agent could not go on with it."""
-    with untrusted_reader(path) as connection:
+def require_form(layout: SessionLayout) -> None:
+    """Check that another agent can go on with the file of one that is gone. Raises `FileDamaged`, `FileTrouble`."""
+    with reading(layout) as connection:
         version = version_of(connection)
         found = _parts(connection)
     if version < 1:
-        raise FileDamaged(f"its schema version is {version}", where=path)
+        raise FileDamaged(f"its schema version is {version}", where=layout.outbound)
     if missing := sorted(_expected(min(version, OUTBOUND.version)) - found):
-        raise FileDamaged(f"it has not the column {missing[0]}", where=path)
+        raise FileDamaged(f"it has not the column {missing[0]}", where=layout.outbound)
     if triggers := sorted(part for part in found if part.startswith("trigger ")):
-        raise FileDamaged(f"it has the {triggers[0]}", where=path)
+        raise FileDamaged(f"it has the {triggers[0]}", where=layout.outbound)
 
 
 @cache

@@ -1,20 +1,45 @@
-"""The host's own name for an agent's file: a hard link in the session's `.reading/` folder.
+"""Reading `outbound.db` under a name of the host's own: a hard link in the session's `.reading/` folder.
 
 SQLite opens files by path, and the agent can swap what a path in `out/` means at any moment. What this name means only
 the host can change (docs/decisions/0001-reading-through-a-hard-link.md).
+
+Under that name SQLite does not find the agent's rollback journal, so its absence is checked here, while the read lock
+is held: with a journal the file is in mid-commit, or its writer died there, and there is nothing to read this time.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from shared_schema.errors import FileDamaged, FileTrouble
+from host.sessions.beneath import opened_folder
+from shared_schema.database import untrusted_reader
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import OUTBOUND, SessionLayout
 
+JOURNAL = f"{OUTBOUND}-journal"
 
-def require_rollback_mode(name: Path, layout: SessionLayout) -> None:
+
+@contextmanager
+def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iterator[sqlite3.Connection]:
+    """One snapshot of the agent's file, of these tables or of the schema alone, as `untrusted_reader` gives it.
+
+    Raises `FileBusy` when there is nothing to read this time, `FileDamaged` when the file is no good, `FileTrouble`.
+    """
+    with opened_folder(layout.out) as out:
+        name = _own_name(layout, out)
+        _require_rollback_mode(name, layout)
+        with untrusted_reader(name, tables=tables) as connection:
+            if _status(JOURNAL, out) is not None:
+                raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
+            yield connection
+
+
+def _require_rollback_mode(name: Path, layout: SessionLayout) -> None:
     """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
     try:
         with name.open("rb") as file:
@@ -25,7 +50,7 @@ def require_rollback_mode(name: Path, layout: SessionLayout) -> None:
         raise FileDamaged("it is in WAL mode", where=layout.outbound)
 
 
-def own_name(layout: SessionLayout, out: int) -> Path:
+def _own_name(layout: SessionLayout, out: int) -> Path:
     """The host's own name for the file that is `out/outbound.db` now, checked to be a regular file."""
     own = layout.reading / OUTBOUND
     there = _status(OUTBOUND, out)
@@ -56,7 +81,3 @@ def _status(name: str | Path, folder: int | None = None) -> os.stat_result | Non
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return None
-
-
-def exists_in(name: str, folder: int) -> bool:
-    return _status(name, folder) is not None

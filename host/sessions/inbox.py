@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.layout import SessionLayout
-from shared_schema.migrate import INBOUND, migrate, version_of
+from shared_schema.migrate import INBOUND, migrate
 from shared_schema.rows import Address, ContextKey, Delivered, Destination
 
 INSERT_MESSAGE = """
@@ -92,12 +92,11 @@ def update(
 ) -> None:
     """Write all of it in one transaction, in this order, into a file that an older host may have made. Blocks.
 
-    Raises `FileTrouble`; then nothing was written.
+    Raises `FileTrouble` (`NewerSchema` for a file that is more than one version newer); then nothing was written.
     """
     try:
         with closing(open_writer(layout.inbound, busy_seconds=_BUSY_SECONDS)) as connection:
-            if version_of(connection) < INBOUND.version:
-                migrate(connection, INBOUND)
+            migrate(connection, INBOUND, ahead=1)
             with transaction(connection):
                 if push is not None:
                     _push(connection, push)
@@ -107,12 +106,6 @@ def update(
                 connection.executemany(SET_DELIVERED, [_values(item) for item in delivered])
     except sqlite3.Error as error:
         raise translate(error, layout.inbound) from error
-
-
-def bring_up_to_date(layout: SessionLayout) -> None:
-    """Migrate a file that an older host made. Raises `FileTrouble`, `NewerSchema`."""
-    with closing(open_writer(layout.inbound)) as connection:
-        migrate(connection, INBOUND)
 
 
 def _push(connection: sqlite3.Connection, push: Push) -> None:

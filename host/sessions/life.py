@@ -58,7 +58,10 @@ def new(connection: sqlite3.Connection, session: Session, now: str, reason: EndR
     if not routes.is_active_on_route(connection, current):
         return Turnover(current, _present(connection, current))
     cancelled, route = _close(connection, current, reason, now)
-    return Turnover(current, _open(connection, route, current, Relation.RESET, now, note=_NOTES[reason]), cancelled)
+    fresh = routes.open_session(
+        connection, route, parent=current, relation=Relation.RESET, now=now, note=_NOTES[reason]
+    )
+    return Turnover(current, fresh, cancelled)
 
 
 def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Route | None = None) -> Turnover:
@@ -80,7 +83,8 @@ def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Rou
         routes.leave_route(connection, session)
     cancelled = _silence(connection, session, now)
     if before is not None and before.id != session.id:
-        cancelled, route = _close(connection, before, EndReason.RESUME, now)
+        of_before, route = _close(connection, before, EndReason.RESUME, now)
+        cancelled += of_before
     route = routes.bump(connection, route, session)
     routes.reopen(connection, session, route, before)
     _tell(connection, EventKind.SESSION_RESUMED, session, now)
@@ -88,7 +92,7 @@ def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Rou
 
 
 def undo(connection: sqlite3.Connection, session: Session, count: int, now: str) -> Undone:
-    """Take back the last exchanges of the active session. Raises `Conflict` when there are none."""
+    """Take back the last exchanges of the active session, and what is open. Raises `Conflict` when there are none."""
     if count < 1:
         raise InvalidValue(f"at least one exchange can be taken back, not {count}")
     current = require_active(connection, session)
@@ -104,7 +108,7 @@ def undo(connection: sqlite3.Connection, session: Session, count: int, now: str)
 
 
 def retry(connection: sqlite3.Connection, session: Session, now: str) -> Undone:
-    """Take back the last exchange and ask the same again. Raises `Conflict` when there is none."""
+    """Take back the last exchange, and what is open, and ask the same again. Raises `Conflict` when there is none."""
     undone = undo(connection, session, 1, now)
     for message in undone.exchanges.messages:
         _accept_again(connection, message, undone.session, now)
@@ -123,21 +127,25 @@ def branch(connection: sqlite3.Connection, session: Session, now: str) -> Turnov
         cancelled, route = _close(connection, active, EndReason.BRANCHED, now)
     else:
         route = routes.bump(connection, route, source)
-    return Turnover(source, _open(connection, route, source, Relation.BRANCHED, now), cancelled)
+    copy = routes.open_session(connection, route, parent=source, relation=Relation.BRANCHED, now=now)
+    return Turnover(source, copy, cancelled)
 
 
 def compress(connection: sqlite3.Connection, session: Session, summary: str, now: str) -> Turnover:
     """Go on from a summary: a child session in the place of its parent, with what waits there.
 
-    Two at once make one: for a session that is over, `after` is what took its place.
+    Nothing is over by that: what was said before and waits for its platform, or its time, is sent. Two at once make
+    one: for a session that is over, `after` is what took its place.
     """
     current = sessions.get(connection, session.id)
     if current.status != "active" or not routes.is_active_on_route(connection, current):
         return Turnover(current, _present(connection, current))
     route = routes.leave_route(connection, current)
-    child = _open(connection, route, current, Relation.COMPRESSED, now, summary=summary)
+    child = routes.open_session(
+        connection, route, parent=current, relation=Relation.COMPRESSED, now=now, summary=summary
+    )
     exchanges.carry(connection, current.id, child.id, child.generation)
-    _silence(connection, current, now)
+    ingest.cancel_session(connection, current.id, now)
     sessions.end(connection, current.id, EndReason.COMPRESSED, now)
     titles.hand_on(connection, current, child)
     _tell(connection, EventKind.SESSION_ENDED, current, now, reason=EndReason.COMPRESSED)
@@ -187,7 +195,7 @@ def restore(connection: sqlite3.Connection, session: Session, now: str) -> Sessi
     current = sessions.get(connection, session.id)
     if current.status != "deleted":
         raise Conflict(f"session {current.id} was not deleted")
-    sessions.restore(connection, current.id, titles.free(connection, current))
+    sessions.restore(connection, current.id)
     _tell(connection, EventKind.SESSION_RESTORED, current, now)
     return sessions.get(connection, current.id)
 
@@ -198,42 +206,23 @@ def tell_removed(connection: sqlite3.Connection, session: Session, now: str) -> 
 
 
 def _close(connection: sqlite3.Connection, session: Session, reason: EndReason, now: str) -> tuple[int, Route]:
-    """End the session a route points at; how many messages that cancelled, and the route, which points at nothing."""
+    """End the session a route points at; how many messages that cancelled, and the route, which points at nothing.
+
+    An archived one stays archived.
+    """
     route = routes.leave_route(connection, session)
-    sessions.end(connection, session.id, reason, now)
     cancelled = _silence(connection, session, now)
-    _tell(connection, EventKind.SESSION_ENDED, session, now, reason=reason)
+    if session.status == "active":
+        sessions.end(connection, session.id, reason, now)
+        _tell(connection, EventKind.SESSION_ENDED, session, now, reason=reason)
     return cancelled, route
 
 
-def _open(
-    connection: sqlite3.Connection,
-    route: Route,
-    before: Session,
-    relation: Relation,
-    now: str,
-    *,
-    note: str | None = None,
-    summary: str | None = None,
-) -> Session:
-    """A fresh session in the place of another."""
-    fresh = routes.open_session(
-        connection,
-        route,
-        messaging_group_id=before.messaging_group_id,
-        thread_id=before.thread_id,
-        now=now,
-        parent=before,
-        relation=relation,
-        note=note,
-        summary=summary,
-    )
-    return fresh
-
-
 def _silence(connection: sqlite3.Connection, session: Session, now: str) -> int:
-    """Cancel what is open in a session, and keep back what was not sent yet; how many messages were cancelled."""
-    deliveries.suppress_session(connection, session.id, _OVER, now)
+    """Cancel what is open in a session, and keep back what its conversation has not sent yet; how many messages were
+    cancelled."""
+    for session_id in sessions.line(connection, session.id):
+        deliveries.suppress_session(connection, session_id, _OVER, now)
     return ingest.cancel_session(connection, session.id, now)
 
 

@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,6 +70,18 @@ class Post:
             if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
 
+    def clear_spool(self, suspects: Set[str] | None = None) -> set[str]:
+        """Remove files that no accepted message needs, and return the names of the folders they were found in.
+
+        While events come in, such a folder may be one whose event is about to be accepted; then `suspects` says which
+        ones were found before.
+        """
+        there = set(os.listdir(self._layout.spool))  # before the question: what comes meanwhile is not among them
+        unneeded = there - self._central.read_here(ingest.spools_in_use)
+        for name in unneeded if suspects is None else unneeded & suspects:
+            shutil.rmtree(self._layout.spool / name, ignore_errors=True)
+        return unneeded
+
     def write_accepted(self, session_id: str) -> None:
         """Write what was accepted for a session when nobody looks after it. Raises as `write`."""
 
@@ -85,7 +97,6 @@ class Post:
         surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
         make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
         self._make_folder(session)
-        inbox.bring_up_to_date(self.folder(session))
         inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
         return surroundings.agent_group
 

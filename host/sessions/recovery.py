@@ -13,7 +13,7 @@ from pathlib import Path
 
 from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
 from host.sessions.folder import Owner, give, make_outbound, make_session_folder
-from host.sessions.outbox import JOURNAL
+from host.sessions.hard_link import JOURNAL
 from shared_schema.database import roll_back
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import OUTBOUND, SessionLayout

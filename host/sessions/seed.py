@@ -10,11 +10,8 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from host.sessions.beneath import opened_folder
-from host.sessions.hard_link import exists_in, own_name, require_rollback_mode
-from shared_schema.database import untrusted_reader
-from shared_schema.errors import FileBusy
-from shared_schema.layout import OUTBOUND, SessionLayout
+from host.sessions.hard_link import reading
+from shared_schema.layout import SessionLayout
 
 MAX_STEPS = 10_000
 MAX_CHARACTERS = 16_000_000
@@ -58,13 +55,8 @@ def of_branch(parent: SessionLayout, withdrawn: Collection[str]) -> list[SeedSte
     `withdrawn` are turns that were taken back. Blocks. Raises `FileBusy` when there is nothing to read at the moment,
     `FileDamaged` when the file is no good.
     """
-    with opened_folder(parent.out) as out:
-        name = own_name(parent, out)
-        require_rollback_mode(name, parent)
-        with untrusted_reader(name, tables=_TABLES) as connection:
-            if exists_in(f"{OUTBOUND}-journal", out):
-                raise FileBusy("a commit is going on, or was interrupted", where=parent.outbound)
-            return _read(connection, withdrawn)
+    with reading(parent, _TABLES) as connection:
+        return _read(connection, withdrawn)
 
 
 def _read(connection: sqlite3.Connection, withdrawn: Collection[str]) -> list[SeedStep]:

@@ -14,9 +14,9 @@ from host.sessions.outbox import Signature
 from host.supervision.facts import AgentFacts
 from shared_schema.layout import SessionLayout
 
-_REST = 3.0
+_REST = 1.0
 """How long the host rests from an agent that writes more than one look takes, in times of that look. So a flood costs
-its own session time, and leaves three quarters of the host to the others."""
+its own session time, and leaves half of the host to the others."""
 
 
 @dataclass(slots=True)

@@ -289,5 +289,5 @@ class Conductor:
     def _gone(self) -> None:
         """An agent left: its place is free."""
         self._changed()
-        for waiting in self.places.waiting:
+        for waiting in self.places.next_in_line:
             self.attend(waiting)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import choose_victim
@@ -26,10 +27,15 @@ class Places:
         """The sessions that wait for a place, the longest waiting first."""
         return list(self._queue)
 
+    @property
+    def next_in_line(self) -> list[str]:
+        """The sessions that wait and may start their agents now."""
+        return list(islice(self._queue, max(0, self._free)))
+
     def has_one_for(self, session_id: str) -> bool:
         """Whether a session may start its agent now: there is a place, and nobody waits longer for it."""
         ahead = self.waiting.index(session_id) if session_id in self._queue else len(self._queue)
-        return self._max_agents - len(self._agents) - self._starting > ahead
+        return self._free > ahead
 
     def leave_queue(self, session_id: str) -> None:
         """The session does not wait any more."""
@@ -60,3 +66,7 @@ class Places:
             self._agents[victim].evicted = True
             asked.append(victim)
         return asked
+
+    @property
+    def _free(self) -> int:
+        return self._max_agents - len(self._agents) - self._starting

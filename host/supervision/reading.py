@@ -15,12 +15,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from host.central import ingest, sessions, turns
+from host.central import ingest, refusals, sessions
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
 from host.delivery.request import Request
-from host.sessions import outbox, recovery
+from host.sessions import form, outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Glimpse, Signature
 from host.sessions.post import Post
@@ -143,7 +143,7 @@ class Reading:
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
                 log.warning("an interrupted commit was rolled back", extra={"session": session_id})
             processing = await self._read_to_the_end(session_id, layout)
-            await asyncio.to_thread(outbox.require_form, layout)
+            await asyncio.to_thread(form.require_form, layout)
             return LastWords(processing, None)
         except (FileDamaged, NewerSchema) as error:
             kept = await self._quarantine(session_id, layout, error)
@@ -178,7 +178,7 @@ class Reading:
 
         def note(connection: sqlite3.Connection) -> None:
             now = to_text(self._clock.now())
-            turns.refuse(connection, session_id, "outbound.db", f"{trouble.what}; kept as {kept}", now)
+            refusals.refuse(connection, session_id, "outbound.db", f"{trouble.what}; kept as {kept}", now)
             sessions.advance(connection, session_id, session.out_cursor, 0)
 
         await self._central.write(note)

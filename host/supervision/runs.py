@@ -95,7 +95,11 @@ class Runs:
         specification = self._specification(session, group, layout, run_id)
         log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
         await self._open_gateway(session.id, layout)
-        handle = await self.runtime.start(specification)
+        try:
+            handle = await self.runtime.start(specification)
+        except DumbwaiterError:
+            await self.gateway.close(session.id)
+            raise
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
 
     async def _open_gateway(self, session_id: str, layout: SessionLayout) -> None:
@@ -177,7 +181,6 @@ class Runs:
 
     async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
         """Count a start that failed, like the death of an agent that touched nothing."""
-        await self.gateway.close(session.id)
         current = await self._central.read(lambda c: sessions.get(c, session.id))
         sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
         return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)

@@ -129,7 +129,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         },
     ),
     ("session show ses_0", "session.show", {"session": "ses_0"}),
-    ("session path ses_0", "session.show", {"session": "ses_0"}),
+    ("session path ses_0", "session.path", {"session": "ses_0"}),
     ("session transcript ses_0 --limit 4", "session.transcript", {"session": "ses_0", "limit": 4}),
     ("session new ses_0", "session.new", {"session": "ses_0"}),
     (
@@ -174,7 +174,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
 ]
 USED = {"turns": 1, "input_tokens": 5, "output_tokens": 0, "cache_read_tokens": 0, "cache_write_tokens": 0,
-        "reasoning_tokens": 0, "cost_usd": 0.5}  # fmt: skip
+        "reasoning_tokens": 0, "cost_usd": 0.5, "called_tokens": 7, "called_usd": None}  # fmt: skip
 TURN = {"session_id": "s", "agent_group": "a", "state": "running", "since": "2026-11-20T21:39:13.042Z",
         "elapsed_seconds": 1.5, "attempt": 1, "tool": None}  # fmt: skip
 STATUS: dict[str, Any] = {
@@ -192,6 +192,7 @@ def result_of(operation: str) -> Any:
     special = {
         "status": STATUS,
         "usage": {"by": "day", "rows": [{"day": "2026-02-28", **USED}], "total": {"total": "total", **USED}},
+        "session.path": {"path": "/data/s"},
         "session.transcript": [],
         "session.logs": {"text": "a line\n"},
         "session.stop": {"session": "ses_0", "stopped": True, "cancelled": 0},
@@ -229,8 +230,7 @@ def test_with_json_it_prints_what_the_operation_gave(
 
     result = run(*line.split(), "--json")
 
-    printed = json.loads(result.stdout)
-    assert printed == ({"path": "/data/s"} if "path" in line else result_of(operation))
+    assert json.loads(result.stdout) == result_of(operation)
 
 
 def test_without_a_host_the_operation_runs_in_this_process(run: Run, data: Path) -> None:
@@ -299,7 +299,7 @@ def test_what_an_agent_named_itself_cannot_reach_the_terminal(run: Run, host: Pl
 
 
 def test_session_path_prints_the_folder_only(run: Run, host: PlayedHost) -> None:
-    host.operations["session.show"] = SESSION
+    host.operations["session.path"] = {"path": "/data/s"}
 
     assert run("session", "path", "ses_0").stdout == "/data/s\n"
 

@@ -11,13 +11,14 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from host.channels.memory import MemoryChannel
-from host.channels.protocol import Outgoing
+from host.channels.protocol import ChannelUnavailable, Outgoing
 from host.routing.event import Receipt
 from host.runtime.docker import DockerRuntime
 from shared_schema.errors import DumbwaiterError
@@ -54,6 +55,20 @@ def failing_flushes(disk: TroubledDisk, within: Path | str = "") -> None:
 
 QUICK = [full, failing_writes]
 LONG = [pytest.param(trouble, marks=pytest.mark.full) for trouble in (read_only, failing_flushes)]
+
+
+@dataclass
+class DownChannel(MemoryChannel):
+    """A platform that is down once, and something else with it."""
+
+    goes_down: Callable[[], None] | None = None
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        if self.goes_down is not None:
+            self.goes_down()
+            self.goes_down = None
+            raise ChannelUnavailable("the platform is down")
+        return await super().deliver(message)
 
 
 @pytest.fixture
@@ -224,6 +239,20 @@ async def test_what_was_sent_when_the_ledger_failed_is_recorded_when_it_is_well_
         await until(lambda: exists(host, query), "all is recorded", 2.0)
         assert await host.ask("after") == "scripted: after"
         assert host.texts() == ["scripted: before", "scripted: hello", "scripted: after"]
+
+
+async def test_what_was_not_sent_when_the_ledger_failed_is_tried_again_in_its_place(disk: TroubledDisk) -> None:
+    channel = DownChannel(idempotent=False)
+    async with running(disk.folder, channel=channel) as host:
+        assert await host.ask("before") == "scripted: before"
+        await host.settled()
+        channel.goes_down = lambda: disk.fails(DataLayout(Path()).central)
+        await host.say("hello")
+        await until(lambda: channel.goes_down is None, "sending was tried")
+        assert isinstance(await attempt(host, "too late"), DumbwaiterError)
+        disk.is_well()
+        assert await host.ask("after") == "scripted: hello"
+        await is_once_through(host, "one", ["scripted: before", "scripted: hello", "scripted: after"])
 
 
 async def test_on_a_slow_disk_everything_is_answered_once_and_the_loop_stays_free(disk: TroubledDisk) -> None:

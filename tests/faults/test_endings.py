@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from host.channels.memory import MemoryChannel
+from host.channels.protocol import Outgoing
 from host.runtime.protocol import AgentHandle, RuntimeUnavailable
 from shared_schema.errors import DumbwaiterError, NotFound
 from tests.support.chats import is_working_on, session_of
@@ -18,6 +20,20 @@ from tests.support.script import script
 from tests.support.wait import until
 
 ROUNDS = 25
+
+
+@dataclass
+class HeldChannel(MemoryChannel):
+    """A platform that is being called until it is let go."""
+
+    called: bool = False
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        self.called = True
+        await self.let_go.wait()
+        return await super().deliver(message)
+
 
 # An agent that says what it has to say, whoever has told it to stop.
 LATE = """
@@ -62,6 +78,26 @@ async def test_failure_20_what_waits_for_a_platform_when_the_conversation_is_res
         assert await host.ask("hello") == "ok: hello"
         await host.settled()
         assert host.texts() == ["ok: hello"]
+
+
+@pytest.mark.parametrize("idempotent", [True, False], ids=["to a platform that takes a key", "to one that does not"])
+@pytest.mark.parametrize("arrives", [True, False], ids=["it arrives", "it does not"])
+async def test_failure_20_what_is_being_sent_when_the_conversation_is_reset_is_not_sent_again(
+    tmp_path: Path, idempotent: bool, arrives: bool
+) -> None:
+    channel = HeldChannel(idempotent=idempotent, is_down=not arrives)
+    async with running(tmp_path, channel=channel, command=script(tmp_path)) as host:
+        asked = (await host.say("old")).accepted[0]
+        await until(lambda: channel.called, "it is being sent")
+        await host.do("session.new", messaging_group="memory:one")
+        channel.let_go.set()
+        await until(lambda: channel.attempts, "it was tried")
+        channel.is_down = False
+        assert await host.ask("hello") == "ok: hello"
+        await host.settled()
+        assert host.texts() == (["ok: old", "ok: hello"] if arrives else ["ok: hello"])
+        recorded = await host.central("SELECT status FROM deliveries WHERE session_id = ?", asked.session_id)
+        assert recorded == [{"status": "delivered" if arrives else "suppressed"}]
 
 
 async def test_failure_20_what_a_turn_says_after_a_delete_is_removed_with_the_session(tmp_path: Path) -> None:

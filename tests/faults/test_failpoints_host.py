@@ -63,8 +63,8 @@ AT_THE_FIRST_START = (
     Point("migrate: central.db made, not committed", MIGRATE, "migrate", "PRAGMA user_version"),
 )
 IN_A_RESET = (
-    Point("reset: not begun", TRANSITION, "turn_over", "services.central.write(run)"),
-    Point("reset: in the ledger", TRANSITION, "turn_over", "services.terminal.notice()"),
+    Point("reset: not begun", TRANSITION, "_decided", "services.central.write(run)"),
+    Point("reset: in the ledger", TRANSITION, "_decided", "services.terminal.notice()"),
     Point("reset: agent gone, not settled", ENDINGS, "Endings._bury", "await self._runs.settle("),
     Point("reset: agent settled", ENDINGS, "Endings.bury_agent", "self._leave(session.id)"),
     Point("reset: agent not stopped", TRANSITION, "end_agent", "endings.end("),
@@ -72,7 +72,7 @@ IN_A_RESET = (
 IN_A_DELETE = (
     Point("delete: not begun", ENDING, "remove", "services.central.write(drop)"),
     Point("delete: rows gone", ENDING, "remove", "endings.end_deleted("),
-    Point("delete: agent gone", ENDING, "remove", "remove_session_folder"),
+    Point("delete: agent gone", ENDING, "_forget", "remove_session_folder"),
     Point("delete: folder renamed", FOLDER, "remove_session_folder", "remove_tree(gone)"),
 )
 # The platform takes no key, and 9 replies are due: how many of the one being sent do not arrive, and are uncertain.

@@ -54,6 +54,15 @@ class HangsOnStop(FakeRuntime):
         await super().stop(handle, grace)
 
 
+async def test_an_agent_that_was_never_started_has_no_gateway(tmp_path: Path) -> None:
+    runtime = NeverStartsRuntime(install_id(tmp_path))
+    async with running(tmp_path, runtime=runtime) as host:
+        await host.say("hello")
+        await until(lambda: runtime.started, "a start was tried")
+        gateway = runtime.started[0].folder.gateway
+        await until(lambda: not gateway.exists(), "the gateway is closed", 5.0)
+
+
 @pytest.mark.parametrize("kind", [HangsOnStart, HangsOnStop])
 async def test_failure_10_an_engine_that_hangs_delays_no_other_session(
     tmp_path: Path, kind: type[HangsOnStart] | type[HangsOnStop]

@@ -10,6 +10,7 @@ import pytest
 
 from host.history import reading
 from host.history.feed import History
+from shared_schema.layout import DataLayout
 from tests.history.sessions import AGENT_GROUP, Folder, everything, history, rebuilt
 from tests.support.host import running
 from tests.support.wait import until, until_sync
@@ -133,8 +134,8 @@ def test_a_session_is_forgotten_with_all_that_could_be_found_of_it(tmp_path: Pat
         opened.forget_here(folder.id)
         assert texts(opened, folder) == []
         for table in ("words", "pieces"):
-            check = f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)"
-            opened.write_here(lambda c, check=check: c.execute(check))
+            with closing(sqlite3.connect(DataLayout(tmp_path).history)) as connection:
+                connection.execute(f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)")
             words = f"SELECT count(*) AS n FROM {table} WHERE {table} MATCH 'unf OR get'"
             assert opened.read_here(lambda c, words=words: c.execute(words).fetchone()["n"]) == 0
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from host.operations.registry import stream
 from shared_schema.errors import InvalidValue, NotFound
 from tests.support.host import Host, running
+from tests.support.wait import until
 
 
 async def found(host: Host, query: str, **filters: Any) -> list[str]:
@@ -102,6 +105,16 @@ async def test_what_was_deleted_is_not_found(tmp_path: Path) -> None:
         assert await found(host, "apple", role="user") == ["apple"]
         await host.do("session.delete", session=await session_in(host, "one"))
         assert await found(host, "apple") == []
+
+
+async def test_what_was_deleted_takes_no_place_among_the_hits(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await another_chat(host, "two")
+        await host.ask("apple of ann")
+        await host.ask("apple of bob", chat="two")
+        assert await found(host, "apple", limit=1) == ["scripted: apple of bob"]
+        await host.do("session.delete", session=await session_in(host, "two"))
+        assert await found(host, "apple", limit=1) == ["scripted: apple of ann"]
 
 
 async def test_a_transcript_has_the_reply_as_soon_as_it_was_sent_and_what_became_of_it(tmp_path: Path) -> None:
@@ -235,3 +248,51 @@ async def test_what_is_no_export_is_refused_and_leaves_nothing(tmp_path: Path) -
                 await host.do("session.import", path=str(path))
             assert await host.do("session.list") == [], lines
             assert list((tmp_path / "sessions").glob("*/*")) == [], lines
+
+
+async def long_session(host: Host) -> str:
+    """The id of a session with twelve messages."""
+    await host.say("reply 11 old")
+    await until(lambda: len(host.channel.sent) == 11, "all was said")
+    return await session_in(host, "one")
+
+
+def tailing(host: Host, session: str, **parameters: Any) -> AbstractAsyncContextManager[AsyncIterator[dict[str, Any]]]:
+    return aclosing(
+        cast(AsyncGenerator[dict[str, Any]], stream(host.services, "session.tail", {"session": session} | parameters))
+    )
+
+
+async def next_of(tail: AsyncIterator[dict[str, Any]], count: int) -> list[str]:
+    """The texts of the next entries that a tail tells."""
+    async with asyncio.timeout(20):
+        return [(await anext(tail))["text"] for _ in range(count)]
+
+
+async def test_a_tail_goes_on_with_what_is_new(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        session = await long_session(host)
+        async with tailing(host, session, last=3) as tail:
+            assert await next_of(tail, 3) == ["old 9", "old 10", "old 11"]
+            await host.ask("hello")
+            assert await next_of(tail, 2) == ["hello", "scripted: hello"]
+
+
+async def test_a_tail_that_begins_with_nothing_tells_nothing_old(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        session = await long_session(host)
+        async with tailing(host, session, last=0) as tail:
+            first = asyncio.create_task(next_of(tail, 1))
+            while not first.done():
+                await host.ask("hello")
+            assert await first in (["hello"], ["scripted: hello"])
+
+
+async def test_a_tail_leaves_nothing_out_however_much_is_new(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        async with tailing(host, await session_in(host, "one")) as tail:
+            assert await next_of(tail, 2) == ["hello", "scripted: hello"]
+            await host.say("reply 300 new")
+            await until(lambda: len(host.channel.sent) == 301, "all was said")
+            assert await next_of(tail, 301) == ["reply 300 new", *[f"new {number}" for number in range(1, 301)]]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from host.central import sessions
+from host.central import routes, sessions
 from host.channels.memory import MemoryChannel
 from host.operations import command_answers as answers
 from host.operations.commands import Executor
 from host.routing.commands import CommandName
 from host.runtime.fakes import NeverStartsRuntime
 from host.sessions import life
-from tests.support.chats import is_working_on
+from tests.support.chats import hears, is_working_on, said
 from tests.support.host import AGENT, CHAT, Host, running
 from tests.support.wait import until
 
@@ -186,6 +186,24 @@ async def test_undo_takes_back_and_retry_asks_again(tmp_path: Path) -> None:
         assert host.texts()[-1] == "scripted: four"
 
 
+async def test_what_others_wait_for_is_named_when_it_is_taken_back_and_asked_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        first = (await host.say("think 1")).accepted[0]
+        await is_working_on(await host.session(), first.message_id)
+        await host.say("and a hotel", sender="bob")
+
+        assert await answer_to(host, "/retry") == "Asked again: 2 messages, from “think 1” on."
+        await hears(host, "scripted: and a hotel")
+        assert said(host) == ["scripted: hello", "thought for 1 s", "scripted: and a hotel"]
+
+        stalled = (await host.say("stall")).accepted[0]
+        await is_working_on(await host.session(), stalled.message_id)
+        await host.say("for two", sender="bob")
+        assert await answer_to(host, "/undo") == "Taken back: the last 2 exchanges, from “stall” on."
+        assert await host.outcome(stalled.message_id) == "cancelled"
+
+
 async def test_branch_goes_on_in_a_copy(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         await host.ask("the colour is blue")
@@ -317,7 +335,7 @@ async def test_a_command_whose_conversation_was_removed_for_good_meanwhile_is_ca
         async with host.services.conductor.holding(session["id"]):
             (undo,) = (await host.say("/undo")).accepted
             await until(commands_begun, "it was begun")
-            await host.services.central.write(lambda c: sessions.delete(c, session["id"]))
+            await host.services.central.write(lambda c: routes.remove_session(c, sessions.get(c, session["id"])))
         assert await host.outcome(undo.message_id) == "cancelled"
         assert (await answer_to(host, "/status")).startswith("Nothing runs")
 

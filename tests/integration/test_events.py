@@ -58,3 +58,14 @@ async def test_whoever_follows_hears_at_once_and_begins_where_they_ask(tmp_path:
         assert host.services.clock.monotonic() - started < 2.0
         assert [event["kind"] for event in await coming] == ["session-title"] * 2
         assert (await other)[0]["number"] == before[-1]["number"] + 1
+
+
+async def test_a_session_is_read_by_whoever_looks_at_it_and_not_by_asking_where_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        await host.settled()
+        (session,) = await host.do("session.list", unread=True)
+        assert await host.do("session.path", session=session["id"]) == {"path": session["path"]}
+        assert len(await host.do("session.list", unread=True)) == 1
+        assert (await host.do("session.show", session=session["id"]))["path"] == session["path"]
+        assert await host.do("session.list", unread=True) == []

@@ -172,6 +172,32 @@ async def test_what_waits_while_a_conversation_is_compressed_is_answered_in_the_
         assert (folder.inbox / waiting.message_id / "a.txt").read_bytes() == b"north"
 
 
+@pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "by itself"])
+async def test_what_was_said_and_waits_for_its_platform_is_sent_though_the_conversation_is_compressed(
+    tmp_path: Path, by_hand: bool
+) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("one")
+        await host.settled()
+        host.channel.is_down = True
+        asked = (await host.say("reply 1 kept" if by_hand else "fill 85 100\nreply 1 kept")).accepted[0]
+        assert await host.outcome(asked.message_id) == "completed"
+        if by_hand:
+            await host.do("session.compress", session=asked.session_id)
+
+        async def is_compressed() -> bool:
+            return bool(await host.central("SELECT 1 FROM sessions WHERE parent_relation = 'compressed'"))
+
+        await until(is_compressed, "it is compressed")
+        host.channel.is_down = False
+        await host.settled()
+        told = [text for text in host.texts() if "nearly filled" not in text]
+        assert told[:2] == ["scripted: one", "kept 1"]
+        assert "was summed up" in told[2]
+        (recorded,) = await host.central("SELECT status FROM deliveries WHERE content LIKE '%kept%'")
+        assert recorded == {"status": "delivered"}
+
+
 async def test_a_conversation_that_fills_the_window_is_compressed_by_itself_and_the_person_told(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         await host.ask("fill 84 100\nreply 1 enough")

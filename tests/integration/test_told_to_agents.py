@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,13 @@ from tests.support.host import AGENT, CHAT, Host, rows, running
 from tests.support.wait import until
 
 NUMBER = "+4915112345678"
+NOT_WRITTEN = """
+INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id,
+    platform_message_id, sender_id, kind, trigger, content, accepted_at, state, status)
+SELECT 'msg_00000000000000aa', agent_group_id, session_id, generation, channel_type, platform_id, 'new', sender_id,
+    kind, 0, '{"text":"hello again"}', accepted_at, 'accepted', 'cancelled'
+FROM ingest LIMIT 1
+"""
 
 
 def context_of(layout: SessionLayout) -> str:
@@ -56,6 +64,27 @@ async def test_redacted_ids_are_nowhere_in_the_file_and_everything_still_arrives
         assert {message.address.platform_id for message in host.channel.sent} == {NUMBER}
         (kept,) = await host.central("SELECT sender_id, sender_name, platform_id FROM ingest")
         assert kept == {"sender_id": NUMBER, "sender_name": NUMBER, "platform_id": NUMBER}
+
+
+async def test_what_agents_ask_of_the_host_shows_no_more_than_their_files(tmp_path: Path) -> None:
+    """Also of what was said before ids were hidden, and of what no agent's file has yet."""
+    async with running(tmp_path) as host:
+        await with_a_number(host)
+    async with running(tmp_path, redact_ids=True) as host:
+        (theirs,) = await host.do("session.list", messaging_group=f"memory:{NUMBER}")
+        await host.services.central.write(lambda connection: connection.execute(NOT_WRITTEN))
+        asked = {
+            "list_sessions": {},
+            "read_history": {"session": theirs["id"]},
+            "search_messages": {"query": "hello"},
+        }
+        for name, arguments in asked.items():
+            told = await host.ask(f"call {name} {json.dumps(arguments)}")
+            assert "hello" in told
+            assert NUMBER.strip("+") not in told
+        assert "user-" in await host.ask(f"call read_history {json.dumps(asked['read_history'])}")
+        guessed = json.dumps({"query": "hello", "sender": NUMBER})
+        assert await host.ask(f"call search_messages {guessed}") == "Nothing was found."
 
 
 async def test_hashes_are_the_same_after_a_restart(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ async def test_the_host_answers_within_a_second_from_this_agent_group_alone(tmp_
         assert "garden" not in found
         listed = await host.ask(call("list_sessions"))
         assert listed.count('"id"') == 1
-        assert '"is_this_one": true' in listed
+        assert '"is_this_one":true' in listed
         assert "kitchen" in await host.ask(call("read_history", limit=10))
         theirs = (await host.do("session.list", agent_group="other"))[0]["id"]
         for tool in ("read_history", "search_messages"):

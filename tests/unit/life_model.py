@@ -178,7 +178,7 @@ class Model:
         return session
 
     def _take_back(self, number: int, count: int) -> int | None:
-        """Take back exchanges; how many messages were in them."""
+        """Take back exchanges, and all that is open; how many messages were in them."""
         session = self.sessions[number]
         if session.status != "active":
             return None
@@ -192,7 +192,9 @@ class Model:
             return None
         chosen = exchanges[:count]
         first = min(
-            place for place, message in kept if (message.turn if message.turn is not None else -1 - place) in chosen
+            place
+            for place, message in kept
+            if message.status == "pending" or (message.turn if message.turn is not None else -1 - place) in chosen
         )
         taken = 0
         for place, message in kept:

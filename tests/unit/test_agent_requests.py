@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from host.delivery.allowance import DAY, Allowance, Allowances
 from host.delivery.check import CheckedMessage, RowRefused
-from host.delivery.request import Allowance, Request, RequestName, meant, request_of
+from host.delivery.request import Request, RequestName, meant, request_of
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import MessageOutKind, encode
 
@@ -75,3 +76,12 @@ def test_a_session_may_ask_so_often_in_a_minute_and_in_a_day() -> None:
     assert allowance.refusal(200) is None
     assert allowance.refusal(400) == "more than 5 requests in a day"
     assert allowance.refusal(86_400) is None
+
+
+def test_a_session_that_asks_nothing_for_a_day_is_forgotten() -> None:
+    allowances = Allowances()
+    asked, refused = allowances.of("ses_1", 0.0)
+    allowances.of("ses_2", DAY - 1)
+    assert allowances.of("ses_1", DAY - 1) == (asked, refused)
+    allowances.of("ses_2", 2 * DAY - 1)
+    assert asked not in allowances.of("ses_1", 2 * DAY - 1)

@@ -255,6 +255,22 @@ def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(regi
     assert sessions.get(registry, session.id).messaging_group_id is None
 
 
+def test_a_chat_that_is_added_again_has_its_conversation_back(registry: sqlite3.Connection) -> None:
+    agent, chat = add_agent(registry), add_chat(registry)
+
+    def session(chat_id: str | None) -> Session:
+        return routes.resolve(
+            registry, agent_group_id=agent.id, route_key="r", messaging_group_id=chat_id, thread_id=None, now=NOW
+        )
+
+    before = session(chat.id)
+    messaging_groups.delete(registry, chat.id)
+    assert session(None).messaging_group_id is None
+    again = add_chat(registry)
+    assert (session(again.id).id, session(again.id).messaging_group_id) == (before.id, again.id)
+    assert session(None).messaging_group_id == again.id
+
+
 def test_a_name_that_is_taken_is_refused(registry: sqlite3.Connection) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)

@@ -161,8 +161,10 @@ def test_what_was_taken_back_and_stopped_is_named_by_its_beginning() -> None:
     assert answers.taken_back(["  one\n two "], 1, 1) == "Taken back: “one two”."
     assert answers.taken_back(["one"], 1, 3) == "Taken back: “one”. There was nothing else."
     assert answers.taken_back(["", "two"], 2, 3) == "Taken back: the last 2 exchanges, which were all, from “two” on."
-    together = "Asked again: 2 messages that were answered together, from “one” on."
-    assert answers.asked_again(["one", "two"]) == together
+    assert answers.taken_back(["one", "two"], 1, 1) == (
+        "Taken back: 2 messages that were answered together, from “one” on."
+    )
+    assert answers.asked_again(["one", "two"]) == "Asked again: 2 messages, from “one” on."
     assert answers.asked_again([""]) == "Asked again: a file."
     assert answers.stopped([], 0) == "There is nothing to stop."
     assert answers.stopped([], 1) == "Stopped."

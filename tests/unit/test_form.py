@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from host.sessions import outbox
+from host.sessions import form
 from host.sessions.folder import Owner, make_session_folder
+from host.sessions.hard_link import JOURNAL
 from shared_schema.database import writer
-from shared_schema.errors import FileDamaged
+from shared_schema.errors import FileBusy, FileDamaged
 from shared_schema.layout import SessionLayout
 
 
@@ -28,12 +29,18 @@ def change(layout: SessionLayout, *statements: str) -> None:
 
 
 def test_what_the_host_made_is_good(layout: SessionLayout) -> None:
-    outbox.require_form(layout)
+    form.require_form(layout)
+
+
+def test_a_file_in_mid_commit_says_nothing_yet(layout: SessionLayout) -> None:
+    (layout.out / JOURNAL).write_bytes(bytes(600))
+    with pytest.raises(FileBusy):
+        form.require_form(layout)
 
 
 def test_what_a_newer_agent_added_is_good(layout: SessionLayout) -> None:
     change(layout, "ALTER TABLE turns ADD COLUMN mood TEXT", "CREATE TABLE more (a)", "CREATE VIEW seen AS SELECT 1")
-    outbox.require_form(layout)
+    form.require_form(layout)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +59,4 @@ def test_what_a_newer_agent_added_is_good(layout: SessionLayout) -> None:
 def test_what_would_make_each_agent_fail_is_damage(layout: SessionLayout, statements: list[str], reason: str) -> None:
     change(layout, *statements)
     with pytest.raises(FileDamaged, match=reason):
-        outbox.require_form(layout)
+        form.require_form(layout)

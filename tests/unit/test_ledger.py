@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from host.central import deliveries, ingest, sessions, turns
+from host.central import deliveries, ingest, refusals, sessions
 from host.central.sessions import Session
 from shared_schema.rows import Address, MessageInStatus
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
@@ -156,6 +156,11 @@ def test_the_backlog_counts_what_asks_for_an_answer(registry: sqlite3.Connection
     assert ingest.backlog(registry) == (0, None)
 
 
+def test_all_commands_that_are_open_are_found_at_a_start(registry: sqlite3.Connection, session: Session) -> None:
+    accepted = [accept(registry, session, kind=ingest.COMMAND, trigger=0) for _ in range(1_001)]
+    assert [row.message_id for row in ingest.commands(registry)] == accepted
+
+
 def test_files_are_kept_while_any_of_the_agents_that_took_them_waits(
     registry: sqlite3.Connection, session: Session
 ) -> None:
@@ -202,20 +207,20 @@ def test_refusals_are_bounded_for_each_session_and_the_newest_are_kept(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     other = add_session(registry, add_agent(registry, "other"))
-    turns.refuse(registry, other.id, "row", "stays", NOW)
+    refusals.refuse(registry, other.id, "row", "stays", NOW)
     for number in range(250):
-        turns.refuse(registry, session.id, f"out-{number}", "x" * 10_000, NOW)
-    kept = turns.refusals(registry, session.id, 1000)
+        refusals.refuse(registry, session.id, f"out-{number}", "x" * 10_000, NOW)
+    kept = refusals.of_session(registry, session.id, 1000)
     assert [row["what"] for row in kept] == [f"out-{number}" for number in range(249, 149, -1)]
     assert {len(row["reason"]) for row in kept} == {500}
-    assert [row["reason"] for row in turns.refusals(registry, other.id)] == ["stays"]
+    assert [row["reason"] for row in refusals.of_session(registry, other.id)] == ["stays"]
 
 
 def test_dropped_events_are_bounded_and_the_newest_are_kept(registry: sqlite3.Connection) -> None:
     with_rows = "SELECT count(*) AS n, min(platform_id) AS oldest, max(platform_id) AS newest FROM dropped_messages"
     registry.execute("BEGIN")
     for number in range(1_250):
-        turns.drop(registry, "memory", f"{number:05}", None, "nobody is wired", NOW)
+        refusals.drop(registry, "memory", f"{number:05}", None, "nobody is wired", NOW)
     registry.execute("COMMIT")
     assert tuple(registry.execute(with_rows).fetchone()) == (1_000, "00250", "01249")
 
@@ -286,6 +291,21 @@ def test_an_outcome_of_a_delivery_is_final_too(registry: sqlite3.Connection, ses
     assert not deliveries.mark_sending(registry, delivery.position)
     (told,) = deliveries.unrecorded(registry, session.id)
     assert (told["status"], told["platform_message_id"], told["attempts"]) == ("delivered", "p1", 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "recorded"), [("delivered", "delivered"), ("uncertain", "uncertain"), ("failed", "suppressed")]
+)
+def test_what_arrived_though_its_session_had_ended_is_recorded(
+    registry: sqlite3.Connection, session: Session, outcome: str, recorded: str
+) -> None:
+    queue(registry, session, "m1")
+    delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
+    assert delivery is not None
+    deliveries.suppress_session(registry, session.id, "reset", LATER)
+    is_new = deliveries.finish(registry, delivery.position, outcome, attempts=1, now=LATER)
+    (row,) = registry.execute("SELECT status, recorded FROM deliveries")
+    assert (row["status"], row["recorded"] == 0, is_new) == (recorded, recorded == outcome, recorded == outcome)
 
 
 def test_what_was_being_sent_when_the_host_died_is_uncertain(registry: sqlite3.Connection, session: Session) -> None:

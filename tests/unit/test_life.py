@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host.central import deliveries, ingest, routes, sessions, turns
+from host.central import deliveries, events, ingest, routes, session_list, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
+from host.central.events import EventKind
 from host.central.sessions import EndReason, Session
 from host.sessions import life
 from shared_schema.clock import ManualClock
@@ -196,7 +197,7 @@ def hear(registry: sqlite3.Connection, session: Session, text: str = "hello", *,
     return row.message_id
 
 
-def say(registry: sqlite3.Connection, session: Session) -> str:
+def say(registry: sqlite3.Connection, session: Session, *, deliver_after: str | None = None) -> str:
     """A reply that waits to be sent."""
     message_id = new_id(Prefix.MESSAGE)
     deliveries.add(
@@ -209,8 +210,15 @@ def say(registry: sqlite3.Connection, session: Session) -> str:
         thread_id=None,
         content="{}",
         created_at=NOW,
+        deliver_after=deliver_after,
     )
     return message_id
+
+
+def sent_as(registry: sqlite3.Connection, *message_ids: str) -> list[str]:
+    """What became of replies."""
+    find = "SELECT status FROM deliveries WHERE message_out_id = ?"
+    return [registry.execute(find, (message_id,)).fetchone()["status"] for message_id in message_ids]
 
 
 def now_of(registry: sqlite3.Connection, session: Session) -> Session:
@@ -241,8 +249,32 @@ def test_what_was_said_for_an_older_generation_is_kept_back(registry: sqlite3.Co
     """FAILURES 20."""
     waiting = say(registry, session)
     life.new(registry, session, LATER)
-    row = registry.execute("SELECT status FROM deliveries WHERE message_out_id = ?", (waiting,)).fetchone()
-    assert row["status"] == "suppressed"
+    assert sent_as(registry, waiting) == ["suppressed"]
+
+
+def test_what_is_being_sent_when_its_conversation_ends_is_not_sent_again(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    """FAILURES 20."""
+    waiting = say(registry, session)
+    delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
+    assert delivery is not None
+    assert deliveries.mark_sending(registry, delivery.position)
+    life.new(registry, session, LATER)
+    deliveries.mark_attempted(registry, delivery.position, 1, "the platform is down")
+    assert sent_as(registry, waiting) == ["suppressed"]
+    assert deliveries.next_for(registry, ("memory", "one"), LATER) is None
+
+
+def test_compressing_keeps_back_nothing_until_the_conversation_ends(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    said = [say(registry, session), say(registry, session, deliver_after="2030-01-01T00:00:00.000Z")]
+    child = life.compress(registry, session, "so far", LATER).after
+    grandchild = life.compress(registry, child, "farther", LATER).after
+    assert sent_as(registry, *said) == ["pending", "pending"]
+    life.new(registry, grandchild, LATER)
+    assert sent_as(registry, *said) == ["suppressed", "suppressed"]
 
 
 def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_before(
@@ -261,6 +293,31 @@ def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_befor
     assert (
         registry.execute("SELECT active_session_id FROM routes WHERE id = ?", (session.route_id,)).fetchone()[0] is None
     )
+
+
+def test_what_waits_on_both_sides_is_counted_when_a_session_is_taken_up_elsewhere(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    other = routes.resolve(
+        registry,
+        agent_group_id=session.agent_group_id,
+        route_key="elsewhere",
+        messaging_group_id=None,
+        thread_id=None,
+        now=NOW,
+    )
+    hear(registry, session)
+    hear(registry, other)
+    hear(registry, other)
+    assert life.resume(registry, session, LATER, routes.route_of(registry, other)).cancelled == 3
+
+
+def test_only_what_ends_is_told_to_have_ended(registry: sqlite3.Connection, session: Session) -> None:
+    life.archive(registry, session, LATER)
+    fresh = life.new(registry, session, LATER).after
+    life.new(registry, fresh, LATER)
+    ended = [event.session_id for event in events.last(registry, 100) if event.kind == EventKind.SESSION_ENDED]
+    assert ended == [fresh.id]
 
 
 def test_a_session_does_not_go_to_another_agent_group(registry: sqlite3.Connection, session: Session) -> None:
@@ -295,6 +352,17 @@ def test_compressing_twice_at_once_makes_one_child_with_what_waited(
     )
 
 
+def test_a_parent_that_was_taken_up_again_is_a_conversation_of_its_own(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    child = life.compress(registry, session, "so far", LATER).after
+    life.delete(registry, child, LATER)
+    assert life.resume(registry, session, LATER).after.id == session.id
+    waiting = say(registry, session)
+    life.delete(registry, life.restore(registry, child, LATER), LATER)
+    assert sent_as(registry, waiting) == ["pending"]
+
+
 def test_what_is_taken_back_is_whole_turns(registry: sqlite3.Connection, session: Session) -> None:
     hear(registry, session, "first", turn="trn_1")
     hear(registry, session, "second", turn="trn_2")
@@ -303,6 +371,55 @@ def test_what_is_taken_back_is_whole_turns(registry: sqlite3.Connection, session
     assert [ingest.text_of(message) for message in undone.exchanges.messages] == ["second", "third"]
     assert turns.withdrawn(registry, session.id) == ["trn_2"]
     assert life.undo(registry, session, 9, LATER).exchanges.count == 1
+    with pytest.raises(Conflict, match="nothing to take back"):
+        life.undo(registry, session, 1, LATER)
+
+
+def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    """Somebody else's message, too: it would be cancelled without a word."""
+    hear(registry, session, "answered", turn="trn_1")
+    overheard, _ = ingest.accept(registry, accepted_values(session, trigger=0, content='{"text":"overheard"}'))
+    opened = hear(registry, session, "book the flight")
+    ingest.note_turn(registry, session.id, opened, "trn_2")
+    hear(registry, session, "and a hotel")
+    undone = life.retry(registry, session, LATER)
+    assert undone.exchanges.count == 2
+    assert [ingest.text_of(message) for message in undone.exchanges.messages] == [
+        "overheard",
+        "book the flight",
+        "and a hotel",
+    ]
+    rows = registry.execute("SELECT content, trigger, status, withdrawn FROM ingest ORDER BY position").fetchall()
+    assert [tuple(row)[1:] for row in rows[:4]] == [
+        (1, "completed", 0),
+        (0, "cancelled", 1),
+        (1, "cancelled", 1),
+        (1, "cancelled", 1),
+    ]
+    assert [tuple(row) for row in rows[4:]] == [(row["content"], row["trigger"], "pending", 0) for row in rows[1:4]]
+    again = life.undo(registry, undone.session, 1, LATER)
+    assert (again.exchanges.count, len(again.exchanges.messages)) == (2, 3)
+    assert ingest.get(registry, overheard.message_id) is not None
+
+
+def test_what_was_overheard_before_a_message_is_asked_again_with_it(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    row, _ = ingest.accept(registry, accepted_values(session, trigger=0, content='{"text":"overheard"}'))
+    ingest.note_turn(registry, session.id, row.message_id, "trn_1")
+    ingest.finish(registry, session.id, row.message_id, MessageInStatus.COMPLETED, now=NOW)
+    hear(registry, session, "what did she say?", turn="trn_1")
+    hear(registry, session, "later", turn="trn_2")
+    undone = life.retry(registry, life.undo(registry, session, 1, LATER).session, LATER)
+    assert undone.exchanges.count == 1
+    waiting = registry.execute("SELECT content FROM ingest WHERE status = 'pending' ORDER BY position").fetchall()
+    assert [row["content"] for row in waiting] == ['{"text":"overheard"}', '{"text":"what did she say?"}']
+
+
+def test_what_was_overheard_alone_is_nothing_to_take_back(registry: sqlite3.Connection, session: Session) -> None:
+    ingest.accept(registry, accepted_values(session, trigger=0))
     with pytest.raises(Conflict, match="nothing to take back"):
         life.undo(registry, session, 1, LATER)
 
@@ -340,6 +457,17 @@ def test_a_deleted_parent_leaves_its_children(registry: sqlite3.Connection, sess
     sessions.delete(registry, session.id)
     found = now_of(registry, child)
     assert (found.status, found.parent_session_id, found.parent_relation) == ("active", None, "branched")
+
+
+def test_a_route_is_gone_with_its_last_session(registry: sqlite3.Connection, session: Session) -> None:
+    fresh = life.new(registry, session, LATER).after
+    session_list.keep_list(registry, session.route_id, [fresh.id, session.id], NOW)
+    routes.remove_session(registry, fresh)
+    assert routes.route_of(registry, session).active_session_id is None
+    routes.remove_session(registry, session)
+    with pytest.raises(Conflict, match="is gone"):
+        routes.route_of(registry, session)
+    assert registry.execute("SELECT 1 FROM shown_lists").fetchone() is None
 
 
 def test_a_command_is_cancelled_by_no_end_of_its_session(registry: sqlite3.Connection, session: Session) -> None:

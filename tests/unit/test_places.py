@@ -30,6 +30,20 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     assert [places.has_one_for(name) for name in ("second", "newcomer")] == [True, False]
 
 
+def test_as_many_are_next_as_there_are_free_places() -> None:
+    agents = {name: agent(name, busy=True) for name in ("a", "b", "c")}
+    places = Places(agents, 3)
+    for name in ("first", "second", "third"):
+        places.join_queue(name, 10.0)
+    assert places.next_in_line == []
+    del agents["a"]
+    assert places.next_in_line == ["first"]
+    del agents["b"]
+    assert places.next_in_line == ["first", "second"]
+    with places.being_taken():
+        assert places.next_in_line == ["first"]
+
+
 def test_a_place_is_taken_while_an_agent_starts() -> None:
     places = Places({}, 1)
     with places.being_taken():

@@ -12,7 +12,8 @@ import pytest
 
 from host.sessions.beneath import folder_size, remove_tree
 from host.sessions.folder import Owner, make_session_folder
-from host.sessions.outbox import JOURNAL, MAX_CHARACTERS, read
+from host.sessions.hard_link import JOURNAL
+from host.sessions.outbox import MAX_CHARACTERS, read
 from host.sessions.recovery import has_journal, quarantine, recover
 from shared_schema.errors import FileBusy, FileDamaged
 from shared_schema.layout import SessionLayout

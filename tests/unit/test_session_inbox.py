@@ -143,13 +143,6 @@ def test_a_session_without_a_folder_is_trouble_and_no_folder_is_made(tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bringing_a_current_file_up_to_date_changes_no_byte(session: SessionLayout) -> None:
-    inbox.update(session, messages=[message(1)])
-    before = session.inbound.read_bytes()
-    inbox.bring_up_to_date(session)
-    assert session.inbound.read_bytes() == before
-
-
 def test_a_file_of_an_older_host_is_brought_up_to_date_by_the_first_write(session: SessionLayout) -> None:
     session.inbound.write_bytes(b"")  # version 0: before the first step
     inbox.update(session, messages=[message(1)])
