@@ -14,6 +14,7 @@ from tests.bench import (
     accepting,
     burst,
     cold_start,
+    gateway,
     history,
     idle_agent,
     idle_host,
@@ -40,6 +41,7 @@ FIGURES: Mapping[str, Measure] = {
     "idle-agent": idle_agent.measure,
     "long-outbox": long_outbox.measure,
     "session-list": session_list.measure,
+    "gateway": gateway.measure,
     "history": history.measure,
     "history-full": history.measure_full,
 }

@@ -1,7 +1,7 @@
 """What the gateway adds: to the first byte, to the time a lot of bytes take, and to each event of 200 streams.
 
 Service, gateway and forwarder are processes of their own, as they are in use; the floor is the same service, asked
-without them. `python -m tests.bench.gateway` measures this alone and prints it.
+without them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -31,7 +30,7 @@ from tests.bench.figure import Figure, above, at_most, percentile
 from tests.bench.workbench import Workbench
 
 ROUNDS = 300
-MEGABYTES = 400
+MEGABYTES = 200
 STREAMS = 200
 EVENTS = 40
 BETWEEN_EVENTS = 0.05
@@ -234,7 +233,7 @@ async def _serve(role: str, layout: SessionLayout, port: int) -> None:
         server = await asyncio.get_running_loop().create_server(_Service, "127.0.0.1", 0, backlog=STREAMS)
         print(server.sockets[0].getsockname()[1], flush=True)
     elif role == "gateway":
-        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr("key"), Kind.OPENAI)
+        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr("key"), Kind.OPENAI, opens_all=True)
         grant = Grant("agr_1", (parse_rule(f"127.0.0.1:{port}"),), {"openai": upstream})
 
         async def grant_of(session_id: str) -> Grant:
@@ -255,18 +254,5 @@ async def _serve(role: str, layout: SessionLayout, port: int) -> None:
     await asyncio.Event().wait()
 
 
-def main() -> None:
-    """Measure, or be one of the parts."""
-    if len(sys.argv) > 1:
-        asyncio.run(_serve(sys.argv[1], SessionLayout(Path(sys.argv[2])), int(sys.argv[3])))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        for figure in measure(Workbench(Path(name), None, "not needed")):
-            print(
-                f"{figure.name:60} {figure.value:8.2f} {figure.unit}  floor {figure.floor or 0:8.2f}  "
-                f"ratio {figure.ratio or 0:5.2f}  reached {figure.reached}  {figure.note}"
-            )
-
-
 if __name__ == "__main__":
-    main()
+    asyncio.run(_serve(sys.argv[1], SessionLayout(Path(sys.argv[2])), int(sys.argv[3])))

@@ -19,6 +19,7 @@ from host.history import store
 from host.history.entry import Entry
 from host.history.feed import History
 from host.history.rebuild import rebuild
+from host.history.record import Record
 from host.history.search import Filters, search
 from host.history.store import State, Step
 from host.history.transcript import entries
@@ -68,8 +69,9 @@ def _measure(bench: Workbench, sessions: int) -> Iterator[Figure]:
     with closing(_Closing(History(layout))) as opened:
         history = opened.history
         yield from _searching(history, layout, texts, draw, count)
-        yield _adding(history, layout, texts, count)
         yield _reading(history, count)
+    with closing(Record(layout.history, lambda: None)) as record:
+        yield _adding(record, layout, texts, count)
 
 
 class _Closing:
@@ -95,7 +97,7 @@ def _searching(history: History, layout: DataLayout, texts: Sequence[str], draw:
         )
 
 
-def _adding(history: History, layout: DataLayout, texts: Sequence[str], count: int) -> Figure:
+def _adding(record: Record, layout: DataLayout, texts: Sequence[str], count: int) -> Figure:
     """One message in one transaction, as it comes when little is going on."""
     session_id, group = "ses_ffffffffffffffff", "agr_0000000000000000"
     before: State | None = None
@@ -109,7 +111,7 @@ def _adding(history: History, layout: DataLayout, texts: Sequence[str], count: i
             entry = _entry(session_id, seq, text)
             after = State(group, str(seq), store.Cursors(inbound=seq))
             step = Step(session_id, before, after, [entry])
-            taken.append(_seconds(lambda step=step: history.write_here(lambda c: store.add(c, [step]))))  # type: ignore[misc]
+            taken.append(_seconds(lambda step=step: record.write(lambda c: store.add(c, [step]))))  # type: ignore[misc]
             bare.append(_seconds(lambda text=text: plain.execute("INSERT INTO m (text) VALUES (?)", (text,))))  # type: ignore[misc]
             before = after
     return Figure(

@@ -3,8 +3,8 @@
     --runs N        inputs for each target (100,000)
     --input FILE    drive one target with an input that was kept, and nothing else
 
-Each target has a process of its own, because libFuzzer ends the process. What it finds is kept as
-build/fuzz/TARGET-crash-…, and the exit status is 1.
+Each target has a process of its own, because libFuzzer ends the process; as many as there are cores run at a time.
+What one finds is kept as build/fuzz/TARGET-crash-…, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +50,27 @@ def fuzz(name: str, runs: int, folder: Path) -> Outcome:
     done = subprocess.run(child, cwd=ROOT, capture_output=True, check=False)
     count = folder / "count"
     inputs = int(count.read_text()) if count.exists() else 0
-    finding = None if done.returncode == 0 else (done.stdout + done.stderr).decode("utf-8", "replace")[-_OUTPUT_KEPT:]
+    finding = None
+    if done.returncode != 0:
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")[-_OUTPUT_KEPT:]
+        finding = f"{said}\nexit status {done.returncode}"
     return Outcome(inputs, time.monotonic() - began, finding)
+
+
+def fuzz_all(names: Sequence[str], runs: int) -> Iterator[tuple[str, Outcome]]:
+    """Fuzz these targets, as many at a time as there are cores: each with what became of it, when it is over."""
+
+    def one(name: str) -> Outcome:
+        with TemporaryDirectory(prefix="fuzz-") as folder:
+            return fuzz(name, runs, Path(folder))
+
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    try:
+        begun = {pool.submit(one, name): name for name in names}
+        for over in as_completed(begun):
+            yield begun[over], over.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _child(name: str, runs: int, folder: Path) -> None:
@@ -137,7 +159,6 @@ def main() -> int:
     if find_spec("atheris") is None:
         parser.error("atheris is not installed: `pip install -e '.[chaos]'` where it has a wheel")
 
-    from tests.fuzz.target import workshop
     from tests.fuzz.targets import TARGETS
 
     names = list(TARGETS) if given.target == ["all"] else given.target
@@ -145,9 +166,7 @@ def main() -> int:
         parser.error(f"there is no target {', '.join(sorted(unknown))}; there are: {', '.join(TARGETS)}")
     found: list[str] = []
     print(f"{'target':22} {'inputs':>9} {'seconds':>8} {'a second':>9}")
-    for name in names:
-        with workshop() as folder:
-            outcome = fuzz(name, given.runs, folder)
+    for name, outcome in fuzz_all(names, given.runs):
         speed = outcome.inputs / outcome.seconds
         end = "" if outcome.finding is None else "  FINDING"
         print(f"{name:22} {outcome.inputs:9,} {outcome.seconds:8.0f} {speed:9,.0f}{end}", flush=True)

@@ -1,14 +1,17 @@
-"""What the owner of a data folder writes: settings in a file and in the environment, the list of mounts."""
+"""What the owner of a data folder writes: settings in a file and in the environment, the list of mounts, the keys."""
 
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 
+from host.gateway.upstreams import configure, read_file
 from host.runtime.mounts import read_allow_list
 from host.settings import PREFIX, BadSetting, Settings, load
 from shared_schema.errors import Conflict, InvalidValue
@@ -17,6 +20,8 @@ from tests.fuzz.values import ANY_TEXT
 
 NESTED = b"image = " + b"[" * 10_000
 ENDLESS = b"max_agents = " + b"9" * 5_000
+TABBED = b'[google]\nurl = "https\t://h"\n'
+KEY = "sk-canary-0123456789abcdef"
 
 NAMES = st.one_of(st.sampled_from(sorted(Settings.model_fields)), st.text("abc_=é\udcff", min_size=1, max_size=10))
 VALUES = st.one_of(
@@ -39,6 +44,14 @@ def healthy_mounts() -> Sequence[bytes]:
     return [
         b'[[allow]]\npath = "/srv/books"\nwritable = false\n',
         b'[[allow]]\npath = "/usr"\n[[allow]]\npath="/var"\n',
+    ]
+
+
+def healthy_keys() -> Sequence[bytes]:
+    """Files with keys."""
+    return [
+        f'[anthropic]\nkey = "{KEY}"\n\n[local]\nurl = "http://gpu.example.net:8000/v1"\nkind = "openai"\n'.encode(),
+        f"[google]\nkey = '{KEY}'\nurl = \"https://h/{KEY}\"\n".encode(),
     ]
 
 
@@ -96,6 +109,38 @@ def _mounts(folder: Path) -> Iterator[Drive]:
     yield drive
 
 
+@contextmanager
+def _keys(folder: Path) -> Iterator[Drive]:
+    """The file with keys is taken or refused, and nothing that is said of it has what stands in it for a key."""
+    path = folder / "upstreams.toml"
+    path.touch(0o600)
+
+    def drive(data: bytes) -> None:
+        path.write_bytes(data)
+        try:
+            upstreams = configure({}, read_file(path), {})
+        except InvalidValue as error:
+            if KEY in str(error) and not _is_name(data, KEY):
+                raise AssertionError("an error repeats a key") from error
+            raise
+        for upstream in upstreams.values():
+            assert upstream.url.startswith(("http://", "https://"))
+            assert KEY not in repr(upstream).replace(upstream.url, "")
+
+    yield drive
+
+
+def _is_name(data: bytes, text: str) -> bool:
+    """Whether a text is, or is in, the name of something in a TOML file."""
+
+    def names(value: Any) -> Iterator[str]:
+        for name, inner in value.items() if isinstance(value, dict) else ():
+            yield name
+            yield from names(inner)
+
+    return any(text in name for name in names(tomllib.loads(data.decode())))
+
+
 CONFIGURATION = (
     of_bytes("settings-file", _file, healthy_settings, (BadSetting,), known=(NESTED, ENDLESS)),
     Target(
@@ -105,4 +150,5 @@ CONFIGURATION = (
         (BadSetting,),
     ),
     of_bytes("mounts-file", _mounts, healthy_mounts, (InvalidValue, Conflict), known=(NESTED, ENDLESS)),
+    of_bytes("upstreams-file", _keys, healthy_keys, (InvalidValue,), known=(NESTED, ENDLESS, TABBED)),
 )

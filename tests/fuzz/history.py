@@ -53,8 +53,8 @@ def _opened(folder: Path) -> Iterator[History]:
 @contextmanager
 def _file(folder: Path) -> Iterator[Drive]:
     """An agent's file is read into history; one that is no good is left out without a word."""
+    outbound = DataLayout(folder).session(GROUP, SESSION).outbound
     with _opened(folder) as history:
-        outbound = history.layout.session(GROUP, SESSION).outbound
 
         def drive(data: bytes) -> None:
             outbound.write_bytes(data)
@@ -68,8 +68,8 @@ def _file(folder: Path) -> Iterator[Drive]:
 def _rows(folder: Path) -> Iterator[Drive]:
     """The same with rows of any kind in a file without constraints."""
     empty = database(4096, loose=True, filled=False)
+    outbound = DataLayout(folder).session(GROUP, SESSION).outbound
     with _opened(folder) as history:
-        outbound = history.layout.session(GROUP, SESSION).outbound
 
         def drive(rows: dict[str, list[dict[str, Any]]]) -> None:
             outbound.write_bytes(empty)
@@ -83,7 +83,7 @@ def _rows(folder: Path) -> Iterator[Drive]:
 @contextmanager
 def _query(folder: Path) -> Iterator[Drive]:
     with _opened(folder) as history:
-        with closing(open_writer(history.layout.session(GROUP, SESSION).outbound)) as connection:
+        with closing(open_writer(DataLayout(folder).session(GROUP, SESSION).outbound)) as connection:
             connection.execute(
                 "INSERT INTO messages_out (id, generation, timestamp, kind, content) VALUES ('m', 1, ?, 'chat', ?)",
                 (TIME, json.dumps({"text": "hello 中文 host/routing.py"})),

@@ -15,9 +15,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from host.sessions import outbox, recovery
+from host.sessions import form, outbox, recovery
 from host.sessions.folder import make_session_folder
-from host.sessions.outbox import JOURNAL
+from host.sessions.hard_link import JOURNAL
 from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import OUTBOUND, migrate
@@ -108,7 +108,7 @@ def _file(folder: Path) -> Iterator[Drive]:
     def drive(data: bytes) -> None:
         layout.outbound.write_bytes(data)
         read_all(layout)
-        outbox.require_form(layout)
+        form.require_form(layout)
 
     yield drive
 
@@ -126,7 +126,7 @@ def _interrupted(folder: Path) -> Iterator[Drive]:
         try:
             recovery.recover(layout, OWNER)
             read_all(layout)
-            outbox.require_form(layout)
+            form.require_form(layout)
         except (FileDamaged, NewerSchema):
             recovery.quarantine(layout, OWNER, stamp="now", after_seq=7)
             assert read_all(layout).messages == []

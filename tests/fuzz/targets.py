@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from tests.fuzz.asking import ASKING
 from tests.fuzz.command_line import COMMAND_LINE
 from tests.fuzz.configuration import CONFIGURATION
 from tests.fuzz.events import EVENT_TARGETS
+from tests.fuzz.forwarding import FORWARDING
+from tests.fuzz.gateway import GATEWAY
 from tests.fuzz.history import HISTORY
 from tests.fuzz.incoming import INCOMING
+from tests.fuzz.metering import METERING
+from tests.fuzz.model import MODEL
 from tests.fuzz.outbound_file import OUTBOUND_FILE
 from tests.fuzz.outgoing import OUTGOING
+from tests.fuzz.prompt import PROMPT
+from tests.fuzz.reach import REACH
 from tests.fuzz.requests import REQUEST_TARGETS
+from tests.fuzz.servers import SERVERS
+from tests.fuzz.tools import TOOLS
 
-MODULES = (OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY)
+MODULES = (
+    OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
+    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING,
+)  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}

@@ -89,6 +89,19 @@ def a_reply_of_many(at: Session, message: str) -> None:
     at.reply(message, "done")
 
 
+def messages_for_later_without_end(at: Session, message: str) -> None:
+    """None of them is ever sent, and each of them waits in the queue of its chat."""
+    generation, time = at.generation(), now()
+    _fill(
+        at,
+        "INSERT INTO messages_out (id, in_reply_to, generation, timestamp, deliver_after, kind, content) "
+        "VALUES (?, ?, ?, ?, '9999-12-31T23:59:59.999Z', 'chat', '{}')",
+        at.sizes.refusals,
+        lambda n: (f"msg_{n:016x}", message, generation, time),
+    )
+    at.reply(message, "done")
+
+
 def _zeros(at: Session, message: str, insert: str) -> None:
     """A value of that size that the agent itself does not have to hold."""
     at.beat_beside()

@@ -222,12 +222,14 @@ class Attack:
         return self._channel.last[chat][-1].text if self._channel.counts[chat] > count else None
 
     async def _decided(self, result: Result, chat: str, session: str, began: float) -> None:
-        """Ask for the trick, and wait until the message has its outcome and the person has heard something."""
+        """Ask for the trick, and wait until the message has its outcome and the person has heard what is expected."""
+        trick = TRICKS[result.trick]
+        wanted = tuple(expected.told for expected in (trick.expected, trick.otherwise) if expected is not None)
         accepted = (await self._host.say(f"trick {self._size} {result.trick}", chat=chat)).accepted[0]
 
         async def outcome() -> str | None:
             row = await self._host.central("SELECT status FROM ingest WHERE message_id = ?", accepted.message_id)
-            heard = any(m.text == "done" or m.from_host for m in self._channel.last[chat])
+            heard = any(message.text.startswith(wanted) for message in self._channel.last[chat])
             return str(row[0]["status"]) if row[0]["status"] != "pending" and heard else None
 
         deadline = began + DECIDED_SECONDS[self._size]

@@ -64,7 +64,7 @@ def children_that_go_on(at: Session, message: str) -> NoReturn:
 
 
 def children_that_leave_home(at: Session, message: str) -> NoReturn:
-    """The same out of the agent's process group and session: only a container holds them."""
+    """The same out of the agent's process group and session, and without their parents."""
     for _ in range(3):
         if os.fork() == 0:
             os.setsid()

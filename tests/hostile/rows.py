@@ -137,6 +137,17 @@ def turns_that_never_end(at: Session, message: str) -> None:
     at.write([*turns, at.row(message, "done"), ack(message)])
 
 
+def usage_that_cannot_be(at: Session, message: str) -> None:
+    """Tokens and dollars below zero, beyond all numbers, and of other types."""
+    values = (-1, -(2**63), 2**63 - 1, 10**15, 1.5, 9e999, -9e999, float("nan"), "1e9", "many", b"\xff", "", True)
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd")
+    turns: list[Statement] = []
+    for name in names:
+        insert = f"INSERT INTO turns (id, status, started_at, finished_at, {name}) VALUES (?, 'completed', ?, ?, ?)"
+        turns += [(insert, (new("trn"), now(), now(), value)) for value in values]
+    at.write([*turns, at.row(message, "done"), ack(message)])
+
+
 def impossible_times(at: Session, message: str) -> None:
     """In every column that holds a time."""
     rows = [at.row(message, "bad", **{c: t}) for c in ("timestamp", "deliver_after") for t in _TIMES]

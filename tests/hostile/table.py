@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.hostile import amounts, files, life, rows, schemas
+from tests.hostile import amounts, asking, files, life, rows, schemas, way_out
 from tests.hostile.files import THINGS, Act, in_place_of
 from tests.hostile.schemas import of_version
 
@@ -155,8 +155,15 @@ TRICKS: dict[str, Trick] = {
     "messages of other sessions": Trick(rows.ids_of_other_sessions, _refused("not of this session")),
     "answers that flip back": Trick(rows.answers_that_flip_back, ANSWERED),
     "turns that never end": Trick(rows.turns_that_never_end, ANSWERED),
+    "usage that cannot be": Trick(rows.usage_that_cannot_be, ANSWERED),
     "impossible times": Trick(rows.impossible_times, _refused("is not a time")),
     "a tool that may take for ever": Trick(rows.a_tool_that_may_take_for_ever, SILENT),
+    # What it asks of the host, and the way out
+    "requests without end": Trick(asking.requests_without_end, ANSWERED, alone=True),
+    "requests about others": Trick(asking.requests_about_others, ANSWERED),
+    "requests without a form": Trick(asking.requests_without_a_form, _refused("not a request", "half characters")),
+    "a request that changes": Trick(asking.a_request_that_changes, ANSWERED),
+    "connections without end": Trick(way_out.connections_without_end, _refused("too many connections"), alone=True),
     # Amounts
     "rows that are refused": Trick(amounts.rows_that_are_refused, _refused("its kind is unknown"), alone=True),
     "rows below the cursor": _amount(amounts.rows_below_the_cursor),
@@ -165,6 +172,9 @@ TRICKS: dict[str, Trick] = {
     "turns without end": _amount(amounts.turns_without_end),
     "rows without an index": Trick(amounts.rows_without_an_index, _put_aside("outbound.db"), alone=True),
     "a reply of many": Trick(amounts.a_reply_of_many, ANSWERED, alone=True),
+    "messages for later without end": Trick(
+        amounts.messages_for_later_without_end, _refused("wait for their time already"), alone=True
+    ),
     "a content without end": _value(amounts.a_content_without_end),
     "an id without end": _value(amounts.an_id_without_end),
     "a turn without end": _value(amounts.a_turn_without_end),
@@ -206,7 +216,7 @@ TRICKS: dict[str, Trick] = {
     "dies at once": Trick(life.dies_at_once, _died(7)),
     "deaf": Trick(life.deaf, SILENT),
     "children that go on": Trick(life.children_that_go_on, _died(3)),
-    "children that leave home": Trick(life.children_that_leave_home, _died(3), container=True),
+    "children that leave home": Trick(life.children_that_leave_home, _died(3)),
     "children without end": Trick(life.children_without_end, ANSWERED, container=True),
 }  # fmt: skip
 
@@ -247,6 +257,18 @@ ELSEWHERE = {
     "a heartbeat from before the agent was started": (
         "tests/faults/test_dying_agents.py",
         "test_failure_9_an_agent_without_a_sign_of_life_is_stopped_whatever_an_old_heartbeat_says",
+    ),
+    "answers to what the host has not asked": (
+        "tests/integration/test_errands.py",
+        "test_an_agent_cannot_title_or_compress_unasked",
+    ),
+    "usage that is made up, and budgets": (
+        "tests/unit/test_usage.py",
+        "test_numbers_that_an_agent_made_up_break_nothing",
+    ),
+    "connections of one session, beside another one": (
+        "tests/gateway/test_hostile.py",
+        "test_thousands_of_connections_leave_other_sessions_theirs",
     ),
     "devices, mounts, processes, memory and the network of a container": (
         "tests/docker/test_isolation.py",
