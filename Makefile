@@ -36,7 +36,7 @@ bench: .venv/installed-dev ## measure speed and cost, each beside its floor (doc
 	$(BIN)/python -m tests.bench
 
 chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
-	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration
+	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration tests/claude
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
 

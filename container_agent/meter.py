@@ -2,7 +2,7 @@
 
 Invariant: what was used is counted once. A provider says it in one of three ways:
 - for the turn: taken as it is;
-- for each step (`Step.usage`): added up, where there is no number for the turn;
+- for each step (`Step.usage`): added up, where there is no number for the turn; of a turn that died, with the next;
 - for its own session so far (`TurnResult.cumulative`): the turn's part is what came since the last turn of that session
   that was recorded. A session that was not seen last, or a count that went down, began at 0.
 """
@@ -41,10 +41,14 @@ class Reading:
 
 def of_steps(steps: Iterable[Step]) -> Usage:
     """The sum of what the steps say; what is not JSON or no number does not count."""
+    return of_texts(step.usage for step in steps if step.usage is not None)
+
+
+def of_texts(texts: Iterable[str]) -> Usage:
+    """The same of the texts alone."""
     total = _NOTHING
-    for step in steps:
-        if step.usage is not None:
-            total = added(total, _parsed(step.usage))
+    for text in texts:
+        total = added(total, _parsed(text))
     return total
 
 

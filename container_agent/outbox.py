@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from datetime import timedelta
 
 from container_agent import meter
@@ -29,7 +29,7 @@ from shared_schema.layout import SessionLayout
 from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
 from shared_schema.rows import AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
 
-_RESUME, _NOTE_TOLD, _USAGE = "resume", "note_told", "usage"  # the keys in session_state
+_RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"  # the keys in session_state
 _STOPPED = "the turn was stopped"
 
 
@@ -90,9 +90,12 @@ class Outbox:
     def recover(self) -> int:
         """Give back what a dead process left behind; returns how many turns that were.
 
-        Its running turn has failed; its messages are pending again; what it sent stays sent.
+        Its running turn has failed; its messages are pending again; what it sent stays sent. What its steps say it used
+        is counted with the next turn: the host has closed its books on this one.
         """
         with self._transaction() as now:
+            if said := [row["usage"] for row in self._connection.execute(sql.USED_IN_RUNNING_TURNS)]:
+                self._set_value(_OWED, encode(asdict(meter.of_texts([*said, *self._owed()]))), now)
             died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
             self._connection.execute(sql.DELETE_PROCESSING_ACKS)
             self._set_state(AgentPhase.STARTING, None, now)
@@ -194,11 +197,15 @@ class Outbox:
     def stop_turn(self, turn: RunningTurn, usage: Usage, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
         """The host took the turn's messages back: it is over, and they are not taken again.
 
-        What it said and did stays. Raises `Conflict` when the turn does not run any more.
+        What it said and did stays. Messages that joined it are pending again: one may have come after that. Raises
+        `Conflict` when the turn does not run any more.
         """
         with self._transaction() as now:
             self._finish(turn, TurnStatus.CANCELLED, FailureReason.STOPPED, usage, now)
-            self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, _STOPPED, now, turn.id))
+            self._connection.execute(sql.DELETE_ACKS, (turn.id,))
+            self._connection.executemany(
+                sql.INSERT_ACK, [(message.id, AckStatus.FAILED, turn.id, _STOPPED, now) for message in turn.messages]
+            )
             self._set_state(phase, None, now)
 
     def give_back(self, turn: RunningTurn, usage: Usage, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
@@ -244,6 +251,8 @@ class Outbox:
         now: str,
         about: tuple[str | None, int | None, int | None, int] = (None, None, None, 0),
     ) -> None:
+        usage = meter.added(usage, meter.of_texts(self._owed()))
+        self._connection.execute(sql.DELETE_STATE_VALUE, (_OWED,))
         values = (status, now, reason, *astuple(usage), *about, turn.id)
         if self._connection.execute(sql.FINISH_TURN, values).rowcount != 1:
             raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)
@@ -257,6 +266,11 @@ class Outbox:
         usage, reading = meter.since(Reading.from_text(self._state(_USAGE)), session, result.usage)
         self._set_value(_USAGE, reading.to_text(), now)
         return usage
+
+    def _owed(self) -> list[str]:
+        """What turns used that died, and that no turn was charged with yet."""
+        owed = self._state(_OWED)
+        return [] if owed is None else [owed]
 
     def _state(self, key: str) -> str | None:
         with self._translated():

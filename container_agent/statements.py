@@ -23,6 +23,11 @@ DELETE_ACKS = "DELETE FROM processing_ack WHERE turn_id = ?"
 # The messages of a dead process are pending again.
 DELETE_PROCESSING_ACKS = "DELETE FROM processing_ack WHERE status = 'processing'"
 
+# What the turn of a dead process used, as far as its steps say.
+USED_IN_RUNNING_TURNS = """
+SELECT s.usage FROM steps AS s JOIN turns AS t ON t.id = s.turn_id WHERE t.status = 'running' AND s.usage IS NOT NULL
+"""
+
 # The turn of a dead process has failed: finished_at, failure_reason.
 FAIL_RUNNING_TURNS = "UPDATE turns SET status = 'failed', finished_at = ?, failure_reason = ? WHERE status = 'running'"
 
@@ -66,6 +71,9 @@ SET_STATE_VALUE = """
 INSERT INTO session_state (key, value, updated_at) VALUES (?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
 """
+
+# Take a value of the agent's own away: key.
+DELETE_STATE_VALUE = "DELETE FROM session_state WHERE key = ?"
 
 # What the agent is doing: state, current_tool, tool_deadline, turn_id, contract_version, updated_at.
 SET_AGENT_STATE = """

@@ -71,8 +71,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def agent_image() -> AgentImage:
     """The image of agents, built from this checkout."""
+    return _built("plain")
+
+
+@pytest.fixture(scope="session")
+def model_image() -> AgentImage:
+    """The variant of it that has what the provider `model` needs."""
+    return _built("model")
+
+
+@pytest.fixture(scope="session")
+def claude_image() -> AgentImage:
+    """The variant of it that has the Claude Agent SDK."""
+    return _built("claude")
+
+
+def _built(variant: str) -> AgentImage:
     made = subprocess.run(
-        ["sh", str(ROOT / "tests/docker/prepare.sh")],
+        ["sh", str(ROOT / "tests/docker/prepare.sh"), variant],
         capture_output=True,
         text=True,
         timeout=PREPARE_SECONDS,

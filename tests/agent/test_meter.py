@@ -97,6 +97,16 @@ def test_a_reading_and_the_end_of_its_turn_are_one(session: BareSession) -> None
     assert used(session) == [10, None, 15]
 
 
+def test_what_turns_used_that_died_is_counted_with_the_next(session: BareSession) -> None:
+    session.context(provider="scripted", max_batch=1)
+    session.say_all(["use-step 3\ncrash-once\nuse-step 4", "use-step 5"])
+    with agent(session) as running:
+        running.wait()
+    with agent(session):
+        until(lambda: answered(session, 2))
+    assert used(session) == [None, 3 + 3 + 4, 5]
+
+
 def test_an_agent_adds_up_steps_and_says_how_full_the_window_is(session: BareSession) -> None:
     session.context(provider="scripted", max_batch=1)
     session.say_all(["use-step 3\nuse-step 4\nfill 900 1000", "use-step 3\nuse 5", "use-step 2\nfail"])

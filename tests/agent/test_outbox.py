@@ -174,6 +174,16 @@ def test_the_same_file_name_twice_is_refused(session: BareSession) -> None:
         attachments.place(session.layout.outbox, "msg_1", [Attachment("a", b""), Attachment("a", b"")])
 
 
+def test_what_joined_a_turn_that_is_stopped_waits_for_the_next_one(session: BareSession, outbox: Outbox) -> None:
+    turn = begin(session, outbox, "one")
+    session.say("written behind the /stop")
+    (follow_up,) = Inbox(session.layout.inbound, outbox.acknowledged).look().pending
+    outbox.join_turn(turn, follow_up)
+    outbox.stop_turn(turn, Usage())
+    assert session.acks() == {turn.messages[0].id: "failed"}
+    assert Inbox(session.layout.inbound, outbox.acknowledged).look().pending == (follow_up,)
+
+
 def test_a_hot_journal_stops_readers_until_a_writer_opens_the_file(session: BareSession) -> None:
     session.context(provider="scripted")
     session.say("kill-mid-commit")

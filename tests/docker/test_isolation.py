@@ -1,20 +1,27 @@
-"""What an agent in a container cannot do, tried from the inside of a real one with the real specification."""
+"""What an agent in a container cannot do, tried from the inside of a real one with the real specification.
+
+The gateway is in place in all of them, with a key. What it lets through, and that no key is in reach, is in
+`tests/gateway`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
+import shutil
 import textwrap
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from host.gateway.grant import Grant
+from host.gateway.upstreams import Kind, Upstream
 from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import Limits
-from shared_schema.layout import SessionLayout
+from tests.gateway import inside
+from tests.gateway.world import CANARY, GROUP, open_to_container
 from tests.runtime.agents import UID, eventually, session_folder, specification
 
 pytestmark = pytest.mark.docker
@@ -42,22 +49,25 @@ print("result " + json.dumps(attempt()), flush=True)
 def attempt(docker_runtime: DockerRuntime, script_image: str, tmp_path: Path) -> Attempt:
     """Runs the body of a function in a container of its own; what the function returns there."""
 
-    async def run(
-        body: str, *, limits: Limits | None = None, prepare: Callable[[SessionLayout], None] = lambda _layout: None
-    ) -> Any:
+    upstream = Upstream("anthropic", "http://127.0.0.1:9", SecretStr(CANARY), Kind.ANTHROPIC)
+    grant = Grant(GROUP, upstreams={"anthropic": upstream})
+
+    async def run(body: str, *, limits: Limits | None = None) -> Any:
         program = AROUND.format(body=textwrap.indent(textwrap.dedent(body), "    "))
         layout = session_folder(tmp_path, "")
         (layout.folder / "agent.py").write_text(program)
         layout.inbound.write_bytes(b"the host's")
         layout.inbound.chmod(0o666)  # the mount alone protects it, not the mode
-        prepare(layout)
+        shutil.copy(inside.__file__, layout.folder)
+        (layout.folder / "inside.py").chmod(0o644)
         agent = specification(layout, docker_runtime.install_id, image=script_image, uid=UID, limits=limits)
-        handle = await docker_runtime.start(agent)
+        async with open_to_container(layout, grant, refused=lambda *told: None):
+            handle = await docker_runtime.start(agent)
 
-        async def ended() -> bool:
-            return not (await docker_runtime.poll(handle)).alive
+            async def ended() -> bool:
+                return not (await docker_runtime.poll(handle)).alive
 
-        await eventually(ended, limit=60)
+            await eventually(ended, limit=60)
         output = (await docker_runtime.logs(handle)).decode()
         results = [line.removeprefix("result ") for line in output.splitlines() if line.startswith("result ")]
         assert results, output
@@ -123,29 +133,22 @@ async def test_the_network_cannot_be_reached(attempt: Attempt) -> None:
     assert refusals == ["ENETUNREACH"] * 3
 
 
-async def test_a_socket_of_the_host_in_the_session_folder_can_be_used(attempt: Attempt, tmp_path: Path) -> None:
-    """The gateway will be the only way out; a read-only mount does not close it."""
-
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"hello")
-        await writer.drain()
-        writer.close()
-
-    def listen(layout: SessionLayout) -> None:
-        listening.bind(str(layout.gateway))
-        layout.gateway.chmod(0o666)
-
-    body = """
+async def test_the_gateway_is_the_only_socket_and_lets_nobody_out_who_is_not_listed(
+    attempt: Attempt, tmp_path: Path
+) -> None:
+    """A read-only mount does not close it, and that of another session is nowhere."""
+    neighbour = session_folder(tmp_path, "")
+    tmp_path.chmod(0o755)  # the mounts alone protect it, not the mode
+    body = f"""
+        import inside
+        other = refusal(os.stat, "{neighbour.gateway}")
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect("/session/gateway.sock")
-            return connection.recv(100).decode()
+            connection.sendall(b"CONNECT example.com:443 HTTP/1.1\\r\\nHost: example.com:443\\r\\n\\r\\n")
+            return [other, inside.sockets(), connection.recv(12).decode()]
     """
-    with socket.socket(socket.AF_UNIX) as listening:
-        pending = asyncio.create_task(attempt(body, prepare=listen))
-        while not listening.getsockname():
-            await asyncio.sleep(0)
-        async with await asyncio.start_unix_server(answer, sock=listening):
-            assert await pending == "hello"
+    async with open_to_container(neighbour, Grant(GROUP), refused=lambda *told: None):
+        assert await attempt(body) == ["ENOENT", ["/session/gateway.sock"], "HTTP/1.1 403"]
 
 
 async def test_names_cannot_be_resolved(attempt: Attempt) -> None:

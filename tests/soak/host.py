@@ -38,7 +38,7 @@ async def serve(settings: Settings, sockets: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
-    choice = await runtime_for(settings, central.install_id)
+    choice = await runtime_for(settings, central)
     channels = [SocketChannel(kind.name, kind.socket(sockets), idempotent=kind.idempotent) for kind in KINDS]
     services = Services(settings, clock, central, choice.runtime, choice.reason, lambda central, clock: channels)
     try:

@@ -40,7 +40,7 @@ class Vitals:
 
     @property
     def other_descriptors(self) -> int:
-        """Without those of the threads: each has central.db open for itself (two), and the pool makes them as needed."""
+        """Without the threads': each has central.db open for itself (two), and the pool makes them as needed."""
         return self.descriptors - 2 * self.threads
 
 
