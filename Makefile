@@ -9,6 +9,9 @@ MINUTES ?= 30
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Tests of parts by themselves, which may run side by side. The others measure, or break what they share.
+PARTS := $(addprefix tests/,unit agent cli fuzz gateway history platforms prompt providers runtime tools claude)
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check image bench chaos soak clean
 
@@ -19,7 +22,8 @@ run: .venv/installed ## start the host (the first time it sets up ./data and the
 	@$(BIN)/dumbwaiter run
 
 test: check ## everything: lint, types, import contracts, and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist worksteal $(PARTS)
+	$(BIN)/pytest $(patsubst %,--ignore=tests/%,$(notdir $(PARTS)))
 
 check: .venv/installed-dev ## lint, types and import contracts, without tests
 	$(BIN)/ruff check .

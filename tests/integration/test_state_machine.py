@@ -125,7 +125,7 @@ class Messages(RuleBasedStateMachine):
 
 TestMessages = Messages.TestCase
 TestMessages.settings = settings(
-    max_examples=12,
+    max_examples=9,
     stateful_step_count=12,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes for each failure
