@@ -175,7 +175,9 @@ class History:
                     self._find_changed()
                 due = self._due()
                 if due:
+                    began = time.monotonic()
                     self._take(due)
+                    self._leave_to_others(time.monotonic() - began)
             except (DumbwaiterError, OSError) as error:  # history's own file: a full disk, for instance
                 log.warning("history cannot be written", extra={"error": str(error)})
                 with self._changed:
@@ -202,6 +204,11 @@ class History:
         for step in steps:
             if step.after.signature is None:  # there is more, or its agent is in mid-commit
                 self._again(step, 0.0 if _goes_on(step) else _RETRY_SECONDS)
+
+    def _leave_to_others(self, seconds: float) -> None:
+        """Rest for as long as the last sessions took: where there is much to read, nobody else is to notice."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, min(seconds, LONGEST_WAIT_SECONDS))
 
     def _again(self, step: Step, seconds: float) -> None:
         due = time.monotonic() + seconds

@@ -96,6 +96,7 @@ def _few_and_long(bench: Workbench, conversation: Conversation) -> _Idle:
 
 def _at_rest(population: Population, seconds: float = SECONDS) -> _Idle:
     """Start a host, let it come to rest, and watch it for so long."""
+    population.note_as_read()
     host = Daemon(population.layout.data)
     began = time.perf_counter()
     try:

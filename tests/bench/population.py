@@ -17,6 +17,9 @@ from pathlib import Path
 from host.central import agent_groups, messaging_groups, routes
 from host.central.database import Central
 from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring
+from host.history.reading import Cursors, signature
+from host.history.record import Record
+from host.history.store import State, set_state
 from host.routing.route_key import route_key
 from host.sessions.folder import Owner, make_data_folder, make_session_folder
 from shared_schema.clock import SystemClock, to_text
@@ -110,6 +113,18 @@ class Population:
         with quick(self.layout.central, attach=conversation.central) as connection:
             for table in _LEDGER:
                 _copy_ledger(connection, table, [folder.folder.name for folder in self.folders])
+
+    def note_as_read(self) -> None:
+        """History has read all there is (its texts are left out): a host that starts finds nothing new."""
+        record = Record(self.layout.history, lambda: None)
+
+        def store_all(connection: sqlite3.Connection) -> None:
+            for folder in self.folders:
+                state = State(folder.folder.parent.name, signature(folder), Cursors())
+                set_state(connection, folder.folder.name, state)
+
+        record.write(store_all)
+        record.close()
 
     def forget_history(self) -> None:
         """All sessions are as new again."""
