@@ -225,7 +225,7 @@ class Attack:
     async def _decided(self, result: Result, chat: str, session: str, began: float) -> None:
         """Ask for the trick, and wait until the message has its outcome and the person has heard what is expected."""
         trick = TRICKS[result.trick]
-        wanted = (SORRY, *(expected.told for expected in (trick.expected, trick.otherwise) if expected is not None))
+        wanted = (SORRY, *(expected.told for expected in (trick.expected, *trick.otherwise)))
         accepted = (await self._host.say(f"trick {self._size} {result.trick}", chat=chat)).accepted[0]
 
         async def outcome() -> str | None:

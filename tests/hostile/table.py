@@ -37,7 +37,7 @@ class Expected:
 class Trick:
     """What the agent does, and what is expected of the host.
 
-    `otherwise` is what may come of it as well, when the host looks at other moments. `alone`: it is measured by itself
+    `otherwise` is what may come of it as well, at other moments or sizes. `alone`: it is measured by itself
     and not together with others. `container`: only tried in one.
     """
 
@@ -45,7 +45,7 @@ class Trick:
     expected: Expected
     alone: bool = False
     container: bool = False
-    otherwise: Expected | None = None
+    otherwise: tuple[Expected, ...] = ()
 
 
 ANSWERED = Expected("completed", "done", lives=True)
@@ -87,15 +87,16 @@ _JOURNALS = {thing: PUT_ASIDE for thing in THINGS} | {
 
 def _value(act: Act) -> Trick:
     """The file cannot be read while a large value is being written, and that may take too long."""
-    return Trick(act, _refused("larger than allowed"), alone=True, otherwise=UNREADABLE)
+    return Trick(act, _refused("larger than allowed"), alone=True, otherwise=(UNREADABLE,))
 
 
 def _amount(act: Act) -> Trick:
-    return Trick(act, ANSWERED, alone=True, otherwise=UNREADABLE)
+    """Ten million rows take an agent longer than its turn may, or the host longer than it reads on."""
+    return Trick(act, ANSWERED, alone=True, otherwise=(UNREADABLE, TOO_LONG, PUT_ASIDE))
 
 
 def _many(act: Act) -> Trick:
-    return Trick(act, TOO_FULL, alone=True, otherwise=TOO_LONG)
+    return Trick(act, TOO_FULL, alone=True, otherwise=(TOO_LONG,))
 
 
 TRICKS: dict[str, Trick] = {
@@ -201,7 +202,7 @@ TRICKS: dict[str, Trick] = {
     },
     "links, pipes and folders in outbox/": Trick(files.outbox_with_links_and_pipes, _refused("file")),
     # While the host looks
-    "swapped without end": Trick(files.swapped_without_end, ANSWERED, alone=True, otherwise=PUT_ASIDE),
+    "swapped without end": Trick(files.swapped_without_end, ANSWERED, alone=True, otherwise=(PUT_ASIDE,)),
     "written without end": Trick(files.written_without_end, ANSWERED, alone=True),
     "touched without end": Trick(files.touched_without_end, ANSWERED, alone=True),
     "outbound.db locked for ever": Trick(files.locked_for_ever, UNREADABLE),
