@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from container_agent.providers.protocol import Attachment, Reply
@@ -82,7 +84,17 @@ def test_a_final_answer_that_was_sent_by_tool_to_the_same_place_is_left_out(sess
     assert len(left(Reply("Done. It works", destination="here-too"))) == 2
     assert len(left(Reply("Done. It works", destination="team"))) == 3
     assert len(left(Reply("Done", in_reply_to=here))) == 3
-    assert len(left(Reply("Done. It works", in_reply_to="msg_0123456789abcdef"))) == 3  # another message's answer
+
+
+def test_two_messages_of_a_turn_may_have_the_same_answer(session: BareSession) -> None:
+    turn = Turn(session)
+    (first,) = turn.request.messages
+    second = replace(first, id="msg_0123456789abcdef", seq=first.seq + 1)
+    request = replace(turn.request, messages=(first, second))
+    sent = [Reply("Done", in_reply_to=first.id)]
+    assert without_repeats([Reply("Done", in_reply_to=first.id)], sent, request) == []
+    answer = Reply("Done", in_reply_to=second.id)
+    assert without_repeats([answer], sent, request) == [answer]
 
 
 @pytest.mark.parametrize("text", ["", "   "])
