@@ -15,6 +15,7 @@ from host.delivery.deliver import Deliverer
 from host.delivery.request import Request
 from host.delivery.retry import RetryPolicy
 from host.delivery.titling import Titling
+from host.gateway import proxies
 from host.gateway.upstreams import configure, read_file
 from host.history.feed import History
 from host.routing.acceptance import Rules
@@ -27,11 +28,11 @@ from host.sessions.folder import Owner, clear_removed
 from host.sessions.house import House
 from host.sessions.post import Post
 from host.sessions.redaction import Redaction
-from host.settings import Settings, vendor_keys
+from host.settings import Settings, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.conductor import Conductor
 from host.supervision.facts import Limits
-from host.supervision.gateway import gateway_for
+from host.supervision.gateway import gateway_for, tell_of_way
 from host.supervision.reading import Reading
 from host.supervision.runs import Runs
 from host.watch.choose import choose as choose_watcher
@@ -87,8 +88,9 @@ class Services:
             max_retries=settings.max_retries,
         )
         owner = Owner.of_agents(settings.agent_uid)
-        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_keys())
-        self.gateway = gateway_for(central, settings, owner, clock, upstreams)
+        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_variables())
+        self._way_out = (upstreams, proxies.configure(proxy_variables()))
+        self.gateway = gateway_for(central, settings, owner, clock, *self._way_out)
         self.settings = settings
         self.clock = clock
         self.central = central
@@ -167,6 +169,7 @@ class Services:
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
         self.started_at = self.clock.now()
+        tell_of_way(*self._way_out)
         self.adopted = await adopt(
             self.central,
             self.conductor,

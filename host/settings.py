@@ -20,7 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from host.gateway.upstreams import KEY_VARIABLES, UpstreamSetting
+from host.gateway import proxies
+from host.gateway.upstreams import VARIABLES, UpstreamSetting
 from host.sessions.reset import zone
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.layout import DataLayout
@@ -161,9 +162,15 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
 
-def vendor_keys() -> dict[str, str]:
-    """The vendors' own variables with keys, as far as they are set."""
-    return {name: os.environ[name] for name in KEY_VARIABLES.values() if name in os.environ}
+def vendor_variables() -> dict[str, str]:
+    """The vendors' own variables with keys and URLs, as far as they are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def proxy_variables() -> dict[str, str]:
+    """The variables that name proxies, as far as they are set."""
+    names = (*proxies.VARIABLES, *(name.upper() for name in proxies.VARIABLES))
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def load(options: dict[str, Any] | None = None) -> Settings:

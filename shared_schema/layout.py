@@ -29,6 +29,9 @@ AGENT_LOCK = ".lock"
 OUT = "out"
 OUTBOX = "outbox"
 
+GATEWAY_ALIVE = "/dumbwaiter/alive"
+"""What an agent asks the gateway for to learn whether it lives: it answers with its id, which every restart changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionLayout:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import secrets
 from dataclasses import dataclass, field
 from traceback import extract_tb
+from urllib.parse import urlsplit
 
 from aiohttp import ClientSession
 
@@ -19,17 +21,19 @@ from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, p
 from host.gateway.limits import Limits, Minute
 from host.gateway.outward import Outward, turn_for_lookups
 from host.gateway.paths import Use, only_reads, use_of
+from host.gateway.proxies import Proxies
 from host.gateway.refusal import Reason, Refused, answer
 from host.gateway.repeats import Repeats
 from host.gateway.upstreams import Kind, Upstream
 from host.gateway.usage import Usage
 from host.gateway.wire import Wire
 from shared_schema.clock import Clock
-from shared_schema.layout import SessionLayout
+from shared_schema.layout import GATEWAY_ALIVE, SessionLayout
 
 log = logging.getLogger(__name__)
 
 _TOKEN_LINE = 128
+_ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 16\r\nConnection: close\r\n\r\n%b"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
@@ -59,14 +63,25 @@ class _Request:
 class Exchanges:
     """Serves the connections of all sessions; what they share is here."""
 
-    def __init__(self, grant_of: GrantOf, clock: Clock, patience: Patience, *, refused: Tell, used: Used) -> None:
+    def __init__(
+        self,
+        grant_of: GrantOf,
+        clock: Clock,
+        patience: Patience,
+        *,
+        refused: Tell,
+        used: Used,
+        proxies: Proxies = Proxies(),  # noqa: B008 - frozen
+    ) -> None:
+        self._id = secrets.token_hex(8)  # by which an agent knows a gateway from the one after a restart
+        self._proxies = proxies
         self._grant_of = grant_of
         self._clock = clock
         self._patience = patience
         self._used = used
         self._repeats = Repeats(refused)
         self._minutes: dict[str, Minute] = {}
-        self._outward = Outward(patience)
+        self._outward = Outward(patience, proxies=proxies)
         self._client: ClientSession | None = None
 
     async def aclose(self) -> None:
@@ -113,6 +128,9 @@ class Exchanges:
     async def _answer(self, request: _Request, wire: Wire) -> None:
         session = request.session
         head = await self._head(session, wire)
+        if (head.method, head.target) == ("GET", GATEWAY_ALIVE):
+            wire.write(_ALIVE % self._id.encode())
+            return
         asked = wanted(head)
         request.what = _shown(asked)
         grant = await self._grant_of(session.id)
@@ -158,7 +176,9 @@ class Exchanges:
             self._used(session_id, upstream.name, usage)
 
         request.is_under_way = True
-        asked = model_call.Asked(call, head, upstream, counts=use is Use.TOKENS)
+        url = urlsplit(upstream.url)
+        proxy = self._proxies.of(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        asked = model_call.Asked(call, head, upstream, use is Use.TOKENS, proxy, session_id)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
         await model_call.carry_out(asked, wire, self._client, self._patience, used)
@@ -186,13 +206,15 @@ class Exchanges:
 
     async def _carry(self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, wire: Wire) -> None:
         """Connect to another host and carry everything in both directions."""
-        other = await self._outward.connect(grant.allow, asked.destination, request.session.lookups)
+        other, proxy = await self._outward.connect(
+            grant.allow, asked.destination, request.session.lookups, is_plain=isinstance(asked, Fetch)
+        )
         request.is_under_way = True
         try:
             if isinstance(asked, Tunnel):
                 wire.write(_ESTABLISHED)
             else:
-                other.write(plain(head, asked))
+                other.write(plain(head, asked, proxy))
             await wire.join(other, self._patience.silent)
         finally:
             other.close()

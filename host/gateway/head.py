@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, MultiMapping
 
 from host.gateway.policy import Destination, parse_destination
+from host.gateway.proxies import Proxy
 from host.gateway.refusal import Reason, Refused
 from shared_schema.errors import InvalidValue
 
@@ -170,12 +171,17 @@ def passed_on(headers: MultiMapping[str]) -> CIMultiDict[str]:
     )
 
 
-def plain(head: Head, fetch: Fetch) -> bytes:
-    """The head of a request for another host, as that host gets it: one request, and then the connection ends."""
+def plain(head: Head, fetch: Fetch, proxy: Proxy | None = None) -> bytes:
+    """The head of a request for another host, as that host gets it, or the proxy before it: one request, and then the
+    connection ends.
+    """
     headers = passed_on(head.headers)
     if head.chunks is not None:
         headers["Transfer-Encoding"] = "chunked"
-    lines = [f"{head.method} {fetch.target} HTTP/1.1", f"Host: {fetch.host}", "Connection: close"]
+    target = fetch.target if proxy is None else f"http://{fetch.host}{fetch.target}"
+    lines = [f"{head.method} {target} HTTP/1.1", f"Host: {fetch.host}", "Connection: close"]
+    if proxy is not None and proxy.authorization is not None:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()
 

@@ -2,11 +2,13 @@
 
 Invariant: the key goes to the upstream's own URL and nowhere else: no redirect is followed, the agent chooses neither
 host nor scheme, and nothing here puts a header, a URL or the text of a library's error into a log line or an answer.
+What a service says of a refusal is logged, without anything that is a key or looks like one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -19,15 +21,20 @@ from yarl import URL
 from host.gateway.grant import Patience
 from host.gateway.head import Call, Head, passed_on
 from host.gateway.named import NamedModels
+from host.gateway.proxies import Proxy
+from host.gateway.redaction import without_key, without_keys
 from host.gateway.refusal import Reason, Refused
 from host.gateway.upstreams import Upstream
 from host.gateway.usage import Usage, UsageReader
 from host.gateway.wire import FULL, Wire
 
+log = logging.getLogger(__name__)
+
 TRIES = 3
 _KEPT = 64 * 1024
 """Bytes of a body that are kept, to send them again when the connection breaks before the answer begins."""
 _LARGEST_ERROR = 256 * 1024
+_MOST_SAID = 2000
 _CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
 _OWN = ("accept-encoding", "expect", "content-length")
 _OTHER_METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
@@ -42,16 +49,18 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call that was let through; `counts` when it uses tokens."""
+    """A call that was let through; `counts` when it uses tokens. `proxy` is what the upstream is reached through."""
 
     call: Call
     head: Head
     upstream: Upstream
     counts: bool
+    proxy: Proxy | None = None
+    session_id: str = ""
 
 
 def client(patience: Patience) -> aiohttp.ClientSession:
-    """What calls upstreams, and keeps connections to them. Takes no proxy and no cookies."""
+    """What calls upstreams, and keeps connections to them. Takes no cookies, and no proxy but one it is told of."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -108,8 +117,20 @@ async def _first_byte(
     for attempt in range(1, TRIES + 1):
         try:
             return await session.request(
-                asked.head.method, url, headers=_headers(asked), data=body.chunks(), allow_redirects=False
+                asked.head.method,
+                url,
+                headers=_headers(asked),
+                data=body.chunks(),
+                allow_redirects=False,
+                proxy=None if asked.proxy is None else asked.proxy.url,
+                proxy_headers=_login(asked.proxy),
             )
+        except aiohttp.ClientHttpProxyError as error:
+            raise Refused(
+                Reason.UNREACHABLE,
+                f"The model service '{asked.upstream.name}' cannot be reached: the proxy {asked.proxy} "
+                f"refused the connection (status {error.status}).",
+            ) from error
         except aiohttp.SocketTimeoutError as error:  # not to be tried again: the upstream may be at work on it
             raise Refused(
                 Reason.SILENT, f"The model service '{asked.upstream.name}' did not answer in time."
@@ -118,14 +139,20 @@ async def _first_byte(
             if body.broken is not None:
                 raise body.broken from error
             if attempt == TRIES or not body.can_be_repeated:
+                through = "" if asked.proxy is None else f" through the proxy {asked.proxy}"
                 raise Refused(
-                    Reason.UNREACHABLE, f"The model service '{asked.upstream.name}' cannot be reached."
+                    Reason.UNREACHABLE, f"The model service '{asked.upstream.name}' cannot be reached{through}."
                 ) from error
         except (aiohttp.ClientError, ValueError) as error:
             raise _nonsense(asked) from error
         await asyncio.sleep(pause)
         pause *= 4
     raise AssertionError("every way out of the loop is above")
+
+
+def _login(proxy: Proxy | None) -> dict[str, str]:
+    """What the proxy alone gets: with CONNECT, or with the request where that is not encrypted."""
+    return {} if proxy is None or proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
 
 
 def _nonsense(asked: Asked) -> Refused:
@@ -167,6 +194,9 @@ async def _pass_error(asked: Asked, response: aiohttp.ClientResponse, wire: Wire
     body = _without_key(body.decode("utf-8", "surrogateescape"), asked.upstream).encode("utf-8", "surrogateescape")
     wire.write(_response_head(asked, response, {"Content-Length": str(len(body))}))
     wire.write(b"" if asked.head.method == "HEAD" else body)
+    said = " ".join(without_keys(body.decode("utf-8", "replace")).split())[:_MOST_SAID]
+    extra = {"session_id": asked.session_id, "upstream": asked.upstream.name, "status": response.status, "said": said}
+    log.warning("a model service refused a call", extra=extra)
     await wire.drain(patience.silent)
 
 
@@ -183,7 +213,7 @@ def _response_head(asked: Asked, response: aiohttp.ClientResponse, framing: dict
 
 
 def _without_key(text: str, upstream: Upstream) -> str:
-    return text if upstream.key is None else text.replace(upstream.key.get_secret_value(), "[key]")
+    return without_key(text, None if upstream.key is None else upstream.key.get_secret_value())
 
 
 def _headers(asked: Asked) -> CIMultiDict[str]:
@@ -195,6 +225,8 @@ def _headers(asked: Asked) -> CIMultiDict[str]:
     if asked.head.length:
         headers["Content-Length"] = str(asked.head.length)
     headers.update(asked.upstream.authentication())
+    if asked.upstream.url.startswith("http:"):
+        headers.update(_login(asked.proxy))
     return headers
 
 

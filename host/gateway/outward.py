@@ -1,9 +1,14 @@
-"""Connecting to other hosts: the name is looked up once, and only an address that was checked is connected to."""
+"""Connecting to other hosts: the name is looked up once, and only an address that was checked is connected to.
+
+Where the host has to go through a proxy, that looks the name up itself: what this side finds is checked all the same,
+and only a name that nobody on this side can look up is left to the proxy unseen.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,12 +17,15 @@ from typing import TypeAlias
 
 from host.gateway.grant import Patience
 from host.gateway.policy import Address, Destination, Rule, address_of, is_listed, usable
+from host.gateway.proxies import Proxies, Proxy
 from host.gateway.refusal import Reason, Refused
 from host.gateway.wire import Wire
 
 _LOOKUPS = 8
 _LOOKUPS_OF_ONE = 2
 _ADDRESSES = 4
+_LONGEST_ANSWER = 64 * 1024
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 
 Find: TypeAlias = Callable[[str, int], list[Address]]
 """The addresses of a host at a port. May block; raises `OSError`."""
@@ -26,10 +34,16 @@ Find: TypeAlias = Callable[[str, int], list[Address]]
 class Outward:
     """Looks up names in threads of its own: a name server that hangs costs those who ask it, and not the host.
 
-    `find` is asked for the addresses of a host, by default the system.
+    `find` is asked for the addresses of a host, by default the system. `proxies` are what other hosts are behind.
     """
 
-    def __init__(self, patience: Patience, find: Find | None = None) -> None:
+    def __init__(
+        self,
+        patience: Patience,
+        find: Find | None = None,
+        proxies: Proxies = Proxies(),  # noqa: B008 - frozen
+    ) -> None:
+        self._proxies = proxies
         self._patience = patience
         self._find = find or _addresses
         self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="gateway-names")
@@ -38,29 +52,71 @@ class Outward:
         """No more lookups."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def connect(self, rules: Sequence[Rule], destination: Destination, turn: asyncio.Semaphore) -> Wire:
-        """A connection to a host that the list allows. `turn` limits the lookups of one session. Raises `Refused`."""
+    async def connect(
+        self, rules: Sequence[Rule], destination: Destination, turn: asyncio.Semaphore, *, is_plain: bool = False
+    ) -> tuple[Wire, Proxy | None]:
+        """A connection to a host that the list allows. `turn` limits the lookups of one session. Raises `Refused`.
+
+        With a proxy it is a tunnel through that. For a request in plain HTTP (`is_plain`) it is a connection to the
+        proxy, which comes with it, and wants to be asked in its own form.
+        """
         if not is_listed(rules, destination):
             raise Refused(
                 Reason.NOT_LISTED,
                 f"{destination} is not on the list of hosts that this agent may reach; "
                 "an administrator can allow it with: dumbwaiter agent-group set NAME --allow HOST",
             )
-        found = await self._look_up(destination, turn)
+        proxy = self._proxies.of("http" if is_plain else "https", destination.host, destination.port)
+        try:
+            found = await self._look_up(destination, turn)
+        except Refused:
+            if proxy is None:
+                raise
+            return await self._through(proxy, destination, is_plain=is_plain)
         addresses = usable(rules, found, destination.port)
         if not addresses:
             raise Refused(
                 Reason.NOT_PUBLIC,
                 f"{destination} is in a network that is not public, and its address is not on the list of this agent.",
             )
+        if proxy is not None:
+            return await self._through(proxy, destination, is_plain=is_plain)
         for address in addresses[:_ADDRESSES]:
             try:
                 async with asyncio.timeout(self._patience.connect):
                     _, wire = await asyncio.get_running_loop().create_connection(Wire, str(address), destination.port)
             except (OSError, TimeoutError):
                 continue
-            return wire
+            return wire, None
         raise Refused(Reason.UNREACHABLE, f"{destination} cannot be reached.")
+
+    async def _through(self, proxy: Proxy, destination: Destination, *, is_plain: bool) -> tuple[Wire, Proxy | None]:
+        """A tunnel to a host through a proxy (CONNECT), or with `is_plain` the proxy itself. Raises `Refused`."""
+        wire: Wire | None = None
+        try:
+            async with asyncio.timeout(self._patience.connect + self._patience.resolve):
+                _, wire = await asyncio.get_running_loop().create_connection(Wire, proxy.host, proxy.port)
+                if is_plain:
+                    return wire, proxy
+                lines = [f"CONNECT {destination} HTTP/1.1", f"Host: {destination}"]
+                lines += [] if proxy.authorization is None else [f"Proxy-Authorization: {proxy.authorization}"]
+                wire.write("\r\n".join([*lines, "", ""]).encode())
+                head = await wire.read_until(b"\r\n\r\n", _LONGEST_ANSWER)
+        except (OSError, TimeoutError, EOFError) as error:
+            if wire is not None:
+                wire.close()
+            raise Refused(
+                Reason.UNREACHABLE, f"{destination} cannot be reached: the proxy {proxy} does not answer."
+            ) from error
+        match = _STATUS.match(head or b"")
+        if match is None or not match[1].startswith(b"2"):
+            wire.close()
+            status = "" if match is None else f" (status {match[1].decode('ascii')})"
+            raise Refused(
+                Reason.UNREACHABLE,
+                f"{destination} cannot be reached: the proxy {proxy} refused the connection{status}.",
+            )
+        return wire, None
 
     async def _look_up(self, destination: Destination, turn: asyncio.Semaphore) -> list[Address]:
         literal = address_of(destination.host)

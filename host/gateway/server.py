@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from host.gateway import listening
 from host.gateway.exchange import Exchanges, Session
 from host.gateway.grant import GrantOf, Patience, Tell, Used
+from host.gateway.proxies import Proxies
 from host.gateway.wire import Wire
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock
@@ -39,7 +40,7 @@ class Gateway:
     """Serves the agents of all sessions that were opened, until closed.
 
     `refused` and `used` are told in the loop and must not block. `descriptors` is how many files the process may have
-    open, by default its limit.
+    open, by default its limit. `proxies` are what the host itself has to go through.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Gateway:
         transport: Transport = Transport.UNIX,
         patience: Patience = Patience(),  # noqa: B008 - frozen
         descriptors: int | None = None,
+        proxies: Proxies = Proxies(),  # noqa: B008 - frozen
     ) -> None:
-        self._exchanges = Exchanges(grant_of, clock, patience, refused=refused, used=used)
+        self._exchanges = Exchanges(grant_of, clock, patience, refused=refused, used=used, proxies=proxies)
         self._owner = owner
         self._transport = transport
         self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] if descriptors is None else descriptors) // 4

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +54,8 @@ class Upstream:
     kind: Kind
     opens_all: bool = False
     """To calls that are no model calls as well."""
+    url_from: str = ""
+    """The variable of the environment that named the URL; empty for a setting, and for the vendor's own."""
 
     @property
     def lacks_key(self) -> bool:
@@ -86,6 +88,20 @@ KEY_VARIABLES: Mapping[str, str] = {
     "google": "GEMINI_API_KEY",
 }
 """Where the key of a vendor is taken from when none is set."""
+URL_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "anthropic": ("ANTHROPIC_BASE_URL",),
+    "openai": ("OPENAI_BASE_URL",),
+    "google": ("GOOGLE_GEMINI_BASE_URL",),
+    "ollama": ("OLLAMA_HOST", "OLLAMA_BASE_URL"),
+}
+"""Where the URL of a vendor is taken from when none is set: the variables of the vendors' own SDKs and programs."""
+VARIABLES = (*KEY_VARIABLES.values(), *(name for names in URL_VARIABLES.values() for name in names))
+"""All that `configure` wants to know of the environment."""
+
+_OLLAMA_PORT = 11434
+_EVERYWHERE = ("0.0.0.0", "::", "[::]")  # what a server listens on, and nobody can call
+_SDK_ADDS = {Kind.ANTHROPIC: ("/v1",), Kind.GOOGLE: ("/v1beta", "/v1"), Kind.OLLAMA: ("/v1", "/api"), Kind.OPENAI: ()}
+"""What these SDKs put behind a URL themselves. People write it all the same, where another SDK wants it."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _KEY = re.compile(r"[!-~]{1,4096}")
@@ -100,9 +116,19 @@ def configure(
     Raises `InvalidValue`, naming the upstream and never its key.
     """
     return {
-        name: _upstream(name, settings.get(name), file.get(name), variables.get(KEY_VARIABLES.get(name, "")))
+        name: _upstream(name, (settings.get(name), file.get(name)), variables)
         for name in sorted({*(kind.value for kind in Kind), *settings, *file})
     }
+
+
+def doubts(upstream: Upstream) -> str | None:
+    """What may be wrong with a URL, in a sentence; None when it looks as such URLs do."""
+    if upstream.kind is Kind.OPENAI and urlsplit(upstream.url).path in ("", "/"):
+        return (
+            f"the url of '{upstream.name}', {upstream.url}, has no path: most services that speak as OpenAI does "
+            f"want one, {upstream.url}/v1"
+        )
+    return None
 
 
 def read_file(path: Path) -> dict[str, UpstreamSetting]:
@@ -130,25 +156,47 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
         raise InvalidValue("the file with keys is malformed", where=path, hint='write [openai] and key = "…"') from None
 
 
-def _upstream(name: str, *settings_and_variable: UpstreamSetting | str | None) -> Upstream:
+def _upstream(name: str, given: Sequence[UpstreamSetting | None], variables: Mapping[str, str]) -> Upstream:
     if _NAME.fullmatch(name) is None:
         raise InvalidValue(f"'{name}' cannot be the name of an upstream", hint="use a-z, 0-9, hyphens, underscores")
-    *given, variable = settings_and_variable
-    settings = [each for each in given if isinstance(each, UpstreamSetting)]
+    settings = [each for each in given if each is not None]
     kind = next((each.kind for each in settings if each.kind is not None), None)
     if kind is None:
         kind = Kind(name) if name in set(Kind) else Kind.OPENAI
-    url = next((each.url for each in settings if each.url), None)
+    url, url_from = next((each.url for each in settings if each.url), None), ""
+    if url is None:
+        url, url_from = _url_of_variable(name, variables)
     if url is None and name not in set(Kind):
         raise InvalidValue(f"the upstream '{name}' has no url", hint=f"set upstreams.{name}.url")
     key = next((each.key for each in settings if each.key is not None), None)
-    if key is None and isinstance(variable, str) and variable.strip():
+    variable = variables.get(KEY_VARIABLES.get(name, ""), "")
+    if key is None and variable.strip():
         key = SecretStr(variable)
     opens_all = any(each.paths == "all" for each in settings)
-    return Upstream(name, _VENDORS[kind] if url is None else _url(name, url), _key(name, key), kind, opens_all)
+    found = _VENDORS[kind] if url is None else _url(name, url, kind)
+    return Upstream(name, found, _key(name, key), kind, opens_all, url_from)
 
 
-def _url(name: str, text: str) -> str:
+def _url_of_variable(name: str, variables: Mapping[str, str]) -> tuple[str | None, str]:
+    """The URL that the vendor's own variable names, and which variable that is."""
+    for variable in URL_VARIABLES.get(name, ()):
+        if text := variables.get(variable, "").strip().strip("\"'"):
+            return (_as_ollama_does(text) if variable == "OLLAMA_HOST" else text), variable
+    return None, ""
+
+
+def _as_ollama_does(text: str) -> str:
+    """`OLLAMA_HOST` as Ollama reads it: scheme and port may be missing, and it may be what the server listens on."""
+    scheme, _, rest = text.rpartition("://")
+    place, slash, path = rest.partition("/")
+    host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")
+    if not colon:
+        host, port = place, {"http": "80", "https": "443"}.get(scheme, str(_OLLAMA_PORT))
+    host = "127.0.0.1" if host in ("", *_EVERYWHERE) else host
+    return f"{scheme or 'http'}://{host}:{port}{slash}{path}"
+
+
+def _url(name: str, text: str, kind: Kind) -> str:
     try:
         url = urlsplit(text)
         good = url.scheme in ("http", "https") and url.hostname and url.port != 0
@@ -159,7 +207,10 @@ def _url(name: str, text: str) -> str:
         raise InvalidValue(f"the url of the upstream '{name}' is not one", hint="write http:// or https:// and a host")
     if "@" in url.netloc:
         raise InvalidValue(f"the url of the upstream '{name}' has a password", hint=f"set upstreams.{name}.key")
-    return text.rstrip("/")
+    plain = text.rstrip("/")
+    for ending in _SDK_ADDS[kind]:
+        plain = plain.removesuffix(ending).rstrip("/")
+    return plain
 
 
 def _key(name: str, key: SecretStr | None) -> SecretStr | None:

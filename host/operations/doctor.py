@@ -16,7 +16,8 @@ from typing import Any
 
 from host.central import agent_groups
 from host.central.database import CENTRAL
-from host.gateway.upstreams import configure, read_file
+from host.gateway import proxies
+from host.gateway.upstreams import configure, doubts, read_file
 from host.operations.machine import (
     Check,
     check_folder,
@@ -30,7 +31,7 @@ from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
 from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
-from host.settings import BadSetting, Settings, vendor_keys
+from host.settings import BadSetting, Settings, proxy_variables, vendor_variables
 from host.supervision.runs import image_of
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
@@ -49,7 +50,8 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
         checks += [check_space(data), check_links(data), check_registry(layout)]
     checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
-        checks += [check_notifications(settings), check_upstreams(settings), *await check_runtime(settings)]
+        checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
+        checks += [*await check_runtime(settings)]
     return checks
 
 
@@ -62,16 +64,34 @@ def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check
     return Check("settings", True, f"{source}; set: {', '.join(changed) or 'nothing, all defaults'}")
 
 
-def check_upstreams(settings: Settings) -> Check:
-    """Which model services have a key."""
+def check_upstreams(settings: Settings) -> list[Check]:
+    """Which model services have a key, and where they are if that is not the vendor's own place."""
     try:
-        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_keys())
+        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_variables())
     except DumbwaiterError as error:
-        return _failed("model services", error)
+        return [_failed("model services", error)]
     ready = [name for name, upstream in upstreams.items() if upstream.key is not None]
-    if not ready:
-        return Check("model services", None, "none has a key", "set one of them, see docs/gateway.md")
-    return Check("model services", True, f"with a key: {', '.join(ready)}")
+    moved = [f"{each.name} is at {each.url} ({each.url_from})" for each in upstreams.values() if each.url_from]
+    if ready or moved:
+        checks = [Check("model services", True, "; ".join([*_with_key(ready), *moved]))]
+    else:
+        checks = [Check("model services", None, "none has a key", "set one of them, see docs/gateway.md")]
+    for upstream in upstreams.values():
+        if sentence := doubts(upstream):
+            checks.append(Check("model services", None, sentence, f"set upstreams.{upstream.name}.url"))
+    return checks
+
+
+def check_proxies() -> list[Check]:
+    """Through which proxies the gateway goes, and which it cannot use."""
+    found = proxies.configure(proxy_variables())
+    checks = [Check("proxy", True, ", ".join(found.used))] if found.used else []
+    hint = "model calls and allowed hosts are connected to directly, or set a proxy of the form http://HOST:PORT"
+    return checks + [Check("proxy", None, problem, hint) for problem in found.problems]
+
+
+def _with_key(ready: list[str]) -> list[str]:
+    return [f"with a key: {', '.join(ready)}"] if ready else []
 
 
 def check_registry(layout: DataLayout) -> Check:

@@ -14,8 +14,9 @@ from host.gateway import prices
 from host.gateway.grant import Grant
 from host.gateway.limits import Limits
 from host.gateway.policy import parse_rule
+from host.gateway.proxies import Proxies
 from host.gateway.server import Gateway, Transport
-from host.gateway.upstreams import Upstream
+from host.gateway.upstreams import Upstream, doubts
 from host.gateway.usage import Usage
 from host.sessions.folder import Owner
 from host.settings import Settings
@@ -26,7 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def gateway_for(
-    central: Central, settings: Settings, owner: Owner, clock: Clock, upstreams: Mapping[str, Upstream]
+    central: Central,
+    settings: Settings,
+    owner: Owner,
+    clock: Clock,
+    upstreams: Mapping[str, Upstream],
+    proxies: Proxies,
 ) -> Gateway:
     """The gateway of a host."""
     limits = Limits(settings.calls_per_minute, settings.tokens_per_minute)
@@ -61,7 +67,29 @@ def gateway_for(
     def called(session_id: str, upstream: str, used: Usage) -> None:
         start(count(central, session_id, upstreams[upstream], used, clock.now()))
 
-    return Gateway(grant_of, owner, clock, refused=refused, used=called, transport=Transport(settings.gateway))
+    return Gateway(
+        grant_of,
+        owner,
+        clock,
+        refused=refused,
+        used=called,
+        transport=Transport(settings.gateway),
+        proxies=proxies,
+    )
+
+
+def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:
+    """Log what of the environment decides where model calls go: nobody should have to guess it."""
+    for upstream in upstreams.values():
+        if upstream.url_from:
+            extra = {"upstream": upstream.name, "url": upstream.url, "variable": upstream.url_from}
+            log.info("a model service is where the environment says", extra=extra)
+        if sentence := doubts(upstream):
+            log.warning("the url of a model service may be wrong", extra={"what": sentence})
+    if proxies.used:
+        log.info("the gateway goes through a proxy", extra={"proxies": ", ".join(proxies.used)})
+    for problem in proxies.problems:
+        log.warning("a proxy of the environment does not count", extra={"what": problem})
 
 
 async def count(central: Central, session_id: str, upstream: Upstream, used: Usage, at: datetime) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from host.gateway.upstreams import Kind, UpstreamSetting, configure, read_file
+from host.gateway.upstreams import Kind, UpstreamSetting, configure, doubts, read_file
 from shared_schema.errors import InvalidValue
 from tests.gateway.world import CANARY
 
@@ -115,3 +115,65 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(path, 0o600)
     with pytest.raises(InvalidValue):
         read_file(path)
+
+
+def test_the_vendors_own_variables_say_where_a_service_is() -> None:
+    variables = {
+        "OPENAI_BASE_URL": "http://127.0.0.1:1234/v1",
+        "ANTHROPIC_BASE_URL": "https://proxy.example/v1/",
+        "GOOGLE_GEMINI_BASE_URL": "https://g.example/v1beta",
+        "OLLAMA_HOST": "0.0.0.0",
+    }
+    upstreams = configure({}, {}, variables)
+
+    assert {name: (upstream.url, upstream.url_from) for name, upstream in upstreams.items()} == {
+        "openai": ("http://127.0.0.1:1234/v1", "OPENAI_BASE_URL"),
+        "anthropic": ("https://proxy.example", "ANTHROPIC_BASE_URL"),
+        "google": ("https://g.example", "GOOGLE_GEMINI_BASE_URL"),
+        "ollama": ("http://127.0.0.1:11434", "OLLAMA_HOST"),
+    }
+    assert not any(upstream.lacks_key for upstream in upstreams.values())
+
+
+def test_a_setting_and_the_file_win_over_the_vendors_url() -> None:
+    given = {"openai": UpstreamSetting(url="http://set/v1")}
+    for sources in ((given, {}), ({}, given)):
+        upstream = configure(*sources, {"OPENAI_BASE_URL": "http://variable/v1"})["openai"]
+        assert (upstream.url, upstream.url_from) == ("http://set/v1", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("gpu", "http://gpu:11434"),
+        ("gpu:8080", "http://gpu:8080"),
+        ("https://gpu.example", "https://gpu.example:443"),
+        ("http://gpu", "http://gpu:80"),
+        (":11435", "http://127.0.0.1:11435"),
+        ("http://0.0.0.0:11434/", "http://127.0.0.1:11434"),
+        ("[::1]", "http://[::1]:11434"),
+        ("'gpu'", "http://gpu:11434"),
+    ],
+)
+def test_ollamas_variable_is_read_as_ollama_reads_it(text: str, url: str) -> None:
+    assert configure({}, {}, {"OLLAMA_HOST": text})["ollama"].url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "taken"),
+    [
+        ("anthropic", "https://api.anthropic.com/v1", "https://api.anthropic.com"),
+        ("google", "https://generativelanguage.googleapis.com/v1beta/", "https://generativelanguage.googleapis.com"),
+        ("ollama", "http://gpu:11434/v1", "http://gpu:11434"),
+        ("ollama", "http://gpu:11434/api", "http://gpu:11434"),
+        ("openai", "http://gpu:8000/v1", "http://gpu:8000/v1"),
+    ],
+)
+def test_a_url_in_the_form_of_another_sdk_is_taken(name: str, url: str, taken: str) -> None:
+    assert configure({name: UpstreamSetting(url=url)}, {}, {})[name].url == taken
+
+
+def test_a_url_without_v1_is_doubted() -> None:
+    upstreams = configure({"lmstudio": UpstreamSetting(url="http://127.0.0.1:1234")}, {}, {})
+    assert "http://127.0.0.1:1234/v1" in (doubts(upstreams["lmstudio"]) or "")
+    assert [name for name, upstream in upstreams.items() if doubts(upstream)] == ["lmstudio"]

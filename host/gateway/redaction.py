@@ -1,0 +1,67 @@
+"""What a service says of a refusal, made fit for logs, rows and people: without its key, however that is written. Pure.
+
+A service may repeat the key that it refused, and may write it as anything can be written: in JSON or URL escapes, in
+base64, in hexadecimal. And it may repeat keys that are not ours: what looks like one goes, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from urllib.parse import quote
+
+MARK = "[key]"
+_SHORTEST = 6  # of what is looked for in base64: less would be found everywhere
+_LOOKS_LIKE_A_KEY = re.compile(
+    r"(?i:\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"
+    r"|\b(?:sk|pk|rk|xai|gsk|hf|ghp|gho|ghs|glpat|xox[a-z])[-_][\w-]{8,}"
+    r"|\bAIza[\w-]{20,}|\bAKIA[A-Z0-9]{12,}|\beyJ[\w-]{4,}\.[\w-]{4,}(?:\.[\w-]*)?"
+    r"|(?i:(?<=key=)|(?<=token=)|(?<=secret=)|(?<=password=))[^\s&\"'<>]{4,}"
+)
+
+
+def without_key(text: str, key: str | None) -> str:
+    """The text without that key, in any writing of it."""
+    if not key:
+        return text
+    for pattern in _writings(key):
+        text = pattern.sub(MARK, text)
+    return text
+
+
+def without_keys(text: str) -> str:
+    """The text without anything that looks like a key of somebody's."""
+    return _LOOKS_LIKE_A_KEY.sub(MARK, text)
+
+
+@lru_cache(maxsize=64)
+def _writings(key: str) -> tuple[re.Pattern[str], ...]:
+    each_character = "".join(_character(character) for character in key)
+    return (re.compile(each_character, re.IGNORECASE), *(re.compile(re.escape(text)) for text in _encodings(key)))
+
+
+def _character(character: str) -> str:
+    """One character as itself, or in the escapes of JSON, URLs and HTML."""
+    code = ord(character)
+    escapes = {re.escape(character), rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"%(?:25)?{code:02x}"}
+    escapes |= {f"&#0*{code};", f"&#x0*{code:x};"}
+    if character == "/":
+        escapes.add(r"\\+/")
+    return f"(?:{'|'.join(sorted(escapes, key=len, reverse=True))})"
+
+
+def _encodings(key: str) -> Iterator[str]:
+    data = key.encode()
+    yield data.hex()
+    yield data.hex().upper()
+    yield key[::-1]
+    for before in (b"", b"-", b"--"):  # base64 writes three bytes in four characters, from wherever the key begins
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(before + data).decode("ascii").rstrip("=")
+            first = {0: 0, 1: 2, 2: 3}[len(before)]  # what the bytes before it have a part in
+            last = len(text) if (len(before) + len(data)) % 3 == 0 else len(text) - 1
+            if last - first >= _SHORTEST:
+                yield text[first:last]
+                yield quote(text[first:last], safe="")
