@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -36,6 +35,7 @@ from container_agent.wake import Waker
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, SessionLayout
+from shared_schema.signals import end_with
 
 if TYPE_CHECKING:
     from container_agent.forwarder import Forwarder
@@ -163,8 +163,7 @@ async def live(settings: Settings, environment: Mapping[str, str]) -> None:
             clock=clock,
             stop_seconds=settings.stop_seconds,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, loop.stop)
+        end_with(asyncio.get_running_loop(), loop.stop)
         heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
         heartbeat.touch()  # whoever sees it may tell this agent to stop
         beating = asyncio.create_task(heartbeat.beat())

@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import resource
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +30,7 @@ from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
+from shared_schema.signals import end_with
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _M_ARENA_MAX = -8  # of malloc.h
 
 
 def run(settings: Settings) -> int:
-    """Run a host in the foreground until SIGINT or SIGTERM; the exit status. Raises `DumbwaiterError`."""
+    """Run a host in the foreground until a signal ends it; the exit status. Raises `DumbwaiterError`."""
     began = perf_counter()
     _bound_memory()
     _raise_descriptors()
@@ -57,8 +57,7 @@ async def _run(settings: Settings, began: float) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    end_with(loop, stop.set)
     clock = SystemClock()
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
     choice = await runtime_for(settings, central)

@@ -1,8 +1,10 @@
 """The only place that opens SQLite.
 
 Session files are opened, used in one transaction and closed; both keep `journal_mode=DELETE`, because WAL needs shared
-memory, which crosses neither a VM mount nor a network mount. `synchronous=FULL` everywhere: a commit that was reported
-survives a power cut. Every connection is in autocommit mode; transactions are explicit (`transaction`, `snapshot`).
+memory, which crosses neither a VM mount nor a network mount. A commit that was reported survives a power cut: with WAL
+that takes `synchronous=FULL`; with a rollback journal, whose removal is the commit, it takes `EXTRA`, which syncs the
+folder as well (with FULL the journal comes back and the commit is rolled back). Every connection is in autocommit
+mode; transactions are explicit (`transaction`, `snapshot`). No open waits for somebody's lease (`descriptors.py`).
 
 `writer`, `reader`      a file of this side, or one the host wrote
 `untrusted_reader`      a file an agent wrote: read-only, bounded in time and size, no schema of its own is run
@@ -21,6 +23,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from shared_schema.descriptors import Held, hold, trouble
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 
 BUSY_SECONDS = 5.0
@@ -75,10 +78,11 @@ def open_writer(
     `busy_seconds` is how long it waits for a reader or writer that holds the file.
     """
     with _translated(path):
+        is_wal = journal_mode == "WAL"
         connection = _connect(path, "rwc" if create else "rw", busy_seconds)
         try:
-            connection.execute(f"PRAGMA journal_mode = {'WAL' if journal_mode == 'WAL' else 'DELETE'}")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if is_wal else 'DELETE'}")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if is_wal else 'EXTRA'}")
             connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             connection.close()
@@ -128,7 +132,7 @@ def untrusted_reader(
     between its steps only, so schemas whose single steps are slow are refused by size. Text that is not UTF-8 gets
     replacement characters.
     """
-    with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS)) as connection:
+    with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS, of_agent=True)) as connection:
         deadline = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)
         for limit, value in (_UNTRUSTED_LIMITS | {sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}).items():
@@ -201,16 +205,45 @@ def roll_back(path: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def _connect(path: Path, mode: str, busy_seconds: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}",
-        uri=True,
-        timeout=busy_seconds,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+class _Connection(sqlite3.Connection):
+    """A connection whose file is held open beside it, until after SQLite has closed it."""
+
+    held: Held | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.held is not None:
+            self.held.release()
+
+
+def _connect(path: Path, mode: str, busy_seconds: float, *, of_agent: bool = False) -> sqlite3.Connection:
+    # A file that is to be made is held once SQLite has made it.
+    held = None if mode == "rwc" else _hold(path, write=mode == "rw", of_agent=of_agent)
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode={mode}",
+            uri=True,
+            timeout=busy_seconds,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
+        )
+        connection.held = held if held is not None else _hold(path, write=True, of_agent=False)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _hold(path: Path, *, write: bool, of_agent: bool) -> Held:
+    try:
+        return hold(path, write=write, follow=not of_agent)
+    except FileNotFoundError as error:
+        raise FileBusy("the file cannot be used at the moment: it is not there", where=path) from error
+    except OSError as error:
+        raise trouble(error, "the file cannot be opened", path, of_agent=of_agent) from error
 
 
 def _require_ordinary_tables(connection: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:

@@ -6,7 +6,6 @@ block is ever waited for. Names are checked by the caller's types, not trusted f
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import subprocess
@@ -15,13 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from host.sessions.filename import is_safe_component
-from shared_schema.errors import FileDamaged, FileTrouble
+from shared_schema.descriptors import trouble
+from shared_schema.errors import FileDamaged
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_AGENTS_DOING = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.EWOULDBLOCK, errno.EMLINK}
-)
 _COPY_BYTES = 1024 * 1024
 
 
@@ -65,9 +62,10 @@ def _open(name: str, flags: int, folder: int | None) -> int:
         return os.open(name, flags, dir_fd=folder)
     except UnicodeEncodeError as error:
         raise FileDamaged(f"{name[-80:]!r} is not a file name") from error
+    except BlockingIOError as error:  # a lease: whoever wants his file to be read does not hold one
+        raise FileDamaged(f"{name[-80:]!r} cannot be opened: another program holds it (a lease)") from error
     except OSError as error:
-        kind = FileDamaged if error.errno in _AGENTS_DOING else FileTrouble
-        raise kind(f"{name[-80:]!r} cannot be opened: {error.strerror}") from error
+        raise trouble(error, f"{name[-80:]!r} cannot be opened", None, of_agent=True) from error
 
 
 def copy_file(source: int, target: Path, *, max_bytes: int, mode: int = 0o640) -> int:

@@ -5,6 +5,8 @@ the host can change (docs/decisions/0001-reading-through-a-hard-link.md).
 
 Under that name SQLite does not find the agent's rollback journal, so its absence is checked here, while the read lock
 is held: with a journal the file is in mid-commit, or its writer died there, and there is nothing to read this time.
+
+No open waits for the agent (a lease, a pipe), and what the agent can make the system say is never the host's trouble.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from pathlib import Path
 
 from host.sessions.beneath import opened_folder
 from shared_schema.database import untrusted_reader
-from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+from shared_schema.descriptors import hold, trouble
+from shared_schema.errors import FileBusy, FileDamaged
 from shared_schema.layout import OUTBOUND, SessionLayout
 
 JOURNAL = f"{OUTBOUND}-journal"
@@ -32,21 +35,45 @@ def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iter
     """
     with opened_folder(layout.out) as out:
         name = _own_name(layout, out)
-        _require_rollback_mode(name, layout)
-        with untrusted_reader(name, tables=tables) as connection:
-            if _status(JOURNAL, out) is not None:
-                raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
-            yield connection
+        with _held(name, layout) as descriptor:
+            _require_rollback_mode(descriptor, layout)
+            with untrusted_reader(name, tables=tables) as connection:
+                if _status(JOURNAL, out) is not None:
+                    raise FileBusy("a commit is going on, or was interrupted", where=layout.outbound)
+                yield connection
 
 
-def _require_rollback_mode(name: Path, layout: SessionLayout) -> None:
-    """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
+def header(layout: SessionLayout) -> tuple[os.stat_result, bytes]:
+    """The status and the first 32 bytes of the agent's file, without SQLite. Raises as `reading`."""
+    with opened_folder(layout.out) as out, _held(OUTBOUND, layout, out) as descriptor:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileDamaged("it is not a regular file", where=layout.outbound)
+        return status, _first_bytes(descriptor, 32, layout)
+
+
+@contextmanager
+def _held(name: str | Path, layout: SessionLayout, folder: int | None = None) -> Iterator[int]:
     try:
-        with name.open("rb") as file:
-            versions = file.read(20)[18:20]
+        file = hold(name, folder=folder)
     except OSError as error:
-        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=layout.outbound) from error
-    if 2 in versions:
+        raise trouble(error, "the file cannot be opened", layout.outbound, of_agent=True) from error
+    try:
+        yield file.descriptor
+    finally:
+        file.release()
+
+
+def _first_bytes(descriptor: int, count: int, layout: SessionLayout) -> bytes:
+    try:
+        return os.pread(descriptor, count, 0)
+    except OSError as error:
+        raise trouble(error, "the file cannot be read", layout.outbound, of_agent=True) from error
+
+
+def _require_rollback_mode(descriptor: int, layout: SessionLayout) -> None:
+    """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
+    if 2 in _first_bytes(descriptor, 20, layout)[18:20]:
         raise FileDamaged("it is in WAL mode", where=layout.outbound)
 
 
@@ -61,14 +88,15 @@ def _own_name(layout: SessionLayout, out: int) -> Path:
     here = _status(own)
     if here is None or (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
         draft = layout.reading / "outbound.link"
-        draft.unlink(missing_ok=True)
         try:
+            draft.unlink(missing_ok=True)
+            # An agent can make this fail: with a file that has all the names it may have (EMLINK), for instance.
             os.link(OUTBOUND, draft, src_dir_fd=out, follow_symlinks=False)
+            os.replace(draft, own)
         except FileNotFoundError as error:
             raise FileDamaged("the file is missing", where=layout.outbound) from error
         except OSError as error:
-            raise FileTrouble(f"the file cannot be linked: {error.strerror}", where=layout.outbound) from error
-        os.replace(draft, own)
+            raise trouble(error, "the file cannot be linked", layout.outbound, of_agent=True) from error
         here = _status(own)
     if here is None or not stat.S_ISREG(here.st_mode):
         own.unlink(missing_ok=True)

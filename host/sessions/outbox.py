@@ -11,10 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from host.sessions.beneath import opened_file, opened_folder
-from host.sessions.hard_link import reading
-from shared_schema.errors import FileDamaged, FileTrouble
-from shared_schema.layout import HEARTBEAT, OUTBOUND, SessionLayout
+from host.sessions.hard_link import header, reading
+from shared_schema.errors import FileDamaged
+from shared_schema.layout import HEARTBEAT, SessionLayout
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
 from shared_schema.migrate import require_readable, version_of
 from shared_schema.rows import Ack, AgentState, MessageOut, Turn
@@ -25,7 +24,6 @@ MAX_TURNS = 50
 MAX_JUMP = 10**9
 MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
-MAX_FILE_BYTES = 64 * 1024**3
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
@@ -113,14 +111,10 @@ class Glimpse:
 def signature(layout: SessionLayout) -> Signature | None:
     """The present signature of `outbound.db`, or None when there is no such regular file. Cheap: no SQLite."""
     try:
-        with opened_folder(layout.out) as out, opened_file(out, OUTBOUND, max_bytes=MAX_FILE_BYTES) as file:
-            status = os.fstat(file)
-            header = os.pread(file, 32, 0)
+        status, first = header(layout)
     except FileDamaged:
         return None
-    except OSError as error:
-        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=layout.outbound) from error
-    return Signature(status.st_ino, status.st_size, status.st_mtime_ns, header[_CHANGE_COUNTER])
+    return Signature(status.st_ino, status.st_size, status.st_mtime_ns, first[_CHANGE_COUNTER])
 
 
 def heartbeat(layout: SessionLayout) -> int | None:

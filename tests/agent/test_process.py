@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -233,3 +234,15 @@ def test_the_agent_starts_on_the_standard_library_and_soon(session: BareSession)
     foreign = set(printed.split()) - sys.stdlib_module_names - {"container_agent", "shared_schema"}
     assert "host" not in foreign
     assert {name for name in foreign if not name.startswith("__")} - {"_distutils_hack", "sitecustomize"} == set()
+
+
+@pytest.mark.parametrize("number", sorted({signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGRTMIN + 3}))
+def test_every_signal_that_ends_a_process_gives_the_turn_back(session: BareSession, number: int) -> None:
+    session.context(provider="scripted")
+    with agent(session, DUMBWAITER_STOP_SECONDS="0.2") as running:
+        asked = session.say("think 30")
+        until(lambda: session.acks() == {asked: "processing"})
+        running.process.send_signal(number)
+        assert running.wait() == 0
+    assert session.acks() == {}
+    assert session.turns() == ["cancelled"]

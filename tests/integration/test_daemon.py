@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
+import subprocess
+import termios
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import Daemon, daemon
+from shared_schema.signals import ending_signals
+from tests.support.daemon import COMMAND, Daemon, daemon
 from tests.support.wait import until_sync
 
 
@@ -220,12 +224,57 @@ def test_a_deleted_session_leaves_nothing_of_what_was_said(tmp_path: Path) -> No
         assert not host.agents()
 
 
-def test_ctrl_c_stops_the_host_in_order(tmp_path: Path) -> None:
+QUICK_SIGNALS = [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
+OTHER_SIGNALS = sorted(ending_signals() - {*QUICK_SIGNALS, signal.SIGTERM})
+
+
+@pytest.mark.parametrize("number", [*QUICK_SIGNALS, *(pytest.param(n, marks=pytest.mark.full) for n in OTHER_SIGNALS)])
+def test_every_signal_that_ends_a_process_stops_the_host_in_order(tmp_path: Path, number: int) -> None:
     with daemon(tmp_path / "data") as host:
-        host.run("chat", "-m", "one")
-        assert host._end(signal.SIGINT) == 0
+        host.call("agent_group.set", name="assistant", provider="scripted")
+        message = host.run("inject", "cli:terminal", "think 30").stdout.strip()
+        until_sync(lambda: _acks(host) == {message: "processing"}, "the turn runs")
+        assert host._end(signal.Signals(number)) == 0
         assert not host.agents()
+        assert _acks(host) == {}, "the agent gave its turn back"
         assert not host.layout.socket.exists()
+
+
+def test_a_host_whose_terminal_is_closed_stops_in_order(tmp_path: Path) -> None:
+    host = Daemon(tmp_path / "data", LOG_FORMAT="text")
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [COMMAND, "run", "--data", str(host.data)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=host.environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the terminal is its own, as in a window
+    ) as process:
+        os.close(theirs)
+        host.process = process  # type: ignore[assignment]
+        until_sync(host._is_ready, "the host is ready")
+        assert host.run("chat", "-m", "one").returncode == 0
+        assert host.agents()
+        os.close(ours)  # the window is gone: SIGHUP, and every write to it fails
+        assert process.wait(20) == 0
+    host.process = None
+    assert not host.agents()
+
+
+def test_a_host_that_was_told_to_ignore_hang_ups_goes_on(tmp_path: Path) -> None:
+    """`nohup dumbwaiter run &`"""
+    host = Daemon(tmp_path / "data")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        host.start()
+        assert host.process is not None
+        host.process.send_signal(signal.SIGHUP)
+        assert host.run("chat", "-m", "still here").returncode == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        host.close()
 
 
 def test_the_socket_is_for_the_owner_alone(tmp_path: Path) -> None:
