@@ -14,6 +14,7 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ SOCKET_PATH_BYTES = 107
 
 CALL_SECONDS = 120.0
 _LINE_BYTES = 64 * 1024**2
+_AGAIN_SECONDS = 0.05
 _NOBODY_LISTENS = (FileNotFoundError, ConnectionRefusedError, NotADirectoryError)
 
 
@@ -136,13 +138,23 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except OSError:
-            self.close()
-            raise
+        deadline = time.monotonic() + (CALL_SECONDS if self.timeout is None else self.timeout)
+        while True:
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self.sock.settimeout(self.timeout)
+                self.sock.connect(self._path)
+            except BlockingIOError:
+                # The queue of the socket is full (EAGAIN): unlike TCP, a Unix socket does not wait for room by itself.
+                self.close()
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_AGAIN_SECONDS)
+            except OSError:
+                self.close()
+                raise
+            else:
+                return
 
 
 def socket_path(path: Path) -> str:

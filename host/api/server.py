@@ -2,6 +2,9 @@
 
 POST /v1/operations/<name>   {parameters}  →  200 {"result": …}  |  4xx, 5xx {"error": {type, what, where, hint}}
 POST /v1/streams/<name>      {parameters}  →  200, objects one a line; {"type": "error", "error": …} when it breaks
+
+Invariant: what is under way at the same time is bounded: requests, bytes of their bodies, and the time in which a body or
+the head of the next request has to come.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from aiohttp import web
@@ -23,32 +27,57 @@ from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFou
 log = logging.getLogger(__name__)
 
 _MAX_BODY = 4 * 1024**2
+_SMALL_BODY = 64 * 1024
+_LARGE_BODIES = 8
+"""Bodies larger than `_SMALL_BODY` that are read at the same time; other large ones wait. It bounds their memory."""
+_IDLE_SECONDS = 30.0
+"""After which a connection without a request is closed, also one whose first head does not come."""
+_MOST_REQUESTS = 1024
+"""Operations and streams that are under way at the same time."""
+_AT_A_TIME = 16
+"""Connections that asyncio accepts before it does anything else; it calls that the backlog."""
+_QUEUE = 4096
+"""Connections that wait to be accepted; one more, and the system refuses it with EAGAIN."""
 _STATUS: Mapping[type[DumbwaiterError], int] = {InvalidValue: 400, NotFound: 404, Conflict: 409}
 
 
 class ApiServer:
     """Serves one host's operations until closed."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, body_seconds: float = 10.0) -> None:
+        """`body_seconds`: in which the whole body of a request has to come."""
         self._services = services
+        self._body_seconds = body_seconds
         self._path = services.settings.layout.socket
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._streams = 0
+        self._large_bodies = asyncio.Semaphore(_LARGE_BODIES)
         application = web.Application(client_max_size=_MAX_BODY)
         application.router.add_post("/v1/operations/{name}", self._operation)
         application.router.add_post("/v1/streams/{name}", self._stream)
         self._runner = web.AppRunner(
-            application, access_log=None, handler_cancellation=True, shutdown_timeout=1.0, lingering_time=1.0
+            application,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=1.0,
+            lingering_time=1.0,
+            keepalive_timeout=_IDLE_SECONDS,
         )
 
     async def start(self) -> None:
         """Listen on the socket. Raises `DumbwaiterError` when that is impossible."""
         path = socket_path(self._path)
         await self._runner.setup()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._path.unlink(missing_ok=True)  # of a host that is gone: this one holds the lock
-            await web.UnixSite(self._runner, path).start()
+            listening.setblocking(False)
+            listening.bind(path)
             self._path.chmod(0o600)
+            await web.SockSite(self._runner, listening, backlog=_AT_A_TIME).start()
+            listening.listen(_QUEUE)  # again: asyncio would accept as many as it lets wait before it does anything else
         except OSError as error:
+            listening.close()
             raise DumbwaiterError(f"the socket cannot be made: {error.strerror}", where=self._path) from error
 
     async def close(self) -> None:
@@ -59,8 +88,9 @@ class ApiServer:
 
     async def _operation(self, request: web.Request) -> web.Response:
         try:
-            parameters = await _parameters(request)
-            # Whoever asked may leave; what was begun is done to its end all the same.
+            self._look_at_load()
+            parameters = await self._parameters(request)
+            # The client may leave; what was begun is done to its end all the same.
             result = await asyncio.shield(self._begin(request.match_info["name"], parameters))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))
@@ -68,6 +98,20 @@ class ApiServer:
             log.exception("an operation failed", extra={"operation": request.match_info["name"]})
             return web.json_response({"error": _unexpected(error)}, status=500)
         return web.json_response({"result": result})
+
+    def _look_at_load(self) -> None:
+        """Raises `Conflict` when too much is under way."""
+        if len(self._tasks) + self._streams >= _MOST_REQUESTS:
+            raise Conflict(f"the host is busy with {_MOST_REQUESTS} commands", hint="try again in a moment")
+
+    async def _parameters(self, request: web.Request) -> dict[str, Any]:
+        is_small = request.content_length is not None and request.content_length <= _SMALL_BODY
+        async with nullcontext() if is_small else self._large_bodies:
+            try:
+                async with asyncio.timeout(self._body_seconds):
+                    return await _parameters(request)
+            except TimeoutError as error:
+                raise InvalidValue(f"the body did not come within {self._body_seconds:g} seconds") from error
 
     def _begin(self, name: str, parameters: Mapping[str, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(call(self._services, name, parameters))
@@ -78,10 +122,21 @@ class ApiServer:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         try:
-            objects = stream(self._services, request.match_info["name"], await _parameters(request))
+            self._look_at_load()
+            objects = stream(self._services, request.match_info["name"], await self._parameters(request))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))
-        with suppress(ConnectionResetError):  # whoever asked has left
+        self._streams += 1
+        try:
+            await self._send(request, response, objects)
+        finally:
+            self._streams -= 1
+        return response
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, objects: AsyncIterator[Mapping[str, Any]]
+    ) -> None:
+        with suppress(ConnectionResetError):  # the client has left
             await response.prepare(request)
             try:
                 async for item in objects:
@@ -93,7 +148,6 @@ class ApiServer:
             except Exception as error:  # the boundary of one request
                 log.exception("a stream failed", extra={"operation": request.match_info["name"]})
                 await response.write(_line({"type": "error", "error": _unexpected(error)}))
-        return response
 
 
 async def _parameters(request: web.Request) -> dict[str, Any]:

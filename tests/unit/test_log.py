@@ -20,7 +20,7 @@ from shared_schema.clock import ManualClock
 
 ROOT = Path(__file__).resolve().parents[2]
 IDS: dict[str, Any] = {"session": "ses_1", "message_id": "msg_1"}
-HOSTILE = "\x1b[2J\x1b]0;title\x07a\r\nb\x9bc\u202ed\x00"
+HOSTILE = "\x1b[2J\x1b]0;title\x07a\r\nb\x9bc\x85\u202ed\u2028e\x7f\x00"
 
 
 def logged(formatter: logging.Formatter, text: str = "it happened", *, level: int = logging.INFO, **extra: Any) -> str:
@@ -96,7 +96,7 @@ def test_what_a_field_brings_from_outside_cannot_control_a_terminal_or_begin_a_l
 ) -> None:
     line = logged(formatter, what=HOSTILE, **IDS)
     assert line.count("\n") == 1
-    assert not any(character in line for character in "\x1b\x07\r\x00")
+    assert line.removesuffix("\n").isprintable()
 
 
 def test_a_text_line_has_nothing_unprintable_at_all() -> None:
@@ -106,7 +106,11 @@ def test_a_text_line_has_nothing_unprintable_at_all() -> None:
 
 
 def test_a_json_line_gives_the_value_back_as_it_was() -> None:
-    assert json.loads(logged(as_json(), what=HOSTILE, path=Path("/a b")))["what"] == HOSTILE
+    for what in (HOSTILE, "half \ud83d a character", "Grüße 你好"):
+        line = logged(as_json(), what=what, path=Path("/a b"))
+        assert json.loads(line)["what"] == what
+        assert line.encode()
+    assert "Grüße 你好" in logged(as_json(), what="Grüße 你好")
     assert json.loads(logged(as_json(), path=Path("/a b")))["path"] == "/a b"
 
 
