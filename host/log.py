@@ -14,8 +14,9 @@ _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "ta
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _RESET = "\x1b[0m"
 _CONTROLS = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
-"""What JSON leaves as it is and a terminal obeys or a reader does not see: C1 controls (`\\x9b` begins a sequence as ESC [
-does), separators of lines, marks that turn the direction of text; and half characters, which cannot be written at all."""
+"""What JSON leaves as it is, and a terminal obeys or a reader does not see: C1 controls (`\\x9b` begins a sequence as
+ESC [ does), separators of lines, marks that turn the direction of text; and half characters, which cannot be written.
+"""
 
 
 def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock | None = None) -> None:

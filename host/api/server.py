@@ -3,8 +3,8 @@
 POST /v1/operations/<name>   {parameters}  →  200 {"result": …}  |  4xx, 5xx {"error": {type, what, where, hint}}
 POST /v1/streams/<name>      {parameters}  →  200, objects one a line; {"type": "error", "error": …} when it breaks
 
-Invariant: what is under way at the same time is bounded: requests, bytes of their bodies, and the time in which a body or
-the head of the next request has to come.
+Invariant: what is under way at the same time is bounded: requests, bytes of their bodies, and the time in which a
+body or the head of the next request has to come.
 """
 
 from __future__ import annotations
