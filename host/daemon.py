@@ -26,9 +26,10 @@ from host.operations.commands import carrying_out
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
 from host.runtime.choose import Choice, others
+from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for
 from host.sessions.folder import make_data_folder
-from host.settings import Settings
+from host.settings import Settings, notify_socket
 from shared_schema.clock import SystemClock
 from shared_schema.signals import end_with
 
@@ -80,7 +81,9 @@ async def _run(settings: Settings, began: float) -> None:
             try:
                 await api.start()
                 _greet(services, choice, perf_counter() - began)
+                tell(notify_socket(), READY)
                 await stop.wait()
+                tell(notify_socket(), STOPPING)
                 log.info("stopping", extra={"agents": len(services.conductor.agents)})
             finally:
                 await api.close()

@@ -173,6 +173,11 @@ def proxy_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def notify_socket() -> str | None:
+    """Where systemd, if it started this process, wants to be told how far it is (`man sd_notify`)."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
 def load(options: dict[str, Any] | None = None) -> Settings:
     """The settings from all sources. `options` are those given on the command line (None values are not given).
 

@@ -34,6 +34,8 @@ COMMANDS = {
     "events": "host.cli.events:events",
     "history": "host.cli.history:history",
     "usage": "host.cli.usage:usage",
+    "image": "host.cli.image:image",
+    "service": "host.cli.service:service",
 }
 
 

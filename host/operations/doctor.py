@@ -28,9 +28,9 @@ from host.operations.machine import (
     check_sqlite,
 )
 from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
-from host.runtime.process import SOURCE_ROOT
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
+from host.runtime.sources import SOURCE_ROOT
 from host.settings import BadSetting, Settings, proxy_variables, vendor_variables
 from host.supervision.runs import image_of
 from shared_schema.database import reader
@@ -182,9 +182,11 @@ def _image(settings: Settings, image: str, stands: Standing) -> Check:
     if image != settings.image:
         return Check("image", False, f"{image} is missing, which an agent group needs", how_to_build(image))
     if (SOURCE_ROOT / DOCKERFILE).is_file():
-        return Check("image", None, f"{image} is missing; the host builds it when it starts", "or `make image`")
+        return Check(
+            "image", None, f"{image} is missing; the host builds it when it starts", f"or {how_to_build(image)}"
+        )
     ok = False if settings.runtime == "docker" else None
-    return Check("image", ok, f"{image} is missing", "run `make image` in the source checkout")
+    return Check("image", ok, f"{image} is missing", how_to_build(image))
 
 
 def _failed(name: str, error: DumbwaiterError) -> Check:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host.runtime.images import make_ready
-from host.runtime.process import SOURCE_ROOT, ProcessRuntime
+from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
+from host.runtime.sources import SOURCE_ROOT
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:

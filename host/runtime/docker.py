@@ -268,4 +268,4 @@ class DockerRuntime:
         except (RequestException, HTTPError) as error:
             raise RuntimeUnavailable(f"the engine went away during a build: {error}", where=self._url) from error
         if failure is not None:
-            raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint="run `make image`")
+            raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint=how_to_build(tag, context))

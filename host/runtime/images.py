@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from host.runtime.protocol import StartFailed
-from host.runtime.sources import BASE_LABEL, SOURCES_LABEL, VARIANT_LABEL, digest
+from host.runtime.sources import BASE_LABEL, SOURCE_ROOT, SOURCES_LABEL, VARIANT_LABEL, digest
 from shared_schema.providers import VARIANTS
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DOCKERFILE = "Dockerfile.agent"
+MAKEFILE = "Makefile"
 OWN_IMAGES = "dumbwaiter-agent:"
 PLAIN = "plain"
 
@@ -40,10 +41,12 @@ def image_for(provider: str, image: str) -> str:
     return image if variant is None or image.endswith(f"-{variant}") else f"{image}-{variant}"
 
 
-def how_to_build(image: str) -> str:
-    """What a person does about a missing image; the variants' names end in theirs."""
+def how_to_build(image: str, context: Path = SOURCE_ROOT) -> str:
+    """What a person types about a missing image, in a checkout or not; the variants' names end in theirs."""
     variant = _variant(image)
-    return "run `make image`" if variant is None else f"run `make image VARIANT={variant}`"
+    if (context / MAKEFILE).is_file():
+        return "run `make image`" if variant is None else f"run `make image VARIANT={variant}`"
+    return "run `dumbwaiter image build`" if variant is None else f"run `dumbwaiter image build {variant}`"
 
 
 async def standing(runtime: DockerRuntime, image: str, context: Path) -> Standing:
@@ -61,7 +64,7 @@ async def make_ready(
     """
     if await runtime.image_labels(image) is None:
         if not (context / DOCKERFILE).is_file():
-            raise StartFailed(f"the image {image} is missing", hint=f"{how_to_build(image)} in the source checkout")
+            raise StartFailed(f"the image {image} is missing", hint=how_to_build(image, context))
         log.info("building the image of agents, once", extra={"image": image, "base_image": base_image})
         await runtime.build_image(image, base_image, _variant(image) or PLAIN, context)
         return "was built just now"

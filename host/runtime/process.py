@@ -26,11 +26,9 @@ from host.runtime.process_identity import identity_of, is_alive
 from host.runtime.process_record import ProcessRecord, RecordFolder
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
+from host.runtime.sources import SOURCE_ROOT
 from host.runtime.waiting import ended_within
 from shared_schema import processes
-
-SOURCE_ROOT = Path(__file__).resolve().parents[2]
-"""The folder that holds `container_agent` and `shared_schema`, in a checkout and in an installation."""
 
 _KILL_SECONDS = 10.0
 

@@ -12,6 +12,9 @@ from pathlib import Path
 SOURCES_LABEL = "dumbwaiter.sources"
 BASE_LABEL = "dumbwaiter.base"
 VARIANT_LABEL = "dumbwaiter.variant"
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds `host`, `container_agent` and `shared_schema`: a checkout, or the package `dumbwaiter`."""
+
 _FOLDERS = ("container_agent", "shared_schema")
 
 
@@ -28,4 +31,4 @@ def digest(checkout: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(digest(Path(__file__).resolve().parents[2]) + "\n")
+    sys.stdout.write(digest(SOURCE_ROOT) + "\n")

@@ -1,0 +1,1 @@
+"""Running the host as a service of systemd."""
