@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from typing import TextIO
 
 from shared_schema.clock import Clock, SystemClock, to_text
+from shared_schema.text import escaped_json, printable
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _RESET = "\x1b[0m"
-_CONTROLS = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
-"""What JSON leaves as it is, and a terminal obeys or a reader does not see: C1 controls (`\\x9b` begins a sequence as
-ESC [ does), separators of lines, marks that turn the direction of text; and half characters, which cannot be written.
-"""
 
 
 def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock | None = None) -> None:
@@ -49,7 +45,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(line, ensure_ascii=False, default=str))
+        # A terminal obeys also what JSON need not escape: control characters of the second set, direction marks.
+        return escaped_json(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class TextFormatter(logging.Formatter):
@@ -62,12 +59,12 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "  ".join(f"{key}={_short(value)}" for key, value in _fields(record).items())
         head = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        line = f"{self.formatTime(record, self.datefmt)} {head}{_clean(record.getMessage())}"
+        line = f"{self.formatTime(record, self.datefmt)} {head}{printable(record.getMessage())}"
         if self._colour and record.levelname in _COLOURS:
             line = f"{_COLOURS[record.levelname]}{line}{_RESET}"
         line = f"{line}  {fields}" if fields else line
         if record.exc_info:
-            trace = [_clean(part) for part in self.formatException(record.exc_info).splitlines()]
+            trace = [printable(part) for part in self.formatException(record.exc_info).splitlines()]
             line = "\n".join([line, *trace])
         return line
 
@@ -77,10 +74,5 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _short(value: object) -> str:
-    text = _clean(str(value))
+    text = printable(str(value))
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
-
-
-def _clean(text: str) -> str:
-    """Without anything that could control a terminal or begin a line of its own."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -35,7 +35,7 @@ def find(
     found = _by_number(connection, name, place) or _by_id(connection, name, agent_group_id, deleted=deleted)
     found = found or titles.find(connection, name, agent_group_id)
     if len(found) > 1:
-        raise Conflict(f"several sessions fit '{name}'", hint="write more of the id")
+        raise Conflict(f"several sessions fit '{name[:100]}'", hint="write more of the id")
     session = sessions.lookup(connection, found[0]) if found else None
     if (
         session is None

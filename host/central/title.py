@@ -10,8 +10,11 @@ import unicodedata
 from collections.abc import Iterable
 
 from shared_schema.errors import InvalidValue
+from shared_schema.text import composed
 
 MAX = 100
+_LOOKED_AT = 1_000
+"""Characters of a text, behind leading space, that are looked at for a title: much of them may be unseen."""
 _WORDS = 60
 _DIGITS = 9
 _LARGEST_SUFFIX = len(" #") + _DIGITS
@@ -110,6 +113,7 @@ def _continues(character: str) -> bool:
 
 def _seen(text: str) -> str:
     """What can be seen of a text, on one line."""
-    spaced = "".join(" " if character.isspace() else character for character in text)
+    beginning = text.lstrip()[:_LOOKED_AT]
+    spaced = "".join(" " if character.isspace() else character for character in beginning)
     seen = "".join(c for c in spaced if unicodedata.category(c) not in _UNSEEN_CATEGORIES and c not in _UNSEEN)
-    return " ".join(unicodedata.normalize("NFC", seen).split())
+    return " ".join(composed(seen, _LOOKED_AT).split())

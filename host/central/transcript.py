@@ -49,7 +49,12 @@ class Known(Row):
         return [str(file["name"]) if isinstance(file, dict) else str(file) for file in files]
 
 
-def of_session(connection: sqlite3.Connection, session_id: str, *, limit: int) -> list[Known]:
-    """The newest messages of a session, oldest first."""
-    rows = connection.execute(LAST, {"session": session_id, "limit": limit}).fetchall()
-    return [Known.from_row(row) for row in reversed(rows)]
+def of_session(connection: sqlite3.Connection, session_id: str, *, limit: int, most: int) -> list[Known]:
+    """The newest messages of a session, oldest first: not more than have `most` characters together."""
+    found: list[Known] = []
+    for row in connection.execute(LAST, {"session": session_id, "limit": limit}):
+        found.append(Known.from_row(row))
+        most -= len(found[-1].content)
+        if most < 0:
+            break
+    return found[::-1]

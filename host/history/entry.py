@@ -8,15 +8,14 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from host.history.script import has_runs, spaced
+from host.history.script import INDEXED_CHARACTERS, has_runs, spaced
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import decode
-
-INDEXED_CHARACTERS = 20_000
-"""So much of one text is looked up; the rest is only shown."""
+from shared_schema.text import without_lone_surrogates
 
 _TIME = re.compile(r"\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:\d\d\.\d{3}Z", re.ASCII)
 _MAX_DEPTH = 20
+_MOST_PARTS = 10_000
 
 
 class Entry(NamedTuple):
@@ -196,7 +195,7 @@ def text_of_content(content: Any) -> str:
 
 def text_of_parts(raw: str) -> str:
     """The text of a step: as it is, or what the parts say where it is a JSON list of parts."""
-    if not raw.startswith("["):
+    if not raw.startswith("[") or raw.count("{") > _MOST_PARTS:  # to be opened, it would have a hundred times its size
         return raw
     try:
         value = json.loads(raw)
@@ -213,7 +212,7 @@ def _plain(value: Any) -> str:
         )
     if not isinstance(value, str):
         return ""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    return without_lone_surrogates(value)
 
 
 def _arguments(calls: str | None) -> str:
@@ -221,7 +220,7 @@ def _arguments(calls: str | None) -> str:
     if calls is None:
         return ""
     found = " ".join(_leaves(calls, 0))
-    return found if found.isascii() else found.encode("utf-8", "replace").decode("utf-8")
+    return without_lone_surrogates(found)
 
 
 def _leaves(value: Any, depth: int) -> Iterator[str]:

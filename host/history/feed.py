@@ -3,21 +3,31 @@
 Whoever changes a session's files says `touched`; one thread reads them once they have been quiet for a
 moment, many sessions in one transaction. Whoever wants to read a session says `catch_up` first. With every call lost,
 the comparison at the start of a host still finds what is new.
+
+A session is on the list (`_dirty`) or under way (`_under_way`) until what is new in it is stored: whoever searches
+meanwhile waits for it, or is told that something may be missing. What cannot be read this time goes back on the list.
+
+An agent may write faster than it is read, and as much as its disk holds. So everything has a deadline at which the work
+itself ends, a session brings at most `reading.MAX_BYTES` at a time, and all that is read and not yet stored has at most
+`_BATCH_BYTES`. Of each session one thing is done at a time (host/fair_threads.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from enum import Enum, auto
 from pathlib import Path
 from typing import TypeVar
 
+from host.fair_threads import FairThreads
 from host.history import reading, store
 from host.history.record import Record
 from host.history.store import State, Step
@@ -33,7 +43,11 @@ QUIET_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
 _BATCH = 50
-_CATCH_UP_SECONDS = 10.0
+_BATCH_BYTES = 16_000_000
+_BATCH_SECONDS = 0.3
+CATCH_UP_SECONDS = 2.0
+"""How long whoever wants to read waits for what is new. One session's agent can make it as long."""
+_BUSY_SECONDS = 0.05
 
 
 class History:
@@ -42,11 +56,14 @@ class History:
     def __init__(self, layout: DataLayout) -> None:
         self._layout = layout
         self._record = Record(layout.history, self._all_is_lost)
-        self._threads = ThreadPoolExecutor(2, "history-read")
+        self._threads = FairThreads(2, "history-read")
         self._feeder: threading.Thread | None = None
         self._changed = threading.Condition()
         self._dirty: dict[str, _Dirty] = {}
+        self._under_way: Counter[str] = Counter()
+        self._group_under_way: dict[str, str] = {}
         self._compare = True
+        self._comparing = False
         self._closing = False
         self.rebuilding = asyncio.Lock()
         self.skipped = 0
@@ -67,21 +84,29 @@ class History:
             if known is None:
                 self._changed.notify()
 
-    async def catch_up(self, session_id: str, agent_group_id: str) -> None:
-        """Bring one session up to date, as far as its files can be read. Raises `FileTrouble` of history's own file."""
-        await self._run(lambda: self.catch_up_here(session_id, agent_group_id))
+    async def catch_up(self, session_id: str, agent_group_id: str) -> bool:
+        """Bring one session up to date, as far as its files can be read in two seconds; whether that was all.
 
-    async def catch_up_all(self) -> None:
-        """Bring up to date whatever is known to have changed; without a feeder, whatever has changed at all."""
-        await self._run(self._catch_up_all)
+        Raises `FileTrouble` of history's own file.
+        """
+        return await self._threads.run(session_id, lambda: self.catch_up_here(session_id, agent_group_id))
 
-    async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def catch_up_all(self, agent_groups: Collection[str] | None = None, *, owner: Hashable = None) -> bool:
+        """Bring up to date what is known to have changed; without a feeder, whatever has changed at all.
+
+        `agent_groups` are the ids of those whose sessions matter; None: all. `owner` is the agent that asks, which has
+        one thread at a time; None: a person. False when something may be missing: it could not be read in two seconds,
+        or not at all at the moment.
+        """
+        return await self._threads.run(owner, lambda: self.catch_up_all_here(agent_groups))
+
+    async def read(self, run: Callable[[sqlite3.Connection], T], *, owner: Hashable = None) -> T:
         """Run a function on one snapshot of history. Raises what it raises, or `FileTrouble`."""
-        return await self._run(lambda: self.read_here(run))
+        return await self._threads.run(owner, lambda: self.read_here(run))
 
     async def forget(self, session_id: str) -> None:
         """Remove all that is known of a session."""
-        await self._run(lambda: self.forget_here(session_id))
+        await self._threads.run(session_id, lambda: self.forget_here(session_id))
 
     async def close(self) -> None:
         """Stop feeding. What is left is found by the next host."""
@@ -102,54 +127,94 @@ class History:
             self._dirty.pop(session_id, None)
         self._record.write(lambda c: store.forget(c, session_id))
 
-    def catch_up_here(self, session_id: str, agent_group_id: str) -> None:
+    def catch_up_here(self, session_id: str, agent_group_id: str, seconds: float = CATCH_UP_SECONDS) -> bool:
         """The same as `catch_up`, in this thread."""
-        deadline = time.monotonic() + _CATCH_UP_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            step = self._read(session_id, agent_group_id)
+            step, is_busy = self._read(session_id, agent_group_id, deadline)
             if step is None:
-                return
+                return not is_busy
             self._record.write(lambda c, step=step: store.add(c, [step]))  # type: ignore[misc]
-            if step.after.signature is not None or not _goes_on(step):
-                return
+            if step.after.signature is not None:
+                return True
+            if not _goes_on(step):
+                return False
+        return False
 
-    def _catch_up_all(self) -> None:
+    def catch_up_all_here(self, agent_groups: Collection[str] | None = None, seconds: float = CATCH_UP_SECONDS) -> bool:
+        """The same as `catch_up_all`, in this thread."""
+        deadline = time.monotonic() + seconds
         if self._feeder is None:
             self._record.read(lambda _: None)
             self._compare = False
-            self._find_changed()
-        with self._changed:
-            left = list(self._dirty)
-        while left:
+            self._find_changed(agent_groups, deadline)
+        wanted = self._changed_of(agent_groups)
+        busy: Counter[str] = Counter()
+        missed: set[str] = set()
+        while wanted and time.monotonic() < deadline and not self._closing:
             with self._changed:
-                due = {name: self._dirty.pop(name).agent_group_id for name in left[:_BATCH] if name in self._dirty}
-            self._take(due)
-            left = left[_BATCH:]
+                names = [name for name in wanted if name in self._dirty][:_BATCH]
+                due = {name: self._dirty[name].agent_group_id for name in names}
+                self._begin(due)
+            if not due:
+                wanted = self._waited_for(wanted, deadline)
+                continue
+            found = self._take(due, deadline)
+            wanted -= {name for name, progress in found.items() if progress is Progress.DONE}
+            busy.update(name for name, progress in found.items() if progress is Progress.BUSY)
+            missed |= {name for name, tries in busy.items() if tries > 1}
+            wanted -= missed
+            if Progress.BUSY in found.values():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, _BUSY_SECONDS)  # as long as a commit may take
+        with self._changed:
+            return not wanted and not missed and not self._compare and not self._comparing
 
-    async def _run(self, run: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+    def _waited_for(self, wanted: set[str], deadline: float) -> set[str]:
+        """Wait until one of the sessions, which are all under way in other threads, is not any more; what is left."""
+        with self._changed:
+            left = max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: self._closing or self._is_settled(wanted), left)
+            return {name for name in wanted if name in self._dirty or name in self._under_way}
 
-    def _read(self, session_id: str, agent_group_id: str) -> Step | None:
-        """What is new in a session; None when nothing is, or it cannot be read."""
+    def _changed_of(self, agent_groups: Collection[str] | None) -> set[str]:
+        """The sessions in which something may be new: on the list, or under way."""
+        with self._changed:
+            changed = {name: dirty.agent_group_id for name, dirty in self._dirty.items()} | self._group_under_way
+        return {name for name, group in changed.items() if agent_groups is None or group in agent_groups}
+
+    def _is_settled(self, wanted: set[str]) -> bool:
+        """Whether one of these sessions is not under way any more."""
+        return any(name in self._dirty or name not in self._under_way for name in wanted)
+
+    def _begin(self, due: Mapping[str, str]) -> None:
+        """Take sessions off the list that are read now; the lock is held. `_take` ends that."""
+        for name, group in due.items():
+            del self._dirty[name]
+            self._under_way[name] += 1
+            self._group_under_way[name] = group
+
+    def _read(self, session_id: str, agent_group_id: str, deadline: float) -> tuple[Step | None, bool]:
+        """What is new in a session; None when nothing is, or it cannot be read. And whether it can be read later."""
         layout = self._layout.session(agent_group_id, session_id)
         before = self._record.read(lambda c: store.state(c, session_id))
         try:
             signature: str | None = reading.signature(layout)
             if before is not None and before.signature == signature:
-                return None
+                return None, False
             cursors = reading.Cursors() if before is None else before.cursors
-            found = reading.read(layout, session_id, cursors)
+            found = reading.read(layout, session_id, cursors, deadline=deadline)
         except (FileTrouble, OSError) as error:
             self.unreadable += 1
             log.debug("a session cannot be read for history", extra={"session": session_id, "error": str(error)})
-            return None
+            return None, isinstance(error, FileBusy)
         self.skipped += found.skipped
         if found.trouble is not None:
             self.unreadable += 1
         if found.more or isinstance(found.trouble, FileBusy):
             signature = None
         after = State(agent_group_id, signature, found.cursors)
-        return Step(session_id, before, after, found.entries, found.steps_begin_anew)
+        return Step(session_id, before, after, found.entries, found.steps_begin_anew, found.bytes), False
 
     def _all_is_lost(self) -> None:
         with self._changed:
@@ -163,7 +228,7 @@ class History:
             self._changed.notify()
         if self._feeder is not None:
             self._feeder.join()
-        self._threads.shutdown()
+        self._threads.close()
         self._record.close()
 
     def _feed(self) -> None:
@@ -171,8 +236,10 @@ class History:
         while not self._closing:
             try:
                 if self._compare:
-                    self._compare = False
+                    with self._changed:
+                        self._compare, self._comparing = False, True
                     self._find_changed()
+                    self._comparing = False
                 due = self._due()
                 if due:
                     began = time.monotonic()
@@ -181,7 +248,7 @@ class History:
             except (DumbwaiterError, OSError) as error:  # history's own file: a full disk, for instance
                 log.warning("history cannot be written", extra={"error": str(error)})
                 with self._changed:
-                    self._compare = True
+                    self._compare, self._comparing = True, False
                     self._changed.wait_for(lambda: self._closing, _RETRY_SECONDS)
 
     def _due(self) -> dict[str, str]:
@@ -189,46 +256,94 @@ class History:
         with self._changed:
             while not self._closing and not self._compare:
                 now = time.monotonic()
-                due = [session_id for session_id, dirty in self._dirty.items() if dirty.due <= now][:_BATCH]
-                if due:
-                    return {session_id: self._dirty.pop(session_id).agent_group_id for session_id in due}
+                names = [session_id for session_id, dirty in self._dirty.items() if dirty.due <= now][:_BATCH]
+                if names:
+                    due = {session_id: self._dirty[session_id].agent_group_id for session_id in names}
+                    self._begin(due)
+                    return due
                 following = min((dirty.due for dirty in self._dirty.values()), default=None)
                 self._changed.wait(None if following is None else following - now)
         return {}
 
-    def _take(self, due: dict[str, str]) -> None:
-        """Read some sessions and store what is new in one transaction."""
-        steps = [step for item in due.items() if (step := self._read(*item)) is not None]
-        if steps:
-            self._record.write(lambda c: store.add(c, steps))
-        for step in steps:
-            if step.after.signature is None:  # there is more, or its agent is in mid-commit
-                self._again(step, 0.0 if _goes_on(step) else _RETRY_SECONDS)
+    def _take(self, due: Mapping[str, str], deadline: float | None = None) -> dict[str, Progress]:
+        """Read some sessions and store what is new in one transaction; how far each is of those that were read.
+
+        They are under way until then. What was not stored, for whichever reason, goes back on the list.
+        """
+        began = time.monotonic()
+        latest = min(began + _BATCH_SECONDS, deadline or math.inf)
+        left = dict(due)
+        steps: list[Step] = []
+        found: dict[str, Progress] = {}
+        try:
+            for session_id, agent_group_id in due.items():
+                if sum(step.bytes for step in steps) > _BATCH_BYTES or (found and time.monotonic() > latest):
+                    break
+                step, is_busy = self._read(session_id, agent_group_id, deadline or began + CATCH_UP_SECONDS)
+                steps += [] if step is None else [step]
+                if step is not None and step.after.signature is None:  # there is more, or its agent is in mid-commit
+                    found[session_id] = Progress.MORE if _goes_on(step) else Progress.BUSY
+                else:
+                    found[session_id] = Progress.BUSY if is_busy else Progress.DONE
+            if steps:
+                self._record.write(lambda c: store.add(c, steps))
+            for session_id, progress in found.items():
+                self._settled(session_id, left.pop(session_id), progress)
+        finally:
+            for session_id, agent_group_id in left.items():
+                self._settled(session_id, agent_group_id, Progress.MORE)
+        return found
+
+    def _settled(self, session_id: str, agent_group_id: str, progress: Progress) -> None:
+        """A session is not under way any more, and back on the list where it is not done.
+
+        In one step: at no moment is a session with something new neither on the list nor under way.
+        """
+        with self._changed:
+            if progress is not Progress.DONE:
+                due = time.monotonic() + (_RETRY_SECONDS if progress is Progress.BUSY else 0.0)
+                self._dirty.setdefault(session_id, _Dirty(agent_group_id, due, due))
+            self._under_way[session_id] -= 1
+            if not self._under_way[session_id]:
+                del self._under_way[session_id], self._group_under_way[session_id]
+            self._changed.notify_all()
 
     def _leave_to_others(self, seconds: float) -> None:
         """Rest for as long as the last sessions took: where there is much to read, nobody else is to notice."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing, min(seconds, LONGEST_WAIT_SECONDS))
 
-    def _again(self, step: Step, seconds: float) -> None:
-        due = time.monotonic() + seconds
-        with self._changed:
-            self._dirty.setdefault(step.session_id, _Dirty(step.after.agent_group_id, due, due))
+    def _find_changed(self, agent_groups: Collection[str] | None = None, deadline: float | None = None) -> None:
+        """Compare sessions with what is known of them; forget those whose folder is gone.
 
-    def _find_changed(self) -> None:
-        """Compare all sessions with what is known of them; forget those whose folder is gone."""
+        What is not compared before the deadline is compared the next time.
+        """
         known = self._record.read(store.signatures)
         for agent_group_id, session_id in session_folders(self._layout):
             if self._closing:
                 return
+            if deadline is not None and time.monotonic() > deadline:
+                self._compare = True
+                return
+            before = known.pop(session_id, "")
+            if agent_groups is not None and agent_group_id not in agent_groups:
+                continue
             try:
-                same = known.pop(session_id, "") == reading.signature(self._layout.session(agent_group_id, session_id))
+                same = before == reading.signature(self._layout.session(agent_group_id, session_id))
             except FileTrouble:
                 same = False
             if not same:
                 self.touched(session_id, agent_group_id)
         for session_id in known:
             self._record.write(lambda c, session_id=session_id: store.forget(c, session_id))  # type: ignore[misc]
+
+
+class Progress(Enum):
+    """How far a session was read: to its end; not to its end; not at all, because its agent is in mid-commit."""
+
+    DONE = auto()
+    MORE = auto()
+    BUSY = auto()
 
 
 class _Dirty:

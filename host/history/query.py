@@ -16,7 +16,10 @@ import unicodedata
 from dataclasses import dataclass
 
 from host.history.script import asked, has_runs
+from shared_schema.text import folded
 
+MAX_QUERY = 1_000
+"""Characters of a query; what comes behind them is not looked for."""
 MAX_TERMS = 32
 _MAX_DEPTH = 20
 _MAX_PIECES = 24
@@ -67,7 +70,7 @@ class _NoQuery(Exception):
 
 def parse(query: str) -> Node | None:
     """What is meant; None when there is nothing to look for. At most `MAX_TERMS` terms count."""
-    clean = "".join(character if character.isprintable() else " " for character in query)
+    clean = "".join(character if character.isprintable() else " " for character in query[:MAX_QUERY])
     try:
         tokens = _tokens(clean)
         reader = _Reader(tokens)
@@ -126,7 +129,7 @@ def fits(node: Node, text: str) -> bool:
     """Whether a text, casefolded, has the pieces that are looked for and none that must not be there."""
     match node:
         case Term():
-            return node.text.casefold() in text
+            return folded(node.text, MAX_QUERY) in text
         case Both():
             return all(fits(part, text) for part in node.parts)
         case Either():

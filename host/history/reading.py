@@ -1,28 +1,31 @@
 """Reading a session folder for history: the rows of its two files behind the cursors, and in which state the files are.
 
 `outbound.db` is read as everything of an agent's is (host/sessions/outbox.py): under the host's own name, bounded in
-rows, characters and time, its journal checked while the read lock is held. It is read before `inbound.db`, so that what
+rows, bytes and time, its journal checked while the read lock is held. It is read before `inbound.db`, so that what
 an answer answers is there. Only rows that never change are read, so that reading twice finds the same.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from host.history import entry
 from host.history.entry import Entry
 from host.sessions import hard_link, outbox
-from host.sessions.outbox import MAX_CHARACTERS, MAX_JUMP, MAX_SECONDS
+from host.sessions.outbox import MAX_JUMP, MAX_SECONDS
 from shared_schema.database import reader
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import OUTBOUND, require_readable
 
 MAX_ROWS = 1000
+MAX_BYTES = 4_000_000
+"""Of one session in memory at a time, all columns of all rows together; what goes beyond is read the next time."""
 _TABLES = frozenset({"messages_out", "steps"})
 _BUSY_SECONDS = 1.0
 
@@ -83,6 +86,7 @@ class Found:
     skipped: int = 0
     steps_begin_anew: bool = False
     trouble: FileTrouble | None = None
+    bytes: int = 0  # that the rows have in memory, about
 
 
 @dataclass(slots=True)
@@ -96,6 +100,7 @@ class _Written:
     more: bool = False
     skipped: int = 0
     steps_begin_anew: bool = False
+    bytes: int = 0
 
 
 def signature(layout: SessionLayout) -> str:
@@ -109,21 +114,23 @@ def signature(layout: SessionLayout) -> str:
     return f"{ours.st_ino} {ours.st_size} {ours.st_mtime_ns} {outbound}"
 
 
-def read(layout: SessionLayout, session_id: str, cursors: Cursors) -> Found:
+def read(layout: SessionLayout, session_id: str, cursors: Cursors, *, deadline: float = math.inf) -> Found:
     """The rows behind the cursors, as entries, and the new cursors. Blocks for two seconds at most.
 
+    Behind the `deadline` (on the monotonic clock) nothing more is read of the agent's file.
     Raises `FileTrouble` when the host's own file cannot be read; what is wrong with the agent's is in the result.
     """
     trouble = None
     written = _Written(outbound=cursors.outbound, steps_cursor=cursors.steps)
     try:
-        written = _written(layout, cursors)
+        written = _written(layout, cursors, deadline)
     except FileTrouble as error:
         trouble = error
     if not layout.inbound.exists():
         raise FileDamaged("the file is missing", where=layout.inbound)
     with reader(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
-        rows = connection.execute(NEW_IN, (cursors.inbound, MAX_ROWS)).fetchall()
+        heard = _Budget(math.inf)
+        rows = list(_within(heard, connection.execute(NEW_IN, (cursors.inbound, MAX_ROWS))))
         entries = [
             found
             for row in rows
@@ -148,10 +155,11 @@ def read(layout: SessionLayout, session_id: str, cursors: Cursors) -> Found:
             steps=written.steps_cursor,
             place=place,
         ),
-        more=written.more or len(rows) == MAX_ROWS,
+        more=written.more or heard.more or len(rows) == MAX_ROWS,
         skipped=written.skipped + steps.count(None),
         steps_begin_anew=written.steps_begin_anew,
         trouble=trouble,
+        bytes=heard.bytes + written.bytes,
     )
 
 
@@ -167,20 +175,20 @@ def _answered(connection: sqlite3.Connection, message_id: object, known: dict[st
     return known[message_id]
 
 
-def _written(layout: SessionLayout, cursors: Cursors) -> _Written:
+def _written(layout: SessionLayout, cursors: Cursors, deadline: float) -> _Written:
     with hard_link.reading(layout, _TABLES) as connection:
         require_readable(connection, OUTBOUND)
-        return _read_out(connection, cursors)
+        return _read_out(connection, cursors, deadline)
 
 
-def _read_out(connection: sqlite3.Connection, cursors: Cursors) -> _Written:
+def _read_out(connection: sqlite3.Connection, cursors: Cursors, deadline: float) -> _Written:
     keys = connection.execute(KEYS).fetchone()
     if (keys["messages"], keys["steps"]) != ("seq INTEGER", "seq INTEGER"):
         raise FileDamaged("messages_out or steps has not its key")
     last = connection.execute(LAST_STEP).fetchone()["seq"]
     anew = cursors.steps > 0 and (last is None or last < cursors.steps)
     written = _Written(outbound=cursors.outbound, steps_cursor=0 if anew else cursors.steps, steps_begin_anew=anew)
-    budget = _Budget()
+    budget = _Budget(min(deadline, time.monotonic() + MAX_SECONDS))
     for row in _rows(connection, cursors.outbound, (NEXT_OUT, OUT_SEQS, ONE_OUT), budget):
         written.outbound = row if isinstance(row, int) else row["seq"]
         written.messages += [] if isinstance(row, int) else [row]
@@ -189,23 +197,36 @@ def _read_out(connection: sqlite3.Connection, cursors: Cursors) -> _Written:
         written.steps_cursor = row if isinstance(row, int) else row["seq"]
         written.steps += [] if isinstance(row, int) else [row]
         written.skipped += isinstance(row, int)
-    written.more = budget.more
+    written.more, written.bytes = budget.more, budget.bytes
     return written
 
 
 class _Budget:
-    """How much is read in one pass. `more`: it was not enough."""
+    """How much is read in one pass, in bytes and until when. `more`: it was not enough."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float) -> None:
         self.more = False
-        self._characters = 0
-        self._deadline = time.monotonic() + MAX_SECONDS
+        self.bytes = 0
+        self._deadline = deadline
 
     def spend(self, row: sqlite3.Row) -> bool:
-        """Count a row; whether there is something left."""
-        content = row["content"]  # every other value is bounded
-        self._characters += len(content) if isinstance(content, str | bytes) else 0
-        return self._characters <= MAX_CHARACTERS and time.monotonic() <= self._deadline
+        """Count a row, all its columns; whether there is something left."""
+        self.bytes += sum(_bytes_of(value) for value in row if isinstance(value, str | bytes))
+        return self.bytes <= MAX_BYTES and time.monotonic() <= self._deadline
+
+
+def _bytes_of(value: str | bytes) -> int:
+    """What a value has in memory: text that is not ASCII has up to four bytes a character."""
+    return len(value) if isinstance(value, bytes) or value.isascii() else 4 * len(value)
+
+
+def _within(budget: _Budget, rows: Iterable[sqlite3.Row]) -> Iterator[sqlite3.Row]:
+    """Rows as long as the budget has something left, the first one in any case."""
+    for row in rows:
+        yield row
+        if not budget.spend(row):
+            budget.more = True
+            return
 
 
 def _rows(

@@ -10,6 +10,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,9 @@ T = TypeVar("T")
 HISTORY = Schema("history.db", Path(__file__).parent / "migrations")
 QUICK_COMMITS = "PRAGMA synchronous = NORMAL"
 SMALL_CACHE = "PRAGMA cache_size = -8000"  # KiB
+
+READ_SECONDS = 5.0
+_PROGRESS_INSTRUCTIONS = 20_000
 
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -55,16 +59,20 @@ class Record:
                 raise self._trouble(error, self._edition) from error
 
     def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a function on one snapshot, in the calling thread."""
+        """Run a function on one snapshot, in the calling thread; a statement that goes on for long is ended."""
         with self._lock:
             self._open()
             edition = self._edition
         connection = self._reader(edition)
+        deadline = time.monotonic() + READ_SECONDS
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)
         try:
             with snapshot(connection):
                 return run(connection)
         except sqlite3.Error as error:
             raise self._trouble(error, edition) from error
+        finally:
+            connection.set_progress_handler(None, 0)
 
     def replace(self, draft: Path) -> None:
         """Take another file in place of this one."""

@@ -8,7 +8,11 @@ is then a phrase of pairs, and a single one the beginning of a pair.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from shared_schema.text import composed
+
+INDEXED_CHARACTERS = 20_000
+"""So much of one text is looked up; the rest is only shown."""
 
 # Letters that SQLite's tokenizer (Unicode 6.1) knows: kana, CJK ideographs with extensions A to D, Hangul syllables.
 _RUN = re.compile(
@@ -25,7 +29,7 @@ def has_runs(text: str) -> bool:
 
 def spaced(text: str) -> str:
     """The text with every run taken apart, as it is stored for looking up."""
-    return _RUN.sub(lambda run: f" {_pairs(run[0])} {run[0][-1]} ", unicodedata.normalize("NFC", text))
+    return _RUN.sub(lambda run: f" {_pairs(run[0])} {run[0][-1]} ", composed(text, INDEXED_CHARACTERS))
 
 
 def asked(text: str) -> tuple[str, bool]:
@@ -33,7 +37,7 @@ def asked(text: str) -> tuple[str, bool]:
 
     The last run of it may go on in the text that is looked for; the others end there, too.
     """
-    text = unicodedata.normalize("NFC", text)
+    text = composed(text, INDEXED_CHARACTERS)
     runs = list(_RUN.finditer(text))
     if not runs or runs[-1].end() != len(text.rstrip()):
         return spaced(text), False

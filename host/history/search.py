@@ -2,6 +2,8 @@
 
 There is no ranking by relevance: that would need every hit of a common word to be looked at. Both tables are walked
 from the newest entry backwards and left as soon as there are enough hits, or after `SECONDS`; then `complete` is false.
+What is shown of a hit is made in the same second, and of each entry only what can be looked up and shown is read: a
+text may have a million characters, and there may be 200 hits.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from dataclasses import dataclass
 
 from host.history import query, store
 from host.history.query import Node
+from host.history.script import INDEXED_CHARACTERS
 from host.history.snippet import Snippet, snippet
+from shared_schema.text import folded
 
 SECONDS = 1.0
 _PROGRESS_INSTRUCTIONS = 20_000
@@ -33,17 +37,22 @@ JOIN sessions s ON s.session_id = e.session_id
 LEFT JOIN entries c ON :channel_type IS NOT NULL AND e.source = 'steps' AND c.session_id = e.session_id
     AND c.place IS NOT NULL AND c.source = 'messages_out' AND c.turn_id = e.turn_id
 """
+_COLUMNS = f"""
+e.position, e.session_id, e.source, e.seq, e.place, e.role, e.message_id, e.turn_id, e.sender_id, e.sender_name, e.time,
+e.tool_name, substr(e.text, 1, {INDEXED_CHARACTERS}) AS text, substr(e.called, 1, {INDEXED_CHARACTERS}) AS called,
+s.agent_group_id
+"""
 WORDS = f"""
-SELECT e.*, s.agent_group_id FROM words w CROSS JOIN entries e ON e.position = w.rowid {_ENTRIES}
+SELECT {_COLUMNS} FROM words w CROSS JOIN entries e ON e.position = w.rowid {_ENTRIES}
 WHERE w.words MATCH :expression AND {_FILTERS} ORDER BY w.rowid DESC
 """
 PIECES = f"""
-SELECT e.*, s.agent_group_id FROM pieces p CROSS JOIN entries e ON e.position = p.rowid {_ENTRIES}
+SELECT {_COLUMNS} FROM pieces p CROSS JOIN entries e ON e.position = p.rowid {_ENTRIES}
 WHERE p.pieces MATCH :expression AND {_FILTERS} ORDER BY p.rowid DESC
 """
 # In one session it takes no index.
 ONE_SESSION = f"""
-SELECT e.*, s.agent_group_id FROM entries e {_ENTRIES}
+SELECT {_COLUMNS} FROM entries e {_ENTRIES}
 WHERE e.session_id = :session AND (e.source <> 'steps' OR e.role = 'tool' OR e.tool_calls IS NOT NULL) AND {_FILTERS}
 ORDER BY e.position DESC
 """
@@ -90,18 +99,15 @@ def search(connection: sqlite3.Connection, text: str, filters: Filters, limit: i
     wanted = query.parse(text)
     if wanted is None or (filters.agent_groups is not None and not filters.agent_groups):
         return Results([], True)
-    rows: dict[int, sqlite3.Row] = {}
-    with _deadline(connection) as deadline:
-        for row in _candidates(connection, wanted, filters):
-            if time.monotonic() > deadline.at:
-                deadline.missed = True
-            if deadline.missed or len(rows) == limit:
-                break
-            if _may_be_found(row, filters):
-                rows.setdefault(row["position"], row)
+    hits: dict[int, Hit] = {}
     terms = query.terms(wanted)
-    hits = [Hit(row, snippet(_shown(row), terms), *store.neighbours(connection, row)) for row in rows.values()]
-    return Results(hits, not deadline.missed)
+    with _deadline(connection) as deadline:
+        for row in _candidates(connection, wanted, filters, deadline):
+            if deadline.is_over() or len(hits) == limit:
+                break
+            if row["position"] not in hits and _may_be_found(row, filters):
+                hits[row["position"]] = Hit(row, snippet(_shown(row), terms), *store.neighbours(connection, row))
+    return Results(list(hits.values()), not deadline.missed)
 
 
 def _may_be_found(row: sqlite3.Row, filters: Filters) -> bool:
@@ -109,7 +115,9 @@ def _may_be_found(row: sqlite3.Row, filters: Filters) -> bool:
     return is_allowed and row["session_id"] not in filters.hidden
 
 
-def _candidates(connection: sqlite3.Connection, wanted: Node, filters: Filters) -> Iterator[sqlite3.Row]:
+def _candidates(
+    connection: sqlite3.Connection, wanted: Node, filters: Filters, deadline: _Deadline
+) -> Iterator[sqlite3.Row]:
     """What has the words, then what has the characters."""
     values = {
         "session": filters.session_id,
@@ -131,7 +139,9 @@ def _candidates(connection: sqlite3.Connection, wanted: Node, filters: Filters) 
     else:
         return
     for row in rows:
-        if query.fits(wanted, f"{row['text'] or ''}\n{row['called'] or ''}".casefold()):
+        if deadline.is_over():  # what does not fit is not yielded: the caller would never look at its clock
+            return
+        if query.fits(wanted, folded(f"{row['text'] or ''}\n{row['called'] or ''}", 2 * INDEXED_CHARACTERS + 1)):
             yield row
 
 
@@ -154,6 +164,11 @@ def _shown(row: sqlite3.Row) -> str:
 class _Deadline:
     at: float
     missed: bool = False
+
+    def is_over(self) -> bool:
+        """Whether the time is up; it is noted."""
+        self.missed = self.missed or time.monotonic() > self.at
+        return self.missed
 
 
 @contextmanager

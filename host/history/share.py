@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from shared_schema.errors import FileBusy, FileTrouble
 from shared_schema.layout import DataLayout
 
 _AT_A_TIME = 50  # sessions
+_SESSION_SECONDS = 300.0
 
 QUICK = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -50000")
 ENTRIES = f"CREATE TABLE entries ({', '.join(COLUMNS)})"
@@ -35,9 +38,9 @@ ADD_SESSION = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """All there is of a session, as far as it can be read."""
+    """How far a session was read, and how many entries that were."""
 
-    entries: list[Entry]
+    entries: int
     signature: str | None
     cursors: Cursors
     readable: bool
@@ -54,11 +57,17 @@ def main() -> None:
         _say({"error": str(error)})
 
 
-def read_whole(layout: DataLayout, agent_group_id: str, session_id: str) -> Whole:
-    """Read a session to its end."""
+def read_whole(
+    layout: DataLayout, agent_group_id: str, session_id: str, take: Callable[[Sequence[Entry]], object]
+) -> Whole:
+    """Read a session to its end, giving away what each pass finds: all of it may be more than memory holds.
+
+    One whose agent writes as fast as it is read is left after a while; the host goes on from there.
+    """
     folder = layout.session(agent_group_id, session_id)
     signature: str | None = None
-    entries: list[Entry] = []
+    entries = 0
+    deadline = time.monotonic() + _SESSION_SECONDS
     cursors = Cursors()
     readable = more = True
     try:
@@ -66,10 +75,13 @@ def read_whole(layout: DataLayout, agent_group_id: str, session_id: str) -> Whol
         while more:
             found = reading.read(folder, session_id, cursors)
             more = found.more and found.cursors != cursors
-            entries += found.entries
+            take(found.entries)
+            entries += len(found.entries)
             cursors = found.cursors
             readable = readable and found.trouble is None
             signature = None if isinstance(found.trouble, FileBusy) else signature
+            if more and time.monotonic() > deadline:
+                signature, more = None, False
     except (FileTrouble, OSError):
         signature, readable = None, False
     return Whole(entries, signature, cursors, readable)
@@ -83,14 +95,15 @@ def _fill(layout: DataLayout, target: Path, sessions: list[tuple[str, str]]) -> 
         count = entries = unreadable = 0
         with transaction(connection):
             for agent_group_id, session_id in sessions:
-                whole = read_whole(layout, agent_group_id, session_id)
+                whole = read_whole(
+                    layout, agent_group_id, session_id, lambda entries: connection.executemany(ADD, entries)
+                )
                 at = whole.cursors
-                connection.executemany(ADD, whole.entries)
                 connection.execute(
                     ADD_SESSION,
                     (session_id, agent_group_id, whole.signature, at.inbound, at.outbound, at.steps, at.place),
                 )
-                count, entries = count + 1, entries + len(whole.entries)
+                count, entries = count + 1, entries + whole.entries
                 unreadable += not whole.readable
                 if count % _AT_A_TIME == 0:
                     _say({"sessions": count, "entries": entries, "unreadable": unreadable})

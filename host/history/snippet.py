@@ -1,20 +1,24 @@
-"""The part of a text that shows why it was found, with marks. Pure."""
+"""The part of a text that shows why it was found, with marks. Pure.
+
+One call takes time linear in the text: a phrase is looked for by its first words, and so many matches are enough.
+"""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
-from host.history.entry import INDEXED_CHARACTERS
 from host.history.query import Term, has_word
-from host.history.script import has_runs
+from host.history.script import INDEXED_CHARACTERS, has_runs
+from shared_schema.text import decomposed
 
 WIDTH = 160
 _LEAD = 50
 _MAX_MARKS = 20
+_MAX_WORDS = 20  # of a phrase; at each place of the text as many words are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ def _found(text: str, terms: Sequence[Term]) -> Iterator[tuple[int, int]]:
     folded = _folded(text)
     for term in terms:
         wanted = _folded(term.text)
-        matches = list(re.finditer(_pattern(wanted, term.prefix), folded))
-        for match in matches or re.finditer(re.escape(wanted), folded):
+        matches = list(islice(re.finditer(_pattern(wanted, term.prefix), folded), _MAX_MARKS))
+        for match in matches or islice(re.finditer(re.escape(wanted), folded), _MAX_MARKS):
             if match.end() > match.start():
                 yield match.span()
 
@@ -57,7 +61,7 @@ def _pattern(wanted: str, prefix: bool) -> str:
     """The words in a row with anything but letters between them, or the very characters."""
     if has_runs(wanted) or not has_word(wanted):
         return re.escape(wanted)
-    words = r"[\W_]+".join(map(re.escape, re.findall(r"[^\W_]+", wanted)))
+    words = r"[\W_]+".join(map(re.escape, re.findall(r"[^\W_]+", wanted)[:_MAX_WORDS]))
     return rf"(?<![^\W_]){words}" + ("" if prefix else r"(?![^\W_])")
 
 
@@ -68,4 +72,4 @@ def _folded(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _fold(character: str) -> str:
-    return unicodedata.normalize("NFD", character)[0].lower()[0]
+    return decomposed(character, 1)[0].lower()[0]

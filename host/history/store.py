@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -43,27 +44,42 @@ FORGET_ENTRIES = "DELETE FROM entries WHERE session_id = ? AND source >= ?"
 FORGET_SESSION = "DELETE FROM sessions WHERE session_id = ?"
 
 LAST_MESSAGES = """
-SELECT * FROM entries WHERE session_id = ? AND place IS NOT NULL
+SELECT seq, source, place, kind, message_id, turn_id, sender_id, sender_name, time, text, content
+FROM entries WHERE session_id = ? AND place IS NOT NULL
 ORDER BY place DESC, source DESC, seq DESC LIMIT ?
 """
-# The steps of some turns (a JSON array), and all steps after the first of them; all steps when none of them has one.
+# The steps of some turns (a JSON array), and all between and after them. Turns before them that sent nothing (they
+# failed, or were stopped) belong to them, too, back to the last turn that did. All steps when none of them has one.
 STEPS = """
-SELECT * FROM entries WHERE session_id = :session AND source = 'steps' AND seq >= coalesce((
-    SELECT min(seq) FROM entries WHERE session_id = :session AND source = 'steps'
-        AND turn_id IN (SELECT value FROM json_each(:turns))), 0)
-ORDER BY seq LIMIT :limit
+WITH first AS (
+    SELECT min(seq) AS seq FROM entries WHERE session_id = :session AND source = 'steps'
+        AND turn_id IN (SELECT value FROM json_each(:turns))
+), earlier AS (
+    SELECT max(seq) AS seq FROM entries WHERE session_id = :session AND source = 'steps'
+        AND seq < (SELECT seq FROM first) AND turn_id IN (
+            SELECT turn_id FROM entries WHERE session_id = :session AND source = 'messages_out')
+)
+SELECT seq, source, turn_id, time, role, text, content, tool_name, tool_call_id, tool_calls, reasoning, usage
+FROM entries WHERE session_id = :session AND source = 'steps' AND seq > coalesce((SELECT seq FROM earlier), 0)
+ORDER BY seq DESC LIMIT :limit
 """
-ALL_OF_SESSION = "SELECT * FROM entries WHERE session_id = ? ORDER BY source, seq"
-BEFORE = """
-SELECT * FROM entries WHERE session_id = ? AND place IS NOT NULL AND (place, source, seq) < (?, ?, ?)
+PAGE = """
+SELECT * FROM entries WHERE session_id = ? AND (source, seq) > (?, ?) ORDER BY source, seq LIMIT 1000
+"""
+# Of a neighbour of a hit only the beginning is shown.
+_NEIGHBOUR = """
+message_id, seq, role, sender_name, sender_id, time, place, source, substr(text, 1, 300) AS text
+"""
+BEFORE = f"""
+SELECT {_NEIGHBOUR} FROM entries WHERE session_id = ? AND place IS NOT NULL AND (place, source, seq) < (?, ?, ?)
 ORDER BY place DESC, source DESC, seq DESC LIMIT 1
 """
-AFTER = """
-SELECT * FROM entries WHERE session_id = ? AND place IS NOT NULL AND (place, source, seq) > (?, ?, ?)
+AFTER = f"""
+SELECT {_NEIGHBOUR} FROM entries WHERE session_id = ? AND place IS NOT NULL AND (place, source, seq) > (?, ?, ?)
 ORDER BY place, source, seq LIMIT 1
 """
-FIRST_OF_TURN = """
-SELECT * FROM entries WHERE session_id = ? AND place IS NOT NULL AND source = 'messages_out' AND turn_id = ?
+FIRST_OF_TURN = f"""
+SELECT {_NEIGHBOUR} FROM entries WHERE session_id = ? AND place IS NOT NULL AND source = 'messages_out' AND turn_id = ?
 ORDER BY place, source, seq LIMIT 1
 """
 
@@ -86,6 +102,7 @@ class Step:
     after: State
     entries: Sequence[Entry]
     steps_begin_anew: bool = False
+    bytes: int = 0
 
 
 def state(connection: sqlite3.Connection, session_id: str) -> State | None:
@@ -135,20 +152,47 @@ def _forget(connection: sqlite3.Connection, session_id: str, source: str) -> Non
         connection.execute(statement, (session_id, source))
 
 
-def last_messages(connection: sqlite3.Connection, session_id: str, limit: int) -> list[sqlite3.Row]:
+class Room:
+    """How many bytes, and until when, is read for one who asks. `cut`: there was more."""
+
+    def __init__(self, size: int, seconds: float) -> None:
+        self.cut = False
+        self._left = size
+        self._deadline = time.monotonic() + seconds
+
+    def take(self, rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+        """The rows there is room for; the first one in any case."""
+        found: list[sqlite3.Row] = []
+        for row in rows:
+            if found and (self._left < 0 or time.monotonic() > self._deadline):
+                self.cut = True
+                break
+            found.append(row)
+            self._left -= sum(len(value) for value in row if isinstance(value, str))
+        return found
+
+
+def last_messages(connection: sqlite3.Connection, session_id: str, limit: int, room: Room) -> list[sqlite3.Row]:
     """The last messages of a session, in their order."""
-    return connection.execute(LAST_MESSAGES, (session_id, limit)).fetchall()[::-1]
+    return room.take(connection.execute(LAST_MESSAGES, (session_id, limit)))[::-1]
 
 
-def steps_of(connection: sqlite3.Connection, session_id: str, turns: Sequence[str], limit: int) -> list[sqlite3.Row]:
-    """The steps of some turns and of those after them, in order."""
-    values = {"session": session_id, "turns": json.dumps(turns), "limit": limit}
-    return connection.execute(STEPS, values).fetchall()
+def steps_of(
+    connection: sqlite3.Connection, session_id: str, turns: Sequence[str], limit: int, room: Room
+) -> list[sqlite3.Row]:
+    """The last steps, of some turns and of those around them that sent nothing, in order."""
+    values = {"session": session_id, "turns": json.dumps(turns), "limit": limit + 1}
+    found = room.take(connection.execute(STEPS, values))
+    room.cut |= len(found) > limit
+    return found[:limit][::-1]
 
 
-def all_of(connection: sqlite3.Connection, session_id: str) -> Iterable[sqlite3.Row]:
-    """Every entry of a session, table by table."""
-    return connection.execute(ALL_OF_SESSION, (session_id,))
+def page_of(
+    connection: sqlite3.Connection, session_id: str, after: sqlite3.Row | None, room: Room
+) -> list[sqlite3.Row]:
+    """The next entries of a session, table by table; none at the end."""
+    source, seq = ("", 0) if after is None else (after["source"], after["seq"])
+    return room.take(connection.execute(PAGE, (session_id, source, seq)))
 
 
 def neighbours(connection: sqlite3.Connection, row: sqlite3.Row) -> tuple[sqlite3.Row | None, sqlite3.Row | None]:

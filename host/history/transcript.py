@@ -43,9 +43,28 @@ def entries(
     return found
 
 
+def left_out(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An entry in front that says that a transcript does not begin at its beginning."""
+    return {
+        "id": "left-out",
+        "direction": "out",
+        "time": told[0]["time"] if told else None,
+        "sender": "dumbwaiter",
+        "text": "What was said or done before this is left out: it is too much for one transcript. `dumbwaiter session"
+        " export` writes all of it.",
+        "files": [],
+        "kind": "notice",
+        "status": None,
+    }
+
+
 def files_of(content: str | None) -> list[str]:
     """The names of a message's files."""
-    files = json.loads(content or "{}").get("files")
+    try:
+        value = json.loads(content or "{}")
+    except (ValueError, RecursionError):  # it could be read when it was taken, from a place with more room
+        return []
+    files = value.get("files") if isinstance(value, dict) else None
     names = [file.get("name") if isinstance(file, dict) else file for file in files] if isinstance(files, list) else []
     return [str(name) for name in names if name is not None]
 

@@ -14,18 +14,21 @@ from host.central import agent_groups, naming, session_list, sessions
 from host.central import transcript as ledger
 from host.history import search as searching
 from host.history import store
+from host.history.query import MAX_QUERY
 from host.history.rebuild import Progress
 from host.history.rebuild import rebuild as rebuilding
 from host.history.search import Filters, Hit, Results
-from host.history.transcript import entries
+from host.history.transcript import entries, left_out
 from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 
-MAX_QUERY = 1000
 MAX_HITS = 200
+MAX_MESSAGES = 100_000
 _MAX_STEPS = 20_000
+_BYTES, _SECONDS = 16_000_000, 2.0
+"""A transcript has so much at most, and takes so long to be read: the newest of it."""
 _TAIL_SECONDS = 0.5
 _TAIL_ENTRIES = 200  # that one look reads; an answer may still come in among them
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
@@ -80,10 +83,11 @@ async def search(
         since=None if since is None else _moment(since, now, end=False),
         until=None if until is None else _moment(until, now, end=True),
     )
-    await services.history.catch_up_all()
-    results: Results = await services.history.read(lambda c: searching.search(c, query, wanted, limit))
+    owner = None if scope is None else tuple(scope)
+    is_up_to_date = await services.history.catch_up_all(wanted.agent_groups, owner=owner)
+    results: Results = await services.history.read(lambda c: searching.search(c, query, wanted, limit), owner=owner)
     shown = await services.central.read(lambda c: _shown_hits(c, results.hits))
-    return {"hits": shown, "complete": results.complete}
+    return {"hits": shown, "complete": results.complete and is_up_to_date}
 
 
 async def transcript(
@@ -93,8 +97,8 @@ async def transcript(
 
     Raises `NotFound`, `Conflict`.
     """
-    if limit < 1:
-        raise InvalidValue(f"the limit must be at least 1, not {limit}")
+    if not 1 <= limit <= MAX_MESSAGES:
+        raise InvalidValue(f"the limit must be 1 to {MAX_MESSAGES}, not {limit}")
 
     def load(connection: sqlite3.Connection) -> tuple[sessions.Session, str]:
         found = naming.find(connection, session, place=COMMAND_LINE)
@@ -102,16 +106,18 @@ async def transcript(
 
     found, agent = await services.central.read(load)
     await services.history.catch_up(found.id, found.agent_group_id)
+    room = store.Room(_BYTES, _SECONDS)
 
     def read(connection: sqlite3.Connection) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
-        messages = store.last_messages(connection, found.id, limit)
+        messages = store.last_messages(connection, found.id, limit, room)
         turns = sorted({row["turn_id"] for row in messages if row["turn_id"] is not None})
-        return messages, store.steps_of(connection, found.id, turns, _MAX_STEPS) if steps else []
+        return messages, store.steps_of(connection, found.id, turns, _MAX_STEPS, room) if steps else []
 
-    messages, taken = await services.history.read(read)
-    known = await services.central.read(lambda c: ledger.of_session(c, found.id, limit=limit * 2))
-    told = entries(messages, taken, known, agent=agent, whole=len(messages) < limit)
-    return told if steps else told[-limit:]
+    messages, taken = await services.history.read(read, owner=found.id)
+    known = await services.central.read(lambda c: ledger.of_session(c, found.id, limit=limit * 2, most=_BYTES))
+    told = entries(messages, taken, known, agent=agent, whole=len(messages) < limit and not room.cut)
+    told = told if steps else told[-limit:]
+    return [left_out(told), *told] if room.cut else told
 
 
 async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIterator[dict[str, Any]]:
@@ -135,7 +141,7 @@ async def _from_one_of(services: Services, session_id: str, seen: Set[str]) -> l
     """The end of a transcript that begins with an entry that was seen; all of it when there is none."""
     limit = _TAIL_ENTRIES
     while True:
-        recent = await transcript(services, session=session_id, limit=limit)
+        recent = await transcript(services, session=session_id, limit=min(limit, MAX_MESSAGES))
         first = next((place for place, entry in enumerate(recent) if entry["id"] in seen), None)
         if first is not None or len(recent) < limit:
             return recent[first or 0 :]

@@ -37,6 +37,7 @@ _OF_ENTRY = tuple(name for name in COLUMNS if name not in _DERIVED)
 _SOURCES = ("messages_in", "messages_out", "steps")
 _NUMBERS = frozenset({"seq", "generation", "trigger"})
 _PREVIEW = 60
+_PAGE_BYTES, _PAGE_SECONDS = 4_000_000, 1.0
 _LARGEST_SEQ = 10**9
 
 
@@ -60,10 +61,19 @@ async def export(services: Services, *, session: str | None = None) -> AsyncIter
             "agent_group": row["agent_group"],
             **{name: row[name] for name in _HEADER},
         }
-        rows = await services.history.read(lambda c, name=session_id: list(store.all_of(c, name)))  # type: ignore[misc]
-        for entry in rows:
-            values = {name: entry[name] for name in _OF_ENTRY if entry[name] is not None}
-            yield {"type": "entry", **values}
+        last: sqlite3.Row | None = None
+        while True:
+
+            def load_page(connection: sqlite3.Connection) -> list[sqlite3.Row]:
+                return store.page_of(connection, session_id, last, store.Room(_PAGE_BYTES, _PAGE_SECONDS))  # noqa: B023
+
+            page = await services.history.read(load_page, owner=session_id)
+            if not page:
+                break
+            last = page[-1]
+            for entry in page:
+                values = {name: entry[name] for name in _OF_ENTRY if entry[name] is not None}
+                yield {"type": "entry", **values}
 
 
 async def import_file(services: Services, *, path: str, agent_group: str | None = None) -> dict[str, Any]:

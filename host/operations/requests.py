@@ -35,6 +35,7 @@ from host.sessions.redaction import Redaction
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
+from shared_schema.text import folded
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ Asked = tuple[str, Request]
 
 _MAX_WAITING = 30  # of one session; what comes on top is dropped, and the agent hears nothing
 _SECONDS = 10.0
+_NAME = 1_000  # characters of a person's name or id that are compared
 _ADDRESS = Address("host", "answer")
 _NOT_SAID = (MessageInKind.SYSTEM, MessageInKind.CONTROL, COMMAND)
 _PLAIN = (InvalidValue, NotFound, Conflict)  # errors that are about the arguments
@@ -226,7 +228,7 @@ class Answers:
         if wanted is None or not self._redaction.key:
             return True
         seen = () if speaker is None else (speaker.id, speaker.name)
-        return wanted.casefold() in (each.casefold() for each in seen if each is not None)
+        return folded(wanted, _NAME) in (folded(each, _NAME) for each in seen if each is not None)
 
     async def _named(self, session: Session, name: str) -> Session:
         """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""

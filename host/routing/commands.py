@@ -1,6 +1,7 @@
 """Commands in a chat: a message that begins with `/` and one of these words, whole. Pure.
 
-Everything else is text for the agent, `/clearance` and `/etc/passwd` among it.
+Everything else is text for the agent, `/clearance` and `/etc/passwd` among it. Of a command the first 4,000 characters
+are taken: none has more to say.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 # Some platforms append the name of the bot that is meant: /new@assistant.
+_LONGEST = 4_000
 _COMMAND = re.compile(r"/(?P<name>[a-z]+)(?:@\S+)?(?:\s+(?P<argument>.*))?", re.DOTALL | re.IGNORECASE)
 
 
@@ -38,7 +40,8 @@ class Command:
 
 def parse(text: str) -> Command | None:
     """The command a message is; None for text that is meant for the agent."""
-    match = _COMMAND.fullmatch(text.strip()) if text.lstrip().startswith("/") else None
+    said = text.lstrip()[:_LONGEST].rstrip()
+    match = _COMMAND.fullmatch(said) if said.startswith("/") else None
     if match is None or match["name"].lower() not in set(CommandName):
         return None
     return Command(CommandName(match["name"].lower()), (match["argument"] or "").strip())

@@ -10,7 +10,12 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
+from shared_schema.text import composed, folded
+
 MAX_BYTES = 120
+_LOOKED_AT = 1_000
+_EXTENSION = 20
+"""Characters of a name that are looked at: its beginning, and its end, which may be its extension."""
 _FALLBACK = "file"
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 # Device names of Windows, with or without an extension: the folder may be on a mount shared with such a system.
@@ -21,15 +26,17 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def safe_name(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str:
     """A safe file name that resembles `name` and is not among `taken` (compared without case)."""
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    text = unicodedata.normalize("NFC", last)
+    if len(last) > _LOOKED_AT:
+        last = last[: _LOOKED_AT - _EXTENSION] + last[-_EXTENSION:]
+    text = composed(last, _LOOKED_AT)
     text = "".join(character for character in text if unicodedata.category(character) not in _UNPRINTABLE)
     text = _FORBIDDEN.sub("_", text).strip(" .")
     if not text or _DEVICES.fullmatch(text):
         text = f"{_FALLBACK}-{text}" if text else _FALLBACK
     stem, suffix = _split(text)
-    lowered = {other.casefold() for other in taken}
+    lowered = {folded(other, _LOOKED_AT) for other in taken}
     candidate, number = _cut(stem, suffix), 1
-    while candidate.casefold() in lowered:
+    while folded(candidate, _LOOKED_AT) in lowered:
         number += 1
         candidate = _cut(stem, f"-{number}{suffix}")
     return candidate

@@ -128,7 +128,7 @@ def _reading(history: History, count: int) -> Figure:
     """The transcript of a session of 1,000 messages."""
 
     def read(connection: sqlite3.Connection) -> int:
-        rows = store.last_messages(connection, _session_id(0), MESSAGES * 10)
+        rows = store.last_messages(connection, _session_id(0), MESSAGES * 10, store.Room(2**40, 60.0))
         return len(entries(rows, [], [], agent="assistant", whole=True))
 
     assert history.read_here(read) == MESSAGES * 10

@@ -180,3 +180,9 @@ def test_a_terminal_gets_text() -> None:
 def test_the_form_can_be_chosen() -> None:
     assert json.loads(printed("info", "json", terminal=True)[0])["session"] == "ses_1"
     assert printed("info", "text")[0].endswith(" usual  session=ses_1")
+
+
+@pytest.mark.parametrize("formatter", [as_json(), TextFormatter(colour=False)], ids=["json", "text"])
+def test_no_line_has_a_control_character_of_either_set(formatter: logging.Formatter) -> None:
+    line = logged(formatter, "it\x9b31m happened", what=HOSTILE, other="\x85\x9d0;title\x9c\u2028\u2066")
+    assert line.rstrip("\n").isprintable()
