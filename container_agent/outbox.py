@@ -27,7 +27,7 @@ from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
-from shared_schema.rows import AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
+from shared_schema.rows import DRAFT, AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
 
 _RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"  # the keys in session_state
 _STOPPED = "the turn was stopped"
@@ -98,6 +98,7 @@ class Outbox:
                 self._set_value(_OWED, encode(asdict(meter.of_texts([*said, *self._owed()]))), now)
             died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
             self._connection.execute(sql.DELETE_PROCESSING_ACKS)
+            self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
             self._set_state(AgentPhase.STARTING, None, now)
         return died
 
@@ -163,6 +164,11 @@ class Outbox:
         deadline = None if seconds is None else to_text(self._clock.now() + timedelta(seconds=seconds))
         with self._transaction() as now:
             self._set_state(self._phase or AgentPhase.WORKING, turn.id, now, tool=(name, deadline))
+
+    def set_draft(self, text: str) -> None:
+        """Show how far the answer has come that is being written."""
+        with self._transaction() as now:
+            self._set_value(DRAFT, text, now)
 
     def end_turn(
         self, turn: RunningTurn, result: TurnResult, message_ids: Sequence[str], *, phase: AgentPhase = AgentPhase.IDLE
@@ -253,6 +259,7 @@ class Outbox:
     ) -> None:
         usage = meter.added(usage, meter.of_texts(self._owed()))
         self._connection.execute(sql.DELETE_STATE_VALUE, (_OWED,))
+        self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
         values = (status, now, reason, *astuple(usage), *about, turn.id)
         if self._connection.execute(sql.FINISH_TURN, values).rowcount != 1:
             raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -37,6 +37,13 @@ log = logging.getLogger("container_agent")
 Outcome = tuple[TurnResult, list[str]] | TurnFailure
 T = TypeVar("T", Reply, Step)
 
+_DRAFT_SECONDS = 0.4
+"""How often the answer that is being written is shown, at most. Each time is a commit, and a look of the host's."""
+_DRAFT_SHARE = 10
+"""Where a commit is slow (a network mount), drafts take at most a tenth of the time."""
+_DRAFT_CHARACTERS = 8_000
+"""Of an answer that is longer the end is shown: nobody sees more of it on a screen."""
+
 
 class Output:
     """The `TurnOutput` of one turn, which begins now and may take some seconds."""
@@ -47,6 +54,7 @@ class Output:
         self._folder = session.outbox
         self._last = max(message.seq for message in turn.messages)
         self.sent: list[Reply] = []
+        self._next_draft = asyncio.get_running_loop().time() + _DRAFT_SECONDS
         self.mail = Mail(
             session.inbound,
             session.outbound,
@@ -96,6 +104,17 @@ class Output:
     def set_tool(self, name: str | None, seconds: float | None = None) -> None:
         self._outbox.set_tool(self._turn, name, seconds)
 
+    def draft(self, text: Callable[[], str]) -> None:
+        """Show how far an answer has come, if it is time; only then `text` is asked. Never fails."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._next_draft:
+            return
+        with suppress(FileTrouble):  # it is only for showing
+            self._outbox.set_draft(_whole(text()[-_DRAFT_CHARACTERS:]))
+        took = loop.time() - began
+        self._next_draft = began + max(_DRAFT_SECONDS, _DRAFT_SHARE * took)
+
 
 class QuietOutput(Output):
     """The output of an errand: what it used counts, but it adds nothing to the conversation."""
@@ -105,6 +124,9 @@ class QuietOutput(Output):
 
     def append_steps(self, steps: Sequence[Step]) -> None:
         self.used = meter.added(self.used, meter.of_steps(steps))
+
+    def draft(self, text: Callable[[], str]) -> None:
+        """Nobody looks at an errand."""
 
 
 async def at_once(name: str) -> None:

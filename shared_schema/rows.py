@@ -16,6 +16,10 @@ from shared_schema.errors import FileDamaged, InvalidValue
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "str | None": (str, type(None))}
 
+DRAFT = "draft"
+"""The key in `session_state` of the answer that is being written: its end, a few times a second, for showing only. It
+is gone with the end of the turn. Nothing depends on it; what is sent is a row of `messages_out`."""
+
 
 class MessageInKind(StrEnum):
     CHAT = "chat"

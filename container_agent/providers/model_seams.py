@@ -45,6 +45,14 @@ class Incoming(Protocol):
         """The messages that came in since the turn began or since the last call; they now are the turn's as well."""
 
 
+@runtime_checkable
+class Drafting(Protocol):
+    """A `TurnOutput` that can also show an answer while it is being written."""
+
+    def draft(self, text: Callable[[], str]) -> None:
+        """Show how far an answer has come. May be called for every word: `text` is asked only when it is time."""
+
+
 class NoTools:
     """A toolbox without anything in it."""
 

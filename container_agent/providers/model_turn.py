@@ -26,7 +26,7 @@ from pydantic_ai.tools import ToolDefinition
 
 from container_agent.providers import model_failures, model_history, model_images
 from container_agent.providers.model_names import ModelChoice, usual_window
-from container_agent.providers.model_seams import Equipment, Incoming
+from container_agent.providers.model_seams import Drafting, Equipment, Incoming
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
 from shared_schema.clock import Clock
 from shared_schema.rows import FailureReason, MessageIn
@@ -144,6 +144,7 @@ class ModelTurn:
 
     async def _ask(self) -> ModelResponse:
         """One answer, whole. Raises `ProviderError`."""
+        shown = self._out if isinstance(self._out, Drafting) else None
         for seconds in (*self._retry_seconds, None):
             is_open = False
             try:
@@ -157,7 +158,8 @@ class ModelTurn:
                     is_open = True
                     try:
                         async for _ in stream:
-                            pass
+                            if shown is not None:
+                                shown.draft(lambda: model_history.said_in(stream.get()))
                     finally:
                         self._record(stream.get())
                 return self._checked(stream.get())

@@ -3,6 +3,7 @@
     reply N [TEXT]       N replies: `TEXT 1`, `TEXT 2`, … (TEXT: `reply`)
     stream N SECONDS     N messages in mid-turn, `stream 1` …, that many seconds apart
     think SECONDS        wait, then reply `thought for SECONDS s`
+    write SECONDS TEXT   say the text, which is shown word by word, each after so many seconds
     tool NAME SECONDS    wait as a tool call that says how long it may take, then reply `NAME is done`
     call NAME [JSON]     call a tool, and reply its result
     touch NAME           make a file in the workspace, then reply `touched NAME`
@@ -51,7 +52,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from container_agent.providers import faults
-from container_agent.providers.model_seams import Equip, Equipment, bare
+from container_agent.providers.model_seams import Drafting, Equip, Equipment, bare
 from container_agent.providers.protocol import (
     Attachment,
     ProviderError,
@@ -121,6 +122,7 @@ class _Script:
             "reply": self._reply,
             "stream": self._stream,
             "think": self._think,
+            "write": self._write,
             "tool": self._tool,
             "call": self._call,
             "touch": self._touch,
@@ -193,6 +195,16 @@ class _Script:
     async def _think(self, rest: str) -> None:
         await asyncio.sleep(float(rest))
         self.say(f"thought for {rest} s")
+
+    async def _write(self, rest: str) -> None:
+        """Say the words one by one, in so many seconds each, as a model does."""
+        seconds, _, text = rest.partition(" ")
+        words = text.split()
+        for count in range(1, len(words) + 1):
+            await asyncio.sleep(float(seconds))
+            if isinstance(self._out, Drafting):
+                self._out.draft(lambda: " ".join(words[:count]))  # noqa: B023 (asked at once)
+        self.say(text)
 
     async def _tool(self, rest: str) -> None:
         name, seconds = rest.split()

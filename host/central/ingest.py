@@ -87,6 +87,19 @@ SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'fa
 ORDER BY position DESC LIMIT ?
 """
 
+SAID_IN_CHAT = """
+SELECT * FROM ingest
+WHERE position > :position AND channel_type = :channel_type AND platform_id = :platform_id AND kind <> 'control'
+ORDER BY position LIMIT :limit
+"""
+OPEN_IN_CHAT = """
+SELECT * FROM ingest INDEXED BY ingest_open
+WHERE status = 'pending' AND trigger = 1 AND channel_type = :channel_type AND platform_id = :platform_id
+  AND agent_group_id = :agent_group_id AND kind = 'chat'
+ORDER BY position LIMIT :limit
+"""
+NEWEST = "SELECT coalesce(max(position), 0) AS position FROM ingest"
+
 COMMAND = "command"
 """The kind of what people ask of the host."""
 
@@ -276,3 +289,30 @@ def backlog(connection: sqlite3.Connection) -> tuple[int, str | None]:
 def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
     """The newest messages that failed."""
     return connection.execute(LAST_FAILURES, (limit,)).fetchall()
+
+
+def said_in_chat(
+    connection: sqlite3.Connection, channel_type: str, platform_id: str, position: int, limit: int = 100
+) -> list[Accepted]:
+    """What people wrote in a chat behind a position, oldest first, whichever agent took it."""
+    values = {"channel_type": channel_type, "platform_id": platform_id, "position": position, "limit": limit}
+    return [Accepted.from_row(row) for row in connection.execute(SAID_IN_CHAT, values)]
+
+
+def open_in_chat(
+    connection: sqlite3.Connection, channel_type: str, platform_id: str, agent_group_id: str, limit: int = 100
+) -> list[Accepted]:
+    """What an agent group has still to answer in a chat, oldest first."""
+    values = {
+        "channel_type": channel_type,
+        "platform_id": platform_id,
+        "agent_group_id": agent_group_id,
+        "limit": limit,
+    }
+    return [Accepted.from_row(row) for row in connection.execute(OPEN_IN_CHAT, values)]
+
+
+def newest(connection: sqlite3.Connection) -> int:
+    """The position of the last message that was accepted; 0 when there is none."""
+    position: int = connection.execute(NEWEST).fetchone()["position"]
+    return position

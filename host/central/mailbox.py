@@ -17,6 +17,12 @@ SELECT * FROM terminal_mailbox
 WHERE platform_id = :platform_id AND read_at IS NULL AND (:in_reply_to IS NULL OR in_reply_to = :in_reply_to)
 ORDER BY position LIMIT :limit
 """
+BEHIND = """
+SELECT * FROM terminal_mailbox
+WHERE platform_id = :platform_id AND position > :position AND (:in_reply_to IS NULL OR in_reply_to = :in_reply_to)
+ORDER BY position LIMIT :limit
+"""
+NEWEST = "SELECT coalesce(max(position), 0) AS position FROM terminal_mailbox"
 FORGET = "DELETE FROM terminal_mailbox WHERE message_out_id >= ? AND message_out_id < ?"
 TRIM = """
 DELETE FROM terminal_mailbox
@@ -66,6 +72,20 @@ def unread(
     """What nobody has read yet, oldest first; all, or what answers one message."""
     values = {"platform_id": platform_id, "in_reply_to": in_reply_to, "limit": limit}
     return [Letter.from_row(row) for row in connection.execute(UNREAD, values)]
+
+
+def behind(
+    connection: sqlite3.Connection, platform_id: str, position: int, in_reply_to: str | None = None, limit: int = 100
+) -> list[Letter]:
+    """What came behind a position, read or not, oldest first: several terminals may show the same."""
+    values = {"platform_id": platform_id, "position": position, "in_reply_to": in_reply_to, "limit": limit}
+    return [Letter.from_row(row) for row in connection.execute(BEHIND, values)]
+
+
+def newest(connection: sqlite3.Connection) -> int:
+    """The position of the last letter; 0 when there is none."""
+    position: int = connection.execute(NEWEST).fetchone()["position"]
+    return position
 
 
 def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:

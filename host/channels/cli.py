@@ -44,7 +44,12 @@ class TerminalChannel:
     async def deliver(self, message: Outgoing) -> str | None:
         now = to_text(self._clock.now())
         content = encode(
-            {"text": message.text, "files": [str(path) for path in message.files], "from_host": message.from_host}
+            {
+                "text": message.text,
+                "files": [str(path) for path in message.files],
+                "from_host": message.from_host,
+                "kind": message.kind,
+            }
         )
         position = await self._central.write(
             lambda c: mailbox.put(
@@ -69,16 +74,29 @@ class TerminalChannel:
         """An event that is set at the next change. Ask for it before looking, so that nothing falls in between."""
         return self._arrived
 
-    async def collect(self, platform_id: str, in_reply_to: str | None = None) -> list[Letter]:
-        """Take unread letters of a chat out of the mailbox, oldest first; all, or those that answer one message."""
+    async def collect(self, platform_id: str) -> list[Letter]:
+        """The letters of a chat that nobody has read yet, oldest first; they are read now."""
+        return await self._central.write(lambda c: self._read(c, mailbox.unread(c, platform_id)))
 
-        def take(connection: sqlite3.Connection) -> list[Letter]:
-            letters = mailbox.unread(connection, platform_id, in_reply_to)
-            mailbox.mark_read(connection, [letter.position for letter in letters], to_text(self._clock.now()))
-            unread.mark_read(connection, *{letter.session_id for letter in letters})
-            return letters
+    async def behind(self, platform_id: str, position: int, in_reply_to: str | None = None) -> list[Letter]:
+        """The letters of a chat behind a position, oldest first; all, or the answers to one message. They are read now.
 
-        return await self._central.write(take)
+        What another terminal has read is among them: whoever asked a question gets the answer, and everybody who looks
+        at a conversation sees all of it.
+        """
+        letters = await self._central.read(lambda c: mailbox.behind(c, platform_id, position, in_reply_to))
+        return await self.read(letters)
+
+    async def read(self, letters: list[Letter]) -> list[Letter]:
+        """Note that these are shown to somebody now."""
+        if letters:
+            await self._central.write(lambda c: self._read(c, letters))
+        return letters
+
+    def _read(self, connection: sqlite3.Connection, letters: list[Letter]) -> list[Letter]:
+        mailbox.mark_read(connection, [letter.position for letter in letters], to_text(self._clock.now()))
+        unread.mark_read(connection, *{letter.session_id for letter in letters})
+        return letters
 
     async def close(self) -> None:
         self.notice()

@@ -27,7 +27,7 @@ from shared_schema.errors import DumbwaiterError
     default=120,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a reply.",
+    help="How long to wait for a reply; the prompt then says that it takes long, and goes on waiting.",
 )
 @json_option
 @click.pass_obj
@@ -36,10 +36,12 @@ def chat(
 ) -> int:
     """Talk to an agent. Without AGENT it is the one that is wired to the terminal.
 
-    On a terminal this is a prompt: Enter sends, Alt-Enter begins a new line, Ctrl-C or Ctrl-D leaves. In a pipe every
-    line of standard input is a message. A host must be running.
+    On a terminal this is a prompt: Enter sends, also while the agent works; Alt-Enter begins a new line; Ctrl-C clears
+    the line, then stops the agent, then leaves; /exit leaves. In a pipe every line of standard input is a message. A
+    host must be running.
     """
-    conversation = Conversation(invocation.client(), agent_group=agent, session=session, seconds=timeout)
+    client = invocation.client()
+    conversation = Conversation(client, agent_group=agent, session=session, seconds=timeout)
     if message is not None:
         return _say(conversation, sys.stdin.read() if message == "-" else message, as_json)
     if as_json:
@@ -49,7 +51,7 @@ def chat(
 
     from host.cli.terminal import talk_at_terminal
 
-    return talk_at_terminal(conversation, invocation.data)
+    return talk_at_terminal(client, agent_group=agent, session=session, seconds=timeout, data=invocation.data)
 
 
 def _say(conversation: Conversation, text: str, as_json: bool) -> int:

@@ -98,11 +98,6 @@ class Conversation:
         }
         self._seconds = seconds
 
-    @property
-    def partner(self) -> str:
-        """With whom, as a person named it."""
-        return self._where.get("agent_group") or self._where.get("session") or "the agent"
-
     def ask(self, text: str, exchange: Exchange | None = None) -> Generator[Reply, None, None]:
         """Send a message; the replies as they come. Close the generator to stop waiting: the agent goes on.
 
@@ -127,10 +122,6 @@ class Conversation:
                             raise failure
                         return
         raise HostGone("the host went away before the answer came", hint="start it again: what was accepted is kept")
-
-    def unread(self) -> list[Reply]:
-        """Replies that came when nobody was looking; they are read now."""
-        return [Reply.from_entry(letter) for letter in self._client.call("terminal.unread", {})]
 
 
 def _because(error: str | None) -> str:

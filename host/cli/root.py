@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -39,6 +40,10 @@ COMMANDS = {
 }
 
 
+class _ReaderHasLeft(Exception):
+    """Nobody reads what is printed any more. No `OSError`: click takes a broken pipe for a failure, and exits."""
+
+
 class Root(Group):
     """The group of all commands. Called as a program it reports every foreseeable error in one sentence."""
 
@@ -59,6 +64,22 @@ class Root(Group):
             return run()
         _end(run)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads the line, and prints the help."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError as error:
+            raise _ReaderHasLeft from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderHasLeft from error
+
 
 def _end(run: Callable[[], Any]) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
@@ -67,13 +88,23 @@ def _end(run: Callable[[], Any]) -> NoReturn:
     try:
         status = run()
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough: `dumbwaiter session list | head -1`
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+    except (BrokenPipeError, _ReaderHasLeft):
+        _leave_quietly()
     except (click.ClickException, click.Abort, DumbwaiterError, OSError) as error:
-        sys.exit(report(error))
+        try:
+            sys.exit(report(error))
+        except BrokenPipeError:
+            _leave_quietly(WRONG_USAGE if is_usage(error) else FAILED)
     sys.exit(status if isinstance(status, int) else DONE)
+
+
+def _leave_quietly(status: int = DONE) -> NoReturn:
+    """The reader has seen enough: `dumbwaiter session list | head -1` is no failure."""
+    for descriptor in (1, 2):  # what is still buffered goes nowhere, without another complaint at the end
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    sys.exit(status)
 
 
 def report(error: Exception) -> int:

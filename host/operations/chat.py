@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, messaging_groups, naming
+from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.operations.sessions import COMMAND_LINE
@@ -45,6 +45,7 @@ async def chat(
     """
     if not text.strip():
         raise InvalidValue("the message is empty")
+    position = await services.central.read(mailbox.newest)
     session_id = None
     if session is not None:
         session_id = (await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))).id
@@ -64,13 +65,14 @@ async def chat(
     if not receipt.accepted:
         raise NotFound(f"nobody took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows who would")
     accepted = receipt.accepted[0]
+    services.terminal.notice()
     yield {
         "type": "accepted",
         "message_id": accepted.message_id,
         "session_id": accepted.session_id,
         "command": commands.parse(text) is not None,
     }
-    async for item in _answers(services, accepted.message_id, accepted.session_id, timeout):
+    async for item in _answers(services, accepted.message_id, accepted.session_id, timeout, position):
         yield item
 
 
@@ -89,13 +91,14 @@ def _require_one_taker(connection: sqlite3.Connection, text: str) -> None:
 
 
 async def _answers(
-    services: Services, message_id: str, session_id: str, timeout: float
+    services: Services, message_id: str, session_id: str, timeout: float, position: int
 ) -> AsyncIterator[dict[str, Any]]:
     deadline = services.clock.monotonic() + timeout
     while True:
         change = services.terminal.change()
         row, is_out = await services.central.read(lambda c: _state(c, message_id, session_id))
-        for letter in await services.terminal.collect(PLATFORM_ID, message_id):
+        for letter in await services.terminal.behind(PLATFORM_ID, position, message_id):
+            position = letter.position
             yield _message(letter)
         if row is None or (row.status != MessageInStatus.PENDING and is_out):
             status = MessageInStatus.CANCELLED if row is None else row.status

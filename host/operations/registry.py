@@ -27,6 +27,7 @@ from host.operations import (
     prune,
     sessions,
     status,
+    terminal,
     titles,
     usage,
     wirings,
@@ -80,12 +81,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "home.remove": home.remove,
     "events": events.list_all,
     "terminal.unread": chat.unread,
+    "terminal.open": terminal.open_terminal,
+    "terminal.send": terminal.send,
     "status": status.status,
     "usage": usage.report,
 }
 
 STREAMS: Mapping[str, Stream] = {
     "chat": chat.chat,
+    "terminal.follow": terminal.follow,
     "session.tail": history.tail,
     "session.export": portable.export,
     "history.rebuild": history.rebuild,

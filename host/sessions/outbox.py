@@ -16,7 +16,7 @@ from shared_schema.errors import FileDamaged
 from shared_schema.layout import HEARTBEAT, SessionLayout
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
 from shared_schema.migrate import require_readable, version_of
-from shared_schema.rows import Ack, AgentState, MessageOut, Turn
+from shared_schema.rows import DRAFT, Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 50
 MAX_TURNS = 50
@@ -25,6 +25,8 @@ MAX_JUMP = 10**9
 MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
+_DRAFT_TABLES = frozenset({"session_state"})
+MAX_DRAFT = 20_000
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
 KEY = "SELECT name || ' ' || type AS key FROM pragma_table_xinfo('messages_out') WHERE pk > 0"
@@ -74,6 +76,7 @@ SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_t
     CAST(contract_version AS INTEGER) AS contract_version, substr(updated_at, 1, 100) AS updated_at
 FROM agent_state WHERE id = 1
 """
+DRAFT_STATE = f"SELECT substr(value, 1, {MAX_DRAFT * 2}) AS value FROM session_state WHERE key = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,17 @@ def agent_state(layout: SessionLayout) -> AgentState | None:
     with reading(layout, _TABLES) as connection:
         row = _one(connection, AGENT_STATE, None, "agent_state", [])
     return None if row is None else AgentState.from_row(row)
+
+
+def draft(layout: SessionLayout) -> str:
+    """What the agent has said so far of an answer that it is still writing; empty when it says nothing of that.
+
+    Only for showing: what is sent is in `messages_out`. Raises as `read`.
+    """
+    with reading(layout, _DRAFT_TABLES) as connection:
+        row = _one(connection, DRAFT_STATE, DRAFT, "the draft", [])
+    value = None if row is None else row["value"]
+    return value[-MAX_DRAFT:] if isinstance(value, str) else ""
 
 
 def _read(

@@ -133,16 +133,33 @@ def test_the_program_itself_ends_with_the_sentence_and_the_status() -> None:
     assert one_sentence(result.stderr)
 
 
-def test_a_reader_that_leaves_early_is_no_traceback(host: PlayedHost, data: Path) -> None:
-    host.operations["session.logs"] = {"text": "a line\n" * 100_000}
+def piped(data: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """A command whose reader leaves; the status is the command's."""
     program = f"{sys.executable} -c 'from host.cli import main; main()'"
-
-    result = subprocess.run(
-        ["bash", "-c", f"{program} --data {data} session logs s | head -1"], capture_output=True, text=True, check=False
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {program} --data {data} {line}"], capture_output=True, text=True, check=False
     )
 
-    assert result.stdout == "a line\n"
-    assert result.stderr == ""
+
+def test_a_reader_that_leaves_early_is_no_failure(host: PlayedHost, data: Path) -> None:
+    host.operations["session.logs"] = {"text": "a line\n" * 100_000}
+
+    result = piped(data, "session logs s | head -1")
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "a line\n", "")
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "session --help", "session list --json", "status", "doctor"])
+def test_a_reader_that_reads_nothing_is_no_failure(line: str, data: Path) -> None:
+    (data / "dumbwaiter.toml").write_text('runtime = "process"\n')
+
+    result = piped(data, f"{line} | true")
+
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_error_whose_reader_has_left_keeps_its_status(data: Path) -> None:
+    assert piped(data, "session show nothing 2>&1 | true").returncode == 1
 
 
 def test_the_version_is_said(run: Run) -> None:

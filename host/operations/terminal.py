@@ -1,0 +1,359 @@
+"""The prompt of the terminal: with whom it talks, sending, and a stream of all that it should show.
+
+Invariants: every terminal that looks at a conversation sees all of it, whoever typed it; what no terminal looks at is
+shown by the next one, once; an agent's draft is only shown, what counts is the message that follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming, routes, session_list
+from host.central import sessions as session_table
+from host.central.agent_groups import AgentGroup
+from host.central.ingest import Accepted
+from host.central.mailbox import Letter
+from host.central.session_list import Filter
+from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.operations.sessions import COMMAND_LINE
+from host.routing import commands
+from host.routing.event import Event
+from host.services import Services
+from host.sessions import outbox
+from host.sessions.attachments import Attachment
+from host.sessions.outbox import Signature
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, AgentPhase, MessageInKind, MessageInStatus, decode
+
+TERMINAL = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
+_WORKING_SECONDS = 0.4
+_IDLE_SECONDS = 5.0
+_GATHER_SECONDS = 0.02
+_LEFT_ALONE = timedelta(seconds=2)
+"""A letter that no terminal of its own agent has shown by then is shown by any that is open."""
+_TITLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """With whom a terminal talks: an agent group, and the session where one was named or is under way."""
+
+    group: AgentGroup
+    session: session_table.Session | None
+    is_pinned: bool
+
+
+async def open_terminal(
+    services: Services, *, agent_group: str | None = None, session: str | None = None
+) -> dict[str, Any]:
+    """Who will answer, and what can be completed. Raises `NotFound`, and `Conflict` where several agents would answer.
+
+    `agent_group`, `provider`, `model`, `runtime`, `session_id` and `title` (None before the first message), `agents`
+    and `titles` for completion.
+    """
+
+    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+        partner = _partner(connection, agent_group, session)
+        mine = Filter(agent_group_id=partner.group.id)
+        titles = [row["title"] for row in session_list.page(connection, mine, limit=_TITLES) if row["title"]]
+        return {
+            "agent_group": partner.group.name,
+            "provider": partner.group.provider,
+            "model": partner.group.model,
+            "runtime": services.runtime.name,
+            "session_id": None if partner.session is None else partner.session.id,
+            "title": None if partner.session is None else partner.session.title,
+            "agents": [group.name for group in agent_groups.all_groups(connection)],
+            "titles": titles,
+        }
+
+    return await services.central.read(load)
+
+
+async def send(
+    services: Services,
+    *,
+    text: str,
+    agent_group: str | None = None,
+    session: str | None = None,
+    files: list[str] | None = None,
+    platform_message_id: str | None = None,
+) -> dict[str, Any]:
+    """Send what somebody typed; its answers come with `follow`. The same `platform_message_id` is taken once.
+
+    Returns message_id, session_id, agent_group, and whether the host itself answers (`command`).
+    """
+    if not text.strip() and not files:
+        raise InvalidValue("the message is empty", hint="type something, or attach a file with @PATH")
+    partner = await services.central.read(lambda c: _partner(c, agent_group, session))
+    pinned = partner.session if partner.is_pinned else None
+    receipt = await services.terminal.send(
+        Event(
+            address=Address(CHANNEL_TYPE, PLATFORM_ID),
+            platform_message_id=platform_message_id or new_id(Prefix.MESSAGE),
+            text=text,
+            sender_id="terminal",
+            is_mention=True,
+            attachments=tuple(Attachment(Path(file).name, Path(file)) for file in files or []),
+            agent_group=partner.group.name if pinned is None else None,
+            session_id=None if pinned is None else pinned.id,
+        )
+    )
+    if not receipt.accepted:
+        hint = f"`dumbwaiter wire {TERMINAL} {partner.group.name}` lets it answer at the terminal"
+        raise NotFound(f"nobody took the message: {receipt.dropped}", hint=hint)
+    services.terminal.notice()
+    accepted = receipt.accepted[0]
+    return {
+        "message_id": accepted.message_id,
+        "session_id": accepted.session_id,
+        "agent_group": accepted.agent_group,
+        "command": commands.parse(text) is not None and not files,
+    }
+
+
+async def follow(
+    services: Services, *, agent_group: str | None = None, session: str | None = None, after: int | None = None
+) -> AsyncIterator[dict[str, Any]]:
+    """All that a terminal should show, from now on and without end. Behind letter `after`, where one was shown before.
+
+    `message`: position, agent_group, session_id, text, files, from_host, command (the answer to one), question,
+    created_at, late (it lay there before this stream began, or belongs to another agent).
+    `said`: message_id, platform_message_id, session_id, text, files (names): typed at any terminal of this agent.
+    `working`: session_id, elapsed_seconds, waiting (messages), phase, tool, draft: sent when it changes.
+    `idle`: the agent has nothing left to answer here.
+    `done`: message_id, status, error: a message got its outcome, after all its answers.
+    """
+    view = _View(services, (await services.central.read(lambda c: _partner(c, agent_group, session))).group)
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+    def committed() -> None:
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(news.set)
+
+    with services.central.watched(committed):
+        for entry in await view.begin(after):
+            yield entry
+        while True:
+            news.clear()
+            for entry in await view.look():
+                yield entry
+            with suppress(TimeoutError):
+                async with asyncio.timeout(view.patience):
+                    await news.wait()
+                    await asyncio.sleep(_GATHER_SECONDS)
+
+
+@dataclass(slots=True)
+class _View:
+    """What one terminal has been shown."""
+
+    services: Services
+    group: AgentGroup
+    letter: int = 0
+    said: int = 0
+    open: dict[str, Accepted] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
+    signature: Signature | None = None
+    draft: str = ""
+    has_strange: bool = False
+
+    @property
+    def patience(self) -> float:
+        """How long nothing new is waited for."""
+        if self.open:
+            return _WORKING_SECONDS
+        return _LEFT_ALONE.total_seconds() if self.has_strange else _IDLE_SECONDS
+
+    async def begin(self, after: int | None) -> list[dict[str, Any]]:
+        """What lies there already: all that nobody has read; after an interruption what this one has missed."""
+        terminal, central = self.services.terminal, self.services.central
+        self.said = await central.read(ingest.newest)
+        self.letter = await central.read(mailbox.newest) if after is None else after
+        if after is not None:
+            return []
+        return await self._shown(await terminal.collect(PLATFORM_ID), late=True)
+
+    async def look(self) -> list[dict[str, Any]]:
+        """What is new, in the order in which it should be shown."""
+        central = self.services.central
+        said, now_open = await central.read(self._typed)
+        letters = await self.services.terminal.read(await central.read(self._mine))
+        strange = await central.read(self._strange)
+        entries = [_said(row) for row in said]
+        entries += await self._shown(letters, late=False)
+        entries += await self._shown(await self.services.terminal.read(strange), late=True)
+        self.open |= {row.message_id: row for row in now_open}
+        entries += await central.read(self._done)
+        return [*entries, *await self._state()]
+
+    def _typed(self, connection: sqlite3.Connection) -> tuple[list[Accepted], list[Accepted]]:
+        rows = ingest.said_in_chat(connection, CHANNEL_TYPE, PLATFORM_ID, self.said)
+        if rows:
+            self.said = rows[-1].position
+        mine = [row for row in rows if row.agent_group_id == self.group.id]
+        return mine, ingest.open_in_chat(connection, CHANNEL_TYPE, PLATFORM_ID, self.group.id)
+
+    def _mine(self, connection: sqlite3.Connection) -> list[Letter]:
+        letters = mailbox.behind(connection, PLATFORM_ID, self.letter)
+        if letters:
+            self.letter = letters[-1].position
+        return [letter for letter in letters if self._is_mine(connection, letter)]
+
+    def _strange(self, connection: sqlite3.Connection) -> list[Letter]:
+        """Letters of other agents that their own terminals, if there are any, have left alone."""
+        before = to_text(self.services.clock.now() - _LEFT_ALONE)
+        letters = [
+            letter
+            for letter in mailbox.unread(connection, PLATFORM_ID)
+            if letter.position <= self.letter and not self._is_mine(connection, letter)
+        ]
+        due = [letter for letter in letters if letter.created_at <= before]
+        self.has_strange = len(due) < len(letters)
+        return due
+
+    def _is_mine(self, connection: sqlite3.Connection, letter: Letter) -> bool:
+        session = session_table.lookup(connection, letter.session_id)
+        return session is not None and session.agent_group_id == self.group.id
+
+    def _done(self, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        """What got its outcome, once everything that answers it has been sent."""
+        entries = []
+        for message_id, before in list(self.open.items()):
+            row = ingest.get(connection, message_id)
+            if row is not None and row.status == MessageInStatus.PENDING:
+                continue
+            if row is not None and not deliveries.is_answer_out(connection, str(before.session_id), message_id):
+                continue
+            if row is not None and row.session_id is not None and self._has_letters(connection):
+                continue  # its answer has just been put in: the next look shows it first
+            del self.open[message_id]
+            status, error = (MessageInStatus.CANCELLED, None) if row is None else (row.status, row.error)
+            entries.append({"type": "done", "message_id": message_id, "status": str(status), "error": error})
+        return entries
+
+    def _has_letters(self, connection: sqlite3.Connection) -> bool:
+        return bool(mailbox.behind(connection, PLATFORM_ID, self.letter, limit=1))
+
+    async def _shown(self, letters: list[Letter], *, late: bool) -> list[dict[str, Any]]:
+        if not letters:
+            return []
+        return await self.services.central.read(lambda c: [_letter(c, letter, late=late) for letter in letters])
+
+    async def _state(self) -> list[dict[str, Any]]:
+        """How it stands with what is open, when that has changed."""
+        if not self.open:
+            was_working, self.state, self.draft = bool(self.state), {}, ""
+            return [{"type": "idle"}] if was_working else []
+        first = next(iter(self.open.values()))
+        session_id = str(first.session_id)
+        agent = self.services.conductor.agents.get(session_id)
+        doing = None if agent is None else agent.doing
+        state = {
+            "type": "working",
+            "session_id": session_id,
+            "waiting": len(self.open),
+            "phase": "starting" if agent is None else doing if doing in set(AgentPhase) else str(AgentPhase.WORKING),
+            "tool": None if doing in set(AgentPhase) else doing,
+            "draft": await self._draft(session_id),
+        }
+        if state == self.state:
+            return []
+        self.state = state
+        elapsed = (self.services.clock.now() - from_text(first.accepted_at)).total_seconds()
+        return [{**state, "elapsed_seconds": round(max(0.0, elapsed), 1)}]
+
+    async def _draft(self, session_id: str) -> str:
+        """What the agent has written so far, as far as it shows that."""
+        agent = self.services.conductor.agents.get(session_id)
+        if agent is None:
+            return ""
+        with suppress(FileTrouble):  # busy or gone at this moment: what was shown last stays
+            signature = await asyncio.to_thread(outbox.signature, agent.folder)
+            if signature != self.signature:
+                self.draft = await asyncio.to_thread(outbox.draft, agent.folder)
+                self.signature = signature
+        return self.draft
+
+
+def _partner(connection: sqlite3.Connection, agent_group: str | None, session: str | None) -> Partner:
+    """Whom a person means. Raises `NotFound`, `Conflict`."""
+    if session is not None:
+        found = naming.find(connection, session, place=COMMAND_LINE)
+        group = agent_groups.by_id(connection, found.agent_group_id)
+        assert group is not None, "a session belongs to an agent group"
+        return Partner(group, found, is_pinned=True)
+    group = _of_terminal(connection) if agent_group is None else agent_groups.named(connection, agent_group)
+    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
+    wired = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
+    if group.id not in {wiring.agent_group_id for wiring in wired}:
+        hint = f"`dumbwaiter wire {TERMINAL} {group.name}` lets it"
+        raise NotFound(f"'{group.name}' does not answer at the terminal", hint=hint)
+    active = [] if terminal is None else routes.active_in_chat(connection, group.id, terminal.id, None)
+    return Partner(group, active[0] if len(active) == 1 else None, is_pinned=False)
+
+
+def _of_terminal(connection: sqlite3.Connection) -> AgentGroup:
+    """The one agent group that answers at the terminal. Raises `NotFound`, `Conflict`."""
+    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
+    wirings = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
+    usual = [wiring for wiring in wirings if wiring.engage != messaging_groups.Engage.PATTERN] or wirings
+    groups = [group for each in usual if (group := agent_groups.by_id(connection, each.agent_group_id)) is not None]
+    if not groups:
+        known = agent_groups.all_groups(connection)
+        if not known:
+            raise NotFound("there is no agent yet", hint="`dumbwaiter init` makes one")
+        raise NotFound(
+            "no agent answers at the terminal", hint=f"`dumbwaiter wire {TERMINAL} {known[0].name}` lets one do so"
+        )
+    if len(groups) > 1:
+        names = ", ".join(group.name for group in groups)
+        raise Conflict(
+            f"several agents answer at the terminal: {names}", hint=f"name one: `dumbwaiter chat {groups[0].name}`"
+        )
+    return groups[0]
+
+
+def _letter(connection: sqlite3.Connection, letter: Letter, *, late: bool) -> dict[str, Any]:
+    content = decode(letter.content)
+    session = session_table.lookup(connection, letter.session_id)
+    group = None if session is None else agent_groups.by_id(connection, session.agent_group_id)
+    asked = None if letter.in_reply_to is None else ingest.get(connection, letter.in_reply_to)
+    return {
+        "type": "message",
+        "position": letter.position,
+        "agent_group": None if group is None else group.name,
+        "session_id": letter.session_id,
+        "in_reply_to": letter.in_reply_to,
+        "text": content.get("text", ""),
+        "files": content.get("files", []),
+        "from_host": content.get("from_host", False),
+        "command": asked is not None and asked.kind == ingest.COMMAND,
+        "question": content.get("kind") == "question",
+        "created_at": letter.created_at,
+        "late": late,
+    }
+
+
+def _said(row: Accepted) -> dict[str, Any]:
+    content = decode(row.content)
+    files = content.get("files")
+    names = [str(file.get("name", "")) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return {
+        "type": "said",
+        "message_id": row.message_id,
+        "platform_message_id": row.platform_message_id,
+        "session_id": row.session_id,
+        "text": str(content.get("text", "")),
+        "files": names,
+        "is_chat": row.kind == MessageInKind.CHAT,
+    }
