@@ -10,15 +10,18 @@ import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
+from host import install
 from host import log as logs
 from host.api.server import ApiServer
 from host.central import agent_groups, messaging_groups, runs
 from host.central.database import Central
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
-from host.lock import held
+from host.install import Answer
+from host.lock import claimed, held
 from host.operations import agent_groups as agent_group_operations
 from host.operations import messaging_groups as messaging_group_operations
 from host.operations import wirings
@@ -28,9 +31,9 @@ from host.operations.requests import answering
 from host.runtime.choose import Choice, others
 from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for
-from host.sessions.folder import make_data_folder
+from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, notify_socket
-from shared_schema.clock import SystemClock
+from shared_schema.clock import Clock, SystemClock
 from shared_schema.signals import end_with
 
 log = logging.getLogger(__name__)
@@ -41,26 +44,42 @@ _THREADS = 32
 _M_ARENA_MAX = -8  # of malloc.h
 
 
-def run(settings: Settings) -> int:
-    """Run a host in the foreground until a signal ends it; the exit status. Raises `DumbwaiterError`."""
+def run(settings: Settings, answer: Answer | None = None) -> int:
+    """Run a host in the foreground until a signal ends it; the exit status. Raises `DumbwaiterError`.
+
+    `answer` says what the data folder is, in case it is not where it was.
+    """
     began = perf_counter()
     _bound_memory()
     _raise_descriptors()
     os.umask(0o077)
-    make_data_folder(settings.layout)
+    layout = settings.layout
+    install.require_own(layout)
+    make_data_folder(layout, Owner.of_agents(settings.agent_uid))
     logs.configure(settings.log_level, settings.log_format)
-    with held(settings.layout, wait_seconds=_LOCK_SECONDS):
-        asyncio.run(_run(settings, began))
+    with held(layout, wait_seconds=_LOCK_SECONDS):
+        install.require_own_content(layout)
+        as_copy = install.becomes_a_copy(install.standing(layout), answer, _command(settings.data, "run"))
+        asyncio.run(_run(settings, began, as_copy=as_copy))
     return 0
 
 
-async def _run(settings: Settings, began: float) -> None:
+async def _run(settings: Settings, began: float, *, as_copy: bool) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
     stop = asyncio.Event()
     end_with(loop, stop.set)
     clock = SystemClock()
-    central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
+    central = await asyncio.to_thread(partial(Central.open, settings.layout.central, clock, as_copy=as_copy))
+    if as_copy:
+        log.warning("this folder is a copy and an install of its own now", extra={"install": central.install_id})
+        install.clear_copied(settings.layout)
+    with claimed(central.install_id, settings.layout, wait_seconds=_LOCK_SECONDS):
+        install.keep(settings.layout, central.install_id)
+        await _serve(settings, began, clock, central, stop)
+
+
+async def _serve(settings: Settings, began: float, clock: Clock, central: Central, stop: asyncio.Event) -> None:
     choice = await runtime_for(settings, central)
     if choice.warning is not None:
         _warn(choice.warning)
@@ -122,7 +141,7 @@ def _raise_descriptors() -> None:
 def _greet(services: Services, choice: Choice, seconds: float) -> None:
     """Say where things are and what to type next: to a person as a page, to a log as a line."""
     data = services.settings.data
-    following = f'{_command(data)} chat -m "hello"'
+    following = f'{_command(data, "chat")} -m "hello"'
     if services.settings.log_format == "json" or not sys.stderr.isatty():
         facts = {"data": str(data), "runtime": services.runtime.name, "reason": choice.reason, "next": following}
         log.info("ready", extra=facts | {"adopted": services.adopted, "seconds": round(seconds, 2)})
@@ -140,11 +159,11 @@ def _greet(services: Services, choice: Choice, seconds: float) -> None:
     print(page, file=sys.stderr, flush=True)
 
 
-def _command(data: Path) -> str:
-    """How this command was called, for the next one."""
+def _command(data: Path, name: str) -> str:
+    """How a command of this program is typed on this data folder, for the next one."""
     called = Path(sys.argv[0])
     command = os.path.relpath(called) if called.is_file() else "dumbwaiter"
-    return command if data == Path("data").absolute() else f"{command} --data {data}"
+    return f"{command} {name}" if data == Path("data").absolute() else f"{command} --data {data} {name}"
 
 
 def _warn(text: str) -> None:

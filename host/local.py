@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from host import install
 from host.central import runs
 from host.central.database import Central
 from host.lock import held
@@ -16,7 +17,7 @@ from host.runtime.absent import AbsentRuntime
 from host.runtime.choose import others
 from host.runtime.protocol import Runtime
 from host.services import Services
-from host.sessions.folder import make_data_folder
+from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
 from shared_schema.errors import FileTrouble
@@ -29,17 +30,13 @@ def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> A
 
     Raises `FolderInUse` when another process holds the folder, and any `DumbwaiterError` of the operation.
     """
-    os.umask(0o077)
-    make_data_folder(settings.layout)
-    with held(settings.layout, wait_seconds=_WAIT_SECONDS):
+    with _folder(settings):
         return asyncio.run(_call(settings, name, parameters))
 
 
 def stream_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The same for a stream that comes to an end by itself. Raises as `call_once`."""
-    os.umask(0o077)
-    make_data_folder(settings.layout)
-    with held(settings.layout, wait_seconds=_WAIT_SECONDS), asyncio.Runner() as runner:
+    with _folder(settings), asyncio.Runner() as runner:
         services = runner.run(_open(settings))
         try:
             objects = stream(services, name, parameters)
@@ -49,14 +46,28 @@ def stream_once(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
             runner.run(services.close(stop_agents=False))
 
 
+@contextmanager
+def _folder(settings: Settings) -> Iterator[None]:
+    """The data folder to oneself, for the moment. Raises `ForeignFolder`, `FolderInUse`."""
+    os.umask(0o077)
+    install.require_own(settings.layout)
+    make_data_folder(settings.layout, Owner.of_agents(settings.agent_uid))
+    with held(settings.layout, wait_seconds=_WAIT_SECONDS):
+        yield
+
+
 async def _next(objects: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
     return await anext(objects, None)
 
 
 async def _open(settings: Settings) -> Services:
     clock = SystemClock()
+    # Of a copy nobody has said yet what it is: until then it has no agents, for they may be the original's.
+    is_at_home = await asyncio.to_thread(lambda: install.standing(settings.layout).is_at_home)
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
-    runtime, *rest = await _runtimes(settings, central) or [AbsentRuntime()]
+    runtime, *rest = (await _runtimes(settings, central) if is_at_home else []) or [AbsentRuntime()]
+    if is_at_home:
+        await asyncio.to_thread(install.keep, settings.layout, central.install_id)
     return Services(settings, clock, central, runtime, "", others=rest)
 
 

@@ -1,17 +1,30 @@
-"""One host per data folder: an exclusive lock on `host.lock`, held for as long as the folder is used."""
+"""One host per data folder, and one host per install.
+
+`held` takes exclusive locks on `host.lock` and on the folder itself, for as long as the folder is used. Both belong to
+the kernel's inodes, so a bind mount or a link leads to the same lock, and the folder's cannot be lost with the file.
+Where a second path leads to other inodes (an overlay, a copy of the whole disk), `claimed` still finds the first host
+of this machine: by the install's id, in a name that the kernel gives to one process at a time.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from shared_schema.errors import Conflict, DumbwaiterError
 from shared_schema.layout import DataLayout
 
 _STEP_SECONDS = 0.05
+_NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""What a file system says that does not lock folders; NFS wants one that is open for writing. `host.lock` is left."""
+_CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 
 
 class FolderInUse(Conflict):
@@ -20,32 +33,101 @@ class FolderInUse(Conflict):
 
 @contextmanager
 def held(layout: DataLayout, *, wait_seconds: float) -> Iterator[None]:
-    """Hold the lock. Waits that long for another process, because a command holds it for a moment only; blocks.
+    """Hold the locks. Waits that long for another process, because a command holds them for a moment only; blocks.
 
     Raises `FolderInUse` with the other's process id, `DumbwaiterError` when the lock file cannot be made.
     """
+    opened: list[int] = []
     try:
-        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        opened.append(os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        opened.append(os.open(layout.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
+        for descriptor in opened:
+            os.close(descriptor)
         raise DumbwaiterError(
             f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
         ) from error
+    file, folder = opened
     try:
-        _acquire(descriptor, layout, time.monotonic() + wait_seconds)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        deadline = time.monotonic() + wait_seconds
+        _acquire(file, file, layout, deadline)
+        try:
+            _acquire(folder, file, layout, deadline)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        for descriptor in opened:
+            os.close(descriptor)
 
 
-def _acquire(descriptor: int, layout: DataLayout, deadline: float) -> None:
+@contextmanager
+def claimed(install_id: str, layout: DataLayout, *, wait_seconds: float) -> Iterator[None]:
+    """Be the one process of this machine that serves an install. Waits and blocks as `held`.
+
+    It is an abstract Unix socket, which goes with its process. Without them (not Linux) this does nothing. Raises
+    `FolderInUse`.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    deadline = time.monotonic() + wait_seconds
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as claim:
+        while True:
+            try:
+                claim.bind(f"\0dumbwaiter-{install_id}")
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise DumbwaiterError(f"the install cannot be claimed: {error.strerror}") from error
+            if time.monotonic() >= deadline:
+                raise FolderInUse(
+                    f"the install {install_id} is served from another folder, by process {_claimant(install_id)}",
+                    where=layout.data,
+                    hint="stop that host, or see docs/backup.md about copies",
+                )
+            time.sleep(_STEP_SECONDS)
+        claim.listen(1)  # so that others can ask who it is
+        yield
+
+
+def _claimant(install_id: str) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking, suppress(OSError):
+        asking.settimeout(_STEP_SECONDS)
+        asking.connect(f"\0dumbwaiter-{install_id}")
+        of_peer = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return str(_CREDENTIALS.unpack(of_peer)[0])
+    return "unknown"
+
+
+def is_held(layout: DataLayout) -> bool:
+    """Whether another process uses the folder. Locks are taken shared and for an instant, and stop no host."""
+    for path, flags in ((layout.lock, os.O_RDONLY), (layout.data, os.O_RDONLY | os.O_DIRECTORY)):
+        try:
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _acquire(descriptor: int, file: int, layout: DataLayout, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                owner = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
                 raise FolderInUse(
                     f"the data folder is in use by process {owner}",
                     where=layout.data,

@@ -225,7 +225,7 @@ class Services:
             max_file_bytes=settings.max_file_bytes,
             platforms=platforms,
             redaction=Redaction(
-                self.central.install_id if settings.redact_ids else "",
+                self.central.first_install_id if settings.redact_ids else "",
                 in_clear={name for name, platform in platforms.items() if platform.mentions_need_ids},
             ),
         )

@@ -22,6 +22,15 @@ from pydantic_settings import (
 
 from host.gateway import proxies
 from host.gateway.upstreams import VARIABLES, UpstreamSetting
+from host.runtime.protocol import (
+    LARGEST_CPUS,
+    LARGEST_MEMORY,
+    LARGEST_PIDS,
+    SMALLEST_CPUS,
+    SMALLEST_MEMORY,
+    SMALLEST_PIDS,
+)
+from host.secrets import is_private, make_private, secrets_in
 from host.sessions.reset import zone
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.layout import DataLayout
@@ -51,9 +60,11 @@ class Settings(BaseSettings):
     agent_uid: int = Field(
         10001, ge=1, description="user and group id of agents when the host runs as root; else they are the host's own"
     )
-    agent_memory_bytes: int = Field(2048 * _MIB, ge=32 * _MIB, description="memory of one agent")
-    agent_cpus: float = Field(2.0, gt=0, description="CPUs of one agent")
-    agent_pids: int = Field(256, ge=8, description="processes of one agent")
+    agent_memory_bytes: int = Field(
+        2048 * _MIB, ge=SMALLEST_MEMORY, le=LARGEST_MEMORY, description="memory of one agent"
+    )
+    agent_cpus: float = Field(2.0, ge=SMALLEST_CPUS, le=LARGEST_CPUS, description="CPUs of one agent")
+    agent_pids: int = Field(256, ge=SMALLEST_PIDS, le=LARGEST_PIDS, description="processes of one agent")
     agent_file_bytes: int = Field(1024 * _MIB, ge=_MIB, description="the largest file an agent can write")
     out_bytes: int = Field(
         2048 * _MIB,
@@ -178,10 +189,11 @@ def notify_socket() -> str | None:
     return os.environ.get("NOTIFY_SOCKET")
 
 
-def load(options: dict[str, Any] | None = None) -> Settings:
+def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> Settings:
     """The settings from all sources. `options` are those given on the command line (None values are not given).
 
-    Raises `BadSetting`, which names the setting and where it was set.
+    A dumbwaiter.toml with keys that others could read is made its owner's alone, unless `only_look`. Raises
+    `BadSetting`, which names the setting and where it was set.
     """
     given = {name: value for name, value in (options or {}).items() if value is not None}
     given["data"] = Path(given.get("data") or os.environ.get(f"{PREFIX}DATA") or "data").absolute()
@@ -189,6 +201,8 @@ def load(options: dict[str, Any] | None = None) -> Settings:
     for variable in os.environ:
         if variable.upper().startswith(PREFIX) and _field(variable) not in Settings.model_fields:
             raise BadSetting(f"the setting '{_field(variable)}' is unknown", where=variable, hint="unset the variable")
+    if not only_look and not is_closed(file) and not make_private(file):
+        raise BadSetting("others may read the file, and it has keys", where=file, hint=f"chmod 600 '{file}'")
     try:
         return Settings(**given)
     except OSError as error:
@@ -207,6 +221,14 @@ def load(options: dict[str, Any] | None = None) -> Settings:
         raise BadSetting(f"the setting '{name}' {what}", where=where, hint="see docs/settings.md") from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, endless digits, endless brackets
         raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
+
+
+def is_closed(file: Path) -> bool:
+    """Whether nobody but its owner can read the keys in a dumbwaiter.toml, if it has any."""
+    try:
+        return is_private(file) or not secrets_in(file)
+    except OSError:  # it is not there, or cannot be looked at: its reader says so
+        return True
 
 
 def _field(variable: str) -> str:

@@ -1,6 +1,8 @@
 """Every path of the data folder and of a session folder (DESIGN section 3), in one place.
 
 <data>/central.db  history.db  host.lock  host.sock  dumbwaiter.toml  mounts.toml
+<data>/install.json                      in which folder of which file system this install was last used
+<data>/backups/                          central.db as it was before its schema was brought up to date
 <data>/spool/                            files of accepted events that are not yet in a session
 <data>/run/                              what the process runtime remembers of its processes
 <data>/agents/<folder>/                   the workspace of an agent group
@@ -110,6 +112,14 @@ class DataLayout:
     @property
     def socket(self) -> Path:
         return self.data / "host.sock"
+
+    @property
+    def install(self) -> Path:
+        return self.data / "install.json"
+
+    @property
+    def backups(self) -> Path:
+        return self.data / "backups"
 
     @property
     def settings(self) -> Path:

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from host.central import install
 from shared_schema.clock import Clock, to_text
-from shared_schema.database import open_reader, open_writer, snapshot, translate
-from shared_schema.ids import Prefix, new_id
+from shared_schema.database import open_reader, open_writer, snapshot, transaction, translate
 from shared_schema.migrate import Schema, migrate
 
 T = TypeVar("T")
@@ -32,8 +32,6 @@ CENTRAL = Schema("central.db", Path(__file__).parent / "migrations")
 _MAX_JOBS = 64
 
 SMALL_CACHE = "PRAGMA cache_size = -256"  # KiB: there is a reader in every thread
-INSTALL_ID = "SELECT id FROM install"
-INSERT_INSTALL = "INSERT INTO install (id, created_at) VALUES (?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +43,9 @@ class _Job:
 class Central:
     """The open registry. Made by `Central.open`; `close` waits for what was asked for."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, install_id: str) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, install_id: str, first_install_id: str) -> None:
         self.install_id = install_id
+        self.first_install_id = first_install_id
         self._path = path
         self._connection = connection
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -58,25 +57,29 @@ class Central:
         self._writer.start()
 
     @classmethod
-    def open(cls, path: Path, clock: Clock) -> Central:
-        """Open or create central.db and bring its schema up to date. Blocks. Raises `FileTrouble`."""
+    def open(cls, path: Path, clock: Clock, *, as_copy: bool = False) -> Central:
+        """Open or create central.db and bring its schema up to date. Blocks. Raises `FileTrouble`.
+
+        `as_copy`: it is the copy of another install's, and becomes one of its own (`host/central/install.py`).
+        """
         connection = open_writer(path, create=True, journal_mode="WAL")
         try:
             path.chmod(0o600)
             migrate(connection, CENTRAL)
-            row = connection.execute(INSTALL_ID).fetchone()
-            if row is None:
-                install_id = new_id(Prefix.INSTALL)
-                connection.execute(INSERT_INSTALL, (install_id, to_text(clock.now())))
-            else:
-                install_id = row["id"]
+            with transaction(connection):
+                install_id = install.current(connection)
+                if install_id is None:
+                    install_id = install.begin(connection, to_text(clock.now()))
+                elif as_copy:
+                    install_id = install.become_a_copy(connection, to_text(clock.now()))
+            first_install_id = install.first(connection)
         except sqlite3.Error as error:
             connection.close()
             raise translate(error, path) from error
         except BaseException:
             connection.close()
             raise
-        return cls(path, connection, install_id)
+        return cls(path, connection, install_id, first_install_id)
 
     async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
         """Run a function in a transaction; returns after its commit. Raises what it raises, or `FileTrouble`.

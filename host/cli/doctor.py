@@ -34,11 +34,11 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
     from dataclasses import asdict
 
     from host.operations.doctor import examine
-    from host.settings import BadSetting, Settings
+    from host.settings import BadSetting, Settings, load
 
     settings: Settings | BadSetting
     try:
-        settings = invocation.settings()
+        settings = load({"data": invocation.data}, only_look=True)
     except BadSetting as error:
         settings = error
     checks = asyncio.run(examine(invocation.data, settings, lambda: ask_host(invocation.layout.socket)))

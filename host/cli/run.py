@@ -13,8 +13,12 @@ from host.cli.invocation import Invocation
 @click.option("--runtime", type=click.Choice(["auto", "docker", "process"]), help="What runs agents.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]), help="In which form it is logged.")
+@click.option("--moved", "answer", flag_value="moved", help="The folder was moved here, or its original is gone.")
+@click.option("--copy", "answer", flag_value="copy", help="The folder is a copy; make it an install of its own.")
 @click.pass_obj
-def run(invocation: Invocation, runtime: str | None, log_level: str | None, log_format: str | None) -> int:
+def run(
+    invocation: Invocation, runtime: str | None, log_level: str | None, log_format: str | None, answer: str | None
+) -> int:
     """Start the host in the foreground; Ctrl-C stops it.
 
     Its options, and every other setting, can also be given by the environment or in dumbwaiter.toml in the data folder.
@@ -22,5 +26,6 @@ def run(invocation: Invocation, runtime: str | None, log_level: str | None, log_
     settings = invocation.settings(runtime=runtime, log_level=log_level, log_format=log_format)
     socket_path(settings.layout.socket)
     from host.daemon import run as run_host
+    from host.install import Answer
 
-    return run_host(settings)
+    return run_host(settings, None if answer is None else Answer(answer))

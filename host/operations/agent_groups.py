@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from host.operations.ending import delete
 from host.operations.push import push_to_agent_group, stop_agents
 from host.operations.tool_servers import valid_servers
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
+from host.runtime.protocol import (
+    LARGEST_CPUS,
+    LARGEST_MEMORY,
+    LARGEST_PIDS,
+    SMALLEST_CPUS,
+    SMALLEST_MEMORY,
+    SMALLEST_PIDS,
+)
 from host.services import Services
 from host.supervision.runs import image_of
 from shared_schema.clock import to_text
@@ -27,6 +36,12 @@ _CHANGEABLE = (
     "tool_servers",
 )  # fmt: skip
 _CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers")
+# A reference as engines take it: [host[:port]/]path[:tag][@digest], all small letters but host, tag and digest.
+_IMAGE = re.compile(
+    r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?"
+)
+_LONGEST_IMAGE = 512
 _PERIODS = ("day", "month", "total")
 
 
@@ -84,10 +99,10 @@ async def change(
     given = {
         "provider": None if provider is None else _known_provider(provider),
         "model": model,
-        "image": image,
-        "memory_bytes": _positive("memory_bytes", memory_bytes),
-        "cpus": _positive("cpus", cpus),
-        "pids": _positive("pids", pids),
+        "image": None if image is None else _reference(image),
+        "memory_bytes": _within("memory", memory_bytes, SMALLEST_MEMORY, LARGEST_MEMORY, " bytes"),
+        "cpus": _within("cpus", cpus, SMALLEST_CPUS, LARGEST_CPUS),
+        "pids": _within("pids", pids, SMALLEST_PIDS, LARGEST_PIDS),
         "budget_usd": _positive("budget_usd", budget_usd),
         "budget_tokens": _positive("budget_tokens", budget_tokens),
         "budget_period": budget_period,
@@ -178,6 +193,21 @@ def _positive(name: str, value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise InvalidValue(f"{name} must be more than 0, not {value}")
     return value
+
+
+def _within(name: str, value: float | None, least: float, most: float, unit: str = "") -> float | None:
+    """A limit that an engine takes: it would refuse any other when the agent is started, which is too late."""
+    if value is not None and not least <= value <= most:
+        raise InvalidValue(f"{name} must be between {least:,}{unit} and {most:,}{unit}, not {value:,}")
+    return value
+
+
+def _reference(image: str) -> str:
+    if len(image) > _LONGEST_IMAGE or _IMAGE.fullmatch(image) is None:
+        raise InvalidValue(
+            f"'{image[:100]}' is not the name of an image", hint="write such as name:tag, in small letters"
+        )
+    return image
 
 
 def _with_mount(

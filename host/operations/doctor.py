@@ -7,7 +7,6 @@ know). Every check that is not ok says what to do.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,8 @@ from host.central import agent_groups
 from host.central.database import CENTRAL
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
+from host.lock import is_held
+from host.operations.folder_checks import check_install, check_owner, check_privacy
 from host.operations.machine import (
     Check,
     check_folder,
@@ -47,6 +48,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     layout = DataLayout(data)
     checks = [check_settings(layout, settings), check_interpreter(), check_sqlite(), check_folder(data)]
     if data.is_dir():
+        checks += [check_owner(layout), check_privacy(layout), check_install(layout)]
         checks += [check_space(data), check_links(data), check_registry(layout)]
     checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
@@ -117,7 +119,7 @@ def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
     except DumbwaiterError as error:
         return _failed("host", error)
     if host is None:
-        if _is_locked(layout.lock):
+        if is_held(layout):
             what = f"some process holds {layout.lock}, and no host answers"
             return Check(
                 "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
@@ -192,15 +194,3 @@ def _image(settings: Settings, image: str, stands: Standing) -> Check:
 def _failed(name: str, error: DumbwaiterError) -> Check:
     where = "" if error.where is None else f" ({error.where})"
     return Check(name, False, f"{error.what}{where}", error.hint)
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether another process holds the lock. Taken for an instant, and shared, so that it stops no host."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

@@ -24,6 +24,14 @@ class StartFailed(DumbwaiterError):
     """The engine answers, and this agent cannot be started (image missing, specification refused)."""
 
 
+SMALLEST_MEMORY, LARGEST_MEMORY = 32 * 1024**2, 2**50
+"""Bytes. An engine refuses less than 6 MiB; with less than 32 an agent does not come up."""
+SMALLEST_CPUS, LARGEST_CPUS = 0.01, 10_000.0
+"""A hundredth is the kernel's least share of the period it counts in."""
+SMALLEST_PIDS, LARGEST_PIDS = 8, 4_194_304
+"""The most is the kernel's PID_MAX_LIMIT: a control group takes no larger number."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one agent may use. Bytes, CPUs (1.5 is one and a half), processes."""

@@ -8,6 +8,7 @@ crash left half-made is completed.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence, Set
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -41,30 +42,51 @@ class Owner:
         return cls(agent_uid, agent_uid) if os.geteuid() == 0 else cls(os.geteuid(), os.getegid())
 
 
-def make_data_folder(layout: DataLayout) -> None:
-    """The data folder and what is always in it. Others may pass through to reach what they were given, not list it.
+def make_data_folder(layout: DataLayout, owner: Owner) -> None:
+    """The data folder and what is always in it; closed to everybody but the host.
 
-    Raises `DumbwaiterError` when it cannot be made or written.
+    Where `owner`, the user of agents, is another than the host's (the host is root), its group may pass through to what
+    it was given: agents without a container reach their folders by their paths. A folder that was open to others is
+    closed. Raises `DumbwaiterError` when it cannot be made or written.
     """
     try:
-        _make_data_folder(layout)
+        _make_data_folder(layout, owner)
     except OSError as error:
         raise DumbwaiterError(
             f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
         ) from error
 
 
-def _make_data_folder(layout: DataLayout) -> None:
+def _make_data_folder(layout: DataLayout, owner: Owner) -> None:
     for folder, mode in (
-        (layout.data, 0o711),
-        (layout.sessions, 0o711),
-        (layout.agents, 0o711),
+        (layout.data, 0o710),
+        (layout.sessions, 0o710),
+        (layout.agents, 0o710),
         (layout.spool, 0o700),
-        (layout.run, 0o711),
+        (layout.run, 0o700),
     ):
         if not folder.is_dir():
-            folder.mkdir(mode=mode, parents=True, exist_ok=True)
-            folder.chmod(mode)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close(folder, owner if mode == 0o710 else None)
+
+
+def close(folder: Path, owner: Owner | None) -> None:
+    """Close a folder of the host's to others, but for the passage of the agents' group where that is another user's.
+
+    A group that somebody gave it, so that certain people may look, stays.
+    """
+    status = folder.stat()
+    mode = stat.S_IMODE(status.st_mode) & ~0o007
+    if status.st_uid != os.geteuid():
+        return
+    if owner is not None and owner.uid != os.geteuid() and status.st_gid in (os.getegid(), owner.gid):
+        if status.st_gid != owner.gid:
+            os.chown(folder, -1, owner.gid)
+        mode |= 0o010
+    elif mode == 0o710:
+        mode = 0o700  # as an earlier version, or a host that was root, made it
+    if mode != stat.S_IMODE(status.st_mode):
+        folder.chmod(mode)
 
 
 def make_workspace(workspace: Path, owner: Owner) -> None:
@@ -81,7 +103,7 @@ def make_session_folder(
 
     Messages in an `outbound.db` that is made here begin above `after_seq`, its transcript with `steps`.
     """
-    _pass_through(layout.folder.parent)
+    _pass_through(layout.folder.parent, owner)
     share(layout.folder, owner)
     for folder in (layout.inbox, layout.sent):
         share(folder, owner)
@@ -165,11 +187,13 @@ def _make_database(
     os.replace(draft, target)
 
 
-def _pass_through(folder: Path) -> None:
+def _pass_through(folder: Path, owner: Owner) -> None:
     if not folder.is_dir():
-        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-        folder.chmod(0o711)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close(folder, owner)
         sync_folder(folder.parent)
+    else:
+        close(folder, owner)
 
 
 def share(folder: Path, owner: Owner) -> None:

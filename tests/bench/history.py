@@ -173,7 +173,7 @@ def _session_id(number: int) -> str:
 
 def _fill(layout: DataLayout, sessions: int, draw: _Draw) -> list[str]:
     """The sessions with their messages; what they say."""
-    make_data_folder(layout)
+    make_data_folder(layout, Owner.of_agents(10001))
     empty = SessionLayout(layout.data.with_name(f"{layout.data.name}-empty"))
     make_session_folder(empty, Owner.of_agents(10001))
     texts: list[str] = []

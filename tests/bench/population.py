@@ -84,7 +84,7 @@ class Population:
     """A data folder with sessions. No host may run while they are changed."""
 
     def __init__(self, data: Path) -> None:
-        make_data_folder(DataLayout(data))
+        make_data_folder(DataLayout(data), Owner.of_agents(10001))
         self.layout = DataLayout(data)
         self.folders: list[SessionLayout] = []
         self._empty = SessionLayout(data.with_name(f"{data.name}-empty"))

@@ -13,6 +13,7 @@ import pytest
 from host.cli.doctor import ask_host
 from host.operations.doctor import check_host, check_registry, examine
 from host.operations.machine import Check, check_folder, check_links, check_notifications
+from host.place import InstallRecord, Place, write_record
 from host.settings import Settings, load
 from shared_schema.layout import DataLayout
 from tests.cli.conftest import Run
@@ -169,3 +170,52 @@ def test_a_folder_that_is_not_writable_fails(data: Path) -> None:
     data.chmod(0o500)
 
     assert check_folder(data).ok is False
+
+
+async def test_keys_that_others_may_read_are_a_failure_and_nothing_is_changed(data: Path) -> None:
+    data.chmod(0o700)
+    file = DataLayout(data).settings
+    file.write_text('[upstreams.openai]\nkey = "sk-1"\n')
+    file.chmod(0o644)
+
+    checks = by_name(await examine(data, load({"data": data, "runtime": "process"}, only_look=True), nobody))
+
+    assert checks["privacy"] == Check(
+        "privacy", False, "others may read dumbwaiter.toml, with keys in it", f"chmod 600 {file}"
+    )
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+async def test_what_is_open_to_others_is_said(data: Path) -> None:
+    data.chmod(0o711)
+    assert by_name(await examine(data, settings(data), nobody))["privacy"].hint == f"chmod o= {data}"
+    data.chmod(0o700)
+    (data / "central.db").touch()
+    (data / "central.db").chmod(0o640)
+    privacy = by_name(await examine(data, settings(data), nobody))["privacy"]
+    assert privacy.ok is None
+    assert privacy.hint == f"chmod go= {data / 'central.db'}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_what_another_user_left_in_the_folder_is_a_failure_with_the_line_to_type(data: Path) -> None:
+    data.chmod(0o700)
+    session = data / "sessions" / "agr_1" / "ses_1"
+    session.mkdir(parents=True)
+    os.chown(session, 4242, 4242)
+    owner = by_name(await examine(data, settings(data), nobody))["owner"]
+    assert owner.ok is False
+    assert str(session) in owner.what
+    assert owner.hint == f"sudo chown -R 0:0 '{data}'"
+    os.chown(data, 4242, 4242)
+    owner = by_name(await examine(data, settings(data), nobody))["owner"]
+    assert owner.ok is False
+    assert "belongs to uid 4242, and this is 'root' (uid 0)" in owner.what
+
+
+async def test_a_folder_that_is_not_where_it_was_is_said(data: Path) -> None:
+    write_record(DataLayout(data).install, InstallRecord("ins_1", Place("/elsewhere", 1, "x", 1)))
+    install = by_name(await examine(data, settings(data), nobody))["install"]
+    assert install.ok is None
+    assert "last used as /elsewhere" in install.what
+    assert "--moved" in str(install.hint)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from host.history.feed import History
 from host.history.search import Filters, search
 from host.operations.portable import sessions_in
-from host.sessions.folder import make_data_folder, make_session_folder
+from host.sessions.folder import Owner, make_data_folder, make_session_folder
 from shared_schema.database import open_writer
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.layout import DataLayout
@@ -41,7 +41,7 @@ QUERIES = st.lists(st.one_of(PIECES, PIECES, ANY_TEXT), max_size=30).map("".join
 @contextmanager
 def _opened(folder: Path) -> Iterator[History]:
     layout = DataLayout(folder)
-    make_data_folder(layout)
+    make_data_folder(layout, Owner.of_agents(10001))
     make_session_folder(layout.session(GROUP, SESSION), OWNER)
     history = History(layout)
     try:

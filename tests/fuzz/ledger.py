@@ -74,7 +74,7 @@ class Ledger:
 def opened(data: Path) -> Iterator[Ledger]:
     """A registry in a data folder, until the block ends."""
     layout = DataLayout(data)
-    make_data_folder(layout)
+    make_data_folder(layout, OWNER)
     clock = ManualClock()
     with asyncio.Runner() as runner:
         central = Central.open(layout.central, clock)

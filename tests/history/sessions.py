@@ -27,7 +27,7 @@ class Folder:
         self.agent_group_id = agent_group_id
         self.id = f"ses_{number:016x}"
         self.layout = DataLayout(data).session(agent_group_id, self.id)
-        make_data_folder(DataLayout(data))
+        make_data_folder(DataLayout(data), Owner.of_agents(10001))
         make_session_folder(self.layout, Owner.of_agents(10001))
         self._count = 0
 

@@ -18,7 +18,7 @@ from host.api.server import ApiServer
 from host.central.database import Central
 from host.lock import held
 from host.services import Services, runtime_for
-from host.sessions.folder import make_data_folder
+from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, load
 from shared_schema.clock import SystemClock
 from tests.soak.channel import SocketChannel
@@ -58,7 +58,7 @@ def main(data: Path, sockets: Path) -> None:
     """Take the data folder and serve."""
     settings = load({"data": data})
     os.umask(0o077)
-    make_data_folder(settings.layout)
+    make_data_folder(settings.layout, Owner.of_agents(10001))
     logs.configure(settings.log_level, settings.log_format)
     with held(settings.layout, wait_seconds=_LOCK_SECONDS):
         asyncio.run(serve(settings, sockets))

@@ -43,11 +43,14 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = data.with_name(f"{data.name}.log")
 
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
+    def start(self, *options: str) -> None:
+        """Start it, with options of `run`, and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [COMMAND, "run", "--data", str(self.data)], stdin=subprocess.DEVNULL, stderr=log, env=self.environment
+                [COMMAND, "run", "--data", str(self.data), *options],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env=self.environment,
             )
         until_sync(self._is_ready, "the host is ready")
 

@@ -19,7 +19,7 @@ from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import Runtime
 from host.services import Services
 from host.sessions.attachments import Attachment
-from host.sessions.folder import make_data_folder
+from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.ids import Prefix, new_id
@@ -152,7 +152,7 @@ async def running(
     """
     umask = os.umask(0o077)
     chosen = Settings(data=data, **(QUICK | settings))
-    make_data_folder(chosen.layout)
+    make_data_folder(chosen.layout, Owner.of_agents(10001))
     clock = clock or SystemClock()
     central = Central.open(chosen.layout.central, clock)
     platform = channel or MemoryChannel()

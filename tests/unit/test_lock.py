@@ -14,15 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from host.lock import held
+from host.lock import claimed, held, is_held
 from shared_schema.errors import Conflict, DumbwaiterError
+from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 from pathlib import Path
-from host.lock import held
+from host.lock import claimed, held, is_held
 from shared_schema.layout import DataLayout
 with held(DataLayout(Path(sys.argv[1])), wait_seconds=0):
     print("held", flush=True)
@@ -118,3 +119,33 @@ def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 def test_only_its_owner_may_read_the_lock_file(tmp_path: Path) -> None:
     take(tmp_path)
     assert (tmp_path / "host.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_file_that_was_removed_does_not_let_a_second_one_in(tmp_path: Path) -> None:
+    with holder(tmp_path):
+        (tmp_path / "host.lock").unlink()
+        with pytest.raises(Conflict, match="in use by process"):
+            take(tmp_path)
+
+
+def test_whether_it_is_held_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert not is_held(DataLayout(tmp_path))
+    with holder(tmp_path):
+        assert is_held(DataLayout(tmp_path))
+    assert not is_held(DataLayout(tmp_path))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="abstract sockets are Linux's")
+def test_one_install_is_served_from_one_folder_also_where_two_folders_are_taken_for_it(tmp_path: Path) -> None:
+    """Two mounts of one disk image: same ids, same birth times, and locks that know nothing of each other."""
+    install_id = new_id(Prefix.INSTALL)
+    with claimed(install_id, DataLayout(tmp_path), wait_seconds=0):
+        with (
+            pytest.raises(Conflict, match=f"served from another folder, by process {os.getpid()} "),
+            claimed(install_id, DataLayout(tmp_path), wait_seconds=0),
+        ):
+            pass
+        with claimed(new_id(Prefix.INSTALL), DataLayout(tmp_path), wait_seconds=0):
+            pass
+    with claimed(install_id, DataLayout(tmp_path), wait_seconds=0):
+        pass

@@ -19,7 +19,7 @@ from host.routing.acceptance import Rules
 from host.routing.event import Event, Receipt
 from host.routing.router import Followers, Router
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits
-from host.sessions.folder import make_data_folder
+from host.sessions.folder import Owner, make_data_folder
 from shared_schema.clock import ManualClock
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
@@ -83,7 +83,7 @@ class Desk:
 def desk(tmp_path: Path, central: Central, clock: ManualClock) -> Desk:
     """The router under test."""
     layout = DataLayout(tmp_path)
-    make_data_folder(layout)
+    make_data_folder(layout, Owner.of_agents(10001))
     return Desk(central, layout, clock)
 
 
@@ -311,7 +311,7 @@ class AnnouncingCentral(Central):
 async def announcing(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Desk]:
     """A router whose test hears of every write."""
     layout = DataLayout(tmp_path)
-    make_data_folder(layout)
+    make_data_folder(layout, Owner.of_agents(10001))
     central = AnnouncingCentral.open(layout.central, clock)
     yield Desk(central, layout, clock)
     await asyncio.to_thread(central.close)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ INSERT_OUT = "INSERT INTO messages_out (id, generation, timestamp, kind, content
 def session(tmp_path: Path) -> SessionLayout:
     """A freshly made session folder."""
     layout = DataLayout(tmp_path / "data")
-    make_data_folder(layout)
+    make_data_folder(layout, OWNER)
     folder = layout.session("agr_1", "ses_1")
     make_session_folder(folder, OWNER)
     return folder
@@ -126,20 +127,21 @@ def test_the_rights_do_not_depend_on_the_umask(tmp_path: Path, umask: int) -> No
     before = os.umask(umask)
     try:
         layout = DataLayout(tmp_path / "data")
-        make_data_folder(layout)
+        make_data_folder(layout, OWNER)
         make_session_folder(layout.session("agr_1", "ses_1"), OWNER)
     finally:
         os.umask(before)
     modes = {
         name: oct(stat.S_IMODE(mode)) for name, (_, _, mode) in tree(layout.data).items() if "heartbeat" not in name
     }
+    passage = "0o710" if os.geteuid() == 0 else "0o700"  # for the group of agents, where they are another user
     assert modes == {
-        ".": "0o711",
-        "agents": "0o711",
-        "run": "0o711",
-        "sessions": "0o711",
+        ".": passage,
+        "agents": passage,
+        "run": "0o700",
+        "sessions": passage,
         "spool": "0o700",
-        "sessions/agr_1": "0o711",
+        "sessions/agr_1": passage,
         "sessions/agr_1/ses_1": "0o750",
         "sessions/agr_1/ses_1/.reading": "0o700",
         "sessions/agr_1/ses_1/inbox": "0o750",
@@ -262,15 +264,36 @@ def test_the_workspace_is_the_agent_s(tmp_path: Path) -> None:
 def test_a_data_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DumbwaiterError, match=r"the data folder cannot be used: .* choose another with --data"):
-        make_data_folder(DataLayout(tmp_path / "file" / "data"))
+        make_data_folder(DataLayout(tmp_path / "file" / "data"), OWNER)
 
 
-def test_rights_a_person_gave_the_data_folder_are_kept(tmp_path: Path) -> None:
+def test_a_data_folder_that_was_open_is_closed_to_others_and_what_a_person_gave_a_group_stays(tmp_path: Path) -> None:
     layout = DataLayout(tmp_path / "data")
-    make_data_folder(layout)
+    make_data_folder(layout, OWNER)
     layout.data.chmod(0o755)
-    make_data_folder(layout)
-    assert stat.S_IMODE(layout.data.stat().st_mode) == 0o755
+    layout.run.chmod(0o711)  # as an earlier version made it
+    make_data_folder(layout, OWNER)
+    assert stat.S_IMODE(layout.data.stat().st_mode) == 0o750
+    assert stat.S_IMODE(layout.run.stat().st_mode) == 0o700
+
+
+@needs_root
+def test_of_all_local_users_only_the_agents_pass_through_the_data_folder_of_root(tmp_path: Path) -> None:
+    tmp_path.chmod(0o711)
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    layout = DataLayout(tmp_path / "data")
+    make_data_folder(layout, OWNER)
+    workspace = layout.workspace("helper")
+    make_workspace(workspace, OWNER)
+
+    def may_list(uid: int, folder: Path) -> bool:
+        listing = subprocess.run(["ls", folder], user=uid, group=uid, extra_groups=[], capture_output=True, check=False)
+        return listing.returncode == 0
+
+    assert may_list(AGENT_UID, workspace)
+    assert not may_list(4242, workspace)
+    assert not may_list(AGENT_UID, layout.data)
 
 
 def test_agents_run_as_the_unprivileged_user_only_where_the_host_can_arrange_it() -> None:

@@ -177,6 +177,39 @@ def test_a_variable_with_a_part_too_many_is_unknown(tmp_path: Path) -> None:
     assert "error" in loaded(tmp_path, {"DUMBWAITER_MAX_AGENTS__X": "2"})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[upstreams.openai]\nkey = "sk-1"',
+        '[upstreams.x]\nurl = "http://me:secret@host/v1"',
+        '\ufeff[a.b]\nbot_token = "1:a"',
+    ],
+)
+def test_a_file_with_keys_is_made_private_whatever_runs_agents(tmp_path: Path, text: str) -> None:
+    path = toml(tmp_path, text)
+    for runtime in ("process", "docker"):
+        path.chmod(0o644)
+        loaded(tmp_path, runtime=runtime)
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_with_keys_that_cannot_be_made_private_is_refused(tmp_path: Path) -> None:
+    path = toml(tmp_path, '[upstreams.openai]\nkey = "sk-1"')
+    path.chmod(0o644)
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(path, 4242, 4242)
+    assert loaded(tmp_path)["error"] == f"others may read the file, and it has keys ({path}): chmod 600 '{path}'"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_without_keys_may_be_read_by_others(tmp_path: Path) -> None:
+    path = toml(tmp_path, 'max_agents = 3\ntokens_per_minute = 5\n[upstreams.openai]\nkey = ""\nurl = "http://x/v1"')
+    path.chmod(0o644)
+    assert loaded(tmp_path)["max_agents"] == 3
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
 def test_settings_never_change(tmp_path: Path) -> None:
     settings = load({"data": tmp_path})
     with pytest.raises(ValidationError, match="frozen"):

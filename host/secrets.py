@@ -1,0 +1,68 @@
+"""Which texts of a settings file are secrets, and whether the file is its owner's alone.
+
+A secret is a text under a name that says so (`key`, `token`, `password`, …), at any depth, or the password in an
+address. Names decide and not the settings that exist today, so that a setting of tomorrow is guarded as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+_NAMES = re.compile(
+    r"(^|[_-])(api_?)?(keys?|tokens?|secrets?|pass(word|wd|phrase)?|credentials?|auth(orization)?)$", re.I
+)
+_LARGEST_FILE = 1024**2
+OPEN = 0o077
+
+
+def secrets_of(document: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every secret of a parsed file, as its dotted name and its text."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from secrets_of(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(document, list):
+        for value in document:
+            yield from secrets_of(value, name)
+    elif isinstance(document, str) and document.strip():
+        if _NAMES.search(name.rpartition(".")[2]):
+            yield name, document
+        elif (password := _password(document)) is not None:
+            yield name, password
+
+
+def secrets_in(path: Path) -> list[tuple[str, str]]:
+    """The secrets of a TOML file; none where it is not there or no TOML, which is for its reader to say."""
+    try:
+        with path.open("rb") as file:
+            return list(secrets_of(tomllib.loads(file.read(_LARGEST_FILE).decode("utf-8-sig"))))
+    except (OSError, ValueError, RecursionError):
+        return []
+
+
+def is_private(path: Path) -> bool:
+    """Whether nobody but its owner may read or change a file that is there."""
+    return not stat.S_IMODE(path.stat().st_mode) & OPEN
+
+
+def make_private(path: Path) -> bool:
+    """Close a file to everybody but its owner; whether it is closed now."""
+    try:
+        if path.stat().st_uid == os.geteuid():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~OPEN)
+        return is_private(path)
+    except OSError:
+        return False
+
+
+def _password(text: str) -> str | None:
+    try:
+        return urlsplit(text).password or None if "://" in text else None
+    except ValueError:
+        return None
