@@ -28,13 +28,14 @@ def composed(text: str, longest: int) -> str:
     The result may be a few characters longer where a character has no composed form.
     """
     text = text[:longest]
-    return text if text.isascii() else unicodedata.normalize("NFC", _few_marks(text))
+    # Once more behind it: some characters come apart into several marks.
+    return text if text.isascii() else _few_marks(unicodedata.normalize("NFC", _few_marks(text)))
 
 
 def decomposed(text: str, longest: int) -> str:
     """The first `longest` characters in form NFD, in the same way."""
     text = text[:longest]
-    return text if text.isascii() else unicodedata.normalize("NFD", _few_marks(text))
+    return text if text.isascii() else _few_marks(unicodedata.normalize("NFD", _few_marks(text)))
 
 
 def folded(text: str, longest: int) -> str:

@@ -33,6 +33,7 @@ LAZY = {name: f"host.cli.session_life:{name}" for name in (
 )}  # fmt: skip
 LAZY |= {name: f"host.cli.session_history:{name}" for name in ("search", "transcript", "export")}
 LAZY["title"] = "host.cli.session_title:title"
+LAZY["sql"] = "host.cli.session_sql:sql"
 LAZY["import"] = "host.cli.session_history:import_file"
 
 

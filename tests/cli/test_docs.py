@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import sqlite3
@@ -16,7 +15,9 @@ import pytest
 
 from host.central.database import CENTRAL
 from host.cli.root import root
+from host.sessions.inspection import ask
 from host.settings import Settings
+from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,13 +123,16 @@ def test_every_command_in_an_example_is_there(name: str) -> None:
 
 # The queries of docs/inspecting.md, on files with the schema of the migrations and a row in every table.
 
-QUERIES = re.findall(r"^ {4}sqlite3 -readonly (.+)$", page("docs/inspecting.md"), re.MULTILINE)
-SCHEMAS: dict[str, Schema] = {"inbound.db": INBOUND, "outbound.db": OUTBOUND, "central.db": CENTRAL}
+QUERIES = re.findall(r'^ {4}dumbwaiter session sql S "(.+)"$', page("docs/inspecting.md"), re.MULTILINE)
+OF_CENTRAL = re.findall(r"^ {4}sqlite3 -safe -readonly central.db (.+)$", page("docs/inspecting.md"), re.MULTILINE)
+SCHEMAS: dict[str, Schema] = {"inbound.db": INBOUND, "out/outbound.db": OUTBOUND, "central.db": CENTRAL}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("inspecting")
+    for name in ("out", ".reading"):
+        (folder / name).mkdir()
     for name, schema in SCHEMAS.items():
         with closing(sqlite3.connect(folder / name, isolation_level=None)) as connection:
             migrate(connection, schema)
@@ -152,19 +156,21 @@ def fill(connection: sqlite3.Connection, table: str) -> None:
     connection.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
 
 
-def test_there_are_ten_queries_on_all_three_files() -> None:
-    assert len(QUERIES) == 10
-    assert {shlex.split(query)[0] for query in QUERIES} == set(SCHEMAS)
+def test_there_are_ten_queries() -> None:
+    assert (len(QUERIES), len(OF_CENTRAL)) == (8, 2)
 
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_query_runs_on_the_real_schema_and_finds_what_is_there(query: str, folder: Path) -> None:
-    file, statements = shlex.split(query)
+    answer = ask(SessionLayout(folder), query)
 
-    with (
-        contextlib.chdir(folder),
-        closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)) as connection,
-    ):
-        rows = [connection.execute(statement).fetchall() for statement in statements.split(";")]
+    assert not answer.notes
+    assert len(answer.rows) == 1, f"the query found {answer.rows}"
 
-    assert len(rows[-1]) == 1, f"the query found {rows[-1]}"
+
+@pytest.mark.parametrize("query", OF_CENTRAL)
+def test_every_query_of_the_host_s_own_file_finds_what_is_there(query: str, folder: Path) -> None:
+    with closing(sqlite3.connect(f"file:{folder}/central.db?mode=ro", uri=True)) as connection:
+        rows = connection.execute(*shlex.split(query)).fetchall()
+
+    assert len(rows) == 1, f"the query found {rows}"

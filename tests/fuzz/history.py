@@ -10,17 +10,26 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from host.central import title
+from host.history.entry import looked_up
 from host.history.feed import History
+from host.history.query import Term
+from host.history.script import INDEXED_CHARACTERS
 from host.history.search import Filters, search
+from host.history.snippet import snippet
 from host.operations.portable import sessions_in
+from host.routing import commands
+from host.sessions import inspection
+from host.sessions.filename import MAX_BYTES, safe_name
 from host.sessions.folder import Owner, make_data_folder, make_session_folder
 from shared_schema.database import open_writer
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.layout import DataLayout
+from shared_schema.text import composed, one_line, printable
 from tests.fuzz.ledger import MESSAGE, OWNER, TURN
 from tests.fuzz.outbound_file import database, healthy_files
 from tests.fuzz.target import Drive, Target, of_bytes
-from tests.fuzz.values import ANY_TEXT, TIME, content, fill, nearly_right
+from tests.fuzz.values import ANY_TEXT, REPEATED, TIME, content, fill, nearly_right
 
 GROUP, SESSION = "agr_0123456789abcdef", "ses_0123456789abcdef"
 
@@ -35,7 +44,47 @@ STEPS = nearly_right(
 PIECES = st.sampled_from(
     ('"', "(", ")", "*", " AND ", " OR ", " NOT ", "NEAR", "^", "-", ":", "hello", "中", "label:x")
 )
-QUERIES = st.lists(st.one_of(PIECES, PIECES, ANY_TEXT), max_size=30).map("".join)
+QUERIES = st.lists(st.one_of(PIECES, PIECES, ANY_TEXT, REPEATED), max_size=30).map("".join)
+TITLES = st.lists(st.one_of(ANY_TEXT, REPEATED), max_size=4).map("".join)
+SQL = st.lists(
+    st.one_of(
+        st.sampled_from(
+            (
+                "select ",
+                "* ",
+                "from ",
+                "messages_out",
+                "steps ",
+                "turns",
+                "messages_in ",
+                "where ",
+                "content",
+                "(",
+                ")",
+                ", ",
+                "union all ",
+                "limit 1 ",
+                "count(*) ",
+                "substr(content, 1, 5) ",
+                "with recursive ",
+                "attach ",
+                "'x' ",
+                "pragma ",
+                "json_each(content)",
+                "group by 1 ",
+                "zeroblob(1000000)",
+                "1 ",
+                "; ",
+                "--",
+                "/*",
+                "like ",
+            )
+        ),
+        ANY_TEXT,
+        REPEATED,
+    ),
+    max_size=12,
+).map("".join)
 
 
 @contextmanager
@@ -124,7 +173,48 @@ def exports() -> Sequence[bytes]:
     return ["\n".join(map(json.dumps, lines)).encode() for lines in ([header, entry, step], [header, header])]
 
 
+@contextmanager
+def _text(folder: Path) -> Iterator[Drive]:
+    """Everything that brings foreign text into a form: titles, commands, file names, excerpts, what is looked up."""
+    composed("\u0301", 1)  # the table of marks is made once
+
+    def drive(text: str) -> None:
+        try:
+            made = title.clean(text)
+            assert title.clean(made) == made
+            assert len(made) <= title.MAX
+        except InvalidValue:
+            assert title.first_words(text) is None
+        commands.parse(f"/title {text}")
+        commands.parse(text)
+        assert len(safe_name(text, {text}).encode()) <= MAX_BYTES
+        assert len(looked_up(text)) <= 6 * INDEXED_CHARACTERS
+        shown = snippet(text, [Term(text[:1_000]), Term("a", True)])
+        assert all(0 <= first < last <= len(shown.text) for first, last in shown.marks)
+        assert printable(text).isprintable()
+        assert one_line(text, 100).isprintable()
+
+    yield drive
+
+
+@contextmanager
+def _sql(folder: Path) -> Iterator[Drive]:
+    """A person's query over a session whose agent wrote what it liked: rows within limits, or a refusal."""
+    layout = DataLayout(folder).session(GROUP, SESSION)
+    with _opened(folder):
+        layout.outbound.write_bytes(database(4096, loose=True, filled=True))
+
+        def drive(query: str) -> None:
+            answer = inspection.ask(layout, query, limit=50)
+            assert len(answer.rows) <= 50
+            json.dumps(answer.rows, allow_nan=False)
+
+        yield drive
+
+
 HISTORY = (
+    Target("text", _text, TITLES, (), known=("a" + "\u0301\u0316" * 30_000, "\u0f73\u0f75" * 30_000)),
+    Target("session-sql", _sql, SQL, (InvalidValue,)),
     of_bytes("history-file", _file, healthy_files, ()),
     Target(
         "history-rows",

@@ -1,12 +1,15 @@
 """What is fuzzed, and when an input is a finding: one definition for hypothesis and for atheris.
 
 A target drives one reader of the product, the way the product does, with one input. The reader may do its work or say
-no with one of the errors it promises (`answers`). Any other exception is a finding, and so is more than a second of
-processor time. By the clock it is ten seconds, because other processes may have the processor.
+no with one of the errors it promises (`answers`). Any other exception is a finding, and so is what costs more than c·n:
+an input of n bytes may take half a second of the processor and 2 µs for each of its bytes, and raise the peak of the
+process's memory by 64 MB and 200 bytes for each. By the clock it is ten seconds, because other processes may have the
+processor.
 """
 
 from __future__ import annotations
 
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-SECONDS = 1.0
+SECONDS, SECONDS_A_BYTE = 0.5, 2e-6
+MEMORY, MEMORY_A_BYTE = 64 * 1024**2, 200
 STUCK_SECONDS = 10.0
 _MEMORY = Path("/dev/shm")
 _LONGEST_PATCH = 12
@@ -27,7 +31,11 @@ Drive = Callable[[Any], None]
 
 
 class TooSlow(AssertionError):
-    """One input took longer than it may, twice."""
+    """One input took longer than one of its size may, twice."""
+
+
+class TooLarge(AssertionError):
+    """One input took more memory than one of its size may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ def judge(target: Target, drive: Drive, value: Any) -> None:
 
     Slow means slow twice: the first time the garbage collector may have had its turn.
     """
+    size, before = size_of(value), _peak()
     for _ in range(2):
         began, worked = time.monotonic(), time.process_time()
         try:
@@ -93,9 +102,35 @@ def judge(target: Target, drive: Drive, value: Any) -> None:
             if not str(error):
                 raise AssertionError(f"{type(error).__name__} says nothing") from error
         took, used = time.monotonic() - began, time.process_time() - worked
-        if used <= SECONDS and took <= STUCK_SECONDS:
+        if (grown := _peak() - before) > MEMORY + MEMORY_A_BYTE * size:
+            raise TooLarge(f"{grown / 1024**2:.0f} MB more for {size} bytes")
+        if used <= SECONDS + SECONDS_A_BYTE * size and took <= STUCK_SECONDS:
             return
-    raise TooSlow(f"{used:.2f} s of processor time, {took:.1f} s by the clock")
+    raise TooSlow(f"{used:.2f} s of processor time, {took:.1f} s by the clock, for {size} bytes")
+
+
+def size_of(value: Any) -> int:
+    """The bytes of an input, about."""
+    match value:
+        case bytes() | bytearray():
+            return len(value)
+        case str():
+            return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+        case dict():
+            return sum(size_of(key) + size_of(entry) for key, entry in value.items())
+        case list() | tuple() | set() | frozenset():
+            return sum(map(size_of, value))
+        case int():
+            return 1 + value.bit_length() // 8
+        case _ if hasattr(value, "data"):
+            return size_of(value.data)
+        case _:
+            return 8
+
+
+def _peak() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextmanager

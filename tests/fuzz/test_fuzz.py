@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import resource
 import secrets
 import time
 from contextlib import nullcontext
@@ -14,7 +15,17 @@ from hypothesis import strategies as st
 
 from tests.fuzz import __main__ as guided
 from tests.fuzz import draw
-from tests.fuzz.target import Target, TooSlow, judge, workshop
+from tests.fuzz.target import (
+    MEMORY,
+    SECONDS,
+    SECONDS_A_BYTE,
+    Target,
+    TooLarge,
+    TooSlow,
+    judge,
+    size_of,
+    workshop,
+)
 from tests.fuzz.targets import TARGETS
 
 
@@ -73,11 +84,25 @@ def test_an_error_that_is_not_promised_is_a_finding(answers: tuple[type[Exceptio
         draw.quick(_target(*answers), _divide)
 
 
-def test_an_input_that_takes_more_than_a_second_of_the_processor_is_a_finding() -> None:
-    def work(_: int) -> None:
+def test_an_input_that_takes_longer_than_one_of_its_size_may_is_a_finding() -> None:
+    def work(_: object) -> None:
         began = time.process_time()
-        while time.process_time() - began < 1.01:
+        while time.process_time() - began < SECONDS + 0.1:
             pass
 
+    judge(_target(), work, "x" * int(0.5 / SECONDS_A_BYTE))
     with pytest.raises(TooSlow):
-        judge(_target(), work, 0)
+        judge(_target(), work, "x" * 100)
+
+
+def test_an_input_that_takes_more_memory_than_one_of_its_size_may_is_a_finding() -> None:
+    def fill(value: str) -> None:
+        del value
+        bytearray(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY)
+
+    with pytest.raises(TooLarge):
+        judge(_target(), fill, "x" * 100)
+
+
+def test_the_size_of_an_input_is_that_of_all_its_parts() -> None:
+    assert size_of({"a": ["bc", b"def", ("é", 1)], "n": None}) == 1 + 2 + 3 + 2 + 1 + 1 + 8

@@ -22,6 +22,47 @@ ANY_TEXT = st.one_of(
     st.text(max_size=40),  # with lone surrogates
     st.sampled_from(("", " ", "\0", "\ud800", "\udcff", ".", "..", "../..", "/", "a\nb", "-", "x" * 5000, "\u202e")),
 )
+REPEATED = st.builds(
+    operator.mul,
+    st.one_of(
+        st.sampled_from(
+            (
+                "\u0301\u0316",
+                "\u0f73",
+                "a\u0301",
+                "中",
+                "中 ",
+                "a ",
+                "a.",
+                "[",
+                "{}",
+                "(",
+                '"',
+                "<a ",
+                "\\",
+                "/",
+                "\x9b",
+                "\u202e",
+                "ß",
+                "ﬃ",
+                "\u1100\u1161",
+                "9",
+                "-",
+                "\n",
+                " ",
+                "#",
+                "*",
+                "`",
+                "a*b",
+                "AND ",
+                "\ud800",
+            )
+        ),
+        st.text(min_size=1, max_size=3),
+    ),
+    st.sampled_from((100, 3_000, 30_000)),
+)
+"""A few characters very often: where time is quadratic, or worse, such text shows it."""
 NUMBERS = st.one_of(
     st.integers(),
     st.sampled_from((0, 1, -1, 2**31, 2**63 - 1, 2**63, -(2**63), 10**400)),

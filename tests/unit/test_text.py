@@ -91,6 +91,8 @@ def test_a_row_of_marks_is_cut_and_what_follows_stays() -> None:
     assert composed("q" + "\u0316" * 40 + "rest", 100) == "q" + "\u0316" * MAX_MARKS + "rest"
     assert composed("cafe\u0301", 100) == "café"
     assert composed("abc", 2) == "ab"
+    made = composed("\u0f73\u0f75" * 40, 100)
+    assert composed(made, 100) == made
 
 
 @given(st.text(max_size=60))
