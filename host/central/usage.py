@@ -150,6 +150,15 @@ class Budget:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a budget, None where there is no limit; `exhausted` says it when nothing is."""
+
+    tokens: int | None = None
+    usd: float | None = None
+    exhausted: str | None = None
+
+
 def record(connection: sqlite3.Connection, session_id: str, agent_group_id: str, turn: Turn, now: str) -> bool:
     """Take down what a turn used that is over; whether there was anything new."""
     values = {name: getattr(turn, name) for name in Turn.__slots__}
@@ -190,6 +199,19 @@ def exhausted(connection: sqlite3.Connection, agent_group_id: str, now: str) -> 
         return None
     budget = state(connection, group, now)
     return budget.sentence if budget.exhausted else None
+
+
+def left(connection: sqlite3.Connection, agent_group_id: str, now: str) -> Left:
+    """What an agent group may still use in the present period."""
+    group = agent_groups.by_id(connection, agent_group_id)
+    if group is None or not group.has_budget:
+        return Left()
+    budget = state(connection, group, now)
+    return Left(
+        None if group.budget_tokens is None else max(0, group.budget_tokens - budget.used_tokens),
+        None if group.budget_usd is None else max(0.0, group.budget_usd - budget.used_usd),
+        budget.sentence if budget.exhausted else None,
+    )
 
 
 def warning(connection: sqlite3.Connection, agent_group_id: str, now: str) -> str | None:

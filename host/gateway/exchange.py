@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import logging
 import secrets
+import socket
 from dataclasses import dataclass, field
 from traceback import extract_tb
 from urllib.parse import urlsplit
@@ -16,14 +17,19 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession
 
 from host.gateway import model_call
+from host.gateway.coalesced import Coalesced
 from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
 from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
 from host.gateway.limits import Limits, Minute
-from host.gateway.outward import Outward, turn_for_lookups
+from host.gateway.lookups import Turns
+from host.gateway.memory import Account, Memory
+from host.gateway.outward import Outward
+from host.gateway.pace import Pace, Paces
 from host.gateway.paths import Use, only_reads, use_of
 from host.gateway.proxies import Proxies
 from host.gateway.refusal import Reason, Refused, answer
 from host.gateway.repeats import Repeats
+from host.gateway.reservations import Release
 from host.gateway.upstreams import Kind, Upstream
 from host.gateway.usage import Usage
 from host.gateway.wire import Wire
@@ -33,6 +39,8 @@ from shared_schema.layout import GATEWAY_ALIVE, SessionLayout
 log = logging.getLogger(__name__)
 
 _TOKEN_LINE = 128
+_USUAL_OUTPUT = 4096
+"""Tokens of an answer that count in the limit of a minute while it is not known: that paces, and is no budget."""
 _ALIVE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 16\r\nConnection: close\r\n\r\n%b"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -43,11 +51,23 @@ class Session:
 
     id: str
     layout: SessionLayout
+    pace: Pace
+    memory: Account
+    lookups: asyncio.Semaphore
     token: str = ""
-    server: asyncio.Server | None = None
+    bound: socket.socket | None = None
+    taking: asyncio.Task[None] | None = None
     wires: dict[Wire, asyncio.Task[None]] = field(default_factory=dict)
     most: int = Limits().connections
-    lookups: asyncio.Semaphore = field(default_factory=turn_for_lookups)
+    grants: Coalesced[Grant | None] | None = None
+
+    async def stop_taking(self) -> None:
+        """Take no more connections."""
+        if self.taking is not None:
+            self.taking.cancel()
+            await asyncio.gather(self.taking, return_exceptions=True)
+        if self.bound is not None:  # not before: the loop watches it until then
+            self.bound.close()
 
 
 @dataclass(slots=True)
@@ -82,13 +102,21 @@ class Exchanges:
         self._repeats = Repeats(refused)
         self._minutes: dict[str, Minute] = {}
         self._outward = Outward(patience, proxies=proxies)
+        self._paces = Paces()
+        self._memory = Memory()
+        self._lookups = Turns()
         self._client: ClientSession | None = None
 
     async def aclose(self) -> None:
         """End what they share. No connection may be under way."""
-        self._outward.close()
         if self._client is not None:
             await self._client.close()
+
+    def session(self, session_id: str, layout: SessionLayout) -> Session:
+        """A session whose agent begins."""
+        session = Session(session_id, layout, self._paces.new(), self._memory.new(), self._lookups.of(session_id))
+        session.grants = Coalesced(lambda: self._grant_of(session_id))
+        return session
 
     def forget(self, session_id: str) -> None:
         """A session is over."""
@@ -99,7 +127,7 @@ class Exchanges:
         refused = Refused(Reason.TOO_MANY, "This agent has too many connections open at the same time.")
         self._tell(_Request(session), refused)
         wire.write(answer(refused))
-        wire.close()
+        wire.close_read()
 
     async def serve(self, session: Session, wire: Wire) -> None:
         """One connection, from its first byte to its end: the boundary of one request."""
@@ -133,7 +161,8 @@ class Exchanges:
             return
         asked = wanted(head)
         request.what = _shown(asked)
-        grant = await self._grant_of(session.id)
+        assert session.grants is not None
+        grant = await session.grants.get()
         if grant is None:
             raise Refused(Reason.NO_SESSION, "The session of this agent is over.")
         session.most = grant.limits.connections
@@ -168,20 +197,49 @@ class Exchanges:
         use = use_of(head.method, call.path)
         if use is None:
             _look_at_unknown(head.method, upstream, grant)
+        counts = use is Use.TOKENS
+        if counts and head.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Refused(Reason.UNCOUNTED, "The body of a model call must not be compressed.", status=415)
         await self._permit(grant, upstream)
         minute = self._minutes[grant.agent_group_id]
+        reserved: list[Release] = []
+        counted: asyncio.Future[None] | None = None
 
         def used(usage: Usage) -> None:
+            nonlocal counted
             minute.add(self._clock.monotonic(), tokens=usage.tokens)
-            self._used(session_id, upstream.name, usage)
+            counted = self._used(session_id, upstream.name, usage)
+
+        async def reserve(expected: Usage, is_readable: bool) -> None:
+            """Before the end of a request passes: until then nobody answers it, and nothing is used."""
+            if grant.has_budget and not is_readable:
+                raise Refused(
+                    Reason.UNCOUNTED,
+                    "This agent has a budget, and what this call can use cannot be counted: its body is not one JSON "
+                    "object in UTF-8.",
+                )
+            tokens_alone = Limits(tokens_per_minute=grant.limits.tokens_per_minute)
+            _look_at_minute(minute, tokens_alone, self._clock.monotonic())
+            under_way = expected.input_tokens + min(expected.output_tokens, _USUAL_OUTPUT)
+            minute.under_way += under_way
+            reserved.append(lambda: setattr(minute, "under_way", minute.under_way - under_way))
+            reserved.append(await grant.reserve(upstream, expected))
 
         request.is_under_way = True
         url = urlsplit(upstream.url)
         proxy = self._proxies.of(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        asked = model_call.Asked(call, head, upstream, use is Use.TOKENS, proxy, session_id)
+        asked = model_call.Asked(call, head, upstream, counts, proxy, session_id, reserve)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
-        await model_call.carry_out(asked, wire, self._client, self._patience, used)
+        try:
+            async with request.session.memory.call():
+                await model_call.carry_out(asked, wire, self._client, self._patience, used)
+        finally:
+            # What was used is in the ledger before its reservation goes: in between another call would find both free.
+            if counted is None:
+                _release(reserved)
+            else:
+                counted.add_done_callback(lambda _: _release(reserved))
 
     async def _permit(self, grant: Grant, upstream: Upstream) -> None:
         """Take down one more model call. Raises `Refused` when there may be none."""
@@ -195,19 +253,17 @@ class Exchanges:
         if sentence is not None:
             raise Refused(Reason.BUDGET, sentence)
         minute, now = self._minutes.setdefault(grant.agent_group_id, Minute()), self._clock.monotonic()
-        wait = minute.wait(grant.limits, now)
-        if wait is not None:
-            raise Refused(
-                Reason.RATE_LIMIT,
-                f"This agent has made as many model calls as it may in a minute; it may go on in {wait} s.",
-                retry_after=wait,
-            )
+        _look_at_minute(minute, grant.limits, now)
         minute.add(now, requests=1)
 
     async def _carry(self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, wire: Wire) -> None:
         """Connect to another host and carry everything in both directions."""
         other, proxy = await self._outward.connect(
-            grant.allow, asked.destination, request.session.lookups, is_plain=isinstance(asked, Fetch)
+            grant.allow,
+            asked.destination,
+            request.session.lookups,
+            make=lambda: Wire(pace=wire.pace, memory=wire.memory),
+            is_plain=isinstance(asked, Fetch),
         )
         request.is_under_way = True
         try:
@@ -230,6 +286,22 @@ class Exchanges:
                 "left_out": left_out,
             }
             log.warning("the gateway refused a request", extra=extra)
+
+
+def _release(reserved: list[Release]) -> None:
+    while reserved:
+        reserved.pop()()
+
+
+def _look_at_minute(minute: Minute, limits: Limits, now: float) -> None:
+    """Raises `Refused` when an agent group has made as many model calls as it may."""
+    wait = minute.wait(limits, now)
+    if wait is not None:
+        raise Refused(
+            Reason.RATE_LIMIT,
+            f"This agent has made as many model calls as it may in a minute; it may go on in {wait} s.",
+            retry_after=wait,
+        )
 
 
 def _look_at_unknown(method: str, upstream: Upstream, grant: Grant) -> None:

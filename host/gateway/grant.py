@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from host.gateway.limits import Limits
 from host.gateway.policy import Rule
+from host.gateway.reservations import Release
 from host.gateway.upstreams import Upstream
 from host.gateway.usage import Usage
 
@@ -16,12 +18,17 @@ async def _unlimited() -> str | None:
     return None
 
 
+async def _for_nothing(upstream: Upstream, expected: Usage) -> Release:
+    return lambda: None
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Looked up for every request, so that a change counts at once.
 
-    `exhausted` says in a sentence why the agent group's budget allows no further model call, or None. With `has_budget`
-    only calls are let through whose use can be counted.
+    `exhausted` says in a sentence why the agent group's budget allows no further model call, or None. `reserve` keeps
+    what a call can use free for it, and waits until that is possible; it raises `Refused`. With `has_budget` only calls
+    are let through whose use can be counted.
     """
 
     agent_group_id: str
@@ -30,6 +37,7 @@ class Grant:
     limits: Limits = field(default_factory=Limits)
     exhausted: Callable[[], Awaitable[str | None]] = _unlimited
     has_budget: bool = False
+    reserve: Callable[[Upstream, Usage], Awaitable[Release]] = _for_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,5 +62,6 @@ GrantOf: TypeAlias = Callable[[str], Awaitable[Grant | None]]
 Tell: TypeAlias = Callable[[str, str, str], None]
 """Told of a refusal: the session's id, what was asked for, and the reason in a sentence."""
 
-Used: TypeAlias = Callable[[str, str, Usage], None]
-"""Told of a model call that is over: the session's id, the name of the upstream, and what the call used."""
+Used: TypeAlias = Callable[[str, str, Usage], "asyncio.Future[None] | None"]
+"""Told of a model call that is over: the session's id, the name of the upstream, and what the call used. It may return
+what is done once that was counted; until then the call's part of the budget is kept free."""

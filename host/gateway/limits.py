@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 _MINUTE = 60.0
+_SOON = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Minute:
 
     def __init__(self) -> None:
         self._seconds: deque[list[int]] = deque()  # [second, requests, tokens], the oldest first
+        self.under_way = 0
+        """Tokens that calls can use whose use is not known yet."""
 
     def wait(self, limits: Limits, now: float) -> int | None:
         """Seconds until another request may be made, at least 1; None when it may be made now."""
@@ -30,6 +33,7 @@ class Minute:
         waits = [
             self._until_below(1, limits.requests_per_minute, now),
             self._until_below(2, limits.tokens_per_minute, now),
+            self._until_over(limits.tokens_per_minute),
         ]
         return max((wait for wait in waits if wait is not None), default=None)
 
@@ -39,6 +43,11 @@ class Minute:
             self._seconds.append([int(now), 0, 0])
         self._seconds[-1][1] += requests
         self._seconds[-1][2] += tokens
+
+    def _until_over(self, limit: int | None) -> int | None:
+        """Where what is under way may be more than what is left: a call is over sooner than a minute."""
+        tokens = sum(entry[2] for entry in self._seconds) + self.under_way
+        return _SOON if limit is not None and self.under_way and tokens >= limit else None
 
     def _until_below(self, column: int, limit: int | None, now: float) -> int | None:
         if limit is None:

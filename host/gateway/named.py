@@ -10,6 +10,8 @@ import re
 from urllib.parse import unquote
 
 _MOST = 100
+_WORTH_WHILE = 4096
+"""Bytes that are looked at together: what comes in tiny pieces is not looked at once for each."""
 _OVERLAP = 2048
 """Bytes kept of what was read, longer than any spelling of a name."""
 _BLANKS = b" \t\r\n"
@@ -24,11 +26,13 @@ class NamedModels:
 
     def __init__(self, path: str) -> None:
         self._rest = b""
+        self._pending = bytearray()
         self._names = set(_IN_PATH.findall(unquote(path)))
 
     @property
     def names(self) -> frozenset[str]:
         """All that were found."""
+        self._look()
         return frozenset(self._names)
 
     @property
@@ -38,7 +42,13 @@ class NamedModels:
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes of the body. Never raises."""
-        text = self._rest + chunk.translate(None, _BLANKS)
+        self._pending += chunk.translate(None, _BLANKS)
+        if len(self._pending) >= _WORTH_WHILE:
+            self._look()
+
+    def _look(self) -> None:
+        text = self._rest + bytes(self._pending)
+        self._pending.clear()
         self._rest = text[-_OVERLAP:]
         plain = text.replace(rb"\/", b"/")
         plain = _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), plain) if b"\\u00" in plain else plain

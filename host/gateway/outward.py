@@ -11,28 +11,21 @@ import ipaddress
 import re
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import TypeAlias
 
 from host.gateway.grant import Patience
+from host.gateway.lookups import Find, Lookups
 from host.gateway.policy import Address, Destination, Rule, address_of, is_listed, usable
 from host.gateway.proxies import Proxies, Proxy
 from host.gateway.refusal import Reason, Refused
 from host.gateway.wire import Wire
 
-_LOOKUPS = 8
-_LOOKUPS_OF_ONE = 2
 _ADDRESSES = 4
 _LONGEST_ANSWER = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 
-Find: TypeAlias = Callable[[str, int], list[Address]]
-"""The addresses of a host at a port. May block; raises `OSError`."""
-
 
 class Outward:
-    """Looks up names in threads of its own: a name server that hangs costs those who ask it, and not the host.
+    """Connects.
 
     `find` is asked for the addresses of a host, by default the system. `proxies` are what other hosts are behind.
     """
@@ -45,17 +38,20 @@ class Outward:
     ) -> None:
         self._proxies = proxies
         self._patience = patience
-        self._find = find or _addresses
-        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="gateway-names")
-
-    def close(self) -> None:
-        """No more lookups."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups = Lookups(find or _addresses)
 
     async def connect(
-        self, rules: Sequence[Rule], destination: Destination, turn: asyncio.Semaphore, *, is_plain: bool = False
+        self,
+        rules: Sequence[Rule],
+        destination: Destination,
+        turn: asyncio.Semaphore,
+        *,
+        make: Callable[[], Wire] = Wire,
+        is_plain: bool = False,
     ) -> tuple[Wire, Proxy | None]:
         """A connection to a host that the list allows. `turn` limits the lookups of one session. Raises `Refused`.
+
+        `make` makes its end on this side.
 
         With a proxy it is a tunnel through that. For a request in plain HTTP (`is_plain`) it is a connection to the
         proxy, which comes with it, and wants to be asked in its own form.
@@ -72,7 +68,7 @@ class Outward:
         except Refused:
             if proxy is None:
                 raise
-            return await self._through(proxy, destination, is_plain=is_plain)
+            return await self._through(proxy, destination, turn, make, is_plain=is_plain)
         addresses = usable(rules, found, destination.port)
         if not addresses:
             raise Refused(
@@ -80,22 +76,33 @@ class Outward:
                 f"{destination} is in a network that is not public, and its address is not on the list of this agent.",
             )
         if proxy is not None:
-            return await self._through(proxy, destination, is_plain=is_plain)
+            return await self._through(proxy, destination, turn, make, is_plain=is_plain)
         for address in addresses[:_ADDRESSES]:
             try:
                 async with asyncio.timeout(self._patience.connect):
-                    _, wire = await asyncio.get_running_loop().create_connection(Wire, str(address), destination.port)
+                    _, wire = await asyncio.get_running_loop().create_connection(make, str(address), destination.port)
             except (OSError, TimeoutError):
                 continue
             return wire, None
         raise Refused(Reason.UNREACHABLE, f"{destination} cannot be reached.")
 
-    async def _through(self, proxy: Proxy, destination: Destination, *, is_plain: bool) -> tuple[Wire, Proxy | None]:
+    async def _through(
+        self,
+        proxy: Proxy,
+        destination: Destination,
+        turn: asyncio.Semaphore,
+        make: Callable[[], Wire],
+        *,
+        is_plain: bool,
+    ) -> tuple[Wire, Proxy | None]:
         """A tunnel to a host through a proxy (CONNECT), or with `is_plain` the proxy itself. Raises `Refused`."""
         wire: Wire | None = None
         try:
             async with asyncio.timeout(self._patience.connect + self._patience.resolve):
-                _, wire = await asyncio.get_running_loop().create_connection(Wire, proxy.host, proxy.port)
+                host = proxy.host
+                if address_of(host) is None:  # in the session's own threads, and not in those of the whole host
+                    host = str((await self._lookups.look_up(host, proxy.port, turn))[0])
+                _, wire = await asyncio.get_running_loop().create_connection(make, host, proxy.port)
                 if is_plain:
                     return wire, proxy
                 lines = [f"CONNECT {destination} HTTP/1.1", f"Host: {destination}"]
@@ -124,30 +131,12 @@ class Outward:
             return [literal]
         try:
             async with asyncio.timeout(self._patience.resolve):
-                found = await self._in_turn(destination, turn)
+                found = await self._lookups.look_up(destination.host, destination.port, turn)
         except TimeoutError as error:
             raise Refused(Reason.UNREACHABLE, f"The name {destination.host} was not found in time.") from error
         except (OSError, UnicodeError) as error:
             raise Refused(Reason.UNREACHABLE, f"The name {destination.host} cannot be found.") from error
         return found
-
-    async def _in_turn(self, destination: Destination, turn: asyncio.Semaphore) -> list[Address]:
-        """A turn is over when its thread is, which goes on when nobody waits for it any more."""
-        await turn.acquire()
-        loop = asyncio.get_running_loop()
-        looking = self._threads.submit(self._find, destination.host, destination.port)
-
-        def give_back(_: Future[list[Address]]) -> None:
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(turn.release)
-
-        looking.add_done_callback(give_back)
-        return await asyncio.wrap_future(looking)
-
-
-def turn_for_lookups() -> asyncio.Semaphore:
-    """How many names one session may look up at a time."""
-    return asyncio.Semaphore(_LOOKUPS_OF_ONE)
 
 
 def _addresses(host: str, port: int) -> list[Address]:

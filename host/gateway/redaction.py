@@ -65,3 +65,61 @@ def _encodings(key: str) -> Iterator[str]:
             if last - first >= _SHORTEST:
                 yield text[first:last]
                 yield quote(text[first:last], safe="")
+
+
+class WithoutKey:
+    """Takes a key out of an answer that streams by, in the writings that services use. Its length does not change.
+
+    Only an end that may be the beginning of the key is kept back until more comes.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._needles = tuple(text for text in _whole_writings(key) if len(text) >= _SHORTEST_PASSING)
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of it may pass by now."""
+        data = self._rest + data
+        for needle in self._needles:
+            if needle in data:
+                data = data.replace(needle, b"*" * len(needle))
+        kept = max((_begun(data, needle) for needle in self._needles), default=0)
+        self._rest = data[len(data) - kept :]
+        return data[: len(data) - kept]
+
+    def finish(self) -> bytes:
+        """What was kept back, when nothing more comes."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+_SHORTEST_PASSING = 8
+"""Of what is taken out of answers: a shorter text is also in them by chance."""
+
+
+def _begun(data: bytes, needle: bytes) -> int:
+    """How many bytes at the end of the data are the beginning of a needle that is not whole yet."""
+    start = max(0, len(data) - len(needle) + 1)
+    while (start := data.find(needle[:1], start)) >= 0:
+        if needle.startswith(data[start:]):
+            return len(data) - start
+        start += 1
+    return 0
+
+
+@lru_cache(maxsize=64)
+def _whole_writings(key: str) -> tuple[bytes, ...]:
+    """The key as it is and in the usual codings, each character in the same one."""
+    codes = [ord(character) for character in key]
+    texts = {
+        key,
+        quote(key, safe=""),
+        "".join(f"%{code:02X}" for code in codes),
+        "".join(f"%{code:02x}" for code in codes),
+    }
+    texts |= {
+        "".join(f"\\u{code:04x}" for code in codes),
+        "".join(f"\\u{code:04X}" for code in codes),
+        *_encodings(key),
+    }
+    return tuple(sorted((text.encode() for text in texts), key=len, reverse=True))

@@ -56,6 +56,7 @@ TEXT: Mapping[int, str] = {
     403: "Forbidden",
     404: "Not Found",
     408: "Request Timeout",
+    415: "Unsupported Media Type",
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",

@@ -1,15 +1,16 @@
 """The gateway's server: for every session with a living agent a place to connect to.
 
 Invariant: a session has no more than its share of connections, so that one that opens thousands leaves the
-descriptors of the others alone.
+descriptors of the others alone. Connections are taken one by one, each in its session's turn.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import secrets
-from collections.abc import Awaitable, Callable
+import socket
 from contextlib import suppress
 from enum import StrEnum
 from weakref import WeakValueDictionary
@@ -17,16 +18,18 @@ from weakref import WeakValueDictionary
 from host.gateway import listening
 from host.gateway.exchange import Exchanges, Session
 from host.gateway.grant import GrantOf, Patience, Tell, Used
+from host.gateway.pace import Paced
 from host.gateway.proxies import Proxies
 from host.gateway.wire import Wire
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock
 from shared_schema.layout import SessionLayout
 
+log = logging.getLogger(__name__)
+
 _FEWEST = 8
-_AT_A_TIME = 1
-"""Connections that asyncio accepts before it does anything else; it calls that the backlog. With more, a burst takes
-the files of the whole process before any of it is refused, and nobody else is served meanwhile."""
+_AGAIN_SECONDS = 1.0
+"""After which connections are taken again when the process had no file left for one."""
 
 
 class Transport(StrEnum):
@@ -68,7 +71,7 @@ class Gateway:
         async with self._turn(session_id):
             if session_id in self._sessions:
                 return
-            session = self._sessions[session_id] = Session(session_id, layout)
+            session = self._sessions[session_id] = self._exchanges.session(session_id, layout)
             try:
                 await self._listen(session)
             except BaseException:
@@ -82,8 +85,7 @@ class Gateway:
             if session is None:
                 return
             self._exchanges.forget(session_id)
-            if session.server is not None:
-                session.server.close()
+            await session.stop_taking()
             with suppress(OSError):  # the folder may be gone, or the disk
                 await asyncio.to_thread(listening.remove, session.layout)
             tasks = list(session.wires.values())
@@ -104,35 +106,49 @@ class Gateway:
         return self._turns.setdefault(session_id, asyncio.Lock())
 
     async def _listen(self, session: Session) -> None:
-        loop = asyncio.get_running_loop()
-        create: Callable[..., Awaitable[asyncio.Server]]
         if self._transport is Transport.TCP:
             session.token = secrets.token_urlsafe(32)
             bound = await asyncio.to_thread(listening.tcp_socket, session.layout, self._owner, session.token)
-            create = loop.create_server
         else:
             bound = await asyncio.to_thread(listening.unix_socket, session.layout, self._owner)
-            create = loop.create_unix_server
+        session.bound = bound
+        session.taking = asyncio.create_task(Paced(self._take(session, bound), session.pace))
+
+    async def _take(self, session: Session, bound: socket.socket) -> None:
+        """Take what connects, until cancelled."""
+        loop = asyncio.get_running_loop()
 
         def make() -> Wire:
-            return Wire(lambda wire: self._opened(session, wire), lambda wire: self._lost(session, wire))
+            return Wire(
+                lambda wire: self._opened(session, wire),
+                lambda wire: self._lost(session, wire),
+                session.pace,
+                session.memory,
+            )
 
-        try:
-            session.server = await create(make, sock=bound, backlog=_AT_A_TIME)
-        except BaseException:
-            bound.close()
-            raise
-        bound.listen(listening.BACKLOG)
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(bound)
+            except OSError as error:
+                extra = {"session_id": session.id, "error": error.strerror}
+                log.error("a connection to the gateway cannot be taken", extra=extra)
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            try:
+                await loop.connect_accepted_socket(make, connection)
+            except OSError:
+                connection.close()
+            await session.pace.turn()  # also where each was there at once, and nothing was waited for
 
     def _opened(self, session: Session, wire: Wire) -> None:
         if self._sessions.get(session.id) is not session:  # accepted a moment before it was closed
             wire.abort()
             return
         share = max(_FEWEST, self._most // max(1, len(self._sessions)))
-        if len(session.wires) >= min(session.most, share):
+        if len(session.wires) >= min(session.most, share) or session.memory.is_full:
             self._exchanges.turn_away(session, wire)
             return
-        session.wires[wire] = asyncio.create_task(self._exchanges.serve(session, wire))
+        session.wires[wire] = asyncio.create_task(Paced(self._exchanges.serve(session, wire), session.pace))
 
     def _lost(self, session: Session, wire: Wire) -> None:
         task = session.wires.pop(wire, None)

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-_WHOLE = 1024**2
+_WHOLE = 128 * 1024
 """Bytes of one document, or of one line of a stream, that are read as a whole; of a longer one only its end."""
-_END = 64 * 1024
+_END = 16 * 1024
 _BYTES_PER_TOKEN = 4
 _LARGEST = 10**12
 _OLLAMAS = ("prompt_eval_count", "eval_count")
@@ -57,6 +57,11 @@ class Usage:
         return self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
 
 
+def tokens_of(number: int) -> int:
+    """The tokens that so many bytes are taken for, where nothing better is known."""
+    return number // _BYTES_PER_TOKEN
+
+
 class UsageReader:
     """Reads one answer. `feed` it as it comes, then `finish`."""
 
@@ -87,9 +92,9 @@ class UsageReader:
         """What the call used. `complete` is false when the answer was broken off; `named` is of `Usage`."""
         self._take(bytes(self._rest))
         self._rest.clear()
-        output = self._lines or self._bytes // _BYTES_PER_TOKEN
+        output = self._lines or tokens_of(self._bytes)
         if self._found is None:
-            found = Usage(input_tokens=request_bytes // _BYTES_PER_TOKEN, output_tokens=output, estimated=True)
+            found = Usage(input_tokens=tokens_of(request_bytes), output_tokens=output, estimated=True)
         elif not complete and output > self._found.output_tokens:
             found = replace(self._found, output_tokens=output, estimated=True)
         else:

@@ -1,25 +1,55 @@
 """One end of a connection: read from it, write to it, or join two of them so that each carries on what the other hears.
 
-Nothing is kept beyond what one call of the kernel gives: whoever is full makes the other wait.
+Nothing is kept beyond what one call of the kernel gives: who is full makes the other wait. What is kept counts in the
+memory of the session, and what is done at a connection in its pace: a session that has used its part is not read from.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from enum import Flag, auto
 from typing import cast
 
-FULL = 256 * 1024
-"""Bytes that may wait at one end, in either direction, before it takes no more."""
+from host.gateway.memory import CONNECTION, Account, Memory
+from host.gateway.pace import Pace, Paces
+
+FULL = 64 * 1024
+"""Bytes that may wait to be read at one end before it takes no more; and the most that one read brings."""
 _FLUSH_SECONDS = 10.0
+_READ_SECONDS = 0.00003
+"""What a read takes in the loop and the system besides the work that it begins."""
+
+
+class _Pause(Flag):
+    """Why a connection is not read from."""
+
+    FULL = auto()
+    OTHER_IS_FULL = auto()
+    PACE = auto()
+    MEMORY = auto()
 
 
 class Wire(asyncio.Protocol):
-    """A stream connection, made by asyncio. `opened` and `closed` are told once each."""
+    """A stream connection, made by asyncio. `opened` and `closed` are told once each.
+
+    `pace` and `memory` are those of its session.
+    """
 
     def __init__(
-        self, opened: Callable[[Wire], None] | None = None, closed: Callable[[Wire], None] | None = None
+        self,
+        opened: Callable[[Wire], None] | None = None,
+        closed: Callable[[Wire], None] | None = None,
+        pace: Pace | None = None,
+        memory: Account | None = None,
     ) -> None:
+        self.pace = Paces().new() if pace is None else pace
+        self.memory = Memory().new() if memory is None else memory
+        self._held = 0
+        self._paused = _Pause(0)
         self._loop = asyncio.get_running_loop()
         self._opened, self._closed = opened, closed
         self._arrived = bytearray()
@@ -35,19 +65,30 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(high=FULL)
+        self.transport.set_write_buffer_limits(high=0)  # what cannot be sent at once fills it: one write waits at most
+        self.transport.max_size = FULL  # type: ignore[attr-defined]  # of one read; asyncio's own is four times that
+        self._count()
         if self._opened is not None:
             self._opened(self)
 
     def data_received(self, data: bytes) -> None:
+        began = time.perf_counter()
         self.moved = self._loop.time()
         if self._other is not None:
             self._other.write(data)
-            return
-        self._arrived += data
-        self._news.set()
-        if len(self._arrived) >= FULL:
-            self.transport.pause_reading()
+        else:
+            self._arrived += data
+            self._news.set()
+            if len(self._arrived) >= FULL:
+                self._pause(_Pause.FULL)
+            self._count()
+        self.pace.charge(time.perf_counter() - began + _READ_SECONDS)
+        if not self.pace.may_go_on:
+            self._pause(_Pause.PACE)
+            self.pace.when_it_may(lambda: self._go_on(_Pause.PACE))
+        if self.memory.is_full:
+            self._pause(_Pause.MEMORY)
+            self.memory.when_there_is_room(lambda: self._go_on(_Pause.MEMORY))
 
     def eof_received(self) -> bool:
         self._end()
@@ -61,42 +102,62 @@ class Wire(asyncio.Protocol):
             self._flush.cancel()
         self._may_write.set()
         self._end()
+        self._count()
         if self._other is not None:
-            self._other.hear_again()
+            self._other._go_on(_Pause.OTHER_IS_FULL)
         if self._closed is not None:
             self._closed(self)
 
     def pause_writing(self) -> None:
         self._may_write.clear()
+        self._count()
         if self._other is not None:
-            self._other.transport.pause_reading()
+            self._other._pause(_Pause.OTHER_IS_FULL)
 
     def resume_writing(self) -> None:
         self._may_write.set()
+        self._count()
         if self._other is not None:
-            self._other.hear_again()
+            self._other._go_on(_Pause.OTHER_IS_FULL)
 
-    def hear_again(self) -> None:
-        """Hear again what this side sends."""
-        if not self.transport.is_closing():
+    def _pause(self, why: _Pause) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._paused |= why
+
+    def _go_on(self, why: _Pause) -> None:
+        was = self._paused
+        self._paused &= ~why
+        if was and not self._paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
-    async def read(self) -> bytes:
-        """Whatever has arrived, once there is something; nothing at the end."""
+    def _count(self) -> None:
+        """Tell the session's memory what is kept here."""
+        held = 0 if self.lost else CONNECTION + len(self._arrived) + self.transport.get_write_buffer_size()
+        if held != self._held:
+            more, self._held = held - self._held, held
+            self.memory.take(more)
+
+    async def read(self, most: int = FULL * 4) -> bytes:
+        """What has arrived, once there is something, up to `most` bytes of it; nothing at the end."""
         while not self._arrived and not self.ended:
             self._news.clear()
             await self._news.wait()
-        data = bytes(self._arrived)
-        self._arrived.clear()
-        if len(data) >= FULL:
-            self.hear_again()
+        return self._taken(min(most, len(self._arrived)))
+
+    def _taken(self, number: int) -> bytes:
+        data = bytes(self._arrived[:number])
+        del self._arrived[:number]
+        if len(self._arrived) < FULL:
+            self._go_on(_Pause.FULL)
+        self._count()
         return data
 
     async def read_until(self, mark: bytes, limit: int) -> bytes | None:
         """All up to and with `mark`; None when it is not within `limit` bytes. Raises `EOFError` when the end is."""
         start = 0
         while (at := self._arrived.find(mark, start)) < 0:
-            if len(self._arrived) > limit:
+            if len(self._arrived) >= limit:
                 return None
             if self.ended:
                 raise EOFError
@@ -106,17 +167,13 @@ class Wire(asyncio.Protocol):
         end = at + len(mark)
         if end > limit:
             return None
-        was_full = len(self._arrived) >= FULL
-        data = bytes(self._arrived[:end])
-        del self._arrived[:end]
-        if was_full:
-            self.hear_again()
-        return data
+        return self._taken(end)
 
     def write(self, data: bytes) -> None:
         """Send, or keep until it can be sent; `drain` waits."""
         if not self.transport.is_closing():
             self.transport.write(data)
+            self._count()
 
     def write_eof(self) -> None:
         """No more is sent."""
@@ -145,11 +202,10 @@ class Wire(asyncio.Protocol):
         for one, to in ((self, other), (other, self)):
             one.on_end = look
             one._other = to
+            if not to._may_write.is_set():
+                one._pause(_Pause.OTHER_IS_FULL)
             if one._arrived:
-                to.write(bytes(one._arrived))
-                one._arrived.clear()
-                if to._may_write.is_set():
-                    one.hear_again()
+                to.write(one._taken(len(one._arrived)))
             if one.ended:
                 to.write_eof()
         look()
@@ -168,7 +224,7 @@ class Wire(asyncio.Protocol):
         try:
             async with asyncio.timeout(seconds):
                 while await self.read():
-                    pass
+                    await self.pace.turn()
         except TimeoutError:
             return
 
@@ -177,6 +233,12 @@ class Wire(asyncio.Protocol):
         if not self.lost:
             self.transport.close()
             self._flush = self._loop.call_later(_FLUSH_SECONDS, self.abort)
+
+    def close_read(self) -> None:
+        """End at once what nothing was read of: unread bytes would make the system take back what was just written."""
+        with suppress(OSError):
+            os.read(self.transport.get_extra_info("socket").fileno(), FULL)
+        self.close()
 
     def abort(self) -> None:
         """End at once."""

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from host.central import agent_groups, refusals, sessions, usage
 from host.central.database import Central
@@ -15,6 +16,7 @@ from host.gateway.grant import Grant
 from host.gateway.limits import Limits
 from host.gateway.policy import parse_rule
 from host.gateway.proxies import Proxies
+from host.gateway.reservations import Left, Release, Reservations
 from host.gateway.server import Gateway, Transport
 from host.gateway.upstreams import Upstream, doubts
 from host.gateway.usage import Usage
@@ -37,6 +39,7 @@ def gateway_for(
     """The gateway of a host."""
     limits = Limits(settings.calls_per_minute, settings.tokens_per_minute)
     tasks: set[asyncio.Task[None]] = set()
+    reservations = Reservations()
 
     async def grant_of(session_id: str) -> Grant | None:
         def look(connection: sqlite3.Connection) -> agent_groups.AgentGroup | None:
@@ -52,20 +55,33 @@ def gateway_for(
             now = to_text(clock.now())
             return await central.read(lambda c: usage.exhausted(c, group_id, now))
 
-        allow = tuple(parse_rule(entry) for entry in group.allowed_hosts)
-        return Grant(group.id, allow, upstreams, limits, exhausted, group.has_budget)
+        async def left() -> Left:
+            now = to_text(clock.now())
+            found = await central.read(lambda c: usage.left(c, group_id, now))
+            return Left(found.tokens, found.usd, found.exhausted)
 
-    def start(work: Coroutine[None, None, None]) -> None:
+        async def reserve(upstream: Upstream, expected: Usage) -> Release:
+            if not has_budget:
+                return lambda: None
+            usd = await asyncio.to_thread(_price, upstream, expected, clock.now()) or 0.0
+            return await reservations.reserve(group_id, expected.tokens, usd, left)
+
+        has_budget = group.has_budget
+        allow = tuple(parse_rule(entry) for entry in group.allowed_hosts)
+        return Grant(group.id, allow, upstreams, limits, exhausted, has_budget, reserve)
+
+    def start(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        return task
 
     def refused(session_id: str, what: str, reason: str) -> None:
         now = to_text(clock.now())
         start(_note(central, lambda c: refusals.refuse(c, session_id, what, reason, now)))
 
-    def called(session_id: str, upstream: str, used: Usage) -> None:
-        start(count(central, session_id, upstreams[upstream], used, clock.now()))
+    def called(session_id: str, upstream: str, used: Usage) -> asyncio.Task[None]:
+        return start(count(central, session_id, upstreams[upstream], used, clock.now()))
 
     return Gateway(
         grant_of,
@@ -95,13 +111,20 @@ def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:
 async def count(central: Central, session_id: str, upstream: Upstream, used: Usage, at: datetime) -> None:
     """Take down a model call that is over, with its price."""
     of_call = {"session": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
-    price = None
-    try:
-        price = await asyncio.to_thread(prices.usd, upstream, used, at)
-    except Exception:  # its tokens count, whatever is wrong with the list of prices
-        log.exception("a model call cannot be priced", extra=of_call)
+    price = await asyncio.to_thread(_price, upstream, used, at, of_call)
     log.info("a model call", extra=of_call | {"usd": price})
     await _note(central, lambda c: usage.count_call(c, session_id, used.tokens, price or 0.0, to_text(at)))
+
+
+def _price(
+    upstream: Upstream, used: Usage, at: datetime, of_call: Mapping[str, object] = MappingProxyType({})
+) -> float | None:
+    """Blocks."""
+    try:
+        return prices.usd(upstream, used, at)
+    except Exception:  # its tokens count, whatever is wrong with the list of prices
+        log.exception("a model call cannot be priced", extra=dict(of_call))
+        return None
 
 
 async def _note(central: Central, store: Callable[[sqlite3.Connection], None]) -> None:

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from host.gateway.grant import Patience
-from host.gateway.outward import Outward, turn_for_lookups
+from host.gateway.lookups import Turns
+from host.gateway.outward import Outward
 from host.gateway.policy import Address, Destination, parse_rule
 from host.gateway.refusal import Refused
 from tests.support.wait import until
@@ -26,7 +27,8 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
         return [ip_address("10.0.0.1")]
 
     outward, rules = Outward(Patience(resolve=0.2), find), [parse_rule("*.test")]
-    turn = turn_for_lookups()
+    turns = Turns()
+    turn = turns.of("one")
     hurried = [
         asyncio.create_task(outward.connect(rules, Destination(f"slow{number}.test", 80), turn)) for number in range(10)
     ]
@@ -35,7 +37,7 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
     await asyncio.wait(hurried)
 
     with pytest.raises(Refused, match="is in a network that is not public"):  # found, in a thread that was free
-        await outward.connect(rules, Destination("quick.test", 80), turn_for_lookups())
+        await outward.connect(rules, Destination("quick.test", 80), turns.of("another"))
     with pytest.raises(Refused, match="not found in time"):
         await outward.connect(rules, Destination("quick.test", 80), turn)
     assert hanging == ["slow0.test", "slow1.test"]
@@ -44,4 +46,32 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
     await until(lambda: not turn.locked(), "its turns are over")
     with pytest.raises(Refused, match="is in a network that is not public"):
         await outward.connect(rules, Destination("quick.test", 80), turn)
-    outward.close()
+
+
+async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another() -> None:
+    hanging: list[str] = []
+    name_server_answers = threading.Event()
+
+    def find(host: str, port: int) -> list[Address]:
+        if host.startswith("slow"):
+            hanging.append(host)
+            name_server_answers.wait(20)
+        return [ip_address("10.0.0.1")]
+
+    outward, rules, turns = Outward(Patience(resolve=0.2), find), [parse_rule("*.test")], Turns()
+    begun_anew = 3  # an agent that ends and is started again has no more of them for it
+    attempts = [
+        asyncio.create_task(outward.connect(rules, Destination("slow.test", 80), turns.of(f"session-{number}")))
+        for _ in range(begun_anew)
+        for number in range(20)
+    ]
+    await until(lambda: len(hanging) == 40, "two of each are under way")
+    await asyncio.wait(attempts)
+    assert len(hanging) == 40
+
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(Refused, match="is in a network that is not public"):  # it was found
+        await outward.connect(rules, Destination("quick.test", 80), turns.of("honest"))
+    assert asyncio.get_running_loop().time() - began < 0.2
+    assert not [thread for thread in threading.enumerate() if thread.name == "gateway-name" and not thread.daemon]
+    name_server_answers.set()
