@@ -6,6 +6,7 @@ belongs to a lineage is asked with `numbered`, and not by cutting numbers off.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -23,6 +24,15 @@ _LARGEST_SUFFIX = len(" #") + _DIGITS
 _UNSEEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 # What is drawn as nothing and is yet no such character: joiners and fillers (Unicode: Default_Ignorable_Code_Point).
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+_QUOTES = frozenset(
+    "\"'\u201a\u201e\u201f\u300c\u300d\u300e\u300f\u300a\u300b\u3008\u3009\uff02\uff07\u301d\u301e\u301f"
+)
+_LABEL = re.compile(
+    r"^[#*_`\s]*(?:title|titel|titre|t\u00edtulo|titolo|tytu\u0142|\u0437\u0430\u0433\u043e\u043b\u043e\u0432\u043e\u043a|"
+    r"\u6807\u9898|\u6a19\u984c|\u30bf\u30a4\u30c8\u30eb|\uc81c\ubaa9)[*_`]*\s{0,3}[:\uff1a][*_`\s]*",
+    re.IGNORECASE,
+)
+"""What models write in front of a title in the languages that they are asked in most."""
 _CONTINUES = frozenset({"Mn", "Mc", "Me"})
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
@@ -44,6 +54,44 @@ def first_words(text: str) -> str | None:
     if words[len(beginning)] != " " and " " in beginning:
         beginning = beginning[: beginning.rindex(" ")]
     return beginning.rstrip() + "…"
+
+
+def of_model(text: str) -> str:
+    """A title as a model writes it, without what models put around one: `Title:`, marks of Markdown, quotation marks.
+
+    Raises `InvalidValue` when nothing of it is left.
+    """
+    lines = (line.strip() for line in text.lstrip()[:_LOOKED_AT].splitlines())
+    title = _seen(next((line for line in lines if line.strip("#*_`- ")), ""))
+    before = None
+    while title != before:
+        before = title
+        title = _unquoted(_LABEL.sub("", title).strip("#*_` ").rstrip(". "))
+    return clean(title)
+
+
+def is_cut(text: str) -> bool:
+    """Whether a title that somebody wants is longer than one can be."""
+    seen = _seen(text)
+    return len(cut(seen, MAX)) < len(seen) or len(text.lstrip()) > _LOOKED_AT
+
+
+def _unquoted(title: str) -> str:
+    """Without quotation marks around the whole, or one that has lost its partner; those within it stay."""
+    marks = [number for number, character in enumerate(title) if _is_quote(character)]
+    at_start = bool(marks) and marks[0] == 0
+    at_end = bool(marks) and marks[-1] == len(title) - 1
+    if at_start and at_end and len(marks) == 2:
+        return title[1:-1].strip()
+    if len(marks) == 1 and at_start:
+        return title[1:].strip()
+    if len(marks) == 1 and at_end and title[-1] not in "'\u2019":  # it may be an apostrophe
+        return title[:-1].strip()
+    return title
+
+
+def _is_quote(character: str) -> bool:
+    return unicodedata.category(character) in ("Pi", "Pf") or character in _QUOTES
 
 
 def base_of(title: str) -> str:

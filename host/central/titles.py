@@ -67,7 +67,8 @@ def clear(connection: sqlite3.Connection, session: Session, now: str) -> None:
 
 def set_automatic(connection: sqlite3.Connection, session: Session, title: str, now: str) -> bool:
     """Give a session the title its agent made, once, and never over a person's. Whether it was taken."""
-    return _replace(connection, session, title, TitleSource.AUTOMATIC, (None, TitleSource.FIRST_WORDS), now)
+    over = (None, TitleSource.FIRST_WORDS)
+    return _replace(connection, session, form.of_model(title), TitleSource.AUTOMATIC, over, now)
 
 
 def set_first_words(connection: sqlite3.Connection, session: Session, text: str, now: str) -> bool:

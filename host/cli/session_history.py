@@ -102,7 +102,8 @@ def export(invocation: Invocation, session: str | None, everything: bool, output
 def import_file(invocation: Invocation, file: Path, agent_group: str | None, as_json: bool) -> None:
     """Make exported sessions again, ended, with their folders.
 
-    Their agent groups must exist. What is here already is left as it is.
+    FILE is what `session export` has written, or an export of ChatGPT or Claude: its zip file, or the
+    conversations.json in it. The agent groups must exist. What is here already is left as it is.
     """
     done = invocation.call("session.import", path=str(file.absolute()), agent_group=agent_group)
     present(done, as_json, lambda value: print_fields(value, ("imported", "present")))

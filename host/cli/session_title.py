@@ -26,6 +26,8 @@ def title(invocation: Invocation, session: str, title: str | None, clear: bool, 
     now = invocation.call(
         "session.title", session=session, title=title, clear=clear or None, following=following or None
     )
+    if now.get("cut"):
+        click.echo("The title was cut: it can have 100 characters.", err=True)
     present(now, as_json, _show)
 
 

@@ -117,9 +117,9 @@ def title_is(title: str | None) -> str:
     return f"The title is {quoted(title)}."
 
 
-def title_set(title: str) -> str:
-    """What `/title` has set."""
-    return f"The title is now {quoted(title)}."
+def title_set(title: str, *, cut: bool = False) -> str:
+    """What `/title` has set; `cut` says that more was wanted."""
+    return f"The title is now {quoted(title)}." + (" It was cut: a title can have 100 characters." if cut else "")
 
 
 def listed(entries: Sequence[Listed], zone: ZoneInfo) -> str:

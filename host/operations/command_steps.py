@@ -16,6 +16,7 @@ from host.central import (
     titles,
     usage,
 )
+from host.central import title as title_form
 from host.central.sessions import Session
 from host.operations import command_answers as answers
 from host.operations import ending, life
@@ -50,7 +51,8 @@ async def _title(order: Order) -> None:
         present = order.present(connection)
         if order.command.argument:
             title = titles.set_manual(connection, present, order.command.argument, order.now, lineage=True)
-            order.finish(connection, answers.title_set(title))
+            is_cut = title_form.is_cut(order.command.argument)
+            order.finish(connection, answers.title_set(title, cut=is_cut))
         else:
             order.finish(connection, answers.title_is(present.title))
 

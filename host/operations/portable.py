@@ -3,7 +3,8 @@
     {"type": "session", "format": 1, "id", "agent_group", "messaging_group", "thread_id", "title", …}
     {"type": "entry", "source": "messages_in" | "messages_out" | "steps", "seq", …}      what is empty is left out
 
-Files that came or went with messages are named, not carried.
+Files that came or went with messages are named, not carried. Exports of other systems (foreign_exports.py) are brought
+into that form.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from host.central import agent_groups, imports, naming, session_list, sessions
 from host.central.agent_groups import AgentGroup
 from host.central.imports import Imported
 from host.history import store
 from host.history.entry import COLUMNS, text_of_content
+from host.operations import foreign_exports
 from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from host.sessions.folder import Owner, remove_session_folder
@@ -39,6 +41,7 @@ _NUMBERS = frozenset({"seq", "generation", "trigger"})
 _PREVIEW = 60
 _PAGE_BYTES, _PAGE_SECONDS = 4_000_000, 1.0
 _LARGEST_SEQ = 10**9
+_LONGEST_LINE = 64_000_000
 
 
 async def export(services: Services, *, session: str | None = None) -> AsyncIterator[dict[str, Any]]:
@@ -80,13 +83,16 @@ async def import_file(services: Services, *, path: str, agent_group: str | None 
     """Make the sessions of an exported file again, ended; `{imported, present}`, both lists of ids.
 
     Each goes into the agent group of its name, or all into the given one. A session keeps its id, unless one of another
-    agent group has it. One that is there already is left as it is. Raises `InvalidValue`, `NotFound`.
+    agent group has it. One that is there already is left as it is. Conversations of another system name no agent group:
+    without a given one they go into the only one there is. Raises `InvalidValue`, `NotFound`.
     """
     found = sessions_in(Path(path))
     imported: list[str] = []
     present: list[str] = []
     while (session := await asyncio.to_thread(next, found, None)) is not None:
         name = agent_group or session.text("agent_group") or ""
+        if not name and session.is_foreign:
+            name = await services.central.read(_only_agent_group)
         group = await services.central.read(lambda c, name=name: agent_groups.named(c, name))  # type: ignore[misc]
         session_id, added = await _import(services, group, session)
         (imported if added else present).append(session_id)
@@ -98,6 +104,7 @@ class Exported:
     """A header and the rows of each table."""
 
     header: dict[str, Any]
+    is_foreign: bool = False
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {source: [] for source in _SOURCES})
 
     def text(self, name: str) -> str | None:
@@ -124,6 +131,16 @@ async def _import(services: Services, group: AgentGroup, session: Exported) -> t
         raise
     services.history.touched(session_id, group.id)
     return session_id, added
+
+
+def _only_agent_group(connection: sqlite3.Connection) -> str:
+    groups = agent_groups.all_groups(connection)
+    if len(groups) != 1:
+        raise InvalidValue(
+            "an export of another system does not say which agent is meant",
+            hint="say it with `--agent-group NAME`; `dumbwaiter agent-group list` shows them",
+        )
+    return groups[0].name
 
 
 def _row(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row | None:
@@ -161,28 +178,51 @@ def _imported(session_id: str, group_id: str, session: Exported, now: str) -> Im
 
 
 def sessions_in(path: Path) -> Iterator[Exported]:
-    """The sessions of a file, one after the other. Raises `InvalidValue` with the number of the line."""
+    """The sessions of a file, one after the other: of an export of this program, or of another system that is known.
+
+    Raises `InvalidValue`, for lines of this program's own with their number.
+    """
+    with foreign_exports.opened(path) as files:
+        for file in files:
+            try:
+                yield from _of_others(file) if foreign_exports.is_foreign(file) else _own(file)
+            except InvalidValue as error:
+                raise InvalidValue(error.what, where=path, hint=error.hint) from error
+
+
+def _of_others(file: TextIO) -> Iterator[Exported]:
+    for found in foreign_exports.conversations(file):
+        if not found.messages:
+            continue  # begun, and nothing was said
+        header, entries = foreign_exports.rows_of(found)
+        session = Exported(header, is_foreign=True)
+        for entry in entries:
+            session.rows[entry["source"]].append(_entry(entry))
+        yield session
+
+
+def _own(file: TextIO) -> Iterator[Exported]:
     session: Exported | None = None
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    value = _object(line)
-                    if value["type"] == "session":
-                        if session is not None:
-                            yield session
-                        session = Exported(_header(value))
-                    elif session is None:
-                        raise InvalidValue("an entry stands before every session")
-                    else:
-                        session.rows[value["source"]].append(_entry(value))
-                except (InvalidValue, KeyError, TypeError) as error:
-                    what = error.what if isinstance(error, InvalidValue) else "it is not what an export has"
-                    raise InvalidValue(f"line {number} cannot be imported: {what}", where=path) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue("the file cannot be read as text", where=path) from error
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            if len(line) > _LONGEST_LINE:
+                raise InvalidValue("it has too many characters")
+            value = _object(line)
+            if value["type"] == "session":
+                if session is not None:
+                    yield session
+                session = Exported(_header(value))
+            elif session is None:
+                raise InvalidValue("an entry stands before every session")
+            else:
+                session.rows[value["source"]].append(_entry(value))
+        except (InvalidValue, KeyError, TypeError) as error:
+            what = error.what if isinstance(error, InvalidValue) else "it is not what an export has"
+            raise InvalidValue(f"line {number} cannot be imported: {what}") from error
     if session is not None:
         yield session
 

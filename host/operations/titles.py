@@ -6,6 +6,7 @@ import sqlite3
 from typing import Any
 
 from host.central import naming, sessions, titles
+from host.central import title as form
 from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from shared_schema.clock import to_text
@@ -15,9 +16,10 @@ from shared_schema.errors import InvalidValue
 async def set_title(
     services: Services, *, session: str, title: str | None = None, clear: bool = False, following: bool = False
 ) -> dict[str, Any]:
-    """Set or clear the title of a session, or only say which it is: `{session, title, title_source}`.
+    """Set or clear the title of a session, or only say which it is: `{session, title, title_source, cut}`.
 
-    With `following`, a title that is taken becomes the next of its line. Raises `InvalidValue`, `NotFound`, `Conflict`.
+    `cut` says that the title that was wanted is longer than one can be. With `following`, a title that is taken becomes
+    the next of its line. Raises `InvalidValue`, `NotFound`, `Conflict`.
     """
     if clear and title is not None:
         raise InvalidValue("a title is either set or cleared")
@@ -33,4 +35,5 @@ async def set_title(
 
     run = services.central.read if title is None and not clear else services.central.write
     found = await run(store)
-    return {"session": found.id, "title": found.title, "title_source": found.title_source}
+    is_cut = title is not None and form.is_cut(title)
+    return {"session": found.id, "title": found.title, "title_source": found.title_source, "cut": is_cut}

@@ -100,6 +100,7 @@ async def test_a_title_of_a_person_s_is_not_replaced(tmp_path: Path) -> None:
             "session": session["id"],
             "title": "Mine",
             "title_source": "manual",
+            "cut": False,
         }
         assert (await host.do("session.title", session="Mine", clear=True))["title"] is None
 

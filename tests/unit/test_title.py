@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.central.title import MAX, base_of, clean, cut, first_words, following, newest, number_of, numbered, span
+from host.central.title import (
+    MAX,
+    base_of,
+    clean,
+    cut,
+    first_words,
+    following,
+    is_cut,
+    newest,
+    number_of,
+    numbered,
+    of_model,
+    span,
+)
 from shared_schema.errors import InvalidValue
 
 
@@ -119,3 +132,42 @@ def test_all_numbers_of_a_lineage_stand_between_its_ends(text: str, number: int)
     assert first < title < last
     assert len(title) <= MAX
     assert newest(base, [title]) == title
+
+
+@pytest.mark.parametrize(
+    ("said", "title"),
+    [
+        ("Title: A trip to the sea", "A trip to the sea"),
+        ("**Title:** A trip", "A trip"),
+        ("# Titel: Reise ans Meer", "Reise ans Meer"),
+        ("\n\n  Titre : « La mer »\nand more", "La mer"),
+        ("标题：「海边旅行」", "海边旅行"),  # noqa: RUF001
+        ("タイトル: 『海』", "海"),
+        ('Title: "A trip', "A trip"),
+        ("“A trip", "A trip"),
+        ("A trip”", "A trip"),
+        ("„Reise ans Meer“.", "Reise ans Meer"),
+        ('"A" and "B"', '"A" and "B"'),
+        ('Say "hello"', 'Say "hello"'),
+        ("The dogs'", "The dogs'"),
+        ("Rock 'n' roll", "Rock 'n' roll"),
+        ("Titles: how to find one", "Titles: how to find one"),
+        ('"**Title: The plan**"', "The plan"),
+        ("```\nThe plan\n```", "The plan"),
+    ],
+)
+def test_what_models_put_around_a_title_is_no_part_of_it(said: str, title: str) -> None:
+    assert of_model(said) == title
+
+
+@pytest.mark.parametrize("said", ["", "Title:", '""', "**", "Title: \u200b"])
+def test_a_model_that_names_nothing_gives_no_title(said: str) -> None:
+    with pytest.raises(InvalidValue):
+        of_model(said)
+
+
+def test_a_title_that_is_too_long_is_known_to_be_cut() -> None:
+    assert not is_cut("x" * MAX)
+    assert not is_cut("   x   ")
+    assert is_cut("x" * (MAX + 1))
+    assert is_cut("x" + " " * 5_000 + "y")
