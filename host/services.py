@@ -8,6 +8,7 @@ from datetime import datetime
 
 from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
+from host.central.quota import Quota
 from host.channels.cli import TerminalChannel
 from host.channels.protocol import Channel, platform_of
 from host.delivery.copy import Copier
@@ -118,7 +119,14 @@ class Services:
             done=self._delivered,
         )
         self.history = History(settings.layout)
-        copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text)
+        quota = Quota(
+            settings.kept_rows,
+            settings.kept_bytes,
+            settings.kept_rows_per_hour,
+            settings.kept_bytes_per_hour,
+            settings.max_waiting,
+        )
+        copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text, quota=quota)
         reading = Reading(
             central,
             self.post,

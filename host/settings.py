@@ -126,6 +126,16 @@ class Settings(BaseSettings):
     )
     delivery_hours: float = Field(6, ge=0, description="how long sending is tried before it fails")
 
+    max_waiting: int = Field(
+        1_000, ge=1, description="messages of one session that may wait to be sent; more are refused, and it is told"
+    )
+    kept_rows: int = Field(
+        1_000_000, ge=100, description="rows that the host keeps of one session in central.db; then it takes no more"
+    )
+    kept_bytes: int = Field(2048 * _MIB, ge=_MIB, description="the same in bytes; history.db keeps as many of its own")
+    kept_rows_per_hour: int = Field(100_000, ge=100, description="rows that the host takes of one session in an hour")
+    kept_bytes_per_hour: int = Field(256 * _MIB, ge=_MIB, description="the same in bytes")
+
     deleted_hours: float = Field(24, ge=0, description="how long a deleted session can be restored")
 
     max_text: int = Field(100_000, ge=1, le=200_000, description="characters in one message, either way")

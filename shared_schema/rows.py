@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from shared_schema import json_text
 from shared_schema.clock import from_text
 from shared_schema.errors import FileDamaged, InvalidValue
 
@@ -297,10 +298,13 @@ def encode(content: dict[str, Any]) -> str:
 
 
 def decode(text: str) -> dict[str, Any]:
-    """The object in a content column. Raises `FileDamaged` for anything that is not a JSON object."""
+    """The object in a content column. Raises `FileDamaged` for anything that is not a JSON object within bounds.
+
+    The bounds are those of `json_text`: what is taken here once is taken everywhere.
+    """
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError, TypeError) as error:
+        value = json_text.parse(text)
+    except ValueError as error:
         raise FileDamaged("a content column is not JSON") from error
     if not isinstance(value, dict):
         raise FileDamaged("a content column is not a JSON object")

@@ -22,6 +22,7 @@ from aiohttp import web
 from host.api.client import socket_path
 from host.operations.registry import call, stream
 from host.services import Services
+from shared_schema import json_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ async def _parameters(request: web.Request) -> dict[str, Any]:
     if "Content-Encoding" in request.headers:  # aiohttp waits for ever for the end of one that turns out to be broken
         raise InvalidValue("the body is compressed, and must not be")
     try:
-        parameters = json.loads(await request.text() or "{}")
-    except (ValueError, LookupError, RecursionError, web.RequestPayloadError) as error:  # LookupError: of the charset
+        parameters = json_text.parse(await request.text() or "{}")
+    except (ValueError, LookupError, web.RequestPayloadError) as error:  # LookupError: of the charset
         raise InvalidValue("the body is not JSON") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise InvalidValue(f"the body is longer than {_MAX_BODY} bytes") from error

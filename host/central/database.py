@@ -11,6 +11,7 @@ saves it the way to another thread and back.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -25,6 +26,8 @@ from host.central import install
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_reader, open_writer, snapshot, transaction, translate
 from shared_schema.migrate import Schema, migrate
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -165,6 +168,8 @@ class Central:
         except Exception as error:  # the transaction as a whole: nothing of it happened
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                log.error("the disk is full", extra={"file": self._path.name, "jobs": len(jobs)})
             finished, failed = [], [(job, error) for job in jobs]
         for committed in tuple(self._watchers):
             committed()

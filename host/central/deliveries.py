@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from host.central import rate_limits
 from host.central.database import one
+from host.central.rate_limits import Act
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageOutKind, Row, encode
 
@@ -14,34 +18,55 @@ Chat = tuple[str, str]
 
 INSERT = """
 INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
-    thread_id, content, deliver_after, created_at, status, error, finished_at, recorded, after_position)
+    thread_id, content, deliver_after, created_at, status, error, finished_at, recorded, after_position, lane)
 VALUES (:message_out_id, :session_id, :turn_id, :in_reply_to, :kind, :from_host, :channel_type, :platform_id,
     :thread_id, :content, :deliver_after, :created_at, :status, :error, :finished_at, :recorded,
-    coalesce((SELECT max(position) FROM ingest WHERE session_id = :session_id), 0))
+    coalesce((SELECT max(position) FROM ingest WHERE session_id = :session_id), 0),
+    (SELECT route_id FROM sessions WHERE id = :session_id))
 ON CONFLICT DO NOTHING
 """
 # What is open is found by the partial index, which SQLite takes only when its very condition stands in the statement:
-# what was sent once costs nothing afterwards. What waits for a time of its own stands behind the rest, by its time.
-NEXT = """
-SELECT d.*, s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
-WHERE d.position IN (
-    SELECT * FROM (
-        SELECT position FROM deliveries INDEXED BY deliveries_open
-        WHERE channel_type = :channel_type AND platform_id = :platform_id AND deliver_after IS NULL
-          AND status IN ('pending', 'sending') AND status = 'pending'
-        ORDER BY position LIMIT 1)
-    UNION ALL SELECT * FROM (
-        SELECT position FROM deliveries INDEXED BY deliveries_open
-        WHERE channel_type = :channel_type AND platform_id = :platform_id AND deliver_after <= :now
-          AND status IN ('pending', 'sending') AND status = 'pending'
-        ORDER BY deliver_after, position LIMIT 1))
-ORDER BY d.position LIMIT 1
+# what was sent once costs nothing afterwards. The lanes of a chat are stepped through one by one in their order, which
+# is also the order of the rows of the recursion, and the first one with something to send ends that: however much
+# waits in a lane, it is not read. In a lane, what waits for a time of its own stands behind the rest, by its time.
+_LANES = """
+WITH RECURSIVE lanes (lane) AS (
+    SELECT min(lane) FROM deliveries INDEXED BY deliveries_open
+    WHERE channel_type = :channel_type AND platform_id = :platform_id AND lane > :after
+      AND status IN ('pending', 'sending')
+    UNION ALL
+    SELECT (SELECT min(lane) FROM deliveries INDEXED BY deliveries_open
+        WHERE channel_type = :channel_type AND platform_id = :platform_id AND lane > lanes.lane
+          AND status IN ('pending', 'sending'))
+    FROM lanes WHERE lanes.lane IS NOT NULL
+)
 """
-NEXT_DUE = """
-SELECT deliver_after AS due FROM deliveries INDEXED BY deliveries_open
-WHERE channel_type = ? AND platform_id = ? AND deliver_after > ''
-  AND status IN ('pending', 'sending') AND status = 'pending'
-ORDER BY deliver_after LIMIT 1
+NEXT = f"""
+{_LANES}
+SELECT d.*, s.agent_group_id FROM lanes
+CROSS JOIN deliveries d ON d.position = (
+    SELECT min(position) FROM (
+        SELECT * FROM (
+            SELECT position FROM deliveries INDEXED BY deliveries_open
+            WHERE channel_type = :channel_type AND platform_id = :platform_id AND lane = lanes.lane
+              AND deliver_after IS NULL AND status IN ('pending', 'sending') AND status = 'pending'
+            ORDER BY position LIMIT 1)
+        UNION ALL SELECT * FROM (
+            SELECT position FROM deliveries INDEXED BY deliveries_open
+            WHERE channel_type = :channel_type AND platform_id = :platform_id AND lane = lanes.lane
+              AND deliver_after <= :now AND status IN ('pending', 'sending') AND status = 'pending'
+            ORDER BY deliver_after, position LIMIT 1)))
+CROSS JOIN sessions s ON s.id = d.session_id
+WHERE lanes.lane NOT IN (SELECT value FROM json_each(:resting))
+LIMIT 1
+"""
+NEXT_DUE = f"""
+{_LANES}
+SELECT min((SELECT deliver_after FROM deliveries INDEXED BY deliveries_open
+    WHERE channel_type = :channel_type AND platform_id = :platform_id AND lane = lanes.lane AND deliver_after > ''
+      AND status IN ('pending', 'sending') AND status = 'pending'
+    ORDER BY deliver_after LIMIT 1)) AS due
+FROM lanes
 """
 CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
 SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
@@ -75,12 +100,24 @@ UNSENT_ANSWER = """
 SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
 WHERE session_id = ? AND deliver_after IS NULL AND in_reply_to = ? AND status IN ('pending', 'sending') LIMIT 1
 """
+WAITING = """
+SELECT count(*) AS n FROM (
+    SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
+    WHERE session_id = ? AND status IN ('pending', 'sending') LIMIT ?)
+"""
 DELAYED = """
 SELECT count(*) AS n FROM (
     SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
     WHERE session_id = ? AND deliver_after > '' AND status IN ('pending', 'sending') LIMIT ?)
 """
-NOTICE = "SELECT 1 FROM deliveries WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT 1"
+NOTICE = """
+SELECT 1 FROM deliveries INDEXED BY deliveries_notices
+WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT 1
+"""
+NOTICES = """
+SELECT count(*) AS n FROM (SELECT 1 FROM deliveries INDEXED BY deliveries_notices
+    WHERE session_id = ? AND in_reply_to = ? AND from_host = 1 LIMIT ?)
+"""
 COUNTS = "SELECT count(*) AS n FROM deliveries WHERE status IN ('pending', 'sending')"
 LAST_FAILURES = """
 SELECT message_out_id, session_id, status, error, finished_at, channel_type || ':' || platform_id AS messaging_group
@@ -88,9 +125,18 @@ FROM deliveries WHERE status IN ('failed', 'uncertain') ORDER BY finished_at DES
 """
 
 
+MOST_NOTICES = 3
+"""Notices of the host's own about one message: its failure, and what became of what it was answered with."""
+
+NO_MORE_NOTICES = (
+    "There have been very many notices like this one here. Further ones are left out until the next hour; "
+    "`dumbwaiter status` says what is going on."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery(Row):
-    """One message on its way to one chat."""
+    """One message on its way to one chat. `lane` is the conversation in it whose order it keeps: a route."""
 
     position: int
     message_out_id: str
@@ -107,6 +153,7 @@ class Delivery(Row):
     deliver_after: str | None
     status: str
     attempts: int
+    lane: str
 
     @property
     def chat(self) -> Chat:
@@ -163,7 +210,21 @@ def add(
 def add_notice(
     connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str | None, text: str, now: str
 ) -> Chat:
-    """Queue a notice of the host's own, in a chat; that chat."""
+    """Queue a notice of the host's own, in a chat; that chat.
+
+    There are at most `MOST_NOTICES` about one message. Those that answer nobody are counted for their chat: beyond so
+    many in an hour they are left out, and the last one says so.
+    """
+    if in_reply_to is not None:
+        notices = one(connection, NOTICES, (session_id, in_reply_to, MOST_NOTICES))
+        if notices is not None and notices["n"] >= MOST_NOTICES:
+            return address.channel_type, address.platform_id
+    else:
+        verdict = rate_limits.take(connection, Act.NOTICE, f"{address.channel_type}:{address.platform_id}", now)
+        if not verdict.allowed:
+            if not verdict.is_first:
+                return address.channel_type, address.platform_id
+            text = f"{text}\n\n{NO_MORE_NOTICES}"
     add(
         connection,
         message_out_id=new_id(Prefix.MESSAGE),
@@ -180,19 +241,31 @@ def add_notice(
     return address.channel_type, address.platform_id
 
 
-def next_for(connection: sqlite3.Connection, chat: Chat, now: str) -> Delivery | None:
+def next_for(
+    connection: sqlite3.Connection, chat: Chat, now: str, *, after: str = "", resting: Collection[str] = ()
+) -> Delivery | None:
     """The message that is next to be sent to a chat, if one is due.
 
-    The oldest of those without a time of their own, or the one whose time has come first, whichever was queued first.
+    Conversations take turns: it is of the first lane behind `after` (the one that was served last) that has something
+    to send and is not `resting`. In its lane it is the oldest of those without a time of their own, or the one whose
+    time has come first, whichever was queued first.
     """
-    channel_type, platform_id = chat
-    row = one(connection, NEXT, {"channel_type": channel_type, "platform_id": platform_id, "now": now})
+    values = {
+        "channel_type": chat[0],
+        "platform_id": chat[1],
+        "now": now,
+        "after": after,
+        "resting": json.dumps(sorted(resting)),
+    }
+    row = one(connection, NEXT, values)
+    if row is None and after:  # the round is over, and begins anew
+        row = one(connection, NEXT, values | {"after": ""})
     return None if row is None else Delivery.from_row(row)
 
 
 def next_due(connection: sqlite3.Connection, chat: Chat) -> str | None:
     """When the earliest delayed message of a chat is due."""
-    row = one(connection, NEXT_DUE, chat)
+    row = one(connection, NEXT_DUE, {"channel_type": chat[0], "platform_id": chat[1], "after": ""})
     return None if row is None else row["due"]
 
 
@@ -261,6 +334,12 @@ def chats_with_work(connection: sqlite3.Connection) -> list[Chat]:
 def is_answer_out(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
     """Whether everything that answers a message so far has been sent, or has failed to be."""
     return one(connection, UNSENT_ANSWER, (session_id, in_reply_to)) is None
+
+
+def waiting_count(connection: sqlite3.Connection, session_id: str, limit: int) -> int:
+    """How many messages of a session wait to be sent; not counted beyond `limit`."""
+    row = one(connection, WAITING, (session_id, limit))
+    return 0 if row is None else int(row["n"])
 
 
 def delayed_count(connection: sqlite3.Connection, session_id: str, limit: int) -> int:

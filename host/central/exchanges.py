@@ -31,6 +31,27 @@ WITHDRAW_TURNS = """
 UPDATE turns SET withdrawn = 1
 WHERE session_id = ? AND (status = 'running' OR id IN (SELECT value FROM json_each(?)))
 """
+# The sessions a branch goes back to, the nearest first, and until when they are part of it.
+BRANCHED_OFF = """
+WITH RECURSIVE line (id, until, relation, parent, depth) AS (
+    SELECT id, created_at, parent_relation, parent_session_id, 0 FROM sessions WHERE id = ?
+    UNION ALL
+    SELECT s.id, line.until, s.parent_relation, s.parent_session_id, depth + 1
+    FROM line JOIN sessions s ON s.id = line.parent WHERE line.relation = 'branched' AND depth < 20
+)
+SELECT id, until FROM line WHERE depth > 0 ORDER BY depth
+"""
+INHERITED = """
+SELECT turn_id, max(position) AS last FROM ingest
+WHERE session_id = :parent AND kind = 'chat' AND withdrawn = 0 AND turn_id IS NOT NULL AND accepted_at <= :until
+  AND turn_id NOT IN (SELECT id FROM turns WHERE session_id = :session AND withdrawn = 1)
+GROUP BY turn_id HAVING max(trigger) = 1 ORDER BY last DESC LIMIT :limit
+"""
+OF_TURN = "SELECT * FROM ingest WHERE session_id = ? AND turn_id = ? AND kind = 'chat' ORDER BY position"
+WITHDRAW_INHERITED = """
+INSERT INTO turns (session_id, id, status, started_at, finished_at, withdrawn) VALUES (?, ?, 'completed', ?, ?, 1)
+ON CONFLICT (session_id, id) DO UPDATE SET withdrawn = 1
+"""
 HAS_ONE = """
 SELECT 1 FROM ingest WHERE session_id = ? AND kind = 'chat' AND trigger = 1 AND status = 'completed' AND withdrawn = 0
 LIMIT 1
@@ -74,6 +95,29 @@ def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchang
     return Exchanges(
         len(firsts), tuple(Accepted.from_row(row) for row in connection.execute(FROM, (session_id, first)))
     )
+
+
+def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
+    """The last exchanges that a branch has taken over from where it was branched off, and still counts."""
+    found: list[tuple[str, str]] = []
+    line = [dict(row) for row in connection.execute(BRANCHED_OFF, (session_id,))]
+    for parent in line:
+        values = {"parent": parent["id"], "until": parent["until"], "session": session_id, "limit": count - len(found)}
+        found += [(parent["id"], row["turn_id"]) for row in connection.execute(INHERITED, values)]
+        if len(found) >= count:
+            break
+    messages = [
+        Accepted.from_row(row)
+        for parent, turn_id in reversed(found)
+        for row in connection.execute(OF_TURN, (parent, turn_id))
+    ]
+    return Exchanges(len(found), tuple(messages))
+
+
+def withdraw_inherited(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges, now: str) -> None:
+    """Note that a branch counts these no more; where they were said they stay."""
+    for turn_id in {message.turn_id for message in exchanges.messages}:
+        connection.execute(WITHDRAW_INHERITED, (session_id, turn_id, now, now))
 
 
 def withdraw(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges) -> None:

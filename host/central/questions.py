@@ -1,36 +1,128 @@
-"""Questions that agents have put to people: `deliveries` of kind `question`, whose answer is due from those people."""
+"""Questions that agents have put to people, for as long as an answer is waited for.
+
+The answer to a question needs no mention, and no pattern: that waives the rule of a wiring, for one message of the
+person who was asked, where it was asked. So a question is open once it can be seen, until that person has written
+there or its time is over; and there are few at a time.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 
+from host.central import rate_limits
 from host.central.database import one
+from host.central.rate_limits import Act
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 
-# A question waits until its time is over or anybody has written to its session. It stands among what was sent last.
-IS_OPEN = """
-SELECT 1 FROM (
-    SELECT d.* FROM routes r JOIN deliveries d ON d.session_id = r.active_session_id
-    WHERE r.agent_group_id = :agent_group_id AND r.route_key = :route_key
-    ORDER BY d.position DESC LIMIT 20
-) asked
-WHERE asked.kind = 'question' AND asked.status <> 'suppressed'
-  AND asked.channel_type = :channel_type AND asked.platform_id = :platform_id
-  AND CASE WHEN json_valid(asked.content) THEN json_extract(asked.content, '$.expires') END > :now
-  AND NOT EXISTS (
-      SELECT 1 FROM ingest i
-      WHERE i.session_id = asked.session_id AND i.position > asked.after_position AND i.trigger = 1
-  )
+INSERT = """
+INSERT INTO questions (session_id, message_out_id, channel_type, platform_id, thread_id, sender_id, expires_at)
+SELECT :session_id, :message_out_id, :channel_type, :platform_id, :thread_id, :sender_id, :expires_at
+WHERE (SELECT count(*) FROM questions WHERE session_id = :session_id AND expires_at > :now) < :most
 """
+EXPIRED = "DELETE FROM questions WHERE session_id = ? AND expires_at <= ?"
+# What waits behind other messages, for its time, or was not sent, nobody has seen: the first of its lane may be on its
+# way at this moment, and its answer may be faster than the record of that.
+IS_OPEN = """
+SELECT 1 FROM routes r
+JOIN questions q ON q.session_id = r.active_session_id
+JOIN deliveries d ON d.session_id = q.session_id AND d.message_out_id = q.message_out_id
+WHERE r.agent_group_id = :agent_group_id AND r.route_key = :route_key AND q.channel_type = :channel_type
+  AND q.platform_id = :platform_id AND q.thread_id IS :thread_id AND q.sender_id = :sender_id
+  AND q.expires_at > :now
+  AND (d.status IN ('sending', 'delivered', 'uncertain') OR d.status = 'pending' AND d.deliver_after IS NULL
+    AND NOT EXISTS (
+        SELECT 1 FROM deliveries e INDEXED BY deliveries_open
+        WHERE e.channel_type = d.channel_type AND e.platform_id = d.platform_id AND e.lane = d.lane
+          AND e.deliver_after IS NULL AND e.position < d.position AND e.status IN ('pending', 'sending')))
+LIMIT 1
+"""
+ANSWERED = """
+DELETE FROM questions
+WHERE session_id = ? AND channel_type = ? AND platform_id = ? AND thread_id IS ? AND sender_id = ?
+"""
+FORGET = "DELETE FROM questions WHERE session_id = ?"
+
+MOST_OPEN = 3
+"""Questions of one session that are open at a time. Further ones are sent, and their answers need a mention."""
+
+_LONGEST = timedelta(hours=24)
 
 
-def is_open(connection: sqlite3.Connection, agent_group_id: str, route_key: str, address: Address, now: str) -> bool:
-    """Whether the conversation of a route waits for an answer in that chat: the next message there is one."""
+def ask(
+    connection: sqlite3.Connection,
+    *,
+    session_id: str,
+    route_id: str,
+    message_out_id: str,
+    address: Address,
+    sender_id: str,
+    expires: object,
+    now: str,
+) -> str | None:
+    """Note that a person is asked. Why the answer needs a mention all the same, if it does.
+
+    `expires` is what the agent says: a question without a time, or whose time is over, waits for nothing.
+    """
+    moment = from_text(now)
+    if not isinstance(expires, str):
+        return None
+    try:
+        until = min(from_text(expires), moment + _LONGEST)
+    except InvalidValue:
+        return None
+    if until <= moment:
+        return None
+    connection.execute(EXPIRED, (session_id, now))
+    if not rate_limits.take(connection, Act.QUESTION, route_id, now).allowed:
+        return "there were many questions in this conversation within an hour: the answer to this one needs a mention"
+    values = {
+        "session_id": session_id,
+        "message_out_id": message_out_id,
+        "channel_type": address.channel_type,
+        "platform_id": address.platform_id,
+        "thread_id": address.thread_id,
+        "sender_id": sender_id,
+        "expires_at": to_text(until),
+        "now": now,
+        "most": MOST_OPEN,
+    }
+    if connection.execute(INSERT, values).rowcount:
+        return None
+    return f"{MOST_OPEN} questions of this conversation are open already: the answer to this one needs a mention"
+
+
+def is_open(
+    connection: sqlite3.Connection,
+    agent_group_id: str,
+    route_key: str,
+    address: Address,
+    sender_id: str | None,
+    now: str,
+) -> bool:
+    """Whether the conversation of a route waits for an answer of that person in that place."""
+    if sender_id is None:
+        return False
     parameters = {
         "agent_group_id": agent_group_id,
         "route_key": route_key,
         "channel_type": address.channel_type,
         "platform_id": address.platform_id,
+        "thread_id": address.thread_id,
+        "sender_id": sender_id,
         "now": now,
     }
     return one(connection, IS_OPEN, parameters) is not None
+
+
+def answered(connection: sqlite3.Connection, session_id: str, address: Address, sender_id: str | None) -> None:
+    """That person has written there: what was asked of them is answered, and the rule of the wiring holds again."""
+    values = (session_id, address.channel_type, address.platform_id, address.thread_id, sender_id)
+    connection.execute(ANSWERED, values)
+
+
+def forget(connection: sqlite3.Connection, session_id: str) -> None:
+    """Nobody waits for answers in a session any more."""
+    connection.execute(FORGET, (session_id,))

@@ -12,7 +12,8 @@ from shared_schema.rows import Row
 
 BY_ID = "SELECT * FROM sessions WHERE id = ?"
 TOUCH = "UPDATE sessions SET last_active = ? WHERE id = ?"
-HEARD = "UPDATE sessions SET last_active = ?, preview = coalesce(preview, ?) WHERE id = ?"
+# Whoever writes in a conversation has read it: most platforms say so in no other way.
+HEARD = "UPDATE sessions SET last_active = ?, preview = coalesce(preview, ?), unread_since = NULL WHERE id = ?"
 # The first reason and time win; only reopening clears them.
 END = """
 UPDATE sessions SET status = 'ended', end_reason = coalesce(end_reason, ?), ended_at = coalesce(ended_at, ?)
@@ -20,7 +21,7 @@ WHERE id = ? AND status = 'active'
 """
 ARCHIVE = """
 UPDATE sessions SET status = 'archived', end_reason = coalesce(end_reason, 'archived'),
-    ended_at = coalesce(ended_at, ?)
+    ended_at = coalesce(ended_at, ?), unread_since = NULL
 WHERE id = ? AND status IN ('active', 'ended')
 """
 DELETE_SOFTLY = """
@@ -58,7 +59,7 @@ SELECT id FROM line
 """
 DELETE = "DELETE FROM sessions WHERE id = ?"
 ALL_IDS = "SELECT id FROM sessions"
-COUNT = "SELECT count(*) AS n FROM sessions"
+COUNT = "SELECT count(*) AS n FROM sessions WHERE status <> 'deleted'"
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
 
 ADVANCE = "UPDATE sessions SET out_cursor = ?, turn_cursor = ? WHERE id = ?"
@@ -189,7 +190,7 @@ def touch(connection: sqlite3.Connection, session_id: str, now: str) -> None:
 
 
 def heard(connection: sqlite3.Connection, session_id: str, preview: str, now: str) -> None:
-    """Note that somebody wrote in the session; the first text is its preview."""
+    """Note that somebody wrote in the session, and has read it; the first text is its preview."""
     connection.execute(HEARD, (now, preview or None, session_id))
 
 
@@ -223,7 +224,7 @@ def all_ids(connection: sqlite3.Connection) -> set[str]:
 
 
 def count(connection: sqlite3.Connection) -> int:
-    """How many sessions there are."""
+    """How many sessions there are, without those that were deleted and can be restored."""
     row = one(connection, COUNT)
     return 0 if row is None else int(row["n"])
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
+from shared_schema.errors import FileDamaged
 from shared_schema.rows import Row, decode
 
 LAST = """
@@ -40,13 +42,24 @@ class Known(Row):
     @property
     def text(self) -> str:
         """What it says."""
-        return str(decode(self.content).get("text", ""))
+        return str(self._said.get("text", ""))
 
     @property
     def files(self) -> list[str]:
         """The names of its files."""
-        files = decode(self.content).get("files", [])
-        return [str(file["name"]) if isinstance(file, dict) else str(file) for file in files]
+        files = self._said.get("files")
+        names = (
+            [file.get("name") if isinstance(file, dict) else file for file in files] if isinstance(files, list) else []
+        )
+        return [name for name in names if isinstance(name, str)]
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """The content; a sentence in place of one that cannot be read, so that the others still can be."""
+        try:
+            return decode(self.content)
+        except FileDamaged:
+            return {"text": "[what was said here cannot be read]"}
 
 
 def of_session(connection: sqlite3.Connection, session_id: str, *, limit: int, most: int) -> list[Known]:

@@ -1,4 +1,7 @@
-"""Since when a conversation has something that nobody has read: set by the first unread reply, cleared by reading."""
+"""Since when a conversation has something that nobody has read: set by the first unread reply, cleared by reading.
+
+Reading is what a platform says, or that the person writes in the chat. What is archived counts as read.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,15 @@ import sqlite3
 # A letter of the terminal may have been taken out of the mailbox before its delivery is noted.
 REPLIED = """
 UPDATE sessions SET unread_since = :now
-WHERE id = :session_id AND unread_since IS NULL
+WHERE id = :session_id AND unread_since IS NULL AND status <> 'archived'
   AND NOT EXISTS (SELECT 1 FROM terminal_mailbox WHERE message_out_id = :key AND read_at IS NOT NULL)
 """
 READ = "UPDATE sessions SET unread_since = NULL WHERE id = ? AND unread_since IS NOT NULL"
+WROTE = """
+UPDATE sessions INDEXED BY sessions_unread_in_chat SET unread_since = NULL
+WHERE messaging_group_id = :chat AND unread_since IS NOT NULL AND status IN ('active', 'archived')
+  AND (thread_id IS NULL OR thread_id = :thread_id)
+"""
 # Sessions of the whole chat are read with any thread of it; one of all chats of its agent group is read in any of them.
 READ_IN_CHAT = """
 UPDATE sessions SET unread_since = NULL
@@ -29,6 +37,11 @@ def note_reply(connection: sqlite3.Connection, session_id: str, message_out_id: 
 def mark_read(connection: sqlite3.Connection, *session_ids: str) -> None:
     """Note that somebody has read these sessions."""
     connection.executemany(READ, [(session_id,) for session_id in session_ids])
+
+
+def wrote(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
+    """Note that somebody has written in a chat, and so has seen what stands there."""
+    connection.execute(WROTE, {"chat": messaging_group_id, "thread_id": thread_id})
 
 
 def mark_read_in_chat(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from host.sessions.filename import is_safe_component
 from shared_schema.clock import from_text
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id
-from shared_schema.rows import MessageOut, MessageOutKind, Turn, TurnStatus, decode
+from shared_schema.rows import MessageOut, MessageOutKind, Turn, TurnStatus, decode, encode
 
 _NUMBERS = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd", "generation",
@@ -25,7 +26,11 @@ class RowRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckedMessage:
-    """A message whose every field has its type and size. `files` are single path components."""
+    """A message whose every field has its type and size. `files` are single path components.
+
+    `content` is what the row's JSON was parsed to, once; `canonical` its text, written by the host. Nothing reads the
+    agent's own text again.
+    """
 
     seq: int
     id: str
@@ -37,7 +42,8 @@ class CheckedMessage:
     destination: str | None
     text: str
     files: tuple[str, ...]
-    content: str
+    content: Mapping[str, Any]
+    canonical: str
 
 
 def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
@@ -53,7 +59,7 @@ def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
         if value is not None and (not isinstance(value, str) or not 0 < len(value) <= _MAX_REFERENCE):
             raise RowRefused(f"its {name} is not an identifier")
     _time(row.timestamp, "timestamp")
-    text, files = _content(row.content, max_text)
+    content, canonical = _content(row.content, max_text)
     return CheckedMessage(
         seq=row.seq,
         id=row.id,
@@ -63,13 +69,15 @@ def checked(row: MessageOut, *, max_text: int) -> CheckedMessage:
         deliver_after=None if row.deliver_after is None else _time(row.deliver_after, "deliver_after"),
         kind=MessageOutKind(row.kind),
         destination=row.destination,
-        text=text,
-        files=files,
-        content=row.content,
+        text=content.get("text", ""),
+        files=tuple(content.get("files", ())),
+        content=content,
+        canonical=canonical,
     )
 
 
-def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
+def _content(raw: object, max_text: int) -> tuple[dict[str, Any], str]:
+    """What the JSON of a row says, and the host's own text of it."""
     if not isinstance(raw, str):
         raise RowRefused("its content is not text")
     if len(raw) > 4 * max_text:
@@ -87,10 +95,11 @@ def _content(raw: object, max_text: int) -> tuple[str, tuple[str, ...]]:
     if not isinstance(files, list) or not all(isinstance(name, str) and is_safe_component(name) for name in files):
         raise RowRefused("its files are not a list of file names")
     try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
+        canonical = encode(content)
+        canonical.encode("utf-8")
     except UnicodeEncodeError as error:
         raise RowRefused("its content has half characters") from error
-    return text, tuple(files)
+    return content, canonical
 
 
 def _time(value: object, name: str) -> str:

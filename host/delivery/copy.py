@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from host.central import deliveries, refusals, sessions
+from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
+from host.central.quota import DEFAULT, Kept, Quota
+from host.central.rate_limits import Act
 from host.delivery import errand
 from host.delivery import turn as turn_taken
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
@@ -33,6 +35,9 @@ from shared_schema.rows import (
     MessageOutKind,
     Turn,
 )
+
+_ROWS_OF_TURN = 4
+"""Rows that become of one turn: its copy, its usage, and two events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Copied:
     something new to be written; `wants_title` says that the agent is to be asked for one when it rests.
     """
 
+    kept: Kept
     chats: dict[Chat, Delivery | None] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
@@ -60,6 +66,8 @@ class Copied:
     requests: list[Request] = field(default_factory=list)  # what the agent asks of the host, to be answered now
     exchanged: bool = False  # something that somebody wrote was answered
     wants_title: bool = False
+    turns: list[Turn] = field(default_factory=list)  # that began or ended, as far as the host had not known
+    struck: set[Act] = field(default_factory=set)  # limits that held something back at this look
 
     def tell(self, chat: Chat | None) -> None:
         """Something is to be sent to a chat."""
@@ -77,11 +85,14 @@ class Copied:
 class Copier:
     """Takes over what agents wrote."""
 
-    def __init__(self, central: Central, clock: Clock, *, file_limits: FileLimits, max_text: int) -> None:
+    def __init__(
+        self, central: Central, clock: Clock, *, file_limits: FileLimits, max_text: int, quota: Quota = DEFAULT
+    ) -> None:
         self._central = central
         self._clock = clock
         self._file_limits = file_limits
         self._max_text = max_text
+        self._quota = quota
 
     def copy(self, session_id: str, layout: SessionLayout, glimpse: Glimpse) -> Future[Copied]:
         """Check a glimpse, take its files, and put it into the ledger. Blocks, but for the ledger.
@@ -107,7 +118,7 @@ class Copier:
     ) -> Copied:
         now = to_text(self._clock.now())
         session = sessions.get(connection, session_id)
-        copied = Copied(refused=list(glimpse.bad_rows))
+        copied = Copied(refused=list(glimpse.bad_rows), kept=Kept.load(connection, session.id, self._quota, now))
         of_turn: dict[str | None, list[Ack]] = {}
         for ack in glimpse.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
@@ -129,6 +140,7 @@ class Copier:
         copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
         for bad in copied.refused:
             refusals.refuse(connection, session.id, bad.what, bad.reason, now)
+        copied.kept.store(connection, session.id)
         sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
         if copied.chats or copied.finished:
             sessions.touch(connection, session.id, now)
@@ -141,8 +153,17 @@ def _store_candidate(
     connection: sqlite3.Connection, session: sessions.Session, candidate: _Candidate, now: str, copied: Copied
 ) -> None:
     refusal, message = candidate.refusal, candidate.message
+    if (full := copied.kept.refusal()) is not None:  # nothing is given back: that would be kept, too
+        copied.refused.append(BadRow(f"out-{candidate.row.seq}", full))
+        _strike(connection, session, Act.KEPT, full, now, copied)
+        return
+    copied.kept.add(1, 0 if message is None else len(message.canonical))
     if message is not None:
         try:
+            if message.kind != MessageOutKind.SYSTEM and not copied.kept.may_wait(connection, session.id):
+                reason = f"{copied.kept.quota.waiting:,} messages of this conversation wait to be sent already"
+                _strike(connection, session, Act.WAITING, reason, now, copied)
+                raise RowRefused(reason)
             if message.kind != MessageOutKind.SYSTEM:
                 copied.tell(enqueue(connection, session, message, candidate.files, now))
             elif (asked := request_of(message)) is not None:
@@ -158,6 +179,19 @@ def _store_candidate(
         copied.tell(give_back(connection, session, candidate.row, refusal, now))
 
 
+def _strike(
+    connection: sqlite3.Connection, session: sessions.Session, act: Act, why: str, now: str, copied: Copied
+) -> None:
+    """A limit holds something back: it is counted, and told once in an hour where the session is at home."""
+    if act in copied.struck:
+        return
+    copied.struck.add(act)
+    address = ingest.last_address(connection, session.id)
+    if rate_limits.take(connection, act, session.id, now).is_first and address is not None:
+        text = f"Some of what the agent says is left out: {why}."
+        copied.tell(deliveries.add_notice(connection, session.id, address, None, text, now))
+
+
 def _store_turn(
     connection: sqlite3.Connection,
     session: sessions.Session,
@@ -170,7 +204,17 @@ def _store_turn(
     if problem is not None:
         copied.refused.append(BadRow("a turn", problem))
         return
-    copied.chats.update(dict.fromkeys(turn_taken.store(connection, session, turn, acks, now)))
-    if (told := errand.compress_when_full(connection, session, turn, now)) is not None:
-        copied.chats[told] = None
+    if not turns.is_known(connection, session.id, turn.id):
+        if (full := copied.kept.refusal()) is not None:
+            if Act.KEPT not in copied.struck:
+                copied.refused.append(BadRow("a turn", full))
+            _strike(connection, session, Act.KEPT, full, now, copied)
+            return
+        copied.kept.add(_ROWS_OF_TURN, 0)
+    told, is_news = turn_taken.store(connection, session, turn, acks, now)
+    copied.chats.update(dict.fromkeys(told))
+    if is_news:
+        copied.turns.append(turn)
+    if (chat := errand.compress_when_full(connection, session, turn, acks, now)) is not None:
+        copied.chats[chat] = None
         copied.accepted.append(session.id)

@@ -1,4 +1,7 @@
-"""Sending what the ledger holds: one queue for each chat, in order, retried for hours, recorded after.
+"""Sending what the ledger holds: one queue for each chat, retried for hours, recorded after.
+
+In a chat conversations take turns, and each keeps its order. What fails of one message is that message's failure: it
+rests, and is given up, alone.
 
 A channel that takes an idempotency key is simply asked again after a crash. For one that cannot, the row says `sending`
 while the platform is called; a host that finds such a row at its start does not know whether it arrived, and marks it
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
 
 from host.central import deliveries, unread
@@ -17,6 +21,8 @@ from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.retry import RetryPolicy, wait_after
+from host.delivery.rounds import Rounds
+from host.routing.text import whole
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.layout import DataLayout
@@ -25,6 +31,10 @@ from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
 log = logging.getLogger(__name__)
 
 
+_MAX_FAILURES = 5
+"""Attempts at a message over which its channel itself fails: that is not the platform's state, and does not pass."""
+
+_MAX_SENTENCE = 500
 _LONGEST_WAIT = 30.0
 """Seconds until a due time is looked at again: the wall clock may be set meanwhile."""
 
@@ -84,13 +94,13 @@ class Deliverer:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _serve(self, chat: Chat, following: Delivery | None) -> None:
-        """Send everything for one chat, in order, then leave."""
-        news = self._news[chat]
+        """Send everything for one chat, then leave."""
+        news, rounds = self._news[chat], Rounds()
         try:
             while True:
                 news.clear()
                 try:
-                    wait = await self._send_next(chat, following)
+                    wait = await self._send_next(chat, rounds, following)
                 except DumbwaiterError as error:
                     log.error("the ledger cannot be used", extra={"chat": ":".join(chat), "error": str(error)})
                     await asyncio.sleep(self._policy.first_seconds)
@@ -99,63 +109,95 @@ class Deliverer:
                 if wait is None and not news.is_set():
                     return
                 if wait is not None and wait > 0:
+                    if rounds.is_resting:
+                        self._resting.add(chat)
                     await _wait_for(news, wait)
         finally:
+            self._resting.discard(chat)
             del self._workers[chat], self._news[chat]
 
-    async def _send_next(self, chat: Chat, delivery: Delivery | None) -> float | None:
+    async def _send_next(self, chat: Chat, rounds: Rounds, delivery: Delivery | None) -> float | None:
         """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
+        if (all_rest := rounds.all_rest_for(time.monotonic())) > 0:
+            return all_rest
+        resting = rounds.resting(time.monotonic())
         if delivery is None:
             now = self._clock.now()
-            delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now)))
+            delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now), rounds.last, resting))
             if delivery is None:
-                return None if due is None else min(max(0.05, (from_text(due) - now).total_seconds()), _LONGEST_WAIT)
+                rest = rounds.next_in(time.monotonic())
+                in_time = None if due is None else max(0.05, (from_text(due) - now).total_seconds())
+                waits = [wait for wait in (rest, in_time) if wait is not None]
+                return min(*waits, _LONGEST_WAIT) if waits else None
+        self._resting.discard(chat)
+        rounds.last = delivery.lane
+        try:
+            await self._attempt(delivery, rounds)
+        except DumbwaiterError:
+            raise
+        except Exception as error:  # the boundary of one message: what comes behind it is sent
+            log.exception("a message cannot be handled", extra=_ids(delivery))
+            await self._refused(delivery, f"the host failed over it: {type(error).__name__}")
+        return 0
+
+    async def _attempt(self, delivery: Delivery, rounds: Rounds) -> None:
         channel = self._channels.get(delivery.channel_type)
         if channel is None:
-            return await self._failed_attempt(delivery, f"the channel {delivery.channel_type} is not set up", None)
+            await self._failed_attempt(delivery, rounds, f"the channel {delivery.channel_type} is not set up")
+            return
+        try:
+            message = self._outgoing(delivery)
+        except DumbwaiterError as error:  # what is kept of it is no good, and will not be
+            await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
+            return
         if not channel.idempotent and not await self._central.write(
             lambda c: deliveries.mark_sending(c, delivery.position)
         ):
-            return 0
+            return
         try:
             async with asyncio.timeout(self._attempt_seconds):
-                platform_message_id = await channel.deliver(self._outgoing(delivery))
+                platform_message_id = await channel.deliver(message)
         except ChannelUnavailable as error:
-            return await self._failed_attempt(delivery, error.what, error.retry_after)
+            await self._failed_attempt(delivery, rounds, error.what, error.retry_after)
         except DeliveryRefused as error:
             await self._refused(delivery, error.what)
         except TimeoutError:
             if channel.idempotent:
-                return await self._failed_attempt(delivery, "the platform did not answer in time", None)
-            await self._finish(delivery, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
+                await self._failed_attempt(delivery, rounds, "the platform did not answer in time")
+            else:
+                await self._finish(delivery, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
         except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
             log.exception("a channel failed", extra=_ids(delivery))
-            if channel.idempotent:
-                return await self._failed_attempt(delivery, f"the channel failed: {type(error).__name__}", None)
-            await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=f"the channel failed: {type(error).__name__}")
+            reason = f"the channel failed: {type(error).__name__}"
+            if not channel.idempotent:
+                await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
+            elif delivery.attempts + 1 >= _MAX_FAILURES:
+                await self._refused(delivery, reason)
+            else:
+                await self._failed_attempt(delivery, rounds, reason)
         else:
-            await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=platform_message_id)
-        return 0
+            await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=_identifier(platform_message_id))
 
-    async def _failed_attempt(self, delivery: Delivery, error: str, retry_after: float | None) -> float:
-        attempts = delivery.attempts + 1
+    async def _failed_attempt(
+        self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
+    ) -> None:
+        attempts, error = delivery.attempts + 1, _sentence(error)
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message was not delivered and is given up", extra=_ids(delivery) | {"error": error})
             await self._finish(delivery, DeliveryStatus.FAILED, error=error)
-            return 0
+            return
         log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
         await self._record(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
-        self._resting.add(delivery.chat)
-        try:
-            await asyncio.sleep(wait)
-        finally:
-            self._resting.discard(delivery.chat)
-        return 0
+        now = time.monotonic()
+        rounds.rest(delivery.lane, now + wait)
+        if retry_after is not None:
+            rounds.rest_all(now + wait)
 
     async def _refused(self, delivery: Delivery, reason: str) -> None:
         """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
-        log.error("the platform refused a message", extra=_ids(delivery) | {"error": reason})
+        reason = _sentence(reason)
+        log.error("a message was refused", extra=_ids(delivery) | {"error": reason})
         now = to_text(self._clock.now())
 
         def fail(connection: sqlite3.Connection) -> None:
@@ -231,8 +273,10 @@ class Deliverer:
         )
 
 
-def _next(connection: sqlite3.Connection, chat: Chat, now: str) -> tuple[Delivery | None, str | None]:
-    delivery = deliveries.next_for(connection, chat, now)
+def _next(
+    connection: sqlite3.Connection, chat: Chat, now: str, after: str, resting: frozenset[str]
+) -> tuple[Delivery | None, str | None]:
+    delivery = deliveries.next_for(connection, chat, now, after=after, resting=resting)
     return delivery, None if delivery is not None else deliveries.next_due(connection, chat)
 
 
@@ -242,6 +286,16 @@ async def _wait_for(news: asyncio.Event, seconds: float) -> None:
             await news.wait()
     except TimeoutError:
         pass
+
+
+def _identifier(value: object) -> str | None:
+    """What a channel says the platform calls a message, as it can be stored."""
+    return None if value is None else whole(str(value))[:_MAX_SENTENCE]
+
+
+def _sentence(text: str) -> str:
+    """Why something failed, as it can be stored and shown."""
+    return whole(text)[:_MAX_SENTENCE]
 
 
 def _ids(delivery: Delivery) -> dict[str, object]:

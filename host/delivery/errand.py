@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 
-from host.central import agent_groups, deliveries, errands, ingest, sessions, titles
+from host.central import agent_groups, deliveries, errands, exchanges, ingest, rate_limits, sessions, titles
 from host.central.deliveries import Chat
+from host.central.rate_limits import Act
 from host.delivery.check import CheckedMessage, RowRefused
 from host.sessions import life
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
-from shared_schema.rows import Errand, MessageInStatus, Turn, TurnStatus
+from shared_schema.rows import Ack, AckStatus, Errand, MessageInKind, MessageInStatus, Turn, TurnStatus
 
 _REPLACED = (None, titles.TitleSource.FIRST_WORDS)  # the titles in whose place an agent's comes
 
@@ -22,6 +24,10 @@ _MAX_SUMMARY = 20_000
 
 _FULL = 0.85
 _NEARLY_FULL = "This conversation has nearly filled what its model can keep in mind, and is being summed up."
+_TOO_OFTEN_FULL = (
+    "This conversation fills what its model can keep in mind again and again, and is not summed up any more within "
+    "this hour. /new begins another one."
+)
 _SUMMED_UP = "The conversation was summed up, and goes on from the summary. What was said before can still be searched."
 
 # Control characters but tab and newline, and what hides or reorders text.
@@ -85,10 +91,14 @@ def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: 
     return source in _REPLACED and not titles.is_asked(connection, session.id) and _can_summarize(connection, session)
 
 
-def compress_when_full(connection: sqlite3.Connection, session: sessions.Session, turn: Turn, now: str) -> Chat | None:
+def compress_when_full(
+    connection: sqlite3.Connection, session: sessions.Session, turn: Turn, acks: Sequence[Ack], now: str
+) -> Chat | None:
     """Ask for a summary when a conversation has nearly filled its model's window; the chat that is told of it.
 
-    Once in each generation: what could not be summed up is not tried again with every message.
+    Once in each generation: what could not be summed up is not tried again with every message. And a summary begins a
+    generation: so only where somebody was answered since, and so often in an hour, whatever a conversation says of
+    its size. `acks` are of the messages of the turn.
     """
     if turn.status != TurnStatus.COMPLETED or not turn.context_window or session.status != "active":
         return None
@@ -99,10 +109,27 @@ def compress_when_full(connection: sqlite3.Connection, session: sessions.Session
         address is None
         or not _can_summarize(connection, session)
         or errands.was_asked(connection, session, Errand.SUMMARIZE)
+        or not (exchanges.has_one(connection, session.id) or _answers_somebody(connection, session, acks))
     ):
         return None
+    verdict = rate_limits.take(connection, Act.COMPRESSION, session.route_id, now)
+    if not verdict.allowed:
+        return (
+            deliveries.add_notice(connection, session.id, address, None, _TOO_OFTEN_FULL, now)
+            if verdict.is_first
+            else None
+        )
     errands.ask(connection, session, Errand.SUMMARIZE, now)
     return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
+
+
+def _answers_somebody(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> bool:
+    """Whether a turn answers something that somebody wrote in this session and that had no outcome."""
+    for ack in acks:
+        row = ingest.get(connection, ack.message_id) if ack.status == AckStatus.COMPLETED else None
+        if row is not None and row.session_id == session.id and row.kind == MessageInKind.CHAT and row.trigger:
+            return True
+    return False
 
 
 def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool:
@@ -116,6 +143,8 @@ def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool
     if titles.source_of(connection, session) not in _REPLACED or not _can_summarize(connection, session):
         return False
     if not titles.mark_asked(connection, session_id):
+        return False
+    if not rate_limits.take(connection, Act.TITLE, session.route_id, now).allowed:
         return False
     errands.ask(connection, session, Errand.TITLE, now)
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from host.central.deliveries import Chat
 from host.delivery import errand
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Ack, AckStatus, Address, MessageInKind, MessageInStatus
+
+log = logging.getLogger(__name__)
 
 _MAX_ERROR = 500
 
@@ -61,6 +64,7 @@ def fail_message(
         connection, session_id, message_id, MessageInStatus.FAILED, now=now, error=sentence
     ):
         return False, None
+    log.warning("a message failed", extra={"session": session_id, "message_id": message_id, "error": sentence})
     if row.kind == MessageInKind.CONTROL:
         return True, errand.ended(connection, session_id, row, sentence, now)
     if not row.trigger:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central import agent_groups, deliveries, ingest
+from host.central import agent_groups, deliveries, ingest, questions, refusals
 from host.central.deliveries import Chat
 from host.central.sessions import Session
 from host.delivery.address import address_of
@@ -22,9 +22,10 @@ def enqueue(
     connection: sqlite3.Connection, session: Session, message: CheckedMessage, files: tuple[str, ...], now: str
 ) -> Chat | None:
     """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
+    answered = _answered(connection, session, message.in_reply_to)
     address = address_of(
         message,
-        replies=_replies(connection, session, message.in_reply_to),
+        replies=_replies(answered),
         routing=ingest.last_address(connection, session.id),
         destinations=agent_groups.destinations(connection, session.agent_group_id),
     )
@@ -44,7 +45,7 @@ def enqueue(
         channel_type=address.channel_type,
         platform_id=address.platform_id,
         thread_id=address.thread_id,
-        content=encode(content) if message.kind == MessageOutKind.CHAT else message.content,
+        content=encode(content) if message.kind == MessageOutKind.CHAT else message.canonical,
         deliver_after=message.deliver_after,
         created_at=now,
         status="suppressed" if stale else "pending",
@@ -52,6 +53,8 @@ def enqueue(
     )
     if not added:
         raise RowRefused("its id was used before")
+    if message.kind == MessageOutKind.QUESTION and not stale:
+        _wait_for_answer(connection, session, message, answered, address, now)
     return None if stale else (address.channel_type, address.platform_id)
 
 
@@ -59,7 +62,7 @@ def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut,
     """A refused answer: the agent finds it `failed`, and the person who asked is told once; the chat of that."""
     if not is_id(row.id, Prefix.MESSAGE) or not isinstance(row.in_reply_to, str) or session.status != "active":
         return None
-    address = _replies(connection, session, row.in_reply_to).get(row.in_reply_to)
+    address = _replies(_answered(connection, session, row.in_reply_to)).get(row.in_reply_to)
     if address is None or not deliveries.add(
         connection,
         message_out_id=row.id,
@@ -87,9 +90,40 @@ def _require_room(connection: sqlite3.Connection, session: Session) -> None:
         raise RowRefused(f"{_MOST_DELAYED} messages of this conversation wait for their time already")
 
 
-def _replies(connection: sqlite3.Connection, session: Session, in_reply_to: str | None) -> dict[str, Address]:
-    """The address of the message that is answered, if it is one of this session's and somebody wrote it."""
+def _answered(connection: sqlite3.Connection, session: Session, in_reply_to: str | None) -> ingest.Accepted | None:
+    """The message that is answered, if it is one of this session's and somebody wrote it."""
     row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
     if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
-        return {}
-    return {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
+        return None
+    return row
+
+
+def _replies(row: ingest.Accepted | None) -> dict[str, Address]:
+    return {} if row is None else {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
+
+
+def _wait_for_answer(
+    connection: sqlite3.Connection,
+    session: Session,
+    message: CheckedMessage,
+    answered: ingest.Accepted | None,
+    address: Address,
+    now: str,
+) -> None:
+    """The person who is answered is asked, where that is: their next message there needs no mention."""
+    if answered is None or answered.sender_id is None or message.deliver_after is not None:
+        return
+    if address != Address(answered.channel_type, answered.platform_id, answered.thread_id):
+        return
+    needs_mention = questions.ask(
+        connection,
+        session_id=session.id,
+        route_id=session.route_id,
+        message_out_id=message.id,
+        address=address,
+        sender_id=answered.sender_id,
+        expires=message.content.get("expires"),
+        now=now,
+    )
+    if needs_mention is not None:
+        refusals.refuse(connection, session.id, f"out-{message.seq}", needs_mention, now)

@@ -13,8 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from host.delivery.check import CheckedMessage, RowRefused
-from shared_schema.errors import FileDamaged, InvalidValue
-from shared_schema.rows import decode, encode
+from shared_schema.errors import InvalidValue
 
 MAX_ANSWER = 32_000
 """Characters of an answer: what a model can take of one, and what a hostile agent can fill a file with."""
@@ -68,19 +67,12 @@ class Request:
 
 def request_of(message: CheckedMessage) -> Request | None:
     """The request in a message of kind `system`; None when it is none. Raises `RowRefused` for one without a form."""
-    try:
-        content = decode(message.content)
-    except FileDamaged as error:
-        raise RowRefused("its content is not a JSON object") from error
+    content = message.content
     if "request" not in content:
         return None
     name, arguments = content["request"], content.get("arguments", {})
-    if not isinstance(name, str) or not isinstance(arguments, dict) or len(message.content) > _MAX_ARGUMENTS:
+    if not isinstance(name, str) or not isinstance(arguments, dict) or len(message.canonical) > _MAX_ARGUMENTS:
         raise RowRefused("it is not a request that can be read")
-    try:
-        encode(arguments | {"": name}).encode()
-    except UnicodeEncodeError as error:
-        raise RowRefused("it has half characters, which cannot be looked for or repeated") from error
     return Request(message.id, message.generation, name, arguments)
 
 

@@ -16,8 +16,11 @@ _AFRESH = "The provider could not take up its own record of this conversation an
 
 def store(
     connection: sqlite3.Connection, session: sessions.Session, turn: Turn, acks: Sequence[Ack], now: str
-) -> list[Chat]:
-    """Take over what an agent says of a turn; the chats that are told something. `acks` are of its messages."""
+) -> tuple[list[Chat], bool]:
+    """Take over what an agent says of a turn. `acks` are of its messages.
+
+    The chats that are told something, and whether the turn has begun or ended by that.
+    """
     is_known = turns.is_known(connection, session.id, turn.id)
     is_over = turns.copy(
         connection,
@@ -32,15 +35,15 @@ def store(
         data = {"turn": turn.id, "status": turn.status}
         events.add(connection, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data, now=now)
     if not is_over:
-        return []
+        return [], not is_known
     notices = [_point(connection, session, turn)]
     if usage.record(connection, session.id, session.agent_group_id, turn, now):
         notices.append(usage.warning(connection, session.agent_group_id, now))
     said = [notice for notice in notices if notice is not None]
     address = _address(connection, session, acks) if said else None
     if address is None:
-        return []
-    return [deliveries.add_notice(connection, session.id, address, None, notice, now) for notice in said]
+        return [], True
+    return [deliveries.add_notice(connection, session.id, address, None, notice, now) for notice in said], True
 
 
 def _error(ack: Ack) -> str | None:

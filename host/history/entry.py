@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from host.history.script import INDEXED_CHARACTERS, has_runs, spaced
+from shared_schema import json_text
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import decode
 from shared_schema.text import without_lone_surrogates
@@ -179,10 +179,10 @@ def _content(row: sqlite3.Row) -> tuple[str, str] | None:
     if not isinstance(content, str):
         return None
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = decode(content)
+    except FileDamaged:
         return None
-    return (content, _plain(value.get("text"))) if isinstance(value, dict) else None
+    return content, _plain(value.get("text"))
 
 
 def text_of_content(content: Any) -> str:
@@ -198,8 +198,8 @@ def text_of_parts(raw: str) -> str:
     if not raw.startswith("[") or raw.count("{") > _MOST_PARTS:  # to be opened, it would have a hundred times its size
         return raw
     try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
+        value = json_text.parse(raw)
+    except ValueError:
         return raw
     return _plain(value) if isinstance(value, list) and all(isinstance(part, dict) for part in value) else raw
 
@@ -229,8 +229,8 @@ def _leaves(value: Any, depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if value.startswith(("{", "[")):
             try:
-                opened = json.loads(value)
-            except (ValueError, RecursionError):
+                opened = json_text.parse(value)
+            except ValueError:
                 yield value
             else:
                 yield from _leaves(opened, depth + 1)

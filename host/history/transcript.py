@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from host.central.transcript import Known
 from host.history.order import interleaved
+from shared_schema.errors import FileDamaged
+from shared_schema.rows import decode
+from shared_schema.text import without_lone_surrogates
 
 
 def entries(
@@ -59,14 +61,13 @@ def left_out(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def files_of(content: str | None) -> list[str]:
-    """The names of a message's files."""
+    """The names of a message's files; none of one that cannot be read, so that the others still can be."""
     try:
-        value = json.loads(content or "{}")
-    except (ValueError, RecursionError):  # it could be read when it was taken, from a place with more room
+        files = decode(content or "{}").get("files")
+    except FileDamaged:
         return []
-    files = value.get("files") if isinstance(value, dict) else None
     names = [file.get("name") if isinstance(file, dict) else file for file in files] if isinstance(files, list) else []
-    return [str(name) for name in names if name is not None]
+    return [without_lone_surrogates(name) for name in names if isinstance(name, str)]
 
 
 def _of_message(row: sqlite3.Row, statuses: Mapping[tuple[str, str], str], agent: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ NOTHING_HERE = "There is no conversation here at the moment. What you write next
 PRESENT_ALREADY = "That is the conversation you are in."
 BROKEN = "Something went wrong, and this was not done. The log of the host says more."
 STANDS_ALONE = "What stands behind /{name} was left out: /{name} takes nothing, and your agent was not given it."
+MOST_UNASKED = 3
+"""Exchanges that `/undo` takes back without asking."""
 UNDO_HOW = "Write /undo to take back the last exchange, or /undo 3 for the last three."
 NOTHING_SAID = "Nothing has been said in this conversation yet, so there is nothing to sum up."
 NO_SUMMARIES = "This agent cannot sum up a conversation. /new begins another one."
@@ -136,6 +138,12 @@ def taken_back(texts: Sequence[str], count: int, asked: int) -> str:
         return f"Taken back: {_together(texts)}." + (" There was nothing else." if asked > 1 else "")
     fewer = ", which were all" if count < asked else ""
     return f"Taken back: the last {count} exchanges{fewer}, from {_first(texts)} on."
+
+
+def take_back_so_many(count: int) -> str:
+    """Nothing is done yet: so much is taken back only when it is said twice."""
+    would = f"That would take back the last {count} exchanges, and nothing was taken back yet."
+    return f"{would} Write /undo {count} yes to do it."
 
 
 def asked_again(texts: Sequence[str]) -> str:

@@ -102,7 +102,10 @@ async def _resume(order: Order) -> None:
 
 
 async def _undo(order: Order) -> None:
-    asked = _count(order.command.argument)
+    asked, is_sure = _count(order.command.argument)
+    if asked > answers.MOST_UNASKED and not is_sure:
+        await order.write(lambda c: order.finish(c, order.why_not(c) or answers.take_back_so_many(asked)))
+        return
     present = await order.services.central.read(order.open_present)
 
     def answer(connection: sqlite3.Connection, done: Undone) -> str:
@@ -231,10 +234,13 @@ def _texts(messages: list[ingest.Accepted] | tuple[ingest.Accepted, ...]) -> lis
     return [ingest.text_of(message) for message in messages if message.trigger]
 
 
-def _count(argument: str) -> int:
-    """How many exchanges `/undo` is to take back. Raises `InvalidValue`."""
+def _count(argument: str) -> tuple[int, bool]:
+    """How many exchanges `/undo` is to take back, and whether that was confirmed. Raises `InvalidValue`."""
     if not argument:
-        return 1
-    if not (argument.isascii() and argument.isdecimal() and len(argument) <= _LONGEST_COUNT and int(argument)):
+        return 1, False
+    number, *more = argument.split()
+    if not (number.isascii() and number.isdecimal() and len(number) <= _LONGEST_COUNT and int(number)):
         raise InvalidValue(answers.UNDO_HOW)
-    return int(argument)
+    if more and [word.casefold() for word in more[:2]] != ["yes"]:
+        raise InvalidValue(answers.UNDO_HOW)
+    return int(number), bool(more)

@@ -80,10 +80,18 @@ class Executor:
         task.add_done_callback(lambda done: self._leave(route_id, done))
 
     async def _route_of(self, message_id: str) -> str:
-        try:
-            return await self._services.central.read(lambda c: _route_of(c, message_id))
-        except FileTrouble:  # tried again with the command itself
-            return ""
+        """The route of a command. While the ledger cannot be read, all that follow wait behind it.
+
+        Without its route a command would be carried out beside others of its conversation, in any order.
+        """
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return await self._services.central.read(lambda c: _route_of(c, message_id))
+            except FileTrouble as error:
+                log.error("a command waits for the ledger", extra={"message_id": message_id, "error": str(error)})
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
 
     def _leave(self, route_id: str, task: asyncio.Task[None]) -> None:
         if self._last.get(route_id) is task:
@@ -112,6 +120,14 @@ class Executor:
                 lambda c: ingest.finish_command(c, message_id, MessageInStatus.CANCELLED, now=now)
             )
             return
+        ids = {
+            "message_id": message_id,
+            "command": order.command.name.value,
+            "session": order.session.id,
+            "by": order.row.sender_id,
+            "chat": f"{order.row.channel_type}:{order.row.platform_id}",
+        }
+        log.info("a command is carried out", extra=ids)
         try:
             await carry_out(order)
         except FileTrouble as error:

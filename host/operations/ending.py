@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from host.central import events, ingest, mailbox, naming, routes, sessions
+from host.central import events, ingest, mailbox, naming, routes, sessions, turns
+from host.central.events import EventKind
 from host.central.sessions import Session
 from host.operations.sessions import COMMAND_LINE
 from host.operations.transition import Also, as_shown, change, find
@@ -17,10 +18,11 @@ from host.sessions.folder import remove_session_folder
 from host.supervision.facts import StopReason
 from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
-from shared_schema.rows import AgentPhase
+from shared_schema.rows import AgentPhase, TurnStatus
 
 _INTERRUPT_SECONDS = 1.2
 _LOOK_SECONDS = 0.02
+_MOST_TURNS = 100
 
 
 async def stop(services: Services, *, session: str) -> dict[str, Any]:
@@ -105,6 +107,15 @@ async def remove(
             ingest.forget_content(connection, found.id)
             mailbox.forget_session(connection, found.id)
             events.forget_session(connection, found.id)
+            for turn_id in turns.running(connection, found.id, _MOST_TURNS):  # live views that show them wait for this
+                events.add(
+                    connection,
+                    EventKind.TURN_ENDED,
+                    session_id=found.id,
+                    agent_group_id=found.agent_group_id,
+                    data={"turn": turn_id, "status": TurnStatus.CANCELLED},
+                    now=now,
+                )
             routes.remove_session(connection, current)
             return cancelled
 

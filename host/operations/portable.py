@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from host.sessions.folder import Owner, remove_session_folder
 from host.sessions.restore import restore
+from shared_schema import json_text
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, is_id
@@ -229,8 +229,8 @@ def _own(file: TextIO) -> Iterator[Exported]:
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = json_text.parse(line)
+    except ValueError as error:
         raise InvalidValue("it is not JSON") from error
     if not isinstance(value, dict) or value.get("type") not in ("session", "entry"):
         raise InvalidValue("it is neither a session nor an entry")

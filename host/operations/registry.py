@@ -89,6 +89,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "usage": usage.report,
 }
 
+READS = frozenset({"path", "show", "list", "transcript", "search", "logs", "status", "usage", "events", "unread"})
+"""The last words of operations that change nothing."""
+
+
+def changes(name: str) -> bool:
+    """Whether an operation changes anything, so that the log says who did it."""
+    return name.rpartition(".")[2] not in READS
+
+
 STREAMS: Mapping[str, Stream] = {
     "chat": chat.chat,
     "terminal.follow": terminal.follow,

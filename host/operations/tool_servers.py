@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from shared_schema import json_text
 from shared_schema.errors import InvalidValue
 
 _MAX_CHARACTERS = 20_000
@@ -16,8 +17,8 @@ _HINT = "docs/tools.md shows what it should look like"
 def valid_servers(text: str) -> str:
     """The JSON object in a text, as it is stored. Raises `InvalidValue`, naming the server."""
     try:
-        found = json.loads(text) if len(text) <= _MAX_CHARACTERS else None
-    except (ValueError, RecursionError):
+        found = json_text.parse(text) if len(text) <= _MAX_CHARACTERS else None
+    except ValueError:
         found = None
     if not isinstance(found, dict) or len(found) > _MAX_SERVERS:
         raise InvalidValue(f"tool servers are a JSON object of at most {_MAX_SERVERS} servers", hint=_HINT)

@@ -21,6 +21,7 @@ from host.central import (
     refusals,
     routes,
     sessions,
+    unread,
     usage,
 )
 from host.central.deliveries import Chat
@@ -30,7 +31,7 @@ from host.routing import commands
 from host.routing.engage import engages
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.route_key import route_key
-from host.routing.text import cut, preview, whole
+from host.routing.text import cut, is_blank, preview, whole
 from host.sessions import life
 from host.sessions.reset import Policy, Reset, reset_due
 from shared_schema.clock import from_text, to_text
@@ -102,6 +103,8 @@ class _Acceptance:
         group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
         if group is None:
             return self._drop(f"no messaging group {address.channel_type}:{address.platform_id} is registered")
+        if not self._names and is_blank(event.text):
+            return self._drop("there is nothing in the message")
         if event.session_id is not None:
             self._outcome.receipt = Receipt((self._take_for(event.session_id),))
             return self._outcome
@@ -124,6 +127,8 @@ class _Acceptance:
                 reason = error.what
         if not taken:
             return self._drop(reason)
+        if not all(accepted.duplicate for accepted in taken):
+            unread.wrote(self._connection, group.id, address.thread_id)
         self._outcome.receipt = Receipt(tuple(taken))
         return self._outcome
 
@@ -154,7 +159,10 @@ class _Acceptance:
             key = self._key(wiring)
         except InvalidValue:
             return False
-        return questions.is_open(self._connection, wiring.agent_group_id, key, self._event.address, self._now)
+        event = self._event
+        return questions.is_open(
+            self._connection, wiring.agent_group_id, key, event.address, event.sender_id, self._now
+        )
 
     def _key(self, wiring: Wiring) -> str:
         return route_key(
@@ -226,7 +234,8 @@ class _Acceptance:
 
     def _take(self, session: Session) -> Accepted:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
-        content: dict[str, object] = {"text": cut(event.text, self._rules.max_text)}
+        # A text that is too long was kept as a file and cut on its way here; without files it is a command.
+        content: dict[str, object] = {"text": event.text if self._names else cut(event.text, self._rules.max_text)}
         if self._names:
             content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in self._names]
         row, added = ingest.accept(
@@ -251,6 +260,7 @@ class _Acceptance:
         )
         if added and self._command is None:
             sessions.heard(self._connection, session.id, preview(event.text), self._now)
+            questions.answered(self._connection, session.id, event.address, event.sender_id)
             self._refuse_if_must(session, message_id)
         return self._accepted(row, duplicate=not added)
 

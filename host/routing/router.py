@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from host.central import messaging_groups, unread
 from host.central.database import Central
@@ -21,11 +24,19 @@ from host.routing import commands
 from host.routing.acceptance import Outcome, Rules, accept
 from host.routing.event import Event, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
-from host.routing.text import whole
-from host.sessions.attachments import FileLimits, spool
+from host.routing.text import cut, whole
+from host.sessions.attachments import Attachment, FileLimits, spool
 from shared_schema.clock import Clock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
+
+log = logging.getLogger(__name__)
+
+WHOLE_TEXT = "message.txt"
+"""The file in which a text comes that is too long for a message."""
+
+_LONGEST_COMMAND = 1_000
+"""Characters in which a command is recognised: what is longer than a message may be is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +104,12 @@ class Router:
 
     async def _ingest(self, event: Event) -> Receipt:
         event = dataclasses.replace(event, text=whole(event.text))
-        spool_name = new_id(Prefix.MESSAGE) if event.attachments else None
+        is_long = len(event.text) > self._rules.max_text and commands.parse(event.text[:_LONGEST_COMMAND]) is None
+        spool_name = new_id(Prefix.MESSAGE) if event.attachments or is_long else None
         names: list[str] = []
         if spool_name is not None:
             folder = self._layout.spool / spool_name
-            names = await asyncio.to_thread(spool, event.attachments, folder, self._file_limits)
+            event, names = await asyncio.to_thread(self._keep_files, event, folder, is_long)
         now = self._clock.now()
         try:
             outcome = await self._central.write(
@@ -111,7 +123,30 @@ class Router:
         self._follow(outcome)
         return outcome.receipt
 
+    def _keep_files(self, event: Event, folder: Path, is_long: bool) -> tuple[Event, list[str]]:
+        """Keep the files of an event, with a text that is too long for a message as one more of them. Blocks.
+
+        Nothing that somebody says is lost: where the text cannot be a file, the event is refused, which its channel
+        tells.
+        """
+        if not is_long:
+            return event, spool(event.attachments, folder, self._file_limits)
+        with tempfile.TemporaryDirectory(dir=self._layout.spool, prefix="text-") as scratch:
+            source = Path(scratch) / WHOLE_TEXT
+            source.write_text(event.text, encoding="utf-8")
+            files = (*event.attachments, Attachment(WHOLE_TEXT, source))
+            limits = dataclasses.replace(self._file_limits, max_files=self._file_limits.max_files + 1)
+            names = spool(files, folder, limits)
+        return dataclasses.replace(event, text=cut(event.text, self._rules.max_text, names[-1])), names
+
     def _follow(self, outcome: Outcome) -> None:
+        for each in outcome.receipt.accepted:
+            if not each.duplicate:
+                what = "a command was accepted" if outcome.command else "a message was accepted"
+                ids = {"message_id": each.message_id, "session": each.session_id, "agent_group": each.agent_group}
+                log.info(what, extra=ids)
+        if outcome.receipt.dropped is not None:
+            log.info("a message was dropped", extra={"reason": outcome.receipt.dropped})
         for session_id in outcome.over:
             self._followers.mail(session_id)
         for accepted in outcome.receipt.accepted:

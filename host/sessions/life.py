@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from host.central import deliveries, events, exchanges, ingest, routes, sessions, titles
+from host.central import deliveries, events, exchanges, ingest, questions, routes, sessions, titles
 from host.central.events import EventKind
 from host.central.exchanges import Exchanges
 from host.central.routes import Route
@@ -97,9 +97,13 @@ def undo(connection: sqlite3.Connection, session: Session, count: int, now: str)
         raise InvalidValue(f"at least one exchange can be taken back, not {count}")
     current = require_active(connection, session)
     taken = exchanges.last(connection, current.id, count)
-    if not taken.count:
+    before = exchanges.inherited(connection, current.id, count - taken.count)
+    if not taken.count and not before.count:
         raise Conflict("there is nothing to take back in this conversation")
-    exchanges.withdraw(connection, current.id, taken)
+    if taken.count:
+        exchanges.withdraw(connection, current.id, taken)
+    exchanges.withdraw_inherited(connection, current.id, before, now)
+    taken = Exchanges(before.count + taken.count, (*before.messages, *taken.messages))
     _silence(connection, current, now)
     route = routes.leave_route(connection, current)
     routes.begin_generation(connection, current, route, keep_pointer=False)
@@ -221,6 +225,7 @@ def _close(connection: sqlite3.Connection, session: Session, reason: EndReason, 
 def _silence(connection: sqlite3.Connection, session: Session, now: str) -> int:
     """Cancel what is open in a session, and keep back what its conversation has not sent yet; how many messages were
     cancelled."""
+    questions.forget(connection, session.id)
     for session_id in sessions.line(connection, session.id):
         deliveries.suppress_session(connection, session_id, _OVER, now)
     return ingest.cancel_session(connection, session.id, now)

@@ -26,10 +26,10 @@ from host.sessions.outbox import Glimpse, Signature
 from host.sessions.post import Post
 from host.supervision.agent import RunningAgent, rest_after
 from host.supervision.view import View, view_of
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import AckStatus
+from shared_schema.rows import AckStatus, Turn, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +193,8 @@ class Reading:
                 "some of what an agent wrote was refused",
                 extra={"session": session_id, "rows": len(copied.refused), "what": first.what, "reason": first.reason},
             )
+        for turn in copied.turns:
+            _note_turn(session_id, turn)
         for chat, following in copied.chats.items():
             self._send(chat, following)
         if copied.finished:
@@ -239,6 +241,28 @@ class Reading:
             running_turns=view.running_turns,
         )
         return glimpse, self._copier.copy(view.session.id, layout, glimpse)
+
+
+def _note_turn(session_id: str, turn: Turn) -> None:
+    """One line in the log for a turn that began or ended. What the agent says of itself has been checked."""
+    ids: dict[str, object] = {"session": session_id, "turn": turn.id}
+    if turn.status == TurnStatus.RUNNING:
+        log.info("a turn began", extra=ids)
+        return
+    seconds = None
+    if turn.finished_at is not None:
+        seconds = round((from_text(turn.finished_at) - from_text(turn.started_at)).total_seconds(), 3)
+    details = {
+        "outcome": turn.status,
+        "reason": turn.failure_reason,
+        "seconds": seconds,
+        "provider": turn.provider,
+        "model": turn.model,
+        "input_tokens": turn.input_tokens,
+        "output_tokens": turn.output_tokens,
+    }
+    level = logging.WARNING if turn.status == TurnStatus.FAILED else logging.INFO
+    log.log(level, "a turn ended", extra=ids | {name: value for name, value in details.items() if value is not None})
 
 
 def _doing(glimpse: Glimpse) -> str | None:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import events, ingest, runs, sessions, turns
+from host.central import events, ingest, rate_limits, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.deliveries import Chat
 from host.central.events import EventKind
+from host.central.rate_limits import Act
 from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
 from host.runtime.images import image_for
@@ -83,8 +84,18 @@ class Runs:
         The run is noted before anything that can fail, so that every failure is counted.
         """
         run_id = new_id(Prefix.RUN)
-        if not await self._central.write(lambda c: runs.begin(c, session.id, run_id, self.runtime.name)):
+        now = to_text(self._clock.now())
+
+        def begin(connection: sqlite3.Connection) -> tuple[bool, bool]:
+            has_begun = runs.begin(connection, session.id, run_id, self.runtime.name)
+            # Counted with the run: one that may not start is settled like one that failed, and so ends.
+            return has_begun, rate_limits.take(connection, Act.START, session.route_id, now).allowed
+
+        has_begun, is_allowed = await self._central.write(begin)
+        if not has_begun:
             raise Conflict(f"session {session.id} is not active any more")
+        if not is_allowed:
+            raise Conflict("it was started too often within this hour", hint="write again in the next one")
         layout = self._post.folder(session)
         try:
             group = await asyncio.to_thread(self._post.prepare, session)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from host.central import agent_groups
 from host.central.sessions import Session
-from host.delivery.check import CheckedMessage, RowRefused
+from host.delivery.check import CheckedMessage, RowRefused, checked
 from host.delivery.request import MAX_ANSWER, Request, RequestName, meant, request_of
 from host.operations.requests import Answers
 from host.sessions import inbox
@@ -25,7 +25,7 @@ from host.sessions.folder import make_session_folder
 from host.sessions.inbox import NewMessage
 from host.sessions.redaction import Redaction
 from shared_schema.errors import InvalidValue
-from shared_schema.rows import Address, MessageOutKind, encode
+from shared_schema.rows import Address, MessageOut, MessageOutKind, encode
 from tests.fuzz import ledger
 from tests.fuzz.history import PIECES, QUERIES
 from tests.fuzz.ledger import OWNER, Ledger
@@ -78,7 +78,10 @@ def _asked(folder: Path) -> Iterator[Drive]:
 
 
 def _message_with(body: str) -> CheckedMessage:
-    return CheckedMessage(1, "msg_00000000000000aa", None, None, 1, None, MessageOutKind.SYSTEM, None, "", (), body)
+    row = MessageOut(
+        1, "msg_00000000000000aa", None, None, 1, TIME, None, MessageOutKind.SYSTEM, None, None, None, None, body
+    )
+    return checked(row, max_text=100_000)
 
 
 async def _answer(there: Ledger, request: Request) -> str:

@@ -169,10 +169,16 @@ def a_tool_that_may_take_for_ever(at: Session, message: str) -> None:
     time.sleep(3600)
 
 
+def nest(name: str, depth: int) -> str:
+    """A short content that one thread can just read, and the next one cannot: it calls from a little deeper."""
+    return f'{{"text": "x", "{name}x": {"[" * depth}{"]" * depth}}}'
+
+
 def content_that_is_hard_to_read(at: Session, message: str) -> None:
     bad = [
         "{not json", "[1, 2]", "[" * 100_000, '{"a":' * 50_000, '{"text": "x", "n": ' + "9" * 5000 + "}", "7", "null",
         '{"text": [1]}', '{"text": "\\ud800"}', json.dumps({"text": "x" * 200_000}), '{"files": "secret"}',
         '{"text": "a", "text": "' + "b" * 100_001 + '"}', '{"text": NaN, "x": Infinity}',
+        *(nest("text", depth) for depth in range(940, 1000, 3)), *(nest("files", depth) for depth in (900, 950, 990)),
     ]  # fmt: skip
     at.write([*(at.row(message, "", content=c) for c in bad), at.row(message, "done"), ack(message)])

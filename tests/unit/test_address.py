@@ -24,7 +24,7 @@ def address(
     destinations: tuple[Destination, ...] = (HOME, BROKEN, COLLEAGUE),
 ) -> Address:
     message = CheckedMessage(
-        1, "msg_0123456789abcdef", None, in_reply_to, 1, None, MessageOutKind.CHAT, destination, "text", (), "{}"
+        1, "msg_0123456789abcdef", None, in_reply_to, 1, None, MessageOutKind.CHAT, destination, "text", (), {}, "{}"
     )
     return address_of(message, replies=REPLIES, routing=routing, destinations=destinations)
 

@@ -8,11 +8,13 @@ from host.delivery.allowance import DAY, Allowance, Allowances
 from host.delivery.check import CheckedMessage, RowRefused
 from host.delivery.request import Request, RequestName, meant, request_of
 from shared_schema.errors import InvalidValue
-from shared_schema.rows import MessageOutKind, encode
+from shared_schema.rows import MessageOutKind, decode, encode
 
 
 def message(content: str) -> CheckedMessage:
-    return CheckedMessage(1, "msg_0123456789abcdef", None, None, 4, None, MessageOutKind.SYSTEM, None, "", (), content)
+    return CheckedMessage(
+        1, "msg_0123456789abcdef", None, None, 4, None, MessageOutKind.SYSTEM, None, "", (), decode(content), content
+    )
 
 
 def request(name: str, **arguments: object) -> Request:

@@ -52,7 +52,7 @@ def test_a_good_row_is_taken_with_its_parts() -> None:
 @pytest.mark.parametrize("kind", list(MessageOutKind))
 @pytest.mark.parametrize("content", ['{"text":"x"}', "{}", '{"emoji":"+1","to":3}'])
 def test_every_kind_may_carry_any_object(kind: MessageOutKind, content: str) -> None:
-    assert checked(row(kind=kind.value, content=content), max_text=LONGEST).content == content
+    assert checked(row(kind=kind.value, content=content), max_text=LONGEST).canonical == content
 
 
 @pytest.mark.parametrize("text", ["", "x" * LONGEST, "🐢" * LONGEST, "a\nb\tc"])
@@ -148,3 +148,37 @@ def test_whatever_a_file_holds_is_taken_or_refused(values: dict[str, Any]) -> No
     assert isinstance(message.text, str)
     assert len(message.text) <= LONGEST
     assert message.content.encode("utf-8").decode("utf-8") == message.content
+
+
+NESTED = {
+    "within its bounds": '{"a":' * 60 + "1" + "}" * 60,
+    "beyond them": '{"a":' * 70 + "1" + "}" * 70,
+    "as deep as a thread with much room takes": '{"a":' * 960 + "1" + "}" * 960,
+    "lists in lists": '{"a":' + "[" * 950 + "]" * 950 + "}",
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_how_deep_a_content_may_be_nested_does_not_depend_on_who_reads_it(name: str) -> None:
+    def taken(room: int) -> bool:
+        """With so many calls below."""
+        if room:
+            return taken(room - 1)
+        try:
+            checked(row(kind="card", content=NESTED[name]), max_text=10_000)
+        except RowRefused:
+            return False
+        return True
+
+    assert {taken(0), taken(400), taken(700)} == {name == "within its bounds"}
+
+
+def test_what_the_host_keeps_is_its_own_text_of_the_content() -> None:
+    message = checked(row(kind="edit", content='{ "text":"a", "text" : "b\\u00e9", "n": 1e2 }'), max_text=LONGEST)
+    assert (message.text, message.canonical) == ("b\u00e9", '{"text":"b\u00e9","n":100.0}')
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 30, "9" * 4000, "-" + "9" * 30])
+def test_numbers_that_other_readers_cannot_hold_are_refused(number: str) -> None:
+    with pytest.raises(RowRefused, match="not a JSON object"):
+        checked(row(kind="card", content=f'{{"n": {number}}}'), max_text=10_000)

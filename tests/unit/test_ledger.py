@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest
 
-from host.central import deliveries, ingest, refusals, sessions
-from host.central.sessions import Session
+from host.central import deliveries, ingest, refusals, routes, sessions
+from host.central.sessions import Relation, Session
 from shared_schema.rows import Address, MessageInStatus
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
 
@@ -257,19 +257,54 @@ def test_a_message_is_queued_once(registry: sqlite3.Connection, session: Session
     assert next_name(registry) is None
 
 
-def test_a_chat_gets_its_messages_in_order_whatever_session_they_are_from(
+def send_all(connection: sqlite3.Connection, *resting: str) -> list[str]:
+    """The messages of a chat as they would be sent, one after the other."""
+    sent, last = [], ""
+    while (found := deliveries.next_for(connection, ("memory", "one"), NOW, after=last, resting=resting)) is not None:
+        sent.append(found.message_out_id)
+        last = found.lane
+        deliveries.finish(connection, found.position, "delivered", attempts=1, now=LATER)
+    return sent
+
+
+def test_conversations_take_turns_in_a_chat_and_each_keeps_its_order(
     registry: sqlite3.Connection, session: Session
 ) -> None:
-    other = add_session(registry, add_agent(registry, "other"))
-    for number in range(6):
-        queue(registry, (session, other)[number % 2], f"m{number}")
+    sessions = [session, *(add_session(registry, add_agent(registry, name)) for name in ("second", "third"))]
+    for number in range(20):
+        queue(registry, sessions[0], f"0-{number}")
+    for number in range(3):
+        queue(registry, sessions[1], f"1-{number}")
+    queue(registry, sessions[2], "2-0")
     queue(registry, session, "elsewhere", platform_id="two")
-    sent = []
-    while (name := next_name(registry)) is not None:
-        sent.append(name)
-        finish_next(registry)
-    assert sent == [f"m{number}" for number in range(6)]
+    sent = send_all(registry)
+    assert sent.index("2-0") <= 2
+    assert sent.index("1-2") <= 7
+    for which in range(3):
+        mine = [name for name in sent if name.startswith(f"{which}-")]
+        assert mine == sorted(mine, key=lambda name: int(name[2:]))
+    assert len(sent) == 24
     assert deliveries.chats_with_work(registry) == [("memory", "two")]
+
+
+def test_sessions_of_one_conversation_keep_the_order_in_which_they_spoke(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    route = routes.route_of(registry, session)
+    child = routes.open_session(
+        registry, route, parent=session, relation=Relation.COMPRESSED, now=NOW, summary="in short"
+    )
+    for number in range(6):
+        queue(registry, (child, session)[number % 2], f"m{number}")
+    assert send_all(registry) == [f"m{number}" for number in range(6)]
+
+
+def test_a_conversation_that_rests_is_passed_over(registry: sqlite3.Connection, session: Session) -> None:
+    other = add_session(registry, add_agent(registry, "other"))
+    queue(registry, session, "rests")
+    queue(registry, other, "goes on")
+    assert send_all(registry, session.route_id) == ["goes on"]
+    assert send_all(registry) == ["rests"]
 
 
 def test_a_delayed_message_waits_and_holds_nobody_up(registry: sqlite3.Connection, session: Session) -> None:

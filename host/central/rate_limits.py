@@ -1,0 +1,82 @@
+"""How often the host does something by itself, in an hour, for one chat, conversation or session.
+
+Everything that one event can set off, and that can set off the next, is counted here: in the transaction that does it,
+so that neither a crash nor a restart forgets. What is beyond its limit is not done; `status` and `doctor` show it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from host.central.database import one
+from shared_schema.clock import from_text, to_text
+
+TAKE = """
+INSERT INTO rate_limits (act, subject, hour, used, most) VALUES (:act, :subject, :hour, 1, :most)
+ON CONFLICT (act, subject) DO UPDATE SET hour = excluded.hour, most = excluded.most,
+    used = CASE hour WHEN excluded.hour THEN used + 1 ELSE 1 END
+RETURNING used
+"""
+STRUCK = """
+SELECT act, subject, hour, used, most FROM rate_limits
+WHERE hour >= ? AND used > most ORDER BY hour DESC, used - most DESC LIMIT ?
+"""
+TRIM = "DELETE FROM rate_limits WHERE hour < ?"
+_HOUR = 13  # characters of a stored time up to its hour
+
+
+class Act(StrEnum):
+    """What the host does by itself. The value is shown to people."""
+
+    NOTICE = "notices in a chat"
+    COMPRESSION = "automatic summaries of a conversation"
+    TITLE = "titles asked for in a conversation"
+    START = "agent starts in a session"
+    QUESTION = "questions that are answered without a mention"
+    KEPT = "what is kept of a session"
+    WAITING = "messages of a session that wait to be sent"
+
+
+PER_HOUR = {
+    Act.NOTICE: 60,
+    Act.COMPRESSION: 4,
+    Act.TITLE: 20,
+    Act.START: 120,
+    Act.QUESTION: 20,
+    Act.KEPT: 0,  # each one that is counted was refused
+    Act.WAITING: 0,
+}
+"""How often each is done in an hour, for one subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something is done. `is_first`: it is the first time in this hour that it is not."""
+
+    allowed: bool
+    is_first: bool = False
+
+
+def take(connection: sqlite3.Connection, act: Act, subject: str, now: str) -> Verdict:
+    """Count one more; whether it is to be done."""
+    most = PER_HOUR[act]
+    row = one(connection, TAKE, {"act": act, "subject": subject, "hour": now[:_HOUR], "most": most})
+    used = 0 if row is None else int(row["used"])
+    return Verdict(used <= most, used == most + 1)
+
+
+def struck(connection: sqlite3.Connection, now: str, limit: int = 20) -> list[sqlite3.Row]:
+    """Limits that held something back in this hour or the one before: `act, subject, hour, used, most`."""
+    return connection.execute(STRUCK, (_hours_before(now, 1), limit)).fetchall()
+
+
+def trim(connection: sqlite3.Connection, now: str) -> None:
+    """Forget what was counted more than a day ago."""
+    connection.execute(TRIM, (_hours_before(now, 24),))
+
+
+def _hours_before(now: str, hours: int) -> str:
+    return to_text(from_text(now) - timedelta(hours=hours))[:_HOUR]

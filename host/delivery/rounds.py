@@ -1,0 +1,42 @@
+"""Whose turn it is in a chat. Pure; times are monotonic, in seconds.
+
+The conversations (lanes) of a chat take turns, so that one that says much delays another by one message at most. One
+whose message could not be sent rests by itself: it may be the message, and the others may get through.
+"""
+
+from __future__ import annotations
+
+
+class Rounds:
+    """Where the round of one chat stands. `last` is the lane that was served last."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._until: dict[str, float] = {}
+        self._all_until = 0.0
+
+    def rest(self, lane: str, until: float) -> None:
+        """Nothing of this lane is sent until then."""
+        self._until[lane] = until
+
+    def rest_all(self, until: float) -> None:
+        """The platform wants to hear nothing of this chat until then."""
+        self._all_until = max(self._all_until, until)
+
+    def resting(self, now: float) -> frozenset[str]:
+        """The lanes that rest now."""
+        self._until = {lane: until for lane, until in self._until.items() if until > now}
+        return frozenset(self._until)
+
+    def all_rest_for(self, now: float) -> float:
+        """How long the whole chat rests; 0 when it does not."""
+        return max(0.0, self._all_until - now)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether something of this chat could not be sent and waits for another attempt."""
+        return bool(self._until)
+
+    def next_in(self, now: float) -> float | None:
+        """After how long the first of the lanes has rested; None when none rests."""
+        return min((max(0.0, until - now) for until in self._until.values()), default=None)
