@@ -118,7 +118,9 @@ class Services:
             attempt_seconds=settings.delivery_seconds,
             done=self._delivered,
         )
-        self.history = History(settings.layout)
+        self.history = History(
+            settings.layout, hour_rows=settings.kept_rows_per_hour, hour_bytes=settings.kept_bytes_per_hour
+        )
         quota = Quota(
             settings.kept_rows,
             settings.kept_bytes,

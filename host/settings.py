@@ -132,8 +132,12 @@ class Settings(BaseSettings):
     kept_rows: int = Field(
         1_000_000, ge=100, description="rows that the host keeps of one session in central.db; then it takes no more"
     )
-    kept_bytes: int = Field(2048 * _MIB, ge=_MIB, description="the same in bytes; history.db keeps as many of its own")
-    kept_rows_per_hour: int = Field(100_000, ge=100, description="rows that the host takes of one session in an hour")
+    kept_bytes: int = Field(2048 * _MIB, ge=_MIB, description="the same in bytes")
+    kept_rows_per_hour: int = Field(
+        100_000,
+        ge=100,
+        description="rows that the host takes of one session in an hour, into central.db and into history.db",
+    )
     kept_bytes_per_hour: int = Field(256 * _MIB, ge=_MIB, description="the same in bytes")
 
     deleted_hours: float = Field(24, ge=0, description="how long a deleted session can be restored")

@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -20,13 +21,16 @@ from typing import Any
 from aiohttp import web
 
 from host.api.client import socket_path
-from host.operations.registry import call, stream
+from host.operations.registry import call, changes, stream
 from host.services import Services
 from shared_schema import json_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
+# Parameters that name what is changed.
+_NAMES = ("session", "agent_group", "messaging_group", "address", "name", "destination")
+_LONGEST_NAME = 100
 _MAX_BODY = 4 * 1024**2
 _SMALL_BODY = 64 * 1024
 _LARGE_BODIES = 8
@@ -93,6 +97,8 @@ class ApiServer:
             parameters = await self._parameters(request)
             # The client may leave; what was begun is done to its end all the same.
             result = await asyncio.shield(self._begin(request.match_info["name"], parameters))
+            if changes(request.match_info["name"]):
+                log.info("something was changed", extra=_who(request, parameters))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))
         except Exception as error:  # the boundary of one request
@@ -163,6 +169,21 @@ async def _parameters(request: web.Request) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise InvalidValue("the body is not a JSON object")
     return parameters
+
+
+def _who(request: web.Request, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Which operation, of what, and by which user of this machine; of no text that somebody wrote."""
+    named = {name: str(parameters[name])[:_LONGEST_NAME] for name in _NAMES if parameters.get(name) is not None}
+    return {"operation": request.match_info["name"], "by": f"uid {_peer(request)}", **named}
+
+
+def _peer(request: web.Request) -> int | None:
+    """The user at the other end of the socket, where the system says so."""
+    found = None if request.transport is None else request.transport.get_extra_info("socket")
+    if found is None or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    _, uid, _ = struct.unpack("3i", found.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return int(uid)
 
 
 def _shown(error: DumbwaiterError) -> dict[str, Any]:

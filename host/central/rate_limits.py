@@ -44,7 +44,7 @@ PER_HOUR = {
     Act.NOTICE: 60,
     Act.COMPRESSION: 4,
     Act.TITLE: 20,
-    Act.START: 120,
+    Act.START: 600,
     Act.QUESTION: 20,
     Act.KEPT: 0,  # each one that is counted was refused
     Act.WAITING: 0,

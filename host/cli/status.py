@@ -38,8 +38,9 @@ def _show(state: dict[str, Any]) -> None:
             "turns": f"{state['turns_running']} running",
             "messages": f"{backlog['messages']} without an outcome{oldest}",
             "deliveries": f"{state['deliveries_waiting']} waiting",
+            "files": _files(state["files"]),
         },
-        ("host", "runtime", "data", "version", "sessions", "agents", "turns", "messages", "deliveries"),
+        ("host", "runtime", "data", "version", "sessions", "agents", "turns", "messages", "deliveries", "files"),
     )
     if state["agents"]:
         click.echo("\nAgents")
@@ -47,9 +48,17 @@ def _show(state: dict[str, Any]) -> None:
     if state["turns"]:
         click.echo("\nTurns")
         print_table(state["turns"], TURN_COLUMNS, none="")
+    if state["limits"]:
+        click.echo("\nLimits that held something back in this hour or the last")
+        print_table(state["limits"], ("what", "subject", "hour", "held_back"), none="")
     if state["failures"]:
         click.echo("\nLast failures")
         print_table(state["failures"], ("at", "session_id", "what"), none="")
+
+
+def _files(files: dict[str, Any]) -> str:
+    """The host's own files with their sizes."""
+    return ", ".join(f"{name} {size / 1024**2:,.1f} MiB" for name, size in files.items() if name != "largest")
 
 
 def _host(host: dict[str, Any]) -> str:

@@ -29,6 +29,7 @@ from typing import TypeVar
 
 from host.fair_threads import FairThreads
 from host.history import reading, store
+from host.history.intake import Intake
 from host.history.record import Record
 from host.history.store import State, Step
 from shared_schema.errors import DumbwaiterError, FileBusy, FileTrouble
@@ -38,6 +39,8 @@ from shared_schema.layout import DataLayout
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_HOUR_ROWS, _HOUR_BYTES = 100_000, 256 * 1024**2
 
 QUIET_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
@@ -53,8 +56,9 @@ _BUSY_SECONDS = 0.05
 class History:
     """The searchable record of a data folder. Made anywhere; `start` sets the feeding going."""
 
-    def __init__(self, layout: DataLayout) -> None:
+    def __init__(self, layout: DataLayout, *, hour_rows: int = _HOUR_ROWS, hour_bytes: int = _HOUR_BYTES) -> None:
         self._layout = layout
+        self.intake = Intake(hour_rows, hour_bytes)
         self._record = Record(layout.history, self._all_is_lost)
         self._threads = FairThreads(2, "history-read")
         self._feeder: threading.Thread | None = None
@@ -196,6 +200,8 @@ class History:
 
     def _read(self, session_id: str, agent_group_id: str, deadline: float) -> tuple[Step | None, bool]:
         """What is new in a session; None when nothing is, or it cannot be read. And whether it can be read later."""
+        if not self.intake.has_room(session_id, time.monotonic()):
+            return None, True
         layout = self._layout.session(agent_group_id, session_id)
         before = self._record.read(lambda c: store.state(c, session_id))
         try:
@@ -209,6 +215,7 @@ class History:
             log.debug("a session cannot be read for history", extra={"session": session_id, "error": str(error)})
             return None, isinstance(error, FileBusy)
         self.skipped += found.skipped
+        self.intake.took(session_id, found.entries, time.monotonic())
         if found.trouble is not None:
             self.unreadable += 1
         if found.more or isinstance(found.trouble, FileBusy):

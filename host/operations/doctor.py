@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from host.central import agent_groups
+from host.central import agent_groups, rate_limits
 from host.central.database import CENTRAL
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
@@ -28,16 +28,21 @@ from host.operations.machine import (
     check_space,
     check_sqlite,
 )
+from host.operations.status import file_sizes
 from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
 from host.settings import BadSetting, Settings, proxy_variables, vendor_variables
 from host.supervision.runs import image_of
+from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
+
+_LARGE = 4 * 1024**3
+"""Bytes of the host's own files that are worth a word: queries of an hour's work take noticeably longer."""
 
 AskHost = Callable[[], dict[str, Any] | None]
 """What the running host says of itself (`status: host`), None when nobody listens. Raises `DumbwaiterError`."""
@@ -49,7 +54,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     checks = [check_settings(layout, settings), check_interpreter(), check_sqlite(), check_folder(data)]
     if data.is_dir():
         checks += [check_owner(layout), check_privacy(layout), check_install(layout)]
-        checks += [check_space(data), check_links(data), check_registry(layout)]
+        checks += [check_space(data), check_links(data), check_registry(layout), check_files(layout)]
     checks.append(check_host(layout, ask_host))
     if isinstance(settings, Settings):
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
@@ -110,6 +115,26 @@ def check_registry(layout: DataLayout) -> Check:
         return Check("registry", False, what, "update Dumbwaiter, or use another data folder")
     older = "; the next start brings it up to date" if version < CENTRAL.version else ""
     return Check("registry", True, f"central.db has schema version {version}{older}")
+
+
+def check_files(layout: DataLayout) -> Check:
+    """How large the host's own files are, and whether a limit holds something back at the moment."""
+    sizes = file_sizes(layout)
+    shown = ", ".join(f"{name} {size / 1024**2:,.0f} MiB" for name, size in sizes.items())
+    struck: list[str] = []
+    if layout.central.exists():
+        with suppress(DumbwaiterError), reader(layout.central) as connection:
+            if version_of(connection) == CENTRAL.version:
+                now = to_text(SystemClock().now())
+                struck = [f"{row['act']} ({row['subject']})" for row in rate_limits.struck(connection, now)]
+    if struck:
+        what = f"{shown}; limits held something back: {', '.join(struck[:3])}"
+        return Check(
+            "files", None, what, "`dumbwaiter status` lists them, `dumbwaiter session show S` says what was refused"
+        )
+    if sum(sizes.values()) > _LARGE:
+        return Check("files", None, shown, "`dumbwaiter session prune --older-than 90d` removes what ended long ago")
+    return Check("files", True, shown)
 
 
 def check_host(layout: DataLayout, ask_host: AskHost) -> Check:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from host.central import agent_groups, sessions
+from host.central import agent_groups, rate_limits, sessions
 from host.operations.ending import remove
 from host.operations.sessions import shown
 from host.operations.transition import change
@@ -102,6 +102,8 @@ async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
     try:
         while await remove_deleted(services):
             pass
+        now = to_text(services.clock.now())
+        await services.central.write(lambda c: rate_limits.trim(c, now))
         return await asyncio.to_thread(services.post.clear_spool, spooled)
     except (DumbwaiterError, OSError) as error:
         log.error("what is old cannot be cleared away", extra={"error": str(error)})

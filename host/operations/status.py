@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import time
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from host.central import deliveries, ingest, runs, sessions, turns
+from host.central import deliveries, ingest, quota, rate_limits, runs, sessions, turns
 from host.services import Services
 from shared_schema.clock import from_text, to_text
+from shared_schema.layout import DataLayout
 from shared_schema.rows import AgentPhase
+
+_ENDS = ("", "-wal", "-shm")
 
 
 async def status(services: Services) -> dict[str, Any]:
     """The host, its running agents, what waits, and the newest failures."""
     running = services.started_at is not None
-    numbers = await services.central.read(_numbers)
+    now_text = to_text(services.clock.now())
+    full = services.history.intake.full(time.monotonic())
+    numbers = await services.central.read(lambda c: _numbers(c, now_text))
+    files: dict[str, Any] = await asyncio.to_thread(file_sizes, services.settings.layout)
+    files["largest"] = numbers.pop("largest")
+    numbers["limits"] += [
+        {"what": "what history takes of a session", "subject": name, "hour": now_text[:13] + ":00Z", "held_back": None}
+        for name in full
+    ]
     now = services.clock.monotonic()
     work = [_at_work(services, row, "running") for row in numbers.pop("running")]
     work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
@@ -42,6 +56,7 @@ async def status(services: Services) -> dict[str, Any]:
         ],
         "waiting_agents": len(services.conductor.places.waiting),
         "turns": work,
+        "files": files,
         **{key: value for key, value in numbers.items() if key != "names"},
     }
 
@@ -61,7 +76,23 @@ def _at_work(services: Services, row: sqlite3.Row, state: str) -> dict[str, Any]
     }
 
 
-def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
+def file_sizes(layout: DataLayout) -> dict[str, int]:
+    """The size of the host's own files in bytes, each with what SQLite keeps beside it. Blocks."""
+    return {path.name: sum(_size(path.with_name(path.name + end)) for end in _ENDS) for path in _own(layout)}
+
+
+def _own(layout: DataLayout) -> tuple[Path, Path]:
+    return layout.central, layout.history
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _numbers(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
     messages, oldest = ingest.backlog(connection)
     at_work, queued = turns.at_work(connection)
     failures = [
@@ -83,5 +114,15 @@ def _numbers(connection: sqlite3.Connection) -> dict[str, Any]:
         "running": at_work,
         "queued": queued,
         "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
+        "limits": [
+            {
+                "what": row["act"],
+                "subject": row["subject"],
+                "hour": f"{row['hour']}:00Z",
+                "held_back": row["used"] - row["most"],
+            }
+            for row in rate_limits.struck(connection, now)
+        ],
+        "largest": [dict(row) for row in quota.largest(connection)],
         "names": runs.names_of_living(connection),
     }

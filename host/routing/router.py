@@ -12,7 +12,6 @@ import dataclasses
 import logging
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from host.routing.acceptance import Outcome, Rules, accept
 from host.routing.event import Event, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
 from host.routing.text import cut, whole
-from host.sessions.attachments import Attachment, FileLimits, spool
+from host.sessions.attachments import FileLimits, spool, spool_text
 from shared_schema.clock import Clock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
@@ -124,20 +123,12 @@ class Router:
         return outcome.receipt
 
     def _keep_files(self, event: Event, folder: Path, is_long: bool) -> tuple[Event, list[str]]:
-        """Keep the files of an event, with a text that is too long for a message as one more of them. Blocks.
-
-        Nothing that somebody says is lost: where the text cannot be a file, the event is refused, which its channel
-        tells.
-        """
-        if not is_long:
-            return event, spool(event.attachments, folder, self._file_limits)
-        with tempfile.TemporaryDirectory(dir=self._layout.spool, prefix="text-") as scratch:
-            source = Path(scratch) / WHOLE_TEXT
-            source.write_text(event.text, encoding="utf-8")
-            files = (*event.attachments, Attachment(WHOLE_TEXT, source))
-            limits = dataclasses.replace(self._file_limits, max_files=self._file_limits.max_files + 1)
-            names = spool(files, folder, limits)
-        return dataclasses.replace(event, text=cut(event.text, self._rules.max_text, names[-1])), names
+        """Keep the files of an event, and a text that is too long for a message as one more of them. Blocks."""
+        names = spool(event.attachments, folder, self._file_limits)
+        if is_long:
+            names.append(spool_text(event.text, WHOLE_TEXT, folder, names))
+            event = dataclasses.replace(event, text=cut(event.text, self._rules.max_text, names[-1]))
+        return event, names
 
     def _follow(self, outcome: Outcome) -> None:
         for each in outcome.receipt.accepted:

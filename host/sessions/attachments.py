@@ -67,6 +67,24 @@ def spool(attachments: Sequence[Attachment], folder: Path, limits: FileLimits) -
     return names
 
 
+def spool_text(text: str, name: str, folder: Path, names: Sequence[str]) -> str:
+    """Keep a text that came with an event as a file beside its others, which are called `names`; its name. Blocks.
+
+    Raises `FileTrouble`. It is the person's own message: how large it may be, its platform says.
+    """
+    name = safe_name(name, set(names))
+    try:
+        with (folder / name).open("xb") as file:
+            file.write(text.encode("utf-8", "replace"))
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=folder.parent) from error
+    return name
+
+
 def unspool(folder: Path, names: Sequence[str], layout: SessionLayout, message_id: str, owner: Owner) -> None:
     """Bring an event's files into `inbox/<message_id>/`. Repeatable: what is there already is made again. Blocks."""
     target = layout.inbox / message_id

@@ -181,6 +181,8 @@ STATUS: dict[str, Any] = {
     "host": {"running": False, "pid": None, "since": None, "runtime": None, "runtime_reason": None, "data": "/data",
              "version": "0.1.0"},
     "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
+    "files": {"central.db": 4096, "history.db": 0, "largest": []},
+    "limits": [{"what": "notices in a chat", "subject": "memory:one", "hour": "2026-11-20T21:00Z", "held_back": 3}],
     "sessions": 0, "turns_running": 0, "turns": [TURN],
     "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
 }  # fmt: skip

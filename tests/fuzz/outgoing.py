@@ -45,7 +45,16 @@ MESSAGE_ROWS = nearly_right(
     channel_type=(None,),
     platform_id=(None,),
     thread_id=(None,),
-    content=('{"text":"hello"}', '{"text":"hello","files":["a"]}', '{"emoji":"x"}'),
+    content=(
+        '{"text":"hello"}',
+        '{"text":"hello","files":["a"]}',
+        '{"emoji":"x"}',
+        '{"text":"x","expires":"9999-12-31T23:59:59.999Z"}',
+        *(f'{{"text":"x","deep":{"[" * depth}{"]" * depth}}}' for depth in (62, 63, 64, 400, 900, 950, 980)),
+        '{"text":"x","n":NaN,"m":1e999}',
+        '{"text":"x","n":' + "9" * 400 + "}",
+        '{"text":"a","text":"b","files":["a"],"files":[]}',
+    ),
 )
 ACK_ROWS = nearly_right(
     message_id=(MESSAGE,),

@@ -182,3 +182,10 @@ def content_that_is_hard_to_read(at: Session, message: str) -> None:
         *(nest("text", depth) for depth in range(940, 1000, 3)), *(nest("files", depth) for depth in (900, 950, 990)),
     ]  # fmt: skip
     at.write([*(at.row(message, "", content=c) for c in bad), at.row(message, "done"), ack(message)])
+
+
+def questions_without_end(at: Session, message: str) -> None:
+    """So that it hears all that is said in a chat where it has to be mentioned."""
+    asked = json.dumps({"text": "And?", "expires": _FAR})
+    at.write([*(at.row(message, "", kind="question", content=asked) for _ in range(60)), ack(message, "processing")])
+    at.write([at.row(message, "done"), ack(message)])

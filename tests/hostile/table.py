@@ -147,6 +147,7 @@ TRICKS: dict[str, Trick] = {
     "text that is no text": Trick(rows.text_that_is_no_text, _refused("out-")),
     "zero bytes in text": Trick(rows.zero_bytes_in_text, _refused("not a message id")),
     "content that is hard to read": Trick(rows.content_that_is_hard_to_read, _refused("not a JSON object")),
+    "questions without end": Trick(rows.questions_without_end, _refused("needs a mention")),
     "numbers below zero": Trick(rows.numbers_below_zero, ANSWERED),
     "the largest number": Trick(rows.the_largest_number, _put_aside("its numbers jump")),
     "a jump, and rows below it": Trick(rows.a_jump_and_rows_below_it, ANSWERED),

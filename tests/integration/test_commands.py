@@ -17,6 +17,7 @@ from host.operations.commands import Executor
 from host.routing.commands import CommandName
 from host.runtime.fakes import NeverStartsRuntime
 from host.sessions import life
+from shared_schema.errors import FileTrouble
 from tests.support.chats import hears, is_working_on, said
 from tests.support.host import AGENT, CHAT, Host, running
 from tests.support.wait import until
@@ -434,3 +435,64 @@ async def test_what_a_host_left_open_the_next_one_carries_out(tmp_path: Path) ->
         await again.start()
         await again.close()
         assert len(host.texts()) == 2
+
+
+async def test_a_copy_can_take_back_what_it_has_taken_over(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        for text in ("one", "two", "three"):
+            await host.ask(text)
+        await host.ask("/branch")
+        assert await host.ask("/undo") == "Taken back: “three”."
+        assert await host.ask("/undo") == "Taken back: “two”."
+        heard = await host.ask("recall")
+        assert heard.startswith("2 steps")
+        assert "two" not in heard
+        assert await host.ask("/undo 3") == "Taken back: the last 2 exchanges, which were all, from “one” on."
+        assert "nothing to take back" in await host.ask("/undo")
+        sessions = await host.do("session.list")
+        before = next(each for each in sessions if each["parent"] is None)
+        said = [entry["text"] for entry in await host.do("session.transcript", session=before["id"])]
+        assert [text for text in said if text in ("one", "two", "three")] == ["one", "two", "three"]
+
+
+async def test_undo_of_more_than_three_exchanges_asks_first(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        for number in range(5):
+            await host.ask(f"number {number}")
+        asked = await host.ask("/undo 4")
+        assert asked == (
+            "That would take back the last 4 exchanges, and nothing was taken back yet. Write /undo 4 yes to do it."
+        )
+        assert (await host.ask("recall")).startswith("10 steps")
+        assert await host.ask("/undo 4 yes") == "Taken back: the last 4 exchanges, from “number 2” on."
+        assert (await host.ask("/undo 4 maybe")).startswith("Write /undo")
+
+
+class Flaky:
+    """The ledger, on a disk that cannot be read for a while."""
+
+    def __init__(self, central: Any) -> None:
+        self._central = central
+        self.broken = 0
+
+    async def read(self, run: Any) -> Any:
+        if self.broken:
+            self.broken -= 1
+            raise FileTrouble("the file cannot be read")
+        return await self._central.read(run)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._central, name)
+
+
+async def test_commands_keep_their_order_while_the_ledger_cannot_be_read(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        flaky = Flaky(host.services.central)
+        host.services.central = flaky  # type: ignore[assignment]
+        count = len(host.texts())
+        flaky.broken = 1
+        for number in range(5):
+            await host.say(f"/title number {number}")
+        await host.channel.wait_for(count + 5)
+        assert host.texts()[count:] == [f"The title is now “number {number}”." for number in range(5)]

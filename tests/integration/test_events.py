@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from host.central.events import EventKind
 from host.operations.registry import stream
 from tests.support.host import Host, running
+from tests.support.wait import until
 
 
 async def follow(host: Host, count: int, **parameters: Any) -> list[dict[str, Any]]:
@@ -69,3 +71,17 @@ async def test_a_session_is_read_by_whoever_looks_at_it_and_not_by_asking_where_
         assert len(await host.do("session.list", unread=True)) == 1
         assert (await host.do("session.show", session=session["id"]))["path"] == session["path"]
         assert await host.do("session.list", unread=True) == []
+
+
+async def test_live_views_hear_of_the_end_of_a_turn_whose_session_is_removed_for_good(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        accepted = (await host.say("stall")).accepted[0]
+
+        async def runs() -> bool:
+            return bool(await host.central("SELECT 1 FROM turns WHERE status = 'running'"))
+
+        await until(runs, "the turn runs")
+        await host.do("session.delete", session=accepted.session_id, for_good=True)
+        found = await host.central("SELECT kind, data FROM events WHERE session_id = ?", accepted.session_id)
+        assert [row["kind"] for row in found][-2:] == ["turn-ended", "session-removed"]
+        assert json.loads(found[-2]["data"])["status"] == "cancelled"

@@ -123,7 +123,8 @@ async def test_where_an_agent_must_be_mentioned_an_answer_needs_no_mention(tmp_p
         await host.say(call("ask_user_question", question="Tea?", options=["Yes", "No"]), chat="two", mention=True)
         await seen(host, "Tea?\n1. Yes\n2. No")
         assert (await host.say("2", chat="three")).accepted == ()  # another chat
-        receipt = await host.say("2", chat="two", sender="bob")
+        assert (await host.say("1", chat="two", sender="bob")).accepted == ()  # somebody else
+        receipt = await host.say("2", chat="two")
         assert len(receipt.accepted) == 1
         assert (await host.say("not for you", chat="two")).accepted == ()  # it was answered
         await seen(host, "Answer: No (option 2)")

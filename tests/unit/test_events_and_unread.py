@@ -157,3 +157,37 @@ def test_of_a_session_that_is_removed_live_views_keep_no_word(registry: sqlite3.
         tell(registry, session, title="a secret")
     events.forget_session(registry, one.id)
     assert [event.data for event in events.after(registry, 0, 10)] == ["{}", "{}", "{}", '{"title": "a secret"}']
+
+
+def test_whoever_writes_in_a_conversation_has_read_it(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    unread.note_reply(registry, session.id, "msg_1", NOW)
+    sessions.heard(registry, session.id, "thank you", LATER)
+    assert sessions.get(registry, session.id).unread_since is None
+
+
+def test_whoever_writes_in_a_chat_has_read_all_that_stands_there(registry: sqlite3.Connection) -> None:
+    chat, agents = add_chat(registry), [add_agent(registry, name) for name in ("one", "two")]
+    found = [
+        routes.resolve(
+            registry,
+            agent_group_id=agent.id,
+            route_key="shared/memory/one",
+            messaging_group_id=chat.id,
+            thread_id=None,
+            now=NOW,
+        )
+        for agent in agents
+    ]
+    for session in found:
+        unread.note_reply(registry, session.id, "msg_1", NOW)
+    unread.wrote(registry, chat.id, None)
+    assert [sessions.get(registry, session.id).unread_since for session in found] == [None, None]
+
+
+def test_what_is_archived_is_not_unread(registry: sqlite3.Connection) -> None:
+    session = add_session(registry, add_agent(registry))
+    unread.note_reply(registry, session.id, "msg_1", NOW)
+    sessions.archive(registry, session.id, NOW)
+    unread.note_reply(registry, session.id, "msg_2", LATER)
+    assert sessions.get(registry, session.id).unread_since is None

@@ -204,13 +204,26 @@ async def test_first_messages_at_the_same_moment_share_the_session(desk: Desk) -
     assert len(await desk.rows()) == 30
 
 
-async def test_a_text_that_is_too_long_is_cut_with_a_note(desk: Desk) -> None:
+async def test_a_text_that_is_too_long_comes_whole_as_a_file_and_its_beginning_says_so(desk: Desk) -> None:
     await desk.set_up("assistant")
     await desk.take("x" * LONGEST, platform_message_id="fits")
     await desk.take("x" * LONGEST + "y", platform_message_id="cut")
-    fits, cut = [decode(row["content"])["text"] for row in await desk.rows()]
-    assert fits == "x" * LONGEST
-    assert cut == "x" * LONGEST + "\n[the rest of this message was longer than allowed and was cut]"
+    rows = await desk.rows()
+    fits, cut = [decode(row["content"]) for row in rows]
+    assert fits == {"text": "x" * LONGEST}
+    assert cut["text"] == "x" * LONGEST + "\n[this message has 101 characters: all of it is in the file message.txt]"
+    assert [file["name"] for file in cut["files"]] == ["message.txt"]
+    assert desk.spooled() == [rows[1]["spool"], f"{rows[1]['spool']}/message.txt"]
+    assert (desk.layout.spool / rows[1]["spool"] / "message.txt").read_text() == "x" * LONGEST + "y"
+    await desk.take("y" * 5_000, platform_message_id="larger than a file may be")
+    assert [name for name in desk.spooled() if name.endswith(".txt")] != []
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t \r", "\u00a0\u2003", "\u200b\ufeff", "\u2800 \u3164"])
+async def test_a_message_of_blanks_is_dropped(desk: Desk, text: str) -> None:
+    await desk.set_up("assistant")
+    assert (await desk.take(text)).dropped == "there is nothing in the message"
+    assert await desk.rows() == []
 
 
 async def test_half_characters_become_question_marks(desk: Desk) -> None:
