@@ -50,6 +50,11 @@ async def test_how_much_of_a_session_waits_to_be_sent_is_limited_and_told_once(t
     async with running(tmp_path, channel=channel, command=script(tmp_path, FLOOD), max_waiting=20) as host:
         asked = (await host.say("flood")).accepted[0]
         await host.outcome(asked.message_id)
+
+        async def is_read() -> bool:
+            return (await host.central("SELECT out_cursor FROM sessions"))[0]["out_cursor"] == 300
+
+        await until(is_read, "all that was written is read")
         assert (await host.do("status"))["deliveries_waiting"] <= 23  # and what the host says of it
         limit = (await _limits(host))["messages of a session that wait to be sent"]
         assert limit["subject"] == asked.session_id
