@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -67,6 +68,24 @@ async def test_bodies_that_do_not_come_are_given_up_and_keep_no_command_from_bei
                 writer.close()
         finally:
             await api.close()
+
+
+async def test_who_changes_something_is_in_the_log_and_who_looks_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(tmp_path / "data") as host:
+        api = ApiServer(host.services)
+        await api.start()
+        try:
+            client = HostClient(host.services.settings.layout.socket, seconds=60)
+            await asyncio.to_thread(client.call, "agent_group.add", {"name": "second", "provider": "echo"})
+            await asyncio.to_thread(client.call, "agent_group.list", {})
+            await asyncio.to_thread(client.call, "status", {})
+        finally:
+            await api.close()
+    (line,) = [record.__dict__ for record in caplog.records if record.message == "something was changed"]
+    assert (line["operation"], line["by"], line["of"]) == ("agent_group.add", f"uid {os.getuid()}", "second")
 
 
 def test_a_client_waits_for_room_where_the_queue_of_the_socket_is_full(tmp_path: Path) -> None:
