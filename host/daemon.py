@@ -17,14 +17,11 @@ from time import perf_counter
 from host import install
 from host import log as logs
 from host.api.server import ApiServer
-from host.central import agent_groups, messaging_groups, runs
+from host.central import runs
 from host.central.database import Central
-from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.install import Answer
 from host.lock import claimed, held
-from host.operations import agent_groups as agent_group_operations
-from host.operations import messaging_groups as messaging_group_operations
-from host.operations import wirings
+from host.operations import first_run
 from host.operations.commands import carrying_out
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
@@ -38,7 +35,6 @@ from shared_schema.signals import end_with
 
 log = logging.getLogger(__name__)
 
-FIRST_AGENT_GROUP = "assistant"
 _LOCK_SECONDS = 2.0
 _THREADS = 32
 _M_ARENA_MAX = -8  # of malloc.h
@@ -93,7 +89,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         others=others(earlier - {choice.runtime.name}, central.install_id, settings.layout.run, settings.docker_host),
     )
     try:
-        await _set_up_first(services)
+        await first_run.set_up(services)
         await services.start()
         api = ApiServer(services)
         async with carrying_out(services), answering(services), clearing_away(services):
@@ -109,20 +105,6 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
     finally:
         await services.close(stop_agents=True)
     log.info("stopped")
-
-
-async def _set_up_first(services: Services) -> None:
-    """On a new data folder: an agent group, and the terminal wired to it."""
-    is_new = await services.central.read(
-        lambda c: not agent_groups.all_groups(c) and not messaging_groups.all_groups(c)
-    )
-    if not is_new:
-        return
-    terminal = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
-    await agent_group_operations.add(services, name=FIRST_AGENT_GROUP)
-    await messaging_group_operations.add(services, address=terminal, name="Terminal")
-    await wirings.add(services, messaging_group=terminal, agent_group=FIRST_AGENT_GROUP)
-    log.info("made the first agent group and wired the terminal to it", extra={"agent_group": FIRST_AGENT_GROUP})
 
 
 def _bound_memory() -> None:

@@ -89,7 +89,9 @@ class Services:
             max_retries=settings.max_retries,
         )
         owner = Owner.of_agents(settings.agent_uid)
-        upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_variables())
+        self.upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_variables())
+        """The model services; changed in place when a person sets one."""
+        upstreams = self.upstreams
         self._way_out = (upstreams, proxies.configure(proxy_variables()))
         self.gateway = gateway_for(central, settings, owner, clock, *self._way_out)
         self.settings = settings

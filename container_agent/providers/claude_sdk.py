@@ -10,12 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from container_agent.providers.protocol import ProviderError
+from shared_schema import provisions
 from shared_schema.rows import FailureReason
-
-_MISSING = (
-    "this agent was built without the Claude Agent SDK; whoever runs the host can build the image that has it: "
-    "make image VARIANT=claude"
-)
 
 
 def sdk() -> Any:
@@ -24,9 +20,9 @@ def sdk() -> Any:
     try:
         return import_module("claude_agent_sdk")
     except ImportError as error:
-        raise ProviderError(FailureReason.BAD_INPUT, _MISSING) from error
+        raise missing() from error
 
 
 def missing() -> ProviderError:
-    """The failure of a turn that found the SDK, but not the program it starts."""
-    return ProviderError(FailureReason.BAD_INPUT, _MISSING)
+    """The failure of a turn that does not find the SDK, or the program it starts."""
+    return ProviderError(FailureReason.BAD_INPUT, provisions.missing("claude"))

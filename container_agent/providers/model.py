@@ -15,6 +15,7 @@ from container_agent.providers import model_errands
 from container_agent.providers.model_names import ModelChoice, chosen
 from container_agent.providers.model_seams import Equip, Equipment, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
+from shared_schema import provisions
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.rows import Errand, FailureReason
 
@@ -94,8 +95,7 @@ class ModelProvider:
             try:
                 from container_agent.providers import model_client, model_turn  # noqa: F401
             except ImportError as error:
-                sentence = "this agent was built without pydantic-ai-slim, which the provider `model` needs"
-                raise ProviderError(FailureReason.BAD_INPUT, sentence) from error
+                raise ProviderError(FailureReason.BAD_INPUT, provisions.missing("model")) from error
             if self._client is None:
                 self._client = model_client.http_client(self._silent_seconds)
             self._models[choice] = model_client.model_of(choice, self._client)

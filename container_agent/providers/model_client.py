@@ -9,6 +9,7 @@ from pydantic_ai.profiles.openai import OpenAIModelProfile
 
 from container_agent.providers.model_names import Kind, ModelChoice
 from container_agent.providers.protocol import ProviderError
+from shared_schema import provisions
 from shared_schema.rows import FailureReason
 
 _CONNECT_SECONDS = 10.0
@@ -27,9 +28,7 @@ def model_of(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
     try:
         return _MODELS[choice.kind](choice, client)
     except ImportError as error:
-        extra = Kind.OPENAI if choice.kind is Kind.OLLAMA else choice.kind
-        sentence = f"this agent was built without what {choice.kind} models need: pydantic-ai-slim[{extra}]"
-        raise ProviderError(FailureReason.BAD_INPUT, sentence) from error
+        raise ProviderError(FailureReason.BAD_INPUT, provisions.missing("model")) from error
 
 
 def _anthropic(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:

@@ -10,6 +10,7 @@ import click
 from host.cli.command import Group, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
+from host.cli.plain import one_line
 from host.cli.size import Size
 from shared_schema.providers import PROVIDERS
 
@@ -186,3 +187,5 @@ def _mount(text: str) -> dict[str, Any]:
 
 def _show(group: dict[str, Any]) -> None:
     print_fields(group, FIELDS)
+    for sentence in group.get("lacking") or ():
+        click.echo(f"Next: {one_line(sentence)}", err=True)

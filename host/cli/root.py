@@ -19,6 +19,7 @@ from shared_schema.errors import DumbwaiterError, InvalidValue
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
 COMMANDS = {
+    "init": "host.cli.init:init",
     "run": "host.cli.run:run",
     "doctor": "host.cli.doctor:doctor",
     "status": "host.cli.status:status",

@@ -294,6 +294,8 @@ class _Talk:
         view.say(self._screen, " · ".join(part for part in parts if part), "bold")
         if partner.get("provider") == "echo":
             view.say(self._screen, "It has no model yet and only repeats what you say: `dumbwaiter init` gives it one.")
+        for sentence in partner.get("lacking") or ():
+            view.say(self._screen, f"! {one_line(sentence)}", "yellow")
         if partner.get("title"):
             view.say(self._screen, f"The conversation goes on: {one_line(partner['title'])}")
         view.say(self._screen, _KEYS, "dim")

@@ -13,6 +13,7 @@ from host.central import agent_groups as table
 from host.central import sessions, usage
 from host.central.agent_groups import AgentGroup
 from host.gateway.policy import parse_rule
+from host.operations import readiness
 from host.operations.ending import delete
 from host.operations.push import push_to_agent_group, stop_agents
 from host.operations.tool_servers import valid_servers
@@ -65,8 +66,9 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 
 
 async def show(services: Services, *, name: str) -> dict[str, Any]:
-    """One agent group. Raises `NotFound`."""
-    return await services.central.read(lambda c: _shown(services, c, table.named(c, name)))
+    """One agent group, and what it lacks before it can answer (`lacking`, sentences). Raises `NotFound`."""
+    shown = await services.central.read(lambda c: _shown(services, c, table.named(c, name)))
+    return {**shown, "lacking": await readiness.lacking(services, name=name)}
 
 
 async def change(

@@ -22,6 +22,7 @@ from host.central.ingest import Accepted
 from host.central.mailbox import Letter
 from host.central.session_list import Filter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.operations import readiness
 from host.operations.sessions import COMMAND_LINE
 from host.routing import commands
 from host.routing.event import Event
@@ -58,7 +59,7 @@ async def open_terminal(
     """Who will answer, and what can be completed. Raises `NotFound`, and `Conflict` where several agents would answer.
 
     `agent_group`, `provider`, `model`, `runtime`, `session_id` and `title` (None before the first message), `agents`
-    and `titles` for completion.
+    and `titles` for completion, and what the agent lacks before it can answer, as sentences (`lacking`).
     """
 
     def load(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -76,7 +77,8 @@ async def open_terminal(
             "titles": titles,
         }
 
-    return await services.central.read(load)
+    opened = await services.central.read(load)
+    return opened | {"lacking": await readiness.lacking(services, name=opened["agent_group"])}
 
 
 async def send(

@@ -39,6 +39,11 @@ class Place:
         return f"journalctl {'' if self.scope is Scope.SYSTEM else '--user '}-u {self.name} -n 50"
 
 
+def is_there() -> bool:
+    """Whether this machine was started by systemd (sd_booted(3)), and can be asked."""
+    return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
+
+
 def user_units(home: Path, config: str | None) -> Path:
     """The folder of a person's own units; `config` is XDG_CONFIG_HOME, if set."""
     return Path(config or home / ".config") / "systemd/user"

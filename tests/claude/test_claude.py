@@ -339,7 +339,7 @@ class Listening:
 def test_an_agent_without_the_sdk_says_which_image_has_it(session: BareSession) -> None:
     from container_agent.providers.claude_sdk import missing
 
-    assert "make image VARIANT=claude" in missing().what
+    assert "[claude]" in missing().what
 
 
 _DAEMON = """

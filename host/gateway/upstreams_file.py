@@ -1,0 +1,73 @@
+"""Writing `upstreams.toml`, the one file with keys: private from the first byte, replaced whole, others' lines kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+
+from host.gateway.upstreams import read_file
+from shared_schema.errors import FileTrouble, InvalidValue
+
+_HEADER = re.compile(r"^\s*\[")
+
+
+def store(path: Path, name: str, values: dict[str, str | None]) -> None:
+    """Set fields of one model service; None takes a field away. Everything else in the file stays as it is.
+
+    Raises `InvalidValue` for a file that is not in order, and `FileTrouble` when it cannot be written.
+    """
+    before = read_file(path)
+    text = path.read_text(encoding="utf-8") if before or path.exists() else ""
+    table = tomllib.loads(text).get(name, {})
+    table = {key: value for key, value in (table | values).items() if value is not None}
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    kept = _without(text, name).rstrip("\n")
+    new = (f"{kept}\n\n" if kept else "") + f"[{name}]\n{lines}"
+    try:
+        is_as_wanted = tomllib.loads(new).get(name) == table and set(tomllib.loads(new)) >= set(before)
+    except ValueError:
+        is_as_wanted = False
+    if not is_as_wanted:  # written in a way that lines do not show, such as `openai.key = …`
+        raise InvalidValue(
+            f"'{name}' cannot be changed in this file by a command", where=path, hint=f"set [{name}] in it by hand"
+        )
+    _replace(path, new)
+
+
+def _without(text: str, name: str) -> str:
+    """The text without the table of that name."""
+    kept, inside = [], False
+    for line in text.splitlines(keepends=True):
+        if _HEADER.match(line):
+            inside = line.split("#")[0].strip().strip("[]").strip().strip("\"'") == name
+        if not inside:
+            kept.append(line)
+    return "".join(kept)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _keep_owner(path, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise FileTrouble(f"the file with keys cannot be written: {error.strerror}", where=path) from error
+
+
+def _keep_owner(path: Path, temporary: Path) -> None:
+    """A file that root writes into another person's data folder belongs to that person."""
+    owner = path.stat() if path.exists() else path.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(temporary, owner.st_uid, owner.st_gid)
