@@ -85,6 +85,7 @@ class Services:
             turn_seconds=settings.turn_seconds,
             idle_seconds=settings.idle_seconds,
             engine_seconds=settings.engine_seconds,
+            fault_seconds=settings.fault_seconds,
             retry_seconds=settings.retry_seconds,
             max_retries=settings.max_retries,
         )

@@ -88,6 +88,11 @@ class Settings(BaseSettings):
     engine_seconds: float = Field(
         600, gt=0, description="how long an engine that does not answer is waited for before messages fail"
     )
+    fault_seconds: float = Field(
+        60,
+        gt=0,
+        description="how long a session is tried again whose files cannot be used, before its messages fail",
+    )
     stop_seconds: float = Field(5, ge=0, le=3600, description="time an agent gets to finish or give back its turn")
     max_batch: int = Field(10, ge=1, le=1000, description="messages in one turn")
     max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")

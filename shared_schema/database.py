@@ -187,22 +187,34 @@ def in_memory() -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def roll_back(path: Path) -> None:
-    """Undo the interrupted commit of a copy of an untrusted file whose journal lies beside it. Nothing of it is run.
+RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
+BEGIN_SEQUENCE = """
+INSERT INTO sqlite_sequence (name, seq) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?)
+"""
 
-    The path must be the caller's own. Raises `FileTrouble`.
+
+def mend(path: Path, *, sequence: tuple[str, int] | None = None) -> None:
+    """Undo the interrupted commit of a copy of an untrusted file, if a journal lies beside it. Nothing of it is run.
+
+    `sequence` names a table and a number above which its next row is numbered. The path must be the caller's own.
+    Raises `FileTrouble`.
     """
     with _translated(path), closing(_connect(path, "rw", BUSY_SECONDS)) as connection:
         for limit, value in _UNTRUSTED_LIMITS.items():
             connection.setlimit(limit, value)
         try:
             connection.execute("BEGIN IMMEDIATE")  # taking the lock rolls back; the schema is not even read
+            if sequence is not None:
+                table, number = sequence
+                connection.set_authorizer(_only_the_sequence)
+                connection.execute(RAISE_SEQUENCE, (number, table))
+                connection.execute(BEGIN_SEQUENCE, (table, number, table))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_READONLY:
                 raise
             # The disk is not: the copy was just written there. The header says so, and will tomorrow.
             raise FileDamaged("its header forbids writing", where=path) from error
-        connection.execute("ROLLBACK")
+        connection.execute("COMMIT")
 
 
 class _Connection(sqlite3.Connection):
@@ -214,6 +226,14 @@ class _Connection(sqlite3.Connection):
         super().close()
         if self.held is not None:
             self.held.release()
+
+
+def _only_the_sequence(action: int, first: str | None, *_: str | None) -> int:
+    """What `mend` does, and nothing that the file's schema would like to be done as well."""
+    if action in (sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_READ):
+        return sqlite3.SQLITE_OK if first == "sqlite_sequence" else sqlite3.SQLITE_DENY
+    harmless = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION)
+    return sqlite3.SQLITE_OK if action in harmless else sqlite3.SQLITE_DENY
 
 
 def _connect(path: Path, mode: str, busy_seconds: float, *, of_agent: bool = False) -> sqlite3.Connection:

@@ -22,6 +22,9 @@ ORDER BY number LIMIT :limit
 LAST = """
 SELECT * FROM events WHERE :session_id IS NULL OR session_id = :session_id ORDER BY number DESC LIMIT :limit
 """
+LAST_OF_KIND = """
+SELECT * FROM events WHERE kind = ? AND at >= ? AND data <> '{}' ORDER BY number DESC LIMIT ?
+"""
 FORGET = "UPDATE events SET data = '{}' WHERE session_id = ?"
 NEWEST = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
 
@@ -30,7 +33,7 @@ _TRIMMED_AT_ONCE = 100
 
 
 class EventKind(StrEnum):
-    """What happened. `data` says more: `title`, `reason`, `parent`, `turn` and `status`, where they belong."""
+    """What happened. `data` says more: `title`, `reason`, `parent`, `turn` and `status`, `what`, where they belong."""
 
     SESSION_NEW = "session-new"
     SESSION_ENDED = "session-ended"
@@ -41,6 +44,7 @@ class EventKind(StrEnum):
     SESSION_DELETED = "session-deleted"
     SESSION_RESTORED = "session-restored"
     SESSION_REMOVED = "session-removed"  # for good
+    SESSION_REPAIRED = "session-repaired"  # a file of it had lost what it had once said it had
     TURN_STARTED = "turn-started"
     TURN_ENDED = "turn-ended"
 
@@ -83,6 +87,11 @@ def last(connection: sqlite3.Connection, limit: int, session_id: str | None = No
     """The newest events, oldest first."""
     rows = connection.execute(LAST, {"limit": limit, "session_id": session_id}).fetchall()
     return [LiveEvent.from_row(row) for row in reversed(rows)]
+
+
+def last_of_kind(connection: sqlite3.Connection, kind: EventKind, since: str, limit: int) -> list[LiveEvent]:
+    """The newest events of a kind since a time, the newest first."""
+    return [LiveEvent.from_row(row) for row in connection.execute(LAST_OF_KIND, (kind, since, limit))]
 
 
 def forget_session(connection: sqlite3.Connection, session_id: str) -> None:

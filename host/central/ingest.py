@@ -9,7 +9,9 @@ An outcome is final: every statement that sets one asks for `status = 'pending'`
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.central.database import one
@@ -69,6 +71,21 @@ SELECT message_id, status, tries FROM ingest INDEXED BY ingest_unrecorded
 WHERE session_id = ? AND recorded = 0 AND state = 'written' LIMIT ?
 """
 RECORDED = "UPDATE ingest SET recorded = 1 WHERE message_id = ? AND status = ? AND tries = ?"
+# What a session's file must hold: its newest messages, and all that are open.
+WRITTEN_ROWS = """
+SELECT * FROM (
+    SELECT * FROM (
+        SELECT * FROM ingest INDEXED BY ingest_by_session
+        WHERE session_id = :session_id AND state = 'written' AND kind <> 'command' ORDER BY position DESC LIMIT :limit)
+    UNION
+    SELECT * FROM ingest INDEXED BY ingest_open
+    WHERE session_id = :session_id AND state = 'written' AND status = 'pending' AND kind <> 'command')
+ORDER BY position
+"""
+STANDING = """
+SELECT value AS message_id, i.status, coalesce(i.tries, 0) AS tries FROM json_each(:ids)
+LEFT JOIN ingest i ON i.message_id = value AND i.session_id = :session_id
+"""
 LAST_ADDRESS = """
 SELECT channel_type, platform_id, thread_id FROM ingest WHERE session_id = ? AND kind <> 'control'
 ORDER BY position DESC LIMIT 1
@@ -249,6 +266,18 @@ def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500
 def mark_recorded(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now; a row that changed meanwhile stays unrecorded."""
     connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
+
+
+def written(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Accepted]:
+    """The newest messages that `inbound.db` was given, and all of them that are open, oldest first."""
+    values = {"session_id": session_id, "limit": limit}
+    return [Accepted.from_row(row) for row in connection.execute(WRITTEN_ROWS, values)]
+
+
+def standing(connection: sqlite3.Connection, session_id: str, message_ids: Sequence[str]) -> list[sqlite3.Row]:
+    """`message_id, status, tries` of some messages; the status of one that is not of this session is None."""
+    values = {"ids": json.dumps(list(message_ids)), "session_id": session_id}
+    return connection.execute(STANDING, values).fetchall()
 
 
 def first_sender(connection: sqlite3.Connection, session_id: str) -> str | None:

@@ -53,12 +53,12 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
 def ask_host(path: Path) -> dict[str, Any] | None:
     """What the host on that socket says of itself; None when nobody listens. Raises `DumbwaiterError`."""
     try:
-        host: dict[str, Any] = HostClient(path, seconds=_ANSWER_SECONDS).call("status", {})["host"]
+        status = HostClient(path, seconds=_ANSWER_SECONDS).call("status", {})
     except PathTooLong:
         raise
     except NoHost:
         return None
-    return host
+    return {**status["host"], "faults": status["faults"], "repairs": status["repairs"]}
 
 
 def _print(check: Check, width: int) -> None:

@@ -51,6 +51,12 @@ def _show(state: dict[str, Any]) -> None:
     if state["limits"]:
         click.echo("\nLimits that held something back in this hour or the last")
         print_table(state["limits"], ("what", "subject", "hour", "held_back"), none="")
+    if state["faults"]:
+        click.echo("\nSessions that cannot be looked after (tried again; `doctor` says what to do)")
+        print_table(state["faults"], ("since", "session_id", "what"), none="")
+    if state["repairs"]:
+        click.echo("\nSessions whose files had lost something")
+        print_table(state["repairs"], ("at", "session_id", "what"), none="")
     if state["failures"]:
         click.echo("\nLast failures")
         print_table(state["failures"], ("at", "session_id", "what"), none="")

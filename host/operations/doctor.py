@@ -43,9 +43,13 @@ from shared_schema.migrate import version_of
 
 _LARGE = 4 * 1024**3
 """Bytes of the host's own files that are worth a word: queries of an hour's work take noticeably longer."""
+_SHOWN = 5
 
 AskHost = Callable[[], dict[str, Any] | None]
-"""What the running host says of itself (`status: host`), None when nobody listens. Raises `DumbwaiterError`."""
+"""What the running host says of itself (`status`: `host`, with `faults` and `repairs`), None when nobody listens.
+
+Raises `DumbwaiterError`.
+"""
 
 
 async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost) -> list[Check]:
@@ -55,7 +59,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     if data.is_dir():
         checks += [check_owner(layout), check_privacy(layout), check_install(layout)]
         checks += [check_space(data), check_links(data), check_registry(layout), check_files(layout)]
-    checks.append(check_host(layout, ask_host))
+    checks += [check_host(layout, ask_host), *check_sessions(ask_host)]
     if isinstance(settings, Settings):
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
         checks += [*await check_runtime(settings)]
@@ -151,6 +155,31 @@ def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
             )
         return Check("host", None, "not running", "start it with `make run` or `dumbwaiter run`")
     return Check("host", True, f"running (process {host.get('pid')}, runtime {host.get('runtime')})")
+
+
+def check_sessions(ask_host: AskHost) -> list[Check]:
+    """Whether the running host can look after all sessions, and whether one of their files had lost something."""
+    try:
+        host = ask_host()
+    except DumbwaiterError:  # said by `check_host`
+        return []
+    if host is None:
+        return []
+    checks = []
+    faults: list[dict[str, Any]] = host.get("faults") or []
+    for fault in faults[:_SHOWN]:
+        what = f"{fault['session_id']} cannot be looked after since {fault['since']}: {fault['what']}"
+        hint = "mend what it names; the host tries again by itself, and `dumbwaiter status` says when it is over"
+        checks.append(Check("sessions", False, what, hint))
+    if len(faults) > _SHOWN:
+        checks.append(Check("sessions", False, f"and {len(faults) - _SHOWN} more", "see `dumbwaiter status`"))
+    repairs: list[dict[str, Any]] = host.get("repairs") or []
+    if repairs:
+        last = repairs[0]
+        what = f"{last['session_id']} had lost something ({last['at']}): {last['what']}"
+        hint = "after a restored backup that is as it should be; else look after the disk, and see `dumbwaiter status`"
+        checks.append(Check("files", None, what, hint))
+    return checks or [Check("sessions", True, "all of them can be looked after")]
 
 
 async def check_runtime(settings: Settings) -> list[Check]:

@@ -53,9 +53,10 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
     async with services.conductor.holding(session.id):
         cancelled = await services.central.write(cancel)
         services.terminal.notice()
+        deadline = services.clock.monotonic() + _INTERRUPT_SECONDS  # the file may be locked for a part of that
         try:
             await asyncio.to_thread(services.post.record, session)
-            over = session.id not in services.conductor.agents or await _falls_silent(services, session)
+            over = session.id not in services.conductor.agents or await _falls_silent(services, session, deadline)
         except FileTrouble:
             over = False
         if not over:
@@ -138,9 +139,8 @@ async def _forget(services: Services, session: Session) -> None:
     await services.central.write(lambda c: life.tell_removed(c, session, now))
 
 
-async def _falls_silent(services: Services, session: Session) -> bool:
+async def _falls_silent(services: Services, session: Session, deadline: float) -> bool:
     """Whether the agent of a session, whose messages were cancelled, ends its turn in time."""
-    deadline = services.clock.monotonic() + _INTERRUPT_SECONDS
     layout = services.post.folder(session)
     while services.clock.monotonic() < deadline:
         try:

@@ -11,13 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from host.central import deliveries, ingest, quota, rate_limits, runs, sessions, turns
+from host.central import deliveries, ingest, quota, rate_limits, repairs, runs, sessions, turns
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
 from shared_schema.rows import AgentPhase
 
 _ENDS = ("", "-wal", "-shm")
+_REPAIRS = 5
+_REPAIRS_SINCE = timedelta(days=7)
 
 
 async def status(services: Services) -> dict[str, Any]:
@@ -35,6 +37,8 @@ async def status(services: Services) -> dict[str, Any]:
     now = services.clock.monotonic()
     work = [_at_work(services, row, "running") for row in numbers.pop("running")]
     work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
+    since = to_text(services.clock.now() - _REPAIRS_SINCE)
+    repaired = await services.central.read(lambda c: repairs.last(c, since, _REPAIRS))
     return {
         "host": {
             "running": running,
@@ -57,6 +61,11 @@ async def status(services: Services) -> dict[str, Any]:
         "waiting_agents": len(services.conductor.places.waiting),
         "turns": work,
         "files": files,
+        "faults": [
+            {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}
+            for fault in services.conductor.faults.all()
+        ],
+        "repairs": repaired,
         **{key: value for key, value in numbers.items() if key != "names"},
     }
 

@@ -127,6 +127,7 @@ def take(layout: SessionLayout, seq: int, message_id: str, names: Sequence[str],
                     copy_file(source, target / safe, max_bytes=limits.max_bytes)
                     taken.append(safe)
         sync_folder(target)
+        sync_folder(layout.sent)  # the folder's own name: the ledger is about to rely on it
     except OSError as error:
         remove_tree(target)
         raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=layout.sent) from error

@@ -6,6 +6,7 @@ block is ever waited for. Names are checked by the caller's types, not trusted f
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -68,24 +69,56 @@ def _open(name: str, flags: int, folder: int | None) -> int:
         raise trouble(error, f"{name[-80:]!r} cannot be opened", None, of_agent=True) from error
 
 
-def copy_file(source: int, target: Path, *, max_bytes: int, mode: int = 0o640) -> int:
-    """Copy an open file to a new path of the host's, flushed to disk; its size. Never more than `max_bytes`."""
-    written = 0
+def copy_file(source: int, target: Path, *, max_bytes: int, max_data: int | None = None, mode: int = 0o640) -> int:
+    """Copy an open file to a new path of the host's, flushed to disk; its size. Never more than `max_bytes`.
+
+    Holes stay holes: a size is only what somebody says. What is written in fact is `max_data` at most.
+    """
+    size = os.fstat(source).st_size
+    if size > max_bytes:
+        raise FileDamaged(f"'{target.name}' grew beyond {max_bytes} bytes while it was copied")
+    left = size if max_data is None else max_data
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
-        while chunk := os.read(source, _COPY_BYTES):
-            written += len(chunk)
-            if written > max_bytes:
-                raise FileDamaged(f"'{target.name}' grew beyond {max_bytes} bytes while it was copied")
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(descriptor, view) :]
+        for start, end in _data_of(source, size):
+            position = start
+            while position < end and (chunk := os.pread(source, min(_COPY_BYTES, end - position), position)):
+                left -= len(chunk)
+                if left < 0:
+                    raise FileDamaged(f"'{target.name}' holds more than {max_data} bytes")
+                position += _write(descriptor, chunk, position)
+        os.ftruncate(descriptor, size)
         os.fsync(descriptor)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
+    return size
+
+
+def _data_of(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, as far as its system says: from, to. What lies between is a hole."""
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+            end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data behind here
+                return
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            start, end = position, size  # this file system does not tell
+        yield start, min(end, size)
+        position = end
+
+
+def _write(descriptor: int, data: bytes, position: int) -> int:
+    view, written = memoryview(data), 0
+    while view:
+        count = os.pwrite(descriptor, view, position + written)
+        view, written = view[count:], written + count
     return written
 
 

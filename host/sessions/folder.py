@@ -123,7 +123,13 @@ def make_session_folder(
 
 
 def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()) -> None:
-    """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running.
+    """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running."""
+    os.replace(draft_outbound(layout, owner, after_seq=after_seq, steps=steps), layout.outbound)
+    sync_folder(layout.out)
+
+
+def draft_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()) -> Path:
+    """Such a file, whole and not in its place yet.
 
     It is one version older than the newest, so that the agent may be one version older than the host; the agent brings
     it up.
@@ -131,7 +137,7 @@ def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, st
     draft, version = layout.reading / "outbound.new", max(1, OUTBOUND_SCHEMA.version - 1)
     _make_database(
         draft,
-        layout.outbound,
+        None,
         OUTBOUND_SCHEMA,
         0o640,
         owner,
@@ -140,7 +146,7 @@ def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, st
         after_seq=after_seq,
         steps=steps,
     )
-    sync_folder(layout.out)
+    return draft
 
 
 def remove_session_folder(layout: SessionLayout) -> None:
@@ -162,7 +168,7 @@ def clear_removed(layout: DataLayout, known: Set[str]) -> None:
 
 def _make_database(
     draft: Path,
-    target: Path,
+    target: Path | None,
     schema: Schema,
     mode: int,
     owner: Owner,
@@ -184,7 +190,8 @@ def _make_database(
         give(draft, owner, mode)
     else:
         _let_read(draft, owner, mode)
-    os.replace(draft, target)
+    if target is not None:
+        os.replace(draft, target)
 
 
 def _pass_through(folder: Path, owner: Owner) -> None:

@@ -5,12 +5,16 @@ Everything is idempotent: a message that is there already is left as it is, tabl
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from shared_schema.database import open_writer, transaction, translate
+from host.sessions.beneath import sync_folder
+from shared_schema.database import open_writer, reader, transaction, translate
+from shared_schema.descriptors import trouble
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, migrate
 from shared_schema.rows import Address, ContextKey, Delivered, Destination
@@ -45,7 +49,15 @@ CANCEL_OLDER = "UPDATE messages_in SET status = 'cancelled' WHERE status = 'pend
 CLEAR_CONTEXT = "DELETE FROM session_context"
 INSERT_CONTEXT = "INSERT INTO session_context (key, value) VALUES (?, ?)"
 
-_BUSY_SECONDS = 1.0
+# Of a JSON array of message ids, those that the file does not have.
+MISSING = """
+SELECT value AS id FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM messages_in WHERE id = value)
+"""
+PENDING = "SELECT id FROM messages_in INDEXED BY messages_in_pending WHERE status = 'pending' ORDER BY seq LIMIT ?"
+
+MAX_PENDING = 10_000
+
+_BUSY_SECONDS = 0.4
 """The agent's reads take a millisecond; one that holds the file is not waited for for long."""
 
 
@@ -106,6 +118,35 @@ def update(
                 connection.executemany(SET_DELIVERED, [_values(item) for item in delivered])
     except sqlite3.Error as error:
         raise translate(error, layout.inbound) from error
+
+
+def missing(layout: SessionLayout, message_ids: Sequence[str]) -> set[str]:
+    """Which of these messages the file does not have. Blocks. Raises `FileTrouble`."""
+    with reader(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
+        return {row["id"] for row in connection.execute(MISSING, (json.dumps(list(message_ids)),))}
+
+
+def pending(layout: SessionLayout) -> list[str]:
+    """The messages for which the file names no outcome, 10,000 at most. Blocks. Raises `FileTrouble`."""
+    with reader(layout.inbound, busy_seconds=_BUSY_SECONDS) as connection:
+        return [row["id"] for row in connection.execute(PENDING, (MAX_PENDING,))]
+
+
+def put_aside(layout: SessionLayout, stamp: str) -> str:
+    """Rename a file that is no good, so that another is made in its place; the name it is kept under.
+
+    Blocks. Raises `FileTrouble`.
+    """
+    kept = layout.inbound.with_name(f"{layout.inbound.name}.unreadable-{stamp}")
+    journal = layout.inbound.with_name(f"{layout.inbound.name}-journal")
+    try:
+        if os.path.lexists(journal):  # of the file that is no good: it must not be rolled back into the new one
+            os.rename(journal, kept.with_name(f"{kept.name}-journal"))
+        os.rename(layout.inbound, kept)
+        sync_folder(layout.folder)
+    except OSError as error:
+        raise trouble(error, "the file cannot be put aside", layout.inbound) from error
+    return kept.name
 
 
 def _push(connection: sqlite3.Connection, push: Push) -> None:

@@ -27,6 +27,7 @@ MAX_SECONDS = 0.5
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
 _DRAFT_TABLES = frozenset({"session_state"})
 MAX_DRAFT = 20_000
+_SEQUENCE = frozenset({"sqlite_sequence"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
 KEY = "SELECT name || ' ' || type AS key FROM pragma_table_xinfo('messages_out') WHERE pk > 0"
@@ -65,6 +66,12 @@ resume_refused IS 1 AS resume_refused
 _NEVER_SAID = """
 NULL AS generation, NULL AS reasoning_tokens, NULL AS context_tokens, NULL AS context_window, 0 AS resume_refused
 """
+LAST_SEQ = "SELECT CASE typeof(max(seq)) WHEN 'integer' THEN max(seq) ELSE 0 END AS last FROM messages_out"
+LAST_GIVEN = """
+SELECT coalesce(max(CASE typeof(seq) WHEN 'integer' THEN seq END), 0) AS last FROM sqlite_sequence
+WHERE name = 'messages_out'
+"""
+LAST_TURN = "SELECT coalesce(max(rowid), 0) AS last FROM turns"
 NEXT_TURNS = "SELECT rowid AS place FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
 NEW_TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE rowid = ?"
 TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE id = ?"
@@ -162,6 +169,27 @@ def draft(layout: SessionLayout) -> str:
         row = _one(connection, DRAFT_STATE, DRAFT, "the draft", [])
     value = None if row is None else row["value"]
     return value[-MAX_DRAFT:] if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a file has got: the highest `seq` it has given, and the last place in `turns`."""
+
+    last_seq: int
+    last_turn: int
+
+
+def standing(layout: SessionLayout) -> Standing:
+    """How far the file has got, to be compared with what was read from it before. Raises as `read`."""
+    with reading(layout, _TABLES) as connection:
+        last_seq: int = connection.execute(LAST_SEQ).fetchone()["last"]
+        last_turn: int = connection.execute(LAST_TURN).fetchone()["last"]
+    try:
+        with reading(layout, _SEQUENCE) as connection:  # the next row is numbered above this, whatever rows there are
+            last_seq = max(last_seq, connection.execute(LAST_GIVEN).fetchone()["last"])
+    except FileDamaged:  # an agent made the table anew, without numbers that only grow
+        pass
+    return Standing(last_seq, last_turn)
 
 
 def _read(

@@ -26,9 +26,13 @@ from host.sessions.inbox import NewMessage, StatusUpdate
 from host.sessions.seed import SeedStep
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
-from shared_schema.rows import Address, Delivered, decode, encode
+from shared_schema.rows import Address, Delivered, MessageInStatus, decode, encode
 
 log = logging.getLogger(__name__)
+
+_CHECKED = 200
+_MENDED = 5000
+"""How many of its newest messages a file is asked for, and how many are looked for once one of those is not there."""
 
 _FILES_ARE_GONE = "\n[the files that came with this message are not there any more]"
 
@@ -99,6 +103,50 @@ class Post:
         self._make_folder(session)
         inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
         return surroundings.agent_group
+
+    def mend(self, session: sessions.Session) -> list[str]:
+        """See that `inbound.db` has what the ledger gave it; what it lacked, as sentences. No agent may live.
+
+        A power cut, a restored backup or a bad disk can take back what was written. Messages that are not there are
+        written again, and what the file still calls pending gets the outcome that the ledger has. Raises `FileTrouble`,
+        `OSError`.
+        """
+        layout = self.folder(session)
+        if not layout.inbound.exists():
+            self._make_folder(session)
+        rows = self._central.read_here(lambda c: ingest.written(c, session.id, _CHECKED))
+        lacking = inbox.missing(layout, [row.message_id for row in rows])
+        if lacking and len(rows) >= _CHECKED:  # how far back is it older?
+            rows = self._central.read_here(lambda c: ingest.written(c, session.id, _MENDED))
+            lacking = inbox.missing(layout, [row.message_id for row in rows])
+        written = [self._message(row, session) for row in rows if row.message_id in lacking]
+        unsure = [*inbox.pending(layout), *(message.id for message in written)]
+        standing = self._central.read_here(lambda c: ingest.standing(c, session.id, unsure))
+        # What the ledger does not know as this session's is not to be answered either.
+        statuses = [
+            StatusUpdate(row["message_id"], row["status"] or MessageInStatus.CANCELLED, row["tries"])
+            for row in standing
+            if row["status"] != MessageInStatus.PENDING or (row["tries"] and row["message_id"] in lacking)
+        ]
+        if not written and not statuses:
+            return []
+        inbox.update(layout, messages=written, statuses=statuses)
+        known = len(statuses) - sum(1 for row in statuses if row.message_id in lacking)
+        said = []
+        if written:
+            said.append(f"inbound.db lacked what was written to it ({len(written)} messages), and has it again")
+        if known:
+            said.append(f"inbound.db asked again for what has its outcome ({known} messages), and says so now")
+        return said
+
+    def put_aside(self, session: sessions.Session, stamp: str) -> str:
+        """Put an `inbound.db` that is no good aside, with a fresh one in its place; what was done, as a sentence.
+
+        No agent may live. Raises `FileTrouble`, `OSError`.
+        """
+        kept = inbox.put_aside(self.folder(session), stamp)
+        self._make_folder(session)
+        return f"inbound.db could not be read; it is kept as {kept}, and a new one is made from the ledger"
 
     def push(self, session: sessions.Session) -> None:
         """Rewrite routing, destinations and context, after somebody changed one of them."""
@@ -176,6 +224,9 @@ class Post:
         source = self._layout.spool / row.spool
         if not source.is_dir() and session.parent_session_id is not None:  # it was handed on from there
             source = self._layout.session(session.agent_group_id, session.parent_session_id).inbox / row.message_id
+        kept = self.folder(session).inbox / row.message_id
+        if not source.is_dir() and kept.is_dir():  # it was written before, and only its row was lost
+            return row.content
         if source.is_dir():
             names = [file["name"] for file in content["files"]]
             unspool(source, names, self.folder(session), row.message_id, self._owner)

@@ -1,9 +1,11 @@
-"""Mending `outbound.db` after its writer died. Only while the runtime has confirmed that no agent of the session lives.
+"""Mending `outbound.db` while it has no writer: the runtime has confirmed that no agent of the session lives.
 
 A writer killed in mid-commit leaves a hot journal. Rolling it back needs write access, and a journal is as hostile as
 any file of the agent's (one that names a super-journal makes SQLite delete that file, whatever it is). So the host
 never opens anything in `out/` for writing: it copies database and journal to a folder of its own, recovers the copy
-there, checks it, and puts it in place of the original (docs/decisions/0002-recovering-a-copy.md).
+there, checks it, and puts it in place of the original (docs/decisions/0002-recovering-a-copy.md). `recover` is the one
+function that does so. A size that the agent names is not believed: holes are not copied, and what is written at a death
+is bounded.
 """
 
 from __future__ import annotations
@@ -12,16 +14,21 @@ import os
 from pathlib import Path
 
 from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
-from host.sessions.folder import Owner, give, make_outbound, make_session_folder
+from host.sessions.folder import Owner, draft_outbound, give, make_session_folder
 from host.sessions.hard_link import JOURNAL
-from shared_schema.database import roll_back
+from shared_schema.database import mend
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import OUTBOUND, SessionLayout
 
 # The last bytes of a journal that names a super-journal, sqlite.org/fileformat2.html#the_rollback_journal and pager.c.
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 MAX_DATABASE_BYTES = 4 * 1024**3
-MAX_JOURNAL_BYTES = 1024**3
+MAX_DATABASE_DATA = 512 * 1024**2
+MAX_JOURNAL_BYTES = 128 * 1024**2
+"""A file that says it is larger, or holds more data, is put aside and not recovered."""
+
+
+_ROOM = 1024**2  # for what SQLite adds itself: a page or two
 
 
 def has_journal(layout: SessionLayout) -> bool:
@@ -29,26 +36,35 @@ def has_journal(layout: SessionLayout) -> bool:
     return os.path.lexists(layout.out / JOURNAL)
 
 
-def recover(layout: SessionLayout, owner: Owner) -> None:
-    """Roll back what a killed writer left half-done. No agent of the session may live. Blocks.
+def recover(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
+    """Roll back what a killed writer left half-done, and number further messages above `after_seq`. Blocks.
 
-    Raises `FileDamaged` when database or journal are no good; then nothing was changed.
+    No agent of the session may live. Raises `FileDamaged` when database or journal are no good; then nothing was
+    changed.
     """
     draft = layout.reading / "recover.db"
     journal = layout.reading / "recover.db-journal"
     _remove(draft, journal)
     try:
+        interrupted = has_journal(layout)
+        most = 0
         with opened_folder(layout.out) as out:
             with opened_file(out, OUTBOUND, max_bytes=MAX_DATABASE_BYTES) as source:
-                copy_file(source, draft, max_bytes=MAX_DATABASE_BYTES)
-            with opened_file(out, JOURNAL, max_bytes=MAX_JOURNAL_BYTES) as source:
-                copy_file(source, journal, max_bytes=MAX_JOURNAL_BYTES)
-        _refuse_super_journal(journal, layout)
-        roll_back(draft)
+                most += copy_file(source, draft, max_bytes=MAX_DATABASE_BYTES, max_data=MAX_DATABASE_DATA)
+            if interrupted:
+                with opened_file(out, JOURNAL, max_bytes=MAX_JOURNAL_BYTES) as source:
+                    most += copy_file(source, journal, max_bytes=MAX_JOURNAL_BYTES)
+                _refuse_super_journal(journal, layout)
+        mend(draft, sequence=("messages_out", after_seq) if after_seq else None)
+        # A journal names the size to go back to, and the pages it has; SQLite believes both.
+        if draft.stat().st_size > most + _ROOM:
+            raise FileDamaged("its journal makes it larger than it was", where=layout.outbound)
         give(draft, owner, 0o640)
         with opened_folder(layout.out) as out:
             os.replace(draft, OUTBOUND, dst_dir_fd=out)
-            os.unlink(JOURNAL, dir_fd=out)
+            sync_folder(layout.out)  # first: the journal must not be gone while the old file is still there
+            if interrupted:
+                os.unlink(JOURNAL, dir_fd=out)
         sync_folder(layout.out)
     except OSError as error:
         raise FileTrouble(f"the file cannot be recovered: {error.strerror}", where=layout.outbound) from error
@@ -64,11 +80,13 @@ def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: in
     kept = f"{OUTBOUND}.unreadable-{stamp}"
     try:
         make_session_folder(layout, owner, after_seq=after_seq)  # somebody may have removed it
+        draft = draft_outbound(layout, owner, after_seq=after_seq)  # before anything is moved: the disk may be full
         with opened_folder(layout.out) as out:
             for name, new_name in ((OUTBOUND, kept), (JOURNAL, f"{kept}-journal")):
                 if os.path.lexists(layout.out / name):
                     os.rename(name, new_name, src_dir_fd=out, dst_dir_fd=out)
-        make_outbound(layout, owner, after_seq=after_seq)
+            os.replace(draft, OUTBOUND, dst_dir_fd=out)
+        sync_folder(layout.out)
     except OSError as error:
         raise FileTrouble(f"the file cannot be put aside: {error.strerror}", where=layout.outbound) from error
     return kept

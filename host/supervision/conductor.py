@@ -20,7 +20,8 @@ from host.settings import Settings
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import decide
 from host.supervision.endings import Endings
-from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, Wait
+from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, StopReason, Wait
+from host.supervision.faults import Fault, Faults
 from host.supervision.obstacles import Obstacles
 from host.supervision.places import Places
 from host.supervision.reading import Reading, Seen
@@ -28,7 +29,7 @@ from host.supervision.runs import Runs, Settled
 from host.supervision.turnstile import Turnstile
 from host.supervision.view import View
 from shared_schema.clock import Clock
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import EXIT_FILES, DumbwaiterError
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AgentPhase
 
@@ -70,10 +71,10 @@ class Conductor:
         self._hurry = hurry
         self._obstacles = Obstacles(clock)
         self._record_at: dict[str, float] = {}
-        self._broken_since: dict[str, float] = {}
+        self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
         self.places = Places(self.agents, settings.max_agents)
-        self.endings = Endings(runs, reading, post, self._obstacles, self.agents, send=send, gone=self._gone)
+        self.endings = Endings(runs, reading, post, self._obstacles, self.agents, clock, send=send, gone=self._gone)
         self._turnstile = Turnstile(self._look)
 
     def open(self) -> None:
@@ -138,10 +139,10 @@ class Conductor:
         """One look. Seconds until the next one is due without a hint; None: none is."""
         try:
             due = await self._look_once(session_id)
-        except Exception:
-            await self._note_broken(session_id)
-            raise
-        self._broken_since.pop(session_id, None)
+            if (fault := self.faults.of(session_id)) is not None:
+                due = await self._is_over(fault, due)
+        except Exception as error:  # the boundary of one session: whatever is wrong with it stays with it
+            return await self._note_fault(session_id, error)
         return due
 
     async def _look_once(self, session_id: str) -> float | None:
@@ -169,6 +170,8 @@ class Conductor:
         unsure = self._obstacles.unavailable_for(session_id) is not None
         if unsure and (wait := self._obstacles.retry_in(session_id)) > 0:
             return view, wait
+        if (wait := self.endings.burial_in(session_id) or 0.0) > 0:
+            return view, wait
         try:
             await self.endings.settle_lost(view.session, harmless=unsure)
         except RuntimeUnavailable as error:
@@ -187,7 +190,9 @@ class Conductor:
             agent.polled = now
             status = await self._runs.poll(agent.handle)
             if not status.alive:
-                await self.endings.bury_agent(view.session, agent, self._runs.describe(status), harmless=False)
+                said = await self._runs.last_line(agent.handle) if status.exit_code == EXIT_FILES else ""
+                sentence = self._runs.describe(status, said)
+                await self.endings.bury_agent(view.session, agent, sentence, harmless=False)
                 view = await self._reading.view(view.session.id) or view
         return view
 
@@ -204,10 +209,15 @@ class Conductor:
             active=view.session.status == "active",
             waiting=view.waiting,
             agent=None if agent is None else agent.facts(self._clock.monotonic()),
-            retry_in=self._obstacles.retry_in(session_id),
+            retry_in=self._retry_in(session_id),
             unavailable_for=self._obstacles.unavailable_for(session_id),
             has_place=self.places.has_one_for(session_id),
         )
+
+    def _retry_in(self, session_id: str) -> float:
+        """Seconds until an agent may be started: not before the last one is buried."""
+        burial = self.endings.burial_in(session_id)
+        return max(self._obstacles.retry_in(session_id), 0.0 if burial is None else max(burial, _BEGIN_SECONDS))
 
     async def _act(self, view: View, facts: Facts) -> float | None:
         """Do what is decided; seconds after which there is something to decide again."""
@@ -268,18 +278,42 @@ class Conductor:
         log.error("what runs agents does not answer", extra={"session": session_id, "error": str(error)})
         return self._obstacles.no_answer(session_id)
 
-    async def _note_broken(self, session_id: str) -> None:
-        """A look failed. A session that stays broken gets its messages failed, visibly; it holds up no other."""
+    async def _note_fault(self, session_id: str, error: Exception) -> float:
+        """A look failed; seconds until the next. What waits in a session with a lasting fault fails, visibly.
+
+        It holds up no other: not in the queue for a slot, and not with an agent that cannot be looked after.
+        """
         self.places.leave_queue(session_id)
-        now = self._clock.monotonic()
-        if now - self._broken_since.setdefault(session_id, now) >= self._limits.engine_seconds:
-            self._broken_since.pop(session_id)
-            chats = await self._runs.fail_waiting(session_id, "the session's files cannot be used")
-            self.endings.keep_to(session_id, Settled(chats, 0.0))
+        fault = self.faults.note(session_id, error)
+        if self.faults.is_lasting(fault):
+            try:
+                chats = await self._runs.fail_waiting(session_id, fault.cause)
+                self.endings.keep_to(session_id, Settled(chats, 0.0))
+                if (agent := self.agents.get(session_id)) is not None:
+                    view = await self._reading.view(session_id)
+                    if view is not None:
+                        await self.endings.stop(view.session, agent, StopReason.FAULT)
+            except DumbwaiterError as trouble:  # the ledger or the engine as well
+                self.faults.note(session_id, trouble)
+        return self.faults.retry_in(fault)
+
+    async def _is_over(self, fault: Fault, due: float | None) -> float | None:
+        """A look at a session with a fault succeeded; seconds until the next one. Raises what is still wrong.
+
+        A look at a session in which nothing waits touches no file: whether they can be used again is tried here.
+        """
+        session_id = fault.session_id
+        view = await self._reading.view(session_id)
+        if view is not None and view.session.status == "active" and session_id not in self.agents:
+            await asyncio.to_thread(self._post.prepare, view.session)
+        self.faults.over(session_id)
+        return due
 
     async def _forget(self, session_id: str) -> None:
         """The session is gone: so is, at the latest now, its agent and what it left."""
         self._obstacles.clear(session_id)
+        self.faults.forget(session_id)
+        self.endings.forget(session_id)
         self.places.leave_queue(session_id)
         self._record_at.pop(session_id, None)
         if (agent := self.agents.get(session_id)) is not None:

@@ -15,6 +15,7 @@ class Limits:
     turn_seconds: float
     idle_seconds: float
     engine_seconds: float
+    fault_seconds: float
     retry_seconds: float
     max_retries: int
 
@@ -61,6 +62,17 @@ class StopReason(StrEnum):
     UNREADABLE = "what it writes cannot be read"
     BLOCKS = "it kept the session's files locked"
     OUT_IS_FULL = "it wrote more than its folder may hold"
+    FAULT = "the host could not look after its session"
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a person waits for the end: what the agent wrote last is read afterwards."""
+        return self is StopReason.DEAF
+
+    @property
+    def grace(self) -> float | None:
+        """Seconds the agent gets to end by itself; None: what the settings say."""
+        return {StopReason.DEAF: 0.0}.get(self, 1.0 if self in _HANGING else None)
 
     @property
     def harmless(self) -> bool:
@@ -77,8 +89,12 @@ _HARMLESS = frozenset(
         StopReason.ASKED,
         StopReason.CHANGED,
         StopReason.DEAF,
+        StopReason.FAULT,
     }
 )
+
+_HANGING = frozenset({StopReason.SILENT, StopReason.UNREADABLE, StopReason.BLOCKS, StopReason.FAULT})
+"""An agent that is stopped for one of these is not expected to end in good order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from host.central import ingest, refusals, sessions
+from host.central import ingest, refusals, repairs, sessions
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
@@ -33,8 +33,8 @@ from shared_schema.rows import AckStatus, Turn, TurnStatus
 
 log = logging.getLogger(__name__)
 
-_LAST_SECONDS = 30.0
-"""How long the file of a dead agent is read: its session waits for that, and so does a host that stops."""
+_LAST_SECONDS = 0.5
+"""How long the file of a dead agent is read in one go: whoever wants something of its session waits for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,31 +132,42 @@ class Reading:
         agent.saw_output(found.signature, now, rest=rest, doing=_doing(glimpse))
         return Seen(found.view.after(finished), len(finished))
 
-    async def last_words(self, session_id: str, layout: SessionLayout) -> LastWords:
+    async def last_words(self, session_id: str, layout: SessionLayout, *, gives_up: bool) -> LastWords | None:
         """Read the file of a dead agent to the end, mending it where a commit was interrupted.
 
-        A file that is no good is put aside and kept, with a fresh one in its place. The agent must be gone. Raises
-        `FileTrouble` when the host cannot read at the moment (somebody holds the file, the disk is full): try again.
+        None when there is more to read: come again. A file that is no good is put aside and kept, with a fresh one in
+        its place. The agent must be gone. Raises `FileTrouble` when the host cannot read at the moment (somebody holds
+        the file, the disk is full): try again, and put the file aside in the end (`gives_up`).
         """
         try:
             if await asyncio.to_thread(recovery.has_journal, layout):
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
                 log.warning("an interrupted commit was rolled back", extra={"session": session_id})
             processing = await self._read_to_the_end(session_id, layout)
-            await asyncio.to_thread(form.require_form, layout)
-            return LastWords(processing, None)
+            if processing is not None:
+                await asyncio.to_thread(form.require_form, layout)
+                return LastWords(processing, None)
+            if not gives_up:
+                return None
+            kept = await self._quarantine(session_id, layout, FileDamaged("it does not come to an end"))
         except (FileDamaged, NewerSchema) as error:
+            kept = await self._quarantine(session_id, layout, error)
+        except FileTrouble as error:
+            if not gives_up:
+                raise
             kept = await self._quarantine(session_id, layout, error)
         view = await self.view(session_id)
         held = view.open_messages if view is not None else ()
         return LastWords(frozenset(message.message_id for message in held), kept)
 
-    async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str]:
-        """Copy all there is; the messages that are still marked `processing`."""
+    async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str] | None:
+        """Copy what there is; the messages that are still marked `processing`. None when there is more."""
         deadline = self._clock.monotonic() + _LAST_SECONDS
+        is_first = True  # each time is some progress
         while (view := await self.view(session_id)) is not None:
-            if self._clock.monotonic() > deadline:
-                raise FileDamaged("it does not come to an end", where=layout.outbound)
+            if not is_first and self._clock.monotonic() > deadline:
+                return None
+            is_first = False
             began = time.monotonic()
             glimpse, copying = await asyncio.to_thread(self._read, view, layout)
             await self._copied(session_id, copying)
@@ -213,7 +224,13 @@ class Reading:
         is_usable = True
         try:
             while view is not None and view.mail is not None:
-                self._post.write(view.session, view.mail)
+                try:
+                    self._post.write(view.session, view.mail)
+                except FileDamaged as error:
+                    if agent is not None or not view.session.run_settled:
+                        raise
+                    self._put_aside(view.session, error)
+                    self._post.write(view.session, view.mail)
                 self._touched(view.session.id, view.session.agent_group_id)
                 view = self._central.read_here(partial(view_of, session_id=session_id))
         except FileBusy:
@@ -230,6 +247,15 @@ class Reading:
             return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder))
         except FileTrouble as error:
             return _Observation(view, is_usable, heartbeat, trouble=error)
+
+    def _put_aside(self, session: sessions.Session, error: FileDamaged) -> None:
+        """The host's own file is no good. No agent may live. The next agent's start gives it back what is known."""
+        now = self._clock.now()
+        said = self._post.put_aside(session, now.strftime("%Y%m%dT%H%M%S%f"))
+        log.error(
+            "a session's inbound.db is unreadable and was put aside", extra={"session": session.id, "error": str(error)}
+        )
+        self._central.submit(lambda c: repairs.note(c, session, [said], to_text(now))).result()
 
     def _read(self, view: View, layout: SessionLayout) -> tuple[Glimpse, Future[Copied]]:
         self._touched(view.session.id, view.session.agent_group_id)

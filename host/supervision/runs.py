@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import events, ingest, rate_limits, runs, sessions, turns
+from host.central import events, ingest, rate_limits, repairs, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.deliveries import Chat
@@ -24,8 +25,9 @@ from host.gateway.server import Gateway
 from host.runtime.images import image_for
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
+from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
-from host.sessions.outbox import heartbeat
+from host.sessions.outbox import Standing, heartbeat
 from host.sessions.post import Post
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
@@ -42,7 +44,11 @@ log = logging.getLogger(__name__)
 
 _LOG_BYTES = 1_000_000
 _KEPT_LOG_BYTES = 4_000_000
+_LAST_LINE_BYTES = 4_000
+_MAX_LINE = 200
+_STAMP = re.compile(r"^[-0-9T:.]{19,23}Z (ERROR|WARNING|INFO|CRITICAL) ")  # as the agent's log has it
 _KILL_GRACE = 2.0
+_MAX_LEFTOVERS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Runs:
         self._clock = clock
         self._owner = owner
         self._patience = patience
+        self._leftovers: dict[str, AgentHandle] = {}
 
     async def start(self, session: sessions.Session) -> RunningAgent:
         """Start an agent on a session that has none. Raises `RuntimeUnavailable`, and other `DumbwaiterError`s.
@@ -100,6 +107,7 @@ class Runs:
         try:
             group = await asyncio.to_thread(self._post.prepare, session)
             await asyncio.to_thread(self._post.record, session)
+            await self._mend(session, layout)
             stamp = heartbeat(layout)
         except OSError as error:
             raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
@@ -112,6 +120,37 @@ class Runs:
             await self.gateway.close(session.id)
             raise
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
+
+    async def _mend(self, session: sessions.Session, layout: SessionLayout) -> None:
+        """Before an agent writes: see that neither file is older than the ledger, mend what is, and say so.
+
+        A power cut does not do that to these files; a restored backup, a bad disk and a person's hand do.
+        """
+        said = await asyncio.to_thread(self._post.mend, session)
+        try:
+            standing = await asyncio.to_thread(outbox.standing, layout)
+            lost = session.out_cursor - standing.last_seq
+            if lost > 0:
+                await asyncio.to_thread(recovery.recover, layout, self._owner, after_seq=session.out_cursor)
+                said.append(f"outbound.db is older than what was read from it ({lost} messages are missing)")
+        except FileTrouble as error:  # the agent meets it too, and its death is looked into
+            log.warning("a session's outbound.db cannot be looked at", extra=_of(session) | {"error": str(error)})
+            standing = None
+        turns_lost = 0 if standing is None else session.turn_cursor - standing.last_turn
+        if turns_lost > 0:
+            said.append(f"outbound.db is older than what was read from it ({turns_lost} turns are missing)")
+        for sentence in said:
+            log.warning("a session's file had lost something", extra=_of(session) | {"what": sentence})
+        if said:
+            await self._central.write(lambda c: self._note_repairs(c, session, standing, said))
+
+    def _note_repairs(
+        self, connection: sqlite3.Connection, session: sessions.Session, standing: Standing | None, said: Sequence[str]
+    ) -> None:
+        now = to_text(self._clock.now())
+        if standing is not None and standing.last_turn < session.turn_cursor:  # turns have no numbers that only grow
+            sessions.advance(connection, session.id, session.out_cursor, standing.last_turn)
+        repairs.note(connection, session, said, now)
 
     async def _open_gateway(self, session_id: str, layout: SessionLayout) -> None:
         """Give an agent its way out. On a mount that cannot hold a socket it works without."""
@@ -136,7 +175,7 @@ class Runs:
         """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
         level = logging.INFO if reason.harmless else logging.WARNING
         log.log(level, "stopping an agent", extra=_ids(handle) | {"reason": reason.value})
-        grace = 0.0 if reason is StopReason.DEAF else self._settings.stop_seconds + _KILL_GRACE
+        grace = self._settings.stop_seconds + _KILL_GRACE if reason.grace is None else reason.grace
         await self.runtime.stop(handle, grace)
 
     async def poll(self, handle: AgentHandle) -> AgentStatus:
@@ -207,24 +246,45 @@ class Runs:
         return await self._central.write(fail)
 
     async def forget(self, handle: AgentHandle, layout: SessionLayout | None) -> None:
-        """Keep what an ended agent printed, and let the runtime forget it. What fails is done by the next host."""
+        """Keep what an ended agent printed, and let the runtime forget it.
+
+        What fails is done when the next agent ends, or by the next host.
+        """
         await self.gateway.close(handle.session_id)
-        try:
-            if layout is not None and layout.folder.is_dir():
+        if layout is not None and layout.folder.is_dir():
+            try:
                 printed = await self.runtime.logs(handle, _LOG_BYTES)
                 await asyncio.to_thread(_keep_log, layout, printed)
-            await self.runtime.remove(handle)
-        except (RuntimeUnavailable, OSError) as error:
-            log.warning("an ended agent could not be cleared away", extra=_ids(handle) | {"error": str(error)})
+            except (RuntimeUnavailable, OSError) as error:
+                log.warning("what an agent printed could not be kept", extra=_ids(handle) | {"error": str(error)})
+        self._leftovers[handle.run_id] = handle
+        for leftover in list(self._leftovers.values())[-_MAX_LEFTOVERS:]:
+            try:
+                await self.runtime.remove(leftover)
+            except (RuntimeUnavailable, OSError) as error:
+                of = _ids(leftover) | {"error": str(error)}
+                log.warning("an ended agent could not be cleared away", extra=of)
+                break  # the engine has trouble: not all of them wait for it
+            self._leftovers.pop(leftover.run_id, None)
 
-    def describe(self, status: AgentStatus) -> str:
-        """How an agent died, as the end of a sentence."""
+    async def last_line(self, handle: AgentHandle) -> str:
+        """The last line that an agent printed, on one line of printable text; empty when there is none."""
+        try:
+            printed = await self.runtime.logs(handle, _LAST_LINE_BYTES)
+        except (RuntimeUnavailable, OSError):
+            return ""
+        lines = [line for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
+        line = _STAMP.sub("", lines[-1]) if lines else ""
+        return "".join(c for c in line if c.isprintable())[:_MAX_LINE].strip()
+
+    def describe(self, status: AgentStatus, said: str = "") -> str:
+        """How an agent died, as the end of a sentence; `said` is what it printed last."""
         if status.reason:
             return f"the agent died: {status.reason}"
         if status.exit_code is None:
             return "the agent died"
         if status.exit_code == EXIT_FILES:
-            return "the agent died: it could not use the session's files, for instance because the disk is full"
+            return f"the agent could not use the session's files{f': {said}' if said else ''}"
         return f"the agent died with exit status {status.exit_code}"
 
     def _charge(
@@ -279,6 +339,10 @@ def image_of(group: AgentGroup, settings: Settings) -> str:
 
 def _ids(handle: AgentHandle) -> dict[str, object]:
     return {"session": handle.session_id, "run": handle.run_id}
+
+
+def _of(session: sessions.Session) -> dict[str, object]:
+    return {"session": session.id}
 
 
 def _keep_log(layout: SessionLayout, printed: bytes) -> None:

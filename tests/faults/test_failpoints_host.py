@@ -66,7 +66,7 @@ IN_A_RESET = (
     Point("reset: not begun", TRANSITION, "_decided", "services.central.write(run)"),
     Point("reset: in the ledger", TRANSITION, "_decided", "services.terminal.notice()"),
     Point("reset: agent gone, not settled", ENDINGS, "Endings._bury", "await self._runs.settle("),
-    Point("reset: agent settled", ENDINGS, "Endings.bury_agent", "self._leave(session.id)"),
+    Point("reset: agent settled", ENDINGS, "Endings.bury_agent", "await self._runs.forget("),
     Point("reset: agent not stopped", TRANSITION, "end_agent", "endings.end("),
 )
 IN_A_DELETE = (

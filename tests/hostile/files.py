@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
+import signal
 import socket
 import sqlite3
 import stat
@@ -185,6 +187,58 @@ def journal_that_names_a_super_journal(at: Session, message: str) -> NoReturn:
 
 def journal_that_is_garbage(at: Session, message: str) -> NoReturn:
     at.put(os.urandom(100_000), "outbound.db-journal")
+    at.hold()
+
+
+def journal_of_a_far_page(at: Session, message: str) -> NoReturn:
+    """SQLite believes the size to go back to: 2^31 pages, which makes a file of 8.8 TB."""
+    head = _JOURNAL_MAGIC + struct.pack(">IIIII", 0, 0, 2**31 - 1, 512, 4096)
+    at.put(head.ljust(512, b"\0"), "outbound.db-journal")
+    at.hold()
+
+
+def sparse_beside_a_journal(at: Session, message: str) -> NoReturn:
+    """A database of 3 GB, almost all of it a hole, that has to be copied to be recovered."""
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with suppress(OSError):
+        os.truncate(at.database, 3 * 1024**3)
+    at.put(os.urandom(100_000), "outbound.db-journal")
+    at.hold()
+
+
+# That an open should wait, or fail
+
+
+def leased_without_end(at: Session, message: str) -> NoReturn:
+    """Whoever opens the file waits until the kernel takes the lease away, and then there is another one."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    file = os.open(at.database, os.O_RDONLY)
+    while True:
+        with suppress(OSError):
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        at.beat()
+        time.sleep(0.001)
+
+
+def as_many_names_as_a_file_can_have(at: Session, message: str) -> NoReturn:
+    """Not one more link can be made to it, so that the host cannot have its own name for it."""
+    at.beat_beside()
+    draft, names = at.out / "draft", at.out / "names"
+    draft.write_bytes(at.database.read_bytes())
+    names.mkdir()
+    with suppress(OSError):
+        for number in range(at.sizes.links):
+            os.link(draft, names / str(number))
+    os.rename(draft, at.database)
+    at.hold()
+
+
+def modes_that_forbid_everything(at: Session, message: str) -> None:
+    at.reply(message, "done")
+    for path in (at.database, at.outbox, at.out):
+        with suppress(OSError):
+            path.chmod(0)
     at.hold()
 
 

@@ -114,6 +114,15 @@ TRICKS: dict[str, Trick] = {
     "a journal that names a super-journal": Trick(
         files.journal_that_names_a_super_journal, _put_aside("names another file")
     ),
+    "a journal that names a far page": Trick(files.journal_of_a_far_page, _put_aside("larger than it was")),
+    "3 GB, sparse, beside a journal": Trick(
+        files.sparse_beside_a_journal, TOO_LONG, otherwise=(PUT_ASIDE, UNREADABLE)
+    ),
+    "a lease on outbound.db": Trick(files.leased_without_end, UNREADABLE),
+    "as many names as a file can have": Trick(
+        files.as_many_names_as_a_file_can_have, PUT_ASIDE, alone=True, otherwise=(TOO_FULL, TOO_LONG)
+    ),
+    "modes that forbid everything": Trick(files.modes_that_forbid_everything, SPOILED, otherwise=(PUT_ASIDE,)),
     # Its schema
     "UTF-16 and pages of 64 KB": Trick(schemas.in_utf_16, ANSWERED),
     "version 0": Trick(of_version(0, answers=True), ANSWERED),

@@ -52,7 +52,7 @@ class Daemon:
                 stderr=log,
                 env=self.environment,
             )
-        until_sync(self._is_ready, "the host is ready")
+        until_sync(self._is_ready, "the host is ready", 60)
 
     def _is_ready(self) -> bool:
         assert self.process is not None

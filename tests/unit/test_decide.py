@@ -28,6 +28,7 @@ LIMITS = Limits(
     turn_seconds=1800,
     idle_seconds=600,
     engine_seconds=500,
+    fault_seconds=60,
     retry_seconds=1,
     max_retries=3,
 )

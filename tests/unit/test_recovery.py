@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from host.sessions.beneath import folder_size, remove_tree
+from host.sessions.beneath import copy_file, folder_size, opened_file, opened_folder, remove_tree
 from host.sessions.folder import Owner, make_session_folder
 from host.sessions.hard_link import JOURNAL
-from host.sessions.outbox import MAX_CHARACTERS, read
+from host.sessions.outbox import MAX_CHARACTERS, read, standing
 from host.sessions.recovery import has_journal, quarantine, recover
-from shared_schema.errors import FileBusy, FileDamaged
+from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import SessionLayout
 
 OWNER = Owner.of_agents(10001)
@@ -159,3 +160,58 @@ def test_a_file_that_forbids_writing_by_its_header_is_damaged_and_not_for_later(
         file.write(bytes([version]))
     with pytest.raises(FileDamaged, match="forbids"):
         recover(session, OWNER)
+
+
+def test_a_size_that_a_journal_names_is_not_believed(session: SessionLayout) -> None:
+    """SQLite makes the file as large as the journal says it was: 8.8 TB."""
+    head = MAGIC + (0).to_bytes(8, "big") + (2**31 - 1).to_bytes(4, "big") + bytes([0, 0, 2, 0, 0, 0, 16, 0])
+    (session.out / JOURNAL).write_bytes(head.ljust(512, b"\0"))
+    before = session.outbound.read_bytes()
+    with pytest.raises(FileDamaged, match="larger than it was"):
+        recover(session, OWNER)
+    assert session.outbound.read_bytes() == before
+    assert list(session.reading.glob("recover*")) == []
+
+
+def test_a_hole_is_not_copied_as_data(session: SessionLayout) -> None:
+    write(session, "INSERT INTO session_state VALUES ('kept', 'v', '')")
+    subprocess.run([sys.executable, "-c", KILLED_IN_MID_COMMIT, str(session.outbound)], check=False)
+    os.truncate(session.outbound, 3 * 1024**3)
+    free = os.statvfs(session.reading)
+    recover(session, OWNER)
+    assert session.outbound.stat().st_blocks * 512 < 10 * 1024**2
+    after = os.statvfs(session.reading)
+    assert (free.f_bavail - after.f_bavail) * free.f_frsize < 1024**3
+    with closing(sqlite3.connect(session.outbound)) as connection:
+        assert connection.execute("SELECT key FROM session_state").fetchall() == [("kept",)]
+
+
+def test_what_a_copy_writes_is_bounded_whatever_its_size(session: SessionLayout) -> None:
+    (session.out / "data").write_bytes(os.urandom(300_000))
+    with (
+        opened_folder(session.out) as out,
+        opened_file(out, "data", max_bytes=10**6) as source,
+        pytest.raises(FileDamaged, match="holds more than 200000 bytes"),
+    ):
+        copy_file(source, session.reading / "copy", max_bytes=10**6, max_data=200_000)
+    assert not (session.reading / "copy").exists()
+
+
+def test_a_file_that_is_older_than_what_was_read_from_it_numbers_on_behind_that(session: SessionLayout) -> None:
+    insert = "INSERT INTO messages_out (id, generation, timestamp, kind, content) VALUES (?, 1, '', 'chat', '{}')"
+    write(session, insert, "a")
+    assert standing(session).last_seq == 1
+    recover(session, OWNER, after_seq=41)
+    assert standing(session).last_seq == 41
+    write(session, insert, "b")
+    with closing(sqlite3.connect(session.outbound)) as connection:
+        assert connection.execute("SELECT seq FROM messages_out").fetchall() == [(1,), (42,)]
+
+
+def test_a_full_disk_puts_nothing_aside(session: SessionLayout) -> None:
+    """The fresh file is made first: where there is no room for it, the old one stays where it is."""
+    (session.reading / "outbound.new").mkdir()
+    (session.reading / "outbound.new" / "in the way").write_bytes(b"")
+    with pytest.raises(FileTrouble):
+        quarantine(session, OWNER, stamp="now", after_seq=3)
+    look(session)

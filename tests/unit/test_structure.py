@@ -130,3 +130,23 @@ def test_no_module_prints_reads_or_writes_while_it_is_imported() -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
     ]
     assert acting == []
+
+
+def importing(*names: str) -> set[str]:
+    """The modules of the host that import one of these."""
+    return where(lambda m: m.startswith("host/") and any(name in imported(m) for name in names))
+
+
+def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which_knows_that_it_is_dead_asks() -> None:
+    """One writer per file: `open_writer` elsewhere is for files of the host's own, and for drafts of fresh ones."""
+    assert importing("shared_schema.database.mend") == {"host/sessions/recovery.py"}
+    assert importing("host.sessions.recovery") == {"host/supervision/reading.py", "host/supervision/runs.py"}
+    assert importing("shared_schema.database.open_writer", "shared_schema.database.writer") == {
+        "host/central/database.py",
+        "host/history/rebuild.py",
+        "host/history/record.py",
+        "host/history/share.py",
+        "host/sessions/folder.py",
+        "host/sessions/inbox.py",
+        "host/sessions/restore.py",
+    }

@@ -1,0 +1,115 @@
+"""A fault of a file or of the system that nobody foresaw: one session's, bounded, told with its cause."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from host.operations.doctor import check_sessions
+from shared_schema.layout import SessionLayout
+from tests.support.chats import add_chats, answers, ask_in, folder_of
+from tests.support.host import Host, running
+from tests.support.wait import until
+
+QUICK = {"fault_seconds": 0.5, "max_retries": 0, "retry_seconds": 0.0}
+
+
+def inbound_is_a_folder(layout: SessionLayout) -> None:
+    layout.inbound.rename(layout.folder / "away")
+    layout.inbound.mkdir()
+
+
+def folder_is_a_file(layout: SessionLayout) -> None:
+    layout.folder.rename(layout.folder.with_name("away"))
+    layout.folder.write_bytes(b"")
+
+
+def inbox_is_a_file(layout: SessionLayout) -> None:
+    layout.inbound.rename(layout.folder / "away")
+    shutil.rmtree(layout.inbox)
+    layout.inbox.write_bytes(b"")
+
+
+def mend_inbound(layout: SessionLayout) -> None:
+    layout.inbound.rmdir()
+    (layout.folder / "away").rename(layout.inbound)
+
+
+def mend_folder(layout: SessionLayout) -> None:
+    layout.folder.unlink()
+    layout.folder.with_name("away").rename(layout.folder)
+
+
+def mend_inbox(layout: SessionLayout) -> None:
+    layout.inbox.unlink()
+
+
+Break = Callable[[SessionLayout], None]
+FAULTS: dict[str, tuple[Break, Break, str]] = {
+    "inbound.db is a folder": (inbound_is_a_folder, mend_inbound, "Is a directory (inbound.db)"),
+    "the session's folder is a file": (folder_is_a_file, mend_folder, "a file is where a folder should be"),
+    "a folder in it is a file": (inbox_is_a_file, mend_inbox, "a file is where a folder should be (inbox)"),
+}
+
+
+async def faults(host: Host) -> list[str]:
+    return [fault["what"] for fault in (await host.do("status"))["faults"]]
+
+
+async def is_at_rest(host: Host) -> bool:
+    return not await host.central("SELECT 1 FROM sessions WHERE run_settled = 0")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_is_told_with_its_cause_after_a_bound_logged_once_and_over_by_itself(
+    tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    breaks, mends, cause = FAULTS[fault]
+    async with running(tmp_path, idle_seconds=0.05, poll_seconds=0.05, **QUICK) as host:
+        await add_chats(host, "two")
+        assert await ask_in(host, "one", "before") == "scripted: before"
+        layout = await folder_of(host, "one")
+        await until(lambda: is_at_rest(host), "the idle agent is gone")
+        with caplog.at_level(logging.INFO, logger="host"):
+            breaks(layout)
+            for number in (1, 2):  # a fault that lasts is not waited for again
+                await host.say(f"number {number}", chat="one")
+                told = (await answers(host, "one", 1 + number))[number]
+                assert told.startswith("This message could not be answered: the session's files cannot be used: ")
+                assert cause in told
+            assert await ask_in(host, "two", "beside it") == "scripted: beside it"
+            (what,) = await faults(host)
+            assert cause in what
+            status = await host.do("status")
+            (check,) = check_sessions(lambda: {"faults": status["faults"], "repairs": []})
+            assert check.ok is False
+            assert cause in check.what
+            mends(layout)
+            await until(lambda: not host.services.conductor.faults.all(), "the fault is over, with nobody's help", 40)
+            assert await ask_in(host, "one", "after") == "scripted: after"
+        logged = [record for record in caplog.records if record.getMessage() == "a session could not be looked after"]
+        assert len(logged) == 1
+        assert [record.getMessage() for record in caplog.records].count("a session can be looked after again") == 1
+
+
+async def test_a_slot_is_free_when_the_agent_is_dead_whatever_becomes_of_its_burial(tmp_path: Path) -> None:
+    """The last words cannot be read, because somebody holds the file; another session gets the only slot."""
+    async with running(tmp_path, max_agents=1, poll_seconds=0.05, idle_seconds=60.0, **QUICK) as host:
+        await add_chats(host, "two")
+        assert await ask_in(host, "one", "before") == "scripted: before"
+        layout = await folder_of(host, "one")
+        (agent,) = host.services.conductor.agents.values()
+        layout.reading.rename(layout.folder / "away")
+        layout.reading.write_bytes(b"")  # so that the host cannot even link what it is to read
+        await host.services.runtime.stop(agent.handle, 0.0)
+        assert await ask_in(host, "two", "the slot is mine") == "scripted: the slot is mine"
+        assert await host.services.runtime.list() == [
+            each.handle for each in host.services.conductor.agents.values()
+        ], "what was left of the dead one is cleared away"
+        layout.reading.unlink()
+        (layout.folder / "away").rename(layout.reading)
+        assert await ask_in(host, "one", "after") == "scripted: after"
