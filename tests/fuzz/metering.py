@@ -13,6 +13,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
+from host.gateway.expected import ExpectedOutput
 from host.gateway.named import NamedModels
 from host.gateway.usage import Usage, UsageReader
 from tests.fuzz.gateway import DOCUMENT, EVENTS
@@ -65,6 +66,28 @@ def _named(folder: Path) -> Iterator[Drive]:
     yield drive
 
 
+@contextmanager
+def _expected(folder: Path) -> Iterator[Drive]:
+    """What a request allows itself does not depend on how it is cut, and is never less than it says."""
+
+    def drive(value: tuple[bytes, Sequence[int]]) -> None:
+        body, cuts = value
+        whole, cut = ExpectedOutput("/v1/messages"), ExpectedOutput("/v1/messages")
+        whole.feed(body)
+        for piece in _pieces(body, cuts):
+            cut.feed(piece)
+        assert (whole.is_readable, whole.tokens) == (cut.is_readable, cut.tokens)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return
+        said = document.get("max_tokens") if isinstance(document, dict) else None
+        if whole.is_readable and isinstance(said, int) and not isinstance(said, bool):
+            assert whole.tokens >= min(said, 10**7)
+
+    yield drive
+
+
 def _pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[one:other] for one, other in pairwise(places)]
@@ -107,6 +130,27 @@ def _bodies(draw: DrawFn) -> bytes:
 
 
 METERING = (
+    Target(
+        "gateway-expected",
+        _expected,
+        st.tuples(
+            st.one_of(
+                mutated(
+                    lambda: [b'{"max_tokens": 20, "n": 2, "messages": [{"content": "a\\"b"}], "options": {"x": 1e3}}']
+                ),
+                JSON_VALUES.map(lambda value: json.dumps({"max_tokens": value, "m": [value]}).encode()),
+            ),
+            st.lists(st.integers(0, 2**10), max_size=4),
+        ),
+        (),
+        known=(
+            (b'{"max_t\\u006fkens":20,"max_tokens":3}', (9, 20)),
+            (b'{"a":"' + b"\\u006d" * 50_000 + b'"}', (7,)),
+            (b'{"a":' + b"[" * 100_000, (5,)),
+            (b'{"a":"' + b"x" * 500_000, (300_000,)),
+            (b'{"a":' + b"1" * 500_000 + b"}", (7, 300)),
+        ),
+    ),
     Target(
         "gateway-usage",
         _usage,

@@ -175,6 +175,7 @@ TRICKS: dict[str, Trick] = {
     "requests without a form": Trick(asking.requests_without_a_form, _refused("not a request", "half characters")),
     "a request that changes": Trick(asking.a_request_that_changes, ANSWERED),
     "connections without end": Trick(way_out.connections_without_end, _refused("too many connections"), alone=True),
+    "requests full of work": Trick(way_out.requests_full_of_work, _refused("is not on the list"), alone=True),
     # Amounts
     "rows that are refused": Trick(amounts.rows_that_are_refused, _refused("its kind is unknown"), alone=True),
     "rows below the cursor": _amount(amounts.rows_below_the_cursor),
