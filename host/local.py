@@ -12,7 +12,7 @@ from host import install
 from host.central import runs
 from host.central.database import Central
 from host.lock import held
-from host.operations.registry import call, stream
+from host.operations.registry import call, only_looks, stream
 from host.runtime.absent import AbsentRuntime
 from host.runtime.choose import others
 from host.runtime.protocol import Runtime
@@ -20,7 +20,7 @@ from host.services import Services
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings
 from shared_schema.clock import SystemClock
-from shared_schema.errors import FileTrouble
+from shared_schema.errors import FileTrouble, NotFound
 
 _WAIT_SECONDS = 0.3
 
@@ -28,15 +28,16 @@ _WAIT_SECONDS = 0.3
 def call_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Any:
     """Do one operation on the data folder; its result.
 
-    Raises `FolderInUse` when another process holds the folder, and any `DumbwaiterError` of the operation.
+    Raises `FolderInUse` when another process holds the folder, `NotFound` where there is none and the operation only
+    looks, and any `DumbwaiterError` of the operation.
     """
-    with _folder(settings):
+    with _folder(settings, name):
         return asyncio.run(_call(settings, name, parameters))
 
 
 def stream_once(settings: Settings, name: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The same for a stream that comes to an end by itself. Raises as `call_once`."""
-    with _folder(settings), asyncio.Runner() as runner:
+    with _folder(settings, name), asyncio.Runner() as runner:
         services = runner.run(_open(settings))
         try:
             objects = stream(services, name, parameters)
@@ -47,9 +48,14 @@ def stream_once(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
 
 
 @contextmanager
-def _folder(settings: Settings) -> Iterator[None]:
-    """The data folder to oneself, for the moment. Raises `ForeignFolder`, `FolderInUse`."""
+def _folder(settings: Settings, name: str) -> Iterator[None]:
+    """The data folder to oneself, for the moment. Raises `ForeignFolder`, `FolderInUse`, `NotFound`."""
     os.umask(0o077)
+    if only_looks(name) and not settings.layout.central.exists():
+        raise NotFound(
+            f"there is no data folder {settings.data}, or no host has run in it yet",
+            hint="name another with --data, or start the host: `dumbwaiter run`",
+        )
     install.require_own(settings.layout)
     make_data_folder(settings.layout, Owner.of_agents(settings.agent_uid))
     with held(settings.layout, wait_seconds=_WAIT_SECONDS):

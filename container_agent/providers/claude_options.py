@@ -16,9 +16,10 @@ from typing import Any
 
 from container_agent.providers import model_names
 from container_agent.providers.claude_tools import BASH_SECONDS, MOST_BASH_SECONDS
-from container_agent.providers.model_names import Kind, ModelChoice
+from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError, TurnRequest
 from shared_schema.layout import SessionLayout
+from shared_schema.models import Kind
 from shared_schema.rows import FailureReason
 
 _FOLDER = ".claude"

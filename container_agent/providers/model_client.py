@@ -7,9 +7,10 @@ from pydantic_ai.models import Model
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 
-from container_agent.providers.model_names import Kind, ModelChoice
+from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
 from shared_schema import provisions
+from shared_schema.models import Kind
 from shared_schema.rows import FailureReason
 
 _CONNECT_SECONDS = 10.0

@@ -12,19 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from container_agent.providers.protocol import ProviderError
+from shared_schema.models import Kind, problem
 from shared_schema.rows import FailureReason
-
-
-class Kind(StrEnum):
-    """Whose format a service speaks. `openai` is Chat Completions, which many others speak too."""
-
-    ANTHROPIC = "anthropic"
-    OPENAI = "openai"
-    GOOGLE = "google"
-    OLLAMA = "ollama"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +59,8 @@ def chosen(text: str, environment: Mapping[str, str]) -> ModelChoice:
     prefix, _, rest = text.strip().partition(":")
     if not text.strip():
         raise _bad("no model is set for this agent; set one like anthropic:claude-sonnet-5-5")
-    if prefix not in set(Kind) or not rest:
-        raise _bad(f"'{text[:100]}' is not a model; write {', '.join(f'{kind}:NAME' for kind in Kind)}")
+    if sentence := problem("model", text):
+        raise _bad(sentence)
     kind = Kind(prefix)
     name, _, place = rest.partition("@")
     if (found := _URL.fullmatch(place)) and name:

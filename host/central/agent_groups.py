@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from host.central.database import one
@@ -21,6 +21,8 @@ INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
     :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers)
 """
+RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
+FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
 # With another budget people are warned anew.
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
@@ -104,12 +106,23 @@ def insert(connection: sqlite3.Connection, group: AgentGroup) -> None:
     """Add an agent group. Raises `Conflict` for a name that is taken."""
     if one(connection, BY_NAME, (valid_name(group.name),)) is not None:
         raise Conflict(f"there is an agent group '{group.name}' already", hint="choose another name, or use `set`")
-    connection.execute(INSERT, _columns(group))
+    # One that was renamed keeps its folder, and its old name is free.
+    folders = (group.folder, *(f"{group.folder[:58]}-{number}" for number in range(2, 1000)))
+    folder = next(each for each in folders if one(connection, FOLDER, (each,)) is None)
+    connection.execute(INSERT, _columns(replace(group, folder=folder)))
 
 
 def update(connection: sqlite3.Connection, group: AgentGroup) -> None:
     """Store what can be changed of an agent group."""
     connection.execute(UPDATE, _columns(group))
+
+
+def rename(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+    """Give an agent group another name. Raises `InvalidValue`, and `Conflict` for a name that is taken."""
+    found = one(connection, BY_NAME, (valid_name(name),))
+    if found is not None and found["id"] != agent_group_id:
+        raise Conflict(f"there is an agent group '{name}' already", hint="choose another name")
+    connection.execute(RENAME, (name, agent_group_id))
 
 
 def delete(connection: sqlite3.Connection, agent_group_id: str) -> None:

@@ -128,7 +128,7 @@ def open_session(
         EventKind.SESSION_NEW,
         session_id=session_id,
         agent_group_id=route.agent_group_id,
-        data={} if parent is None else {"parent": parent.id, "relation": relation},
+        data={} if parent is None else {"parent_id": parent.id, "relation": relation},
         now=now,
     )
     return sessions.get(connection, session_id)

@@ -50,8 +50,11 @@ SHOW_LIST = """
 INSERT INTO shown_lists (place, sessions, shown_at) VALUES (?, ?, ?)
 ON CONFLICT (place) DO UPDATE SET sessions = excluded.sessions, shown_at = excluded.shown_at
 """
+NEIGHBOURS = "SELECT (SELECT max(id) FROM sessions WHERE id < ?), (SELECT min(id) FROM sessions WHERE id > ?)"
+FORGET_OLD = "DELETE FROM shown_lists WHERE place LIKE 'terminal %' AND shown_at < ?"
 FORGET_LIST = "DELETE FROM shown_lists WHERE place = ?"
 SHOWN_LIST = "SELECT sessions FROM shown_lists WHERE place = ?"
+SESSION_PREFIX = "ses_"
 _END = "\U0010ffff"
 _LONGEST_NUMBER = 4
 
@@ -110,9 +113,27 @@ def shown(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row:
     return row
 
 
+def short_id(connection: sqlite3.Connection, session_id: str) -> str:
+    """The shortest beginning of a session's id that no other one has, without `ses_`: five characters at least, so that
+    it is not taken for a number of a list."""
+    before, after = connection.execute(NEIGHBOURS, (session_id, session_id)).fetchone()
+    digits = session_id.removeprefix(SESSION_PREFIX)
+    length = _LONGEST_NUMBER + 1
+    while length < len(digits) and any(
+        (each or "").startswith(SESSION_PREFIX + digits[:length]) for each in (before, after)
+    ):
+        length += 1
+    return digits[:length]
+
+
 def keep_list(connection: sqlite3.Connection, place: str, session_ids: list[str], now: str) -> None:
-    """Remember what was listed in a place (a chat, or the command line), so that people can say a number."""
+    """Remember what was listed in a place (a chat, or a terminal), so that people can say a number."""
     connection.execute(SHOW_LIST, (place, json.dumps(session_ids), now))
+
+
+def forget_terminals(connection: sqlite3.Connection, before: str) -> None:
+    """Forget what terminals were shown before a time: nobody can be told when a terminal is closed."""
+    connection.execute(FORGET_OLD, (before,))
 
 
 def forget_list(connection: sqlite3.Connection, place: str) -> None:

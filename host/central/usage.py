@@ -96,6 +96,7 @@ SELECT 'total' AS name, count(*) AS turns, CAST(total(input_tokens) AS INTEGER) 
     NULL AS called_tokens, NULL AS called_usd
 FROM usage WHERE session_id = ?
 """
+RENAME_AGENT_GROUP = "UPDATE usage SET agent_group = ? WHERE agent_group_id = ?"
 KNOWS_SESSION = "SELECT 1 FROM usage WHERE session_id = ? LIMIT 1"
 KNOWS_AGENT_GROUP = "SELECT 1 FROM usage WHERE agent_group = ? LIMIT 1"
 
@@ -255,6 +256,11 @@ def of_session(connection: sqlite3.Connection, session_id: str) -> Used:
     row = one(connection, OF_SESSION, (session_id,))
     assert row is not None
     return Used.from_row(row)
+
+
+def rename_agent_group(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+    """Let what an agent group used be known by its new name."""
+    connection.execute(RENAME_AGENT_GROUP, (name, agent_group_id))
 
 
 def knows(connection: sqlite3.Connection, *, session_id: str | None = None, agent_group: str | None = None) -> bool:

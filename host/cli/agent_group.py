@@ -8,13 +8,21 @@ from typing import Any, TextIO
 import click
 
 from host.cli.command import Group, json_option
+from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 from host.cli.plain import one_line
 from host.cli.size import Size
+from host.cli.table import Column
 from shared_schema.providers import PROVIDERS
 
-LIST_COLUMNS = ("name", "provider", "model", "sessions", "workspace")
+LIST_COLUMNS = (
+    Column("name"),
+    Column("provider"),
+    Column("model", cut=True),
+    Column("sessions"),
+    Column("workspace", cut=True, spare=1),
+)
 FIELDS = (
     "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
     "budget_period", "budget_used", "allow", "tool_servers", "mounts", "workspace", "sessions", "created_at",
@@ -162,13 +170,31 @@ def set_values(
     present(invocation.call("agent_group.set", name=name, **changes), as_json, _show)
 
 
+@agent_group.command("rename")
+@click.argument("name")
+@click.argument("new_name")
+@json_option
+@click.pass_obj
+def rename(invocation: Invocation, name: str, new_name: str, as_json: bool) -> None:
+    """Give an agent group another name. Its workspace folder keeps the old one."""
+    present(invocation.call("agent_group.rename", name=name, new_name=new_name), as_json, _show)
+
+
 @agent_group.command("remove")
 @click.argument("name")
 @click.option("--with-sessions", is_flag=True, help="Delete its sessions too; without this, it must have none.")
+@yes_option
 @json_option
 @click.pass_obj
-def remove(invocation: Invocation, name: str, with_sessions: bool, as_json: bool) -> None:
-    """Remove an agent group with its wirings and destinations. Its workspace folder stays."""
+def remove(invocation: Invocation, name: str, with_sessions: bool, yes: bool, as_json: bool) -> None:
+    """Remove an agent group with its wirings and destinations. Its workspace folder stays.
+
+    It asks first, unless there is --yes.
+    """
+    if not yes:
+        group = invocation.call("agent_group.show", name=name)
+        many = f" and its {group['sessions']} sessions" if with_sessions and group["sessions"] else ""
+        confirm(f"The agent group {name} with its settings, wirings and destinations{many} is removed.", yes)
     present(
         invocation.call("agent_group.remove", name=name, with_sessions=with_sessions),
         as_json,

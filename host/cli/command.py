@@ -60,6 +60,10 @@ class Command(click.Command):
             raise
 
 
+ALIASES = {"ls": ("list",), "rm": ("remove", "delete"), "rename": ("title",)}
+"""Other words for commands, in every group that has one of them and no command of that name; in no list of commands."""
+
+
 class Group(click.Group):
     """A group whose own commands are `Command`s; `lazy` names further ones as `module:attribute`, imported when used.
 
@@ -85,6 +89,9 @@ class Group(click.Group):
         return [*self._lazy, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        known = self.list_commands(ctx)
+        if cmd_name not in known:
+            cmd_name = next((word for word in ALIASES.get(cmd_name, ()) if word in known), cmd_name)
         if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
         module, attribute = self._lazy[cmd_name].split(":")

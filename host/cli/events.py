@@ -13,8 +13,15 @@ from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import cell, present, print_table
 from host.cli.plain import as_json as to_json
+from host.cli.table import Column
 
-COLUMNS = ("number", "at", "kind", "session", "data")
+COLUMNS = (
+    Column("number"),
+    Column("at"),
+    Column("kind"),
+    Column("session_id", "session", cut=True, spare=1),
+    Column("data", cut=True),
+)
 
 
 @click.command("events", cls=Command)
@@ -52,5 +59,5 @@ def _print_now(event: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(to_json(event, indent=None))
     else:
-        click.echo("  ".join(cell(event.get(column)) for column in COLUMNS))
+        click.echo("  ".join(cell(event.get(column.key)) for column in COLUMNS))
     sys.stdout.flush()

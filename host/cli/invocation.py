@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 15
 """Of about 0.3 s each: as long as a host may need to start."""
+
+_NUMBER = re.compile(r"[0-9]{1,4}")
+"""What can be a number of a list; the short forms of ids are longer."""
 
 CallOnce = Callable[["Settings", str, dict[str, Any]], Any]
 
@@ -59,7 +64,7 @@ class Invocation:
 
         Parameters that are None are not given. Raises `DumbwaiterError`.
         """
-        given = {key: value for key, value in params.items() if value is not None}
+        given = self._given(params)
         for attempt in range(_ATTEMPTS):
             try:
                 return self.client().call(operation, given)
@@ -72,13 +77,26 @@ class Invocation:
                     raise  # else: a host that is just starting, or another command, which soon answers or is done
         raise AssertionError("the last attempt returns or raises")
 
+    @property
+    def terminal(self) -> str:
+        """This terminal, as far as lists are concerned: the session of processes that a login or a window began."""
+        return str(os.getsid(0))
+
+    def _given(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters that are given; a session named by its number in this terminal's list is named by its id."""
+        given = {key: value for key, value in params.items() if value is not None}
+        if _NUMBER.fullmatch(str(given.get("session", ""))):
+            found = self.call("session.numbered", terminal=self.terminal, number=given["session"])["id"]
+            given["session"] = found or given["session"]
+        return given
+
     def stream(self, name: str, /, **params: Any) -> Generator[dict[str, Any], None, None]:
         """A stream of the running host. Raises `NoHost` when there is none."""
-        return self.client().stream(name, {key: value for key, value in params.items() if value is not None})
+        return self.client().stream(name, self._given(params))
 
     def stream_to_its_end(self, name: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """A stream that ends by itself, of the running host or, when there is none, made in this process."""
-        given = {key: value for key, value in params.items() if value is not None}
+        given = self._given(params)
         try:
             yield from self.client().stream(name, given)
         except NoHost:

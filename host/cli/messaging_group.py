@@ -7,10 +7,17 @@ from typing import Any
 import click
 
 from host.cli.command import Group, json_option
+from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
+from host.cli.table import Column
 
-LIST_COLUMNS = ("address", "name", "is_group", "agent_groups")
+LIST_COLUMNS = (
+    Column("address", cut=True),
+    Column("name", cut=True),
+    Column("is_group", "group", spare=1),
+    Column("agent_groups", "served by", cut=True),
+)
 FIELDS = ("address", "id", "channel_type", "platform_id", "name", "is_group", "timezone", "agent_groups", "created_at")
 
 timezone_option = click.option(
@@ -93,12 +100,30 @@ def set_values(
     present(group, as_json, _show)
 
 
-@messaging_group.command("remove")
+@messaging_group.command("rename")
 @click.argument("address")
+@click.argument("name")
 @json_option
 @click.pass_obj
-def remove(invocation: Invocation, address: str, as_json: bool) -> None:
-    """Remove a messaging group with its wirings, and the destinations that point at it. Its sessions stay."""
+def rename(invocation: Invocation, address: str, name: str, as_json: bool) -> None:
+    """Give a messaging group another name for people; '' takes the name away. Its address stays."""
+    present(invocation.call("messaging_group.set", address=address, name=name), as_json, _show)
+
+
+@messaging_group.command("remove")
+@click.argument("address")
+@yes_option
+@json_option
+@click.pass_obj
+def remove(invocation: Invocation, address: str, yes: bool, as_json: bool) -> None:
+    """Remove a messaging group with its wirings, and the destinations that point at it. Its sessions stay.
+
+    It asks first, unless there is --yes.
+    """
+    if not yes:
+        group = invocation.call("messaging_group.show", address=address)
+        served = f" and its wirings to {', '.join(group['agent_groups'])}" if group["agent_groups"] else ""
+        confirm(f"The messaging group {address}{served} is removed.", yes)
     present(
         invocation.call("messaging_group.remove", address=address),
         as_json,

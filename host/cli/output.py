@@ -1,23 +1,25 @@
 """What commands print: lists as tables, one thing as keys and values, anything as JSON.
 
-On a terminal a table has lines and times are in the local zone; in a pipe columns are only aligned and times are as
-stored. Nothing printed here can carry a control character of an agent's or a chat's.
+On a terminal a table fits its width and times are short and in the local zone; in a pipe columns are only aligned, ids
+are whole and times are as stored. Nothing printed here can carry a control character of an agent's or a chat's.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from host.cli.plain import as_json, one_line
+from host.cli.table import GAP, Column, fitted
 from shared_schema.clock import from_text
 from shared_schema.errors import InvalidValue
 
-_GAP = "  "
+_NARROWEST = 40
 
 
 def print_json(value: Any) -> None:
@@ -25,18 +27,30 @@ def print_json(value: Any) -> None:
     click.echo(as_json(value))
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, none: str) -> None:
-    """Rows under headings, one column for each key; `none` says on standard error that there are no rows."""
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str | Column], *, none: str) -> None:
+    """Rows under headings; `none` says on standard error that there are no rows.
+
+    A column's values are cells: on a terminal that of an id is its short form, where the row has one (`short_<key>`).
+    """
     if not rows:
         click.echo(none, err=True)
         return
-    texts = [[cell(row.get(column)) for column in columns] for row in rows]
-    headings = [column.replace("_", " ") for column in columns]
-    if on_terminal():
-        _print_rich_table(headings, texts)
+    shown = [each if isinstance(each, Column) else Column(each) for each in columns]
+    if not on_terminal():
+        texts = [[cell(row.get(column.key)) for column in shown] for row in rows]
+        for line in aligned([[column.key.replace("_", " ").upper() for column in shown], *texts]):
+            click.echo(line)
         return
-    for line in aligned([[heading.upper() for heading in headings], *texts]):
+    texts = [[_short_cell(row, column.key) for column in shown] for row in rows]
+    headings, *lines = fitted(shown, texts, width())
+    click.secho(headings, bold=True)
+    for line in lines:
         click.echo(line)
+
+
+def width() -> int:
+    """The cells of a line of the terminal; 40 at least."""
+    return max(_NARROWEST, shutil.get_terminal_size().columns)
 
 
 def print_fields(value: Mapping[str, Any], fields: Iterable[str]) -> None:
@@ -53,7 +67,7 @@ def print_fields(value: Mapping[str, Any], fields: Iterable[str]) -> None:
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """The rows as lines with columns of even width."""
     widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
-    return [_GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [GAP.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def cell(value: Any) -> str:
@@ -64,7 +78,7 @@ def cell(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
         case Mapping():
-            return _GAP.join(f"{key}={cell(entry)}" for key, entry in value.items())
+            return GAP.join(f"{key}={cell(entry)}" for key, entry in value.items())
         case list():
             return ", ".join(cell(item) for item in value)
         case _:
@@ -92,15 +106,19 @@ def present(value: Any, as_json: bool, show: Callable[[Any], None]) -> None:
     (print_json if as_json else show)(value)
 
 
-def _print_rich_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _short_cell(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(f"short_{key}", row.get(key))
+    short = short_moment(value) if isinstance(value, str) else None
+    return cell(value) if short is None else short
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(text) for text in row))
-    Console().print(table)
+
+def short_moment(text: str, now: datetime | None = None) -> str | None:
+    """A stored time as it stands in a table: `17:03`, `Mon 17:03` within the week, else `2026-11-29`. None: no time."""
+    try:
+        local = from_text(text).astimezone()
+    except (InvalidValue, OverflowError):
+        return None
+    today = (now or datetime.now().astimezone()).date()
+    if local.date() == today:
+        return f"{local:%H:%M}"
+    return f"{local:%a %H:%M}" if today - timedelta(days=6) <= local.date() < today else f"{local:%Y-%m-%d}"

@@ -29,6 +29,7 @@ COMMANDS = {
     "wire": "host.cli.wiring:wire",
     "unwire": "host.cli.wiring:unwire",
     "wirings": "host.cli.wiring:wirings",
+    "wiring": "host.cli.wiring:wiring",
     "inject": "host.cli.inject:inject",
     "destination": "host.cli.destination:destination",
     "session": "host.cli.session:session",

@@ -14,17 +14,37 @@ from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 from host.cli.plain import as_json as to_json
 from host.cli.plain import plain
+from host.cli.table import Column
 from host.cli.transcript import print_entry
 
 LIST_COLUMNS = (
-    "#", "id", "agent_group", "messaging_group", "status", "unread", "title", "preview", "last_active", "pending",
-    "agent",
-)  # fmt: skip
+    Column("#"),
+    Column("id"),
+    Column("agent_group", "agent", cut=True, spare=1),
+    Column("messaging_group", "chat", cut=True, spare=2),
+    Column("status", spare=5),
+    Column("unread", "new"),
+    Column("title", cut=True),
+    Column("preview", cut=True, spare=4),
+    Column("last_active", "last"),
+    Column("pending", "waits", spare=6),
+    Column("agent", "runs", spare=7),
+)
 FIELDS = (
     "id", "title", "title_source", "preview", "agent_group", "messaging_group", "thread_id", "kind", "status",
-    "end_reason", "unread_since", "parent", "parent_relation", "generation", "path", "pending", "agent", "run_id",
-    "created_at", "last_active", "ended_at", "turns", "refusals",
+    "end_reason", "unread_since", "parent_id", "parent_relation", "generation", "path", "pending", "agent", "run_id",
+    "created_at", "last_active", "ended_at",
 )  # fmt: skip
+ALWAYS = frozenset({"id", "title", "agent_group", "messaging_group", "status", "path", "agent"})
+TURNS = (
+    Column("started_at", "turn"),
+    Column("status"),
+    Column("model", cut=True, spare=1),
+    Column("input_tokens", "in", spare=2),
+    Column("output_tokens", "out", spare=2),
+    Column("error", "why", cut=True),
+)
+REFUSALS = (Column("created_at", "when"), Column("what", "refused"), Column("reason", "why", cut=True))
 STATUSES = ("active", "ended", "archived", "deleted")
 
 
@@ -41,7 +61,8 @@ LAZY["import"] = "host.cli.session_history:import_file"
 def session() -> None:
     """Conversations.
 
-    SESSION is an id, a unique beginning of one, a title, or a number of the last list.
+    SESSION is an id, a unique beginning of one, a title, or a number of this
+    terminal's last list.
     """
 
 
@@ -68,7 +89,7 @@ def list_all(
 ) -> None:
     """Sessions, the most recently active first.
 
-    Until the next list, SESSION may also be a number of this one: 1 is the first.
+    Until the next list in this terminal, SESSION may also be a number of this one: 1 is the first.
     """
     sessions = invocation.call(
         "session.list",
@@ -79,6 +100,7 @@ def list_all(
         unread=unread or None,
         limit=limit,
         after=after,
+        terminal=invocation.terminal,
     )
     present(
         sessions,
@@ -159,7 +181,11 @@ def _numbered(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(value: dict[str, Any]) -> None:
-    print_fields(value, FIELDS)
+    print_fields(value, [field for field in FIELDS if field in ALWAYS or value.get(field) not in (None, "", 0)])
+    for heading, columns in (("turns", TURNS), ("refusals", REFUSALS)):
+        if value[heading]:
+            click.echo()
+            print_table(value[heading], columns, none="")
 
 
 def _show_log(value: dict[str, Any]) -> None:

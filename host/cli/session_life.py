@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from host.cli.command import Command, json_option
+from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
 from host.cli.plain import one_line
@@ -139,7 +140,7 @@ def stop(invocation: Invocation, session: str, as_json: bool) -> None:
     present(
         invocation.call("session.stop", session=session),
         as_json,
-        lambda done: print_fields(done, ("session", "stopped", "cancelled")),
+        lambda done: print_fields(done, ("session_id", "stopped", "cancelled")),
     )
 
 
@@ -162,17 +163,24 @@ def archive(invocation: Invocation, session: str, as_json: bool) -> None:
 @click.command("delete", cls=Command)
 @click.argument("session")
 @click.option("--for-good", is_flag=True, help="Remove its rows, folder and history now.")
+@yes_option
 @json_option
 @click.pass_obj
-def delete(invocation: Invocation, session: str, for_good: bool, as_json: bool) -> None:
+def delete(invocation: Invocation, session: str, for_good: bool, yes: bool, as_json: bool) -> None:
     """Delete a session.
 
-    It can be restored for a day (the setting deleted_hours), then it is removed: rows, folder and history.
+    It can be restored for a day (the setting deleted_hours), then it is removed: rows, folder and history. With
+    --for-good it asks first, unless there is --yes.
     """
+    if for_good and not yes:
+        named = invocation.call("session.show", session=session)
+        confirm(
+            f"Session {named['short_id']} ({one_line(named['title'] or 'no title')}) is removed with its files.", yes
+        )
     present(
         invocation.call("session.delete", session=session, for_good=for_good or None),
         as_json,
-        lambda done: print_fields(done, ("deleted", "cancelled", "restorable")),
+        lambda done: print_fields(done, ("session_id", "deleted", "cancelled", "restorable")),
     )
 
 
@@ -197,12 +205,23 @@ def restore(invocation: Invocation, session: str, as_json: bool) -> None:
 @click.option("--agent-group", metavar="NAME", help="Only of this agent group.")
 @click.option("--apply", is_flag=True, help="Delete them; without this they are only shown.")
 @click.option("--for-good", is_flag=True, help="Remove them now, so that they cannot be restored.")
+@yes_option
 @json_option
 @click.pass_obj
 def prune(
-    invocation: Invocation, older_than: float, agent_group: str | None, apply: bool, for_good: bool, as_json: bool
+    invocation: Invocation,
+    older_than: float,
+    agent_group: str | None,
+    apply: bool,
+    for_good: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
-    """Delete sessions that ended long ago."""
+    """Delete sessions that ended long ago. With --for-good it asks first, unless there is --yes."""
+    if apply and for_good and not yes:
+        found = invocation.call("session.prune", older_than_days=older_than, agent_group=agent_group)
+        if found["sessions"]:
+            confirm(f"{len(found['sessions'])} sessions are removed with their files.", yes)
     present(
         invocation.call(
             "session.prune",

@@ -9,19 +9,43 @@ import click
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import moment, present, print_fields, print_table
+from host.cli.root import DONE, say_error
+from host.cli.table import Column
+from shared_schema.errors import NotFound
 
-TURN_COLUMNS = ("session_id", "agent_group", "state", "since", "elapsed_seconds", "attempt", "tool")
+NO_HOST = 3
+"""The exit status when no host runs."""
+
+SESSION = Column("session_id", "session")
+AGENT = Column("agent_group", "agent", cut=True)
+AGENT_COLUMNS = (SESSION, AGENT, Column("state"), Column("since"))
+TURN_COLUMNS = (
+    SESSION,
+    AGENT,
+    Column("state"),
+    Column("since"),
+    Column("elapsed_seconds", "seconds", spare=1),
+    Column("attempt", spare=2),
+    Column("tool", cut=True, spare=3),
+)
+FAILURE_COLUMNS = (Column("at", "when"), SESSION, Column("what", cut=True))
 
 
 @click.command("status", cls=Command)
 @json_option
 @click.pass_obj
-def status(invocation: Invocation, as_json: bool) -> None:
+def status(invocation: Invocation, as_json: bool) -> int:
     """How the host is, what runs and what waits.
 
-    Also the last failures.
+    Also the last failures. The exit status is 3 when no host runs.
     """
-    present(invocation.call("status"), as_json, _show)
+    try:
+        state = invocation.call("status")
+    except NotFound as error:  # there is no data folder, so no host runs
+        say_error(str(error))
+        return NO_HOST
+    present(state, as_json, _show)
+    return DONE if state["host"]["running"] else NO_HOST
 
 
 def _show(state: dict[str, Any]) -> None:
@@ -44,7 +68,7 @@ def _show(state: dict[str, Any]) -> None:
     )
     if state["agents"]:
         click.echo("\nAgents")
-        print_table(state["agents"], ("session_id", "agent_group", "state", "since"), none="")
+        print_table(state["agents"], AGENT_COLUMNS, none="")
     if state["turns"]:
         click.echo("\nTurns")
         print_table(state["turns"], TURN_COLUMNS, none="")
@@ -59,7 +83,7 @@ def _show(state: dict[str, Any]) -> None:
         print_table(state["repairs"], ("at", "session_id", "what"), none="")
     if state["failures"]:
         click.echo("\nLast failures")
-        print_table(state["failures"], ("at", "session_id", "what"), none="")
+        print_table(state["failures"], FAILURE_COLUMNS, none="")
 
 
 def _files(files: dict[str, Any]) -> str:

@@ -9,12 +9,23 @@ import click
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_table
+from host.cli.table import Column
 
 WAYS = ("day", "model", "session", "agent-group", "turn")
-NUMBERS = (
-    "turns", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
-    "cost_usd", "called_tokens", "called_usd",
-)  # fmt: skip
+NUMBERS = {
+    column.key: column
+    for column in (
+        Column("turns"),
+        Column("input_tokens", "in"),
+        Column("output_tokens", "out"),
+        Column("cache_read_tokens", "cache read", spare=2),
+        Column("cache_write_tokens", "cache write", spare=3),
+        Column("reasoning_tokens", "reasoning", spare=4),
+        Column("cost_usd", "usd"),
+        Column("called_tokens", "called", spare=5),
+        Column("called_usd", "called usd", spare=6),
+    )
+}
 ALWAYS = ("turns", "cost_usd")
 DOLLARS = ("cost_usd", "called_usd")
 
@@ -49,9 +60,13 @@ def usage(
 
 
 def _show(report: dict[str, Any]) -> None:
-    name = report["by"].replace("-", "_")
+    name = {"session": "session_id", "turn": "turn_id"}.get(report["by"], report["by"].replace("-", "_"))
     total = report["total"]
     rows = [*report["rows"], {name: "total", **total}] if report["rows"] else []
-    columns = (name, *(column for column in NUMBERS if column in ALWAYS or total[column]))
-    shown = [row | {column: f"{row[column] or 0:.4f}" for column in DOLLARS} for row in rows]
-    print_table(shown, columns, none="Nothing was used.")
+    columns = [NUMBERS[column] for column in NUMBERS if column in ALWAYS or total[column]]
+    shown = [row | {column: _dollars(row[column]) for column in DOLLARS} for row in rows]
+    print_table(shown, [Column(name, cut=True), *columns], none="Nothing was used.")
+
+
+def _dollars(amount: float | None) -> str | None:
+    return None if amount is None else f"{amount:.4f}"

@@ -6,12 +6,21 @@ from typing import Any
 
 import click
 
-from host.cli.command import Command, json_option
+from host.cli.command import Command, Group, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_table
+from host.cli.table import Column
 
-COLUMNS = ("messaging_group", "agent_group", "session_mode", "per_user", "engage", "pattern", "reset")
-FIELDS = (*COLUMNS, "reset_minutes", "reset_hour", "archived", "created_at")
+COLUMNS = (
+    Column("messaging_group", "chat", cut=True),
+    Column("agent_group", "agent", cut=True),
+    Column("session_mode", "sessions"),
+    Column("per_user", spare=2),
+    Column("engage"),
+    Column("pattern", cut=True),
+    Column("reset", spare=1),
+)
+FIELDS = (*(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "archived", "created_at")
 
 
 @click.command("wire", cls=Command)
@@ -118,6 +127,16 @@ def wirings(invocation: Invocation, as_json: bool) -> None:
             rows, COLUMNS, none="There are no wirings: `dumbwaiter wire MESSAGING_GROUP AGENT_GROUP` makes one."
         ),
     )
+
+
+@click.group("wiring", cls=Group)
+def wiring() -> None:
+    """Which agent group serves which chat: the same as wire, unwire and wirings."""
+
+
+wiring.add_command(wire, "add")
+wiring.add_command(unwire, "remove")
+wiring.add_command(wirings, "list")
 
 
 def _show(wiring: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ def store(
     )
     if is_over or not is_known:
         kind = EventKind.TURN_ENDED if is_over else EventKind.TURN_STARTED
-        data = {"turn": turn.id, "status": turn.status}
+        data = {"turn_id": turn.id, "status": turn.status}
         events.add(connection, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data, now=now)
     if not is_over:
         return [], not is_known

@@ -30,6 +30,7 @@ from host.services import Services
 from host.supervision.runs import image_of
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.models import problem as model_problem
 from shared_schema.providers import PROVIDERS
 
 _CHANGEABLE = (
@@ -50,6 +51,7 @@ async def add(
     services: Services, *, name: str, provider: str | None = None, model: str | None = None
 ) -> dict[str, Any]:
     """Add an agent group; it says what it is. Raises `InvalidValue`, `Conflict`."""
+    _require_model(provider or PROVIDERS[0], model)
     group = table.new_agent_group(
         name,
         created_at=to_text(services.clock.now()),
@@ -119,6 +121,7 @@ async def change(
     def store(connection: sqlite3.Connection) -> tuple[AgentGroup, AgentGroup]:
         group = before = table.named(connection, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
+        _require_model(changes.get("provider", group.provider), changes.get("model"))
         group = dataclasses.replace(
             group,
             mounts=json.dumps(mounts),
@@ -133,6 +136,19 @@ async def change(
     if image_of(before, services.settings) != image_of(group, services.settings):
         await stop_agents(services, group.id)
     return await show(services, name=name)
+
+
+async def rename(services: Services, *, name: str, new_name: str) -> dict[str, Any]:
+    """Give an agent group another name; its workspace folder keeps the old one. Raises `NotFound`, `Conflict`."""
+
+    def store(connection: sqlite3.Connection) -> str:
+        group = table.named(connection, name)
+        table.rename(connection, group.id, new_name)
+        usage.rename_agent_group(connection, group.id, new_name)
+        return group.id
+
+    await push_to_agent_group(services, await services.central.write(store))
+    return await show(services, name=new_name)
 
 
 async def remove(services: Services, *, name: str, with_sessions: bool = False) -> dict[str, Any]:
@@ -189,6 +205,11 @@ def _known_provider(provider: str) -> str:
     if provider not in PROVIDERS:
         raise InvalidValue(f"there is no provider '{provider}'", hint=f"use one of {', '.join(PROVIDERS)}")
     return provider
+
+
+def _require_model(provider: str, model: str | None) -> None:
+    if model is not None and (sentence := model_problem(provider, model)):
+        raise InvalidValue(sentence, hint="docs/providers.md lists them")
 
 
 def _positive(name: str, value: float | None) -> float | None:

@@ -10,7 +10,6 @@ from typing import Any
 from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
-from host.operations.sessions import COMMAND_LINE
 from host.routing import commands
 from host.routing.engage import engages
 from host.routing.event import Event
@@ -48,7 +47,7 @@ async def chat(
     position = await services.central.read(mailbox.newest)
     session_id = None
     if session is not None:
-        session_id = (await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))).id
+        session_id = (await services.central.read(lambda c: naming.find(c, session))).id
     elif agent_group is None:
         await services.central.read(lambda c: _require_one_taker(c, text))
     receipt = await services.terminal.send(

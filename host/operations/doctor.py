@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ from host.operations.machine import (
     check_space,
     check_sqlite,
 )
-from host.operations.status import file_sizes
+from host.operations.status import file_sizes, status
 from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
 from host.runtime.process_user import ProcessUsers
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
+from host.services import Services
 from host.settings import BadSetting, Settings, proxy_variables, vendor_variables
 from host.supervision.runs import image_of
 from shared_schema.clock import SystemClock, to_text
@@ -50,6 +52,14 @@ AskHost = Callable[[], dict[str, Any] | None]
 
 Raises `DumbwaiterError`.
 """
+
+
+async def examine_running(services: Services) -> list[dict[str, Any]]:
+    """The checks as the running host sees them, with its settings, its environment and the runtime it took."""
+    found = await status(services)
+    host = {**found["host"], "faults": found["faults"], "repairs": found["repairs"]}
+    checks = await examine(services.settings.data, services.settings, lambda: host)
+    return [asdict(check) for check in checks]
 
 
 async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost) -> list[Check]:
@@ -154,7 +164,11 @@ def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
                 "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
             )
         return Check("host", None, "not running", "start it with `make run` or `dumbwaiter run`")
-    return Check("host", True, f"running (process {host.get('pid')}, runtime {host.get('runtime')})")
+    since = f" since {host['since']}" if host.get("since") else ""
+    reason = host.get("runtime_reason") or host.get("runtime")
+    isolated = None if host.get("runtime") == "process" else True
+    hint = None if isolated else "for isolation start docker, then start the host again"
+    return Check("host", isolated, f"process {host.get('pid')} runs{since}; agents in {reason}", hint)
 
 
 def check_sessions(ask_host: AskHost) -> list[Check]:

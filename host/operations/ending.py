@@ -10,7 +10,6 @@ from typing import Any
 from host.central import events, ingest, mailbox, naming, routes, sessions, turns
 from host.central.events import EventKind
 from host.central.sessions import Session
-from host.operations.sessions import COMMAND_LINE
 from host.operations.transition import Also, as_shown, change, find
 from host.services import Services
 from host.sessions import life, outbox
@@ -34,7 +33,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         services.terminal.notice()
         stopped = await services.conductor.endings.end(found, StopReason.ASKED)
         await asyncio.to_thread(services.post.record, found)
-    return {"session": found.id, "stopped": stopped, "cancelled": cancelled}
+    return {"session_id": found.id, "stopped": stopped, "cancelled": cancelled}
 
 
 async def interrupt(services: Services, session: Session, also: Also[int] = lambda c, done: None) -> int:
@@ -76,16 +75,21 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
 
     A message that comes at the same time is either of this session, and cancelled, or begins a fresh one.
     """
-    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE, deleted=for_good))
+    found = await services.central.read(lambda c: naming.find(c, session, deleted=for_good))
     if for_good:
-        return {"deleted": found.id, "cancelled": await remove(services, found), "restorable": False}
+        return {
+            "session_id": found.id,
+            "deleted": True,
+            "cancelled": await remove(services, found),
+            "restorable": False,
+        }
     cancelled = await change(services, found, lambda c, now: life.delete(c, found, now))
-    return {"deleted": found.id, "cancelled": cancelled, "restorable": True}
+    return {"session_id": found.id, "deleted": True, "cancelled": cancelled, "restorable": True}
 
 
 async def restore(services: Services, *, session: str) -> dict[str, Any]:
     """Bring back a deleted session, ended; `session.resume` takes it up again. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE, deleted=True))
+    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
     now = to_text(services.clock.now())
     return await as_shown(services, await services.central.write(lambda c: life.restore(c, found, now)))
 

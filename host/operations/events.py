@@ -12,7 +12,6 @@ from typing import Any
 
 from host.central import events, naming
 from host.central.events import LiveEvent
-from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from shared_schema.errors import InvalidValue
 
@@ -30,7 +29,7 @@ async def list_all(
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
 
     def load(connection: sqlite3.Connection) -> list[LiveEvent]:
-        session_id = None if session is None else naming.find(connection, session, place=COMMAND_LINE, deleted=True).id
+        session_id = None if session is None else naming.find(connection, session, deleted=True).id
         if after is None:
             return events.last(connection, limit, session_id)
         return events.after(connection, after, limit, session_id)
@@ -73,7 +72,7 @@ async def _wait_for(news: asyncio.Event) -> None:
 
 
 def _place(connection: sqlite3.Connection, session: str | None, after: int | None) -> tuple[str | None, int]:
-    session_id = None if session is None else naming.find(connection, session, place=COMMAND_LINE, deleted=True).id
+    session_id = None if session is None else naming.find(connection, session, deleted=True).id
     return session_id, events.newest(connection) if after is None else after
 
 
@@ -82,7 +81,7 @@ def _shown(event: LiveEvent) -> dict[str, Any]:
         "number": event.number,
         "at": event.at,
         "kind": event.kind,
-        "session": event.session_id,
+        "session_id": event.session_id,
         "agent_group_id": event.agent_group_id,
         "data": json.loads(event.data),
     }

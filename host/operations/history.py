@@ -19,7 +19,6 @@ from host.history.rebuild import Progress
 from host.history.rebuild import rebuild as rebuilding
 from host.history.search import Filters, Hit, Results
 from host.history.transcript import entries, left_out
-from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -101,7 +100,7 @@ async def transcript(
         raise InvalidValue(f"the limit must be 1 to {MAX_MESSAGES}, not {limit}")
 
     def load(connection: sqlite3.Connection) -> tuple[sessions.Session, str]:
-        found = naming.find(connection, session, place=COMMAND_LINE)
+        found = naming.find(connection, session)
         return found, session_list.shown(connection, found.id)["agent_group"]
 
     found, agent = await services.central.read(load)
@@ -122,7 +121,7 @@ async def transcript(
 
 async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIterator[dict[str, Any]]:
     """What was said last, then what is said from now on, until the session is deleted. Each entry once."""
-    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))
+    found = await services.central.read(lambda c: naming.find(c, session))
     recent = await transcript(services, session=found.id, limit=max(last, _TAIL_ENTRIES))
     new = recent[-last:] if last > 0 else []
     while True:
@@ -184,7 +183,7 @@ def _narrowed(scope: Sequence[str] | None, group_id: str | None) -> frozenset[st
 
 def _visible(connection: sqlite3.Connection, name: str, group_id: str | None, scope: Sequence[str] | None) -> str:
     """The id of the session that is meant; one that may not be seen is not found."""
-    found = naming.find(connection, name, agent_group_id=group_id, place=COMMAND_LINE)
+    found = naming.find(connection, name, agent_group_id=group_id)
     if scope is not None and found.agent_group_id not in scope:
         naming.find(connection, name, agent_group_id="")  # not found, in the same words
     return found.id

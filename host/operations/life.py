@@ -14,7 +14,6 @@ from host.central.errands import Errand
 from host.central.routes import Route
 from host.central.sessions import Session
 from host.operations.meant import meant
-from host.operations.sessions import COMMAND_LINE
 from host.operations.transition import Also, as_shown, change, find, turn_over
 from host.services import Services
 from host.sessions import life
@@ -65,7 +64,7 @@ async def resume(
 
     def load(connection: sqlite3.Connection) -> tuple[Session, Route | None]:
         group = None if agent_group is None else agent_groups.named(connection, agent_group).id
-        found = naming.find(connection, session, agent_group_id=group, place=COMMAND_LINE)
+        found = naming.find(connection, session, agent_group_id=group)
         if messaging_group is None:
             return found, None
         present = meant(connection, None, messaging_group, agent_group, thread)
@@ -156,7 +155,7 @@ async def ask_for_summary(services: Services, session: Session, also: Also[str] 
 
 def _undone(undone: Undone) -> dict[str, Any]:
     return {
-        "session": undone.session.id,
+        "session_id": undone.session.id,
         "exchanges": undone.exchanges.count,
         "messages": [ingest.text_of(message) for message in undone.exchanges.messages],
     }

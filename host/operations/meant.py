@@ -6,7 +6,6 @@ import sqlite3
 
 from host.central import agent_groups, messaging_groups, naming, routes
 from host.central.sessions import Session
-from host.operations.sessions import COMMAND_LINE
 from shared_schema.errors import Conflict, NotFound
 
 
@@ -23,7 +22,7 @@ def meant(
     """
     group = None if agent_group is None else agent_groups.named(connection, agent_group)
     if session is not None:
-        return naming.find(connection, session, agent_group_id=None if group is None else group.id, place=COMMAND_LINE)
+        return naming.find(connection, session, agent_group_id=None if group is None else group.id)
     if messaging_group is None:
         raise NotFound("neither a session nor a messaging group was named")
     chat = messaging_groups.named(connection, messaging_group)

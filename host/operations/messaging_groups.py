@@ -13,7 +13,7 @@ from host.operations.push import push_to_agent_group
 from host.services import Services
 from host.sessions.reset import zone as require_zone
 from shared_schema.clock import to_text
-from shared_schema.errors import Conflict, InvalidValue
+from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 
 
@@ -81,8 +81,6 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
 
     def drop(connection: sqlite3.Connection) -> list[str]:
         group = table.named(connection, address)
-        if wirings := table.wirings_of(connection, group.id):
-            raise Conflict(f"{address} is wired to {len(wirings)} agent groups", hint="unwire it first")
         users = table.users(connection, group.id)
         table.delete(connection, group.id)
         return users

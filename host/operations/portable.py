@@ -23,7 +23,6 @@ from host.central.imports import Imported
 from host.history import store
 from host.history.entry import COLUMNS, text_of_content
 from host.operations import foreign_exports
-from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from host.sessions.folder import Owner, remove_session_folder
 from host.sessions.restore import restore
@@ -49,7 +48,7 @@ async def export(services: Services, *, session: str | None = None) -> AsyncIter
 
     def load(connection: sqlite3.Connection) -> list[str]:
         if session is not None:
-            return [naming.find(connection, session, place=COMMAND_LINE).id]
+            return [naming.find(connection, session).id]
         return sorted(sessions.all_ids(connection))
 
     for session_id in await services.central.read(load):

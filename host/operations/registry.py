@@ -16,6 +16,7 @@ from host.operations import (
     agent_groups,
     chat,
     destinations,
+    doctor,
     ending,
     events,
     first_run,
@@ -47,6 +48,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "agent_group.list": agent_groups.list_all,
     "agent_group.show": agent_groups.show,
     "agent_group.set": agent_groups.change,
+    "agent_group.rename": agent_groups.rename,
     "agent_group.remove": agent_groups.remove,
     "messaging_group.add": messaging_groups.add,
     "messaging_group.list": messaging_groups.list_all,
@@ -61,6 +63,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "destination.remove": destinations.remove,
     "message.inject": inject.inject,
     "session.list": sessions.list_all,
+    "session.numbered": sessions.numbered,
     "session.show": sessions.show,
     "session.path": sessions.path,
     "session.transcript": history.transcript,
@@ -92,6 +95,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "model_service.ask": model_services.ask,
     "model_service.set": model_services.change,
     "status": status.status,
+    "doctor.examine": doctor.examine_running,
     "usage": usage.report,
 }
 
@@ -112,6 +116,19 @@ STREAMS: Mapping[str, Stream] = {
     "history.rebuild": history.rebuild,
     "events": events.follow,
 }
+
+
+_LOOKING = frozenset(
+    {
+        "list", "show", "numbered", "path", "transcript", "search", "logs", "status", "usage", "events", "unread",
+        "tail", "export", "examine",
+    }
+)  # fmt: skip
+
+
+def only_looks(name: str) -> bool:
+    """Whether an operation or a stream only reads, by the last word of its name."""
+    return name.rpartition(".")[2] in _LOOKING
 
 
 async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:

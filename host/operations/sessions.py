@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from datetime import datetime, timedelta
 from typing import Any
 
 from host.central import agent_groups, messaging_groups, naming, refusals, session_list, sessions, turns, unread
@@ -17,8 +18,8 @@ from shared_schema.layout import SessionLayout
 _MAX_LIST = 1000
 _STATUSES = ("active", "ended", "archived", "deleted")
 
-COMMAND_LINE = "command line"
-"""The place of the list that the command line showed last."""
+_LIST_DAYS = 7
+"""How long a terminal can say the numbers of a list it was shown."""
 
 
 async def list_all(
@@ -31,11 +32,12 @@ async def list_all(
     unread: bool = False,
     limit: int = 100,
     after: str | None = None,
+    terminal: str | None = None,
 ) -> list[dict[str, Any]]:
     """Sessions, the most recently active first; `after` is where the page before ended: the id of its last session, or
     `<last_active>/<id>`, which holds also when that session moves up meanwhile.
 
-    The list is remembered: until the next one, its numbers can be said instead of names.
+    `terminal` names who was shown the list: until its next one its numbers can be said there (`numbered`).
     """
     if not 1 <= limit <= _MAX_LIST:
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
@@ -53,12 +55,29 @@ async def list_all(
             unread=unread,
         )
         behind = None if after is None else _key(connection, after)
-        return [_shown(services, row) for row in session_list.page(connection, chosen, limit=limit, after=behind)]
+        page = session_list.page(connection, chosen, limit=limit, after=behind)
+        return [_shown(services, row, session_list.short_id(connection, row["id"])) for row in page]
 
     listed = await services.central.read(load)
-    ids, now = [each["id"] for each in listed], to_text(services.clock.now())
-    await services.central.write(lambda c: session_list.keep_list(c, COMMAND_LINE, ids, now))
+    if terminal is not None:
+        place, ids, now = _place(terminal), [each["id"] for each in listed], services.clock.now()
+        await services.central.write(lambda c: _remember(c, place, ids, now))
     return listed
+
+
+async def numbered(services: Services, *, terminal: str, number: str) -> dict[str, Any]:
+    """The session with that number in the list that a terminal was shown last: `{id}`, None when there is none."""
+    return {"id": await services.central.read(lambda c: session_list.numbered(c, _place(terminal), number))}
+
+
+def _remember(connection: sqlite3.Connection, place: str, ids: list[str], now: datetime) -> None:
+    session_list.forget_terminals(connection, to_text(now - timedelta(days=_LIST_DAYS)))
+    session_list.keep_list(connection, place, ids, to_text(now))
+
+
+def _place(terminal: str) -> str:
+    """Where a terminal's list is kept; apart from those of chats."""
+    return f"terminal {terminal[:100]}"
 
 
 def _key(connection: sqlite3.Connection, text: str) -> Key:
@@ -76,7 +95,7 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
     """
 
     def load(connection: sqlite3.Connection) -> dict[str, Any]:
-        found = naming.find(connection, session, place=COMMAND_LINE, deleted=True)
+        found = naming.find(connection, session, deleted=True)
         described = shown(services, connection, found.id) | {
             "generation": found.generation,
             "run_id": found.run_id,
@@ -91,13 +110,13 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
 
 async def path(services: Services, *, session: str) -> dict[str, str]:
     """The folder of a session: `{path}`. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE, deleted=True))
+    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
     return {"path": str(services.post.folder(found).folder)}
 
 
 async def logs(services: Services, *, session: str, max_bytes: int = 100_000) -> dict[str, Any]:
     """What the agents of a session printed: those that ended, then the one that runs."""
-    found = await services.central.read(lambda c: naming.find(c, session, place=COMMAND_LINE))
+    found = await services.central.read(lambda c: naming.find(c, session))
     printed = await asyncio.to_thread(_kept_log, services.post.folder(found))
     for handle in await services.runtime.list():
         if handle.session_id == found.id:
@@ -107,12 +126,14 @@ async def logs(services: Services, *, session: str, max_bytes: int = 100_000) ->
 
 def shown(services: Services, connection: sqlite3.Connection, session_id: str) -> dict[str, Any]:
     """One session in the form of the list."""
-    return _shown(services, session_list.shown(connection, session_id))
+    row = session_list.shown(connection, session_id)
+    return _shown(services, row, session_list.short_id(connection, session_id))
 
 
-def _shown(services: Services, row: sqlite3.Row) -> dict[str, Any]:
+def _shown(services: Services, row: sqlite3.Row, short_id: str) -> dict[str, Any]:
     return {
         "id": row["id"],
+        "short_id": short_id,
         "agent_group": row["agent_group"],
         "messaging_group": row["messaging_group"],
         "thread_id": row["thread_id"],
@@ -124,7 +145,7 @@ def _shown(services: Services, row: sqlite3.Row) -> dict[str, Any]:
         "preview": row["preview"],
         "unread": row["unread_since"] is not None,
         "unread_since": row["unread_since"],
-        "parent": row["parent_session_id"],
+        "parent_id": row["parent_session_id"],
         "parent_relation": row["parent_relation"],
         "last_active": row["last_active"],
         "created_at": row["created_at"],

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from host.central import deliveries, ingest, quota, rate_limits, repairs, runs, sessions, turns
+from host.central import deliveries, ingest, quota, rate_limits, repairs, runs, session_list, sessions, turns
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -34,6 +34,9 @@ async def status(services: Services) -> dict[str, Any]:
         {"what": "what history takes of a session", "subject": name, "hour": now_text[:13] + ":00Z", "held_back": None}
         for name in full
     ]
+    at_work = list(services.conductor.agents)
+    named = [*at_work, *(row["session_id"] for rows in ("running", "queued", "failures") for row in numbers[rows])]
+    short = await services.central.read(lambda c: {each: session_list.short_id(c, each) for each in named})
     now = services.clock.monotonic()
     work = [_at_work(services, row, "running") for row in numbers.pop("running")]
     work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
@@ -52,14 +55,17 @@ async def status(services: Services) -> dict[str, Any]:
         "agents": [
             {
                 "session_id": session_id,
+                "short_session_id": short[session_id],
                 "agent_group": numbers["names"].get(session_id),
                 "state": agent.doing or ("working" if agent.busy_since is not None else "idle"),
                 "since": to_text(services.clock.now() - timedelta(seconds=now - agent.started)),
             }
-            for session_id, agent in services.conductor.agents.items()
+            for session_id in at_work
+            if (agent := services.conductor.agents.get(session_id)) is not None
         ],
         "waiting_agents": len(services.conductor.places.waiting),
-        "turns": work,
+        "turns": [each | {"short_session_id": short[each["session_id"]]} for each in work],
+        "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "files": files,
         "faults": [
             {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}

@@ -23,7 +23,6 @@ from host.central.mailbox import Letter
 from host.central.session_list import Filter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.operations import readiness
-from host.operations.sessions import COMMAND_LINE
 from host.routing import commands
 from host.routing.event import Event
 from host.services import Services
@@ -290,7 +289,7 @@ class _View:
 def _partner(connection: sqlite3.Connection, agent_group: str | None, session: str | None) -> Partner:
     """Whom a person means. Raises `NotFound`, `Conflict`."""
     if session is not None:
-        found = naming.find(connection, session, place=COMMAND_LINE)
+        found = naming.find(connection, session)
         group = agent_groups.by_id(connection, found.agent_group_id)
         assert group is not None, "a session belongs to an agent group"
         return Partner(group, found, is_pinned=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 from host.central import naming, sessions, titles
 from host.central import title as form
-from host.operations.sessions import COMMAND_LINE
 from host.services import Services
 from shared_schema.clock import to_text
 from shared_schema.errors import InvalidValue
@@ -26,7 +25,7 @@ async def set_title(
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> sessions.Session:
-        found = naming.find(connection, session, place=COMMAND_LINE)
+        found = naming.find(connection, session)
         if clear:
             titles.clear(connection, found, now)
         elif title is not None:
@@ -36,4 +35,4 @@ async def set_title(
     run = services.central.read if title is None and not clear else services.central.write
     found = await run(store)
     is_cut = title is not None and form.is_cut(title)
-    return {"session": found.id, "title": found.title, "title_source": found.title_source, "cut": is_cut}
+    return {"session_id": found.id, "title": found.title, "title_source": found.title_source, "cut": is_cut}

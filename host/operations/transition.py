@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from host.central import naming, sessions
 from host.central.sessions import Session
-from host.operations.sessions import COMMAND_LINE, shown
+from host.operations.sessions import shown
 from host.services import Services
 from host.sessions.life import Turnover
 from host.supervision.facts import StopReason
@@ -90,7 +90,7 @@ async def end_agent(services: Services, session: Session) -> None:
 
 
 async def find(services: Services, name: str) -> Session:
-    return await services.central.read(lambda c: naming.find(c, name, place=COMMAND_LINE))
+    return await services.central.read(lambda c: naming.find(c, name))
 
 
 async def as_shown(services: Services, session: Session) -> dict[str, Any]:

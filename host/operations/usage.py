@@ -28,7 +28,8 @@ async def report(
     until: str | None = None,
     limit: int = 1000,
 ) -> dict[str, Any]:
-    """`by`, `rows` (the newest first) and their `total`: turns, tokens and cost in US dollars.
+    """`by`, `rows` (the newest first) and their `total`: turns, tokens and cost in US dollars (None: no price is
+    known).
 
     `called_tokens` and `called_usd` are of the model calls that went through the gateway, whatever agents say of them;
     None by model, session or turn.
@@ -58,7 +59,11 @@ async def report(
 
 def _shown(used: table.Used, by: str) -> dict[str, Any]:
     values = asdict(used)
-    return {by.replace("-", "_"): values.pop("name"), **values}
+    tokens = used.input_tokens + used.output_tokens + used.cache_read_tokens + used.cache_write_tokens
+    if tokens and not used.cost_usd:
+        values["cost_usd"] = None  # no price is known: agents report no cost then
+    key = {"session": "session_id", "turn": "turn_id"}.get(by, by.replace("-", "_"))
+    return {key: values.pop("name"), **values}
 
 
 def _day(text: str | None) -> date | None:

@@ -302,8 +302,12 @@ class _Acceptance:
 def _begun_anew(due: Reset, wiring: Wiring) -> str:
     if due == Reset.DAILY:
         why = f"one begins every day at {wiring.reset_hour}:00"
-    elif wiring.reset_minutes % 60 == 0 and wiring.reset_minutes > 60:
-        why = f"the last one had rested for more than {wiring.reset_minutes // 60} hours"
     else:
-        why = f"the last one had rested for more than {wiring.reset_minutes} minutes"
+        why = f"the last one had rested for more than {_in_words(wiring.reset_minutes)}"
     return f"A new conversation begins, because {why}. /resume takes it up."
+
+
+def _in_words(minutes: int) -> str:
+    sizes = ((24 * 60, "day"), (60, "hour"), (1, "minute"))
+    count, unit = next((minutes // size, unit) for size, unit in sizes if minutes % size == 0)
+    return f"a{'n' if unit == 'hour' else ''} {unit}" if count == 1 else f"{count} {unit}s"

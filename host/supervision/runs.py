@@ -221,7 +221,7 @@ class Runs:
                     EventKind.TURN_ENDED,
                     session_id=session.id,
                     agent_group_id=session.agent_group_id,
-                    data={"turn": turn_id, "status": status},
+                    data={"turn_id": turn_id, "status": status},
                     now=now,
                 )
             turns.close_running(connection, session.id, status, reason, sentence, now)

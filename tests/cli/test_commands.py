@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ SESSION = {
     "kind": "chat", "status": "active", "end_reason": None, "title": "A \x1b[31mtitle", "path": "/data/s",
     "last_active": "2026-11-20T21:39:13.042Z", "created_at": "2026-11-20T21:39:13.042Z", "pending": 0, "agent": "none",
     "title_source": None, "preview": "a\x1b[31m", "unread": True, "unread_since": "2026-11-20T21:39:13.042Z",
-    "parent": None, "parent_relation": None, "ended_at": None, "turns": [],
+    "short_id": "01234", "parent_id": None, "parent_relation": None, "ended_at": None, "turns": [],
     "run_id": None, "generation": 1, "refusals": [{"what": "row 3", "reason": "too long", "created_at": "now"}],
 }  # fmt: skip
+
+TERMINAL = str(os.getsid(0))
 
 NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse"}
 
@@ -57,7 +61,9 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         {"name": "a", "budget_usd": 2.5, "budget_tokens": 1000, "budget_period": "day"},
     ),
     ("agent-group set a --unset budget-usd", "agent_group.set", {"name": "a", "unset": ["budget_usd"]}),
-    ("agent-group remove a --with-sessions", "agent_group.remove", {"name": "a", "with_sessions": True}),
+    ("agent-group rename a b", "agent_group.rename", {"name": "a", "new_name": "b"}),
+    ("agent-group remove a --with-sessions --yes", "agent_group.remove", {"name": "a", "with_sessions": True}),
+    ("agent-group rm a --yes", "agent_group.remove", {"name": "a", "with_sessions": False}),
     ("messaging-group add t:1", "messaging_group.add", {"address": "t:1"}),
     (
         "messaging-group add t:1 --name N --group",
@@ -67,7 +73,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("messaging-group list", "messaging_group.list", {}),
     ("messaging-group show t:1", "messaging_group.show", {"address": "t:1"}),
     ("messaging-group set t:1 --dm", "messaging_group.set", {"address": "t:1", "is_group": False}),
-    ("messaging-group remove t:1", "messaging_group.remove", {"address": "t:1"}),
+    ("messaging-group rename t:1 N", "messaging_group.set", {"address": "t:1", "name": "N"}),
+    ("messaging-group remove t:1 --yes", "messaging_group.remove", {"address": "t:1"}),
     (
         "wire t:1 a",
         "wiring.add",
@@ -114,7 +121,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("destination list", "destination.list", {}),
     ("destination list a", "destination.list", {"agent_group": "a"}),
     ("destination remove a ops", "destination.remove", {"agent_group": "a", "name": "ops"}),
-    ("session list", "session.list", {}),
+    ("session list", "session.list", {"terminal": TERMINAL}),
+    ("session ls", "session.list", {"terminal": TERMINAL}),
     (
         "session list --agent-group a --messaging-group t:1 --channel t --status ended --unread --limit 3 --after s",
         "session.list",
@@ -126,6 +134,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
             "unread": True,
             "limit": 3,
             "after": "s",
+            "terminal": TERMINAL,
         },
     ),
     ("session show ses_0", "session.show", {"session": "ses_0"}),
@@ -139,7 +148,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("session stop ses_0", "session.stop", {"session": "ses_0"}),
     ("session delete ses_0", "session.delete", {"session": "ses_0"}),
-    ("session delete ses_0 --for-good", "session.delete", {"session": "ses_0", "for_good": True}),
+    ("session delete ses_0 --for-good --yes", "session.delete", {"session": "ses_0", "for_good": True}),
     ("session restore ses_0", "session.restore", {"session": "ses_0"}),
     ("session archive ses_0", "session.archive", {"session": "ses_0"}),
     (
@@ -153,7 +162,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("session retry ses_0", "session.retry", {"session": "ses_0"}),
     ("session prune --older-than 2w", "session.prune", {"older_than_days": 14.0}),
     (
-        "session prune --older-than 12h --agent-group a --apply --for-good",
+        "session prune --older-than 12h --agent-group a --apply --for-good --yes",
         "session.prune",
         {"older_than_days": 0.5, "agent_group": "a", "apply": True, "for_good": True},
     ),
@@ -178,7 +187,7 @@ USED = {"turns": 1, "input_tokens": 5, "output_tokens": 0, "cache_read_tokens": 
 TURN = {"session_id": "s", "agent_group": "a", "state": "running", "since": "2026-11-20T21:39:13.042Z",
         "elapsed_seconds": 1.5, "attempt": 1, "tool": None}  # fmt: skip
 STATUS: dict[str, Any] = {
-    "host": {"running": False, "pid": None, "since": None, "runtime": None, "runtime_reason": None, "data": "/data",
+    "host": {"running": True, "pid": None, "since": None, "runtime": None, "runtime_reason": None, "data": "/data",
              "version": "0.1.0"},
     "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
     "files": {"central.db": 4096, "history.db": 0, "largest": []},
@@ -208,7 +217,7 @@ def result_of(operation: str) -> Any:
         return special[operation]
     if operation.startswith("session"):
         return SESSION
-    return [{"name": "one"}] if name == "list" else {"name": "one", "removed": "one"}
+    return [{"name": "one"}] if name == "list" else {"name": "one", "removed": "one", "sessions": 1, "agent_groups": []}
 
 
 @pytest.mark.parametrize(("line", "operation", "params"), CALLS)
@@ -235,6 +244,56 @@ def test_with_json_it_prints_what_the_operation_gave(
     assert json.loads(result.stdout) == result_of(operation)
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("agent-group remove a", "agent_group.show"),
+        ("messaging-group remove t:1", "messaging_group.show"),
+        ("session delete ses_0 --for-good", "session.show"),
+        ("session prune --older-than 90d --apply --for-good", "session.prune"),
+    ],
+)
+def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
+    line: str, shown: str, run: Run, host: PlayedHost
+) -> None:
+    host.operations[shown] = result_of(shown)
+
+    result = run(*line.split())
+
+    assert result.exit_code == 2
+    assert "This cannot be undone: add --yes to do it" in result.stderr
+    assert [name for name, _ in host.calls] == [shown]
+
+
+def test_a_number_is_one_of_the_list_that_this_terminal_was_shown(run: Run, host: PlayedHost) -> None:
+    host.operations["session.numbered"] = lambda params: {"id": {"2": SESSION["id"]}.get(params["number"])}
+    host.operations["session.path"] = {"path": "/data/s"}
+
+    assert run("session", "path", "2").exit_code == run("session", "path", "9").exit_code == 0
+
+    assert host.calls == [
+        ("session.numbered", {"terminal": TERMINAL, "number": "2"}),
+        ("session.path", {"session": SESSION["id"]}),
+        ("session.numbered", {"terminal": TERMINAL, "number": "9"}),
+        ("session.path", {"session": "9"}),
+    ]
+
+
+def test_the_status_of_a_host_that_does_not_run_is_3(run: Run, host: PlayedHost) -> None:
+    host.operations["status"] = result_of("status")
+    assert run("status").exit_code == 0
+    host.operations["status"] = result_of("status") | {"host": result_of("status")["host"] | {"running": False}}
+    assert run("status", "--json").exit_code == 3
+
+
+@pytest.mark.parametrize("line", ["session list", "status", "wirings", "usage", "session search x", "events", "doctor"])
+def test_looking_makes_no_folder(line: str, run: Run, data: Path) -> None:
+    result = run(*line.split(), "--data", str(data / "nothing"))
+
+    assert not (data / "nothing").exists()
+    assert line == "doctor" or "there is no data folder" in result.stderr
+
+
 def test_without_a_host_the_operation_runs_in_this_process(run: Run, data: Path) -> None:
     calls: list[tuple[Path, str, dict[str, Any]]] = []
 
@@ -245,7 +304,7 @@ def test_without_a_host_the_operation_runs_in_this_process(run: Run, data: Path)
     result = run("session", "list", "--limit", "2", "--json", invocation=Invocation(locally=locally))
 
     assert json.loads(result.stdout) == [SESSION]
-    assert calls == [(data, "session.list", {"limit": 2})]
+    assert calls == [(data, "session.list", {"limit": 2, "terminal": TERMINAL})]
 
 
 def test_the_data_folder_can_be_named_anywhere_and_the_last_one_counts(run: Run, host: PlayedHost, data: Path) -> None:
@@ -297,7 +356,7 @@ def test_what_an_agent_named_itself_cannot_reach_the_terminal(run: Run, host: Pl
 
     assert "A title" in shown
     assert "\x1b" not in shown
-    assert "what=row 3  reason=too long" in shown
+    assert ["now", "row 3", "too long"] in [re.split(r"  +", line) for line in shown.splitlines()]
 
 
 def test_session_path_prints_the_folder_only(run: Run, host: PlayedHost) -> None:

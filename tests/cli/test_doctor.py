@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from host.cli.doctor import ask_host
 from host.operations.doctor import check_host, check_registry, examine
 from host.operations.machine import Check, check_folder, check_links, check_notifications
 from host.place import InstallRecord, Place, write_record
@@ -24,8 +23,9 @@ def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def nobody() -> None:
+def nobody() -> dict[str, Any] | None:
     """No host listens."""
+    return None
 
 
 def settings(data: Path, **options: Any) -> Settings:
@@ -117,29 +117,39 @@ def test_links_are_tried_where_the_data_is(data: Path) -> None:
     assert check_links(data / "missing").ok is False
 
 
-def test_a_running_host_is_asked(host: PlayedHost, data: Path) -> None:
-    host.operations["status"] = {"host": {"running": True, "pid": 42, "runtime": "docker"}}
+def test_a_running_host_is_asked_and_what_it_finds_counts(host: PlayedHost, run: Run) -> None:
+    found = {"name": "engine", "ok": False, "what": "it is gone", "hint": "start it"}
+    host.operations["doctor.examine"] = [found]
 
-    check = check_host(DataLayout(data), lambda: ask_host(data / "host.sock"))
+    result = run("doctor", "--json")
 
-    assert check.ok
-    assert "process 42" in check.what
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [found])
+
+
+def test_a_host_that_does_not_answer_is_a_failure_among_the_other_checks(host: PlayedHost, run: Run) -> None:
+    result = run("doctor", "--json")  # the played host knows no such operation
+
+    checks = {check["name"]: check for check in json.loads(result.stdout)}
+    assert checks["host"]["ok"] is False
+    assert checks["sqlite"]["ok"] is True
+
+
+def test_a_host_whose_agents_are_not_isolated_is_a_warning(data: Path) -> None:
+    isolated = check_host(DataLayout(data), lambda: {"pid": 42, "runtime": "docker"})
+    bare = check_host(DataLayout(data), lambda: {"pid": 42, "runtime": "process"})
+
+    assert (isolated.ok, bare.ok) == (True, None)
+    assert "process 42" in isolated.what
 
 
 def test_a_lock_without_a_host_is_a_warning(data: Path) -> None:
     with (data / "host.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        check = check_host(DataLayout(data), lambda: ask_host(data / "host.sock"))
+        check = check_host(DataLayout(data), nobody)
 
     assert check.ok is None
     assert "host.lock" in check.what
-
-
-def test_a_path_too_long_for_a_socket_fails(data: Path) -> None:
-    long = DataLayout(data / ("x" * 100))
-
-    assert check_host(long, lambda: ask_host(long.socket)).ok is False
 
 
 def test_the_command_prints_each_check(run: Run, data: Path) -> None:

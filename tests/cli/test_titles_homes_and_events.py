@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 from tests.cli.host import PlayedHost
 
 HOME = {"agent_group": "a", "channel_type": "t", "messaging_group": "t:1", "name": "The \x1b[31moffice"}
-TITLE = {"session": "ses_1", "title": "The\x07 plan", "title_source": "manual"}
+TITLE = {"session_id": "ses_1", "title": "The\x07 plan", "title_source": "manual"}
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("session title s", "session.title", {"session": "s"}),
     ("session title s Plan", "session.title", {"session": "s", "title": "Plan"}),
@@ -37,7 +37,7 @@ def event(number: int) -> dict[str, Any]:
         "number": number,
         "at": "2026-11-20T21:39:13.042Z",
         "kind": "session-title",
-        "session": "ses_1",
+        "session_id": "ses_1",
         "agent_group_id": "agr_1",
         "data": {"title": f"title\x1b[2J {number}"},
     }
@@ -92,6 +92,7 @@ def test_following_goes_on_behind_the_last_event_that_was_shown(played: PlayedHo
 
 
 def test_following_without_a_host_shows_what_there_is(run: Run) -> None:
+    assert run("agent-group", "add", "helper").exit_code == 0
     result = run("events", "--follow")
     assert result.exit_code == 0
     assert "No host is running, so nothing new will come." in result.output

@@ -146,7 +146,7 @@ async def test_what_was_used_is_counted_once_however_its_provider_counts(tmp_pat
         await host.do("session.delete", session=session["id"])
     async with running(tmp_path) as host:
         again = await host.do("usage", by="session", session=session["id"])
-        assert [(row["session"], row["input_tokens"]) for row in again["rows"]] == [(session["id"], 42)]
+        assert [(row["session_id"], row["input_tokens"]) for row in again["rows"]] == [(session["id"], 42)]
 
 
 async def test_a_budget_warns_once_and_then_stops(tmp_path: Path) -> None:

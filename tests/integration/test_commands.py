@@ -63,7 +63,7 @@ async def test_new_begins_another_conversation_and_resume_takes_up_the_last_one(
 
         assert await answer_to(host, "/new") == "A new conversation begins. /resume takes up the one before."
         fresh = await present(host)
-        assert (fresh["parent"], fresh["parent_relation"]) == (old["id"], "reset")
+        assert (fresh["parent_id"], fresh["parent_relation"]) == (old["id"], "reset")
         assert (await host.ask("recall")).startswith("0 steps")
 
         assert " goes on. It was last active on " in await answer_to(host, "/resume")
@@ -212,7 +212,7 @@ async def test_branch_goes_on_in_a_copy(tmp_path: Path) -> None:
 
         assert (await answer_to(host, "/branch")).startswith("You are in a copy")
         copy = await present(host)
-        assert (copy["parent"], copy["parent_relation"]) == (old["id"], "branched")
+        assert (copy["parent_id"], copy["parent_relation"]) == (old["id"], "branched")
         assert "the colour is blue" in await host.ask("recall")
 
 
@@ -225,7 +225,7 @@ async def test_compress_answers_at_once_and_tells_when_it_is_done(tmp_path: Path
         assert (await answer_to(host, "/compress")).startswith("The conversation is being summed up.")
         await until(lambda: host.texts()[-1].startswith("The conversation was summed up"), "people are told")
         child = await present(host)
-        assert (child["parent"], child["parent_relation"]) == (old["id"], "compressed")
+        assert (child["parent_id"], child["parent_relation"]) == (old["id"], "compressed")
         await host.settled()
         assert len([text for text in host.texts() if "was summed up" in text]) == 1
 

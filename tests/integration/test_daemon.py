@@ -140,7 +140,7 @@ def test_an_agent_that_a_dead_host_left_can_be_stopped_and_deleted_without_one(t
         host.kill()
         assert host.agents()
         deleted = host.json("session", "delete", session["id"], "--for-good")
-        assert deleted["deleted"] == session["id"]
+        assert deleted["session_id"] == session["id"]
         assert not host.agents()
         assert not Path(session["path"]).exists()
         host.start()

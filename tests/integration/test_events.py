@@ -32,7 +32,7 @@ async def test_a_turn_and_a_title_are_told_with_their_session(tmp_path: Path) ->
         (session,) = await host.do("session.list")
         told = await host.do("events")
         assert [event["number"] for event in told] == list(range(1, len(told) + 1))
-        assert {event["session"] for event in told} == {session["id"]}
+        assert {event["session_id"] for event in told} == {session["id"]}
         ends = [event for event in told if event["kind"] == EventKind.TURN_ENDED]
         assert len(ends) == 1
         assert ends[0]["data"]["status"] == "completed"

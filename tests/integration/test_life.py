@@ -47,7 +47,7 @@ async def test_a_fresh_conversation_knows_nothing_of_the_old_one(tmp_path: Path)
         await host.ask("the secret is blue")
         old = await present(host)
         fresh = await host.do("session.new", session=old["id"])
-        assert (fresh["parent"], fresh["parent_relation"]) == (old["id"], "reset")
+        assert (fresh["parent_id"], fresh["parent_relation"]) == (old["id"], "reset")
         assert (await recall(host)).startswith("0 steps")
         ended = await host.do("session.show", session=old["id"])
         assert (ended["status"], ended["end_reason"]) == ("ended", "new")
@@ -116,7 +116,7 @@ async def test_a_branch_goes_on_from_a_copy_and_leaves_the_first_as_it_was(tmp_p
         source = await present(host)
         await host.do("session.undo", session=source["id"])
         copy = await host.do("session.branch", session=source["id"])
-        assert (copy["parent"], copy["parent_relation"]) == (source["id"], "branched")
+        assert (copy["parent_id"], copy["parent_relation"]) == (source["id"], "branched")
         said = await recall(host)
         assert "the colour is red" in said
         assert "never mind" not in said
@@ -131,7 +131,7 @@ async def test_a_compressed_conversation_goes_on_from_its_summary_with_what_wait
         await host.ask("two")
         parent = await present(host)
         child = await host.do("session.compress", session=parent["id"])
-        assert (child["parent"], child["parent_relation"]) == (parent["id"], "compressed")
+        assert (child["parent_id"], child["parent_relation"]) == (parent["id"], "compressed")
         assert "Summary of" in await recall(host)
         ended = await host.do("session.show", session=parent["id"])
         assert (ended["status"], ended["end_reason"]) == ("ended", "compressed")
@@ -222,7 +222,7 @@ async def test_a_summary_that_fails_is_told_once_and_not_tried_with_every_messag
         told = [message.text for message in host.channel.sent if message.from_host]
         assert len(told) == 2
         assert "could not be compressed: no paper" in told[1]
-        assert (await present(host))["parent"] is None
+        assert (await present(host))["parent_id"] is None
 
 
 async def test_a_provider_that_cannot_summarize_says_so(tmp_path: Path) -> None:
@@ -414,9 +414,14 @@ async def test_a_long_list_is_paged_without_gaps(tmp_path: Path) -> None:
         previews = {each["preview"] for each in [*first, *rest]}
         assert {preview[:14] for preview in previews} == {f"hello number {number}" for number in range(5)}
         assert {len(preview) for preview in previews} == {60}
-        listed = await host.do("session.list")
-        assert (await host.do("session.new", session="2"))["parent"] == listed[1]["id"]
-        assert (await host.do("session.delete", session="3"))["deleted"] == listed[2]["id"]
+        listed = await host.do("session.list", terminal="1")
+        await host.do("session.list", terminal="2", limit=1)
+        assert await host.do("session.numbered", terminal="1", number="3") == {"id": listed[2]["id"]}
+        assert await host.do("session.numbered", terminal="2", number="3") == {"id": None}
+        assert await host.do("session.numbered", terminal="3", number="1") == {"id": None}
+        for each in listed:
+            assert (await host.do("session.show", session=each["short_id"]))["id"] == each["id"]
+            assert len(each["short_id"]) >= 5
         only = await host.do("session.list", messaging_group=listed[3]["messaging_group"])
         assert [each["id"] for each in only] == [listed[3]["id"]]
         assert await host.do("session.list", channel="telegram") == []
