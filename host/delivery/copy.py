@@ -7,6 +7,7 @@ What does not pass never holds up what follows it: it is recorded, and where it 
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from host.delivery.request import Request, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, Glimpse
 from shared_schema.clock import Clock, to_text
-from shared_schema.errors import FileDamaged, InvalidValue
+from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import (
     Ack,
@@ -35,6 +36,8 @@ from shared_schema.rows import (
     MessageOutKind,
     Turn,
 )
+
+log = logging.getLogger(__name__)
 
 _ROWS_OF_TURN = 4
 """Rows that become of one turn: its copy, its usage, and two events."""
@@ -111,6 +114,11 @@ class Copier:
             return _Candidate(row, None, refusal=str(error))
         except (AttachmentRefused, FileDamaged, InvalidValue) as error:
             return _Candidate(row, None, refusal=error.what)
+        except (FileTrouble, OSError):
+            raise  # the host's own disk: all of it is read again
+        except Exception as error:  # the boundary of one row: those behind it are taken
+            log.exception("a row cannot be handled", extra={"row": f"out-{row.seq}"})
+            return _Candidate(row, None, refusal=f"the host failed over it: {type(error).__name__}")
         return _Candidate(row, message, tuple(files))
 
     def _store(

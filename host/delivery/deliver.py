@@ -171,6 +171,8 @@ class Deliverer:
             reason = f"the channel failed: {type(error).__name__}"
             if not channel.idempotent:
                 await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
+            elif isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
+                await self._failed_attempt(delivery, rounds, reason)
             elif delivery.attempts + 1 >= _MAX_FAILURES:
                 await self._refused(delivery, reason)
             else:

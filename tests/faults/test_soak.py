@@ -70,7 +70,7 @@ def well() -> Evidence:
         "platform_id": "chat",
         "content": '{"text":"hello"}',
     }
-    delivery = {"session_id": "ses", "from_host": 0, "status": "delivered", "platform_id": "chat"}
+    delivery = {"session_id": "ses", "from_host": 0, "status": "delivered", "platform_id": "chat", "lane": "rte"}
     answer = {"turn_id": "trn", "content": '{"text":"scripted: hello"}'}
     errand = Errand("hello", ("scripted: hello",))
     return Evidence(

@@ -7,6 +7,7 @@ from typing import Any
 
 from host.channels.memory import MemoryChannel
 from host.channels.protocol import Outgoing
+from shared_schema.errors import FileTrouble
 from shared_schema.ids import Prefix, new_id
 from tests.support.chats import add_chats, hears, said, texts_to
 from tests.support.host import CHAT, Host, running
@@ -112,3 +113,18 @@ async def test_whatever_a_platform_calls_a_message_it_is_recorded(tmp_path: Path
         found = await host.central("SELECT status, length(platform_message_id) AS size FROM deliveries")
         assert {row["status"] for row in found} == {"delivered"}
         assert all(row["size"] <= 500 for row in found)
+
+
+class OnAFullDisk(MemoryChannel):
+    """A channel that cannot write its own file for a while, longer than a fault of its own is put up with."""
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        if self.attempts < 12:
+            self.attempts += 1
+            raise FileTrouble("the disk is full")
+        return await super().deliver(message)
+
+
+async def test_a_disk_that_is_full_for_a_while_loses_no_message(tmp_path: Path) -> None:
+    async with running(tmp_path, channel=OnAFullDisk(), delivery_retry_seconds=0.001) as host:
+        assert await host.ask("hello") == "scripted: hello"

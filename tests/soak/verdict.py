@@ -160,15 +160,19 @@ def _outcome(evidence: Evidence, row: Row, heard: list[Arrived], queued: list[Ro
 
 
 def _order(evidence: Evidence, verdict: Verdict) -> None:
-    """In a chat messages arrive in the order of the ledger; in a session answers come in the order of questions."""
+    """In a chat what a conversation says arrives in the order of the ledger; its answers come in that of the questions.
+
+    Conversations take turns, so that between two of them there is no order.
+    """
     position = {_key(row): row["position"] for row in evidence.deliveries}
+    lane = {_key(row): row["lane"] for row in evidence.deliveries}
     for messages in evidence.arrived.values():
-        last: dict[str, int] = defaultdict(int)
+        last: dict[tuple[str, str | None], int] = defaultdict(int)
         for message in messages:
-            here = position.get(message.key, 0)
-            if here < last[message.chat]:
+            here, of = position.get(message.key, 0), (message.chat, lane.get(message.key))
+            if here < last[of]:
                 verdict.fault("out of order", [message.key])
-            last[message.chat] = max(here, last[message.chat])
+            last[of] = max(here, last[of])
     asked = {row["message_id"]: row for row in evidence.ingest if decode(row["content"]).get("text") != _HOSTILE}
     answered: dict[str, dict[str, int]] = defaultdict(dict)
     for delivery in evidence.deliveries:
