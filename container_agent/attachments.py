@@ -11,6 +11,7 @@ from pathlib import Path
 
 from container_agent.providers.protocol import Attachment, ProviderError
 from shared_schema.rows import FailureReason
+from shared_schema.text import is_all_shown
 
 _NAME_BYTES = 255  # the limit of the usual file systems
 _CHUNK_BYTES = 1024 * 1024
@@ -36,7 +37,7 @@ def place(outbox: Path, message_id: str, files: Sequence[Attachment]) -> None:
 def _is_plain(name: str) -> bool:
     return (
         name not in ("", ".", "..")
-        and name.isprintable()
+        and is_all_shown(name)
         and "/" not in name
         and len(name.encode("utf-8", "replace")) <= _NAME_BYTES
     )

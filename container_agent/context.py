@@ -41,6 +41,11 @@ class Context:
     shared: bool = False
     kind: str = "chat"
     tool_servers: str = ""
+    time_zone: str = ""
+    save_memory: bool = False
+    max_text: int = 100_000
+    max_files: int = 20
+    max_file_bytes: int = 25 * 1024**2
 
     @classmethod
     def from_values(cls, values: Mapping[str, str | None]) -> Self:
@@ -98,4 +103,9 @@ class Context:
             shared=text(ContextKey.SHARED) == "1",
             kind=text(ContextKey.KIND, default.kind),
             tool_servers=text(ContextKey.TOOL_SERVERS),
+            time_zone=text(ContextKey.TIME_ZONE),
+            save_memory=text(ContextKey.SAVE_MEMORY) == "1",
+            max_text=whole(ContextKey.MAX_TEXT, default.max_text),
+            max_files=whole(ContextKey.MAX_FILES, default.max_files),
+            max_file_bytes=whole(ContextKey.MAX_FILE_BYTES, default.max_file_bytes),
         )

@@ -39,6 +39,9 @@ ORDER BY seq LIMIT :rows
 """
 
 
+# Where a message stands: id.
+SEQ = "SELECT seq FROM messages_in WHERE id = ?"
+
 # The generation, and how many of a JSON array of message ids have no outcome.
 STANDING = """
 SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generation,
@@ -87,6 +90,12 @@ class Inbox:
             row = connection.execute(STANDING, (json.dumps(message_ids),)).fetchone()
         context = Context.from_values({ContextKey.GENERATION: row["generation"]})
         return bool(row["pending"]) and context.generation == generation
+
+    def name_of(self, message_id: str) -> str | None:
+        """`in-<seq>` for the id of a message that came in. Raises `FileTrouble`."""
+        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+            row = connection.execute(SEQ, (message_id,)).fetchone()
+        return None if row is None else f"in-{row['seq']}"
 
     def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
         """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from container_agent import turn
 from container_agent.attend import Ended, WillNotEnd, attend
 from container_agent.batch import Choice, choose
+from container_agent.heading import Names
 from container_agent.inbox import Inbox, Tray
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import Provider, TurnRequest
@@ -148,7 +149,15 @@ class Loop:
             is_first=self._outbox.is_fresh,
             note=context.reset_note if tells_note else "",
             recorded=lambda: self._outbox.history(context.withdrawn),
+            names=Names(of=self._name_of, last=self._outbox.last_message(context.generation)),
         )
+
+    def _name_of(self, message_id: str) -> str | None:
+        """What a message is called that came in or went out; None for one of another conversation."""
+        try:
+            return self._outbox.name_of(message_id) or self._inbox.name_of(message_id)
+        except FileTrouble:  # the host writes it at this moment
+            return None
 
     def _record(
         self,

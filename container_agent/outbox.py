@@ -124,6 +124,19 @@ class Outbox:
         with self._translated():
             return [Step(*row) for row in self._connection.execute(sql.HISTORY, (json.dumps(withdrawn),))]
 
+    def name_of(self, message_id: str) -> str | None:
+        """`out-<seq>` for the id of a message that went out."""
+        return self._named(sql.OUT_SEQ, (message_id,))
+
+    def last_message(self, generation: int) -> str:
+        """`out-<seq>` of the newest message of this generation that somebody can see; empty before the first."""
+        return self._named(sql.LAST_MESSAGE, (generation,)) or ""
+
+    def _named(self, statement: str, values: tuple[object, ...]) -> str | None:
+        with self._translated():
+            row = self._connection.execute(statement, values).fetchone()
+        return None if row is None else f"out-{row['seq']}"
+
     def begin_turn(
         self,
         messages: tuple[MessageIn, ...],

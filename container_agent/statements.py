@@ -63,6 +63,14 @@ WHERE s.turn_id NOT IN (SELECT value FROM json_each(?))
 ORDER BY s.seq
 """
 
+# Where a message stands that went out: id.
+OUT_SEQ = "SELECT seq FROM messages_out WHERE id = ?"
+
+# The newest message that somebody can see: generation.
+LAST_MESSAGE = """
+SELECT seq FROM messages_out WHERE generation = ? AND kind IN ('chat', 'card', 'question') ORDER BY seq DESC LIMIT 1
+"""
+
 # A value of the agent's own: key.
 STATE_VALUE = "SELECT value FROM session_state WHERE key = ?"
 

@@ -18,6 +18,7 @@ from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
     Provider,
     ProviderError,
+    Rememberer,
     Reply,
     Step,
     Summarizer,
@@ -33,6 +34,9 @@ from shared_schema.layout import SessionLayout
 from shared_schema.rows import Errand, FailureReason, MessageIn, MessageOutKind
 
 log = logging.getLogger("container_agent")
+
+MEMORY_SECONDS = 60.0
+"""What saving to memory may take: nobody waits for it, and a conversation that is summed up waits for all of it."""
 
 Outcome = tuple[TurnResult, list[str]] | TurnFailure
 T = TypeVar("T", Reply, Step)
@@ -119,6 +123,9 @@ class Output:
 class QuietOutput(Output):
     """The output of an errand: what it used counts, but it adds nothing to the conversation."""
 
+    async def take(self) -> Sequence[MessageIn]:
+        return ()  # what people say meanwhile is for a turn of its own
+
     async def send(self, reply: Reply) -> str:
         raise ProviderError(FailureReason.BAD_INPUT, "an errand has nobody to send to")
 
@@ -175,6 +182,13 @@ async def run(
 
 
 async def _run_errand(provider: Provider, request: TurnRequest, output: Output, errand: Errand) -> TurnResult:
+    if errand is Errand.REMEMBER:
+        return await _remember(provider, request, output)
+    if errand is Errand.SUMMARIZE and request.context.save_memory:  # before most of what was said is gone
+        try:
+            await _remember(provider, request, output)
+        except ProviderError as error:
+            log.warning("nothing was saved to memory: %s", error)
     """The answer to an errand is one message to the host; steps and pointer are of no conversation."""
     assert isinstance(provider, Summarizer)
     result = _storable_result(await provider.summarize(request, errand, output), output.used)
@@ -183,6 +197,19 @@ async def _run_errand(provider: Provider, request: TurnRequest, output: Output, 
         raise ProviderError(FailureReason.PROVIDER_ERROR, f"the provider {provider.name} had no answer")
     answer = Reply(text, in_reply_to=request.messages[0].id, kind=MessageOutKind.SYSTEM)
     return TurnResult(replies=[answer], usage=result.usage)
+
+
+async def _remember(provider: Provider, request: TurnRequest, output: Output) -> TurnResult:
+    """Save to memory what is worth it, within a minute. A provider that cannot has nothing to save."""
+    if not isinstance(provider, Rememberer):
+        return TurnResult()
+    try:
+        async with asyncio.timeout(MEMORY_SECONDS):
+            result = await provider.remember(request, output)
+    except TimeoutError as error:
+        sentence = f"saving to memory took longer than {MEMORY_SECONDS:g} seconds"
+        raise ProviderError(FailureReason.TIMEOUT, sentence) from error
+    return TurnResult(usage=result.usage)
 
 
 def _storable_result(result: TurnResult, used: Usage) -> TurnResult:

@@ -167,7 +167,7 @@ class Services:
             central,
             settings.layout,
             clock,
-            Rules(settings.max_text, settings.timezone, self.conductor.is_working),
+            Rules(settings.max_text, settings.timezone, self.conductor.is_working, settings.save_memory),
             Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick),
             file_limits=file_limits,
         )
@@ -233,6 +233,7 @@ class Services:
         return House(
             runtime=self.runtime.name,
             timezone=settings.timezone,
+            save_memory=settings.save_memory,
             max_text=settings.max_text,
             max_files=settings.max_files,
             max_file_bytes=settings.max_file_bytes,

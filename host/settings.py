@@ -8,6 +8,7 @@ it). An unknown or malformed setting is an error that names it.
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -33,6 +34,7 @@ from host.runtime.protocol import (
 from host.secrets import is_private, make_private, secrets_in
 from host.sessions.reset import zone
 from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.foreign_text import decoded
 from shared_schema.layout import DataLayout
 
 PREFIX = "DUMBWAITER_"
@@ -41,6 +43,13 @@ _MIB = 1024**2
 
 class BadSetting(DumbwaiterError):
     """A setting is unknown or malformed."""
+
+
+class _SettingsFile(TomlConfigSettingsSource):
+    """`dumbwaiter.toml`, in whatever encoding an editor has marked it with."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return tomllib.loads(decoded(file_path.read_bytes()))
 
 
 class Settings(BaseSettings):
@@ -100,6 +109,11 @@ class Settings(BaseSettings):
 
     timezone: str = Field(
         "UTC", description="the time zone of chats that have none of their own, such as Europe/Berlin"
+    )
+    save_memory: bool = Field(
+        True,
+        description="before `/new`, a reset and a compression an agent may save to its memory what is worth it, in a "
+        "turn nobody sees; an agent group can say otherwise",
     )
     redact_ids: bool = Field(
         False,
@@ -189,7 +203,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = DataLayout(init_settings()["data"]).settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, _SettingsFile(settings_cls, toml_file=file)
 
 
 def vendor_variables() -> dict[str, str]:

@@ -10,3 +10,6 @@ VARIANTS = {"model": "model", "claude": "claude"}
 
 SUMMARIZERS = frozenset({"claude", "model", "scripted"})
 """Those that can say what a conversation is about: they are asked for titles and summaries."""
+
+REMEMBERERS = frozenset({"claude", "model"})
+"""Those that can save to memory what is worth it, before a conversation is over."""

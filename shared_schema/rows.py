@@ -111,6 +111,7 @@ class Errand(StrEnum):
 
     TITLE = "title"
     SUMMARIZE = "summarize"
+    REMEMBER = "remember"  # save to memory what is worth it; nothing is answered
 
 
 class ContextKey(StrEnum):
@@ -129,6 +130,11 @@ class ContextKey(StrEnum):
     WITHDRAWN = "withdrawn"  # JSON list: the ids of turns that do not count any more
     SHARED = "shared"  # "1" when several people take part
     KIND = "kind"  # chat, heartbeat, schedule or agent
+    MAX_TEXT = "max_text"  # integer: characters in one message that the host takes
+    MAX_FILES = "max_files"  # integer: files with one message, 0 where the platform takes none
+    MAX_FILE_BYTES = "max_file_bytes"  # integer: of one file
+    TIME_ZONE = "time_zone"  # of the conversation, such as Europe/Berlin
+    SAVE_MEMORY = "save_memory"  # "1" when the agent may save to memory before it sums up
     TOOL_SERVERS = "tool_servers"  # JSON object: the MCP servers of the agent group, or empty
 
 

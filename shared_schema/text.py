@@ -22,6 +22,20 @@ _WITH_MARKS = range(0x300, 0x20000)
 """Where Unicode has combining marks, and leaves room for more of them."""
 
 
+JOINERS = "\u200c\u200d"
+"""Zero-width (non-)joiner: invisible, and part of how Persian and Indic words and many emoji are written."""
+
+
+def is_shown(character: str) -> bool:
+    """Whether a character is printable, or joins printable ones."""
+    return character.isprintable() or character in JOINERS
+
+
+def is_all_shown(text: str) -> bool:
+    """Whether every character of a text is printable, or joins printable ones."""
+    return text.isprintable() or all(map(is_shown, text))
+
+
 def composed(text: str, longest: int) -> str:
     """The first `longest` characters in form NFC. Of a row of combining marks the first 30 stay.
 
@@ -46,7 +60,7 @@ def folded(text: str, longest: int) -> str:
 def one_line(text: str, longest: int) -> str:
     """The first `longest` characters behind leading space, on one line, without control characters."""
     beginning = text.lstrip()[:longest]
-    return " ".join("".join(c if c.isprintable() else " " for c in beginning).split())
+    return " ".join("".join(c if is_shown(c) else " " for c in beginning).split())
 
 
 def without_lone_surrogates(text: str) -> str:

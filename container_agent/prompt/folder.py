@@ -11,6 +11,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared_schema.foreign_text import encoding_of
+from shared_schema.text import is_all_shown
+
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -43,11 +46,12 @@ def text_in(root: Path, path: Path, *, most: int) -> Text:
         reason = getattr(error, "strerror", None) or type(error).__name__
         return Text(note=f"{name} cannot be read: {reason.lower()}")
     is_cut = len(data) > 4 * most
+    mark, encoding = encoding_of(data)
     try:
-        text = data[: 4 * most].decode("utf-8", "ignore" if is_cut else "strict")
+        text = data[len(mark) : 4 * most].decode(encoding, "ignore" if is_cut else "strict")
     except UnicodeDecodeError:
         return Text(note=f"{name} is not text in UTF-8, and is not read")
-    text = text.replace("\r\n", "\n").replace("\0", "")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     if len(text) > most or is_cut:
         return Text(text[:most].rstrip(), f"{name} is longer than {most:,} characters; only its beginning is shown")
     return Text(text.strip())
@@ -58,6 +62,6 @@ def names_in(root: Path, folder: Path, *, most: int) -> list[str]:
     try:
         if not folder.resolve(strict=True).is_relative_to(root.resolve()):
             return []
-        return sorted(name for name in os.listdir(folder) if not name.startswith(".") and name.isprintable())[:most]
+        return sorted(name for name in os.listdir(folder) if not name.startswith(".") and is_all_shown(name))[:most]
     except (OSError, RuntimeError, ValueError):
         return []

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.prompt.folder import names_in, text_in
+from container_agent.prompt.front_matter import split
 
 MAX_SKILLS = 50
 _MAX_BODY = 25_000
@@ -41,7 +42,7 @@ def skills_in(workspace: Path) -> tuple[list[Skill], list[str]]:
         if not read.text:
             notes += [read.note] if read.note else []
             continue
-        head, body = _split(read.text)
+        head, body = split(read.text)
         name, description = head.get("name", folder), " ".join(head.get("description", "").split())
         if not _NAME.fullmatch(name) or not description:
             notes.append(f"skills/{folder}/SKILL.md has no proper name and description, and is left out")
@@ -51,18 +52,3 @@ def skills_in(workspace: Path) -> tuple[list[Skill], list[str]]:
             cut = f"\n\n[{read.note}]" if read.note else ""
             found[name] = Skill(name, description[:_MAX_DESCRIPTION], body + cut, f"skills/{folder}")
     return [found[name] for name in sorted(found)], notes
-
-
-def _split(text: str) -> tuple[dict[str, str], str]:
-    """The lines between two lines of `---` as names and values, and what follows."""
-    lines = text.split("\n")
-    if lines[0].strip() != "---":
-        return {}, text
-    head: dict[str, str] = {}
-    for place, line in enumerate(lines[1:], 1):
-        if line.strip() == "---":
-            return head, "\n".join(lines[place + 1 :]).strip()
-        name, colon, value = line.partition(":")
-        if colon:
-            head[name.strip()] = value.strip().strip("\"'")
-    return {}, text

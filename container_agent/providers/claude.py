@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from container_agent.prompt.memory import memory_in
 from container_agent.providers import claude_options, model_errands
 from container_agent.providers.claude_sdk import sdk
 from container_agent.providers.claude_talk import Talk
@@ -24,6 +25,7 @@ from container_agent.tools.server import NAME, mcp_server
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.rows import Errand
 
+_OF_FILES = ("Edit", "Read", "Write")
 _SUMMARY_CHARACTERS = 400_000
 _ERRAND = "You do what you are asked to do with a text, and answer with the result alone."
 
@@ -77,6 +79,21 @@ class ClaudeProvider:
         )
         replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
         return TurnResult(replies=replies, usage=result.usage)
+
+    async def remember(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
+        """Save to memory what is worth it, with the SDK's tools for files; its own record of it is not kept.
+
+        Raises `ProviderError`.
+        """
+        library = await asyncio.to_thread(sdk)
+        once = {"max_turns": model_errands.MOST_REQUESTS_TO_REMEMBER, "extra_args": {"no-session-persistence": None}}
+        memory = await asyncio.to_thread(memory_in, request.workspace)
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out)
+        result = await turn.run(
+            lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=_OF_FILES, **once),
+            asked=model_errands.to_remember(request.history(), memory),
+        )
+        return TurnResult(usage=result.usage)
 
     def _talk(self, library: Any, request: TurnRequest, keep: str, **chosen: Any) -> Talk:
         choice = claude_options.chosen(request, self._environment)

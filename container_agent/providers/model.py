@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from container_agent.prompt.memory import memory_in
 from container_agent.providers import model_errands
 from container_agent.providers.model_names import ModelChoice, chosen
-from container_agent.providers.model_seams import Equip, Equipment, bare
+from container_agent.providers.model_seams import Equip, Equipment, OnlyTools, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
 from shared_schema import provisions
 from shared_schema.clock import Clock, SystemClock
@@ -76,6 +77,21 @@ class ModelProvider:
         replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
         return replace(result, replies=replies)
 
+    async def remember(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
+        """Save to memory what is worth it, with the tools for files alone. Raises `ProviderError`."""
+        quiet = replace(request, context=replace(request.context, tool_servers=""))
+        equipment = await self._equip(quiet, out)
+        tools = OnlyTools(equipment.toolbox, model_errands.TOOLS_TO_REMEMBER)
+        if not tools.definitions:
+            return TurnResult()
+        turn = await self._turn(request, out, Equipment(toolbox=tools))
+        memory = await asyncio.to_thread(memory_in, request.workspace)
+        return await turn.work(
+            model_errands.to_remember(request.history(), memory),
+            most=model_errands.MOST_REQUESTS_TO_REMEMBER,
+            max_tokens=model_errands.MOST_TOKENS_TO_REMEMBER,
+        )
+
     async def aclose(self) -> None:
         """Close all connections: those kept for the next turn, and one whose answer was not heard to its end."""
         client, self._client = self._client, None
@@ -97,6 +113,6 @@ class ModelProvider:
             except ImportError as error:
                 raise ProviderError(FailureReason.BAD_INPUT, provisions.missing("model")) from error
             if self._client is None:
-                self._client = model_client.http_client(self._silent_seconds)
+                self._client = model_client.http_client(self._silent_seconds, self._environment)
             self._models[choice] = model_client.model_of(choice, self._client)
         return self._models[choice]

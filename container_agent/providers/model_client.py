@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import httpx2
 from pydantic_ai.models import Model
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 
+from container_agent import connections
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
 from shared_schema import provisions
@@ -18,10 +21,10 @@ _SAYS_WHEN_IT_ENDS = OpenAIModelProfile(openai_chat_streaming_requires_finish_re
 """OpenAI and Ollama do. Some of the others do not: a broken stream of theirs cannot be told from a whole one."""
 
 
-def http_client(silent_seconds: float) -> httpx2.AsyncClient:
+def http_client(silent_seconds: float, environment: Mapping[str, str]) -> httpx2.AsyncClient:
     """What all requests go through; a service that says nothing for `silent_seconds` is given up."""
     timeout = httpx2.Timeout(silent_seconds, connect=_CONNECT_SECONDS)
-    return httpx2.AsyncClient(timeout=timeout, follow_redirects=True)
+    return connections.to_models(environment, timeout=timeout)
 
 
 def model_of(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from container_agent.heading import without_heading
 from container_agent.providers import model_images
 from container_agent.providers.protocol import Step
 from shared_schema.rows import Errand
@@ -17,20 +19,42 @@ Sum up the conversation below, so that somebody can go on with it who has not se
 decided, what was done and where it is to be found, what is still open, and what matters about the people in it. Write
 in the language of the conversation, in at most 500 words. Answer with the summary alone.
 """
+_REMEMBER = """\
+The conversation below is over or will be cut short. Save to your memory what should be known in later conversations and
+is not there yet: decisions, facts about people and things, what was promised, where results are. Use the tools for
+files:
+`memory/MEMORY.md` is the index, with a line for each thing; keep it short, and correct what is wrong. Mostly there is
+little to save, and often nothing: then change nothing. Nobody reads what you answer; end with "done".
+"""
 _FOR_TITLE = 4_000
+MOST_TO_REMEMBER = 60_000
+"""Characters of a conversation, about 15,000 tokens: its newest part, when it is longer."""
+MOST_REQUESTS_TO_REMEMBER = 6
+MOST_TOKENS_TO_REMEMBER = 4_000  # of each answer
+TOOLS_TO_REMEMBER = frozenset({"read_file", "write_file", "edit_file", "list_files"})
 _MOST_TITLE = 100
 _MOST_RESULT = 1_000
 
 
 def prompt(errand: Errand, steps: Sequence[Step], most: int) -> str:
     """What to ask; the conversation is in it with at most `most` characters, for a title with its beginning alone."""
-    text = told(steps)
     if errand is Errand.TITLE:
+        text = told([replace(step, content=without_heading(step.content or "")) for step in steps])
         return f"{_TITLE}\n<conversation>\n{text[:_FOR_TITLE]}\n</conversation>"
+    text = told(steps)
     if len(text) > most:
         half = most // 2
         text = f"{text[:half]}\n\n[…]\n\n{text[-half:]}"
     return f"{_SUMMARY}\n<conversation>\n{text}\n</conversation>"
+
+
+def to_remember(steps: Sequence[Step], memory: str) -> str:
+    """What to say so that an agent saves what is worth it; `memory` is what it keeps now."""
+    text = told(steps)
+    if len(text) > MOST_TO_REMEMBER:
+        text = f"[…]\n\n{text[-MOST_TO_REMEMBER:]}"
+    kept = f"<memory>\n{memory}\n</memory>\n\n" if memory else ""
+    return f"{_REMEMBER}\n{kept}<conversation>\n{text}\n</conversation>"
 
 
 def tidied(errand: Errand, text: str) -> str:

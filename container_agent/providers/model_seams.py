@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,6 +60,19 @@ class NoTools:
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
         return f"Error: there is no tool '{name[:80]}'"
+
+
+class OnlyTools:
+    """Some of the tools of another toolbox, by their names."""
+
+    def __init__(self, toolbox: Toolbox, names: Collection[str]) -> None:
+        self._toolbox = toolbox
+        self.definitions: Sequence[Definition] = [each for each in toolbox.definitions if each.name in names]
+
+    async def call(self, name: str, arguments: object, call_id: str = "") -> str:
+        if all(name != each.name for each in self.definitions):
+            return f"Error: there is no tool '{name[:80]}'"
+        return await self._toolbox.call(name, arguments, call_id)
 
 
 @dataclass(frozen=True, slots=True)

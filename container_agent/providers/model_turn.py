@@ -107,6 +107,24 @@ class ModelTurn:
             self._keep()
         return TurnResult(replies=[Reply(text)] if text else [])
 
+    async def work(self, prompt: str, *, most: int, max_tokens: int) -> TurnResult:
+        """Work at a prompt of the agent's own with the tools, in at most `most` requests of `max_tokens` each.
+
+        Nothing of it is remembered. Raises `ProviderError`.
+        """
+        self._messages = [ModelRequest([UserPromptPart(model_history.whole(prompt))])]
+        self._settings["max_tokens"] = max_tokens
+        try:
+            for _ in range(most):
+                response = await self._ask()
+                calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+                if not calls:
+                    break
+                self._messages += [response, ModelRequest([*await self._results(calls)])]
+        finally:
+            self._keep()
+        return TurnResult()
+
     async def _converse(self) -> str:
         """Ask until an answer calls no tool. Returns the last words, maybe of an earlier answer, or none."""
         said = ""

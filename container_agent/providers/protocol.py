@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from container_agent.context import Context
+from container_agent.heading import Names, heading
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import Destination, Errand, FailureReason, MessageIn, MessageOutKind
@@ -106,6 +107,7 @@ class TurnRequest:
     is_first: bool = False  # no turn of this session was completed before
     note: str = ""
     recorded: Callable[[], Sequence[Step]] = tuple
+    names: Names = field(default_factory=Names)
 
     @property
     def triggering(self) -> tuple[MessageIn, ...]:
@@ -117,7 +119,18 @@ class TurnRequest:
         return self.recorded()
 
     def spoken(self, message: MessageIn) -> str:
-        """The text of a message as the model should hear it: where several people speak, with the sender's name."""
+        """The text of a message as the model should hear it, below the line that says when it was said, and by whom.
+
+        Of a host that names no time zone: with the sender's name alone, where several people speak.
+        """
+        if not self.context.time_zone:
+            return self.attributed(message)
+        is_first = bool(self.messages) and message.id == self.messages[0].id
+        line = heading(message, zone=self.context.time_zone, names=self.names, tells_last=is_first)
+        return f"{line}\n{message.text}" if message.text else line
+
+    def attributed(self, message: MessageIn) -> str:
+        """The text of a message: where several people speak, with the sender's name."""
         name = " ".join((message.sender_name or message.sender_id or "").split())
         return f"{name}: {message.text}" if self.context.shared and name else message.text
 
@@ -172,6 +185,14 @@ class Summarizer(Protocol):
 
         Steps and pointer of the result do not count, its usage does. Raises as `run`.
         """
+
+
+@runtime_checkable
+class Rememberer(Protocol):
+    """A provider that can save to memory what is worth it, with its tools for files and no others."""
+
+    async def remember(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
+        """Save what is worth it about `request.history()`; only the result's usage counts. Raises as `run`."""
 
 
 @runtime_checkable

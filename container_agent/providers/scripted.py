@@ -88,7 +88,7 @@ class ScriptedProvider:
             script.answers = message.id
             for line in message.text.splitlines() or [""]:
                 await script.obey(line.strip())
-        steps = [Step("user", request.spoken(message)) for message in request.messages]
+        steps = [Step("user", request.attributed(message)) for message in request.messages]
         steps += [Step("assistant", reply.text) for reply in script.replies]
         return script.result(steps)
 
@@ -242,7 +242,7 @@ class _Script:
 
     async def _hear(self, rest: str) -> None:
         message = next(message for message in self._request.messages if message.id == self.answers)
-        self.say(f"heard {self._request.spoken(message)}")
+        self.say(f"heard {self._request.attributed(message)}")
 
     async def _note(self, rest: str) -> None:
         self.say(f"note: {self._request.note or 'none'}")

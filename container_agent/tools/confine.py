@@ -6,10 +6,12 @@ container is what keeps an agent in; this keeps a model's mistake from looking l
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.tools.tool import ToolRefused
+from shared_schema.foreign_text import same_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,25 @@ class Bounds:
 
     def _within(self, path: str, roots: tuple[Path, ...]) -> Path:
         try:
-            meant = (self.workspace / path).resolve()
+            meant = _as_stored(self.workspace / path).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null character
             raise ToolRefused(f"'{path[:200]}' is not a path that can be used") from error
         if not any(meant.is_relative_to(root.resolve()) for root in roots):
             places = " or ".join(str(root) for root in roots)
             raise ToolRefused(f"'{path[:200]}' is outside of {places}", hint="use a path in the workspace")
         return meant
+
+
+def _as_stored(path: Path) -> Path:
+    """The path with its names as the file system has them, where those differ only in how accents are stored.
+
+    Models write composed accents; macOS, and archives made there, decompose them. Raises `OSError`, `ValueError`.
+    """
+    if str(path).isascii():
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[1:] if path.anchor else path.parts:
+        if not part.isascii() and not os.path.lexists(found / part) and found.is_dir():
+            part = next((name for name in sorted(os.listdir(found)) if same_name(name, part)), part)
+        found /= part
+    return found

@@ -9,13 +9,16 @@ from typing import Protocol, runtime_checkable
 
 from container_agent.prompt.compose import Prompt, compose
 from container_agent.providers.model_seams import Equipment
-from container_agent.providers.protocol import TurnOutput, TurnRequest
+from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
 from container_agent.tools.choose import toolbox
 from container_agent.tools.desk import Desk
 from container_agent.tools.mail import Mail
 from container_agent.tools.servers import Servers, configurations
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.clock import Clock
+from shared_schema.rows import MessageOutKind
+
+_MAX_PROBLEM = 500  # characters: what the host takes
 
 
 @runtime_checkable
@@ -35,6 +38,7 @@ class Workshop:
         self._environment = environment
         self._brings_own = brings_own
         self._servers: tuple[str, Servers] | None = None  # with the configuration they were made from
+        self._reported: dict[str, str] | None = None  # what the host was told of them
 
     async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
         """Prompt and tools as the model provider takes them."""
@@ -46,6 +50,7 @@ class Workshop:
         assert isinstance(out, TurnSurroundings)
         servers = await self._set_up(request)
         foreign = await servers.tools()  # before the prompt says which of them do not work
+        await self._report(request, out, servers)
         prompt = await asyncio.to_thread(
             compose,
             request.workspace,
@@ -65,6 +70,15 @@ class Workshop:
         )
         return prompt, box
 
+    async def _report(self, request: TurnRequest, out: TurnOutput, servers: Servers) -> None:
+        """Tell the host which servers do not work, when that is new to it."""
+        problems = {name: why[:_MAX_PROBLEM] for name, why in servers.problems.items()}
+        if not request.context.tool_servers or problems == self._reported:
+            return
+        self._reported = problems
+        details = {"request": "report_tool_servers", "arguments": {"problems": problems}}
+        await out.send(Reply("", kind=MessageOutKind.SYSTEM, details=details))
+
     async def close(self) -> None:
         """End the MCP servers."""
         if self._servers is not None:
@@ -75,6 +89,8 @@ class Workshop:
         said = request.context.tool_servers
         if self._servers is None or self._servers[0] != said:
             await self.close()
-            servers = Servers(configurations(said), workspace=request.workspace, environment=self._environment)
+            self._reported = None
+            chosen, problems = configurations(said)
+            servers = Servers(chosen, problems, workspace=request.workspace, environment=self._environment)
             self._servers = (said, servers)
         return self._servers[1]

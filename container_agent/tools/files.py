@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.tools.confine import Bounds
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from shared_schema.foreign_text import encoding_of
 from shared_schema.ids import Prefix, new_id
+from shared_schema.text import composed, decomposed
 
 _MAX_BYTES = 20 * 1024**2
 _MAX_LINE = 2_000
@@ -19,6 +23,8 @@ _MAX_WRITTEN = 1_000_000
 _MAX_LISTED = 1_000
 _MAX_PATH = 1_000
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_FORMS = (composed, decomposed)
 _PATH = text("Path of the file, relative to the workspace.", _MAX_PATH)
 
 
@@ -107,18 +113,46 @@ def _translated(work: Callable[[Bounds, Arguments], str], bounds: Bounds, argume
         raise ToolRefused(f"'{arguments['path'][:200]}' cannot be used: {reason}") from error
 
 
-def _text_of(bounds: Bounds, path: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A text with what must stay of how its file is written: the byte order mark, the encoding, the line ends."""
+
+    text: str
+    mark: bytes = b""
+    encoding: str = "utf-8"
+
+    @property
+    def has_crlf(self) -> bool:
+        """Whether every line ends as on Windows."""
+        return "\r\n" in self.text and self.text.count("\r\n") == self.text.count("\n")
+
+    def like(self, text: str) -> str:
+        """A text of the model's with the line ends of this one."""
+        return re.sub(r"\r?\n", "\r\n", text) if self.has_crlf else text
+
+    def encoded(self, text: str) -> bytes:
+        """The bytes of another text in its place."""
+        return self.mark + text.encode(self.encoding)
+
+
+def _text_of(bounds: Bounds, path: Path) -> _Written:
+    """The text of a file. Raises `ToolRefused` for one that holds none."""
+    data = content_of(path)
+    mark, encoding = encoding_of(data)
     try:
-        found = content_of(path).decode("utf-8")
+        found = _Written(data[len(mark) :].decode(encoding), mark, encoding)
     except UnicodeDecodeError as error:
         raise ToolRefused(f"'{bounds.shown(path)}' is not a text file") from error
-    if "\0" in found:
+    if "\0" in found.text:
         raise ToolRefused(f"'{bounds.shown(path)}' is not a text file")
     return found
 
 
 def _read(bounds: Bounds, arguments: Arguments) -> str:
-    lines = _text_of(bounds, bounds.readable(arguments["path"])).splitlines()
+    found = _text_of(bounds, bounds.readable(arguments["path"]))
+    lines = _LINE_END.split(found.text)
+    if not lines[-1]:
+        lines.pop()  # the end of the last line begins none
     first, limit = arguments["offset"], arguments["limit"]
     chosen = lines[first - 1 : first - 1 + limit]
     if not lines:
@@ -130,38 +164,63 @@ def _read(bounds: Bounds, arguments: Arguments) -> str:
         for place, line in enumerate(chosen, first)
     ]
     rest = len(lines) - (first - 1 + len(chosen))
-    return "\n".join(shown + ([f"[{rest} more lines; go on with offset {first + len(chosen)}]"] if rest else []))
+    if rest:
+        shown.append(f"[{rest} more lines; go on with offset {first + len(chosen)}]")
+    return "\n".join(shown)
 
 
 def _write(bounds: Bounds, arguments: Arguments) -> str:
     path = bounds.writable(arguments["path"])
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, arguments["content"])
-    return f"wrote {len(arguments['content'].encode()):,} bytes to {bounds.shown(path)}"
+    before = _before(bounds, path)
+    data = before.encoded(before.like(arguments["content"]))
+    _replace(path, data)
+    return f"wrote {len(data):,} bytes to {bounds.shown(path)}"
+
+
+def _before(bounds: Bounds, path: Path) -> _Written:
+    """The text that is written over: the new one keeps its line ends and encoding, which a model does not see."""
+    try:
+        return _text_of(bounds, path)
+    except (ToolRefused, OSError):  # none yet, or no text
+        return _Written("")
 
 
 def _edit(bounds: Bounds, arguments: Arguments) -> str:
     path = bounds.writable(arguments["path"])
     before, old, new = _text_of(bounds, path), arguments["old"], arguments["new"]
-    count = before.count(old)
-    if count == 0:
+    meant = next((each for each in _spellings(before, old) if each[0] in before.text), None)
+    count = 0 if meant is None else before.text.count(meant[0])
+    if meant is None:
         raise ToolRefused("the text to be replaced is not in the file", hint="read the file, and copy it exactly")
     if count > 1 and not arguments["all"]:
         raise ToolRefused(f"the text to be replaced is in the file {count} times", hint="give more of it, or set all")
     if old == new:
         raise ToolRefused("old and new are the same")
-    _replace(path, before.replace(old, new))
+    found, accented = meant
+    put = before.like(new if accented is None else accented(new, len(new)))
+    _replace(path, before.encoded(before.text.replace(found, put)))
     return f"replaced {count} {'place' if count == 1 else 'places'} in {bounds.shown(path)}"
 
 
-def _replace(path: Path, content: str) -> None:
+def _spellings(before: _Written, old: str) -> Iterator[tuple[str, Callable[[str, int], str] | None]]:
+    """How a text of the model's may stand in the file, and the form its replacement gets: a model sees neither line
+    ends nor whether accents are composed.
+    """
+    yield old, None
+    yield re.sub(r"\r?\n", "\r\n", old), None
+    for accented in _FORMS:
+        yield before.like(accented(old, len(old))), accented
+
+
+def _replace(path: Path, content: bytes) -> None:
     """Put a file in place of another in one step: whoever reads it sees one or the other."""
     if path.exists() and not path.is_file():
         raise ToolRefused(f"'{path.name}' is not an ordinary file")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     draft = path.with_name(f".{new_id(Prefix.MESSAGE)}.new")
     try:
-        draft.write_bytes(content.encode("utf-8"))
+        draft.write_bytes(content)
         if mode is not None:
             draft.chmod(mode)
         draft.replace(path)

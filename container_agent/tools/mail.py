@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from shared_schema import database
 from shared_schema.errors import FileTrouble
-from shared_schema.rows import MessageIn, decode
+from shared_schema.rows import DeliveryStatus, Destination, MessageIn, decode
 
 _BUSY_SECONDS = 0.25  # as in inbox.py
 _ROWS = 200
@@ -38,9 +38,17 @@ ORDER BY seq LIMIT ?
 """
 
 # The id of a message that came in, or went out: seq.
-IN_ID = "SELECT id FROM messages_in WHERE seq = ?"
+IN_ID = "SELECT id FROM messages_in WHERE seq = ? AND kind = 'chat'"
 OUT_ROW = "SELECT id, in_reply_to, destination, kind FROM messages_out WHERE seq = ?"
 OUT_SEQ = "SELECT seq FROM messages_out WHERE id = ?"
+
+# What became of a message that went out, as far as the host has said: id.
+DELIVERED = "SELECT status, error FROM delivered WHERE message_out_id = ?"
+
+# The names under which this agent may send now.
+DESTINATIONS = (
+    "SELECT name, display_name, type, channel_type, platform_id, agent_group_id FROM destinations ORDER BY name"
+)
 
 # The questions of one generation that belong to one message, the newest first: generation, in_reply_to.
 QUESTIONS = """
@@ -127,6 +135,18 @@ class Mail:
         with database.reader(self._outbound, busy_seconds=_BUSY_SECONDS) as connection:
             found: sqlite3.Row | None = connection.execute(OUT_ROW, (seq,)).fetchone()
         return found
+
+    def refusal(self, message_id: str) -> str | None:
+        """Why a message that went out never arrived; None for one that did, or may still."""
+        with database.reader(self._inbound, busy_seconds=_BUSY_SECONDS) as connection:
+            row = connection.execute(DELIVERED, (message_id,)).fetchone()
+        return None if row is None or row["status"] != DeliveryStatus.FAILED else str(row["error"] or "it failed")
+
+    def destinations(self) -> dict[str, Destination]:
+        """Where the agent may send at this moment, by name."""
+        with database.reader(self._inbound, busy_seconds=_BUSY_SECONDS) as connection:
+            rows = connection.execute(DESTINATIONS).fetchall()
+        return {row["name"]: Destination.from_row(row) for row in rows}
 
     def name_of(self, message_id: str) -> str:
         """What a message that we sent is called: `out-<seq>`."""

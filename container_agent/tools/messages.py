@@ -21,6 +21,7 @@ _MAX_NAME = 200
 _MAX_FIELDS = 25
 _NAME = re.compile(r"(in|out)-([1-9]\d{0,17})", re.ASCII)
 _EDITABLE = frozenset({MessageOutKind.CHAT, MessageOutKind.CARD})
+_SEEN = frozenset({*_EDITABLE, MessageOutKind.QUESTION})
 _DESTINATION = text("A name from `list_destinations`. Without it the message goes to the chat of this turn.", _MAX_NAME)
 _FILE_SECONDS = 120.0
 
@@ -92,7 +93,6 @@ def tools(desk: Desk) -> list[Tool]:
 class _Sending:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._known = {destination.name: destination for destination in desk.request.destinations}
 
     async def message(self, arguments: Arguments) -> str:
         return await self._send(arguments, arguments["text"])
@@ -101,6 +101,11 @@ class _Sending:
         path = self._desk.bounds.readable(arguments["path"])
         if not path.is_file():
             raise ToolRefused(f"there is no file '{arguments['path'][:200]}'")
+        context, size = self._desk.request.context, path.stat().st_size
+        if not context.max_files and arguments.get("destination") is None:
+            raise ToolRefused("this chat takes no files", hint="say what is in it, or send it to a destination")
+        if size > context.max_file_bytes:
+            raise ToolRefused(f"the file has {size:,} bytes, and {context.max_file_bytes:,} are allowed")
         attachment = Attachment(arguments.get("name") or path.name, path)
         return await self._send(arguments, arguments["text"], files=(attachment,))
 
@@ -117,6 +122,10 @@ class _Sending:
             raise ToolRefused(f"there is no message '{arguments['message']}' of yours")
         if row["kind"] not in _EDITABLE:
             raise ToolRefused(f"'{arguments['message']}' is not a message with a text that could be edited")
+        self._require_arrival(arguments["message"], row["id"])
+        self._require_length(arguments["text"])
+        if row["destination"] is not None:
+            self._require_destination(row["destination"])
         edited = Reply(
             arguments["text"],
             in_reply_to=row["in_reply_to"],
@@ -135,10 +144,15 @@ class _Sending:
             in_reply_to = target = self._desk.mail.id_of_incoming(seq)
         else:
             row = self._desk.mail.outgoing(seq)
+            row = None if row is None or row["kind"] not in _SEEN else row
             target = None if row is None else row["id"]
             in_reply_to, destination = (None, None) if row is None else (row["in_reply_to"], row["destination"])
         if target is None:
             raise ToolRefused(f"there is no message '{name}'")
+        if direction == "out":
+            self._require_arrival(name, target)
+        if destination is not None:
+            self._require_destination(destination)
         await self._desk.out.send(
             Reply(
                 emoji,
@@ -151,10 +165,11 @@ class _Sending:
         return f"{emoji} is put under {name}"
 
     async def destinations(self, arguments: Arguments) -> str:
-        if not self._known:
+        known = self._desk.mail.destinations()
+        if not known:
             return "There are no destinations besides the chat of this turn."
         lines = []
-        for name, destination in sorted(self._known.items()):
+        for name, destination in sorted(known.items()):
             kind = "agent" if destination.type == DestinationType.AGENT_GROUP else destination.channel_type or "chat"
             lines.append(f"{name} ({kind}{', ' + destination.display_name if destination.display_name else ''})")
         return "\n".join(lines)
@@ -169,9 +184,9 @@ class _Sending:
         details: Mapping[str, Any] | None = None,
     ) -> str:
         destination = arguments.get("destination")
-        if destination is not None and destination not in self._known:
-            known = ", ".join(sorted(self._known)) or "none"
-            raise ToolRefused(f"'{destination}' is not one of your destinations: {known}")
+        if destination is not None:
+            self._require_destination(destination)
+        self._require_length(said)
         reply = Reply(
             said,
             in_reply_to=self._desk.answered.id,
@@ -185,6 +200,26 @@ class _Sending:
         except ProviderError as error:
             raise ToolRefused(error.what) from error
         return f"sent as {self._desk.mail.name_of(message_id)}" + (f" to {destination}" if destination else "")
+
+    def _require_destination(self, name: str) -> None:
+        """Raises `ToolRefused` for a destination that the host would refuse; they may have changed in this turn."""
+        known = self._desk.mail.destinations()
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ToolRefused(f"'{name}' is not one of your destinations: {names}")
+        if known[name].type != DestinationType.MESSAGING_GROUP:
+            raise ToolRefused(f"'{name}' is an agent, and not a chat that could be written to")
+
+    def _require_length(self, text: str) -> None:
+        """Raises `ToolRefused` for a text that the host would refuse."""
+        most = self._desk.request.context.max_text
+        if len(text) > most:
+            raise ToolRefused(f"the text has {len(text):,} characters, and {most:,} are allowed", hint="send a file")
+
+    def _require_arrival(self, name: str, message_id: str) -> None:
+        """Raises `ToolRefused` for a message of ours that nobody can see."""
+        if (why := self._desk.mail.refusal(message_id)) is not None:
+            raise ToolRefused(f"'{name}' never arrived: {why}")
 
 
 def _parsed(name: str) -> tuple[str, int]:

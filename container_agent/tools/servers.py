@@ -1,7 +1,8 @@
 """MCP servers that were set up for the agent group: started when their tools are first asked for, then kept.
 
 Invariant: a server that fails, hangs or talks nonsense costs its own tools and nothing else. Its tools are called
-`<server>__<tool>`. The configuration comes from the host with the session's context; an agent cannot change it.
+`<server>__<tool>`. The configuration comes from the host with the session's context; an agent cannot change it. What is
+behind a URL is reached through the gateway, whatever runs the agent.
 
 A client must be left in the task that entered it, so each server has a task of its own, which does nothing but keep it.
 """
@@ -11,18 +12,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from container_agent import connections
 from container_agent.tools.environment import for_programs
 from container_agent.tools.foreign import result_text, tool_name
 from container_agent.tools.tool import Arguments, Definition, Tool, ToolRefused
+from shared_schema import tool_servers
+from shared_schema.errors import InvalidValue
+from shared_schema.tool_servers import ToolServer
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp import Client
 
 log = logging.getLogger("container_agent")
@@ -32,85 +36,51 @@ _CALL_SECONDS = 120.0
 _STOP_SECONDS = 3.0
 _MAX_TOOLS = 100  # of one server
 _MAX_PAGES = 20  # of its list
-_MAX_SERVERS = 20
 _MAX_SCHEMA = 20_000
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """One server: a command to start, or a URL to go to."""
-
-    name: str
-    command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def configurations(text: str) -> list[Configuration]:
-    """The servers of a JSON object `{name: {"command": [...], "environment": {...}} | {"url": …, "headers": {...}}}`.
-
-    What is wrong with one is logged, and leaves it out.
-    """
+def configurations(text: str) -> tuple[list[ToolServer], dict[str, str]]:
+    """The servers of the stored configuration that are to run, and what is wrong with others, by their names."""
+    problems: dict[str, str] = {}
     try:
-        found = json.loads(text or "{}")
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        log.warning("the configuration of MCP servers is no JSON object")
-        return []
+        found = tool_servers.servers_of(text or "{}")
+    except InvalidValue as error:
+        return [], {"*": error.what}
     chosen = []
-    for name, said in sorted(found.items())[:_MAX_SERVERS]:
-        problem = _problem(name, said)
-        if problem is not None:
-            log.warning("an MCP server is left out: %s", problem)
-            continue
-        chosen.append(
-            Configuration(
-                name,
-                tuple(said.get("command", ())),
-                dict(said.get("environment", {})),
-                said.get("url", ""),
-                dict(said.get("headers", {})),
-            )
-        )
-    return chosen
-
-
-def _problem(name: str, said: object) -> str | None:
-    if not _NAME.fullmatch(name) or "__" in name:
-        return f"'{name[:50]}' is not a name of small letters, digits and hyphens"
-    if not isinstance(said, dict) or ("command" in said) == ("url" in said):
-        return f"'{name}' has not either a command or a url"
-    command, url = said.get("command", ["-"]), said.get("url", "http://")
-    if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
-        return f"the command of '{name}' is not a list of texts"
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        return f"the url of '{name}' is not http or https"
-    for key in ("environment", "headers"):
-        values = said.get(key, {})
-        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-            return f"the {key} of '{name}' is not an object of texts"
-    return None
+    for name in sorted(found):
+        try:
+            chosen.append(tool_servers.server(name, found[name]))
+        except InvalidValue as error:
+            problems[name] = error.what
+    return [one for one in chosen if not one.disabled], problems
 
 
 class Servers:
     """The servers of one agent process. `close` ends them."""
 
-    def __init__(self, chosen: Sequence[Configuration], *, workspace: Path, environment: Mapping[str, str]) -> None:
-        self.chosen = tuple(chosen)
-        self._servers = [_Server(each, workspace, for_programs(environment)) for each in chosen]
+    def __init__(
+        self,
+        chosen: Sequence[ToolServer],
+        problems: Mapping[str, str] | None = None,
+        *,
+        workspace: Path,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._problems = dict(problems or {})  # of those that are not even tried
+        self._servers = [_Server(each, workspace, environment) for each in chosen]
 
     async def tools(self) -> list[Tool]:
         """The tools of all servers that work, in an order that stays the same. Starts what does not run."""
         found = await asyncio.gather(*(server.tools() for server in self._servers))
-        return [tool for tools in found for tool in tools]
+        by_name: dict[str, Tool] = {}
+        for tool in (tool for tools in found for tool in tools):
+            by_name.setdefault(tool.name, tool)  # `a__b` with `c` and `a` with `b__c` come to the same
+        return list(by_name.values())
 
     @property
     def problems(self) -> dict[str, str]:
         """Why a server has no tools, in a few words, by its name."""
-        return {server.name: server.problem for server in self._servers if server.problem}
+        return self._problems | {server.name: server.problem for server in self._servers if server.problem}
 
     async def close(self) -> None:
         """End all servers."""
@@ -118,9 +88,10 @@ class Servers:
 
 
 class _Server:
-    def __init__(self, chosen: Configuration, workspace: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, chosen: ToolServer, workspace: Path, environment: Mapping[str, str]) -> None:
         self.name = chosen.name
         self.problem = ""
+        self._refusal = ""  # by the gateway, the last one
         self._chosen = chosen
         self._workspace = workspace
         self._environment = environment
@@ -155,6 +126,7 @@ class _Server:
 
     async def _start(self) -> Client:
         await self.close()
+        self._refusal = ""
         self._leave = asyncio.Event()
         ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._keeping = asyncio.create_task(self._keep(ready), name=f"mcp {self.name}")
@@ -165,7 +137,7 @@ class _Server:
         elif ready.cancelled():
             self.problem = "it was ended while it started"
         elif (error := ready.exception()) is not None:
-            self.problem = f"it cannot be used: {_cause(error)}"
+            self.problem = f"it cannot be used: {self._refusal or _cause(error)}"
         else:
             self.problem = ""
             self._client = ready.result()
@@ -184,7 +156,7 @@ class _Server:
         try:
             async with AsyncExitStack() as stack:
                 client = await stack.enter_async_context(await self._made(stack))
-                self._tools = await _listed(client, self.name)
+                self._tools = await _listed(client, self._chosen)
                 if not ready.done():
                     ready.set_result(client)
                 await self._leave.wait()
@@ -194,7 +166,7 @@ class _Server:
             raise
         except BaseException as error:  # whatever a server and its library come up with
             if not ready.done():
-                ready.set_exception(RuntimeError(_cause(error)))
+                ready.set_exception(RuntimeError(connections.why_refused(error, self._chosen.url) or _cause(error)))
         finally:
             self._client = None
 
@@ -206,19 +178,44 @@ class _Server:
             parameters = StdioServerParameters(
                 command=chosen.command[0],
                 args=list(chosen.command[1:]),
-                env={**self._environment, **chosen.environment},
-                cwd=self._workspace,
+                env={**for_programs(self._environment), **chosen.environment},
+                cwd=self._workspace / chosen.cwd,
             )
             return Client(parameters, mode="legacy", read_timeout_seconds=_CALL_SECONDS)
+        return Client(await self._transport(stack), mode="legacy", read_timeout_seconds=_CALL_SECONDS)
+
+    async def _transport(self, stack: AsyncExitStack) -> Any:
+        """The way to a server behind a URL. Its client is ours, and so goes through the gateway."""
         import httpx2
+        from mcp.client.sse import sse_client
         from mcp.client.streamable_http import streamable_http_client
 
-        http = await stack.enter_async_context(
-            httpx2.AsyncClient(headers=dict(chosen.headers), timeout=httpx2.Timeout(START_SECONDS, read=_CALL_SECONDS))
-        )
-        return Client(
-            streamable_http_client(chosen.url, http_client=http), mode="legacy", read_timeout_seconds=_CALL_SECONDS
-        )
+        chosen, environment = self._chosen, self._environment
+        headers = dict(chosen.headers)
+        await asyncio.to_thread(connections.warm_up)
+
+        def client(
+            headers: dict[str, Any] | None = None,
+            timeout: httpx2.Timeout | None = None,
+            auth: httpx2.Auth | None = None,
+        ) -> httpx2.AsyncClient:
+            made = connections.outward(environment, headers=headers, timeout=timeout, auth=auth)
+            made.event_hooks["response"].append(self._note_refusal)
+            return made
+
+        if chosen.transport == "sse":
+            return sse_client(
+                chosen.url, headers, START_SECONDS, sse_read_timeout=_CALL_SECONDS, httpx_client_factory=client
+            )
+        timeout = httpx2.Timeout(START_SECONDS, read=_CALL_SECONDS)
+        http = await stack.enter_async_context(client(headers, timeout))
+        return streamable_http_client(chosen.url, http_client=http)
+
+    async def _note_refusal(self, response: httpx2.Response) -> None:
+        """Keep why the gateway lets nothing through: the library only says that something failed."""
+        if response.headers.get(connections.REFUSED_HEADER):
+            await response.aread()
+            self._refusal = " ".join(response.text.split())[:300]
 
     def _tool(self, definition: Definition) -> Tool:
         async def run(arguments: Arguments) -> str:
@@ -243,14 +240,14 @@ class _Server:
         except Exception as error:  # a foreign server, through a foreign library
             if not isinstance(error, MCPError) or error.code == CONNECTION_CLOSED:
                 await self._give_up(client)  # it is started again with the next call
-            raise ToolRefused(f"the server '{self.name}' failed: {_cause(error)}") from error
+            raise ToolRefused(f"the server '{self.name}' failed: {self._refusal or _cause(error)}") from error
         text = result_text(result)
         if result.is_error:
             raise ToolRefused(text)
         return text
 
 
-async def _listed(client: Client, server: str) -> list[Definition]:
+async def _listed(client: Client, server: ToolServer) -> list[Definition]:
     """What a server offers, as far as it can be told to a model."""
     found: dict[str, Definition] = {}
     cursor = None
@@ -258,9 +255,10 @@ async def _listed(client: Client, server: str) -> list[Definition]:
         page = await client.list_tools(cursor=cursor, cache_mode="bypass")
         for tool in page.tools:
             parameters: dict[str, Any] = {"type": "object", **tool.input_schema}
-            if _is_proper(parameters) and len(found) < _MAX_TOOLS:
+            if server.offers(tool.name) and _is_proper(parameters) and len(found) < _MAX_TOOLS:
                 found.setdefault(
-                    tool_name(server, tool.name), Definition(tool.name, (tool.description or "")[:2_000], parameters)
+                    tool_name(server.name, tool.name),
+                    Definition(tool.name, (tool.description or "")[:2_000], parameters),
                 )
         cursor = page.next_cursor
         if cursor is None:

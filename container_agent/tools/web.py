@@ -8,18 +8,19 @@ connection, however slowly the other side talks.
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from container_agent import connections
+from container_agent.tools.charset import decoded, is_wide
 from container_agent.tools.page import text_of
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused, shortened
+from shared_schema.errors import NotFound
 
 if TYPE_CHECKING:
     import httpx2
@@ -39,16 +40,11 @@ _HEADERS = {
 
 def tool(environment: Mapping[str, str], *, seconds: float = _SECONDS) -> Tool:
     """The tool; `environment` names the proxies. A fetch that takes longer than these seconds is refused."""
-    proxies = {
-        scheme: proxy
-        for scheme in ("http", "https")
-        if (proxy := environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY"))
-    }
 
     async def run(arguments: Arguments) -> str:
         try:
             async with asyncio.timeout(seconds):
-                page = await _fetch(arguments["url"], proxies)
+                page = await _fetch(arguments["url"], environment)
         except TimeoutError as error:
             raise ToolRefused(f"the page took longer than {seconds:g} seconds") from error
         return await asyncio.to_thread(_told, page)  # a long page takes a while to read
@@ -67,38 +63,34 @@ def tool(environment: Mapping[str, str], *, seconds: float = _SECONDS) -> Tool:
 class _Page:
     where: str
     kind: str
-    charset: str
+    charset: str | None
     data: bytes
     is_whole: bool
 
 
-async def _fetch(url: str, proxies: Mapping[str, str]) -> _Page:
+async def _fetch(url: str, environment: Mapping[str, str]) -> _Page:
     """What is behind a URL, and behind those that it leads to. Raises `ToolRefused`."""
     import httpx2
 
-    scheme = _require_web(url, "that")
-    trusted = await asyncio.to_thread(_trusted)
+    _require_web(url, "that")
     try:
-        transports = {
-            f"{each}://": httpx2.AsyncHTTPTransport(proxy=httpx2.Proxy(proxy), verify=trusted, trust_env=False)
-            for each, proxy in proxies.items()
-        }
-        async with httpx2.AsyncClient(mounts=transports, headers=_HEADERS, timeout=None, trust_env=False) as client:
+        made = await asyncio.to_thread(connections.outward, environment, headers=_HEADERS)
+        async with made as client:
             request: httpx2.Request | None = client.build_request("GET", url)
             for _ in range(_MOST_REDIRECTS):
                 assert request is not None
-                if scheme not in proxies:
-                    raise ToolRefused("this agent has no way to the web")
                 response = await client.send(request, stream=True)
                 try:
                     request = response.next_request
                     if request is None:
                         return await _read(response)
-                    scheme = _require_web(str(request.url), "the page leads to what")
+                    _require_web(str(request.url), "the page leads to what")
                 finally:
                     await response.aclose()
+    except NotFound as error:
+        raise ToolRefused("this agent has no way to the web") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = connections.why_refused(error, url) or " ".join(str(error).split())[:200] or type(error).__name__
         raise ToolRefused(f"{urlsplit(url).hostname} cannot be reached: {why}") from error
     raise ToolRefused("the page leads from one to the other without end")
 
@@ -116,32 +108,24 @@ async def _read(response: httpx2.Response) -> _Page:
         raise ToolRefused(f"the page answers {response.status_code} {response.reason_phrase}: {said}")
     head = Message()
     head["Content-Type"] = response.headers.get("Content-Type", "text/plain")
-    charset = head.get_content_charset() or "utf-8"
+    charset = head.get_content_charset() if "charset" in (response.headers.get("Content-Type") or "").lower() else None
     return _Page(str(response.url), head.get_content_type(), charset, bytes(data[:most]), len(data) <= most)
 
 
 def _told(page: _Page) -> str:
     """The page for a model. Raises `ToolRefused` for one that is not text."""
-    if b"\0" in page.data[:1024] or not (_TEXTUAL.match(page.kind) or page.kind == "application/octet-stream"):
+    is_binary = b"\0" in page.data[:1024] and not is_wide(page.data, page.charset)
+    if is_binary or not (_TEXTUAL.match(page.kind) or page.kind == "application/octet-stream"):
         raise ToolRefused(f"the page is not text but {page.kind}")
-    try:
-        found = page.data.decode(page.charset, "replace")
-    except LookupError:
-        found = page.data.decode("utf-8", "replace")
+    found = decoded(page.data, page.charset, is_whole=page.is_whole)
     if page.kind in ("text/html", "application/xhtml+xml"):
         found = text_of(found)
     note = "" if page.is_whole else f"\n[only the first {len(page.data):,} bytes]"
     return f"{page.where}\n\n{shortened(found, _MAX_CHARACTERS - len(page.where) - 100)}{note}"
 
 
-@functools.cache
-def _trusted() -> ssl.SSLContext:
-    """The authorities of the system, which take a moment to load."""
-    return ssl.create_default_context()
-
-
-def _require_web(url: str, what: str) -> str:
-    """The scheme of a URL of the web. Raises `ToolRefused`: `file:` would be a way around the tools for files."""
+def _require_web(url: str, what: str) -> None:
+    """Raises `ToolRefused` for what is no URL of the web: `file:` would be a way around the tools for files."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -151,4 +135,3 @@ def _require_web(url: str, what: str) -> str:
         raise ToolRefused(f"{what} is not an http or https URL")
     if not url.isascii():
         raise ToolRefused("the URL has characters that must be written as %-codes")
-    return parts.scheme

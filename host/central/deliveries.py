@@ -124,6 +124,14 @@ SELECT message_out_id, session_id, status, error, finished_at, channel_type || '
 FROM deliveries WHERE status IN ('failed', 'uncertain') ORDER BY finished_at DESC LIMIT ?
 """
 
+SENT_AS = """
+SELECT message_out_id, content FROM deliveries INDEXED BY deliveries_by_platform_message
+WHERE channel_type = :channel_type AND platform_id = :platform_id AND platform_message_id = :id
+UNION ALL
+SELECT message_out_id, content FROM deliveries
+WHERE message_out_id = :id AND channel_type = :channel_type AND platform_id = :platform_id LIMIT 1
+"""
+
 
 MOST_NOTICES = 3
 """Notices of the host's own about one message: its failure, and what became of what it was answered with."""
@@ -208,7 +216,14 @@ def add(
 
 
 def add_notice(
-    connection: sqlite3.Connection, session_id: str, address: Address, in_reply_to: str | None, text: str, now: str
+    connection: sqlite3.Connection,
+    session_id: str,
+    address: Address,
+    in_reply_to: str | None,
+    text: str,
+    now: str,
+    *,
+    deliver_after: str | None = None,
 ) -> Chat:
     """Queue a notice of the host's own, in a chat; that chat.
 
@@ -236,9 +251,15 @@ def add_notice(
         platform_id=address.platform_id,
         thread_id=address.thread_id,
         content=encode({"text": text}),
+        deliver_after=deliver_after,
         created_at=now,
     )
     return address.channel_type, address.platform_id
+
+
+def sent_as(connection: sqlite3.Connection, chat: Chat, message_id: str) -> sqlite3.Row | None:
+    """`message_out_id, content` of what was sent to a chat, by the platform's id of it or by ours."""
+    return one(connection, SENT_AS, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
 
 
 def next_for(

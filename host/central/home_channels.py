@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from host.central import agent_groups
 from host.central.messaging_groups import MessagingGroup
 from shared_schema.errors import NotFound
+from shared_schema.rows import Destination, DestinationType
 
 SET = """
 INSERT INTO home_channels (agent_group_id, channel_type, messaging_group_id, created_at) VALUES (?, ?, ?, ?)
@@ -28,6 +30,26 @@ def remove(connection: sqlite3.Connection, agent_group_id: str, channel_type: st
     """Take the home on a platform away. Raises `NotFound`."""
     if not connection.execute(REMOVE, (agent_group_id, channel_type)).rowcount:
         raise NotFound(f"there is no home on '{channel_type}'", hint="`dumbwaiter home list` shows all")
+
+
+def reachable(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
+    """Where an agent group may send, by name: its destinations, and its homes as `home-<channel type>`.
+
+    A home that is a destination already keeps the one name it has.
+    """
+    found = agent_groups.destinations(connection, agent_group_id)
+    names = {each.name for each in found}
+    places = {(each.channel_type, each.platform_id) for each in found}
+    for chat in of(connection, agent_group_id):
+        name = f"home-{chat.channel_type}"
+        while name in names:
+            name = f"{name}-home"
+        if (chat.channel_type, chat.platform_id) not in places:
+            names.add(name)
+            found.append(
+                Destination(name, chat.name, DestinationType.MESSAGING_GROUP, chat.channel_type, chat.platform_id, None)
+            )
+    return found
 
 
 def of(connection: sqlite3.Connection, agent_group_id: str) -> list[MessagingGroup]:

@@ -6,7 +6,7 @@ import sqlite3
 
 from host.central.sessions import Session
 
-BEGIN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status = 'active'"
+BEGIN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status IN ('active', 'ended')"
 SETTLE = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
 UNSETTLED = "SELECT id FROM sessions WHERE run_settled = 0"
 UNSETTLED_RUNTIMES = "SELECT DISTINCT runtime FROM sessions WHERE run_settled = 0 AND runtime IS NOT NULL"

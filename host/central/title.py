@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from shared_schema.errors import InvalidValue
-from shared_schema.text import composed
+from shared_schema.text import JOINERS, composed, is_shown
 
 MAX = 100
 _LOOKED_AT = 1_000
@@ -33,6 +33,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 """What models write in front of a title in the languages that they are asked in most."""
+_ZERO_WIDTH_JOINER = "\u200d"
 _CONTINUES = frozenset({"Mn", "Mc", "Me"})
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
@@ -140,7 +141,7 @@ def following(title: str, titles: Iterable[str]) -> str:
 def cut(text: str, length: int) -> str:
     """The text, or the beginning of it: whole characters, and no space at the end."""
     end = length
-    while 0 < end < len(text) and _continues(text[end]):
+    while 0 < end < len(text) and (_continues(text[end]) or text[end - 1] == _ZERO_WIDTH_JOINER):
         end -= 1
     return text[:end].rstrip()
 
@@ -155,13 +156,16 @@ def _parts(title: str) -> tuple[str, int]:
 
 
 def _continues(character: str) -> bool:
-    """Whether it is a part of the character before it: an accent, or the colour of a hand."""
-    return unicodedata.category(character) in _CONTINUES or ord(character) in _SKIN_TONES
+    """Whether it is a part of the character before it: an accent, the colour of a hand, what joins the next one."""
+    return unicodedata.category(character) in _CONTINUES or character in JOINERS or ord(character) in _SKIN_TONES
 
 
 def _seen(text: str) -> str:
     """What can be seen of a text, on one line."""
     beginning = text.lstrip()[:_LOOKED_AT]
     spaced = "".join(" " if character.isspace() else character for character in beginning)
-    seen = "".join(c for c in spaced if unicodedata.category(c) not in _UNSEEN_CATEGORIES and c not in _UNSEEN)
-    return " ".join(composed(seen, _LOOKED_AT).split())
+    seen = "".join(
+        c for c in spaced if (unicodedata.category(c) not in _UNSEEN_CATEGORIES or is_shown(c)) and c not in _UNSEEN
+    )
+    words = (word.strip(JOINERS) for word in composed(seen, _LOOKED_AT).split())  # they join what can be seen
+    return " ".join(word for word in words if word)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -14,6 +14,7 @@ from host.cli.output import present, print_fields, print_table
 from host.cli.plain import one_line
 from host.cli.size import Size
 from host.cli.table import Column
+from shared_schema.foreign_text import decoded
 from shared_schema.providers import PROVIDERS
 
 LIST_COLUMNS = (
@@ -25,7 +26,8 @@ LIST_COLUMNS = (
 )
 FIELDS = (
     "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
-    "budget_period", "budget_used", "allow", "tool_servers", "mounts", "workspace", "sessions", "created_at",
+    "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "mounts", "workspace", "sessions",
+    "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
@@ -36,6 +38,7 @@ UNSET = {
     "budget-usd": "budget_usd",
     "budget-tokens": "budget_tokens",
     "tool-servers": "tool_servers",
+    "save-memory": "save_memory",
 }
 PERIODS = ("day", "month", "total")
 
@@ -104,9 +107,14 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.option("--disallow", metavar="HOST", multiple=True, help="Take a host off that list. Repeatable.")
 @click.option(
     "--tool-servers",
-    type=click.File("r", encoding="utf-8"),
+    type=click.File("rb"),
     metavar="FILE",
-    help="Its MCP servers, as a JSON object; no secrets, it can read them.",
+    help="Its MCP servers: a JSON file as for Claude, Cursor or VS Code; no secrets, it can read them.",
+)
+@click.option(
+    "--save-memory/--no-save-memory",
+    default=None,
+    help="Save to memory what is worth it before a conversation is over; without it, as the setting says.",
 )
 @click.option(
     "--mount", "mount", metavar="PATH:NAME[:rw]", help="Show it a folder as /mnt/NAME, read-only without ':rw'."
@@ -134,7 +142,8 @@ def set_values(
     budget_period: str | None,
     allow: tuple[str, ...],
     disallow: tuple[str, ...],
-    tool_servers: TextIO | None,
+    tool_servers: BinaryIO | None,
+    save_memory: bool | None,
     mount: str | None,
     unmount: str | None,
     unset: tuple[str, ...],
@@ -156,7 +165,8 @@ def set_values(
         "budget_period": budget_period,
         "allow": list(allow) or None,
         "disallow": list(disallow) or None,
-        "tool_servers": None if tool_servers is None else tool_servers.read(),
+        "tool_servers": None if tool_servers is None else _text_of(tool_servers),
+        "save_memory": save_memory,
         "add_mount": None if mount is None else _mount(mount),
         "remove_mount": unmount,
     }
@@ -200,6 +210,14 @@ def remove(invocation: Invocation, name: str, with_sessions: bool, yes: bool, as
         as_json,
         lambda done: print_fields(done, ("removed", "sessions")),
     )
+
+
+def _text_of(file: BinaryIO) -> str:
+    """The text of a file, whatever its editor marked it with."""
+    try:
+        return decoded(file.read())
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("the file is not text in UTF-8", param_hint="'--tool-servers'") from error
 
 
 def _mount(text: str) -> dict[str, Any]:

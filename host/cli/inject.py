@@ -30,6 +30,7 @@ from host.cli.root import DONE, FAILED, say_error
 @click.option(
     "--id", "platform_message_id", metavar="ID", help="The platform's id of the message: one that was seen is a repeat."
 )
+@click.option("--reply-to", metavar="ID", help="The message it replies to, by the platform's id or by ours.")
 @json_option
 @click.pass_obj
 def inject(
@@ -42,6 +43,7 @@ def inject(
     mention: bool,
     files: tuple[Path, ...],
     platform_message_id: str | None,
+    reply_to: str | None,
     as_json: bool,
 ) -> int:
     """Hand in a message as if a platform had sent it.
@@ -61,6 +63,7 @@ def inject(
         mention=mention,
         files=[str(path) for path in files],
         platform_message_id=platform_message_id,
+        reply_to=reply_to,
     )
     if as_json:
         print_json(receipt)

@@ -81,6 +81,9 @@ def _show(state: dict[str, Any]) -> None:
     if state["repairs"]:
         click.echo("\nSessions whose files had lost something")
         print_table(state["repairs"], ("at", "session_id", "what"), none="")
+    if state["tool_servers"]:
+        click.echo("\nServers of tools that cannot be used")
+        print_table(state["tool_servers"], ("agent_group", "server", "since", "problem"), none="")
     if state["failures"]:
         click.echo("\nLast failures")
         print_table(state["failures"], FAILURE_COLUMNS, none="")

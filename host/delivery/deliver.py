@@ -20,6 +20,7 @@ from host.central import deliveries, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.delivery.mirror import mirror
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
 from host.routing.text import whole
@@ -230,8 +231,11 @@ class Deliverer:
     ) -> None:
         now = to_text(self._clock.now())
 
+        told: list[str] = []
+
         def finish(connection: sqlite3.Connection) -> None:
-            deliveries.finish(
+            told.clear()  # of an attempt that was rolled back
+            is_new = deliveries.finish(
                 connection,
                 delivery.position,
                 status,
@@ -242,10 +246,14 @@ class Deliverer:
             )
             if status == DeliveryStatus.DELIVERED and not delivery.from_host:
                 unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
+                if is_new:
+                    told.extend(mirror(connection, delivery, now))
 
         await self._record(finish)
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
         self._done(delivery.session_id)
+        for session_id in told:
+            self._done(session_id)
 
     async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
         """Write what came of an attempt into the ledger, however long that takes: nobody could find out later."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central import agent_groups, deliveries, ingest, questions, refusals
+from host.central import deliveries, home_channels, ingest, questions, refusals
 from host.central.deliveries import Chat
 from host.central.sessions import Session
 from host.delivery.address import address_of
@@ -27,7 +27,7 @@ def enqueue(
         message,
         replies=_replies(answered),
         routing=ingest.last_address(connection, session.id),
-        destinations=agent_groups.destinations(connection, session.agent_group_id),
+        destinations=home_channels.reachable(connection, session.agent_group_id),
     )
     stale = session.status != "active" or message.generation != session.generation
     if message.deliver_after is not None and not stale:

@@ -1,8 +1,8 @@
 """What an agent may ask of the host in mid-turn. Pure: the row is an attacker's until this has passed.
 
-A request is a message of kind `system` with the content `{"request": name, "arguments": {…}}`. It only reads, so it may
-be asked, answered and lost any number of times. What it may read is of its own agent group; that is seen to by whoever
-answers.
+A request is a message of kind `system` with the content `{"request": name, "arguments": {…}}`. It only reads, or says
+how things are, so it may be asked, answered and lost any number of times. What it may read is of its own agent group;
+that is seen to by whoever answers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from host.delivery.check import CheckedMessage, RowRefused
+from shared_schema import tool_servers
 from shared_schema.errors import InvalidValue
+from shared_schema.text import one_line
 
 MAX_ANSWER = 32_000
 """Characters of an answer: what a model can take of one, and what a hostile agent can fill a file with."""
@@ -26,6 +28,7 @@ class RequestName(StrEnum):
     LIST_SESSIONS = "list_sessions"
     SEARCH_MESSAGES = "search_messages"
     READ_HISTORY = "read_history"
+    REPORT_TOOL_SERVERS = "report_tool_servers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,16 @@ class _Text:
     is_required: bool = False
 
 
-_FORMS: Mapping[RequestName, Mapping[str, _Number | _Text]] = {
+@dataclass(frozen=True, slots=True)
+class _Sentences:
+    """Sentences by short names."""
+
+    most: int
+    most_name: int
+    most_text: int
+
+
+_FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
     RequestName.LIST_SESSIONS: {"limit": _Number(1, 100, 20)},
     RequestName.SEARCH_MESSAGES: {
         "query": _Text(is_required=True),
@@ -51,6 +63,7 @@ _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text]] = {
         "sender": _Text(),
         "limit": _Number(1, 200, 50),
     },
+    RequestName.REPORT_TOOL_SERVERS: {"problems": _Sentences(tool_servers.MAX_SERVERS + 1, 64, 500)},
     RequestName.READ_HISTORY: {"session": _Text(), "limit": _Number(1, 200, 50)},
 }
 
@@ -87,7 +100,9 @@ def meant(request: Request) -> tuple[RequestName, dict[str, Any]]:
     return name, {key: _argument(key, rule, request.arguments.get(key)) for key, rule in form.items()}
 
 
-def _argument(name: str, rule: _Number | _Text, value: Any) -> Any:
+def _argument(name: str, rule: _Number | _Text | _Sentences, value: Any) -> Any:
+    if isinstance(rule, _Sentences):
+        return _sentences(name, rule, value)
     if isinstance(rule, _Number):
         if value is None:
             return rule.default
@@ -101,3 +116,13 @@ def _argument(name: str, rule: _Number | _Text, value: Any) -> Any:
     if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
         raise InvalidValue(f"'{name}' must be a text of 1 to {_MAX_TEXT} characters")
     return value
+
+
+def _sentences(name: str, rule: _Sentences, value: Any) -> dict[str, str]:
+    good = isinstance(value, dict) and len(value) <= rule.most
+    if not good or not all(
+        isinstance(text, str) and 0 < len(text) <= rule.most_text and 0 < len(key) <= rule.most_name
+        for key, text in value.items()
+    ):
+        raise InvalidValue(f"'{name}' must be at most {rule.most} texts of 1 to {rule.most_text} characters by names")
+    return {key: one_line(text, rule.most_text) for key, text in value.items()}

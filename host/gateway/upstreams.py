@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from shared_schema.errors import InvalidValue
+from shared_schema.foreign_text import decoded
 
 
 class Kind(StrEnum):
@@ -141,7 +142,7 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
             mode = os.fstat(stream.fileno()).st_mode
             if not stat.S_ISREG(mode) or mode & 0o077:
                 raise InvalidValue("others may read the file with keys", where=path, hint=f"chmod 600 {path.name}")
-            document = tomllib.loads(stream.read(_LARGEST_FILE).decode())
+            document = tomllib.loads(decoded(stream.read(_LARGEST_FILE)))
         return {name: UpstreamSetting.model_validate(table) for name, table in document.items()}
     except FileNotFoundError:
         return {}

@@ -62,7 +62,8 @@ ORDER BY e.position DESC
 class Filters:
     """What hits must be; None: anything. `agent_groups` are ids; `since` (included) and `until` (not) stored times.
 
-    `hidden` are the ids of sessions of which nothing is found.
+    `hidden` are the ids of sessions of which nothing is found; no more are messages `unanswered`, and what was done in
+    `turns`: an agent that searches does not look for its own question.
     """
 
     agent_groups: frozenset[str] | None = None
@@ -74,6 +75,8 @@ class Filters:
     platform_id: str | None = None
     since: str | None = None
     until: str | None = None
+    unanswered: frozenset[str] = frozenset()
+    turns: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,8 @@ def search(connection: sqlite3.Connection, text: str, filters: Filters, limit: i
 
 def _may_be_found(row: sqlite3.Row, filters: Filters) -> bool:
     is_allowed = filters.agent_groups is None or row["agent_group_id"] in filters.agent_groups
-    return is_allowed and row["session_id"] not in filters.hidden
+    is_own = row["message_id"] in filters.unanswered or row["turn_id"] in filters.turns
+    return is_allowed and row["session_id"] not in filters.hidden and not is_own
 
 
 def _candidates(

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from host.central import agent_groups as table
-from host.central import sessions, usage
+from host.central import sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
 from host.gateway.policy import parse_rule
 from host.operations import readiness
 from host.operations.ending import delete
 from host.operations.push import push_to_agent_group, stop_agents
-from host.operations.tool_servers import valid_servers
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import (
     LARGEST_CPUS,
@@ -32,12 +31,16 @@ from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.models import problem as model_problem
 from shared_schema.providers import PROVIDERS
+from shared_schema.tool_servers import stored
 
 _CHANGEABLE = (
     "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "budget_period",
     "tool_servers",
+    "save_memory",
 )  # fmt: skip
-_CAN_BE_UNSET = ("model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers")
+_CAN_BE_UNSET = (
+    "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers", "save_memory",
+)  # fmt: skip
 # A reference as engines take it: [host[:port]/]path[:tag][@digest], all small letters but host, tag and digest.
 _IMAGE = re.compile(
     r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
@@ -89,6 +92,7 @@ async def change(
     allow: list[str] | None = None,
     disallow: list[str] | None = None,
     tool_servers: str | None = None,
+    save_memory: bool | None = None,
     add_mount: dict[str, Any] | None = None,
     remove_mount: str | None = None,
     unset: list[str] | None = None,
@@ -110,7 +114,8 @@ async def change(
         "budget_usd": _positive("budget_usd", budget_usd),
         "budget_tokens": _positive("budget_tokens", budget_tokens),
         "budget_period": budget_period,
-        "tool_servers": None if tool_servers is None else valid_servers(tool_servers),
+        "save_memory": None if save_memory is None else int(save_memory),
+        "tool_servers": None if tool_servers is None else stored(tool_servers),
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     for field in unset or []:
@@ -129,6 +134,8 @@ async def change(
             **changes,
         )
         table.update(connection, group)
+        if group.tool_servers != before.tool_servers:
+            tool_server_problems.forget(connection, group.id)
         return before, group
 
     before, group = await services.central.write(store)

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from host.routing.commands import CommandName
 from shared_schema.clock import from_text
 from shared_schema.errors import DumbwaiterError
+from shared_schema.text import is_shown
 
 _QUOTED = 60
 _SECONDS_IN = {"h": 3600, "min": 60, "s": 1}
@@ -204,7 +205,7 @@ def refused(error: DumbwaiterError) -> str:
 
 def quoted(text: str) -> str:
     """The beginning of a text, on one line and in quotation marks."""
-    words = " ".join("".join(c if c.isprintable() else " " for c in text[: _QUOTED * 4]).split())
+    words = " ".join("".join(c if is_shown(c) else " " for c in text[: _QUOTED * 4]).split())
     return f"“{words if len(words) <= _QUOTED else words[: _QUOTED - 1].rstrip() + '…'}”"
 
 

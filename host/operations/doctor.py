@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from host.central import agent_groups, rate_limits
+from host.central import agent_groups, rate_limits, tool_server_problems
 from host.central.database import CENTRAL
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
@@ -69,6 +69,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     if data.is_dir():
         checks += [check_owner(layout), check_privacy(layout), check_install(layout)]
         checks += [check_space(data), check_links(data), check_registry(layout), check_files(layout)]
+        checks += check_tool_servers(layout)
     checks += [check_host(layout, ask_host), *check_sessions(ask_host)]
     if isinstance(settings, Settings):
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
@@ -149,6 +150,26 @@ def check_files(layout: DataLayout) -> Check:
     if sum(sizes.values()) > _LARGE:
         return Check("files", None, shown, "`dumbwaiter session prune --older-than 90d` removes what ended long ago")
     return Check("files", True, shown)
+
+
+def check_tool_servers(layout: DataLayout) -> list[Check]:
+    """Which MCP servers agents could not use when they tried last."""
+    try:
+        if not layout.central.exists():
+            return []
+        with reader(layout.central) as connection:
+            problems = tool_server_problems.open_problems(connection) if version_of(connection) >= 6 else []
+    except DumbwaiterError:  # the check of the registry says so
+        return []
+    return [
+        Check(
+            "tool servers",
+            None,
+            f"{each['server']} of {each['agent_group']}: {each['problem']}",
+            f"mend it, or set others with `dumbwaiter agent-group set {each['agent_group']} --tool-servers FILE`",
+        )
+        for each in problems
+    ]
 
 
 def check_host(layout: DataLayout, ask_host: AskHost) -> Check:

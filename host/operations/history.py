@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from host.central import agent_groups, naming, session_list, sessions
+from host.central import agent_groups, ingest, naming, session_list, sessions, turns
 from host.central import transcript as ledger
 from host.history import search as searching
 from host.history import store
@@ -50,10 +50,12 @@ async def search(
     until: str | None = None,
     limit: int = 20,
     scope: list[str] | None = None,
+    asking: str | None = None,
 ) -> dict[str, Any]:
     """What was said and done, found by words and pieces of words: `{hits, complete}`, the newest first.
 
-    `scope` are the ids of the agent groups that the caller may see; None is the owner, who sees all. `channel` is a
+    `scope` are the ids of the agent groups that the caller may see; None is the owner, who sees all. `asking` is the id
+    of a session whose agent asks: what it is being asked, and what it does about it now, is not found. `channel` is a
     channel type, or the address of a messaging group. Raises `InvalidValue`, `NotFound`.
     """
     if not query.strip() or len(query) > MAX_QUERY:
@@ -64,6 +66,13 @@ async def search(
         raise InvalidValue(f"'{role}' is not a role", hint=f"use {', '.join(_ROLES)}")
     now = services.clock.now()
     channel_type, _, platform_id = (channel or "").partition(":")
+
+    def own(connection: sqlite3.Connection) -> tuple[frozenset[str], frozenset[str]]:
+        if asking is None:
+            return frozenset(), frozenset()
+        return frozenset(ingest.unanswered(connection, asking)), frozenset(turns.running(connection, asking))
+
+    unanswered, at_work = await services.central.read(own)
 
     def named(connection: sqlite3.Connection) -> tuple[str | None, str | None, frozenset[str]]:
         group = None if agent_group is None else agent_groups.named(connection, agent_group).id
@@ -81,6 +90,8 @@ async def search(
         platform_id=platform_id or None,
         since=None if since is None else _moment(since, now, end=False),
         until=None if until is None else _moment(until, now, end=True),
+        unanswered=unanswered,
+        turns=at_work,
     )
     owner = None if scope is None else tuple(scope)
     is_up_to_date = await services.history.catch_up_all(wanted.agent_groups, owner=owner)

@@ -25,6 +25,7 @@ async def inject(
     mention: bool = False,
     files: list[str] | None = None,
     platform_message_id: str | None = None,
+    reply_to: str | None = None,
 ) -> dict[str, Any]:
     """Hand an event to the router; what was accepted is on disk when this returns. Raises what the router raises."""
     if not text and not files:
@@ -38,6 +39,7 @@ async def inject(
             sender_id=sender,
             sender_name=sender_name,
             is_mention=mention,
+            reply_to=reply_to,
             attachments=tuple(Attachment(Path(file).name, Path(file)) for file in files or []),
         )
     )

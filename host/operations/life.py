@@ -46,7 +46,9 @@ async def new(
 
 async def begin_anew(services: Services, old: Session, also: Also[Turnover] = lambda c, done: None) -> Turnover:
     """A fresh session in the place of one."""
-    return await turn_over(services, old, lambda c, now: life.new(c, old, now), also)
+    return await turn_over(
+        services, old, lambda c, now: life.new(c, old, now, save_memory=services.settings.save_memory), also
+    )
 
 
 async def resume(

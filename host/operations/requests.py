@@ -19,10 +19,19 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
-from host.central import ingest, naming, session_list, sessions
+from host.central import (
+    agent_groups,
+    deliveries,
+    ingest,
+    naming,
+    session_list,
+    sessions,
+    tool_server_problems,
+)
 from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
@@ -32,6 +41,7 @@ from host.services import Services
 from host.sessions import inbox
 from host.sessions.inbox import NewMessage, StatusUpdate
 from host.sessions.redaction import Redaction
+from shared_schema import tool_servers
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
@@ -44,6 +54,8 @@ Asked = tuple[str, Request]
 
 _MAX_WAITING = 30  # of one session; what comes on top is dropped, and the agent hears nothing
 _SECONDS = 10.0
+_BEHIND_THE_ANSWER = timedelta(seconds=2)
+"""A notice about a turn comes after a quick answer of it."""
 _NAME = 1_000  # characters of a person's name or id that are compared
 _ADDRESS = Address("host", "answer")
 _NOT_SAID = (MessageInKind.SYSTEM, MessageInKind.CONTROL, COMMAND)
@@ -177,6 +189,7 @@ class Answers:
             until=arguments["until"],
             limit=arguments["limit"],
             scope=[session.agent_group_id],
+            asking=session.id,
         )
         said = {hit["id"]: hit["sender"] for hit in found["hits"] if hit["role"] == "user"}
         speakers = await self._speakers(said)
@@ -205,6 +218,29 @@ class Answers:
             if entry["kind"] not in _NOT_SAID
         ]  # fmt: skip
         return _bounded(entries[::-1])[::-1]
+
+    async def _tool_servers(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Keep which servers of tools cannot be used, and tell the chat of each once."""
+        moment = self._services.clock.now()
+        now, later = to_text(moment), to_text(moment + _BEHIND_THE_ANSWER)
+
+        def store(connection: sqlite3.Connection) -> deliveries.Chat | None:
+            group = agent_groups.by_id(connection, session.agent_group_id)
+            chosen = set() if group is None else set(tool_servers.servers_of(group.tool_servers or "{}"))
+            problems = {name: why for name, why in arguments["problems"].items() if name in chosen}
+            news = tool_server_problems.report(connection, session.id, problems, now)
+            address = ingest.last_address(connection, session.id)
+            if not news or address is None:
+                return None
+            lines = [f"The tools of '{name}' cannot be used now: {problems[name]}" for name in news]
+            return deliveries.add_notice(
+                connection, session.id, address, None, "\n".join(lines), now, deliver_after=later
+            )
+
+        chat = await self._services.central.write(store)
+        if chat is not None:
+            self._services.deliverer.kick(chat)
+        return []
 
     async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
         """Who said these messages, as the agent sees them. Whom the ledger does not know is shown as a hash at most."""
@@ -250,6 +286,7 @@ class Answers:
         RequestName.LIST_SESSIONS: _sessions,
         RequestName.SEARCH_MESSAGES: _search,
         RequestName.READ_HISTORY: _history,
+        RequestName.REPORT_TOOL_SERVERS: _tool_servers,
     }
 
 

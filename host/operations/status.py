@@ -11,7 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from host.central import deliveries, ingest, quota, rate_limits, repairs, runs, session_list, sessions, turns
+from host.central import (
+    deliveries,
+    ingest,
+    quota,
+    rate_limits,
+    repairs,
+    runs,
+    session_list,
+    sessions,
+    tool_server_problems,
+    turns,
+)
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -128,6 +139,7 @@ def _numbers(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
         "turns_running": turns.running_count(connection),
         "running": at_work,
         "queued": queued,
+        "tool_servers": tool_server_problems.open_problems(connection),
         "failures": sorted(failures, key=lambda failure: str(failure["at"]), reverse=True)[:5],
         "limits": [
             {

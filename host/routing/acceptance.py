@@ -30,6 +30,7 @@ from host.central.sessions import EndReason, Session
 from host.routing import commands
 from host.routing.engage import engages
 from host.routing.event import Accepted, Event, Receipt
+from host.routing.reply import replied_to
 from host.routing.route_key import route_key
 from host.routing.text import cut, is_blank, preview, whole
 from host.sessions import life
@@ -49,6 +50,7 @@ class Rules:
     max_text: int
     timezone: str
     is_working: Callable[[str], bool]
+    save_memory: bool = False
 
 
 @dataclass(slots=True)
@@ -226,7 +228,9 @@ class _Acceptance:
         if due is None:
             return session
         had_exchange = exchanges.has_one(self._connection, session.id)
-        fresh = life.new(self._connection, session, self._now, EndReason(due.value)).after
+        fresh = life.new(
+            self._connection, session, self._now, EndReason(due.value), save_memory=self._rules.save_memory
+        ).after
         self._outcome.over.append(session.id)
         if had_exchange:
             self._notice(fresh, None, _begun_anew(due, wiring))
@@ -236,6 +240,8 @@ class _Acceptance:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
         # A text that is too long was kept as a file and cut on its way here; without files it is a command.
         content: dict[str, object] = {"text": event.text if self._names else cut(event.text, self._rules.max_text)}
+        if (reply := replied_to(self._connection, event, session.agent_group_id)) is not None:
+            content["reply_to"] = reply
         if self._names:
             content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in self._names]
         row, added = ingest.accept(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from host.sessions.attachments import Attachment
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
+from shared_schema.text import is_all_shown
 
 _LONGEST_IDENTIFIER = 500
 
@@ -17,6 +18,7 @@ class Event:
 
     `platform_message_id` makes the event recognisable when the platform sends it twice. `agent_group` narrows it to one
     agent by name and `session_id` to one session; somebody at the host's own terminal may do that, a platform cannot.
+    `reply_to` is the platform's id of the message it replies to (or ours), `quote` what it quotes of that.
     """
 
     address: Address
@@ -28,6 +30,8 @@ class Event:
     attachments: tuple[Attachment, ...] = ()
     agent_group: str | None = None
     session_id: str | None = None
+    reply_to: str | None = None
+    quote: str | None = None
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""
@@ -36,8 +40,9 @@ class Event:
             ("thread", self.address.thread_id),
             ("sender", self.sender_id),
             ("message id", self.platform_message_id),
+            ("message it replies to", self.reply_to),
         ):
-            if value is not None and (not value or len(value) > _LONGEST_IDENTIFIER or not value.isprintable()):
+            if value is not None and (not value or len(value) > _LONGEST_IDENTIFIER or not is_all_shown(value)):
                 raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")
 
 

@@ -102,7 +102,9 @@ class Router:
         return receipt
 
     async def _ingest(self, event: Event) -> Receipt:
-        event = dataclasses.replace(event, text=whole(event.text))
+        event = dataclasses.replace(
+            event, text=whole(event.text), quote=None if event.quote is None else whole(event.quote)
+        )
         is_long = len(event.text) > self._rules.max_text and commands.parse(event.text[:_LONGEST_COMMAND]) is None
         spool_name = new_id(Prefix.MESSAGE) if event.attachments or is_long else None
         names: list[str] = []

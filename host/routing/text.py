@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shared_schema.text import is_shown
+
 _CUT_NOTE = "\n[the rest of this message was longer than allowed and was cut]"
 # Without width or ink: soft hyphen, joiners, direction marks, fillers, the empty Braille cell, variation selectors.
 _INVISIBLE = dict.fromkeys(
@@ -38,4 +40,4 @@ def is_blank(text: str) -> bool:
 
 def preview(text: str) -> str:
     """The beginning of a text in one line, for lists."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:_PREVIEWED]).split())[:_PREVIEW]
+    return " ".join("".join(c if is_shown(c) else " " for c in text[:_PREVIEWED]).split())[:_PREVIEW]

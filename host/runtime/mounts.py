@@ -20,6 +20,7 @@ from pathlib import Path
 
 from host.runtime.protocol import Mount
 from shared_schema.errors import Conflict, InvalidValue
+from shared_schema.foreign_text import decoded
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -69,7 +70,7 @@ def read_allow_list(path: Path) -> tuple[AllowedFolder, ...]:
     Raises `InvalidValue` for a file of another form, `Conflict` when the list would let an agent see or change itself.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(decoded(path.read_bytes()))
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.sessions.house import House
 from host.sessions.inbox import Push
+from host.sessions.memory import may_save
 from shared_schema.migrate import CONTRACT_VERSION
 from shared_schema.rows import Address, ContextKey, Destination
 
@@ -56,6 +57,7 @@ def push_of(surroundings: Surroundings, limits: Limits, house: House) -> Push:
     """What is written into `inbound.db` before a wake."""
     session, group = surroundings.session, surroundings.agent_group
     routing = surroundings.routing
+    platform = house.platform(surroundings.messaging_group.channel_type if surroundings.messaging_group else "")
     return Push(
         routing=None if routing is None else house.redaction.address(routing),
         destinations=[house.redaction.destination(destination) for destination in surroundings.destinations],
@@ -73,6 +75,11 @@ def push_of(surroundings: Surroundings, limits: Limits, house: House) -> Push:
             ContextKey.WITHDRAWN: json.dumps(surroundings.withdrawn),
             ContextKey.SHARED: "1" if surroundings.shared else "",
             ContextKey.KIND: session.kind,
+            ContextKey.MAX_TEXT: str(house.max_text),
+            ContextKey.MAX_FILES: str(house.max_files if platform.takes_files else 0),
+            ContextKey.MAX_FILE_BYTES: str(house.max_file_bytes),
+            ContextKey.SAVE_MEMORY: "1" if may_save(group, setting=house.save_memory) else "",
+            ContextKey.TIME_ZONE: _time_zone(surroundings, house),
             ContextKey.TOOL_SERVERS: group.tool_servers or "",
         },
     )
@@ -85,14 +92,20 @@ def context_block(surroundings: Surroundings, house: House) -> str:
     lines = [f"You are {surroundings.agent_group.name}.", *_source(surroundings, house)]
     lines += _people(surroundings, house)
     lines += _delivery(surroundings, house)
-    lines.append(f"The time zone of this conversation is {(here.timezone if here else None) or house.timezone}.")
-    lines += _listed("You also serve these chats:", [_described(chat, house) for chat in others])
+    lines.append(f"The time zone of this conversation is {_time_zone(surroundings, house)}.")
+    lines += _listed("You also serve these chats:", [described(chat, house) for chat in others])
     lines += _listed(
         "You can also send messages to these destinations:",
         [_destination(house.redaction.destination(destination)) for destination in surroundings.destinations],
     )
-    lines += _listed("You are at home in these chats:", [_described(chat, house) for chat in surroundings.homes])
+    lines += _listed("You are at home in these chats:", [described(chat, house) for chat in surroundings.homes])
     return "\n".join(lines)
+
+
+def _time_zone(surroundings: Surroundings, house: House) -> str:
+    """The zone of the chat, or the host's."""
+    here = surroundings.messaging_group
+    return (here.timezone if here else None) or house.timezone
 
 
 def _source(surroundings: Surroundings, house: House) -> list[str]:
@@ -130,7 +143,8 @@ def _delivery(surroundings: Surroundings, house: House) -> list[str]:
     return lines
 
 
-def _described(chat: MessagingGroup, house: House) -> str:
+def described(chat: MessagingGroup, house: House) -> str:
+    """A chat on one line: its platform, whether it is a group, its name."""
     kind = "a group" if chat.is_group else "a direct chat"
     name = house.redaction.name(chat.channel_type, chat.name)
     known = f"named {_quoted(name)}" if name else f"with the id {_quoted(_id(chat, house))}"

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-from shared_schema.text import composed, folded
+from shared_schema.text import JOINERS, composed, folded, is_shown
 
 MAX_BYTES = 120
 _LOOKED_AT = 1_000
@@ -29,8 +29,8 @@ def safe_name(name: str, taken: frozenset[str] | set[str] = frozenset()) -> str:
     if len(last) > _LOOKED_AT:
         last = last[: _LOOKED_AT - _EXTENSION] + last[-_EXTENSION:]
     text = composed(last, _LOOKED_AT)
-    text = "".join(character for character in text if unicodedata.category(character) not in _UNPRINTABLE)
-    text = _FORBIDDEN.sub("_", text).strip(" .")
+    text = "".join(c for c in text if unicodedata.category(c) not in _UNPRINTABLE or is_shown(c))
+    text = _FORBIDDEN.sub("_", text).strip(f" .{JOINERS}")
     if not text or _DEVICES.fullmatch(text):
         text = f"{_FALLBACK}-{text}" if text else _FALLBACK
     stem, suffix = _split(text)

@@ -22,13 +22,15 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """`runtime` is the name of what runs agents, `timezone` that of chats without one, `platforms` by channel type.
+    """`runtime` is the name of what runs agents, `timezone` that of chats without one, `save_memory` whether
+    agents may save to memory what is worth it before a conversation is over, `platforms` by channel type.
 
     What one message may have, in characters, files, and bytes of a file, comes from the settings.
     """
 
     runtime: str = ""
     timezone: str = "UTC"
+    save_memory: bool = False
     max_text: int = 100_000
     max_files: int = 20
     max_file_bytes: int = 25 * 1024**2

@@ -16,6 +16,7 @@ from host.central.events import EventKind
 from host.central.exchanges import Exchanges
 from host.central.routes import Route
 from host.central.sessions import EndReason, Relation, Session
+from host.sessions.memory import ask_to_save
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.ids import Prefix, new_id
 
@@ -48,16 +49,26 @@ class Undone:
     exchanges: Exchanges
 
 
-def new(connection: sqlite3.Connection, session: Session, now: str, reason: EndReason = EndReason.NEW) -> Turnover:
+def new(
+    connection: sqlite3.Connection,
+    session: Session,
+    now: str,
+    reason: EndReason = EndReason.NEW,
+    *,
+    save_memory: bool = False,
+) -> Turnover:
     """End a session and put a fresh one in its place.
 
     When it has ended already (two people asked at once), nothing changes: `after` is what took its place. Raises
-    `Conflict` when nothing did.
+    `Conflict` when nothing did. With `save_memory` its agent is asked to save what is worth it, where it can: that is
+    done in the session that is over, and nobody waits for it.
     """
     current = sessions.get(connection, session.id)
     if not routes.is_active_on_route(connection, current):
         return Turnover(current, _present(connection, current))
     cancelled, route = _close(connection, current, reason, now)
+    if current.status == "active":
+        ask_to_save(connection, current, now, setting=save_memory)
     fresh = routes.open_session(
         connection, route, parent=current, relation=Relation.RESET, now=now, note=_NOTES[reason]
     )

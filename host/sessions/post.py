@@ -19,14 +19,14 @@ from host.central.database import Central
 from host.central.sessions import Relation
 from host.sessions import inbox, seed
 from host.sessions.attachments import unspool
-from host.sessions.context import MAX_CHATS, Limits, Surroundings, push_of
+from host.sessions.context import MAX_CHATS, Limits, Surroundings, described, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.house import House
 from host.sessions.inbox import NewMessage, StatusUpdate
 from host.sessions.seed import SeedStep
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
-from shared_schema.rows import Address, Delivered, MessageInStatus, decode, encode
+from shared_schema.rows import Address, Delivered, MessageInKind, MessageInStatus, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -213,8 +213,22 @@ class Post:
             address=redaction.address(Address(row.channel_type, row.platform_id, row.thread_id)),
             sender_id=redaction.person(row.channel_type, row.sender_id),
             sender_name=redaction.name(row.channel_type, row.sender_name),
-            content=self._bring_files(row, session),
+            content=self._told(self._bring_files(row, session), row, session),
         )
+
+    def _told(self, text: str, row: ingest.Accepted, session: sessions.Session) -> str:
+        """The content with what an agent must know beside it: where it was said, when its session has several chats."""
+        has_many = session.messaging_group_id is None and row.kind == MessageInKind.CHAT
+        if not has_many and '"reply_to"' not in text:
+            return text
+        content = decode(text)
+        if isinstance(reply := content.get("reply_to"), dict) and "sender" in reply:
+            content["reply_to"] = reply | {"sender": self._house.redaction.name(row.channel_type, reply["sender"])}
+        if has_many:
+            chat = self._central.read_here(lambda c: messaging_groups.find(c, row.channel_type, row.platform_id))
+            if chat is not None:
+                content["chat"] = described(chat, self._house)
+        return encode(content)
 
     def _bring_files(self, row: ingest.Accepted, session: sessions.Session) -> str:
         """Bring a message's files into the session; its content, which says so when somebody removed them meanwhile."""
@@ -254,7 +268,7 @@ def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -
         session=session,
         agent_group=group,
         messaging_group=chat,
-        destinations=tuple(agent_groups.destinations(connection, group.id)),
+        destinations=tuple(home_channels.reachable(connection, group.id)),
         shared=shared,
         routing=ingest.last_address(connection, session.id),
         person=None if shared else ingest.first_sender(connection, session.id),

@@ -206,7 +206,7 @@ class Conductor:
         session_id = view.session.id
         agent = self.agents.get(session_id)
         return Facts(
-            active=view.session.status == "active",
+            active=view.is_awake,
             waiting=view.waiting,
             agent=None if agent is None else agent.facts(self._clock.monotonic()),
             retry_in=self._retry_in(session_id),

@@ -30,6 +30,7 @@ from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AckStatus, Turn, TurnStatus
+from shared_schema.text import is_shown
 
 log = logging.getLogger(__name__)
 
@@ -295,4 +296,4 @@ def _doing(glimpse: Glimpse) -> str | None:
     """What the agent says it is doing, on one line: a tool's name, or its phase."""
     state = glimpse.state
     said = None if state is None else state.current_tool or state.state
-    return "".join(c for c in said if c.isprintable()) if isinstance(said, str) else None
+    return "".join(c for c in said if is_shown(c)) if isinstance(said, str) else None

@@ -25,6 +25,14 @@ class View:
         """How many messages ask for an answer and have none."""
         return sum(1 for message in self.open_messages if message.trigger)
 
+    @property
+    def is_awake(self) -> bool:
+        """Whether its agent may run: for a session that is over, while it is asked to save what is worth remembering.
+
+        Whatever else was open in it was cancelled when it ended.
+        """
+        return self.session.status == "active" or (self.session.status == "ended" and bool(self.waiting))
+
     def after(self, finished: Collection[str]) -> View:
         """The same once these messages have got their outcome."""
         rest = tuple(message for message in self.open_messages if message.message_id not in finished)

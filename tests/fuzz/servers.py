@@ -31,7 +31,7 @@ def _configuration(folder: Path) -> Iterator[Drive]:
     """A configuration is taken as far as it is right."""
 
     def drive(said: str) -> None:
-        for chosen in configurations(said):
+        for chosen in configurations(said)[0]:
             assert bool(chosen.command) != bool(chosen.url)
             texts = [*chosen.command, *chosen.environment.values(), *chosen.headers.values(), chosen.url]
             assert all(isinstance(text, str) for text in texts)

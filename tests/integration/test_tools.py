@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from host.delivery.request import Request
+from host.operations.doctor import check_tool_servers
 from host.operations.requests import Answers
 from host.sessions.redaction import Redaction
 from shared_schema.errors import InvalidValue
@@ -195,3 +196,36 @@ async def test_the_tools_of_a_server_that_was_set_up_are_there_at_the_next_turn(
         assert await host.ask(call("maths__add", a=1, b=2)) == "3"
         with pytest.raises(InvalidValue):
             await host.do("agent_group.set", name="assistant", tool_servers='{"x": {"command": "not a list"}}')
+
+
+async def test_a_server_that_cannot_be_used_is_told_once_and_is_in_status_and_doctor(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.do("agent_group.set", name="assistant", tool_servers='{"gone": {"command": "/no/such/program"}}')
+        await host.say(call("list_destinations"))
+        told = await host.channel.wait_for(2)
+        (notice,) = [message.text for message in told if message.from_host]
+        assert notice.startswith("The tools of 'gone' cannot be used now: it cannot be used: ")
+        await host.say(call("list_destinations"))
+        await host.channel.wait_for(3)
+        await host.settled()
+        assert len([message for message in host.channel.sent if message.from_host]) == 1
+        (problem,) = (await host.do("status"))["tool_servers"]
+        assert (problem["agent_group"], problem["server"]) == ("assistant", "gone")
+        (check,) = check_tool_servers(host.services.settings.layout)
+        assert (check.ok, "gone of assistant" in check.what) == (None, True)
+
+        await host.do("agent_group.set", name="assistant", tool_servers='{"gone": {"command": "x", "disabled": true}}')
+        assert (await host.do("status"))["tool_servers"] == []
+        await host.ask(call("list_destinations"))
+        await host.settled()
+        assert (await host.do("status"))["tool_servers"] == check_tool_servers(host.services.settings.layout) == []
+
+
+async def test_a_search_does_not_find_the_question_that_it_answers(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("reply The kettle is blue.")
+        await host.settled()
+        found = await host.ask(call("search_messages", query="kettle"))
+        texts = [hit["text"] for hit in json.loads(found)]
+        assert any("kettle is blue" in text for text in texts)
+        assert not any("search_messages" in text for text in texts)

@@ -156,3 +156,33 @@ def test_templates_include_fragments_and_say_what_is_wrong_with_them() -> None:
     for name, values in (("a", {}), ("loop", {}), ("none", {}), ("gap", {})):
         with pytest.raises(InvalidValue):
             template.filled(name, values, {**texts, "gap": "{{include:_none}}"}.get)
+
+
+@pytest.mark.parametrize(
+    ("head", "description"),
+    [
+        ("description: |\n  Reads the log.\n  Use when: it broke.", "Reads the log. Use when: it broke."),
+        ("description: >-\n  Deploys things and\n  checks them.", "Deploys things and checks them."),
+        ("description:\n  Writes scripts. Use when creating\n  scripts.", "Writes scripts. Use when creating scripts."),
+        ("description: The real one.\nmetadata:\n  name: inner\n  description: not this one", "The real one."),
+        ('description: "Quoted: \\"yes\\""  # a comment', 'Quoted: "yes"'),
+        ("description: Use this: for that", "Use this: for that"),  # no YAML, and common
+        ("description: 2026-01-01\nlicense: no", "2026-01-01"),
+        ("description: plain\r\nallowed-tools: [a, b]", "plain"),
+        ("description: x\nevil: " + "[" * 3_000, "x"),
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_head_of_a_skill_is_yaml(tmp_path: Path, head: str, description: str, mark: str) -> None:
+    write(tmp_path / "skills" / "one" / "SKILL.md", f"{mark}---\nname: one\n{head}\n---\nbody\n")
+    (skill,), notes = skills_in(tmp_path)
+    assert (skill.name, skill.description, skill.body, notes) == ("one", description, "body", [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_what_is_read(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path / "AGENT.md", "Be brief.\r\nB\xe9!".encode(encoding))
+    write(tmp_path / "memory" / "MEMORY.md", "- tea".encode(encoding))
+    prompt = compose(tmp_path)
+    assert "# Instructions\n\nBe brief.\nB\xe9!" in prompt.stable
+    assert "## memory/MEMORY.md\n- tea" in prompt.changing

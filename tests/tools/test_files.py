@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import unicodedata
 
 import pytest
 
@@ -90,3 +92,41 @@ async def test_the_session_folder_can_be_read_but_not_written(turn: Turn, sessio
     assert await box.call("read_file", {"path": str(session.layout.outbound)}) == (
         f"Error: '{session.layout.outbound}' is not a text file"
     )
+
+
+async def test_a_file_keeps_its_line_ends_its_mark_and_its_encoding(turn: Turn, session: BareSession) -> None:
+    box = await turn.tools()
+    for name, mark, encoding in (
+        ("plain", b"", "utf-8"), ("marked", codecs.BOM_UTF8, "utf-8"), ("wide", codecs.BOM_UTF16_LE, "utf-16-le")
+    ):  # fmt: skip
+        path = session.workspace / name
+        path.write_bytes(mark + "one\r\ntwo\r\nthree\r\n".encode(encoding))
+        assert await box.call("read_file", {"path": name}) == "     1\tone\n     2\ttwo\n     3\tthree"
+        await box.call("edit_file", {"path": name, "old": "one\ntwo\n", "new": "1\n2\n"})
+        assert path.read_bytes() == mark + "1\r\n2\r\nthree\r\n".encode(encoding)
+        await box.call("edit_file", {"path": name, "old": "three", "new": "3\n4"})
+        assert path.read_bytes() == mark + "1\r\n2\r\n3\r\n4\r\n".encode(encoding)
+        await box.call("write_file", {"path": name, "content": "all\nnew\n"})
+        assert path.read_bytes() == mark + "all\r\nnew\r\n".encode(encoding)
+    write(session.workspace / "unix", "a\nb\n")
+    await box.call("edit_file", {"path": "unix", "old": "a\n", "new": "c\n"})
+    assert (session.workspace / "unix").read_bytes() == b"c\nb\n"
+
+
+async def test_lines_are_those_of_an_editor(turn: Turn, session: BareSession) -> None:
+    (session.workspace / "odd").write_text("a\u2028b\x0cc\nd\re", newline="")
+    assert await (await turn.tools()).call("read_file", {"path": "odd"}) == (
+        "     1\ta\u2028b\x0cc\n     2\td\n     3\te"
+    )
+
+
+async def test_accents_are_found_however_they_are_stored(turn: Turn, session: BareSession) -> None:
+    box = await turn.tools()
+    composed, apart = "caf\xe9", unicodedata.normalize("NFD", "caf\xe9")
+    write(session.workspace / f"{apart}-f" / f"{apart}.txt", f"un {apart}\n")
+    name = f"{composed}-f/{composed}.txt"
+    assert "1\tun" in await box.call("read_file", {"path": name})
+    await box.call("edit_file", {"path": name, "old": f"un {composed}", "new": f"le {composed}"})
+    assert (session.workspace / f"{apart}-f" / f"{apart}.txt").read_text() == f"le {apart}\n"
+    assert len(list((session.workspace / f"{apart}-f").iterdir())) == 1
+    assert await box.call("send_file", {"path": name}) == "sent as out-1"

@@ -101,3 +101,63 @@ def test_two_messages_of_a_turn_may_have_the_same_answer(session: BareSession) -
 def test_an_empty_answer_is_no_repeat_of_nothing(session: BareSession, text: str) -> None:
     turn = Turn(session)
     assert without_repeats([Reply(text)], [], turn.request) == [Reply(text)]
+
+
+async def test_what_the_host_would_refuse_is_refused_by_the_tool(session: BareSession) -> None:
+    destination(session, "team", "elsewhere")
+    session.write(
+        "INSERT INTO destinations (name, type, agent_group_id) VALUES (?, ?, ?)", ("helper", "agent_group", "agr_1")
+    )
+    turn = Turn(session)
+    turn.request = replace(
+        turn.request, context=replace(turn.request.context, max_text=10, max_files=0, max_file_bytes=3)
+    )
+    turn.desk = replace(turn.desk, request=turn.request)
+    box = await turn.tools()
+    long = "Error: the text has 11 characters, and 10 are allowed: send a file"
+    assert await box.call("send_message", {"text": "x" * 11}) == long
+    assert await box.call("send_message", {"text": "fits"}) == "sent as out-1"
+    assert await box.call("edit_message", {"message": "out-1", "text": "x" * 11}) == long
+    assert "11 characters" in await box.call("send_card", {"title": "12345", "text": "67890"})
+    write(session.workspace / "small", "abc")
+    write(session.workspace / "large", "abcd")
+    assert "takes no files" in await box.call("send_file", {"path": "small"})
+    assert "4 bytes, and 3 are allowed" in await box.call("send_file", {"path": "large", "destination": "team"})
+    assert await box.call("send_file", {"path": "small", "destination": "team"}) == "sent as out-2 to team"
+    assert "is an agent" in await box.call("send_message", {"text": "hi", "destination": "helper"})
+
+
+async def test_destinations_are_those_of_this_moment(session: BareSession) -> None:
+    destination(session, "team", "elsewhere")
+    turn = Turn(session)
+    box = await turn.tools()
+    assert await box.call("send_message", {"text": "one", "destination": "team"}) == "sent as out-1 to team"
+    session.write("DELETE FROM destinations")
+    gone = "Error: 'team' is not one of your destinations: none"
+    assert await box.call("send_message", {"text": "two", "destination": "team"}) == gone
+    assert await box.call("edit_message", {"message": "out-1", "text": "two"}) == gone
+    assert await box.call("add_reaction", {"message": "out-1", "emoji": "x"}) == gone
+    destination(session, "boss", "above")
+    assert await box.call("list_destinations", {}) == "boss (cli, Boss)"
+    assert await box.call("send_message", {"text": "three", "destination": "boss"}) == "sent as out-2 to boss"
+
+
+async def test_a_message_that_never_arrived_is_neither_edited_nor_reacted_to(turn: Turn, session: BareSession) -> None:
+    box = await turn.tools()
+    await box.call("send_message", {"text": "lost"})
+    (row,) = turn.out_rows()
+    session.write(
+        "INSERT INTO delivered (message_out_id, status, error, attempts, delivered_at)"
+        " VALUES (?, 'failed', 'gone', 1, ?)",
+        (row["id"], "2026-02-28T12:00:00.000Z"),
+    )
+    for tool, more in (("edit_message", {"text": "x"}), ("add_reaction", {"emoji": "x"})):
+        assert await box.call(tool, {"message": "out-1", **more}) == "Error: 'out-1' never arrived: gone"
+
+
+async def test_only_what_people_wrote_has_a_name_that_tools_take(turn: Turn, session: BareSession) -> None:
+    box = await turn.tools()
+    turn.answer("msg_0", result=[])  # in-2: the host's answer to a request
+    assert (await box.call("add_reaction", {"message": "in-2", "emoji": "x"})).startswith("Error: there is no message")
+    await box.call("add_reaction", {"message": "in-1", "emoji": "x"})
+    assert (await box.call("add_reaction", {"message": "out-1", "emoji": "x"})).startswith("Error: there is no message")

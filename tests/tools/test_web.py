@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from container_agent.tools import web as fetching
+from container_agent.tools.charset import decoded
 from container_agent.tools.page import text_of
 from container_agent.tools.toolbox import Toolbox
 from tests.tools.bench import Turn
@@ -91,7 +93,10 @@ async def test_what_is_refused_comes_back_as_a_sentence(turn: Turn, proxy: tuple
         ("file:///etc/passwd", "that is not an http or https URL"),
         ("http://a b/", "that is not an http or https URL"),
         ("http://[x/", "that is not an http or https URL"),
-        ("https://site.example/", "this agent has no way to the web"),
+        (
+            "https://site.example/",
+            "this agent has no way to the web",
+        ),
     ):
         assert await box.call("web_fetch", {"url": url}) == f"Error: {sentence}"
     for name, sentence in (
@@ -186,3 +191,35 @@ async def test_a_redirect_does_not_lead_around_the_proxy(turn: Turn, proxy: tupl
 )
 def test_html_is_read_as_a_person_would(html: str, text: str) -> None:
     assert text_of(html) == text
+
+
+GREETING = "\u041f\u0440\u0438\u0432\u0435\u0442"
+KANJI = "\u65e5\u672c\u8a9e"
+
+
+@pytest.mark.parametrize(
+    ("declared", "data", "expected"),
+    [
+        ("windows-1251", GREETING.encode("cp1251"), GREETING),
+        (None, b'<meta charset="windows-1251">' + GREETING.encode("cp1251"), GREETING),
+        (None, b"<META http-equiv=x content='text/html; charset=Shift_JIS'>" + KANJI.encode("cp932"), KANJI),
+        ("utf-8", b'<meta charset="windows-1251">' + GREETING.encode(), GREETING),
+        ("iso-8859-1", "\ufeff\u20ac".encode(), "\u20ac"),
+        (None, codecs.BOM_UTF16_LE + KANJI.encode("utf-16-le"), KANJI),
+        ("utf-16", KANJI.encode("utf-16-le"), KANJI),
+        ("iso-8859-1", b"\x80 \x93q\x94", "\u20ac \u201cq\u201d"),
+        ("gb2312", KANJI.encode("gb18030"), KANJI),
+        ("x-sjis", KANJI.encode("cp932"), KANJI),
+        (None, b"caf\xe9", "caf\xe9"),
+        (None, KANJI.encode(), KANJI),
+        (None, b'<meta charset="utf-16">' + KANJI.encode(), KANJI),
+        (None, b'<?xml version="1.0" encoding="koi8-r"?>' + GREETING.encode("koi8-r"), GREETING),
+        ("base64", b"plain", "plain"),
+    ],
+)
+def test_the_charset_of_a_page_is_found_as_browsers_do(declared: str | None, data: bytes, expected: str) -> None:
+    assert decoded(data, declared, is_whole=True).endswith(expected)
+
+
+def test_a_page_that_was_cut_within_a_character_is_still_utf8() -> None:
+    assert decoded((KANJI * 2).encode()[:-1], None, is_whole=False) == f"{KANJI}{KANJI[:2]}"

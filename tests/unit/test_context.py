@@ -245,6 +245,11 @@ def test_a_push_has_every_key_an_agent_reads() -> None:
         ContextKey.TURN_SECONDS: "1800",
         ContextKey.KIND: "chat",
         ContextKey.TOOL_SERVERS: "",
+        ContextKey.TIME_ZONE: "UTC",
+        ContextKey.SAVE_MEMORY: "",
+        ContextKey.MAX_TEXT: "100000",
+        ContextKey.MAX_FILES: "20",
+        ContextKey.MAX_FILE_BYTES: "26214400",
         ContextKey.WITHDRAWN: '["trn_1", "trn_2"]',
         ContextKey.SHARED: "1",
     }

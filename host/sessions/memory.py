@@ -1,0 +1,31 @@
+"""Whether an agent saves to its memory what is worth it before a conversation is over: one quiet turn."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import agent_groups, errands, exchanges, usage
+from host.central.agent_groups import AgentGroup
+from host.central.sessions import Session
+from shared_schema.providers import REMEMBERERS
+from shared_schema.rows import Errand
+
+MIN_EXCHANGES = 4
+"""What is shorter is rarely worth a model's calls."""
+
+
+def may_save(group: AgentGroup, *, setting: bool) -> bool:
+    """Whether an agent group saves memory: as it says itself, or as the setting says."""
+    wanted = setting if group.save_memory is None else bool(group.save_memory)
+    return wanted and group.provider in REMEMBERERS
+
+
+def ask_to_save(connection: sqlite3.Connection, session: Session, now: str, *, setting: bool) -> None:
+    """Ask the agent of a session that is just over, where enough was said in it and there is budget left."""
+    group = agent_groups.by_id(connection, session.agent_group_id)
+    if group is None or not may_save(group, setting=setting):
+        return
+    if exchanges.last(connection, session.id, MIN_EXCHANGES).count < MIN_EXCHANGES:
+        return
+    if usage.exhausted(connection, session.agent_group_id, now) is None:
+        errands.ask(connection, session, Errand.REMEMBER, now)
