@@ -90,7 +90,12 @@ def _few_marks(text: str) -> str:
 def _marks() -> re.Pattern[str]:
     """A row of marks that is too long; the group is what stays of it. Linear: a class of characters and counts."""
     # What comes apart into marks alone is no mark by its own class (U+0F73).
-    combining = [code for code in _WITH_MARKS if unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0])]
+    combining = [
+        code
+        for code in _WITH_MARKS
+        if unicodedata.category(chr(code))[0] == "M"
+        and unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0])
+    ]
     ranges: list[list[int]] = []
     for code in combining:
         if ranges and ranges[-1][1] == code - 1:

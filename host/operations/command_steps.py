@@ -28,6 +28,7 @@ from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
 from shared_schema.rows import AgentPhase
+from shared_schema.text import folded
 
 _LISTED = 10
 _LONGEST_COUNT = 4
@@ -241,6 +242,6 @@ def _count(argument: str) -> tuple[int, bool]:
     number, *more = argument.split()
     if not (number.isascii() and number.isdecimal() and len(number) <= _LONGEST_COUNT and int(number)):
         raise InvalidValue(answers.UNDO_HOW)
-    if more and [word.casefold() for word in more[:2]] != ["yes"]:
+    if more and [folded(word, 10) for word in more[:2]] != ["yes"]:
         raise InvalidValue(answers.UNDO_HOW)
     return int(number), bool(more)

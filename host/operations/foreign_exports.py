@@ -31,7 +31,7 @@ _CHUNK = 1_000_000
 _LONGEST = 64_000_000
 """Characters of one conversation, and bytes that are looked at to know a file."""
 _MOST_MESSAGES = 100_000
-_IN_ZIP = re.compile(r"(.*/)?conversations(-\d{1,6})?\.json")
+_IN_ZIP = re.compile(r"conversations(-\d{1,6})?\.json")
 _EARLIEST, _LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[list[TextIO]]:
                 yield [text]
             return
         with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if _IN_ZIP.fullmatch(name[:500]))
+            names = sorted(name for name in archive.namelist() if _IN_ZIP.fullmatch(name.rpartition("/")[2]))
             if not names:
                 raise InvalidValue("there is no conversations.json in this zip file", where=path)
             yield [io.TextIOWrapper(archive.open(name), "utf-8-sig") for name in names]
