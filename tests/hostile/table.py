@@ -262,6 +262,14 @@ ELSEWHERE = {
         "tests/faults/test_damaged_files.py",
         "test_failure_4_a_session_whose_out_folder_is_gone_is_told_and_goes_on",
     ),
+    "leases and locks against `/stop`": (
+        "tests/faults/test_stop_at_once.py",
+        "test_stop_takes_no_longer_than_a_moment",
+    ),
+    "a death whose file cannot even be linked, with one slot for all": (
+        "tests/faults/test_faults.py",
+        "test_a_slot_is_free_when_the_agent_is_dead_whatever_becomes_of_its_burial",
+    ),
     "an agent that dies at every start": (
         "tests/faults/test_dying_agents.py",
         "test_an_agent_that_dies_at_every_start_fails_what_waits_visibly_and_once",
