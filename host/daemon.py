@@ -17,19 +17,20 @@ from time import perf_counter
 from host import install
 from host import log as logs
 from host.api.server import ApiServer
-from host.central import runs
+from host.central import agent_groups, runs
 from host.central.database import Central
 from host.install import Answer
 from host.lock import claimed, held
 from host.operations import first_run
 from host.operations.commands import carrying_out
+from host.operations.mounts import mount_troubles
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
 from host.runtime.choose import Choice, others
 from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for
 from host.sessions.folder import Owner, make_data_folder
-from host.settings import Settings, notify_socket
+from host.settings import Settings, engine_address, notify_socket
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.signals import end_with
 
@@ -86,10 +87,13 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         central,
         choice.runtime,
         choice.reason,
-        others=others(earlier - {choice.runtime.name}, central.install_id, settings.layout.run, settings.docker_host),
+        others=others(
+            earlier - {choice.runtime.name}, central.install_id, settings.layout.run, engine_address(settings)
+        ),
     )
     try:
         await first_run.set_up(services)
+        await _warn_of_mounts(services)
         await services.start()
         api = ApiServer(services)
         async with carrying_out(services), answering(services), clearing_away(services):
@@ -105,6 +109,14 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
     finally:
         await services.close(stop_agents=True)
     log.info("stopped")
+
+
+async def _warn_of_mounts(services: Services) -> None:
+    """Say which folders agents will not be able to use, before they find out."""
+    owner, layout = Owner.of_agents(services.settings.agent_uid), services.settings.layout
+    for group in await services.central.read(agent_groups.all_groups):
+        for trouble in await asyncio.to_thread(mount_troubles, group, layout, owner):
+            log.warning("%s: %s", trouble.what, trouble.hint)
 
 
 def _bound_memory() -> None:

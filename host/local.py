@@ -18,7 +18,7 @@ from host.runtime.choose import others
 from host.runtime.protocol import Runtime
 from host.services import Services
 from host.sessions.folder import Owner, make_data_folder
-from host.settings import Settings
+from host.settings import Settings, engine_address
 from shared_schema.clock import SystemClock
 from shared_schema.errors import FileTrouble, NotFound
 
@@ -92,4 +92,4 @@ async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
 async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
     """The runtimes in which a dead host may have left agents; nothing is started here."""
     names = await central.read(runs.unsettled_runtimes)
-    return others(names, central.install_id, settings.layout.run, settings.docker_host)
+    return others(names, central.install_id, settings.layout.run, engine_address(settings))

@@ -62,6 +62,10 @@ class InstallRecord:
     install_id: str
     place: Place
 
+    def to_json(self) -> bytes:
+        """As the file has it."""
+        return json.dumps(asdict(self)).encode()
+
 
 def read_record(path: Path) -> InstallRecord | None:
     """The record; None where there is none, or none that can be read: a folder of an earlier version."""
@@ -78,8 +82,8 @@ def write_record(path: Path, record: InstallRecord) -> None:
     """Keep the record; it is on the disk when this returns. Raises `FileTrouble`."""
     draft = path.with_suffix(".new")
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(record.to_json())
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

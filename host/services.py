@@ -29,7 +29,7 @@ from host.sessions.folder import Owner, clear_removed
 from host.sessions.house import House
 from host.sessions.post import Post
 from host.sessions.redaction import Redaction
-from host.settings import Settings, proxy_variables, vendor_variables
+from host.settings import Settings, engine_address, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.conductor import Conductor
 from host.supervision.facts import Limits
@@ -58,7 +58,9 @@ async def runtime_for(settings: Settings, central: Central) -> Choice:
         providers={group.provider for group in groups},
         base_image=settings.base_image,
         run_folder=settings.layout.run,
-        docker_host=settings.docker_host,
+        docker_host=await asyncio.to_thread(engine_address, settings),
+        oci_runtime=settings.oci_runtime,
+        agent_uid=settings.agent_uid,
     )
 
 

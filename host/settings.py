@@ -23,6 +23,8 @@ from pydantic_settings import (
 
 from host.gateway import proxies
 from host.gateway.upstreams import VARIABLES, UpstreamSetting
+from host.runtime.engine_address import VARIABLES as ENGINE_VARIABLES
+from host.runtime.engine_address import EngineAddress, resolve
 from host.runtime.protocol import (
     LARGEST_CPUS,
     LARGEST_MEMORY,
@@ -62,7 +64,9 @@ class Settings(BaseSettings):
     runtime: Literal["auto", "docker", "process"] = Field(
         "auto", description="what runs agents: docker, process (no isolation), or auto: docker where it can be used"
     )
-    docker_host: str | None = Field(None, description="address of the docker engine; none: docker's own default")
+    docker_host: str | None = Field(
+        None, description="address of the docker engine; none: as for the docker command line"
+    )
     image: str = Field("dumbwaiter-agent:0.1.0", description="the image of agents")
     base_image: str = Field("python:3.12-slim-bookworm", description="what the image is built on when it is missing")
     oci_runtime: str | None = Field(None, description="docker's --runtime, for instance runsc for gVisor")
@@ -215,6 +219,11 @@ def proxy_variables() -> dict[str, str]:
     """The variables that name proxies, as far as they are set."""
     names = (*proxies.VARIABLES, *(name.upper() for name in proxies.VARIABLES))
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def engine_address(settings: Settings) -> EngineAddress:
+    """The docker engine that setting, environment and docker's own files name; never raises."""
+    return resolve(settings.docker_host, {name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ})
 
 
 def notify_socket() -> str | None:

@@ -16,6 +16,7 @@ Every failure is a `FileTrouble`: `FileBusy` where trying again helps, `FileDama
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -185,6 +186,34 @@ def in_memory() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         yield connection
+
+
+def copy_whole(source: sqlite3.Connection, target: Path) -> None:
+    """One state of a database as a file of its own, while others write; on the disk and checked when this returns.
+
+    The file is made, with mode 0600, or emptied. Raises `FileTrouble`; then there is no file.
+    """
+    try:
+        with _translated(target):
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            with closing(_connect(target, "rw", BUSY_SECONDS)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a companion
+            require_sound(target)
+    except OSError as error:
+        target.unlink(missing_ok=True)
+        raise FileTrouble(f"the copy cannot be written: {error.strerror}", where=target) from error
+    except FileTrouble:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def require_sound(path: Path) -> None:
+    """Check that a file of the host's own making is whole. Raises `FileDamaged`, `FileTrouble`."""
+    with _translated(path), closing(_connect(path, "ro", BUSY_SECONDS)) as connection:
+        found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if found != "ok":
+        raise FileDamaged(f"the file is damaged: {found}", where=path)
 
 
 RAISE_SEQUENCE = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"

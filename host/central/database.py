@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from host.central import install
+from host.central import install, upgrade
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_reader, open_writer, snapshot, transaction, translate
-from shared_schema.migrate import Schema, migrate
+from shared_schema.migrate import Schema, migrate, version_of
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,9 @@ class Central:
         connection = open_writer(path, create=True, journal_mode="WAL")
         try:
             path.chmod(0o600)
+            if (version := version_of(connection)) > CENTRAL.version:
+                raise upgrade.too_new(version, path, CENTRAL)
+            upgrade.keep_before_upgrade(connection, path, CENTRAL, clock.now())
             migrate(connection, CENTRAL)
             with transaction(connection):
                 install_id = install.current(connection)

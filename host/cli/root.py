@@ -37,6 +37,8 @@ COMMANDS = {
     "events": "host.cli.events:events",
     "history": "host.cli.history:history",
     "usage": "host.cli.usage:usage",
+    "backup": "host.cli.backup:backup",
+    "restore": "host.cli.backup:restore",
     "image": "host.cli.image:image",
     "service": "host.cli.service:service",
 }

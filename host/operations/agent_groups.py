@@ -15,8 +15,9 @@ from host.central.agent_groups import AgentGroup
 from host.gateway.policy import parse_rule
 from host.operations import readiness
 from host.operations.ending import delete
+from host.operations.mounts import require_useful
 from host.operations.push import push_to_agent_group, stop_agents
-from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
+from host.runtime.mounts import MountRequest
 from host.runtime.protocol import (
     LARGEST_CPUS,
     LARGEST_MEMORY,
@@ -26,6 +27,7 @@ from host.runtime.protocol import (
     SMALLEST_PIDS,
 )
 from host.services import Services
+from host.sessions.folder import Owner
 from host.supervision.runs import image_of
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -255,6 +257,6 @@ def _with_mount(
             "writable": add_mount.get("writable") is True,
         }
         request = MountRequest(Path(mount["path"]), mount["name"], mount["writable"])
-        allowed_mount(request, read_allow_list(services.settings.layout.mounts))
+        require_useful(request, services.settings.layout, Owner.of_agents(services.settings.agent_uid))
         mounts = [*(m for m in mounts if m["name"] != mount["name"]), mount]
     return mounts

@@ -16,6 +16,7 @@ from typing import Any
 
 from host.central import agent_groups, rate_limits, tool_server_problems
 from host.central.database import CENTRAL
+from host.central.upgrade import too_new
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
@@ -29,13 +30,16 @@ from host.operations.machine import (
     check_space,
     check_sqlite,
 )
+from host.operations.mounts import mount_troubles
 from host.operations.status import file_sizes, status
+from host.runtime.engine_facts import require_suitable
 from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
-from host.runtime.process_user import ProcessUsers
+from host.runtime.process_user import ProcessUsers, trouble_as_root
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
 from host.services import Services
-from host.settings import BadSetting, Settings, proxy_variables, vendor_variables
+from host.sessions.folder import Owner
+from host.settings import BadSetting, Settings, engine_address, proxy_variables, vendor_variables
 from host.supervision.runs import image_of
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import reader
@@ -73,7 +77,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     checks += [check_host(layout, ask_host), *check_sessions(ask_host)]
     if isinstance(settings, Settings):
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
-        checks += [*await check_runtime(settings)]
+        checks += [*await check_runtime(settings), *check_mounts(settings)]
     return checks
 
 
@@ -126,9 +130,8 @@ def check_registry(layout: DataLayout) -> Check:
     except DumbwaiterError as error:
         return _failed("registry", error)
     if version > CENTRAL.version:
-        what = f"central.db has schema version {version}, and this version knows {CENTRAL.version} at most"
-        return Check("registry", False, what, "update Dumbwaiter, or use another data folder")
-    older = "; the next start brings it up to date" if version < CENTRAL.version else ""
+        return _failed("registry", too_new(version, layout.central, CENTRAL))
+    older = "; the next start keeps it in backups/ and brings it up to date" if version < CENTRAL.version else ""
     return Check("registry", True, f"central.db has schema version {version}{older}")
 
 
@@ -225,10 +228,13 @@ async def check_runtime(settings: Settings) -> list[Check]:
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms
 
-    docker = DockerRuntime("ins_0000000000000000", settings.docker_host)  # starts nothing, so the id is never used
+    address = engine_address(settings)
+    docker = DockerRuntime("ins_0000000000000000", address)  # starts nothing, so the id is never used
     try:
+        facts = await docker.facts()
+        require_suitable(facts, settings.oci_runtime)
         return [
-            Check("engine", True, f"docker {await docker.engine_version()} answers"),
+            Check("engine", True, f"docker {facts.version} answers at {address}"),
             *[
                 _image(settings, image, await standing(docker, image, SOURCE_ROOT))
                 for image in await asyncio.to_thread(_images_in_use, settings)
@@ -237,8 +243,9 @@ async def check_runtime(settings: Settings) -> list[Check]:
     except RuntimeUnavailable as error:
         if settings.runtime == "docker":
             return [_failed("engine", error)]
-        what = f"{error.what}; agents run as plain processes, WITHOUT ISOLATION"
-        engine = Check("engine", None, what, "start docker, or accept that and set runtime = process")
+        where = "" if error.where is None else f" ({error.where})"
+        what = f"{error.what}{where}; agents run as plain processes, WITHOUT ISOLATION"
+        engine = Check("engine", None, what, error.hint or "start docker, or accept that and set runtime = process")
         return [engine, *check_agent_user(settings)]
     finally:
         await docker.close()
@@ -248,21 +255,34 @@ def check_agent_user(settings: Settings) -> list[Check]:
     """For a host that is root: whether agents without a container can have a user of their own."""
     if os.geteuid() != 0:
         return []
-    interpreter = ProcessUsers(SOURCE_ROOT).interpreter(settings.agent_uid, settings.agent_uid, ())
-    if interpreter is None:
-        what = f"uid {settings.agent_uid} can run no Python 3.11 here, so agents run as root"
-        return [Check("agent user", None, what, "put checkout and Python where every user can reach them")]
-    return [Check("agent user", True, f"agents run as uid {settings.agent_uid} with {interpreter}")]
+    uid = settings.agent_uid
+    trouble = trouble_as_root(SOURCE_ROOT, uid, [settings.layout.data] if settings.layout.data.is_dir() else [])
+    if trouble is not None:
+        return [Check("agent user", None, trouble.what, trouble.hint)]
+    found = ProcessUsers(SOURCE_ROOT).interpreter(uid, uid, ())
+    program = "" if found is None else found.program
+    return [Check("agent user", True, f"agents run as uid {uid} with {program}")]
 
 
-def _images_in_use(settings: Settings) -> list[str]:
-    """The image that is set, and those that the agent groups need, as far as the registry can be read."""
-    in_use = {settings.image: None}
+def check_mounts(settings: Settings) -> list[Check]:
+    """Whether agents may do in the folders of their groups what these ask for."""
+    owner = Owner.of_agents(settings.agent_uid)
+    found = [trouble for group in _groups(settings) for trouble in mount_troubles(group, settings.layout, owner)]
+    return [Check("mounts", None, trouble.what, trouble.hint) for trouble in found]
+
+
+def _groups(settings: Settings) -> list[agent_groups.AgentGroup]:
+    """The agent groups, as far as the registry can be read."""
     if settings.layout.central.exists():
         with suppress(DumbwaiterError), reader(settings.layout.central) as connection:
             if version_of(connection) == CENTRAL.version:
-                in_use |= dict.fromkeys(image_of(group, settings) for group in agent_groups.all_groups(connection))
-    return list(in_use)
+                return agent_groups.all_groups(connection)
+    return []
+
+
+def _images_in_use(settings: Settings) -> list[str]:
+    """The image that is set, and those that the agent groups need."""
+    return list({settings.image: None} | dict.fromkeys(image_of(group, settings) for group in _groups(settings)))
 
 
 def _image(settings: Settings, image: str, stands: Standing) -> Check:

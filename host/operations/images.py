@@ -7,7 +7,7 @@ from typing import Any
 
 from host.runtime.images import DOCKERFILE, PLAIN
 from host.runtime.sources import SOURCE_ROOT
-from host.settings import Settings
+from host.settings import Settings, engine_address
 from shared_schema.errors import NotFound
 
 
@@ -23,7 +23,7 @@ async def build(settings: Settings, variant: str) -> dict[str, Any]:
     from host.runtime.docker import DockerRuntime  # takes 150 ms
 
     image = settings.image if variant == PLAIN else f"{settings.image}-{variant}"
-    docker = DockerRuntime("ins_0000000000000000", settings.docker_host)  # starts nothing, so the id is never used
+    docker = DockerRuntime("ins_0000000000000000", engine_address(settings))  # starts nothing, so the id is never used
     began = perf_counter()
     try:
         await docker.build_image(image, settings.base_image, variant, SOURCE_ROOT)

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from host.runtime.engine_address import EngineAddress
+from host.runtime.engine_facts import require_suitable
 from host.runtime.images import make_ready
 from host.runtime.process import ProcessRuntime
+from host.runtime.process_user import trouble_as_root
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
 from shared_schema.errors import DumbwaiterError, InvalidValue
@@ -40,7 +43,9 @@ async def choose(
     image: str,
     base_image: str,
     run_folder: Path,
-    docker_host: str | None,
+    docker_host: EngineAddress | str | None,
+    oci_runtime: str | None = None,
+    agent_uid: int = 0,
     providers: Collection[str] = (),
     context: Path = SOURCE_ROOT,
 ) -> Choice:
@@ -48,7 +53,8 @@ async def choose(
 
     `image` is what agents run, in the variants that `providers` need; `base_image` is what it is built from when it is
     missing and `context` (a source checkout) has a Dockerfile.agent; `docker_host` is the engine's address, None for
-    docker's default.
+    docker's default; `oci_runtime` must be one of its; `agent_uid` is what a host that is root gives agents without a
+    container.
 
     Raises `InvalidValue` for an unknown setting, and `RuntimeUnavailable` or `StartFailed` when docker is demanded and
     cannot be had.
@@ -56,13 +62,14 @@ async def choose(
     if setting not in SETTINGS:
         raise InvalidValue(f"'{setting}' is not a runtime", hint=f"use one of {', '.join(SETTINGS)}")
     if setting == "process":
-        return Choice(ProcessRuntime(install_id, run_folder), "process: the settings say so", NO_ISOLATION)
+        warning = _processes(run_folder, agent_uid)
+        return Choice(ProcessRuntime(install_id, run_folder), "process: the settings say so", warning)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms; not needed for processes
 
     runtime = DockerRuntime(install_id, docker_host)
     try:
-        reason = await _ready(runtime, image, base_image, providers, context)
+        reason = await _ready(runtime, image, base_image, providers, context, run_folder, oci_runtime)
     except (RuntimeUnavailable, StartFailed) as error:
         await runtime.close()
         if setting == "docker":
@@ -71,11 +78,13 @@ async def choose(
                 where=error.where,
                 hint=error.hint or "see `dumbwaiter doctor`, or set runtime = process",
             ) from error
-        return _fallback(error, install_id, run_folder)
+        return _fallback(error, install_id, run_folder, agent_uid)
     return Choice(runtime, f"docker: {reason}")
 
 
-def others(names: set[str], install_id: str, run_folder: Path, docker_host: str | None) -> list[Runtime]:
+def others(
+    names: set[str], install_id: str, run_folder: Path, docker_host: EngineAddress | str | None
+) -> list[Runtime]:
     """Runtimes by name, to look for agents that a host with another setting left."""
     found: list[Runtime] = []
     if "process" in names:
@@ -87,15 +96,37 @@ def others(names: set[str], install_id: str, run_folder: Path, docker_host: str 
     return found
 
 
-async def _ready(runtime: DockerRuntime, image: str, base_image: str, providers: Collection[str], context: Path) -> str:
+async def _ready(
+    runtime: DockerRuntime,
+    image: str,
+    base_image: str,
+    providers: Collection[str],
+    context: Path,
+    run_folder: Path,
+    oci_runtime: str | None,
+) -> str:
     """Make sure that agents can be started; say how it stands."""
-    engine = f"engine {await runtime.engine_version()} answers"
-    return f"{engine} and the image {image} {await make_ready(runtime, image, base_image, providers, context)}"
+    facts = await runtime.facts()
+    require_suitable(facts, oci_runtime)
+    stands = await make_ready(runtime, image, base_image, providers, context)
+    if runtime.engine.socket is None and not await runtime.sees(run_folder, image):
+        raise RuntimeUnavailable(
+            "the engine is on another machine, and cannot show agents their folders",
+            where=str(runtime.engine),
+            hint="use an engine of this machine, or set runtime = process",
+        )
+    return f"engine {facts.version} at {runtime.engine} answers and the image {image} {stands}"
 
 
-def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path) -> Choice:
+def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path, agent_uid: int) -> Choice:
     return Choice(
         ProcessRuntime(install_id, run_folder),
         f"process: {error.what}",
-        f"{NO_ISOLATION}. Docker is not used because {error}",
+        f"{_processes(run_folder, agent_uid)}. Docker is not used because {error}",
     )
+
+
+def _processes(run_folder: Path, agent_uid: int) -> str:
+    """What a person must know of processes here."""
+    trouble = trouble_as_root(SOURCE_ROOT, agent_uid, [run_folder.parent])
+    return NO_ISOLATION if trouble is None else f"{NO_ISOLATION}. {trouble.what}: {trouble.hint}"

@@ -18,10 +18,14 @@ from typing import Any, TypeVar
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
 from host.runtime.ending import reason_of
+from host.runtime.engine_access import how_to_get_in
+from host.runtime.engine_address import DEFAULT_URL, Certificates, EngineAddress
+from host.runtime.engine_facts import EngineFacts
 from host.runtime.images import how_to_build
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
@@ -31,7 +35,6 @@ from host.runtime.waiting import BoundedThreads, ended_within
 _Result = TypeVar("_Result")
 
 _ANSWERS = frozenset({404, 409})
-_DEFAULT_URL = "unix:///var/run/docker.sock"
 _HINT = "start docker, or set runtime = process"
 
 
@@ -49,17 +52,23 @@ class TimeLimits:
 class DockerRuntime:
     """Runs each agent in a container of its own.
 
-    `url` is the engine's address (`unix:///…`, `tcp://…`), None for docker's default. Nothing is connected until the
-    first call, and a lost connection is made anew by the next one.
+    `engine` is its address, as text (`unix:///…`, `tcp://…`) or with who named it; None for docker's default. Nothing
+    is connected until the first call, and a lost connection is made anew by the next one.
     """
 
     name = "docker"
 
     def __init__(
-        self, install_id: str, url: str | None = None, *, limits: TimeLimits | None = None, threads: int = 8
+        self,
+        install_id: str,
+        engine: EngineAddress | str | None = None,
+        *,
+        limits: TimeLimits | None = None,
+        threads: int = 8,
     ) -> None:
         self.install_id = install_id
-        self._url = url
+        self.engine = engine if isinstance(engine, EngineAddress) else EngineAddress(engine or DEFAULT_URL)
+        self._url = str(self.engine)  # as errors name it
         self._limits = limits or TimeLimits()
         self._threads = BoundedThreads(threads, "docker")
         self._connection: docker.DockerClient | None = None
@@ -107,6 +116,14 @@ class DockerRuntime:
         """The engine's version, within the probe limit. Raises `RuntimeUnavailable`."""
         return await self._call(lambda: str(self._client().api.version()["Version"]), self._limits.probe)
 
+    async def facts(self) -> EngineFacts:
+        """What the engine says of itself, within the probe limit. Raises `RuntimeUnavailable`."""
+        return await self._call(self._facts, self._limits.probe)
+
+    async def sees(self, folder: Path, image: str) -> bool:
+        """Whether the engine finds a folder of this machine: one on another machine does not. Nothing is started."""
+        return await self._call(lambda: self._sees(folder, image))
+
     async def image_labels(self, image: str) -> dict[str, str] | None:
         """The labels of an image; None when the engine has none of that name."""
         return await self._call(lambda: self._labels(image))
@@ -135,7 +152,12 @@ class DockerRuntime:
         self._knock()
         if self._connection is None:
             with self._translated():
-                made = docker.DockerClient(base_url=self._url, version="auto", timeout=max(1, int(self._limits.probe)))
+                made = docker.DockerClient(
+                    base_url=self.engine.url,
+                    version="auto",
+                    timeout=max(1, int(self._limits.probe)),
+                    tls=_tls(self.engine.tls) or False,
+                )
             made.api.timeout = int(self._limits.start)
             if self._connection is None:
                 self._connection = made
@@ -145,16 +167,21 @@ class DockerRuntime:
 
     def _knock(self) -> None:
         """Whether anybody listens; docker's client leaves a socket open for each time it finds nobody."""
-        scheme, _, path = (self._url or _DEFAULT_URL).partition("://")
-        if scheme != "unix":
+        if self.engine.problem is not None:
+            raise RuntimeUnavailable(self.engine.problem, where=self.engine.url, hint=self.engine.hint)
+        path = self.engine.socket
+        if path is None:
             return
         with socket.socket(socket.AF_UNIX) as knocking:
             knocking.settimeout(self._limits.probe)
             try:
-                knocking.connect(path)
+                knocking.connect(str(path))
+            except PermissionError as error:
+                what = "this user may not use the engine"
+                raise RuntimeUnavailable(what, where=self._url, hint=how_to_get_in(path)) from error
             except OSError as error:
                 raise RuntimeUnavailable(
-                    f"no engine answers: {error.strerror or error}", where=path, hint=_HINT
+                    f"no engine answers: {error.strerror or error}", where=self._url, hint=_HINT
                 ) from error
 
     @contextlib.contextmanager
@@ -237,6 +264,22 @@ class DockerRuntime:
         with contextlib.suppress(APIError), self._translated():
             self._client().api.remove_container(reference, force=True, v=True)
 
+    def _facts(self) -> EngineFacts:
+        with self._translated():
+            return EngineFacts.of(self._client().api.info())
+
+    def _sees(self, folder: Path, image: str) -> bool:
+        mount: Any = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
+        try:
+            with self._translated():
+                made = self._client().containers.create(image, mounts=[mount], network_mode="none")
+        except RuntimeUnavailable as error:
+            if isinstance(error.__cause__, APIError) and "bind" in str(error.__cause__.explanation):
+                return False
+            raise
+        self._remove(str(made.id))
+        return True
+
     def _labels(self, image: str) -> dict[str, str] | None:
         try:
             with self._translated():
@@ -269,3 +312,13 @@ class DockerRuntime:
             raise RuntimeUnavailable(f"the engine went away during a build: {error}", where=self._url) from error
         if failure is not None:
             raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint=how_to_build(tag, context))
+
+
+def _tls(certificates: Certificates | None) -> TLSConfig | None:
+    if certificates is None:
+        return None
+    pair = None
+    if certificates.certificate is not None and certificates.key is not None:
+        pair = (str(certificates.certificate), str(certificates.key))
+    authority = None if certificates.authority is None else str(certificates.authority)
+    return TLSConfig(client_cert=pair, ca_cert=authority, verify=certificates.verify)

@@ -24,9 +24,10 @@ from host.runtime.ending import reason_of
 from host.runtime.process_child import ChildProcess, signal_group
 from host.runtime.process_identity import identity_of, is_alive
 from host.runtime.process_record import ProcessRecord, RecordFolder
-from host.runtime.process_user import ProcessUsers
+from host.runtime.process_user import ProcessUsers, python_path
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
+from host.runtime.specification import AGENT_NAME
 from host.runtime.waiting import ended_within
 from shared_schema import processes
 
@@ -82,12 +83,12 @@ class ProcessRuntime:
 
     def _start(self, specification: AgentSpecification) -> AgentHandle:
         run_id = specification.run_id
-        command, user = self._command_and_user(specification)
+        command, user, packages = self._command_and_user(specification)
         try:
             child = ChildProcess(
                 command,
                 run_id=run_id,
-                environment=agent_environment(specification),
+                environment=agent_environment(specification, packages),
                 folder=specification.workspace,
                 log=self._records.log(run_id),
                 user=user,
@@ -107,18 +108,21 @@ class ProcessRuntime:
         child.go()
         return AgentHandle(run_id, specification.session_id, str(child.pid))
 
-    def _command_and_user(self, specification: AgentSpecification) -> tuple[Sequence[str], tuple[int, int] | None]:
-        """The command, and as whom to run it; None is the host's own user."""
+    def _command_and_user(
+        self, specification: AgentSpecification
+    ) -> tuple[Sequence[str], tuple[int, int] | None, Path | None]:
+        """The command, as whom to run it (None is the host's own user), and the libraries it is lent."""
         command = self._command or [sys.executable, "-m", "container_agent"]
         uid, gid = specification.uid, specification.gid
         if os.geteuid() != 0 or uid == 0:
-            return command, None
+            return command, None, None
         folders = (specification.folder.folder, specification.folder.out, specification.workspace)
         if self._command is None:
-            program = self._users.interpreter(uid, gid, folders)
+            found = self._users.interpreter(uid, gid, folders)
+            program, packages = (None, None) if found is None else (found.program, found.packages)
         else:
-            program = self._users.program(command[0], uid, gid, folders)
-        return (command, None) if program is None else ([program, *command[1:]], (uid, gid))
+            program, packages = self._users.program(command[0], uid, gid, folders), None
+        return (command, None, None) if program is None else ([program, *command[1:]], (uid, gid), packages)
 
     def _signal(self, handle: AgentHandle, number: signal.Signals) -> None:
         record = self._records.read(handle.run_id)
@@ -181,7 +185,7 @@ class ProcessRuntime:
         self._records.forget(handle.run_id)
 
 
-def agent_environment(specification: AgentSpecification) -> dict[str, str]:
+def agent_environment(specification: AgentSpecification, packages: Path | None = None) -> dict[str, str]:
     """The whole environment of an agent without a container: what the specification says and what any program needs.
 
     Nothing is inherited. The home folder is the workspace, not the host user's, where credentials lie.
@@ -194,8 +198,10 @@ def agent_environment(specification: AgentSpecification) -> dict[str, str]:
         "HOME": str(specification.workspace),
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin")),
         "LANG": "C.UTF-8",
+        "USER": AGENT_NAME,
+        "LOGNAME": AGENT_NAME,
         "TZ": "UTC",
-        "PYTHONPATH": str(SOURCE_ROOT),
+        "PYTHONPATH": python_path(SOURCE_ROOT, packages),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -18,6 +18,8 @@ SESSION_LABEL = "dumbwaiter.session"
 AGENT_GROUP_LABEL = "dumbwaiter.agent_group"
 RUN_LABEL = "dumbwaiter.run"
 
+AGENT_NAME = "agent"
+"""What programs take for their user's name: its number may have none where it runs."""
 LOG_FILE_SIZE = "5m"  # docker's notation; with two files an agent's output takes at most 10 MB of the host's disk
 LOG_FILES = 2
 # Period and quota, because the engine refuses `nano_cpus` beyond the machine's count instead of granting what there is.
@@ -96,6 +98,8 @@ def container_environment(environment: Mapping[str, str]) -> dict[str, str]:
         "DUMBWAITER_SESSION": str(CONTAINER_SESSION),
         "DUMBWAITER_WORKSPACE": str(CONTAINER_WORKSPACE),
         "HOME": "/tmp",
+        "USER": AGENT_NAME,
+        "LOGNAME": AGENT_NAME,
     }
 
 

@@ -68,6 +68,8 @@ def test_the_arguments_are_these_and_no_others() -> None:
             "DUMBWAITER_SESSION": "/session",
             "DUMBWAITER_WORKSPACE": "/workspace",
             "HOME": "/tmp",
+            "USER": "agent",
+            "LOGNAME": "agent",
         },
         "use_config_proxy": False,
         "mem_limit": 1024,

@@ -24,6 +24,9 @@ from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, version_of
+from tests.support.folders import open_folder
+
+__all__ = ["open_folder"]
 
 AGENT_UID = 10001
 OWNER = Owner.of_agents(AGENT_UID)
@@ -278,11 +281,8 @@ def test_a_data_folder_that_was_open_is_closed_to_others_and_what_a_person_gave_
 
 
 @needs_root
-def test_of_all_local_users_only_the_agents_pass_through_the_data_folder_of_root(tmp_path: Path) -> None:
-    tmp_path.chmod(0o711)
-    for parent in list(tmp_path.parents)[:-2]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    layout = DataLayout(tmp_path / "data")
+def test_of_all_local_users_only_the_agents_pass_through_the_data_folder_of_root(open_folder: Path) -> None:
+    layout = DataLayout(open_folder / "data")
     make_data_folder(layout, OWNER)
     workspace = layout.workspace("helper")
     make_workspace(workspace, OWNER)

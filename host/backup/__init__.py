@@ -1,0 +1,1 @@
+"""Backups of an install in one file, and what is made of them."""
