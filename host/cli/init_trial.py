@@ -135,11 +135,13 @@ def _runtime(invocation: Invocation) -> str:
 
     async def answers() -> bool:
         from host.runtime.docker import DockerRuntime
+        from host.runtime.engine_facts import require_suitable
         from host.runtime.protocol import RuntimeUnavailable
+        from host.settings import engine_address
 
-        docker = DockerRuntime("ins_0000000000000000", settings.docker_host)
+        docker = DockerRuntime("ins_0000000000000000", engine_address(settings))
         try:
-            await docker.engine_version()
+            require_suitable(await docker.facts(), settings.oci_runtime)
         except RuntimeUnavailable:
             return False
         finally:
