@@ -44,8 +44,8 @@ chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hou
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
 
-soak: .venv/installed-dev ## MINUTES=30 of random messages, kills and outages, and a report (SEED=… to repeat one)
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+soak: .venv/installed-dev ## MINUTES=30 of random messages, kills and outages, and a report (SEED=… to repeat one, PROVIDER=model for real SDKs)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PROVIDER),--provider $(PROVIDER))
 
 clean: ## remove what was built and cached; ./data stays
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -99,6 +99,7 @@ class Shop:
         self._loaded: dict[str, Provider] = {}
         self._workshops: dict[str, Workshop] = {}
         self._forwarder: Forwarder | None = None
+        self._has_port = False
 
     def load(self, name: str) -> Provider:
         """The provider of that name. Raises `ProviderError`."""
@@ -112,7 +113,7 @@ class Shop:
             return await self._workshops[name].equip(request, out)
 
         if name not in self._loaded:
-            self._loaded[name] = providers.load(name, equip, self.surroundings)
+            self._loaded[name] = providers.load(name, equip, self.surroundings, self)
         return self._loaded[name]
 
     async def ready(self, name: str) -> None:
@@ -128,8 +129,17 @@ class Shop:
             self._forwarder = Forwarder(self._session)
         try:
             self.surroundings.update(environment(await self._forwarder.port()))
+            self._has_port = True
         except NotFound as error:
             log.info("%s", error)
+
+    async def mark(self) -> str | None:
+        """As `Forwarder.mark`; for an agent without a way out always the same."""
+        return "" if self._forwarder is None or not self._has_port else await self._forwarder.mark()
+
+    async def back(self, seconds: float) -> str | None:
+        """As `Forwarder.back`."""
+        return "" if self._forwarder is None or not self._has_port else await self._forwarder.back(seconds)
 
     async def close(self) -> None:
         """End tools and connections."""

@@ -23,7 +23,8 @@ class IncompatibleContract(DumbwaiterError):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds; text that is not set is empty.
+    """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds, `max_text` in characters of one
+    message; text that is not set is empty.
 
     `withdrawn` are the ids of turns that do not count any more; `shared`: several people take part.
     """
@@ -105,7 +106,7 @@ class Context:
             tool_servers=text(ContextKey.TOOL_SERVERS),
             time_zone=text(ContextKey.TIME_ZONE),
             save_memory=text(ContextKey.SAVE_MEMORY) == "1",
-            max_text=whole(ContextKey.MAX_TEXT, default.max_text),
+            max_text=max(1, whole(ContextKey.MAX_TEXT, default.max_text)),
             max_files=whole(ContextKey.MAX_FILES, default.max_files),
             max_file_bytes=whole(ContextKey.MAX_FILE_BYTES, default.max_file_bytes),
         )

@@ -17,15 +17,19 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from shared_schema.errors import DumbwaiterError, NotFound
-from shared_schema.layout import SessionLayout
+from shared_schema.layout import GATEWAY_ALIVE, SessionLayout
 
 _LOOPBACK = "127.0.0.1"
 _CHUNK = 64 * 1024
-_HOST_AWAY_SECONDS = 5.0
+_HOST_AWAY_SECONDS = 60.0  # a host that restarts is not a service that fails: SDKs and programs only see a slow one
 _BETWEEN_TRIES = 0.2
+_ALIVE_SECONDS = 3.0
+_ALIVE = f"GET {GATEWAY_ALIVE} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n".encode()
+_LONGEST_ID = 4096
+_NO_MARK = "a gateway of an older version"
 _FLUSH_SECONDS = 10.0
 _AWAY = b"The host's gateway does not answer: the host may be restarting.\n"
 _NO_ANSWER = (
@@ -33,12 +37,18 @@ _NO_ANSWER = (
     b"X-Dumbwaiter-Refused: host_away\r\nContent-Length: %d\r\n\r\n%b" % (len(_AWAY), _AWAY)
 )
 
+E = TypeVar("E", "_End", "_Answer")
+
 
 class Forwarder:
-    """The port of one agent process. `port` opens it, `aclose` ends it and every connection."""
+    """The port of one agent process. `port` opens it, `aclose` ends it and every connection.
 
-    def __init__(self, session: SessionLayout) -> None:
+    For `away_seconds` a connection waits for a host that is away; then the forwarder answers for it.
+    """
+
+    def __init__(self, session: SessionLayout, away_seconds: float = _HOST_AWAY_SECONDS) -> None:
         self._session = session
+        self._away_seconds = away_seconds
         self._server: asyncio.Server | None = None
         self._starting = asyncio.Lock()
         self._connections: set[asyncio.Task[None]] = set()
@@ -52,6 +62,28 @@ class Forwarder:
                 self._server = await asyncio.get_running_loop().create_server(lambda: _End(self._forward), _LOOPBACK, 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    async def mark(self) -> str | None:
+        """Which gateway answers now: a text that every restart of the host changes. None when none does."""
+        try:
+            async with asyncio.timeout(_ALIVE_SECONDS):
+                gateway = await _connect_once(self._session, _Answer)
+                try:
+                    gateway.transport.write(_ALIVE)
+                    return await gateway.text()
+                finally:
+                    gateway.transport.abort()
+        except (OSError, DumbwaiterError):  # a TimeoutError is an OSError
+            return None
+
+    async def back(self, seconds: float) -> str | None:
+        """Wait for a gateway that answers; its mark, or None when none came in time."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (mark := await self.mark()) is None:
+            if asyncio.get_running_loop().time() >= deadline:
+                return None
+            await asyncio.sleep(_BETWEEN_TRIES)
+        return mark
 
     async def aclose(self) -> None:
         """Take no more connections and end those there are."""
@@ -69,7 +101,7 @@ class Forwarder:
     async def _carry(self, client: _End) -> None:
         gateway: _End | None = None
         try:
-            gateway = await _connect(self._session)
+            gateway = await _connect(self._session, self._away_seconds)
             client.join(gateway)
             await client.over.wait()
         except (OSError, DumbwaiterError):
@@ -97,6 +129,36 @@ def environment(port: int) -> dict[str, str]:
         "OLLAMA_HOST": f"{here}/upstream/ollama",
         "OLLAMA_BASE_URL": f"{here}/upstream/ollama/v1",
     }
+
+
+class _Answer(asyncio.Protocol):
+    """A connection on which one short answer is heard, to its end."""
+
+    def __init__(self) -> None:
+        self._heard = b""
+        self._over = asyncio.Event()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        if len(self._heard) > _LONGEST_ID:
+            self._over.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._over.set()
+
+    async def text(self) -> str:
+        """The mark in the answer. Raises `OSError` when there was none."""
+        await self._over.wait()
+        head, end, body = self._heard.partition(b"\r\n\r\n")
+        if end and head.startswith(b"HTTP/1.1 200 "):
+            return body.decode("latin-1")
+        if end and head.startswith(b"HTTP/1.1 400 "):
+            return _NO_MARK
+        raise ConnectionResetError
 
 
 class _End(asyncio.BufferedProtocol):
@@ -186,13 +248,13 @@ def _is_there(session: SessionLayout) -> bool:
     return session.gateway_port.is_file()
 
 
-async def _connect(session: SessionLayout) -> _End:
-    """A connection to the gateway. A host that restarts is waited for a little. Raises `OSError`, `NotFound`."""
+async def _connect(session: SessionLayout, away_seconds: float) -> _End:
+    """A connection to the gateway. A host that restarts is waited for. Raises `OSError`, `NotFound`."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _HOST_AWAY_SECONDS
+    deadline = loop.time() + away_seconds
     while True:
         try:
-            return await _connect_once(session)
+            return await _connect_once(session, _End)
         except (OSError, NotFound):
             if loop.time() >= deadline:
                 raise
@@ -211,7 +273,7 @@ def _connected(path: str) -> socket.socket:
     return connecting
 
 
-async def _connect_once(session: SessionLayout) -> _End:
+async def _connect_once(session: SessionLayout, make: Callable[[], E]) -> E:
     loop = asyncio.get_running_loop()
     file = session.gateway_port
     if not file.exists():
@@ -222,12 +284,12 @@ async def _connect_once(session: SessionLayout) -> _End:
             connected = _connected(str(path))
         finally:
             os.close(folder)
-        _, end = await loop.create_unix_connection(_End, sock=connected)
+        _, end = await loop.create_unix_connection(make, sock=connected)
         return end
     try:
         told = json.loads(file.read_bytes())
         host, port, token = str(told["host"]), int(told["port"]), str(told["token"]).encode()
-        _, end = await loop.create_connection(_End, host, port)
+        _, end = await loop.create_connection(make, host, port)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise NotFound("the file that names the gateway is not of the expected form", where=file) from error
     end.transport.write(token + b"\n")

@@ -29,6 +29,8 @@ from shared_schema.rows import AgentPhase, FailureReason
 log = logging.getLogger("container_agent")
 
 DAMAGED_SECONDS = 60.0  # a healthy file can look damaged to one process for ever; a fresh process reads it
+MOST_GIVEN_BACK = 3
+_LOST_TOO_OFTEN = "the connection to the host was lost again and again while it was being answered"
 LONGEST_WAIT = 30.0  # for a due time: the wall clock may be set meanwhile
 
 
@@ -59,6 +61,7 @@ class Loop:
         self._stopping = False
         self._must_go = False
         self._turn: RunningTurn | None = None
+        self._given_back: dict[str, int] = {}  # how often, by the first message of the turn
         self._unreadable: tuple[int, float] = (0, 0.0)  # attempts in a row, monotonic time of the first
 
     async def run(self) -> None:
@@ -124,7 +127,7 @@ class Loop:
             tells_note=bool(request.note),
         )
         kind = turn.QuietOutput if choice.errand else turn.Output
-        output = kind(self._outbox, running, self._session, context.turn_seconds)
+        output = kind(self._outbox, running, self._session, context.turn_seconds, context.max_text)
         work = asyncio.create_task(turn.run(self._load, request, output, choice.errand, self._ready))
         try:
             ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go, output.mail.changed)
@@ -174,12 +177,29 @@ class Loop:
         elif ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
             self._outbox.give_back(running, output.used, phase=phase)
             log.info("turn given back: turn=%s", running.id)
-        elif isinstance(outcome := _outcome(work, output), TurnFailure):
+        elif isinstance(outcome := self._outcome(running, work, output), turn.GivenBack):
+            self._outbox.give_back(running, output.used, phase=phase)
+            log.info("turn given back, it lost its way out: turn=%s", running.id)
+        elif isinstance(outcome, TurnFailure):
             self._outbox.fail_turn(running, outcome, phase=phase)
             log.warning("turn failed: turn=%s reason=%s: %s", running.id, outcome.reason, outcome.sentence)
         else:
             self._outbox.end_turn(running, *outcome, phase=phase)
             log.info("turn completed: turn=%s messages=%d", running.id, len(running.messages))
+
+    def _outcome(self, running: RunningTurn, work: asyncio.Task[turn.Outcome], output: turn.Output) -> turn.Outcome:
+        """What came of work that is done; a provider that cancels itself has failed. A turn is given back so many times
+        and no more.
+        """
+        if work.cancelled():
+            return TurnFailure(FailureReason.PROVIDER_ERROR, "the provider broke off", output.used)
+        outcome = work.result()
+        if isinstance(outcome, turn.GivenBack):
+            first = running.messages[0].id
+            self._given_back = {first: self._given_back.get(first, 0) + 1}
+            if self._given_back[first] > MOST_GIVEN_BACK:
+                return TurnFailure(FailureReason.NETWORK, _LOST_TOO_OFTEN, output.used)
+        return outcome
 
     def _look(self) -> Tray | None:
         """What the host wrote; None when its file cannot be read at the moment. Only the first of a row is logged."""
@@ -200,10 +220,3 @@ class Loop:
             log.info("readable again: attempts=%d", self._unreadable[0])
             self._unreadable = (0, 0.0)
         return tray
-
-
-def _outcome(work: asyncio.Task[turn.Outcome], output: turn.Output) -> turn.Outcome:
-    """What came of work that is done; a provider that cancels itself has failed."""
-    if work.cancelled():
-        return TurnFailure(FailureReason.PROVIDER_ERROR, "the provider broke off", output.used)
-    return work.result()

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import timedelta
+from typing import TypeAlias
 
 from container_agent import meter
 from container_agent import statements as sql
@@ -31,6 +32,10 @@ from shared_schema.rows import DRAFT, AckStatus, AgentPhase, FailureReason, Mess
 
 _RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"  # the keys in session_state
 _STOPPED = "the turn was stopped"
+_LEARNED = "learned "
+
+About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, str | None]
+"""The columns of a turn from `provider_session_id` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +60,16 @@ class RunningTurn:
 
 @dataclass(frozen=True, slots=True)
 class TurnFailure:
-    """Why a turn failed: the reason for the host, one sentence for the person who asked, and what it used anyway."""
+    """Why a turn failed: the reason for the host, one sentence for the person who asked, and what it used anyway.
+
+    `detail` is what the service said itself, `stop_reason` why its last answer ended.
+    """
 
     reason: FailureReason
     sentence: str
     usage: Usage = field(default_factory=Usage)
+    detail: str = ""
+    stop_reason: str | None = None
 
 
 _BUSY_SECONDS = 15.0
@@ -200,7 +210,14 @@ class Outbox:
                 self._set_value(_RESUME, encode(recorded), now)
             if turn.tells_note:
                 self._set_value(_NOTE_TOLD, str(turn.generation), now)
-            about = (pointer, result.context_tokens, result.context_window, int(result.resume_refused))
+            about = (
+                pointer,
+                result.context_tokens,
+                result.context_window,
+                int(result.resume_refused),
+                result.stop_reason,
+                result.detail or None,
+            )
             self._finish(turn, TurnStatus.COMPLETED, None, self._usage(turn, result, now), now, about)
             self._connection.execute(sql.SET_ACKS, (AckStatus.COMPLETED, None, now, turn.id))
             self._set_state(phase, None, now)
@@ -209,7 +226,8 @@ class Outbox:
     def fail_turn(self, turn: RunningTurn, failure: TurnFailure, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
         """The turn failed, and its messages with it. Raises `Conflict` when the turn does not run any more."""
         with self._transaction() as now:
-            self._finish(turn, TurnStatus.FAILED, failure.reason, failure.usage, now)
+            about = (None, None, None, 0, failure.stop_reason, failure.detail or None)
+            self._finish(turn, TurnStatus.FAILED, failure.reason, failure.usage, now, about)
             self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, failure.sentence, now, turn.id))
             self._set_state(phase, None, now)
 
@@ -242,6 +260,15 @@ class Outbox:
                 sql.INSERT_ACK, [(message_id, status, None, error, now) for message_id in message_ids]
             )
 
+    def learned(self, name: str) -> str:
+        """What a provider has learned in this session under a name; empty when nothing."""
+        return self._state(_LEARNED + name) or ""
+
+    def learn(self, name: str, text: str) -> None:
+        """Keep something for later turns of this session."""
+        with self._transaction() as now:
+            self._set_value(_LEARNED + name, text, now)
+
     def set_phase(self, phase: AgentPhase, turn: RunningTurn | None = None) -> None:
         """Say what the agent is doing; writes only what is new."""
         if phase is not self._phase:
@@ -268,7 +295,7 @@ class Outbox:
         reason: FailureReason | None,
         usage: Usage,
         now: str,
-        about: tuple[str | None, int | None, int | None, int] = (None, None, None, 0),
+        about: About = (None, None, None, 0, None, None),
     ) -> None:
         usage = meter.added(usage, meter.of_texts(self._owed()))
         self._connection.execute(sql.DELETE_STATE_VALUE, (_OWED,))

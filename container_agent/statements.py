@@ -32,11 +32,11 @@ SELECT s.usage FROM steps AS s JOIN turns AS t ON t.id = s.turn_id WHERE t.statu
 FAIL_RUNNING_TURNS = "UPDATE turns SET status = 'failed', finished_at = ?, failure_reason = ? WHERE status = 'running'"
 
 # A running turn ends: status, finished_at, failure_reason, six of usage, provider_session_id, context_tokens,
-# context_window, resume_refused, id.
+# context_window, resume_refused, stop_reason, detail, id.
 FINISH_TURN = """
 UPDATE turns SET status = ?, finished_at = ?, failure_reason = ?, input_tokens = ?, output_tokens = ?,
        cache_read_tokens = ?, cache_write_tokens = ?, cost_usd = ?, reasoning_tokens = ?, provider_session_id = ?,
-       context_tokens = ?, context_window = ?, resume_refused = ?
+       context_tokens = ?, context_window = ?, resume_refused = ?, stop_reason = ?, detail = ?
 WHERE id = ? AND status = 'running'
 """
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from container_agent import attachments, meter
+from container_agent import attachments, meter, parts
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
     Provider,
@@ -22,6 +22,7 @@ from container_agent.providers.protocol import (
     Reply,
     Step,
     Summarizer,
+    TurnInterrupted,
     TurnRequest,
     TurnResult,
     Usage,
@@ -31,14 +32,19 @@ from container_agent.tools.repeats import without_repeats
 from shared_schema.errors import FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import Errand, FailureReason, MessageIn, MessageOutKind
+from shared_schema.rows import PROVIDER_BROKE, Errand, FailureReason, MessageIn, MessageOutKind
 
 log = logging.getLogger("container_agent")
 
 MEMORY_SECONDS = 60.0
 """What saving to memory may take: nobody waits for it, and a conversation that is summed up waits for all of it."""
 
-Outcome = tuple[TurnResult, list[str]] | TurnFailure
+
+class GivenBack:
+    """The outcome of a turn that lost its way out: its messages are taken again."""
+
+
+Outcome = tuple[TurnResult, list[str]] | TurnFailure | GivenBack
 T = TypeVar("T", Reply, Step)
 
 _DRAFT_SECONDS = 0.4
@@ -52,10 +58,13 @@ _DRAFT_CHARACTERS = 8_000
 class Output:
     """The `TurnOutput` of one turn, which begins now and may take some seconds."""
 
-    def __init__(self, outbox: Outbox, turn: RunningTurn, session: SessionLayout, seconds: float) -> None:
+    def __init__(
+        self, outbox: Outbox, turn: RunningTurn, session: SessionLayout, seconds: float, max_text: int = 100_000
+    ) -> None:
         self._outbox = outbox
         self._turn = turn
         self._folder = session.outbox
+        self._max_text = max_text
         self._last = max(message.seq for message in turn.messages)
         self.sent: list[Reply] = []
         self._next_draft = asyncio.get_running_loop().time() + _DRAFT_SECONDS
@@ -72,6 +81,30 @@ class Output:
         """What is to be done when the turn is over, however it ends."""
         self.used = Usage()
         """What the steps added so far say was used."""
+        self.limit: asyncio.Timeout | None = None
+        """Ends the turn at its deadline."""
+
+    @contextmanager
+    def paused(self, why: str, seconds: float) -> Iterator[None]:
+        """What the turn waits for is on our side: its time stands still, and `agent_state` says so."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if self.limit is not None:
+            self.limit.reschedule(None)
+        self.set_tool(why, seconds)
+        try:
+            yield
+        finally:
+            self.deadline += loop.time() - began
+            if self.limit is not None and not self.limit.expired():
+                self.limit.reschedule(self.deadline)
+            self.set_tool(None)
+
+    def recall(self, name: str) -> str:
+        return self._outbox.learned(name)
+
+    def remember(self, name: str, text: str) -> None:
+        self._outbox.learn(name, text)
 
     async def prepare(self, reply: Reply) -> str:
         """A new message id, with the reply's files in their place."""
@@ -80,9 +113,15 @@ class Output:
             await asyncio.to_thread(attachments.place, self._folder, message_id, reply.files)
         return message_id
 
+    def parted(self, reply: Reply) -> list[Reply]:
+        """A reply as the messages it goes as."""
+        return parts.of_reply(reply, self._max_text)
+
     async def send(self, reply: Reply) -> str:
-        message_id = await self.prepare(reply)
-        self._outbox.append_message(self._turn, message_id, _storable(reply))
+        message_id = ""
+        for part in self.parted(reply):
+            message_id = await self.prepare(part)
+            self._outbox.append_message(self._turn, message_id, _storable(part))
         self.sent.append(reply)
         return message_id
 
@@ -162,22 +201,27 @@ async def run(
     """
     try:
         async with asyncio.timeout_at(output.deadline) as limit, output.at_end:
+            output.limit = limit
             await ready(request.context.provider)
             provider = load(request.context.provider)
             if errand is None:
                 result = _storable_result(await provider.run(request, output), output.used)
-                result = replace(result, replies=without_repeats(result.replies, output.sent, request))
+                replies = without_repeats(result.replies, output.sent, request)
+                result = replace(result, replies=[part for reply in replies for part in output.parted(reply)])
             else:
                 result = await _run_errand(provider, request, output, errand)
             return result, [await output.prepare(reply) for reply in result.replies]
+    except TurnInterrupted:
+        return GivenBack()
     except ProviderError as error:
-        return TurnFailure(error.reason, _whole(error.what), output.used)
+        detail, stop_reason = _whole(error.detail), error.stop_reason
+        return TurnFailure(error.reason, _whole(error.what), output.used, detail, stop_reason)
     except Exception as error:  # the boundary of one turn
         if limit.expired():
             sentence = f"the turn took longer than {request.context.turn_seconds:g} seconds"
             return TurnFailure(FailureReason.TIMEOUT, sentence, output.used)
         log.exception("the provider %s failed", request.context.provider)
-        sentence = f"the provider failed: {type(error).__name__}"
+        sentence = f"{PROVIDER_BROKE}{type(error).__name__}"
         return TurnFailure(FailureReason.PROVIDER_ERROR, sentence, output.used)
 
 
@@ -223,6 +267,8 @@ def _storable_result(result: TurnResult, used: Usage) -> TurnResult:
         steps=[_storable(step) for step in result.steps],
         usage=said if result.cumulative else meter.of_turn(said, steps),
         provider_session_id=None if pointer is None else _whole(pointer),
+        stop_reason=None if result.stop_reason is None else _whole(result.stop_reason),
+        detail=_whole(result.detail),
         context_tokens=meter.tokens(result.context_tokens),
         context_window=meter.tokens(result.context_window),
     )

@@ -86,6 +86,10 @@ class FailureReason(StrEnum):
         return cls(known) if known in set(cls) else cls.OTHER
 
 
+PROVIDER_BROKE = "the provider failed: "
+"""How the sentence of a turn begins that ended with an exception nobody foresaw: the agent's log has more of it."""
+
+
 class DeliveryStatus(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -240,7 +244,10 @@ class Ack(Row):
 
 @dataclass(frozen=True, slots=True)
 class Turn(Row):
-    """A row of `outbound.db: turns`. Tokens and cost are totals of the turn; the last five came with version 2."""
+    """A row of `outbound.db: turns`. Tokens and cost are totals of the turn.
+
+    Version 2 of the file brought what begins with `generation`, version 3 what begins with `stop_reason`.
+    """
 
     id: str
     status: str
@@ -260,6 +267,8 @@ class Turn(Row):
     context_tokens: int | None = None
     context_window: int | None = None
     resume_refused: int = 0
+    stop_reason: str | None = None  # why the last answer of the service ended, in its own word
+    detail: str | None = None  # what the service said of a refusal, redacted
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import cast
 
-from container_agent.providers.model_seams import Equip, bare
+from container_agent.providers.model_seams import Equip, NoWayOut, WayOut, bare
 from container_agent.providers.protocol import Provider, ProviderError
 from shared_schema.rows import FailureReason
 
@@ -24,7 +24,9 @@ ONLINE = frozenset({"claude", "model"})
 """Those that call a model service, which they find in the environment."""
 
 
-def load(name: str, equip: Equip = bare, environment: Mapping[str, str] | None = None) -> Provider:
+def load(
+    name: str, equip: Equip = bare, environment: Mapping[str, str] | None = None, way_out: WayOut | None = None
+) -> Provider:
     """A new provider of that name. Raises `ProviderError` for a name that does not exist."""
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
@@ -32,5 +34,5 @@ def load(name: str, equip: Equip = bare, environment: Mapping[str, str] | None =
     module, attribute = PROVIDERS[name]
     made = getattr(import_module(module), attribute)
     if name in ONLINE:
-        return cast(Provider, made(environment or {}, equip=equip))
+        return cast(Provider, made(environment or {}, equip=equip, way_out=way_out or NoWayOut()))
     return cast(Provider, made(equip=equip) if name in EQUIPPED else made())

@@ -19,8 +19,8 @@ from container_agent.providers.claude_sdk import sdk
 from container_agent.providers.claude_talk import Talk
 from container_agent.providers.claude_tools import OWN
 from container_agent.providers.claude_turn import ClaudeTurn
-from container_agent.providers.model_seams import Equip, bare
-from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest, TurnResult
+from container_agent.providers.model_seams import Equip, NoWayOut, WayOut, bare
+from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
 from container_agent.tools.server import NAME, mcp_server
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.rows import Errand
@@ -34,20 +34,28 @@ class ClaudeProvider:
     """Runs the SDK.
 
     `environment` holds the URL of the model service, and is read at every turn. `equip` gives each turn its prompt and
-    its tools, of which those for files, programs and the web are to be left out: the SDK brings its own.
+    its tools, of which those for files, programs and the web are to be left out: the SDK brings its own. `way_out`
+    tells a service that fails from a host that went away.
     """
 
     name = "claude"
 
-    def __init__(self, environment: Mapping[str, str] | None = None, *, equip: Equip = bare) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        equip: Equip = bare,
+        way_out: WayOut | None = None,
+    ) -> None:
         self._environment: Mapping[str, str] = {} if environment is None else environment
         self._equip = equip
+        self._way_out = way_out or NoWayOut()
 
     async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """One turn. Raises `ProviderError`."""
         library = await asyncio.to_thread(sdk)
         equipment = await self._equip(request, out)
-        turn = ClaudeTurn(request, out)
+        turn = ClaudeTurn(request, out, self._way_out)
         servers: dict[str, Any] = {}
         if isinstance(equipment.toolbox, Toolbox):
             servers[NAME] = {"type": "sdk", "name": NAME, "instance": mcp_server(equipment.toolbox)}
@@ -73,10 +81,13 @@ class ClaudeProvider:
         library = await asyncio.to_thread(sdk)
         once = {"max_turns": 1, "extra_args": {"no-session-persistence": None}}
         text = model_errands.prompt(purpose, request.history(), most=_SUMMARY_CHARACTERS)
-        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out)
-        result = await turn.run(
-            lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=(), **once), asked=text
-        )
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out)
+        try:
+            result = await turn.run(
+                lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=(), **once), asked=text
+            )
+        except ProviderError as error:
+            raise model_errands.failed(error) from error
         replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
         return TurnResult(replies=replies, usage=result.usage)
 
@@ -88,7 +99,7 @@ class ClaudeProvider:
         library = await asyncio.to_thread(sdk)
         once = {"max_turns": model_errands.MOST_REQUESTS_TO_REMEMBER, "extra_args": {"no-session-persistence": None}}
         memory = await asyncio.to_thread(memory_in, request.workspace)
-        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out)
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out)
         result = await turn.run(
             lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=_OF_FILES, **once),
             asked=model_errands.to_remember(request.history(), memory),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from container_agent.providers import service_words
 from container_agent.providers.claude_transcript import Transcript
 from container_agent.providers.protocol import ProviderError
 from shared_schema.rows import FailureReason
@@ -20,7 +21,16 @@ _AWAY = frozenset({408, 502, 504})
 def of_transcript(heard: Transcript, service: str, model: str) -> ProviderError:
     """The failure that the last message of a turn reports; an empty `model` is the SDK's own choice."""
     reason, sentence = _said(heard, service, f"'{model}'" if model else "the model")
-    return ProviderError(reason, sentence)
+    return ProviderError(reason, sentence, detail=_detail(heard))
+
+
+def _detail(heard: Transcript) -> str:
+    """What the service said itself, as the SDK passes it on: `API Error: 400 {…}`."""
+    said = str(getattr(heard.result, "result", None) or "").removeprefix("API Error:").strip()
+    status, _, body = said.partition(" ")
+    if status.isdigit() and body.startswith("{"):
+        return service_words.words(body, int(status))
+    return service_words.words(said) if said else ""
 
 
 def _said(heard: Transcript, service: str, model: str) -> tuple[FailureReason, str]:

@@ -17,21 +17,34 @@ from container_agent.providers.claude_failures import broken_off
 from container_agent.providers.claude_talk import NeverBegan, Talk
 from container_agent.providers.claude_tools import Watch
 from container_agent.providers.claude_transcript import Transcript
+from container_agent.providers.model_seams import WayOut
+from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
+from container_agent.providers.spoken import has_answered
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import FailureReason, MessageIn
 
 _MOST_HISTORY = 60_000  # characters, about 15,000 tokens
 _MOST_IMAGES = 20
+_GO_ON = "[The connection was lost for a while. Go on where you stopped, and answer what was asked.]"
+_CUT = {
+    "max_tokens": "[This answer was cut off: the model had written as much as it may at once. Ask it to go on.]",
+    "model_context_window_exceeded": "[This answer was cut off: the conversation has filled what the model can keep in "
+    "mind. /compress goes on from a summary.]",
+}
+"""What a person has to know of an end, by the service's word for it."""
 
 
 class ClaudeTurn:
     """Runs once."""
 
-    def __init__(self, request: TurnRequest, out: TurnOutput) -> None:
+    def __init__(self, request: TurnRequest, out: TurnOutput, way_out: WayOut) -> None:
         self._request = request
         self._out = out
+        self._our_side = OurSide(way_out, out)
         self._heard = Transcript(out.append_steps)
+        self._resume = request.resume
+        self._is_refused = False
         self.watch = Watch(out, request.context.turn_seconds, self._said_meanwhile)
 
     async def run(self, talk: Callable[[str], Talk], asked: str = "") -> TurnResult:
@@ -43,21 +56,39 @@ class ClaudeTurn:
         content = await asyncio.to_thread(_blocks, steps, self._request.session)
         if asked:
             content = [_text(asked)]
-        is_refused = False
+        self._resume = self._request.resume
+        while True:
+            await self._our_side.ready()
+            try:
+                return await self._converse(talk, content, steps)
+            except ProviderError as error:
+                error.stop_reason = error.stop_reason or self._stop_reason
+                if not await self._has_died(error):
+                    self._keep(error.is_to_be_remembered)
+                    raise
+                if self._heard.has_worked and self._heard.session_id:
+                    # Its tools have done something: the same conversation goes on, and nothing is done twice.
+                    self._out.append_steps(self._heard.take())
+                    self._resume, content, steps = self._heard.session_id, [_text(_GO_ON)], [Step("system", _GO_ON)]
+            except asyncio.CancelledError:
+                self._keep(True)
+                raise
+
+    async def _has_died(self, error: ProviderError) -> bool:
         try:
-            if self._request.resume:
-                is_refused = not await self._try(talk(self._request.resume), content, steps)
-            if (is_refused or not self._request.resume) and not await self._try(
-                talk(""), [*self._before(), *content], steps
-            ):
-                raise broken_off()
-            return self._result(is_refused)
-        except ProviderError as error:
-            self._keep(error.is_to_be_remembered, is_refused)
+            return await self._our_side.has_died(error)
+        except BaseException:
+            self._keep(True)
             raise
-        except asyncio.CancelledError:
-            self._keep(True, is_refused)
-            raise
+
+    async def _converse(
+        self, talk: Callable[[str], Talk], content: Sequence[dict[str, Any]], steps: Sequence[Step]
+    ) -> TurnResult:
+        """One conversation with the program, which goes on with the one before where it can."""
+        self._is_refused = bool(self._resume) and not await self._try(talk(self._resume), content, steps)
+        if (self._is_refused or not self._resume) and not await self._try(talk(""), [*self._before(), *content], steps):
+            raise broken_off()
+        return self._result()
 
     async def _try(self, talk: Talk, content: Sequence[dict[str, Any]], steps: Sequence[Step]) -> bool:
         """Whether the program took the messages at all."""
@@ -70,28 +101,41 @@ class ClaudeTurn:
             return False
         return True
 
-    def _result(self, is_refused: bool) -> TurnResult:
+    def _result(self) -> TurnResult:
         heard = self._heard
-        if not heard.reply and not heard.has_worked:  # a tool may have done all the talking
-            raise ProviderError(FailureReason.PROVIDER_ERROR, "the model had nothing to say")
+        reply = heard.reply
+        # A tool may have done all the talking; and at an errand of the host's nobody waits for words.
+        is_answered = has_answered(self._request, self._out) if self._request.triggering else heard.has_worked
+        if not reply and not is_answered:
+            after = " after it had used its tools" if heard.has_worked else ""
+            raise ProviderError(FailureReason.PROVIDER_ERROR, f"the model had nothing to say{after}")
+        if self._stop_reason in _CUT:
+            reply = "\n\n".join(part for part in (reply, _CUT[self._stop_reason]) if part)
         return TurnResult(
-            replies=[Reply(heard.reply)] if heard.reply else [],
+            replies=[Reply(reply)] if reply else [],
             steps=heard.take(),
             usage=claude_transcript.totals(heard.result),
             provider_session_id=heard.session_id,
             cumulative=True,
             context_tokens=heard.context_tokens,
             context_window=claude_transcript.window(heard.result),
-            resume_refused=is_refused,
+            resume_refused=self._is_refused,
+            stop_reason=self._stop_reason,
         )
 
-    def _keep(self, is_remembered: bool, is_refused: bool) -> None:
+    @property
+    def _stop_reason(self) -> str | None:
+        """Why the last answer ended, in the service's word."""
+        said = getattr(self._heard.result, "stop_reason", None)
+        return said if isinstance(said, str) and said else None
+
+    def _keep(self, is_remembered: bool) -> None:
         """Put what was said into the transcript.
 
         What was used is counted with the next turn that goes on with this session; if none will, it is counted here.
         """
         steps = self._heard.take() if is_remembered else []
-        if self._heard.result is not None and (is_refused or not self._request.resume):
+        if self._heard.result is not None and (self._is_refused or not self._request.resume):
             used = asdict(claude_transcript.totals(self._heard.result))
             steps.append(Step("assistant", usage=json.dumps(used)))
         if steps:

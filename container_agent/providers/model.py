@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from container_agent.prompt.memory import memory_in
 from container_agent.providers import model_errands
 from container_agent.providers.model_names import ModelChoice, chosen
-from container_agent.providers.model_seams import Equip, Equipment, OnlyTools, bare
+from container_agent.providers.model_seams import Equip, Equipment, NoWayOut, OnlyTools, WayOut, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
 from shared_schema import provisions
 from shared_schema.clock import Clock, SystemClock
@@ -36,8 +36,9 @@ class ModelProvider:
     """Asks the model that the context names.
 
     `environment` holds the URLs and keys of the vendors' SDKs, and is read at every turn. `equip` gives each turn its
-    prompt and its tools. `retry_seconds` are the waits before a request is made again whose connection failed, and
-    `silent_seconds` is how long a service may say nothing.
+    prompt and its tools, and `way_out` tells a service that fails from a host that went away. `retry_seconds` are the
+    waits before a request is made again whose connection failed, and `silent_seconds` is how long a service may say
+    nothing.
     """
 
     name = "model"
@@ -47,12 +48,14 @@ class ModelProvider:
         environment: Mapping[str, str] | None = None,
         *,
         equip: Equip = bare,
+        way_out: WayOut | None = None,
         clock: Clock | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._environment: Mapping[str, str] = {} if environment is None else environment
         self._equip = equip
+        self._way_out = way_out or NoWayOut()
         self._clock = clock or SystemClock()
         self._retry_seconds = retry_seconds
         self._silent_seconds = silent_seconds
@@ -73,7 +76,10 @@ class ModelProvider:
         """A title or a summary, without tools. Raises `ProviderError`."""
         turn = await self._turn(request, out, Equipment())
         most = _CHARACTERS_OF_TOKEN * (turn.window or _SMALL_WINDOW)
-        result = await turn.answer(model_errands.prompt(purpose, request.history(), most))
+        try:
+            result = await turn.answer(model_errands.prompt(purpose, request.history(), most))
+        except ProviderError as error:
+            raise model_errands.failed(error) from error
         replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
         return replace(result, replies=replies)
 
@@ -104,7 +110,16 @@ class ModelProvider:
         model = await asyncio.to_thread(self._model, choice)  # what it imports takes seconds
         from container_agent.providers.model_turn import ModelTurn
 
-        return ModelTurn(model, choice, request, out, equipment, clock=self._clock, retry_seconds=self._retry_seconds)
+        return ModelTurn(
+            model,
+            choice,
+            request,
+            out,
+            equipment,
+            clock=self._clock,
+            retry_seconds=self._retry_seconds,
+            way_out=self._way_out,
+        )
 
     def _model(self, choice: ModelChoice) -> Model:
         if choice not in self._models:

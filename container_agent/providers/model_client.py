@@ -44,17 +44,18 @@ def _anthropic(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
 
 
 def _openai(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
-    from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
     from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+    from container_agent.providers.model_streams import ChatModel
 
     if not choice.is_vendor:
         other = OpenAICompatibleProvider(
             choice.service, base_url=choice.url, api_key=choice.key, http_client=client, profile=_plain_profile()
         )
-        return OpenAIChatModel(choice.name, provider=other)
+        return ChatModel(choice.name, provider=other)
     provider = OpenAIProvider(api_key=choice.key, base_url=choice.url or None, http_client=client)
-    return OpenAIChatModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
+    return ChatModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
 
 
 def _google(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
@@ -66,11 +67,12 @@ def _google(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
 
 
 def _ollama(choice: ModelChoice, client: httpx2.AsyncClient) -> Model:
-    from pydantic_ai.models.ollama import OllamaModel
     from pydantic_ai.providers.ollama import OllamaProvider
 
+    from container_agent.providers.model_streams import LocalModel
+
     provider = OllamaProvider(base_url=choice.url, api_key=choice.key, http_client=client)
-    return OllamaModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
+    return LocalModel(choice.name, provider=provider, profile=_SAYS_WHEN_IT_ENDS)
 
 
 def _plain_profile() -> ModelProfile:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from container_agent.heading import without_heading
 from container_agent.providers import model_images
-from container_agent.providers.protocol import Step
-from shared_schema.rows import Errand
+from container_agent.providers.protocol import ProviderError, Step
+from shared_schema.rows import Errand, FailureReason
 
 _TITLE = """\
 Give the conversation below a title: at most six words, in the language of the conversation, without quotation marks and
@@ -63,6 +63,14 @@ def tidied(errand: Errand, text: str) -> str:
         return text.strip()
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line.strip("\"'“”„«»*# ").rstrip(".")[:_MOST_TITLE].strip()
+
+
+def failed(error: ProviderError) -> ProviderError:
+    """The failure of an errand, whose sentence advises nothing that has just failed."""
+    if error.reason is not FailureReason.CONTEXT_TOO_LONG:
+        return error
+    sentence = "the conversation is too long for its model even to be summed up; /new begins afresh"
+    return ProviderError(error.reason, sentence, detail=error.detail, stop_reason=error.stop_reason)
 
 
 def told(steps: Sequence[Step]) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic_ai import exceptions
 
+from container_agent.providers import service_words
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
 from shared_schema.rows import FailureReason
@@ -50,7 +51,15 @@ def failure_of(error: Exception, choice: ModelChoice, now: datetime) -> Provider
     if isinstance(error, exceptions.ModelHTTPError) and (refused := _of_gateway(error)):
         return refused
     reason, sentence = _said(error, choice, now)
-    return ProviderError(reason, sentence)
+    return ProviderError(reason, sentence, detail=_detail(error))
+
+
+def _detail(error: Exception) -> str:
+    """What the service said itself; of an answer that cannot be read, what it begins with."""
+    if isinstance(error, exceptions.ModelHTTPError):
+        return service_words.words(error.body, error.status_code)
+    body = getattr(error, "body", None)
+    return service_words.words(body) if body else ""
 
 
 def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[FailureReason, str]:
@@ -62,8 +71,15 @@ def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[Failure
             return too_long(model)
         case exceptions.ModelAuthenticationError():
             return FailureReason.KEY_REFUSED, f"{service} refused the key; whoever runs the host can set another one"
+        case exceptions.ModelNotFoundError() if not _names_a_model(error, model):
+            return FailureReason.MODEL_NOT_FOUND, (
+                f"{service} has nothing at the place where it was asked{_status(error)}: {_url(choice)}, "
+                f"or there is no model '{model}'"
+            )
         case exceptions.ModelNotFoundError():
             return FailureReason.MODEL_NOT_FOUND, f"{service} has no model '{model}'"
+        case exceptions.ModelHTTPError(status_code=405):
+            return FailureReason.PROVIDER_ERROR, f"{service} takes no such request{_status(error)}: {_url(choice)}"
         case exceptions.ModelQuotaExceededError():
             return FailureReason.RATE_LIMITED, f"the account at {service} has nothing left to spend"
         case exceptions.ModelRateLimitError():
@@ -84,7 +100,18 @@ def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[Failure
             return FailureReason.BAD_INPUT, f"{service} did not accept the request for '{model}'{_status(error)}"
         case exceptions.ModelHTTPError():
             return FailureReason.PROVIDER_ERROR, f"{service} answered with an error{_status(error)}"
-    return FailureReason.PROVIDER_ERROR, f"the answer of {service} could not be understood"
+    what = "" if choice.is_vendor else f": {_url(choice)}"
+    return FailureReason.PROVIDER_ERROR, f"the answer of {service} could not be understood{what}"
+
+
+def _names_a_model(error: exceptions.ModelNotFoundError, model: str) -> bool:
+    """Whether the service speaks of a model. One that has nothing at that path answers with a page, or with nothing."""
+    said = _detail(error).lower()
+    return "model" in said or (bool(model) and model.lower() in said)
+
+
+def _url(choice: ModelChoice) -> str:
+    return f"its URL may be wrong, which often has to end in /v1 (upstreams.{choice.service}.url on the host)"
 
 
 def too_long(model: str) -> tuple[FailureReason, str]:

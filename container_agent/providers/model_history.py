@@ -39,9 +39,14 @@ _BEGINNING = "(The conversation began earlier.)"
 _NOTHING = "(empty message)"
 
 
-def messages_of(steps: Sequence[Step], session: SessionLayout) -> list[ModelMessage]:
-    """The messages for a request. Reads the images that steps name; blocks for as long as that takes."""
-    images = _Images(session, steps)
+def messages_of(
+    steps: Sequence[Step], session: SessionLayout, *, hidden: frozenset[str] | None = frozenset()
+) -> list[ModelMessage]:
+    """The messages for a request. Reads the images that steps name; blocks for as long as that takes.
+
+    Images whose paths are `hidden` are only named; with None, all of them.
+    """
+    images = _Images(session, steps, hidden)
     calls = _CallIds()
     found: list[ModelMessage] = []
     for step in steps:
@@ -53,9 +58,9 @@ def messages_of(steps: Sequence[Step], session: SessionLayout) -> list[ModelMess
     return repair_messages(found)
 
 
-def user_part(content: str, session: SessionLayout) -> UserPromptPart:
+def user_part(content: str, session: SessionLayout, *, hidden: frozenset[str] | None = frozenset()) -> UserPromptPart:
     """What somebody says now; `content` as a step records it."""
-    return UserPromptPart(_user_content(content, _Images(session, [Step("user", content)])))
+    return UserPromptPart(_user_content(content, _Images(session, [Step("user", content)], hidden)))
 
 
 def step_of(response: ModelResponse) -> Step | None:
@@ -136,7 +141,7 @@ def _user_content(content: str, images: _Images) -> str | list[UserContent]:
     found: list[UserContent] = []
     for part in parts:
         if part["type"] == "image" and isinstance(path := part.get("path"), str):
-            found.append(images.taken(path) or f"[the image {whole(path)} is not shown again]")
+            found.append(images.taken(path) or model_images.not_shown(whole(path), again=not images.hides(path)))
         elif isinstance(text := part.get("text"), str) and text.strip():
             found.append(whole(text))
     return found or _NOTHING
@@ -216,20 +221,26 @@ class _CallIds:
 class _Images:
     """The images that a request shows: the newest of its steps, as many as vendors take."""
 
-    def __init__(self, session: SessionLayout, steps: Sequence[Step]) -> None:
+    def __init__(self, session: SessionLayout, steps: Sequence[Step], hidden: frozenset[str] | None) -> None:
         self._session = session
+        self._hidden = hidden
         self._shown: set[str] = set()
         left = _MOST_IMAGE_BYTES
-        for path in reversed([path for step in steps if step.role == "user" for path in _paths(step.content or "")]):
+        named = [path for step in steps if step.role == "user" for path in _paths(step.content or "")]
+        for path in reversed([path for path in named if not self.hides(path)]):
             image = model_images.data(session, path)
             if image is not None and len(self._shown) < _MOST_IMAGES and len(image[0]) <= left:
                 left -= len(image[0])
                 self._shown.add(path)
 
+    def hides(self, path: str) -> bool:
+        """Whether an image is not to be shown to this model."""
+        return self._hidden is None or path in self._hidden
+
     def taken(self, path: str) -> BinaryContent | None:
-        """An image; None for one that is left out, or is not there any more."""
+        """An image, which is known by its path; None for one that is left out, or is not there any more."""
         image = model_images.data(self._session, path) if path in self._shown else None
-        return None if image is None else BinaryContent(image[0], media_type=image[1])
+        return None if image is None else BinaryContent(image[0], media_type=image[1], identifier=path)
 
 
 def _paths(content: str) -> list[str]:

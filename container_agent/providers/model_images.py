@@ -74,6 +74,11 @@ def data(session: SessionLayout, path: str) -> tuple[bytes, str] | None:
         return None
 
 
+def not_shown(path: str, *, again: bool = False) -> str:
+    """What stands in the place of an image."""
+    return f"[the image {path} is not shown{' again' if again else ': this model does not take it'}]"
+
+
 def _inside(session: SessionLayout, path: str) -> Path | None:
     try:
         place = (session.folder / path).resolve()

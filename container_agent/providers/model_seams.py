@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from container_agent.providers.protocol import TurnOutput, TurnRequest
+from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
 from shared_schema.rows import MessageIn
 
 
@@ -51,6 +52,54 @@ class Drafting(Protocol):
 
     def draft(self, text: Callable[[], str]) -> None:
         """Show how far an answer has come. May be called for every word: `text` is asked only when it is time."""
+
+
+@runtime_checkable
+class Speaking(Protocol):
+    """A `TurnOutput` that knows what the turn has sent so far."""
+
+    @property
+    def sent(self) -> Sequence[Reply]:
+        """The messages, in order."""
+
+
+@runtime_checkable
+class Memo(Protocol):
+    """A `TurnOutput` that keeps what a provider has learned, for later turns of the session."""
+
+    def recall(self, name: str) -> str:
+        """What was kept under that name; empty when nothing was."""
+
+    def remember(self, name: str, text: str) -> None:
+        """Keep it."""
+
+
+@runtime_checkable
+class Pausing(Protocol):
+    """A `TurnOutput` whose time can stand still."""
+
+    def paused(self, why: str, seconds: float) -> AbstractContextManager[None]:
+        """While the block lasts, at most so many seconds, the turn's time does not run; `why` is what it waits for."""
+
+
+class WayOut(Protocol):
+    """The agent's way to the host's gateway."""
+
+    async def mark(self) -> str | None:
+        """Which gateway answers now: a text that every restart of the host changes. None when none does."""
+
+    async def back(self, seconds: float) -> str | None:
+        """Wait for a gateway that answers; its mark, or None when none came in time."""
+
+
+class NoWayOut:
+    """For an agent that calls services without a gateway: what fails is the service."""
+
+    async def mark(self) -> str | None:
+        return ""
+
+    async def back(self, seconds: float) -> str | None:
+        return ""
 
 
 class NoTools:

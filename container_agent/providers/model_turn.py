@@ -1,37 +1,57 @@
 """One turn of a model: ask it, call the tools it wants, ask again, until it has nothing more to call.
 
 Invariants: whatever ends a turn, what was said and used until then is in the transcript; a request is repeated only
-while nothing of its answer has come; a turn makes a bounded number of requests.
+while nothing of its answer was used; a turn makes a bounded number of requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pydantic_ai import exceptions
 from pydantic_ai.direct import model_request_stream
-from pydantic_ai.messages import (
-    InstructionPart,
-    ModelMessage,
-    ModelRequest,
-    ModelResponse,
-    ToolCallPart,
-    ToolReturnPart,
-    UserPromptPart,
-)
-from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart, UserPromptPart
+from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.tools import ToolDefinition
 
 from container_agent.providers import model_failures, model_history, model_images
+from container_agent.providers.model_endings import Ending, How, ending_of
 from container_agent.providers.model_names import ModelChoice, usual_window
-from container_agent.providers.model_seams import Drafting, Equipment, Incoming
+from container_agent.providers.model_prompt import ModelPrompt
+from container_agent.providers.model_seams import Drafting, Equipment, Incoming, WayOut
+from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
+from container_agent.providers.spoken import has_answered
 from shared_schema.clock import Clock
 from shared_schema.rows import FailureReason, MessageIn
 
 MOST_REQUESTS = 50
+MOST_CONTINUATIONS = 4
+GO_ON = (
+    "[Your answer was cut off at the longest that you may write at once. Go on exactly where it stops, repeat nothing.]"
+)
+NOTHING_SAID = "[You have said nothing yet. Answer now, in a sentence at least, what came of it.]"
+_CUT_CALL = (
+    "Error: this call was not made. It was cut off, because the answer reached the longest that you may write at once; "
+    "write less in one call, for instance a long file in several parts"
+)
+_CUT = "[This answer was cut off: {model} had written as much as it may at once. Ask it to go on.]"
+_FULL = (
+    "[This answer was cut off: the conversation has filled what {model} can keep in mind. "
+    "/compress goes on from a summary.]"
+)
+
+
+@dataclass(slots=True)
+class Said:
+    """What one chain of answers came to: their text, how the last one ended, and what it calls."""
+
+    text: str
+    ending: Ending
+    response: ModelResponse
+    calls: list[ToolCallPart] = field(default_factory=list)
 
 
 class ModelTurn:
@@ -47,6 +67,7 @@ class ModelTurn:
         *,
         clock: Clock,
         retry_seconds: Sequence[float],
+        way_out: WayOut,
     ) -> None:
         self._model = model
         self._choice = choice
@@ -55,23 +76,14 @@ class ModelTurn:
         self._toolbox = equipment.toolbox
         self._clock = clock
         self._retry_seconds = retry_seconds
+        self._our_side = OurSide(way_out, out)
         self._settings = ModelSettings(cache=True, max_retries=0)
-        self._parameters = ModelRequestParameters(
-            function_tools=[
-                ToolDefinition(
-                    name=tool.name, description=tool.description, parameters_json_schema=dict(tool.parameters)
-                )
-                for tool in equipment.toolbox.definitions
-            ],
-            instruction_parts=[
-                InstructionPart(content=text, dynamic=is_dynamic)
-                for text, is_dynamic in ((equipment.instructions, False), (equipment.notes, True))
-                if text.strip()
-            ],
-        )
-        self._messages: list[ModelMessage] = []
+        self._prompt = ModelPrompt(choice, request, out, equipment)
         self._steps: list[Step] = []  # not in the transcript yet
         self._context_tokens: int | None = None
+        self._last: Ending | None = None
+        self._requests = 0
+        self._so_far = ""  # of an answer that was cut off and goes on
 
     @property
     def window(self) -> int | None:
@@ -79,40 +91,47 @@ class ModelTurn:
         return self._model.context_window or usual_window(self._choice)
 
     async def run(self, history: Sequence[Step]) -> TurnResult:
-        """The whole turn. Raises `ProviderError`."""
+        """The whole turn. Raises `ProviderError`, `TurnInterrupted`."""
         self._steps += [self._step_of(message) for message in self._request.messages]
-        steps = [*history, *self._steps]
-        self._messages = await asyncio.to_thread(model_history.messages_of, steps, self._request.session)
+        await asyncio.to_thread(self._prompt.begin, history, list(self._steps))
         try:
             text = await self._converse()
         except ProviderError as error:
+            error.stop_reason = error.stop_reason or self._stop_reason
             self._keep(remembered=error.is_to_be_remembered)
             raise
         except BaseException:  # stopped, out of time, or a mistake of ours: it goes on from here
             self._keep()
             raise
+        text = "\n\n".join(part for part in (text, *self._prompt.lessons) if part)
         return TurnResult(
             replies=[Reply(text)] if text else [],
             steps=self._steps,
             context_tokens=self._context_tokens,
             context_window=self.window,
+            stop_reason=self._stop_reason,
+            detail="\n".join(self._prompt.refusals),
         )
 
     async def answer(self, prompt: str) -> TurnResult:
         """The answer to a prompt of the agent's own; nothing of it is remembered. Raises `ProviderError`."""
-        self._messages = [ModelRequest([UserPromptPart(model_history.whole(prompt))])]
+        self._prompt.say_alone(prompt)
         try:
             text = model_history.said_in(await self._ask()).strip()
         finally:
             self._keep()
-        return TurnResult(replies=[Reply(text)] if text else [])
+        return TurnResult(replies=[Reply(text)] if text else [], stop_reason=self._stop_reason)
+
+    @property
+    def _stop_reason(self) -> str | None:
+        return None if self._last is None else self._last.word or None
 
     async def work(self, prompt: str, *, most: int, max_tokens: int) -> TurnResult:
         """Work at a prompt of the agent's own with the tools, in at most `most` requests of `max_tokens` each.
 
         Nothing of it is remembered. Raises `ProviderError`.
         """
-        self._messages = [ModelRequest([UserPromptPart(model_history.whole(prompt))])]
+        self._prompt.say_alone(prompt)
         self._settings["max_tokens"] = max_tokens
         try:
             for _ in range(most):
@@ -120,33 +139,71 @@ class ModelTurn:
                 calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
                 if not calls:
                     break
-                self._messages += [response, ModelRequest([*await self._results(calls)])]
+                said = Said("", self._last or Ending(How.WHOLE, ""), response, calls)
+                self._prompt.add(response, ModelRequest([*await self._results(said)]))
         finally:
             self._keep()
         return TurnResult()
 
     async def _converse(self) -> str:
         """Ask until an answer calls no tool. Returns the last words, maybe of an earlier answer, or none."""
-        said = ""
-        for number in range(MOST_REQUESTS):
-            response = await self._ask()
-            said = model_history.said_in(response).strip() or said
-            calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
-            if not calls:
-                if not said and number == 0:
-                    raise ProviderError(FailureReason.PROVIDER_ERROR, f"'{self._choice.name}' had nothing to say")
-                return said
-            self._keep()
-            self._messages += [response, ModelRequest([*await self._results(calls), *await self._news()])]
-        sentence = f"'{self._choice.name}' came to no end within {MOST_REQUESTS} requests"
-        raise ProviderError(FailureReason.PROVIDER_ERROR, sentence)
+        before, has_called, was_reminded = "", False, False
+        while True:
+            said = await self._answer_whole()
+            if said.calls:
+                has_called, before = True, said.text or before
+                self._keep()
+                results = await self._results(said)
+                self._prompt.add(said.response, ModelRequest([*results, *await self._news()]))
+            elif said.text:
+                return self._with_note(said)
+            elif before or has_answered(self._request, self._out):
+                return before
+            elif (not has_called and said.ending.how is not How.MUDDLED) or was_reminded:
+                after = " after it had used its tools" if has_called else ""
+                raise ProviderError(FailureReason.PROVIDER_ERROR, f"'{self._choice.name}' had nothing to say{after}")
+            else:
+                was_reminded = True
+                self._remind(NOTHING_SAID, said.response)
 
-    async def _results(self, calls: Sequence[ToolCallPart]) -> list[ToolReturnPart]:
-        """Carry out the calls, one after the other."""
+    async def _answer_whole(self) -> Said:
+        """One answer, gone on with where it was cut off. Its text is all of it."""
+        self._so_far, number = "", 0
+        while True:
+            response = await self._ask()
+            ending = self._last or Ending(How.WHOLE, "")
+            text = self._so_far + model_history.said_in(response)
+            calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+            if ending.how is not How.CUT or calls or number == MOST_CONTINUATIONS or not text.strip():
+                break
+            number += 1
+            self._so_far = text
+            self._keep()
+            self._remind(GO_ON, response)
+        if ending.how is How.CUT and not text.strip() and not calls:
+            raise ProviderError(FailureReason.PROVIDER_ERROR, f"the answer of '{self._choice.name}' became too long")
+        return Said(text.strip(), ending, response, calls)
+
+    def _with_note(self, said: Said) -> str:
+        """The text, with what the person has to know of its end."""
+        note = {How.CUT: _CUT, How.FULL: _FULL}.get(said.ending.how, "")
+        return "\n\n".join(part for part in (said.text, note.format(model=self._choice.name)) if part)
+
+    def _remind(self, text: str, response: ModelResponse) -> None:
+        """Say something to the model that no person said."""
+        self._steps.append(Step("system", text))
+        said = [response] if response.parts else []
+        self._prompt.add(*said, ModelRequest([UserPromptPart(text)]))
+
+    async def _results(self, said: Said) -> list[ToolReturnPart]:
+        """Carry out the calls, one after the other; not the last one of an answer that was cut off."""
         results = []
-        for call in calls:
-            arguments = call.args if call.args else "{}"
-            text = model_history.whole(await self._toolbox.call(call.tool_name, arguments, call.tool_call_id))
+        for number, call in enumerate(said.calls, start=1):
+            if said.ending.how in (How.CUT, How.FULL) and number == len(said.calls):
+                text = _CUT_CALL
+            else:
+                arguments = call.args if call.args else "{}"
+                text = model_history.whole(await self._toolbox.call(call.tool_name, arguments, call.tool_call_id))
             results.append(ToolReturnPart(call.tool_name, text, call.tool_call_id))
             self._steps.append(Step("tool", text, tool_name=call.tool_name, tool_call_id=call.tool_call_id))
         return results
@@ -157,27 +214,50 @@ class ModelTurn:
             return []
         steps = [self._step_of(message) for message in await self._out.take()]
         self._steps += steps
-        session = self._request.session
-        return [await asyncio.to_thread(model_history.user_part, step.content or "", session) for step in steps]
+        return [await asyncio.to_thread(self._prompt.user_part, step.content or "") for step in steps]
 
     async def _ask(self) -> ModelResponse:
-        """One answer, whole. Raises `ProviderError`."""
+        """One answer that came to its end. Raises `ProviderError`, `TurnInterrupted`.
+
+        It is asked for again when it was our side that failed, and without what the service refuses.
+        """
+        while True:
+            if self._requests >= MOST_REQUESTS:
+                sentence = f"'{self._choice.name}' came to no end within {MOST_REQUESTS} requests"
+                raise ProviderError(FailureReason.PROVIDER_ERROR, sentence)
+            self._requests += 1
+            await self._our_side.ready()
+            before = len(self._steps)
+            try:
+                response = await self._ask_once()
+            except ProviderError as error:
+                if not await self._our_side.has_died(error) and not self._prompt.learn(error):
+                    raise
+                # Of the answer that broke off nothing was used but tokens.
+                broken, self._steps[before:] = self._steps[before:], []
+                self._steps += [Step("assistant", usage=step.usage) for step in broken if step.usage]
+                continue
+            self._prompt.was_taken()
+            return response
+
+    async def _ask_once(self) -> ModelResponse:
+        """One answer, and where the service could not be reached another attempt. Raises `ProviderError`."""
         shown = self._out if isinstance(self._out, Drafting) else None
         for seconds in (*self._retry_seconds, None):
             is_open = False
             try:
                 async with model_request_stream(
                     self._model,
-                    self._messages,
+                    self._prompt.messages,
                     model_settings=self._settings,
-                    model_request_parameters=self._parameters,
+                    model_request_parameters=self._prompt.parameters,
                     instrument=False,
                 ) as stream:
                     is_open = True
                     try:
                         async for _ in stream:
                             if shown is not None:
-                                shown.draft(lambda: model_history.said_in(stream.get()))
+                                shown.draft(lambda: self._so_far + model_history.said_in(stream.get()))
                     finally:
                         self._record(stream.get())
                 return self._checked(stream.get())
@@ -200,13 +280,16 @@ class ModelTurn:
 
     def _checked(self, response: ModelResponse) -> ModelResponse:
         """The answer, if it came to its end. Raises `ProviderError`."""
-        if response.finish_reason == "content_filter":
-            raise ProviderError(*model_failures.refused(self._choice.name))
-        if response.finish_reason is None or response.state != "complete":
-            sentence = f"the answer of {self._choice.service} broke off"
-            raise ProviderError(FailureReason.NETWORK, sentence)
-        if response.finish_reason == "length" and not response.parts:
-            raise ProviderError(FailureReason.PROVIDER_ERROR, f"the answer of '{self._choice.name}' became too long")
+        ending = self._last = ending_of(response)
+        if ending is None:
+            raise ProviderError(FailureReason.NETWORK, f"the answer of {self._choice.service} broke off")
+        if ending.how is How.REFUSED:
+            raise ProviderError(*model_failures.refused(self._choice.name), stop_reason=ending.word)
+        if ending.how is How.BROKEN:
+            sentence = f"{self._choice.service} broke its answer off with an error of its own; try again later"
+            raise ProviderError(FailureReason.PROVIDER_ERROR, sentence, stop_reason=ending.word)
+        if ending.how is How.FULL and not model_history.said_in(response).strip():
+            raise ProviderError(*model_failures.too_long(self._choice.name), stop_reason=ending.word)
         return response
 
     def _keep(self, *, remembered: bool = True) -> None:

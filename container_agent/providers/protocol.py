@@ -23,16 +23,28 @@ _LIES_IN_THE_QUESTION = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason
 
 
 class ProviderError(DumbwaiterError):
-    """The provider cannot answer. The turn fails with `reason`; the sentence is shown to the person who asked."""
+    """The provider cannot answer. The turn fails with `reason`; the sentence is shown to the person who asked.
 
-    def __init__(self, reason: FailureReason, sentence: str) -> None:
+    `detail` is what a service said itself, for whoever runs the host: redacted and bounded (`service_words.py`).
+    `stop_reason` is why its last answer ended, in its own word.
+    """
+
+    def __init__(
+        self, reason: FailureReason, sentence: str, *, detail: str = "", stop_reason: str | None = None
+    ) -> None:
         super().__init__(sentence)
         self.reason = reason
+        self.detail = detail
+        self.stop_reason = stop_reason
 
     @property
     def is_to_be_remembered(self) -> bool:
         """Whether what was asked may be told with later turns. If the failure lies in it, those would fail as well."""
         return self.reason not in _LIES_IN_THE_QUESTION
+
+
+class TurnInterrupted(Exception):
+    """The turn lost its way out, for no fault of the model's: its messages are given back, and taken again later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +153,8 @@ class TurnResult:
 
     `usage` is of the turn; what it does not say is added up from the steps' own. With `cumulative` it is of the
     provider's session so far. `context_tokens` of the model's `context_window` are taken at the end of the turn.
-    `resume_refused` says that the provider could not go on with `resume`, and began afresh.
+    `resume_refused` says that the provider could not go on with `resume`, and began afresh. `stop_reason` is why the
+    last answer of the service ended, in the service's own word; `detail` is what it refused on the way to it.
     """
 
     replies: Sequence[Reply] = ()
@@ -152,6 +165,8 @@ class TurnResult:
     context_tokens: int | None = None
     context_window: int | None = None
     resume_refused: bool = False
+    stop_reason: str | None = None
+    detail: str = ""
 
 
 class TurnOutput(Protocol):

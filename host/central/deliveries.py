@@ -105,6 +105,10 @@ SELECT count(*) AS n FROM (
     SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
     WHERE session_id = ? AND status IN ('pending', 'sending') LIMIT ?)
 """
+UNSENT_BECAUSE = """
+SELECT error FROM deliveries
+WHERE session_id = ? AND in_reply_to = ? AND from_host = 0 AND status = 'failed' LIMIT 1
+"""
 DELAYED = """
 SELECT count(*) AS n FROM (
     SELECT 1 FROM deliveries INDEXED BY deliveries_open_of_session
@@ -367,6 +371,12 @@ def delayed_count(connection: sqlite3.Connection, session_id: str, limit: int) -
     """How many messages of a session wait for a time of their own; not counted beyond `limit`."""
     row = one(connection, DELAYED, (session_id, limit))
     return 0 if row is None else int(row["n"])
+
+
+def unsent_because(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> str | None:
+    """Why an answer of an agent's to that message was not sent and never will be; None when there is none."""
+    row = one(connection, UNSENT_BECAUSE, (session_id, in_reply_to))
+    return None if row is None else str(row["error"] or "it was refused")
 
 
 def has_notice(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:

@@ -14,10 +14,10 @@ from shared_schema.rows import FailureReason, Turn, TurnStatus
 UPSERT = """
 INSERT INTO turns (session_id, id, status, started_at, finished_at, failure_reason, provider, model,
     provider_session_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, generation,
-    reasoning_tokens, context_tokens, context_window, error, attempt, withdrawn)
+    reasoning_tokens, context_tokens, context_window, stop_reason, detail, error, attempt, withdrawn)
 VALUES (:session_id, :id, :status, :started_at, :finished_at, :failure_reason, :provider, :model,
     :provider_session_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :cost_usd,
-    :generation, :reasoning_tokens, :context_tokens, :context_window, :error, :attempt,
+    :generation, :reasoning_tokens, :context_tokens, :context_window, :stop_reason, :detail, :error, :attempt,
     :status <> 'running' AND coalesce(:generation <> :present, 0))
 ON CONFLICT (session_id, id) DO UPDATE SET
     status = excluded.status, finished_at = excluded.finished_at, failure_reason = excluded.failure_reason,
@@ -25,7 +25,8 @@ ON CONFLICT (session_id, id) DO UPDATE SET
     input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,
     cache_read_tokens = excluded.cache_read_tokens, cache_write_tokens = excluded.cache_write_tokens,
     cost_usd = excluded.cost_usd, generation = excluded.generation, reasoning_tokens = excluded.reasoning_tokens,
-    context_tokens = excluded.context_tokens, context_window = excluded.context_window, error = excluded.error,
+    context_tokens = excluded.context_tokens, context_window = excluded.context_window,
+    stop_reason = excluded.stop_reason, detail = excluded.detail, error = excluded.error,
     attempt = max(coalesce(turns.attempt, 1), excluded.attempt),
     withdrawn = max(turns.withdrawn, excluded.withdrawn)
 WHERE turns.status = 'running'
@@ -40,7 +41,7 @@ WHERE session_id = ? AND status = 'running'
 """
 LAST = """
 SELECT id, status, failure_reason, error, attempt, started_at, finished_at, provider, model, input_tokens,
-    output_tokens, context_tokens, context_window, withdrawn
+    output_tokens, context_tokens, context_window, stop_reason, detail, withdrawn
 FROM turns WHERE session_id = ? ORDER BY rowid DESC LIMIT ?
 """
 RUNNING_EVERYWHERE = """
@@ -61,6 +62,7 @@ GROUP BY i.session_id ORDER BY since LIMIT ?
 WITHDRAWN = """
 SELECT id FROM turns INDEXED BY turns_withdrawn WHERE session_id = ? AND withdrawn = 1 ORDER BY rowid DESC LIMIT ?
 """
+END = "SELECT failure_reason, detail FROM turns WHERE session_id = ? AND id = ?"
 KNOWN = "SELECT 1 FROM turns WHERE session_id = ? AND id = ?"
 RUNNING_COUNT = "SELECT count(*) AS n FROM turns WHERE status = 'running'"
 
@@ -110,6 +112,12 @@ def close_running(
 ) -> None:
     """End the running turns of a session whose agent is gone; `sentence` says how it went."""
     connection.execute(CLOSE, (status, reason, sentence, now, session_id))
+
+
+def end_of(connection: sqlite3.Connection, session_id: str, turn_id: str | None) -> tuple[str | None, bool]:
+    """Why a turn failed, and whether there are words of its service about it."""
+    row = None if turn_id is None else one(connection, END, (session_id, turn_id))
+    return (None, False) if row is None else (row["failure_reason"], bool(row["detail"]))
 
 
 def last(connection: sqlite3.Connection, session_id: str, limit: int = 5) -> list[sqlite3.Row]:

@@ -48,6 +48,7 @@ class Exchange:
     error: str | None = None
     replies: list[Reply] = field(default_factory=list)
     is_command: bool = False
+    more: str | None = None
 
     def is_notice(self, reply: Reply) -> bool:
         """Whether a reply is not the answer, but something the host has to say beside it."""
@@ -80,10 +81,15 @@ class Exchange:
             case _ if self.is_command:
                 return NoReply("the command failed", hint="the log of the host says why")
             case _:
-                return NoReply(
-                    f"the turn failed{_because(self.error)}",
-                    hint=f"`dumbwaiter session logs {self.session_id}` shows what the agent printed",
-                )
+                return NoReply(f"the turn failed{_because(self.error)}", hint=self._where_more)
+
+    @property
+    def _where_more(self) -> str | None:
+        """Where more of a failure stands; nothing where nothing more does."""
+        return {
+            "logs": f"`dumbwaiter session logs {self.session_id}` shows what the agent printed",
+            "show": f"`dumbwaiter session show {self.session_id}` shows what the service said",
+        }.get(self.more or "")
 
 
 class Conversation:
@@ -118,6 +124,7 @@ class Conversation:
                         yield reply
                     case "done":
                         exchange.status, exchange.error = entry["status"], entry.get("error")
+                        exchange.more = entry.get("more")
                         if failure := exchange.failure(self._seconds):
                             raise failure
                         return

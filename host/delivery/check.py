@@ -18,6 +18,10 @@ _NUMBERS = (
 )  # fmt: skip
 _MAX_REFERENCE = 500
 _MAX_ERROR = 500
+_TEXTS = {
+    **dict.fromkeys(("failure_reason", "provider", "model", "provider_session_id", "stop_reason"), _MAX_ERROR),
+    "detail": 2000,
+}
 
 
 class RowRefused(Exception):
@@ -126,9 +130,9 @@ def turn_problem(turn: Turn) -> str | None:
             from_text(value)
         except InvalidValue:
             return f"its {name} is not a time"
-    for name in ("failure_reason", "provider", "model", "provider_session_id"):
+    for name, most in _TEXTS.items():
         value = getattr(turn, name)
-        if value is not None and (not isinstance(value, str) or len(value) > _MAX_ERROR):
+        if value is not None and (not isinstance(value, str) or len(value) > most):
             return f"its {name} is not a short text"
     for name in _NUMBERS:
         value = getattr(turn, name)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming
+from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming, turns
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.routing import commands
@@ -16,7 +17,7 @@ from host.routing.event import Event
 from host.services import Services
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import Address, MessageInStatus, decode
+from shared_schema.rows import PROVIDER_BROKE, Address, FailureReason, MessageInStatus, decode
 
 _LOOK_SECONDS = 1.0
 
@@ -39,8 +40,8 @@ async def chat(
     """Send a message from the terminal, and hand on its answers as they come.
 
     Objects: `accepted` (message_id, session_id, command: whether the host itself answers), `message` (text, files,
-    from_host) any number of times, `done` (status completed, failed, cancelled or timeout, and error). Raises what the
-    router raises.
+    from_host) any number of times, `done` (status completed, failed, cancelled or timeout, error, and more: where more
+    of a failure stands). Raises what the router raises.
     """
     if not text.strip():
         raise InvalidValue("the message is empty")
@@ -100,8 +101,7 @@ async def _answers(
             position = letter.position
             yield _message(letter)
         if row is None or (row.status != MessageInStatus.PENDING and is_out):
-            status = MessageInStatus.CANCELLED if row is None else row.status
-            yield {"type": "done", "status": str(status), "error": None if row is None else row.error}
+            yield await services.central.read(partial(_done, session_id=session_id, row=row))
             return
         left = deadline - services.clock.monotonic()
         if left <= 0:
@@ -116,6 +116,26 @@ async def _answers(
 
 def _state(connection: sqlite3.Connection, message_id: str, session_id: str) -> tuple[ingest.Accepted | None, bool]:
     return ingest.get(connection, message_id), deliveries.is_answer_out(connection, session_id, message_id)
+
+
+def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.Accepted | None) -> dict[str, Any]:
+    """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere.
+
+    An answer that the host could not send is a failure as well, even though its turn went well.
+    """
+    if row is None:
+        return {"type": "done", "status": str(MessageInStatus.CANCELLED), "error": None, "more": None}
+    unsent = deliveries.unsent_because(connection, session_id, row.message_id)
+    if row.status == MessageInStatus.COMPLETED and unsent is not None:
+        what = f"an answer could not be sent: {unsent}"
+        return {"type": "done", "status": str(MessageInStatus.FAILED), "error": what, "more": None}
+    more = None
+    if row.status == MessageInStatus.FAILED:
+        reason, has_detail = turns.end_of(connection, session_id, row.turn_id)
+        # The agent's own end, and what its provider broke with, stand in its log; what a service said does in its turn.
+        is_in_log = reason in (None, FailureReason.AGENT_DIED) or (row.error or "").startswith(PROVIDER_BROKE)
+        more = "show" if has_detail else "logs" if is_in_log else None
+    return {"type": "done", "status": str(row.status), "error": row.error, "more": more}
 
 
 def _message(letter: Letter) -> dict[str, Any]:

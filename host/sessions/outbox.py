@@ -56,15 +56,20 @@ CASE WHEN typeof(cache_read_tokens) IN ('integer', 'null') THEN cache_read_token
 CASE WHEN typeof(cache_write_tokens) IN ('integer', 'null') THEN cache_write_tokens ELSE -1 END AS cache_write_tokens,
 CASE WHEN typeof(cost_usd) IN ('integer', 'real', 'null') THEN cost_usd ELSE -1 END AS cost_usd
 """
-_TURN_COLUMNS = f"""{_TURN_COLUMNS_1},
+_TURN_COLUMNS_2 = f"""{_TURN_COLUMNS_1},
 CASE WHEN typeof(generation) IN ('integer', 'null') THEN generation ELSE -1 END AS generation,
 CASE WHEN typeof(reasoning_tokens) IN ('integer', 'null') THEN reasoning_tokens ELSE -1 END AS reasoning_tokens,
 CASE WHEN typeof(context_tokens) IN ('integer', 'null') THEN context_tokens ELSE -1 END AS context_tokens,
 CASE WHEN typeof(context_window) IN ('integer', 'null') THEN context_window ELSE -1 END AS context_window,
 resume_refused IS 1 AS resume_refused
 """
-_NEVER_SAID = """
-NULL AS generation, NULL AS reasoning_tokens, NULL AS context_tokens, NULL AS context_window, 0 AS resume_refused
+_TURN_COLUMNS = f"""{_TURN_COLUMNS_2},
+substr(stop_reason, 1, 100) AS stop_reason, substr(detail, 1, 2000) AS detail
+"""
+_NEVER_SAID_2 = "NULL AS stop_reason, NULL AS detail"
+_NEVER_SAID = f"""
+NULL AS generation, NULL AS reasoning_tokens, NULL AS context_tokens, NULL AS context_window, 0 AS resume_refused,
+{_NEVER_SAID_2}
 """
 LAST_SEQ = "SELECT CASE typeof(max(seq)) WHEN 'integer' THEN max(seq) ELSE 0 END AS last FROM messages_out"
 LAST_GIVEN = """
@@ -75,8 +80,11 @@ LAST_TURN = "SELECT coalesce(max(rowid), 0) AS last FROM turns"
 NEXT_TURNS = "SELECT rowid AS place FROM turns WHERE rowid > ? ORDER BY rowid LIMIT ?"
 NEW_TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE rowid = ?"
 TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE id = ?"
+NEW_TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE rowid = ?"
+TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE id = ?"
 NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
 TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE id = ?"
+_TURN_OF_VERSION = {1: (NEW_TURN_1, TURN_1), 2: (NEW_TURN_2, TURN_2)}
 AGENT_STATE = """
 SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_tool,
     substr(tool_deadline, 1, 100) AS tool_deadline, substr(turn_id, 1, 100) AS turn_id,
@@ -206,7 +214,7 @@ def _read(
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
     places = [row["place"] for row in connection.execute(NEXT_TURNS, (turn_cursor, MAX_TURNS))]
-    new_turn, known_turn = (NEW_TURN, TURN) if version_of(connection) > 1 else (NEW_TURN_1, TURN_1)
+    new_turn, known_turn = _TURN_OF_VERSION.get(version_of(connection), (NEW_TURN, TURN))
     turns = [_one(connection, new_turn, place, "a turn", bad_rows) for place in places]
     turns += [_one(connection, known_turn, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)

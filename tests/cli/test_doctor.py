@@ -229,3 +229,20 @@ async def test_a_folder_that_is_not_where_it_was_is_said(data: Path) -> None:
     assert install.ok is None
     assert "last used as /elsewhere" in install.what
     assert "--moved" in str(install.hint)
+
+
+async def test_what_the_environment_decides_of_the_way_out_is_said(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1234")
+    monkeypatch.setenv("https_proxy", "http://ann:secret@proxy.example:3128")
+    monkeypatch.setenv("ALL_PROXY", "socks5://ann:secret@proxy.example:1080")
+    checks = await examine(data, settings(data), nobody)
+    said: dict[str, list[str]] = {check.name: [] for check in checks}
+    for check in checks:
+        said[check.name].append(f"{check.ok} {check.what}")
+    assert any("openai is at http://127.0.0.1:1234 (OPENAI_BASE_URL)" in text for text in said["model services"])
+    assert any(text.startswith("None") and "http://127.0.0.1:1234/v1" in text for text in said["model services"])
+    assert said["proxy"][0] == "True https through proxy.example:3128"
+    assert said["proxy"][1].startswith("None ALL_PROXY names no proxy that can be used here")
+    assert "secret" not in str(checks)

@@ -204,3 +204,17 @@ async def test_the_forwarder_keeps_little_of_what_nobody_reads(here: World) -> N
     stop.set()
     writer.close()
     server.close()
+
+
+async def test_the_forwarder_knows_one_gateway_from_the_next_and_when_there_is_none(here: World) -> None:
+    await here.forwarder.port()
+    first = await here.forwarder.mark()
+    assert first
+    assert await here.forwarder.mark() == first
+    await here.gateway.close(here.session_id)
+    assert await here.forwarder.mark() is None
+    assert await here.forwarder.back(0.1) is None
+    returning = asyncio.create_task(here.forwarder.back(20))
+    await here.gateway.open(here.session_id, here.layout)
+    assert await returning == first  # the host had not died, only its socket
+    assert here.refused == []

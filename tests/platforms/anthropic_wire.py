@@ -187,7 +187,7 @@ def _output(counted: Used) -> dict[str, Any]:
 
 
 def _stop(answer: Answer) -> str:
-    return "tool_use" if answer.calls else _STOPS.get(answer.ending, "end_turn")
+    return _STOPS.get(answer.ending, "tool_use" if answer.calls else "end_turn")
 
 
 def _call_id(number: int, place: int) -> str:

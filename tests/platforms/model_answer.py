@@ -87,7 +87,8 @@ class Answer:
     """One answer: reasoning, text in `pieces` with `delay` seconds before each, calls; or a fault.
 
     `status` is that of `Fault.STATUS` and of `Fault.GATEWAY`, a refusal of the host's gateway with these `words`;
-    those of `Fault.REJECTED` say what is wrong with the request. `retry_after` is in seconds.
+    those of `Fault.REJECTED` say what is wrong with the request. `retry_after` is in seconds. `raw` are the data of the
+    events of a stream, in place of all else.
     """
 
     text: str = ""
@@ -100,6 +101,7 @@ class Answer:
     status: int = 500
     retry_after: float | None = None
     words: str = ""
+    raw: tuple[str, ...] = ()
 
     def split(self) -> list[str]:
         """The text in its pieces, nearly equal; as many as it has characters at most."""

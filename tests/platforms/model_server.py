@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -77,6 +77,8 @@ class ModelServer:
     def __init__(self, key: str | None = None) -> None:
         self.url = ""
         self.requests: list[Request] = []
+        self.refuses: Callable[[dict[str, Any]], str | None] = lambda body: None
+        """The words in which a request is refused, by its body; None where it is not."""
         self._key = key
         self._told: deque[Answer] = deque()
         self._cache = Cache()
@@ -124,7 +126,7 @@ class ModelServer:
         kept.answer = self._told.popleft() if self._told else answer_to(kind.asked(kept.body))
         if self._key is not None and kept.key != self._key:
             kept.answer = Answer(fault=Fault.BAD_KEY)
-        elif breach := kind.breach(kept.body):
+        elif (breach := self.refuses(kept.body) or kind.breach(kept.body)) is not None:
             kept.answer = Answer(fault=Fault.REJECTED, words=breach)
         cache = self._cache if kept.answer.fault is None else Cache()
         wire = kind(kept.path, kept.body, kept.answer, cache, len(self.requests))
@@ -155,6 +157,10 @@ async def _streamed(request: web.Request, kept: Request, wire: Wire) -> web.Stre
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     with contextlib.suppress(ConnectionResetError):  # the client is gone
+        for line in answer.raw:
+            await response.write(f"data: {line}\n\n".encode())
+        if answer.raw:
+            return response
         for event in wire.before():
             await response.write(event)
         for piece, delay in _pieces(answer):

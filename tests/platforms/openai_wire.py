@@ -157,7 +157,7 @@ def _usage(counted: Used) -> dict[str, Any]:
 
 
 def _stop(answer: Answer) -> str:
-    return "tool_calls" if answer.calls else _STOPS.get(answer.ending, "stop")
+    return _STOPS.get(answer.ending, "tool_calls" if answer.calls else "stop")
 
 
 def _call_id(number: int, place: int) -> str:

@@ -210,15 +210,6 @@ async def test_half_characters_do_no_harm(session: BareSession, server: ModelSer
 
 
 @every
-async def test_an_answer_that_became_too_long_is_given_as_far_as_it_went(
-    session: BareSession, server: ModelServer, model: str
-) -> None:
-    async with model_agent(session, server, model) as agent:
-        outcome = await agent.ask("cut this is the beg")
-    assert outcome.replies == ["this is the beg"]
-
-
-@every
 async def test_a_short_rate_limit_is_waited_for(session: BareSession, server: ModelServer, model: str) -> None:
     server.next(Answer(fault=Fault.RATE_LIMIT, retry_after=0.05), Answer(fault=Fault.STATUS, status=500, retry_after=0))
     async with model_agent(session, server, model) as agent:

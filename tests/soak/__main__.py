@@ -1,4 +1,5 @@
-"""`python -m tests.soak --minutes 30 [--seed N] [--sessions 50] [--runtime docker]`: run it and report.
+"""`python -m tests.soak --minutes 30 [--seed N] [--sessions 50] [--runtime docker]
+[--provider model]`: run it and report.
 
 Exit status 1 when a number is not 0 that must be, and then the data folder stays to be looked at.
 """
@@ -13,8 +14,11 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
+from tests.platforms.model_server import model_server
 from tests.soak.plan import Plan
 from tests.soak.report import Report
 from tests.soak.run import Soak, Tell
@@ -40,11 +44,15 @@ class Progress:
 
 async def soak(plan: Plan, folder: Path, tell: Tell) -> Report:
     """Run it, and leave nothing running whatever happens."""
-    run = Soak(plan, folder, tell)
-    try:
-        return await run.run()
-    finally:
-        await run.kill()
+    async with AsyncExitStack() as around:
+        if plan.provider != "scripted":  # the service lives on when the host dies, as theirs do
+            server = await around.enter_async_context(model_server(key="sk-of-the-soak"))
+            plan = replace(plan, service=server.url)
+        run = Soak(plan, folder, tell)
+        try:
+            return await run.run()
+        finally:
+            await run.kill()
 
 
 async def _until_told(plan: Plan, folder: Path) -> Report:
@@ -59,10 +67,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description="A long run under random trouble.")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--sessions", type=int)
+    parser.add_argument("--provider", choices=("scripted", "model", "claude"), default="scripted")
     parser.add_argument("--runtime", choices=("process", "docker"), default="process")
     given = parser.parse_args()
-    plan = Plan(seconds=given.minutes * 60, seed=given.seed, sessions=given.sessions, runtime=given.runtime)
+    plan = Plan.of(given.provider, given.minutes * 60, given.seed, given.runtime, given.sessions)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     folder.chmod(0o711)  # agents may have a user of their own
     print(f"seed {plan.seed}, in {folder}", file=sys.stderr)

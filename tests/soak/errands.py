@@ -1,4 +1,7 @@
-"""What people ask of agents, and what an agent that finishes its turn answers: words of the provider `scripted`."""
+"""What people ask of agents, and what an agent that finishes its turn answers.
+
+They are words of the provider `scripted`, and for the real providers of the fake model service.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class Errand:
 
     text: str
     replies: tuple[str, ...] | None
+    shares_turn: bool = False  # a turn may answer several messages at once, with the answer to one of them
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -42,8 +46,10 @@ _PLAIN = 45.0
 _FILES_SHARE = 0.06
 
 
-def draw(source: random.Random, number: int) -> Errand:
+def draw(source: random.Random, number: int, provider: str = "scripted") -> Errand:
     """A random errand; `number` makes the plain ones differ."""
+    if provider != "scripted":
+        return _of_model(source, number, provider)
     choices = [(weight, Errand(text, replies)) for weight, text, replies in _USUAL]
     choices += [(weight, Errand(text, None)) for weight, text in _FAILING]
     choices.append((_PLAIN, _plain(source, number)))
@@ -51,8 +57,24 @@ def draw(source: random.Random, number: int) -> Errand:
     return errand
 
 
+def _of_model(source: random.Random, number: int, provider: str) -> Errand:
+    """What a model says at once, slowly, or after a tool; none of it fails by itself."""
+    words = f"answer {number} " + "and so on " * 8
+    tool = "Read" if provider == "claude" else "list_files"
+    arguments = '{"file_path": "/nowhere"}' if provider == "claude" else "{}"
+    text, said = source.choice(
+        (
+            (f"say answer {number}", f"answer {number}"),
+            (f"stream 20 0.2 {words.strip()}", words.strip()),
+            (f"stream 10 0.5 {words.strip()}", words.strip()),
+            (f"call {tool} {arguments}\nthen\nstream 8 0.3 {words.strip()}", words.strip()),
+        )
+    )
+    return Errand(text, (said,), shares_turn=True)
+
+
 def _plain(source: random.Random, number: int) -> Errand:
     files = {}
     if source.random() < _FILES_SHARE:
         files = {f"paper-{sheet}.txt": f"{number}/{sheet} " * source.randint(1, 2000) for sheet in (1, 2)}
-    return Errand(f"message {number}", (f"scripted: message {number}",), files)
+    return Errand(f"message {number}", (f"scripted: message {number}",), files=files)

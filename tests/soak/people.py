@@ -56,7 +56,7 @@ class Writers:
                 chat=chat.id,
                 thread=self._source.choice(_THREADS),
                 sender=self._source.choice(_NAMES),
-                errand=errands.draw(self._source, number),
+                errand=errands.draw(self._source, number, self._plan.provider),
             )
         )
 
@@ -66,6 +66,7 @@ class Operators:
 
     def __init__(self, plan: Plan, keeper: Keeper) -> None:
         self._chats = plan.chats
+        self._models = plan.models
         self._keeper = keeper
         self._source = plan.stream("operators")
         self.called: Counter[str] = Counter()
@@ -111,7 +112,7 @@ class Operators:
         )
 
     async def _change_model(self) -> None:
-        model = f"model-{self._source.randint(1, 3)}"
+        model = self._source.choice(self._models)
         await self._keeper.call("agent_group.set", name=AGENT_GROUP, model=model)
 
     async def _status(self) -> None:

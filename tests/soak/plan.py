@@ -49,6 +49,12 @@ class Plan:
     seed: int
     sessions: int = 50
     runtime: str = "process"
+    provider: str = "scripted"
+    service: str = ""  # the URL of the fake model service, for a provider that asks one
+    turn_seconds: float | None = None
+    start_seconds: float = 20.0
+    idle_seconds: float = 15.0
+    max_batch: int = 5
     calm: float = 1 / 3
     max_agents: int = 8
     host_lives: tuple[float, float] = (3.0, 12.0)
@@ -58,6 +64,49 @@ class Plan:
     silent_seconds: float = 3.0
     max_retries: int = 3
     settle_seconds: float = 240.0
+
+    @classmethod
+    def of(cls, provider: str, seconds: float, seed: int, runtime: str, sessions: int | None = None) -> Plan:
+        """The usual run over a provider. The SDKs of the real ones take seconds of a processor to start."""
+        if provider == "scripted":
+            return cls(seconds=seconds, seed=seed, runtime=runtime, sessions=sessions or 50)
+        return cls(
+            seconds=seconds,
+            seed=seed,
+            sessions=sessions or 6,
+            runtime=runtime,
+            provider=provider,
+            turn_seconds=180.0,
+            start_seconds=120.0,
+            idle_seconds=120.0,
+            max_batch=1,
+            max_agents=3 if provider == "model" else 2,
+            host_lives=(5.0, 25.0),
+            between_agents_killed=(15.0, 60.0),
+            between_bursts=6.0,
+            silent_seconds=40.0,
+            settle_seconds=600.0,
+        )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What the agent group's model may be."""
+        if self.provider == "scripted":
+            return ("model-1", "model-2", "model-3")
+        names = ("anthropic:claude-1", "anthropic:claude-2")
+        return names if self.provider == "claude" else (*names, "openai:gpt-1", "google:gemini-1")
+
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """Settings that lead the host's gateway to the fake service."""
+        if not self.service:
+            return {}
+        urls = {"ANTHROPIC": self.service, "OPENAI": f"{self.service}/v1", "GOOGLE": self.service}
+        return {
+            f"UPSTREAMS__{name}__{part}": value
+            for name, url in urls.items()
+            for part, value in (("URL", url), ("KEY", "sk-of-the-soak"))
+        }
 
     def stream(self, actor: str) -> random.Random:
         """The random numbers of one actor."""
@@ -74,19 +123,20 @@ class Plan:
         return {
             "RUNTIME": self.runtime,
             "MAX_AGENTS": str(self.max_agents),
-            "MAX_BATCH": "5",
+            "MAX_BATCH": str(self.max_batch),
             "HEARTBEAT_SECONDS": f"{self.silent_seconds / 6:g}",
             "SILENT_SECONDS": f"{self.silent_seconds:g}",
-            "START_SECONDS": "20",
-            "TURN_SECONDS": f"{self.silent_seconds + 1:g}",
+            "START_SECONDS": f"{self.start_seconds:g}",
+            "TURN_SECONDS": f"{self.turn_seconds or self.silent_seconds + 1:g}",
             "STOP_SECONDS": "1",
             "MAX_RETRIES": str(self.max_retries),
-            "IDLE_SECONDS": "15",
+            "IDLE_SECONDS": f"{self.idle_seconds:g}",
             "RETRY_SECONDS": "0.1",
             "POLL_SECONDS": "0.5",
             "DELIVERY_SECONDS": f"{DELIVERY_SECONDS:g}",
             "DELIVERY_RETRY_SECONDS": "0.1",
             "LOG_FORMAT": "json",
+            **self.upstreams,
         }
 
 

@@ -86,7 +86,7 @@ class Soak:
 
     async def _set_up(self) -> None:
         call = self._keeper.call
-        await call("agent_group.add", name=AGENT_GROUP, provider="scripted")
+        await call("agent_group.add", name=AGENT_GROUP, provider=self._plan.provider, model=self._plan.models[0])
         for chat in self._plan.chats:
             await call("messaging_group.add", address=chat.address, is_group=True)
             await call("wiring.add", messaging_group=chat.address, agent_group=AGENT_GROUP)

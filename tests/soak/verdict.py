@@ -18,6 +18,7 @@ from tests.soak.plan import DELIVERY_SECONDS
 from tests.soak.platforms import Arrived, Offered
 
 _IN_FLIGHT_SECONDS = 2 * DELIVERY_SECONDS
+_AGENT_DIED = ("the agent died", "the agent was", "the agent did", "the agent has", "the agent stopped")
 _HOSTILE = "bad-row"
 """Writes past the provider's own queue, so what it is answered may come before what was asked earlier."""
 
@@ -131,15 +132,41 @@ def _outcomes(evidence: Evidence, verdict: Verdict) -> None:
     queued: dict[str, list[Row]] = defaultdict(list)
     for row in evidence.deliveries:
         queued[row["in_reply_to"]].append(row)
+    shared = _sharing(evidence)
     for row in evidence.ingest:
-        outcome = _outcome(evidence, row, heard[row["message_id"]], queued[row["message_id"]])
+        together = shared.get((row["session_id"], row["message_id"]), [row["message_id"]])
+        said = [message for message_id in together for message in heard[message_id]]
+        sent = [delivery for message_id in together for delivery in queued[message_id]]
+        outcome = _outcome(evidence, row, said, sent)
         verdict.outcomes[outcome] += 1
+        if outcome == "failed visibly" and (row["session_id"], row["message_id"]) in shared:
+            why = str(row.get("error"))
+            verdict.outcomes[f"failed: {why}"] += 1
+            if not why.startswith(_AGENT_DIED):
+                verdict.fault("failed, and no agent had died", [f"{row['message_id']} {why}"])
         if outcome == "lost":
             verdict.fault("lost", [row["message_id"]])
         if outcome == "cancelled unasked":
             verdict.fault("cancelled unasked", [row["message_id"]])
-    verdict.fault("lost", ())
-    verdict.fault("cancelled unasked", ())
+    for name in ("lost", "cancelled unasked", "failed, and no agent had died"):
+        verdict.fault(name, ())
+
+
+def _sharing(evidence: Evidence) -> dict[tuple[str, str], list[str]]:
+    """Of messages that may share a turn: all that were in it."""
+    may = {
+        message_id
+        for offered in evidence.offered.values()
+        for event in offered
+        if event.errand.shares_turn
+        for message_id in event.messages or ()
+    }
+    turns: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for session_id, found in evidence.files.items():
+        for ack in found.acks:
+            if ack["message_id"] in may:
+                turns[session_id, ack["turn_id"]].append(ack["message_id"])
+    return {(session, message): messages for (session, _), messages in turns.items() for message in messages}
 
 
 def _outcome(evidence: Evidence, row: Row, heard: list[Arrived], queued: list[Row]) -> str:
@@ -229,7 +256,14 @@ def _turn_problem(
     ack = acks.get((row["session_id"], row["message_id"]))
     if ack is None or ack["status"] != "completed":
         return "no turn says so"
-    expected = errands[row["platform_message_id"]].errand.replies
+    errand = errands[row["platform_message_id"]].errand
+    expected = errand.replies
+    if errand.shares_turn:
+        texts = [
+            text for key, said in replies.items() if key[:2] == (row["session_id"], ack["turn_id"]) for text in said
+        ]
+        may = {text for event in errands.values() for text in event.errand.replies or ()}
+        return None if texts and set(texts) <= may else f"{expected} but {texts}"
     written = replies.get((row["session_id"], ack["turn_id"], row["message_id"]), [])
     return None if expected is not None and list(expected) == written else f"{expected} but {written}"
 

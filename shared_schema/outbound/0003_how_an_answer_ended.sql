@@ -1,0 +1,4 @@
+-- Turns say why the last answer of the service ended, and what the service said of a refusal, in its own words.
+
+ALTER TABLE turns ADD COLUMN stop_reason TEXT;
+ALTER TABLE turns ADD COLUMN detail TEXT;
