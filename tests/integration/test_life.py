@@ -254,6 +254,7 @@ async def test_an_archived_conversation_opens_again_where_the_wiring_says_so(tmp
         session = await present(host)
         await host.do("session.archive", session=session["id"])
         assert await host.ask("again") == "scripted: again"
+        await host.settled()  # whoever wrote had read all there was, and the answer is unread once it is recorded
         assert (await present(host)) | {"last_active": ""} == session | {
             "last_active": "",
             "title": (await present(host))["title"],
