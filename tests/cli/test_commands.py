@@ -192,7 +192,7 @@ STATUS: dict[str, Any] = {
     "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
     "files": {"central.db": 4096, "history.db": 0, "largest": []},
     "limits": [{"what": "notices in a chat", "subject": "memory:one", "hour": "2026-11-20T21:00Z", "held_back": 3}],
-    "sessions": 0, "turns_running": 0, "turns": [TURN],
+    "sessions": 0, "turns_running": 0, "turns": [TURN], "faults": [], "repairs": [],
     "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
 }  # fmt: skip
 
@@ -206,10 +206,10 @@ def result_of(operation: str) -> Any:
         "session.path": {"path": "/data/s"},
         "session.transcript": [],
         "session.logs": {"text": "a line\n"},
-        "session.stop": {"session": "ses_0", "stopped": True, "cancelled": 0},
-        "session.delete": {"deleted": "ses_0", "cancelled": 0, "restorable": True},
-        "session.undo": {"session": "ses_0", "exchanges": 2, "messages": ["one", "two"]},
-        "session.retry": {"session": "ses_0", "exchanges": 1, "messages": ["one"]},
+        "session.stop": {"session_id": "ses_0", "stopped": True, "cancelled": 0},
+        "session.delete": {"session_id": "ses_0", "deleted": True, "cancelled": 0, "restorable": True},
+        "session.undo": {"session_id": "ses_0", "exchanges": 2, "messages": ["one", "two"]},
+        "session.retry": {"session_id": "ses_0", "exchanges": 1, "messages": ["one"]},
         "session.prune": {"pruned": False, "sessions": [SESSION]},
         "session.list": [SESSION],
     }

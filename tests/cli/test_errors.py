@@ -14,6 +14,7 @@ from host.cli.invocation import Invocation
 from shared_schema.errors import Conflict, FileBusy, InvalidValue, NotFound
 from tests.cli.conftest import Run
 from tests.cli.host import PlayedHost
+from tests.cli.test_commands import STATUS
 
 
 def one_sentence(text: str) -> bool:
@@ -150,8 +151,8 @@ def test_a_reader_that_leaves_early_is_no_failure(host: PlayedHost, data: Path) 
 
 
 @pytest.mark.parametrize("line", ["--help", "--version", "session --help", "session list --json", "status", "doctor"])
-def test_a_reader_that_reads_nothing_is_no_failure(line: str, data: Path) -> None:
-    (data / "dumbwaiter.toml").write_text('runtime = "process"\n')
+def test_a_reader_that_reads_nothing_is_no_failure(line: str, host: PlayedHost, data: Path) -> None:
+    host.operations |= {"session.list": [], "status": STATUS, "doctor.examine": []}
 
     result = piped(data, f"{line} | true")
 
