@@ -13,9 +13,10 @@ from typing import Any
 from aiohttp import web
 from hypothesis import strategies as st
 
-from container_agent.tools.servers import Configuration, Servers, configurations
+from container_agent.tools.servers import Servers, configurations
 from container_agent.tools.tool import MAX_CHARACTERS, Tool
 from container_agent.tools.toolbox import Toolbox
+from shared_schema.tool_servers import ToolServer
 from tests.fuzz.target import Drive, Target
 from tests.fuzz.tools import as_json, no_log
 from tests.fuzz.values import ANY_TEXT, JSON_VALUES
@@ -47,7 +48,8 @@ def _server(folder: Path) -> Iterator[Drive]:
     with no_log(), asyncio.Runner() as runner:
 
         async def use(port: int) -> None:
-            servers = Servers([Configuration("far", url=f"http://127.0.0.1:{port}/")], workspace=folder, environment={})
+            far = ToolServer("far", url=f"http://127.0.0.1:{port}/", transport="http")
+            servers = Servers([far], workspace=folder, environment={})
             try:
                 tools = await servers.tools()
                 _require_proper(tools)

@@ -31,7 +31,6 @@ JSON = {
     "container_agent/providers/model_history.py": "the agent's own transcript",
     "container_agent/providers/model_images.py": "the agent's own transcript",
     "container_agent/tools/schema.py": "a model's arguments, in the agent's own process",
-    "container_agent/tools/servers.py": "the host wrote it",
     "host/api/client.py": "the host's answer to its owner",
     "host/central/agent_groups.py": OWN,
     "host/central/repairs.py": OWN,
