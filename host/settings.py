@@ -40,6 +40,7 @@ from shared_schema.foreign_text import decoded
 from shared_schema.layout import DataLayout
 
 PREFIX = "DUMBWAITER_"
+_MEND = "mend it or take it away; `dumbwaiter doctor` checks it"
 _MIB = 1024**2
 
 
@@ -250,17 +251,15 @@ def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> S
     except OSError as error:
         raise BadSetting(f"the file cannot be read: {error.strerror}", where=file) from error
     except SettingsError as error:
-        raise BadSetting(f"the settings cannot be read: {error}", hint="see docs/settings.md") from error
+        raise BadSetting(f"the settings cannot be read: {error}", hint=_MEND) from error
     except ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
-            raise BadSetting(
-                f"the settings do not fit together: {first['msg']}", hint="see docs/settings.md"
-            ) from error
+            raise BadSetting(f"the settings do not fit together: {first['msg']}", hint=_MEND) from error
         name = ".".join(str(part) for part in first["loc"])
         what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
         where = _origin(str(first["loc"][0]), given, file)
-        raise BadSetting(f"the setting '{name}' {what}", where=where, hint="see docs/settings.md") from error
+        raise BadSetting(f"the setting '{name}' {what}", where=where, hint=_MEND) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, endless digits, endless brackets
         raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
 

@@ -46,7 +46,7 @@ def _said(heard: Transcript, service: str, model: str) -> tuple[FailureReason, s
     if kind == "rate_limit" or status == 429:
         return FailureReason.RATE_LIMITED, f"{service} takes no more requests {_until(heard.resets_at)}"
     if kind == "authentication_failed" or status in (401, 403):
-        return FailureReason.KEY_REFUSED, f"{service} refused the key; whoever runs the host can set another one"
+        return FailureReason.KEY_REFUSED, f"{service} refused the key; {_another_key(service)}"
     if kind == "model_not_found" or status == 404:
         return FailureReason.MODEL_NOT_FOUND, f"{service} does not have {model}"
     if status in _OVERLOADED:
@@ -58,6 +58,10 @@ def _said(heard: Transcript, service: str, model: str) -> tuple[FailureReason, s
     if status is not None:
         return FailureReason.BAD_INPUT, f"{service} did not accept the request for {model} (status {status})"
     return FailureReason.PROVIDER_ERROR, "the Claude Agent SDK could not finish the turn"
+
+
+def _another_key(service: str) -> str:
+    return f"whoever runs the host sets another one: dumbwaiter init --model {service}"
 
 
 def broken_off() -> ProviderError:

@@ -13,6 +13,7 @@ from pydantic_ai import exceptions
 from container_agent.providers import service_words
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
+from shared_schema.models import Kind
 from shared_schema.rows import FailureReason
 
 _MOST_SECONDS = 20.0
@@ -70,14 +71,14 @@ def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[Failure
         case exceptions.ModelHTTPError(status_code=status) if status == _TOO_LARGE:
             return too_long(model)
         case exceptions.ModelAuthenticationError():
-            return FailureReason.KEY_REFUSED, f"{service} refused the key; whoever runs the host can set another one"
+            return FailureReason.KEY_REFUSED, f"{service} refused the key; {_another_key(service)}"
         case exceptions.ModelNotFoundError() if not _names_a_model(error, model):
             return FailureReason.MODEL_NOT_FOUND, (
                 f"{service} has nothing at the place where it was asked{_status(error)}: {_url(choice)}, "
                 f"or there is no model '{model}'"
             )
         case exceptions.ModelNotFoundError():
-            return FailureReason.MODEL_NOT_FOUND, f"{service} has no model '{model}'"
+            return FailureReason.MODEL_NOT_FOUND, f"{service} has no model '{model}'; {_another_model(choice)}"
         case exceptions.ModelHTTPError(status_code=405):
             return FailureReason.PROVIDER_ERROR, f"{service} takes no such request{_status(error)}: {_url(choice)}"
         case exceptions.ModelQuotaExceededError():
@@ -91,7 +92,8 @@ def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[Failure
         case exceptions.ModelTimeoutError() | exceptions.ModelRequestTimeout():
             return FailureReason.NETWORK, f"{service} was silent for too long"
         case exceptions.ModelConnectionError(in_stream=False, phase="connect" | "pool"):
-            return FailureReason.NETWORK, f"{service} cannot be reached"
+            start = "; is it running? `ollama serve` starts it" if choice.kind is Kind.OLLAMA else ""
+            return FailureReason.NETWORK, f"{service} cannot be reached{start}"
         case exceptions.ModelConnectionError():
             return FailureReason.NETWORK, f"the connection to {service} was lost"
         case exceptions.ContentFilterError():
@@ -112,6 +114,16 @@ def _names_a_model(error: exceptions.ModelNotFoundError, model: str) -> bool:
 
 def _url(choice: ModelChoice) -> str:
     return f"its URL may be wrong, which often has to end in /v1 (upstreams.{choice.service}.url on the host)"
+
+
+def _another_key(service: str) -> str:
+    return f"whoever runs the host sets another one: dumbwaiter init --model {service}"
+
+
+def _another_model(choice: ModelChoice) -> str:
+    if choice.kind is Kind.OLLAMA:
+        return f"whoever runs it gets it: ollama pull {choice.name}"
+    return f"whoever runs the host sets another one: dumbwaiter agent-group set AGENT --model {choice.kind}:NAME"
 
 
 def too_long(model: str) -> tuple[FailureReason, str]:

@@ -58,7 +58,9 @@ def chosen(text: str, environment: Mapping[str, str]) -> ModelChoice:
     """The model that a text names. Raises `ProviderError` (bad input) for one that names none."""
     prefix, _, rest = text.strip().partition(":")
     if not text.strip():
-        raise _bad("no model is set for this agent; set one like anthropic:claude-sonnet-5-5")
+        raise _bad(
+            "no model is set for this agent: dumbwaiter agent-group set AGENT --model anthropic:claude-sonnet-5-5"
+        )
     if sentence := problem("model", text):
         raise _bad(sentence)
     kind = Kind(prefix)

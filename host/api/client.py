@@ -200,7 +200,9 @@ def error_from(value: Any) -> DumbwaiterError:
 
 
 def _no_host(path: Path) -> NoHost:
-    return NoHost(f"no host is running for {path.parent}", hint="start it with `make run` or `dumbwaiter run`")
+    data = path.parent
+    line = "`make run` or `dumbwaiter run`" if data == Path("data").absolute() else f"`dumbwaiter run --data {data}`"
+    return NoHost(f"no host is running for {data}", hint=f"start it with {line}")
 
 
 def _post(connection: http.client.HTTPConnection, target: str, params: dict[str, Any]) -> http.client.HTTPResponse:

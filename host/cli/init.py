@@ -362,4 +362,4 @@ def _runs(invocation: Invocation) -> bool:
 def _called() -> str:
     """How this command was called, for the next one."""
     called = Path(sys.argv[0])
-    return sys.argv[0] if "/" in sys.argv[0] and called.is_file() else "dumbwaiter"
+    return sys.argv[0] if "/" in sys.argv[0] and called.name in ("dumbwaiter", "dw") else "dumbwaiter"

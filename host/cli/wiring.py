@@ -80,7 +80,7 @@ def wire(
     archived: str,
     as_json: bool,
 ) -> None:
-    """Let an agent group serve a messaging group. Wiring them again changes the wiring."""
+    """Let an agent group (an agent) serve a messaging group (a chat). Wiring them again changes the wiring."""
     if pattern is None and engage == "pattern":
         raise click.UsageError("--engage pattern needs a --pattern")
     if pattern is not None and engage not in (None, "pattern"):

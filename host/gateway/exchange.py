@@ -247,7 +247,7 @@ class Exchanges:
             raise Refused(
                 Reason.NO_KEY,
                 f"The host has no key for the model service '{upstream.name}'; "
-                f"an administrator can set upstreams.{upstream.name}.key.",
+                f"whoever runs the host types: dumbwaiter init --model {upstream.name}",
             )
         sentence = await grant.exhausted()
         if sentence is not None:

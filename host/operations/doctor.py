@@ -101,7 +101,9 @@ def check_upstreams(settings: Settings) -> list[Check]:
     if ready or moved:
         checks = [Check("model services", True, "; ".join([*_with_key(ready), *moved]))]
     else:
-        checks = [Check("model services", None, "none has a key", "set one of them, see docs/gateway.md")]
+        checks = [
+            Check("model services", None, "none has a key", "`dumbwaiter init` asks for one, and keeps it private")
+        ]
     for upstream in upstreams.values():
         if sentence := doubts(upstream):
             checks.append(Check("model services", None, sentence, f"set upstreams.{upstream.name}.url"))

@@ -54,7 +54,7 @@ def test_an_answer_that_is_not_the_hosts_is_refused(host: PlayedHost, client: Ho
 
 
 def test_without_a_socket_there_is_no_host(client: HostClient, data: Path) -> None:
-    with pytest.raises(NoHost, match=f"no host is running for {data}: start it with `make run`"):
+    with pytest.raises(NoHost, match=f"no host is running for {data}: start it with `dumbwaiter run --data {data}`"):
         client.call("status", {})
 
 

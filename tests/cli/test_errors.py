@@ -115,7 +115,7 @@ def test_chat_without_a_host_says_how_to_start_one(run: Run, data: Path) -> None
     result = run("chat", "-m", "hello")
 
     assert result.exit_code == 1
-    assert result.stderr == f"Error: no host is running for {data}: start it with `make run` or `dumbwaiter run`\n"
+    assert result.stderr == f"Error: no host is running for {data}: start it with `dumbwaiter run --data {data}`\n"
 
 
 def test_a_stale_socket_is_no_host(run: Run, data: Path) -> None:

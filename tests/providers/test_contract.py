@@ -73,7 +73,7 @@ FAILURES = {
     "overloaded": ("rate_limited", "SERVICE is overloaded; try again later"),
     "server error": ("provider_error", r"SERVICE had an error of its own \(status 500\); try again later"),
     "key refused": ("key_refused", "SERVICE refused the key; .*"),
-    "model not found": ("model_not_found", "SERVICE has no model 'NAME'"),
+    "model not found": ("model_not_found", "SERVICE has no model 'NAME'; .*"),
     "no credit": ("rate_limited", "the account at SERVICE has nothing left to spend"),
     "connection lost": ("network", "the connection to SERVICE was lost"),
     "end without an end": ("network|provider_error", "the answer of SERVICE (broke off|could not be understood)"),
@@ -110,7 +110,10 @@ async def test_a_service_that_is_gone_is_a_network_failure(session: BareSession,
     async with living(session, provider, model=MODELS[model]) as agent:
         outcome = await agent.ask("hello")
     await provider.aclose()
-    assert (outcome.turn["failure_reason"], outcome.error) == ("network", f"{model} cannot be reached")
+    assert (outcome.turn["failure_reason"], outcome.error) == (
+        "network",
+        f"{model} cannot be reached" + ("; is it running? `ollama serve` starts it" if model == "ollama" else ""),
+    )
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -299,7 +299,7 @@ async def test_a_title_and_a_summary_are_made_without_tools_and_leave_no_trace(
 
 async def test_an_unset_or_unknown_model_is_said_plainly(session: BareSession, server: ModelServer) -> None:
     for model, error in {
-        "": "no model is set for this agent; set one like anthropic:claude-sonnet-5-5",
+        "": "no model is set for this agent: dumbwaiter agent-group set AGENT --model anthropic:claude-sonnet-5-5",
         "claude": "'claude' is not a model; write anthropic:NAME, openai:NAME, google:NAME, ollama:NAME",
         "openai:x@groq": "this agent has no gateway, so there is no service 'groq'; write its URL instead",
     }.items():

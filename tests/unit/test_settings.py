@@ -92,25 +92,25 @@ def test_the_file_is_that_of_the_data_folder_that_was_chosen(tmp_path: Path) -> 
             "DUMBWAITER_MAX_AGENTS",
             "many",
             "the setting 'max_agents' is not valid: Input should be a valid integer, unable to parse string as an "
-            "integer (DUMBWAITER_MAX_AGENTS): see docs/settings.md",
+            "integer (DUMBWAITER_MAX_AGENTS): mend it or take it away; `dumbwaiter doctor` checks it",
         ),
         (
             "DUMBWAITER_MAX_AGENTS",
             "0",
             "the setting 'max_agents' is not valid: Input should be greater than or equal to 1 "
-            "(DUMBWAITER_MAX_AGENTS): see docs/settings.md",
+            "(DUMBWAITER_MAX_AGENTS): mend it or take it away; `dumbwaiter doctor` checks it",
         ),
         (
             "DUMBWAITER_POLL_SECONDS",
             "nan",
             "the setting 'poll_seconds' is not valid: Input should be less than or equal to 3600 "
-            "(DUMBWAITER_POLL_SECONDS): see docs/settings.md",
+            "(DUMBWAITER_POLL_SECONDS): mend it or take it away; `dumbwaiter doctor` checks it",
         ),
         (
             "DUMBWAITER_RUNTIME",
             "podman",
             "the setting 'runtime' is not valid: Input should be 'auto', 'docker' or 'process' (DUMBWAITER_RUNTIME): "
-            "see docs/settings.md",
+            "mend it or take it away; `dumbwaiter doctor` checks it",
         ),
     ],
 )
@@ -121,9 +121,15 @@ def test_a_variable_that_cannot_be_is_named(tmp_path: Path, variable: str, value
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("nope = 1\n", "the setting 'nope' is unknown ({file}): see docs/settings.md"),
+        (
+            "nope = 1\n",
+            "the setting 'nope' is unknown ({file}): mend it or take it away; `dumbwaiter doctor` checks it",
+        ),
         ("[max_files]\nx = 1\n", "the setting 'max_files' is not valid: Input should be a valid integer ({file}): "),
-        ("[tables]\nx = 1\n", "the setting 'tables' is unknown ({file}): see docs/settings.md"),
+        (
+            "[tables]\nx = 1\n",
+            "the setting 'tables' is unknown ({file}): mend it or take it away; `dumbwaiter doctor` checks it",
+        ),
         (
             "max_agents = 0\n",
             "the setting 'max_agents' is not valid: Input should be greater than or equal to 1 ({file})",

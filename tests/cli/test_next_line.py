@@ -1,0 +1,69 @@
+"""Whatever a new user must do next is said by the command that failed, with the very line to type."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared_schema import provisions
+from tests.cli.conftest import Run
+
+LINES = [
+    ("chat -m hello", "dumbwaiter run --data {data}"),
+    ("chat nobody -m hello", "dumbwaiter run --data {data}"),
+    ("agent-group show nobody", "dumbwaiter agent-group list"),
+    ("agent-group set nobody --model x", "dumbwaiter agent-group list"),
+    ("wire cli:none assistant", "dumbwaiter messaging-group add cli:none"),
+    ("wire cli:terminal nobody", "dumbwaiter agent-group list"),
+    ("inject cli:none hi", "dumbwaiter messaging-group add cli:none"),
+    ("session show nothing", "dumbwaiter session list"),
+    ("session list --agent-group nobody", "dumbwaiter agent-group list"),
+    ("home set nobody cli:terminal", "dumbwaiter agent-group list"),
+    ("destination remove assistant nothing", "dumbwaiter destination list"),
+    ("init --yes --model anthropic", "dumbwaiter init --model anthropic --key-file FILE"),
+    ("agent-group set assistant --provider model", "dumbwaiter agent-group set assistant --model anthropic:"),
+    ("agent-group set assistant --provider model --model anthropic:x", "dumbwaiter init --model anthropic"),
+    ("agent-group set assistant --provider claude", "dumbwaiter init --model anthropic"),
+    ("agent-group add other --provider model --model sonnet", "write anthropic:NAME, openai:NAME"),
+    ("run --runtime docker", "start docker, or set runtime = process"),
+    ("nonsense", "dumbwaiter --help"),
+]
+
+
+@pytest.mark.parametrize(("line", "next_line"), LINES, ids=[line for line, _ in LINES])
+def test_the_line_to_type_is_said(
+    line: str, next_line: str, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    (data / "dumbwaiter.toml").write_text(f'runtime = "process"\ndocker_host = "unix://{data}/nothing.sock"\n')
+    run("init", "--yes", "--model", "echo", "--no-try")
+
+    result = run(*line.split())
+
+    assert next_line.format(data=data) in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not re.search(r"see docs/\S+\s*$", result.stderr)
+
+
+def test_what_a_provider_lacks_is_told_for_processes_in_a_checkout(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+
+    line = provisions.how_to_install("model", python="/p y/python", root=tmp_path)
+
+    assert line == f"'/p y/python' -m pip install -e '{tmp_path}[model]'"
+
+
+def test_what_a_provider_lacks_is_told_for_processes_of_an_installed_package(tmp_path: Path) -> None:
+    line = provisions.how_to_install("claude", root=tmp_path)
+
+    assert line == f"{sys.executable} -m pip install 'dumbwaiter[claude]'"
+
+
+def test_what_a_provider_lacks_is_told_for_containers(tmp_path: Path) -> None:
+    assert provisions.how_to_build("model", root=tmp_path) == "dumbwaiter image build model"
+    (tmp_path / "Makefile").touch()
+    assert provisions.how_to_build("model", root=tmp_path) == "make image VARIANT=model"
