@@ -56,7 +56,7 @@ async def test_an_earlier_data_folder_goes_on_where_it_was(fixture: str, tmp_pat
         found = await host.do("session.search", query="walrus")
         assert {hit["session_id"] for hit in found["hits"]} == {session["id"]}
         assert [each["name"] for each in await host.do("agent_group.list")] == ["assistant", "other"]
-        assert (await host.do("session.new", session=session["id"]))["parent"] == session["id"]
+        assert (await host.do("session.new", session=session["id"]))["parent_id"] == session["id"]
         assert await host.ask("hello") == "scripted: hello"
         assert rows(Path(session["path"]) / "inbound.db", "PRAGMA user_version") == [{"user_version": INBOUND.version}]
         assert rows(Path(session["path"]) / "out" / "outbound.db", "PRAGMA user_version") == [
