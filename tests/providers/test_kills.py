@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -40,13 +41,15 @@ def daemon(tmp_path: Path, server: ModelServer) -> Daemon:
 
 async def killed_in_mid_answer(daemon: Daemon, server: ModelServer, provider: str, model: str) -> None:
     """Say something, kill the host while it is answered, start another one."""
-    daemon.start()
-    daemon.call("agent_group.set", name="assistant", provider=provider, model=model)
-    daemon.call("inject", messaging_group="cli:terminal", text=f"stream 60 0.1 {WORDS.strip()}")
+    aside = asyncio.to_thread  # the service answers in this loop meanwhile
+    await aside(daemon.start)
+    await aside(daemon.call, "agent_group.set", name="assistant", provider=provider, model=model)
+    said = await aside(daemon.run, "inject", "cli:terminal", f"stream 60 0.1 {WORDS.strip()}")
+    assert said.returncode == 0, said.stderr
     await until(lambda: server.requests and server.requests[-1].sent_pieces > 5, "it is being answered", 120)
-    daemon.kill()
+    await aside(daemon.kill)
     await until(server.requests[-1].ended.is_set, "the service is left alone", 60)
-    daemon.start()
+    await aside(daemon.start)
     await until(lambda: daemon.rows(ANSWERED) or daemon.rows(FAILED), "it has its outcome", 180)
     assert daemon.rows(FAILED) == []
     assert [row["text"] for row in daemon.rows(ANSWERED)] == [WORDS.strip()]
@@ -61,7 +64,7 @@ async def test_with_the_sdks_of_the_vendors(daemon: Daemon, server: ModelServer,
     try:
         await killed_in_mid_answer(daemon, server, "model", MODELS[model])
     finally:
-        daemon.close()
+        await asyncio.to_thread(daemon.close)
 
 
 @pytest.mark.slow
@@ -70,4 +73,4 @@ async def test_with_the_claude_agent_sdk(daemon: Daemon, server: ModelServer) ->
     try:
         await killed_in_mid_answer(daemon, server, "claude", "claude-sonnet-5-5")
     finally:
-        daemon.close()
+        await asyncio.to_thread(daemon.close)
