@@ -40,7 +40,8 @@ _SKIN_TONES = range(0x1F3FB, 0x1F400)
 
 def clean(text: str) -> str:
     """The text as a title. Raises `InvalidValue` when nothing of it is left."""
-    title = cut(_seen(text), MAX)
+    seen = _seen(text)
+    title = cut(seen, MAX) or seen[:MAX].rstrip()  # one character with more marks than a title has room for
     if not title:
         raise InvalidValue("a title needs at least one character that can be seen")
     return title

@@ -55,6 +55,7 @@ def test_a_title_is_cut_between_whole_characters() -> None:
     assert cut("\U0001f44b\U0001f3fd!", 1) == ""  # a waving hand and its colour
     assert clean("x" * 99 + "q\u0323\u0307") == "x" * 99
     assert cut("one two", 4) == "one"
+    assert clean("0" + "\U0001f3fb" * 100) == "0" + "\U0001f3fb" * 99
 
 
 @given(st.text(max_size=300))
