@@ -36,6 +36,8 @@ class Names:
 
     of: Callable[[str], str | None] = lambda message_id: None
     last: str = ""
+    undelivered: tuple[str, ...] = ()
+    """A line for each message of the agent's own that never arrived, which it has not heard of yet."""
 
 
 def heading(message: MessageIn, *, zone: str, names: Names, tells_last: bool) -> str:

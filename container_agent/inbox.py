@@ -39,6 +39,12 @@ ORDER BY seq LIMIT :rows
 """
 
 
+# Which of a JSON array of messages that went out failed, or may have.
+UNDELIVERED = """
+SELECT message_out_id, status, error FROM delivered
+WHERE message_out_id IN (SELECT value FROM json_each(?)) AND status IN ('failed', 'uncertain')
+"""
+
 # Where a message stands: id.
 SEQ = "SELECT seq FROM messages_in WHERE id = ?"
 
@@ -96,6 +102,12 @@ class Inbox:
         with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
             row = connection.execute(SEQ, (message_id,)).fetchone()
         return None if row is None else f"in-{row['seq']}"
+
+    def undelivered(self, message_ids: Sequence[str]) -> dict[str, str]:
+        """Which of some messages that went out never arrived, and why. Raises `FileTrouble`."""
+        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+            rows = connection.execute(UNDELIVERED, (json.dumps(message_ids),)).fetchall()
+        return {row["message_out_id"]: str(row["error"] or row["status"]) for row in rows}
 
     def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
         """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""

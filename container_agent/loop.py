@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from container_agent import turn
@@ -116,7 +116,8 @@ class Loop:
         self._waker.wake()
 
     async def _run_turn(self, tray: Tray, choice: Choice) -> None:
-        request = self._request(tray, choice)
+        undelivered = {} if choice.errand else self._undelivered(tray.context.generation)
+        request = self._request(tray, choice, undelivered)
         context = tray.context
         running = self._turn = self._outbox.begin_turn(
             choice.batch,
@@ -125,6 +126,7 @@ class Loop:
             model=context.model,
             resume=request.resume,
             tells_note=bool(request.note),
+            tells_failures=tuple(undelivered),
         )
         kind = turn.QuietOutput if choice.errand else turn.Output
         output = kind(self._outbox, running, self._session, context.turn_seconds, context.max_text)
@@ -138,7 +140,18 @@ class Loop:
         if not work.done():
             raise WillNotEnd(f"the provider {context.provider} does not end when it is cancelled", where=running.id)
 
-    def _request(self, tray: Tray, choice: Choice) -> TurnRequest:
+    def _undelivered(self, generation: int) -> dict[str, str]:
+        """A sentence for each message of ours that never arrived and that the model has not heard of yet, by its id."""
+        names = self._outbox.newest_messages(generation)
+        try:
+            found = self._inbox.undelivered(list(names)) if names else {}
+        except FileTrouble:  # the host writes it at this moment: the next turn tells it
+            return {}
+        return {
+            message_id: f"your message {names[message_id]} did not arrive: {why}" for message_id, why in found.items()
+        }
+
+    def _request(self, tray: Tray, choice: Choice, undelivered: Mapping[str, str]) -> TurnRequest:
         context = tray.context
         pointer = self._outbox.resume_pointer(context.generation, context.provider)
         tells_note = context.reset_note and not choice.errand and not self._outbox.is_note_told(context.generation)
@@ -152,7 +165,11 @@ class Loop:
             is_first=self._outbox.is_fresh,
             note=context.reset_note if tells_note else "",
             recorded=lambda: self._outbox.history(context.withdrawn),
-            names=Names(of=self._name_of, last=self._outbox.last_message(context.generation)),
+            names=Names(
+                of=self._name_of,
+                last=self._outbox.last_message(context.generation),
+                undelivered=tuple(undelivered.values()),
+            ),
         )
 
     def _name_of(self, message_id: str) -> str | None:

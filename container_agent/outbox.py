@@ -30,8 +30,11 @@ from shared_schema.layout import SessionLayout
 from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
 from shared_schema.rows import DRAFT, AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
 
-_RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"  # the keys in session_state
+_RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"
+_FAILURES_TOLD = "failures_told"  # the keys in session_state
 _STOPPED = "the turn was stopped"
+_NEWEST = 20
+"""Messages of which a failure is still told."""
 _LEARNED = "learned "
 
 About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, str | None]
@@ -42,7 +45,8 @@ About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, st
 class RunningTurn:
     """The turn that runs now; `generation` is the session's when it began.
 
-    `resume` is the pointer it was given; `tells_note` says that it tells the model the reset note.
+    `resume` is the pointer it was given; `tells_note` says that it tells the model the reset note,
+    `tells_failures` which messages of its own it tells that they never arrived.
     """
 
     id: str
@@ -51,6 +55,7 @@ class RunningTurn:
     provider: str = ""
     resume: str = ""
     tells_note: bool = False
+    tells_failures: tuple[str, ...] = ()
 
     @property
     def answers(self) -> str:
@@ -142,6 +147,13 @@ class Outbox:
         """`out-<seq>` of the newest message of this generation that somebody can see; empty before the first."""
         return self._named(sql.LAST_MESSAGE, (generation,)) or ""
 
+    def newest_messages(self, generation: int) -> dict[str, str]:
+        """The ids of the newest messages of this generation with their names, of which no failure was told yet."""
+        told = json.loads(self._state(_FAILURES_TOLD) or "[]")
+        with self._translated():
+            rows = self._connection.execute(sql.NEWEST_MESSAGES, (generation, _NEWEST)).fetchall()
+        return {row["id"]: f"out-{row['seq']}" for row in rows if row["id"] not in told}
+
     def _named(self, statement: str, values: tuple[object, ...]) -> str | None:
         with self._translated():
             row = self._connection.execute(statement, values).fetchone()
@@ -156,9 +168,10 @@ class Outbox:
         model: str,
         resume: str = "",
         tells_note: bool = False,
+        tells_failures: tuple[str, ...] = (),
     ) -> RunningTurn:
         """Take a batch: the turn runs, its messages are `processing`."""
-        turn = RunningTurn(new_id(Prefix.TURN), generation, messages, provider, resume, tells_note)
+        turn = RunningTurn(new_id(Prefix.TURN), generation, messages, provider, resume, tells_note, tells_failures)
         with self._transaction() as now:
             self._connection.execute(sql.INSERT_TURN, (turn.id, now, provider, model or None, generation))
             self._connection.executemany(
@@ -210,6 +223,9 @@ class Outbox:
                 self._set_value(_RESUME, encode(recorded), now)
             if turn.tells_note:
                 self._set_value(_NOTE_TOLD, str(turn.generation), now)
+            if turn.tells_failures:
+                told = [*turn.tells_failures, *json.loads(self._state(_FAILURES_TOLD) or "[]")]
+                self._set_value(_FAILURES_TOLD, json.dumps(told[: 2 * _NEWEST]), now)
             about = (
                 pointer,
                 result.context_tokens,

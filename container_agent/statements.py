@@ -71,6 +71,11 @@ LAST_MESSAGE = """
 SELECT seq FROM messages_out WHERE generation = ? AND kind IN ('chat', 'card', 'question') ORDER BY seq DESC LIMIT 1
 """
 
+# The newest messages of a generation: generation, how many.
+NEWEST_MESSAGES = """
+SELECT id, seq FROM messages_out WHERE generation = ? AND kind <> 'system' ORDER BY seq DESC LIMIT ?
+"""
+
 # A value of the agent's own: key.
 STATE_VALUE = "SELECT value FROM session_state WHERE key = ?"
 

@@ -169,7 +169,7 @@ class Services:
             central,
             settings.layout,
             clock,
-            Rules(settings.max_text, settings.timezone, self.conductor.is_working, settings.save_memory),
+            Rules(settings.max_text, settings.zone, self.conductor.is_working, settings.save_memory),
             Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick),
             file_limits=file_limits,
         )
@@ -234,7 +234,7 @@ class Services:
         platforms = {name: platform_of(channel) for name, channel in self.channels.items()}
         return House(
             runtime=self.runtime.name,
-            timezone=settings.timezone,
+            timezone=settings.zone,
             save_memory=settings.save_memory,
             max_text=settings.max_text,
             max_files=settings.max_files,

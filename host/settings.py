@@ -7,11 +7,13 @@ it). An unknown or malformed setting is an error that names it.
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import tzlocal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -112,8 +114,9 @@ class Settings(BaseSettings):
     max_retries: int = Field(3, ge=0, description="how often a message whose turn died is tried again")
     retry_seconds: float = Field(1, ge=0, description="wait before the first retry; four times longer each time")
 
-    timezone: str = Field(
-        "UTC", description="the time zone of chats that have none of their own, such as Europe/Berlin"
+    timezone: str | None = Field(
+        None,
+        description="the time zone of chats that have none of their own, such as Europe/Berlin; none: the machine's",
     )
     save_memory: bool = Field(
         True,
@@ -177,7 +180,9 @@ class Settings(BaseSettings):
 
     @field_validator("timezone")
     @classmethod
-    def _is_zone(cls, name: str) -> str:
+    def _is_zone(cls, name: str | None) -> str | None:
+        if name is None:
+            return None
         try:
             return zone(name).key
         except InvalidValue as error:
@@ -192,6 +197,11 @@ class Settings(BaseSettings):
                 "gateway = tcp needs runtime = process: a container has no network in which to reach a port"
             )
         return self
+
+    @property
+    def zone(self) -> str:
+        """The name of the time zone of chats that have none of their own."""
+        return self.timezone or machine_zone()
 
     @property
     def layout(self) -> DataLayout:
@@ -209,6 +219,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = DataLayout(init_settings()["data"]).settings
         return init_settings, env_settings, _SettingsFile(settings_cls, toml_file=file)
+
+
+@functools.cache
+def machine_zone() -> str:
+    """The name of the machine's time zone; UTC where it has none that is known."""
+    try:
+        name = tzlocal.get_localzone_name()
+        return "UTC" if name in ("Etc/UTC", "local") else zone(name).key
+    except (InvalidValue, LookupError, ValueError, OSError):
+        return "UTC"
 
 
 def vendor_variables() -> dict[str, str]:

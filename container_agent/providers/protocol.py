@@ -139,7 +139,8 @@ class TurnRequest:
             return self.attributed(message)
         is_first = bool(self.messages) and message.id == self.messages[0].id
         line = heading(message, zone=self.context.time_zone, names=self.names, tells_last=is_first)
-        return f"{line}\n{message.text}" if message.text else line
+        lines = [line, *(f"[{each}]" for each in self.names.undelivered if is_first), message.text]
+        return "\n".join(each for each in lines if each)
 
     def attributed(self, message: MessageIn) -> str:
         """The text of a message: where several people speak, with the sender's name."""

@@ -74,7 +74,7 @@ class Order:
     def zone(self, connection: sqlite3.Connection) -> ZoneInfo:
         """The time zone of the chat."""
         chat = messaging_groups.find(connection, self.row.channel_type, self.row.platform_id)
-        return zone((chat and chat.timezone) or self.services.settings.timezone)
+        return zone((chat and chat.timezone) or self.services.settings.zone)
 
     def is_open(self, connection: sqlite3.Connection) -> bool:
         """Whether the command has no outcome yet."""

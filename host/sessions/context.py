@@ -98,6 +98,7 @@ def context_block(surroundings: Surroundings, house: House) -> str:
         "You can also send messages to these destinations:",
         [_destination(house.redaction.destination(destination)) for destination in surroundings.destinations],
     )
+    lines += _other_platforms(surroundings, house)
     lines += _listed("You are at home in these chats:", [described(chat, house) for chat in surroundings.homes])
     return "\n".join(lines)
 
@@ -141,6 +142,25 @@ def _delivery(surroundings: Surroundings, house: House) -> list[str]:
     if not platform.takes_files:
         lines.append("This platform takes no files.")
     return lines
+
+
+def _other_platforms(surroundings: Surroundings, house: House) -> list[str]:
+    """What the platforms of other chats take, where that is not what this one takes."""
+    here = surroundings.messaging_group
+    types = {chat.channel_type for chat in (*surroundings.connected, *surroundings.homes)}
+    types |= {each.channel_type for each in surroundings.destinations if each.channel_type is not None}
+    own = _limits(here.channel_type if here is not None else "", house)
+    return [
+        f"On {name} a message can have {_limits(name, house)}."
+        for name in sorted(types)
+        if (here is None or name != here.channel_type) and _limits(name, house) != own
+    ]
+
+
+def _limits(channel_type: str, house: House) -> str:
+    platform = house.platform(channel_type)
+    most = min(house.max_text, platform.max_text or house.max_text)
+    return f"{most:,} characters and {'files' if platform.takes_files and house.max_files else 'no files'}"
 
 
 def described(chat: MessagingGroup, house: House) -> str:

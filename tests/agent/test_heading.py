@@ -11,8 +11,9 @@ from container_agent.context import Context
 from container_agent.heading import Names, heading, local_time, without_heading
 from container_agent.providers.protocol import TurnRequest
 from shared_schema.rows import encode
-from tests.agent.session import BareSession
-from tests.agent.test_conversation import PLAIN
+from tests.agent.session import BareSession, agent, until
+from tests.agent.test_batch import PLAIN
+from tests.agent.test_process import answered
 
 NAMES = Names(of={"msg_a": "out-2", "msg_b": "in-1"}.get, last="out-7")
 MESSAGE = replace(PLAIN, seq=3, timestamp="2026-02-28T23:30:00.000Z", sender_name="Ann", content=encode({"text": "hi"}))
@@ -80,3 +81,30 @@ def test_only_the_first_message_of_a_turn_names_the_last_answer(session: BareSes
 def test_a_host_that_names_no_zone_is_an_older_one(session: BareSession, tmp_path: Path) -> None:
     request = TurnRequest((MESSAGE,), Context(shared=True), (), tmp_path, session.layout, names=NAMES)
     assert request.spoken(MESSAGE) == "Ann: hi"
+
+
+def test_what_did_not_arrive_is_told_once_with_the_next_message(session: BareSession, tmp_path: Path) -> None:
+    names = replace(NAMES, undelivered=("your message out-2 did not arrive: the chat is gone",))
+    second = replace(MESSAGE, id="msg_2", seq=4)
+    request = TurnRequest((MESSAGE, second), Context(time_zone="UTC"), (), tmp_path, session.layout, names=names)
+    told = request.spoken(MESSAGE).splitlines()
+    assert told[1:] == ["[your message out-2 did not arrive: the chat is gone]", "hi"]
+    assert "did not arrive" not in request.spoken(second)
+
+
+def test_a_failure_is_told_by_one_completed_turn(session: BareSession) -> None:
+    session.context(provider="scripted", time_zone="UTC")
+    with agent(session):
+        session.say("one")
+        until(lambda: answered(session, 1))
+        (sent,) = session.out("SELECT id FROM messages_out")
+        session.write(
+            "INSERT INTO delivered (message_out_id, status, error, attempts, delivered_at)"
+            " VALUES (?, 'failed', 'gone', 1, ?)",
+            (sent["id"], MESSAGE.timestamp),
+        )
+        for number in (2, 3):
+            session.say("more")
+            until(lambda number=number: answered(session, number))  # type: ignore[misc]
+    (told,) = session.out("SELECT value FROM session_state WHERE key = 'failures_told'")
+    assert told["value"] == f'["{sent["id"]}"]'
