@@ -245,7 +245,7 @@ async def test_an_unknown_upstream_and_one_without_a_key_are_refused(here: World
 
     async with here.call("/upstream/openai/models", "GET") as response:
         assert response.status == 401
-        assert "upstreams.openai.key" in (await response.json())["error"]["message"]
+        assert "dumbwaiter init --model openai" in (await response.json())["error"]["message"]
     assert (await here.message())["status"] == 404
     assert [what for _, what, _ in here.refused] == [
         "a call of the model service 'openai'",
