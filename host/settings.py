@@ -247,6 +247,27 @@ def engine_address(settings: Settings) -> EngineAddress:
     return resolve(settings.docker_host, {name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ})
 
 
+def configuration_folder() -> Path:
+    """Where a person's programs keep their configuration (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+
+
+def shared_data_folder() -> Path:
+    """Where a person's programs keep what they bring, such as completions of commands (the same specification)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+
+
+def login_shell() -> str:
+    """The person's shell, as a path; '' where it is not known."""
+    return os.environ.get("SHELL", "")
+
+
+def of_the_shell() -> list[str]:
+    """The variables of this process that a host would take and a service does not see; but the data folder's."""
+    ours = [name for name in os.environ if name.startswith(PREFIX) and name != f"{PREFIX}DATA"]
+    return sorted([*ours, *vendor_variables(), *proxy_variables()])
+
+
 def notify_socket() -> str | None:
     """Where systemd, if it started this process, wants to be told how far it is (`man sd_notify`)."""
     return os.environ.get("NOTIFY_SOCKET")

@@ -10,6 +10,7 @@ import click
 from host.cli.command import Group, json_option
 from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
+from host.cli.names import agent_groups
 from host.cli.output import present, print_fields, print_table
 from host.cli.plain import one_line
 from host.cli.size import Size
@@ -76,7 +77,7 @@ def list_all(invocation: Invocation, as_json: bool) -> None:
 
 
 @agent_group.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=agent_groups)
 @json_option
 @click.pass_obj
 def show(invocation: Invocation, name: str, as_json: bool) -> None:
@@ -85,7 +86,7 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 
 
 @agent_group.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=agent_groups)
 @click.option("--provider", help=_PROVIDER)
 @click.option("--model", help="The provider's model.")
 @click.option("--image", help="The image of its containers.")
@@ -181,7 +182,7 @@ def set_values(
 
 
 @agent_group.command("rename")
-@click.argument("name")
+@click.argument("name", shell_complete=agent_groups)
 @click.argument("new_name")
 @json_option
 @click.pass_obj
@@ -191,7 +192,7 @@ def rename(invocation: Invocation, name: str, new_name: str, as_json: bool) -> N
 
 
 @agent_group.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=agent_groups)
 @click.option("--with-sessions", is_flag=True, help="Delete its sessions too; without this, it must have none.")
 @yes_option
 @json_option

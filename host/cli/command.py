@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from host.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,6 +47,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What a shell offers for a session, an agent group or a chat; loaded when a shell asks."""
+    from host.cli.names import NAMES
+
+    return NAMES[str(parameter.name)](context, parameter, incomplete)
+
+
+_NAMED = frozenset({"session", "agent_group", "agent", "messaging_group", "address"})
+
+
 class Command(click.Command):
     """A command with `--data`. What its function returns is the exit status; None is 0."""
 
@@ -51,6 +64,9 @@ class Command(click.Command):
         attributes["params"] = [*(attributes.get("params") or ()), data_option()]
         attributes.setdefault("context_settings", CONTEXT)
         super().__init__(name, **attributes)
+        for parameter in self.params:
+            if parameter.name in _NAMED:
+                parameter._custom_shell_complete = _complete  # what `shell_complete=` of each would set
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -16,18 +15,20 @@ _SHELLS = ("bash", "zsh", "fish")
 
 def shell_of_user() -> str | None:
     """The person's shell, if it is one that can be helped."""
-    name = Path(os.environ.get("SHELL", "")).name
+    from host.settings import login_shell
+
+    name = Path(login_shell()).name
     return name if name in _SHELLS else None
 
 
 def file_of(shell: str, name: str = _NAMES[0]) -> Path:
     """Where the script belongs."""
-    home = Path.home()
-    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    from host.settings import configuration_folder, shared_data_folder
+
+    data = shared_data_folder()
     match shell:
         case "fish":
-            return config / "fish/completions" / f"{name}.fish"
+            return configuration_folder() / "fish/completions" / f"{name}.fish"
         case "zsh":
             return data / "zsh/site-functions" / f"_{name}"
         case _:

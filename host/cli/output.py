@@ -16,7 +16,7 @@ import click
 
 from host.cli.plain import as_json, one_line
 from host.cli.table import GAP, Column, fitted
-from shared_schema.clock import from_text
+from shared_schema.clock import SystemClock, from_text
 from shared_schema.errors import InvalidValue
 
 _NARROWEST = 40
@@ -118,7 +118,7 @@ def short_moment(text: str, now: datetime | None = None) -> str | None:
         local = from_text(text).astimezone()
     except (InvalidValue, OverflowError):
         return None
-    today = (now or datetime.now().astimezone()).date()
+    today = (now or SystemClock().now()).astimezone().date()
     if local.date() == today:
         return f"{local:%H:%M}"
     return f"{local:%a %H:%M}" if today - timedelta(days=6) <= local.date() < today else f"{local:%Y-%m-%d}"

@@ -60,6 +60,7 @@ def install(
     """
     from host.service import systemd
     from host.service.unit import Scope, text
+    from host.settings import of_the_shell
 
     place = _place(system, name)
     if run_as is not None and place.scope is Scope.USER:
@@ -76,7 +77,7 @@ def install(
     systemd.install(place, unit, start=start)
     if place.scope is Scope.USER and not systemd.may_linger(getpass.getuser()):
         systemd.linger(getpass.getuser())
-    if lost := _of_the_shell():
+    if lost := of_the_shell():
         click.echo(f"The service does not see what is set in this shell: {', '.join(lost)}.", err=True)
         click.echo(f"Write settings to {invocation.layout.settings}, keys to {invocation.layout.upstreams}.", err=True)
     if as_json:
@@ -129,13 +130,13 @@ def _show(found: dict[str, Any], place: Place) -> None:
 def _place(system: bool | None, name: str) -> Place:
     from host.service import systemd
     from host.service.unit import Scope
+    from host.settings import configuration_folder
 
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise InvalidValue(f"'{name}' is not a unit's name", hint="use letters, digits, '-' and '_'")
     if system if system is not None else os.geteuid() == 0:
         return systemd.Place(Scope.SYSTEM, systemd.SYSTEM_UNITS, name)
-    home = systemd.user_units(Path.home(), os.environ.get("XDG_CONFIG_HOME"))
-    return systemd.Place(Scope.USER, home, name)
+    return systemd.Place(Scope.USER, systemd.user_units(configuration_folder()), name)
 
 
 def _unit(invocation: Invocation, scope: Scope, run_as: str | None) -> Unit:
@@ -163,11 +164,3 @@ def _user(data: Path, run_as: str | None) -> pwd.struct_passwd:
         return pwd.getpwuid(data.stat().st_uid if data.exists() else os.geteuid())
     except KeyError as error:
         raise NotFound(f"there is no user {error.args[0].split(': ')[-1]}", hint="name one: --run-as USER") from error
-
-
-def _of_the_shell() -> list[str]:
-    """Variables of this shell that a host would take, and a service will not see."""
-    from host.settings import PREFIX, proxy_variables, vendor_variables
-
-    ours = [name for name in os.environ if name.startswith(PREFIX) and name != f"{PREFIX}DATA"]
-    return sorted([*ours, *vendor_variables(), *proxy_variables()])

@@ -129,14 +129,11 @@ def wirings(invocation: Invocation, as_json: bool) -> None:
     )
 
 
-@click.group("wiring", cls=Group)
-def wiring() -> None:
-    """Which agent group serves which chat: the same as wire, unwire and wirings."""
-
-
-wiring.add_command(wire, "add")
-wiring.add_command(unwire, "remove")
-wiring.add_command(wirings, "list")
+wiring = Group(
+    "wiring",
+    commands={"add": wire, "remove": unwire, "list": wirings},
+    help="Which agent group serves which chat: the same as wire, unwire and wirings.",
+)
 
 
 def _show(wiring: dict[str, Any]) -> None:

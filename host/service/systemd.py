@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -44,9 +43,9 @@ def is_there() -> bool:
     return Path("/run/systemd/system").is_dir() and shutil.which("systemctl") is not None
 
 
-def user_units(home: Path, config: str | None) -> Path:
-    """The folder of a person's own units; `config` is XDG_CONFIG_HOME, if set."""
-    return Path(config or home / ".config") / "systemd/user"
+def user_units(configuration: Path) -> Path:
+    """The folder of a person's own units, in that of all their configuration."""
+    return configuration / "systemd/user"
 
 
 def install(place: Place, unit: Unit, *, start: bool) -> None:
@@ -129,7 +128,7 @@ def _read(place: Place) -> str | None:
 def _systemctl(place: Place, *words: str) -> str:
     _require_systemctl()
     scope = () if place.scope is Scope.SYSTEM else ("--user",)
-    return _run(["systemctl", *scope, *words], hint=f"see `{place.journal}`")
+    return _run(["systemctl", "--no-pager", *scope, *words], hint=f"see `{place.journal}`")
 
 
 def _require_systemctl() -> None:
@@ -149,7 +148,6 @@ def _run(command: list[str], hint: str) -> str:
             errors="replace",
             timeout=_SECONDS,
             check=False,
-            env={**os.environ, "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceFailed(f"`{' '.join(command)}` does not end well: {error}", hint=hint) from error

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from host.central.messaging_groups import Engage, SessionMode
 from host.cli.invocation import Invocation
+from host.cli.root import root
 from host.cli.wiring import wire
 from tests.cli.conftest import Run
 from tests.cli.host import PlayedHost
@@ -453,3 +455,22 @@ def test_the_choices_of_wire_are_those_of_the_registry() -> None:
 
     assert tuple(choices["session_mode"]) == tuple(SessionMode)
     assert tuple(choices["engage"]) == tuple(Engage)
+
+
+def completed(words: str) -> list[str]:
+    """What a shell is offered for the last of some words."""
+    number = len(words.split()) - (not words.endswith(" "))
+    asked = {"_DUMBWAITER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
+    result = CliRunner(env=asked).invoke(root, [], prog_name="dumbwaiter")
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+def test_a_shell_completes_ids_titles_names_and_chats(host: PlayedHost, data: Path) -> None:
+    host.operations["session.list"] = [{"id": SESSION["id"], "short_id": "01234", "title": "Plan", "preview": ""}]
+    host.operations["agent_group.list"] = [{"name": "assistant"}, {"name": "reviewer"}]
+    host.operations["messaging_group.list"] = [{"address": "cli:terminal", "name": None}]
+
+    assert completed(f"dumbwaiter --data {data} session show ") == ["01234", "Plan"]
+    assert completed(f"dumbwaiter --data {data} chat re") == ["reviewer"]
+    assert completed(f"dumbwaiter --data {data} wire cli") == ["cli:terminal"]
+    assert completed(f"dumbwaiter --data {data}/nowhere session show ") == []

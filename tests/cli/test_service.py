@@ -105,9 +105,9 @@ def test_a_service_is_installed_started_and_allowed_to_start_at_boot(systemd: di
     assert str(file) in done.stdout
     assert f"ExecStart={BIN}/dumbwaiter --data {systemd['DUMBWAITER_DATA']} run" in file.read_text()
     assert calls(systemd) == [
-        "systemctl --user daemon-reload",
-        "systemctl --user enable dumbwaiter.service",
-        "systemctl --user restart dumbwaiter.service",
+        "systemctl --no-pager --user daemon-reload",
+        "systemctl --no-pager --user enable dumbwaiter.service",
+        "systemctl --no-pager --user restart dumbwaiter.service",
         *(f"loginctl enable-linger {name}" for name in [subprocess.check_output(["id", "-un"], text=True).strip()]),
     ]
 
@@ -172,7 +172,7 @@ def test_uninstalling_stops_it_and_leaves_the_data_folder(systemd: dict[str, str
     again = service(systemd, "uninstall", "--user")
 
     assert done.returncode == 0, done.stderr
-    assert "systemctl --user disable --now dumbwaiter.service" in calls(systemd)
+    assert "systemctl --no-pager --user disable --now dumbwaiter.service" in calls(systemd)
     assert not (Path(systemd["XDG_CONFIG_HOME"]) / "systemd/user/dumbwaiter.service").exists()
     assert Path(systemd["DUMBWAITER_DATA"]).is_dir()
     assert again.returncode == 1

@@ -92,7 +92,7 @@ async def test_docker_is_taken_quickly_where_the_engine_answers_and_the_image_is
 async def test_a_missing_image_that_cannot_be_built_is_a_reason_for_processes(tmp_path: Path) -> None:
     choice = await chosen("auto", tmp_path, docker_url())
     assert choice.reason == "process: the image dumbwaiter-agent:never is missing"
-    assert "make image" in (choice.warning or "")
+    assert "run `dumbwaiter image build`" in (choice.warning or "")
 
 
 @pytest.mark.docker
