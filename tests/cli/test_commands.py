@@ -194,7 +194,7 @@ STATUS: dict[str, Any] = {
     "agents": [], "waiting_agents": 0, "backlog": {"messages": 0, "oldest": None}, "deliveries_waiting": 0,
     "files": {"central.db": 4096, "history.db": 0, "largest": []},
     "limits": [{"what": "notices in a chat", "subject": "memory:one", "hour": "2026-11-20T21:00Z", "held_back": 3}],
-    "sessions": 0, "turns_running": 0, "turns": [TURN], "faults": [], "repairs": [],
+    "sessions": 0, "turns_running": 0, "turns": [TURN], "faults": [], "repairs": [], "tool_servers": [],
     "failures": [{"at": "2026-11-20T21:39:13.042Z", "session_id": "s", "what": "x"}],
 }  # fmt: skip
 
@@ -462,7 +462,7 @@ def completed(words: str) -> list[str]:
     number = len(words.split()) - (not words.endswith(" "))
     asked = {"_DUMBWAITER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number)}
     result = CliRunner(env=asked).invoke(root, [], prog_name="dumbwaiter")
-    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+    return [line.partition(",")[2] for line in result.stdout.split()]
 
 
 def test_a_shell_completes_ids_titles_names_and_chats(host: PlayedHost, data: Path) -> None:
