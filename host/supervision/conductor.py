@@ -162,6 +162,7 @@ class Conductor:
         waits.append(await self._record(view))
         if session_id in self.agents:
             waits.append(self._settings.poll_seconds)
+        waits.append(self._burial_in(session_id))  # also where nothing waits: it may hold answers
         return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
 
     async def _find_out(self, view: View) -> tuple[View, float | None]:
@@ -216,8 +217,12 @@ class Conductor:
 
     def _retry_in(self, session_id: str) -> float:
         """Seconds until an agent may be started: not before the last one is buried."""
+        return max(self._obstacles.retry_in(session_id), self._burial_in(session_id) or 0.0)
+
+    def _burial_in(self, session_id: str) -> float | None:
+        """Seconds until the last agent's burial goes on; None when it is done."""
         burial = self.endings.burial_in(session_id)
-        return max(self._obstacles.retry_in(session_id), 0.0 if burial is None else max(burial, _BEGIN_SECONDS))
+        return None if burial is None else max(burial, _BEGIN_SECONDS)
 
     async def _act(self, view: View, facts: Facts) -> float | None:
         """Do what is decided; seconds after which there is something to decide again."""

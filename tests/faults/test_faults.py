@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from host.operations.doctor import check_sessions
+from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
+from shared_schema.rows import encode
 from tests.support.chats import add_chats, answers, ask_in, folder_of
 from tests.support.host import Host, running
 from tests.support.wait import until
@@ -113,3 +117,22 @@ async def test_a_slot_is_free_when_the_agent_is_dead_whatever_becomes_of_its_bur
         layout.reading.unlink()
         (layout.folder / "away").rename(layout.reading)
         assert await ask_in(host, "one", "after") == "scripted: after"
+
+
+async def test_a_dead_agents_file_is_read_to_its_end_though_nothing_waits(tmp_path: Path) -> None:
+    """It holds more than is read in one go, and no message of a person's is open that would bring another look."""
+    async with running(tmp_path, poll_seconds=0.05, **QUICK) as host:
+        assert await host.ask("before") == "scripted: before"
+        await host.settled()
+        layout = await host.session()
+    with closing(sqlite3.connect(layout.outbound)) as connection, connection:
+        insert = (
+            "INSERT INTO messages_out (id, generation, timestamp, kind, content) SELECT ?, generation, timestamp, ?, ?"
+        )
+        of_last = f"{insert} FROM messages_out ORDER BY seq DESC LIMIT 1"
+        for number in range(3000):
+            connection.execute(of_last, (f"msg_{number:016x}", "system", "{}"))  # refused, one by one: that takes time
+        connection.execute(of_last, (new_id(Prefix.MESSAGE), "chat", encode({"text": "the last words"})))
+    async with running(tmp_path, unsettled=True, poll_seconds=0.05, **QUICK) as host:
+        await until(lambda: is_at_rest(host), "the dead agent is buried", 60)
+        assert [message.text for message in await host.channel.wait_for(1)] == ["the last words"]
