@@ -61,6 +61,14 @@ CANCEL_SESSION = """
 UPDATE ingest INDEXED BY ingest_open SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
 WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
 """
+# The newest messages that an agent sent here from elsewhere stay, and the older ones nobody has answered do not.
+CANCEL_OLD_CONTEXT = """
+UPDATE ingest SET status = 'cancelled', finished_at = :now, recorded = (state <> 'written')
+WHERE message_id IN (
+    SELECT message_id FROM ingest INDEXED BY ingest_open
+    WHERE session_id = :session_id AND status = 'pending' AND kind = 'agent' AND trigger = 0
+    ORDER BY position DESC LIMIT -1 OFFSET :most)
+"""
 NOTE_TURN = "UPDATE ingest SET turn_id = ? WHERE message_id = ? AND session_id = ?"
 FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
 COUNT_TRY = (
@@ -106,7 +114,8 @@ ORDER BY position DESC LIMIT ?
 
 SAID_IN_CHAT = """
 SELECT * FROM ingest
-WHERE position > :position AND channel_type = :channel_type AND platform_id = :platform_id AND kind <> 'control'
+WHERE position > :position AND channel_type = :channel_type AND platform_id = :platform_id
+    AND kind NOT IN ('control', 'agent')
 ORDER BY position LIMIT :limit
 """
 OPEN_IN_CHAT = """
@@ -245,6 +254,12 @@ def commands(connection: sqlite3.Connection) -> list[Accepted]:
 def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
     """Cancel all open messages of a session; how many there were."""
     return connection.execute(CANCEL_SESSION, (now, session_id)).rowcount
+
+
+def cancel_old_context(connection: sqlite3.Connection, session_id: str, most: int, now: str) -> int:
+    """Cancel what an agent said in a session from elsewhere and no turn has taken, but for the newest; how many."""
+    values = {"session_id": session_id, "most": most, "now": now}
+    return connection.execute(CANCEL_OLD_CONTEXT, values).rowcount
 
 
 def forget_content(connection: sqlite3.Connection, session_id: str) -> None:

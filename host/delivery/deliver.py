@@ -247,7 +247,7 @@ class Deliverer:
             if status == DeliveryStatus.DELIVERED and not delivery.from_host:
                 unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
                 if is_new:
-                    told.extend(mirror(connection, delivery, now))
+                    told.extend(_mirrored(connection, delivery, now))
 
         await self._record(finish)
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
@@ -281,6 +281,17 @@ class Deliverer:
             in_reply_to=delivery.in_reply_to,
             from_host=bool(delivery.from_host),
         )
+
+
+def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
+    """The same as `mirror`. What it fails over never makes what was delivered undelivered, and so sent again."""
+    try:
+        return mirror(connection, delivery, now)
+    except sqlite3.Error:  # the ledger's own file: all of it is written again
+        raise
+    except Exception:
+        log.exception("what was delivered cannot be shown in its chat's conversation", extra=_ids(delivery))
+        return []
 
 
 def _next(

@@ -18,6 +18,9 @@ from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode, encode
 
 OF_CHAT = "SELECT id FROM sessions WHERE agent_group_id = ? AND messaging_group_id = ? AND status = 'active' LIMIT 20"
+MOST_CONTEXT = 50
+"""Messages that wait in a conversation for somebody to answer: an agent that posts every hour does not fill the next
+turn with all of a month, and what a person writes is always among the open messages that a look takes."""
 _SAID = (MessageOutKind.CHAT, MessageOutKind.CARD, MessageOutKind.QUESTION)
 
 
@@ -93,4 +96,6 @@ def _put(connection: sqlite3.Connection, session: Session, delivery: Delivery, n
             "accepted_at": now,
         },
     )
+    if added:
+        ingest.cancel_old_context(connection, session.id, MOST_CONTEXT, now)
     return added

@@ -117,6 +117,18 @@ async def test_two_terminals_of_one_conversation_both_see_all_of_it(host: Host) 
             assert len(each.of("message")) == 1
 
 
+async def test_what_an_agent_sends_to_the_terminal_is_no_message_that_somebody_typed(host: Host) -> None:
+    await host.do("destination.add", agent_group=AGENT, name="desk", messaging_group=TERMINAL)
+    async with looking(host) as terminal:
+        await until(lambda: host.services.central._watchers, "it looks on")
+        await host.say("to desk The kettle is on.")
+        await terminal.sees_text("The kettle is on.")
+        await host.do("terminal.send", text="thank you")
+        await terminal.sees_text("scripted: thank you")
+        assert [entry["text"] for entry in terminal.of("said")] == ["thank you"]
+        assert len([entry for entry in terminal.of("message") if entry["text"] == "The kettle is on."]) == 1
+
+
 async def test_a_message_of_the_command_line_gets_its_answer_though_a_terminal_looks_on(host: Host) -> None:
     async with looking(host) as watcher:
         await until(lambda: host.services.central._watchers, "it looks on")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+from host.central import deliveries, ingest
+from host.delivery.mirror import MOST_CONTEXT
 from host.routing.event import Event
-from shared_schema.rows import Address, decode
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, decode, encode
 from tests.support.host import AGENT, rows, running
 from tests.support.wait import until
 
@@ -33,6 +37,45 @@ async def test_what_an_agent_sent_to_another_chat_stands_in_that_chats_conversat
         assert asked["sender_name"] == "ann"
         told = await host.do("session.transcript", session=listed["id"])
         assert [entry["text"] for entry in told][:2] == ["The kettle is on.", "hear"]
+
+
+async def test_what_nobody_answered_for_long_fills_no_turn_and_hides_no_question(tmp_path: Path) -> None:
+    """An agent that posts to a chat again and again: the newest are context there, and who answers is answered."""
+    posts = ingest.OPEN_LIMIT + 20
+
+    async with running(tmp_path) as host:
+        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("wiring.add", messaging_group="memory:two", agent_group=AGENT)
+        await host.do("destination.add", agent_group=AGENT, name="two", messaging_group="memory:two")
+        await host.say("to two number 0")
+        await host.channel.wait_for(1)
+        await host.services.central.write(lambda c: _post_again(c, posts))
+        host.services.deliverer.kick(("memory", "two"))
+        await host.channel.wait_for(posts + 1)
+        assert (await host.ask("are you there?", chat="two")).startswith("scripted: are you there?")
+        (listed,) = await host.do("session.list", messaging_group="memory:two")
+        layout = await host.session(listed["id"])
+        kept = rows(layout.inbound, "SELECT content FROM messages_in WHERE kind = 'agent' AND status <> 'cancelled'")
+        assert [decode(row["content"])["text"] for row in kept] == [
+            f"number {number}" for number in range(posts - MOST_CONTEXT + 1, posts + 1)
+        ]
+
+
+def _post_again(connection: sqlite3.Connection, times: int) -> None:
+    """As if the agent had said so many more of the message it sent to the other chat."""
+    first = dict(connection.execute("SELECT * FROM deliveries WHERE platform_id = 'two'").fetchone())
+    for number in range(1, times + 1):
+        deliveries.add(
+            connection,
+            message_out_id=new_id(Prefix.MESSAGE),
+            session_id=first["session_id"],
+            kind=first["kind"],
+            channel_type=first["channel_type"],
+            platform_id=first["platform_id"],
+            thread_id=None,
+            content=encode({"text": f"number {number}"}),
+            created_at=first["created_at"],
+        )
 
 
 async def test_an_answer_where_it_was_asked_stands_there_once(tmp_path: Path) -> None:
