@@ -56,6 +56,8 @@ class Account:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._waiting: deque[Callable[[], None]] = deque()
+        self._beginning: deque[asyncio.Future[None]] = deque()
+        self._calls = 0
         self.held = 0
 
     @property
@@ -69,6 +71,9 @@ class Account:
         self._memory.note(self)
         while self._waiting and not self.is_full:
             self._waiting.popleft()()
+        while self._beginning and self._may_begin:
+            if not (room := self._beginning.popleft()).done():
+                room.set_result(None)  # who waits looks again, and waits on where another was faster
 
     def when_there_is_room(self, go_on: Callable[[], None]) -> None:
         """Call this once there is room, in the order of asking."""
@@ -76,13 +81,22 @@ class Account:
 
     @asynccontextmanager
     async def call(self) -> AsyncIterator[None]:
-        """Room for a model call, once there is: a quarter stays free for what is on its way to those that began."""
-        while self.held + CALL > self._memory.part() * 3 // 4:
+        """Room for a model call, once there is: a quarter stays free for what is on its way to those that began.
+
+        One is always let begin: what fills the room may be the requests of those that wait for it.
+        """
+        while not self._may_begin:
             room = asyncio.get_running_loop().create_future()
-            self.when_there_is_room(lambda room=room: None if room.done() else room.set_result(None))  # type: ignore[misc]
+            self._beginning.append(room)
             await room
+        self._calls += 1
         self.take(CALL)
         try:
             yield
         finally:
+            self._calls -= 1
             self.take(-CALL)
+
+    @property
+    def _may_begin(self) -> bool:
+        return not self._calls or self.held + CALL <= self._memory.part() * 3 // 4

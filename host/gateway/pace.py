@@ -29,6 +29,9 @@ _COUNT_SECONDS = 0.02
 _SHORTEST_WAIT = 0.005
 """Shorter ones would wake the loop for less work than waking it is."""
 _WAKE_SECONDS = 0.00005
+_LONGEST_WAIT = 2.0
+"""Seconds that one piece of work costs at most: the clock also runs while the machine stands still (it swaps, or is
+another's for a moment), and that is no session's doing."""
 
 _T = TypeVar("_T")
 
@@ -84,7 +87,7 @@ class Pace:
     def charge(self, seconds: float) -> None:
         """Count a piece of work that was done."""
         self._refilled()
-        self._left -= seconds
+        self._left = max(self._left - seconds, -_LONGEST_WAIT * self._paces.rate(self._at))
         self._step += (seconds - self._step) / 8
         self._paces.note(self, self._at)
 

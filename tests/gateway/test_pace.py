@@ -150,6 +150,35 @@ async def test_who_may_keep_no_more_waits_until_it_has_less() -> None:
     assert other.held == 0
 
 
+async def test_calls_whose_requests_fill_the_room_begin_one_after_the_other_and_do_not_wait_for_each_other() -> None:
+    memory = Memory()
+    account = memory.new()
+    account.take(memory.part())  # what has arrived of all of them
+    begun: list[int] = []
+
+    async def call(number: int) -> None:
+        async with account.call():
+            begun.append(number)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(1), asyncio.TaskGroup() as calls:
+        for number in range(5):
+            calls.create_task(call(number))
+    assert begun == [0, 1, 2, 3, 4]
+    assert account.held == memory.part()
+
+
+def test_a_machine_that_stood_still_for_a_moment_costs_nobody_more_than_two_seconds() -> None:
+    now = 0.0
+    paces = Paces(lambda: now)
+    sessions = [paces.new() for _ in range(10)]
+    for pace in sessions:
+        pace.charge(5.0)
+    assert not any(pace.may_go_on for pace in sessions)
+    now += 2.5
+    assert all(pace.may_go_on for pace in sessions)
+
+
 def test_pieces_that_take_long_become_smaller() -> None:
     slices = Slices()
     for _ in range(20):
