@@ -118,7 +118,7 @@ async def remove(
                     EventKind.TURN_ENDED,
                     session_id=found.id,
                     agent_group_id=found.agent_group_id,
-                    data={"turn": turn_id, "status": TurnStatus.CANCELLED},
+                    data={"turn_id": turn_id, "status": TurnStatus.CANCELLED},
                     now=now,
                 )
             routes.remove_session(connection, current)

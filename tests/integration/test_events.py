@@ -81,7 +81,8 @@ async def test_live_views_hear_of_the_end_of_a_turn_whose_session_is_removed_for
             return bool(await host.central("SELECT 1 FROM turns WHERE status = 'running'"))
 
         await until(runs, "the turn runs")
+        (turn,) = await host.central("SELECT id FROM turns")
         await host.do("session.delete", session=accepted.session_id, for_good=True)
         found = await host.central("SELECT kind, data FROM events WHERE session_id = ?", accepted.session_id)
         assert [row["kind"] for row in found][-2:] == ["turn-ended", "session-removed"]
-        assert json.loads(found[-2]["data"])["status"] == "cancelled"
+        assert json.loads(found[-2]["data"]) == {"turn_id": turn["id"], "status": "cancelled"}
