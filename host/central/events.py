@@ -33,7 +33,7 @@ _TRIMMED_AT_ONCE = 100
 
 
 class EventKind(StrEnum):
-    """What happened. `data` says more, where it belongs: `title`, `reason`, `parent_id`, `turn_id`, `status`, `what`."""
+    """What happened. `data` says more where it belongs: `title`, `reason`, `parent_id`, `turn_id`, `status`, `what`."""
 
     SESSION_NEW = "session-new"
     SESSION_ENDED = "session-ended"

@@ -204,6 +204,7 @@ class Exchanges:
         minute = self._minutes[grant.agent_group_id]
         reserved: list[Release] = []
         counted: asyncio.Future[None] | None = None
+        is_over = False
 
         def used(usage: Usage) -> None:
             nonlocal counted
@@ -223,7 +224,11 @@ class Exchanges:
             under_way = expected.input_tokens + min(expected.output_tokens, _USUAL_OUTPUT)
             minute.under_way += under_way
             reserved.append(lambda: setattr(minute, "under_way", minute.under_way - under_way))
-            reserved.append(await grant.reserve(upstream, expected))
+            try:
+                reserved.append(await grant.reserve(upstream, expected))
+            finally:
+                if is_over:  # the service answered before it had all of the request; what sends it is not ended by that
+                    _release(reserved)
 
         request.is_under_way = True
         url = urlsplit(upstream.url)
@@ -235,6 +240,7 @@ class Exchanges:
             async with request.session.memory.call():
                 await model_call.carry_out(asked, wire, self._client, self._patience, used)
         finally:
+            is_over = True
             # What was used is in the ledger before its reservation goes: in between another call would find both free.
             if counted is None:
                 _release(reserved)
