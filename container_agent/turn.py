@@ -226,6 +226,7 @@ async def run(
 
 
 async def _run_errand(provider: Provider, request: TurnRequest, output: Output, errand: Errand) -> TurnResult:
+    """The answer to an errand is one message to the host; steps and pointer are of no conversation."""
     if errand is Errand.REMEMBER:
         return await _remember(provider, request, output)
     if errand is Errand.SUMMARIZE and request.context.save_memory:  # before most of what was said is gone
@@ -233,7 +234,6 @@ async def _run_errand(provider: Provider, request: TurnRequest, output: Output, 
             await _remember(provider, request, output)
         except ProviderError as error:
             log.warning("nothing was saved to memory: %s", error)
-    """The answer to an errand is one message to the host; steps and pointer are of no conversation."""
     assert isinstance(provider, Summarizer)
     result = _storable_result(await provider.summarize(request, errand, output), output.used)
     text = "\n".join(reply.text for reply in result.replies).strip()
