@@ -67,7 +67,7 @@ async def choose(
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms; not needed for processes
 
-    runtime = DockerRuntime(install_id, docker_host)
+    runtime = DockerRuntime(install_id, docker_host, run_folder=run_folder)
     try:
         reason = await _ready(runtime, image, base_image, providers, context, run_folder, oci_runtime)
     except (RuntimeUnavailable, StartFailed) as error:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import posixpath
 import socket
+import tarfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,6 +26,7 @@ from docker.tls import TLSConfig
 from requests.exceptions import RequestException
 from urllib3.exceptions import HTTPError
 
+from host.runtime.accounts import GROUP, PASSWD, Account, AccountFiles, account_in
 from host.runtime.ending import reason_of
 from host.runtime.engine_access import how_to_get_in
 from host.runtime.engine_address import DEFAULT_URL, Certificates, EngineAddress
@@ -29,13 +34,23 @@ from host.runtime.engine_facts import EngineFacts
 from host.runtime.images import how_to_build
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
-from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL, container_arguments
+from host.runtime.specification import (
+    HOME,
+    INSTALL_LABEL,
+    RUN_LABEL,
+    SESSION_LABEL,
+    accounts_arguments,
+    container_arguments,
+    with_account,
+)
 from host.runtime.waiting import BoundedThreads, ended_within
 
 _Result = TypeVar("_Result")
 
 _ANSWERS = frozenset({404, 409})
 _HINT = "start docker, or set runtime = process"
+_MOST_LINKS = 8
+_LARGEST_USERS_FILE = 4 * 1024**2  # bytes, of an image's /etc/passwd or /etc/group as a tar archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,8 @@ class DockerRuntime:
     """Runs each agent in a container of its own.
 
     `engine` is its address, as text (`unix:///…`, `tcp://…`) or with who named it; None for docker's default. Nothing
-    is connected until the first call, and a lost connection is made anew by the next one.
+    is connected until the first call, and a lost connection is made anew by the next one. In `run_folder` it keeps the
+    files that give users a name in their containers; without one they have the names that their image gives them.
     """
 
     name = "docker"
@@ -63,6 +79,7 @@ class DockerRuntime:
         install_id: str,
         engine: EngineAddress | str | None = None,
         *,
+        run_folder: Path | None = None,
         limits: TimeLimits | None = None,
         threads: int = 8,
     ) -> None:
@@ -72,12 +89,15 @@ class DockerRuntime:
         self._limits = limits or TimeLimits()
         self._threads = BoundedThreads(threads, "docker")
         self._connection: docker.DockerClient | None = None
+        self._account_files = None if run_folder is None else AccountFiles(run_folder)
+        self._accounts: dict[tuple[str, int, int], Account] = {}  # by the id of an image, uid and gid
+        self._looking_up_accounts = threading.Lock()
 
     # The seam
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         arguments = container_arguments(specification)
-        future = self._threads.submit(lambda: self._create_and_start(arguments))
+        future = self._threads.submit(lambda: self._create_and_start(arguments, specification.uid, specification.gid))
         try:
             reference = await self._threads.result(future, self._limits.start)
         except (RuntimeUnavailable, asyncio.CancelledError):
@@ -196,10 +216,11 @@ class DockerRuntime:
         except (RequestException, HTTPError, DockerException) as error:
             raise RuntimeUnavailable(f"no engine answers: {error}", where=self._url, hint=_HINT) from error
 
-    def _create_and_start(self, arguments: dict[str, Any]) -> str:
+    def _create_and_start(self, arguments: dict[str, Any], uid: int, gid: int) -> str:
         client = self._client()
         reference = None
         try:
+            arguments = self._named(arguments, uid, gid)
             reference = str(client.containers.create(**arguments).id)
             client.api.start(reference)
         except ImageNotFound as error:
@@ -213,6 +234,64 @@ class DockerRuntime:
                 raise StartFailed(f"the engine refuses the agent: {error.explanation or error}") from error
             raise RuntimeUnavailable(f"the engine went away during a start: {error}", where=self._url) from error
         return reference
+
+    def _named(self, arguments: dict[str, Any], uid: int, gid: int) -> dict[str, Any]:
+        """The same container, with a name for its user."""
+        if self._account_files is None:
+            return arguments
+        image = str(arguments["image"])
+        account = self._account(image, uid, gid)
+        try:
+            files = {at: self._account_files.keep(content) for at, content in account.files.items()}
+        except OSError as error:
+            raise StartFailed(f"the file with the agent's user cannot be written: {error}") from error
+        return with_account(arguments, account.name, files)
+
+    def _account(self, image: str, uid: int, gid: int) -> Account:
+        """What a user is called in an image; each image is looked into once. Raises `ImageNotFound`, `APIError`."""
+        known = (str(self._client().images.get(image).id), uid, gid)  # a tag may be another image tomorrow
+        with self._looking_up_accounts:  # many agents may start at once, and the container for it has one name
+            if known not in self._accounts:
+                passwd, group = self._files_of(image, (PASSWD, GROUP))
+                self._accounts[known] = account_in(passwd, group, uid=uid, gid=gid, home=HOME)
+            return self._accounts[known]
+
+    def _files_of(self, image: str, paths: Sequence[str]) -> Sequence[bytes]:
+        """Files of an image, read from a container that is never started."""
+        create = self._client().containers.create
+        arguments = accounts_arguments(image, self.install_id)
+        try:
+            container = str(create(**arguments).id)
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+            self._remove(str(arguments["name"]))  # a host was killed between making and removing it
+            container = str(create(**arguments).id)
+        try:
+            return [self._file_of(container, path) for path in paths]
+        finally:
+            self._remove(container)
+
+    def _file_of(self, container: str, path: str) -> bytes:
+        """A file of a container, empty when there is none; links are followed."""
+        for _ in range(_MOST_LINKS):
+            try:
+                chunks, _ = self._client().api.get_archive(container, path)
+            except NotFound:
+                return b""
+            packed = bytearray()
+            for chunk in chunks:
+                packed += chunk
+                if len(packed) > _LARGEST_USERS_FILE:
+                    raise StartFailed(f"{path} of the image is larger than {_LARGEST_USERS_FILE} bytes")
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                entry = archive.next()
+                if entry is not None and entry.issym():
+                    path = posixpath.join(posixpath.dirname(path), entry.linkname)
+                    continue
+                content = None if entry is None else archive.extractfile(entry)
+                return b"" if content is None else content.read()
+        raise StartFailed(f"{path} of the image is a link that leads to no file")
 
     def _kill(self, reference: str, signal: str) -> bool:
         """Send a signal; False when there is nothing that lives."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from host.runtime.accounts import AGENT_NAME
 from host.runtime.ending import reason_of
 from host.runtime.process_child import ChildProcess, signal_group
 from host.runtime.process_identity import identity_of, is_alive
@@ -27,7 +28,6 @@ from host.runtime.process_record import ProcessRecord, RecordFolder
 from host.runtime.process_user import ProcessUsers, python_path
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
-from host.runtime.specification import AGENT_NAME
 from host.runtime.waiting import ended_within
 from shared_schema import processes
 

@@ -8,8 +8,10 @@ writable file but `out/`, the workspace and a bounded /tmp, and no value of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from host.runtime.accounts import AGENT_NAME
 from host.runtime.protocol import AgentSpecification, Mount, StartFailed
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, OUT
 
@@ -18,8 +20,8 @@ SESSION_LABEL = "dumbwaiter.session"
 AGENT_GROUP_LABEL = "dumbwaiter.agent_group"
 RUN_LABEL = "dumbwaiter.run"
 
-AGENT_NAME = "agent"
-"""What programs take for their user's name: its number may have none where it runs."""
+ACCOUNTS_LABEL = "dumbwaiter.accounts"
+HOME = "/tmp"
 LOG_FILE_SIZE = "5m"  # docker's notation; with two files an agent's output takes at most 10 MB of the host's disk
 LOG_FILES = 2
 # Period and quota, because the engine refuses `nano_cpus` beyond the machine's count instead of granting what there is.
@@ -86,6 +88,30 @@ def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
     return arguments
 
 
+def with_account(arguments: Mapping[str, Any], name: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """The same container, whose user has a name there. `files` are the host's, by the path they are mounted over."""
+    return {
+        **arguments,
+        "mounts": [*arguments["mounts"], *(_bind(str(files[at]), at, writable=False) for at in files)],
+        "environment": {**arguments["environment"], "USER": name, "LOGNAME": name},
+    }
+
+
+def accounts_arguments(image: str, install_id: str) -> dict[str, Any]:
+    """A container that is made to read the users of an image, and is never started.
+
+    Its name stands for one at a time, so that one left by a host that was killed is found again.
+    """
+    return {
+        "image": image,
+        "name": f"dumbwaiter-accounts-{install_id}",
+        "labels": {ACCOUNTS_LABEL: install_id},
+        "entrypoint": ["true"],
+        "network_mode": "none",
+        "use_config_proxy": False,
+    }
+
+
 def container_name(specification: AgentSpecification) -> str:
     """`dumbwaiter-<session id>-<the random part of the run id>`: unique, and legible in `docker ps`."""
     return f"dumbwaiter-{specification.session_id}-{specification.run_id.rpartition('_')[2]}"
@@ -97,7 +123,7 @@ def container_environment(environment: Mapping[str, str]) -> dict[str, str]:
         **environment,
         "DUMBWAITER_SESSION": str(CONTAINER_SESSION),
         "DUMBWAITER_WORKSPACE": str(CONTAINER_WORKSPACE),
-        "HOME": "/tmp",
+        "HOME": HOME,
         "USER": AGENT_NAME,
         "LOGNAME": AGENT_NAME,
     }

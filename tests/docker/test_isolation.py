@@ -283,7 +283,7 @@ async def test_an_init_is_process_1_and_takes_care_of_orphans(attempt: Attempt) 
 
 async def test_nothing_of_the_hosts_environment_is_inside(attempt: Attempt) -> None:
     names = set(await attempt("return sorted(os.environ)"))
-    expected = {"GREETING", "DUMBWAITER_SESSION", "DUMBWAITER_WORKSPACE", "HOME"}
+    expected = {"GREETING", "DUMBWAITER_SESSION", "DUMBWAITER_WORKSPACE", "HOME", "USER", "LOGNAME"}
     of_the_image = {"PATH", "HOSTNAME", "LANG", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
     of_the_base = {"GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256", "PYTHON_PIP_VERSION", "PYTHON_GET_PIP_URL"}
     assert expected <= names

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import socket
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from host.runtime.docker import DockerRuntime, TimeLimits
-from host.runtime.protocol import AgentHandle, Limits, Mount, RuntimeUnavailable, StartFailed
+from host.runtime.protocol import AgentHandle, AgentSpecification, Limits, Mount, RuntimeUnavailable, StartFailed
 from shared_schema.ids import Prefix, new_id
+from tests.conftest import docker_url
 from tests.runtime.agents import UID, eventually, session_folder, specification
 
 INSTALL = new_id(Prefix.INSTALL)
 HANDLE = AgentHandle(new_id(Prefix.RUN), new_id(Prefix.SESSION), "0123456789ab")
 SHORT = TimeLimits(probe=1.0, call=0.5, start=0.5, kill=0.5)
 
+WHO = """
+    import getpass, grp, json, os, pwd
+    user = pwd.getpwuid(os.getuid())
+    mounts = [line.split()[4] for line in open("/proc/self/mountinfo")]
+    replaced = [mount for mount in mounts if mount in ("/etc/passwd", "/etc/group")]
+    known = [user.pw_name, user.pw_dir, grp.getgrgid(os.getgid()).gr_name, getpass.getuser(), os.environ["LOGNAME"]]
+    print(json.dumps([known, sorted(replaced), pwd.getpwnam("root").pw_uid]), flush=True)
+"""
 EATS_MEMORY = """
     print("ready", flush=True)
     eaten = [bytearray(16_000_000) for _ in range(100)]
@@ -153,6 +166,85 @@ async def test_an_agent_that_takes_too_much_memory_ends_and_the_reason_is_known(
 
     await eventually(ended)
     assert (await docker_runtime.poll(handle)).reason == "out of memory"
+
+
+@pytest.fixture
+async def naming_runtime(tmp_path: Path) -> AsyncIterator[DockerRuntime]:
+    """A runtime that gives users a name, as that of a host does."""
+    runtime = DockerRuntime(new_id(Prefix.INSTALL), docker_url(), run_folder=tmp_path / "run")
+    yield runtime
+    for handle in await runtime.list():
+        await runtime.remove(handle)
+    await runtime.close()
+
+
+async def _said(runtime: DockerRuntime, agent: AgentSpecification) -> Any:
+    """What an agent that ends by itself has printed, as JSON."""
+    handle = await runtime.start(agent)
+
+    async def ended() -> bool:
+        return not (await runtime.poll(handle)).alive
+
+    await eventually(ended)
+    return json.loads(await runtime.logs(handle))
+
+
+def _containers(runtime: DockerRuntime) -> list[str]:
+    """The names of all containers of that install, of whatever kind."""
+    named = ["docker", "ps", "--all", "--filter", f"name={runtime.install_id}", "--format", "{{.Names}}"]
+    return subprocess.run(named, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.docker
+async def test_a_user_that_the_image_does_not_know_has_a_name(
+    naming_runtime: DockerRuntime, script_image: str, tmp_path: Path
+) -> None:
+    """As under a host that is not root, whose own user its agents are; `agent` is user 10001 in the image."""
+    layouts = [session_folder(tmp_path, WHO) for _ in range(3)]
+    agents = [specification(each, naming_runtime.install_id, image=script_image, uid=4242) for each in layouts]
+    for said in await asyncio.gather(*(_said(naming_runtime, agent) for agent in agents)):
+        assert said == [["agent-4242", "/tmp", *3 * ["agent-4242"]], ["/etc/group", "/etc/passwd"], 0]
+    assert len([*(tmp_path / "run").iterdir()]) == 2
+    assert _containers(naming_runtime) == []
+
+
+@pytest.mark.docker
+async def test_a_user_that_the_image_knows_keeps_its_name_and_files(
+    naming_runtime: DockerRuntime, script_image: str, tmp_path: Path
+) -> None:
+    agent = specification(session_folder(tmp_path, WHO), naming_runtime.install_id, image=script_image, uid=UID)
+    assert await _said(naming_runtime, agent) == [["agent", "/tmp", *3 * ["agent"]], [], 0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.docker
+async def test_a_host_that_was_killed_while_it_read_the_users_of_an_image_is_no_obstacle(
+    naming_runtime: DockerRuntime, script_image: str, tmp_path: Path
+) -> None:
+    left = f"dumbwaiter-accounts-{naming_runtime.install_id}"
+    subprocess.run(["docker", "create", "--name", left, script_image], capture_output=True, check=True)
+    agent = specification(session_folder(tmp_path, WHO), naming_runtime.install_id, image=script_image, uid=4242)
+    assert (await _said(naming_runtime, agent))[0][0] == "agent-4242"
+    assert _containers(naming_runtime) == []
+
+
+@pytest.mark.docker
+async def test_an_image_whose_users_are_behind_links_or_not_there_at_all(
+    naming_runtime: DockerRuntime, script_image: str, tmp_path: Path
+) -> None:
+    image = f"dumbwaiter-test-links:{os.getpid()}"
+    dockerfile = f"""
+        FROM {script_image}
+        USER 0:0
+        RUN mv /etc/passwd /opt/users && ln -s ../opt/first /etc/passwd && ln -s /opt/users /opt/first && rm /etc/group
+        """
+    subprocess.run(["docker", "build", "-q", "-t", image, "-"], input=dockerfile, text=True, check=True)
+    try:
+        agent = specification(session_folder(tmp_path, WHO), naming_runtime.install_id, image=image, uid=4242)
+        known, _, root = await _said(naming_runtime, agent)
+    finally:
+        subprocess.run(["docker", "image", "rm", "-f", image], capture_output=True, check=True)
+    assert (known[0], known[2], root) == ("agent-4242", "agent", 0)
 
 
 @pytest.mark.docker

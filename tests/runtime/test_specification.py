@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.protocol import AgentSpecification, Limits, Mount, StartFailed
-from host.runtime.specification import container_arguments
+from host.runtime.specification import container_arguments, with_account
 from shared_schema.layout import SessionLayout
 
 SPECIFICATION = AgentSpecification(
@@ -100,6 +100,15 @@ def test_the_environment_cannot_move_the_session() -> None:
     environment = container_arguments(moved)["environment"]
     assert environment["DUMBWAITER_SESSION"] == "/session"
     assert environment["HOME"] == "/tmp"
+
+
+def test_a_named_user_has_its_files_read_only_and_its_name_in_the_environment() -> None:
+    plain = container_arguments(SPECIFICATION)
+    named = with_account(plain, "agent-7", {"/etc/passwd": Path("/data/run/account-1")})
+    passwd = bind("/data/run/account-1", "/etc/passwd", read_only=True)
+    assert named["mounts"] == [*plain["mounts"], passwd]
+    assert {name for name in named if named[name] != plain[name]} == {"mounts", "environment"}
+    assert named["environment"] == {**plain["environment"], "USER": "agent-7", "LOGNAME": "agent-7"}
 
 
 @pytest.mark.parametrize("change", [{"uid": 0}, {"gid": 0}, {"image": ""}])
