@@ -98,6 +98,7 @@ def options(
         strict_mcp_config=True,
         verbatim_prompts=True,  # what people write is text: no commands, no @files
         max_buffer_size=_LINE_BYTES,
+        include_partial_messages=True,  # so that people see an answer while it is written
         env=_environment(request, choice, environment, folder),
         **others,
     )

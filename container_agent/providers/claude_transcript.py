@@ -13,10 +13,16 @@ _CACHE_AND_INPUT = ("input_tokens", "cache_read_input_tokens", "cache_creation_i
 
 
 class Transcript:
-    """Listens to one turn. `keep` gets the steps so far whenever tools were called; `take` gives the rest."""
+    """Listens to one turn. `keep` gets the steps so far whenever tools were called; `take` gives the rest.
 
-    def __init__(self, keep: Callable[[Sequence[Step]], None]) -> None:
+    `show` is called with every piece of an answer that is being written; what it is given says how far that has come.
+    """
+
+    def __init__(
+        self, keep: Callable[[Sequence[Step]], None], show: Callable[[Callable[[], str]], None] | None = None
+    ) -> None:
         self._keep = keep
+        self._show = show
         self.session_id = ""
         self.error: str | None = None
         """What kind of error the last answer was, in the SDK's words."""
@@ -32,6 +38,7 @@ class Transcript:
         self._names: dict[str, str] = {}  # of the tools that were called, by id of the call
         self._said: list[str] = []  # since the last result of a tool
         self._said_before = ""
+        self._written: list[str] = []  # pieces of the answer that is being written: only for showing
 
     @property
     def reply(self) -> str:
@@ -63,6 +70,8 @@ class Transcript:
                 self.session_id = str(message.data.get("session_id") or "")
             case "AssistantMessage":
                 self._hear_answer(message)
+            case "StreamEvent":
+                self._hear_piece(message.event)
             case "UserMessage" if isinstance(message.content, list):
                 self._hear_results(message.content)
             case "RateLimitEvent" if message.rate_limit_info.status == "rejected":
@@ -83,6 +92,20 @@ class Transcript:
         used = message.usage or {}
         if taken := sum(_number(used.get(name)) for name in _CACHE_AND_INPUT):
             self.context_tokens = taken
+
+    def _hear_piece(self, event: Any) -> None:
+        """A piece of an answer, as the service sends it. The whole block comes as an `AssistantMessage` later."""
+        match event:
+            case {"type": "message_start"}:
+                self._written = []  # the answer before is among what was said; or it broke off, and is asked for again
+            case {"type": "content_block_delta", "delta": {"type": "text_delta", "text": str(text)}}:
+                self._written.append(text)
+                if self._show is not None:
+                    self._show(self._so_far)
+
+    def _so_far(self) -> str:
+        """What a person would read if the answer ended here."""
+        return "\n".join(part for part in (*self._said, "".join(self._written).strip()) if part)
 
     def _hear_results(self, blocks: list[Any]) -> None:
         self._end_answer()

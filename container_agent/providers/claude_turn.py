@@ -17,7 +17,7 @@ from container_agent.providers.claude_failures import broken_off
 from container_agent.providers.claude_talk import NeverBegan, Talk
 from container_agent.providers.claude_tools import Watch
 from container_agent.providers.claude_transcript import Transcript
-from container_agent.providers.model_seams import WayOut
+from container_agent.providers.model_seams import Drafting, WayOut
 from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
 from container_agent.providers.spoken import has_answered
@@ -42,7 +42,8 @@ class ClaudeTurn:
         self._request = request
         self._out = out
         self._our_side = OurSide(way_out, out)
-        self._heard = Transcript(out.append_steps)
+        self._show = out.draft if isinstance(out, Drafting) else None
+        self._heard = Transcript(out.append_steps, self._show)
         self._resume = request.resume
         self._is_refused = False
         self.watch = Watch(out, request.context.turn_seconds, self._said_meanwhile)
@@ -92,7 +93,7 @@ class ClaudeTurn:
 
     async def _try(self, talk: Talk, content: Sequence[dict[str, Any]], steps: Sequence[Step]) -> bool:
         """Whether the program took the messages at all."""
-        self._heard = Transcript(self._out.append_steps)
+        self._heard = Transcript(self._out.append_steps, self._show)
         for step in steps:
             self._heard.add(step)
         try:

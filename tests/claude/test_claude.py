@@ -51,6 +51,24 @@ async def test_an_answer_in_pieces_is_whole_in_the_end(agent: Agent) -> None:
     assert (await agent.ask("stream 5 0.01 one two three four five")).replies == ["one two three four five"]
 
 
+async def test_an_answer_is_shown_while_it_is_written(agent: Agent, session: BareSession) -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    agent.say(f'say first\ncall Bash {{"command": "true"}}\nthen\nthink hm\nstream 60 0.03 {text}')
+    drafts: list[str] = []
+
+    def is_answered() -> bool:
+        shown = session.out("SELECT value FROM session_state WHERE key = 'draft'")
+        drafts.extend(row["value"] for row in shown if row["value"] not in drafts)
+        return session.replies() == [text]
+
+    await until(is_answered, "it is answered")
+    growing = [draft for draft in drafts if draft != "first"]
+    assert len(growing) > 1, drafts
+    assert all(text.startswith(draft) for draft in growing), drafts
+    assert growing == sorted(growing, key=len)
+    assert session.out("SELECT value FROM session_state WHERE key = 'draft'") == []
+
+
 async def test_it_calls_its_own_tools_in_the_workspace(agent: Agent, session: BareSession) -> None:
     (session.workspace / "note.txt").write_text("remember the milk")
     note = session.workspace / "note.txt"
