@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shlex
 import socket
 import struct
 import sys
@@ -84,14 +85,24 @@ def claimed(install_id: str, layout: DataLayout, *, wait_seconds: float) -> Iter
                 if error.errno != errno.EADDRINUSE:
                     raise DumbwaiterError(f"the install cannot be claimed: {error.strerror}") from error
             if time.monotonic() >= deadline:
+                claimant = _claimant(install_id)
                 raise FolderInUse(
-                    f"the install {install_id} is served from another folder, by process {_claimant(install_id)}",
+                    f"the install {install_id} is served from another folder, by process {claimant}",
                     where=layout.data,
-                    hint="stop that host, or see docs/backup.md about copies",
+                    hint=_one_of_two(claimant, layout),
                 )
             time.sleep(_STEP_SECONDS)
         claim.listen(1)  # so that others can ask who it is
         yield
+
+
+def _one_of_two(claimant: str, layout: DataLayout) -> str:
+    """What a person may do. A copy of a whole disk has the disk's numbers, so `--copy` needs a copy of the folder."""
+    stop = f" (`kill {claimant}`)" if claimant.isdecimal() else ""
+    copy = layout.data.with_name(f"{layout.data.name}-copy")
+    make = shlex.join(["cp", "-a", str(layout.data), str(copy)])
+    run = shlex.join(["dumbwaiter", "run", "--data", str(copy), "--copy"])
+    return f"stop that host{stop}, or make a second install of this folder: `{make} && {run}`"
 
 
 def _claimant(install_id: str) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from host.start_line import start_line
 from shared_schema import errors
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
@@ -201,8 +202,7 @@ def error_from(value: Any) -> DumbwaiterError:
 
 def _no_host(path: Path) -> NoHost:
     data = path.parent
-    line = "`make run` or `dumbwaiter run`" if data == Path("data").absolute() else f"`dumbwaiter run --data {data}`"
-    return NoHost(f"no host is running for {data}", hint=f"start it with {line}")
+    return NoHost(f"no host is running for {data}", hint=f"start it with {start_line(data)}")
 
 
 def _post(connection: http.client.HTTPConnection, target: str, params: dict[str, Any]) -> http.client.HTTPResponse:

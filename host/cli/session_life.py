@@ -97,13 +97,20 @@ def branch(invocation: Invocation, session: str, as_json: bool) -> None:
 @click.command("undo", cls=Command)
 @click.argument("session")
 @click.option("-n", "--count", type=click.IntRange(min=1), default=1, show_default=True, help="So many exchanges.")
+@yes_option
 @json_option
 @click.pass_obj
-def undo(invocation: Invocation, session: str, count: int, as_json: bool) -> None:
+def undo(invocation: Invocation, session: str, count: int, yes: bool, as_json: bool) -> None:
     """Take back the last exchanges, with all that waits for an answer.
 
-    The agent forgets them; the transcript keeps them.
+    The agent forgets them; the transcript keeps them. For more than three it asks first, unless there is --yes.
     """
+    from host.operations.command_answers import MOST_UNASKED  # here, because each command would load its libraries
+
+    if count > MOST_UNASKED and not yes:
+        named = invocation.call("session.show", session=session)
+        said = one_line(named["title"] or "no title")
+        confirm(f"The last {count} exchanges of session {named['short_id']} ({said}) are taken back.", yes)
     present(invocation.call("session.undo", session=session, count=count), as_json, _show_undone)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from host.cli.invocation import Invocation
 from host.cli.output import moment, present, print_fields, print_table
 from host.cli.root import DONE, say_error
 from host.cli.table import Column
+from host.start_line import start_line
 from shared_schema.errors import NotFound
 
 NO_HOST = 3
@@ -96,6 +98,6 @@ def _files(files: dict[str, Any]) -> str:
 
 def _host(host: dict[str, Any]) -> str:
     if not host["running"]:
-        return "not running: start it with `make run` or `dumbwaiter run`"
+        return f"not running: start it with {start_line(Path(host['data']))}"
     since = f" since {moment(host['since'])}" if host.get("since") else ""
     return f"running{since} (process {host['pid']})"

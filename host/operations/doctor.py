@@ -40,6 +40,7 @@ from host.runtime.sources import SOURCE_ROOT
 from host.services import Services
 from host.sessions.folder import Owner
 from host.settings import BadSetting, Settings, engine_address, proxy_variables, vendor_variables
+from host.start_line import start_line
 from host.supervision.runs import image_of
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import reader
@@ -189,7 +190,7 @@ def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
             return Check(
                 "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
             )
-        return Check("host", None, "not running", "start it with `make run` or `dumbwaiter run`")
+        return Check("host", None, "not running", f"start it with {start_line(layout.data)}")
     since = f" since {host['since']}" if host.get("since") else ""
     reason = host.get("runtime_reason") or host.get("runtime")
     isolated = None if host.get("runtime") == "process" else True
@@ -247,7 +248,12 @@ async def check_runtime(settings: Settings) -> list[Check]:
             return [_failed("engine", error)]
         where = "" if error.where is None else f" ({error.where})"
         what = f"{error.what}{where}; agents run as plain processes, WITHOUT ISOLATION"
-        engine = Check("engine", None, what, error.hint or "start docker, or accept that and set runtime = process")
+        engine = Check(
+            "engine",
+            None,
+            what,
+            f"{error.hint or 'see what the engine says'}; or accept that, and set runtime = process",
+        )
         return [engine, *check_agent_user(settings)]
     finally:
         await docker.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.settings import Settings
+from host.start_line import start_line
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2
@@ -49,7 +50,7 @@ def check_folder(data: Path) -> Check:
         parent = next(each for each in data.parents if each.exists())
         if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
             return Check("data folder", False, f"{data} cannot be made in {parent}", "choose another one with --data")
-        return Check("data folder", None, f"{data} is not there yet", "`make run` or `dumbwaiter run` makes it")
+        return Check("data folder", None, f"{data} is not there yet", f"{start_line(data)} makes it")
     if not data.is_dir():
         return Check("data folder", False, f"{data} is not a folder", "choose another one with --data")
     if not os.access(data, os.R_OK | os.W_OK | os.X_OK):

@@ -18,6 +18,7 @@ from host.runtime.process import ProcessRuntime
 from host.runtime.process_user import trouble_as_root
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
+from host.start_line import start_line
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def choose(
             raise type(error)(
                 f"runtime = docker, but {error.what}",
                 where=error.where,
-                hint=error.hint or "see `dumbwaiter doctor`, or set runtime = process",
+                hint=_or_without_isolation(error.hint or "see `dumbwaiter doctor`", run_folder.parent),
             ) from error
         return _fallback(error, install_id, run_folder, agent_uid)
     return Choice(runtime, f"docker: {reason}")
@@ -113,7 +114,7 @@ async def _ready(
         raise RuntimeUnavailable(
             "the engine is on another machine, and cannot show agents their folders",
             where=str(runtime.engine),
-            hint="use an engine of this machine, or set runtime = process",
+            hint="use an engine of this machine",
         )
     return f"engine {facts.version} at {runtime.engine} answers and the image {image} {stands}"
 
@@ -124,6 +125,11 @@ def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path, agent_u
         f"process: {error.what}",
         f"{_processes(run_folder, agent_uid)}. Docker is not used because {error}",
     )
+
+
+def _or_without_isolation(hint: str, data: Path) -> str:
+    """A person who has no engine can still begin."""
+    return f"{hint}; or, for agents without isolation, type {start_line(data, '--runtime', 'process')}"
 
 
 def _processes(run_folder: Path, agent_uid: int) -> str:

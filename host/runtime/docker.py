@@ -28,7 +28,7 @@ from urllib3.exceptions import HTTPError
 
 from host.runtime.accounts import GROUP, PASSWD, Account, AccountFiles, account_in
 from host.runtime.ending import reason_of
-from host.runtime.engine_access import how_to_get_in
+from host.runtime.engine_access import how_to_get_in, how_to_start
 from host.runtime.engine_address import DEFAULT_URL, Certificates, EngineAddress
 from host.runtime.engine_facts import EngineFacts
 from host.runtime.images import how_to_build
@@ -48,7 +48,6 @@ from host.runtime.waiting import BoundedThreads, ended_within
 _Result = TypeVar("_Result")
 
 _ANSWERS = frozenset({404, 409})
-_HINT = "start docker, or set runtime = process"
 _MOST_LINKS = 8
 _LARGEST_USERS_FILE = 4 * 1024**2  # bytes, of an image's /etc/passwd or /etc/group as a tar archive
 
@@ -201,7 +200,9 @@ class DockerRuntime:
                 raise RuntimeUnavailable(what, where=self._url, hint=how_to_get_in(path)) from error
             except OSError as error:
                 raise RuntimeUnavailable(
-                    f"no engine answers: {error.strerror or error}", where=self._url, hint=_HINT
+                    f"no engine answers: {error.strerror or error}",
+                    where=self._url,
+                    hint=how_to_start(self.engine.socket),
                 ) from error
 
     @contextlib.contextmanager
@@ -214,7 +215,9 @@ class DockerRuntime:
                 raise
             raise RuntimeUnavailable(f"the engine fails: {error.explanation or error}", where=self._url) from error
         except (RequestException, HTTPError, DockerException) as error:
-            raise RuntimeUnavailable(f"no engine answers: {error}", where=self._url, hint=_HINT) from error
+            raise RuntimeUnavailable(
+                f"no engine answers: {error}", where=self._url, hint=how_to_start(self.engine.socket)
+            ) from error
 
     def _create_and_start(self, arguments: dict[str, Any], uid: int, gid: int) -> str:
         client = self._client()

@@ -1,11 +1,28 @@
-"""Why a user may not use the engine's socket, and what to type."""
+"""Why an engine cannot be used, as far as this machine's user and programs are the reason, and what to type."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
+import shutil
+import sys
 from pathlib import Path
+
+_USUAL = Path("/var/run/docker.sock")
+
+
+def how_to_start(socket: Path | None) -> str:
+    """What a person does whose engine does not answer; `socket` is None where it is reached by a port."""
+    if socket is None or socket != _USUAL:
+        return "start it, or choose another one with the setting docker_host"
+    if shutil.which("docker") is None and shutil.which("dockerd") is None:
+        return "install docker (on Debian and Ubuntu: `sudo apt install docker.io`)"
+    if sys.platform == "darwin":
+        return "type `open -a Docker`"
+    if Path("/run/systemd/system").is_dir():
+        return "type `sudo systemctl start docker`"
+    return "type `sudo service docker start`"
 
 
 def how_to_get_in(socket: Path) -> str:
@@ -19,7 +36,7 @@ def how_to_get_in(socket: Path) -> str:
         status = socket.stat()
         group = grp.getgrgid(status.st_gid)
     except (OSError, KeyError):
-        return f"run as a user who may reach {socket}, or set runtime = process"
+        return f"run as a user who may reach {socket}"
     if status.st_gid == 0:
         return f"{socket} is root's alone: run as root, or give the engine a group (`dockerd --group`)"
     if user is None:

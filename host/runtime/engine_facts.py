@@ -40,12 +40,12 @@ def require_suitable(facts: EngineFacts, oci_runtime: str | None) -> None:
     if facts.is_rootless:
         raise RuntimeUnavailable(
             "the engine is rootless: it runs agents as users that cannot use the folders they are given",
-            hint="use the engine of the system (docker_host = unix:///var/run/docker.sock), or set runtime = process",
+            hint="use the engine of the system (docker_host = unix:///var/run/docker.sock)",
         )
     if facts.remaps_users:
         raise RuntimeUnavailable(
             "the engine has userns-remap: it runs agents as users that cannot use the folders they are given",
-            hint="start dockerd without userns-remap, name another engine with docker_host, or set runtime = process",
+            hint="start dockerd without userns-remap, or name another engine with docker_host",
         )
     if oci_runtime is not None and facts.runtimes and oci_runtime not in facts.runtimes:
         raise RuntimeUnavailable(

@@ -160,7 +160,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("session branch ses_0", "session.branch", {"session": "ses_0"}),
     ("session compress ses_0", "session.compress", {"session": "ses_0"}),
-    ("session undo ses_0 -n 2", "session.undo", {"session": "ses_0", "count": 2}),
+    ("session undo ses_0 -n 3", "session.undo", {"session": "ses_0", "count": 3}),
+    ("session undo ses_0 -n 4 --yes", "session.undo", {"session": "ses_0", "count": 4}),
     ("session retry ses_0", "session.retry", {"session": "ses_0"}),
     ("session prune --older-than 2w", "session.prune", {"older_than_days": 14.0}),
     (
@@ -252,6 +253,7 @@ def test_with_json_it_prints_what_the_operation_gave(
         ("agent-group remove a", "agent_group.show"),
         ("messaging-group remove t:1", "messaging_group.show"),
         ("session delete ses_0 --for-good", "session.show"),
+        ("session undo ses_0 -n 4", "session.show"),
         ("session prune --older-than 90d --apply --for-good", "session.prune"),
     ],
 )
@@ -286,6 +288,7 @@ def test_the_status_of_a_host_that_does_not_run_is_3(run: Run, host: PlayedHost)
     assert run("status").exit_code == 0
     host.operations["status"] = result_of("status") | {"host": result_of("status")["host"] | {"running": False}}
     assert run("status", "--json").exit_code == 3
+    assert "not running: start it with `dumbwaiter run --data /data`" in run("status").stdout
 
 
 @pytest.mark.parametrize("line", ["session list", "status", "wirings", "usage", "session search x", "events", "doctor"])

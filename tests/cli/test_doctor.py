@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +15,11 @@ from host.operations.doctor import check_host, check_registry, examine
 from host.operations.machine import Check, check_folder, check_links, check_notifications
 from host.place import InstallRecord, Place, write_record
 from host.settings import Settings, load
+from host.start_line import start_line
 from shared_schema.layout import DataLayout
 from tests.cli.conftest import Run
 from tests.cli.host import PlayedHost
+from tests.conftest import ROOT
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -41,6 +44,25 @@ async def test_a_good_folder_passes(data: Path) -> None:
     assert checks["settings"].ok
     assert checks["host"].ok is None
     assert not list(data.glob(".doctor-*"))
+
+
+@pytest.mark.parametrize("name", ["", "my data"])
+async def test_the_line_that_starts_a_host_is_for_that_folder(data: Path, name: str) -> None:
+    folder = data / name
+    checks = by_name(await examine(folder, settings(folder), nobody))
+    line = f"`dumbwaiter run --data {shlex.quote(str(folder))}`"
+
+    assert line in str(checks["host" if folder.exists() else "data folder"].hint)
+
+
+def test_the_line_that_starts_a_host_is_short_for_the_usual_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert start_line(Path("data")) == "`make run`"
+    assert start_line(ROOT / "data", "--runtime", "process") == "`dumbwaiter run --runtime process`"
+    monkeypatch.chdir(tmp_path)
+    assert start_line(Path("data")) == "`dumbwaiter run`"
 
 
 async def test_every_check_that_is_not_ok_says_what_to_do(data: Path) -> None:

@@ -13,6 +13,8 @@ from tests.cli.conftest import Run
 
 LINES = [
     ("chat -m hello", "dumbwaiter run --data {data}"),
+    ("status", "`dumbwaiter run --data {data}`"),
+    ("doctor", "`dumbwaiter run --data {data}`"),
     ("chat nobody -m hello", "dumbwaiter run --data {data}"),
     ("agent-group show nobody", "dumbwaiter agent-group list"),
     ("agent-group set nobody --model x", "dumbwaiter agent-group list"),
@@ -28,7 +30,7 @@ LINES = [
     ("agent-group set assistant --provider model --model anthropic:x", "dumbwaiter init --model anthropic"),
     ("agent-group set assistant --provider claude", "dumbwaiter init --model anthropic"),
     ("agent-group add other --provider model --model sonnet", "write anthropic:NAME, openai:NAME"),
-    ("run --runtime docker", "start docker, or set runtime = process"),
+    ("run --runtime docker", "dumbwaiter run --data {data} --runtime process`"),
     ("nonsense", "dumbwaiter --help"),
 ]
 
@@ -44,7 +46,7 @@ def test_the_line_to_type_is_said(
 
     result = run(*line.split())
 
-    assert next_line.format(data=data) in result.stderr
+    assert next_line.format(data=data) in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     assert not re.search(r"see docs/\S+\s*$", result.stderr)
 

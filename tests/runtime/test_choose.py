@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -61,8 +62,9 @@ async def test_with_a_hanging_engine_auto_takes_processes_soon(tmp_path: Path) -
 
 
 async def test_docker_that_is_demanded_and_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeUnavailable, match=r"runtime = docker.*start docker"):
+    with pytest.raises(RuntimeUnavailable, match=r"runtime = docker.*no engine") as refused:
         await chosen("docker", tmp_path, f"unix://{tmp_path}/nothing.sock")
+    assert re.search(r"type `dumbwaiter run --data \S+ --runtime process`", str(refused.value.hint))
 
 
 async def test_processes_that_are_demanded_come_with_the_warning_too(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def hanging_engine(path: Path) -> Iterator[str]:
 async def test_a_missing_engine_is_unavailable_at_once(tmp_path: Path) -> None:
     runtime = DockerRuntime(INSTALL, f"unix://{tmp_path}/nothing.sock")
     begun = time.monotonic()
-    with pytest.raises(RuntimeUnavailable, match="start docker"):
+    with pytest.raises(RuntimeUnavailable, match="start it, or choose another one"):
         await runtime.list()
     with pytest.raises(RuntimeUnavailable):
         await runtime.start(specification(session_folder(tmp_path, ""), INSTALL, image="x", uid=UID))

@@ -141,10 +141,14 @@ def test_one_install_is_served_from_one_folder_also_where_two_folders_are_taken_
     install_id = new_id(Prefix.INSTALL)
     with claimed(install_id, DataLayout(tmp_path), wait_seconds=0):
         with (
-            pytest.raises(Conflict, match=f"served from another folder, by process {os.getpid()} "),
+            pytest.raises(Conflict, match=f"served from another folder, by process {os.getpid()} ") as refused,
             claimed(install_id, DataLayout(tmp_path), wait_seconds=0),
         ):
             pass
+        copy = f"cp -a {tmp_path} {tmp_path}-copy && dumbwaiter run --data {tmp_path}-copy --copy"
+        assert refused.value.hint == (
+            f"stop that host (`kill {os.getpid()}`), or make a second install of this folder: `{copy}`"
+        )
         with claimed(new_id(Prefix.INSTALL), DataLayout(tmp_path), wait_seconds=0):
             pass
     with claimed(install_id, DataLayout(tmp_path), wait_seconds=0):
