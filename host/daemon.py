@@ -7,7 +7,9 @@ import ctypes
 import logging
 import os
 import resource
+import shutil
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -164,5 +166,12 @@ def _warn(text: str) -> None:
     if not sys.stderr.isatty():
         log.warning(text)
     else:
-        bar = "!" * min(len(text) + 4, 100)
-        print(f"\x1b[1;31m{bar}\n! {text}\n{bar}\x1b[0m", file=sys.stderr, flush=True)
+        print(f"\x1b[1;31m{framed(text, shutil.get_terminal_size().columns)}\x1b[0m", file=sys.stderr, flush=True)
+
+
+def framed(text: str, columns: int) -> str:
+    """A warning between two bars that are as wide as its longest line, in a terminal of so many columns."""
+    width = min(columns, 100)
+    lines = textwrap.wrap(text, width, initial_indent="! ", subsequent_indent="! ", break_on_hyphens=False)
+    bar = "!" * max(map(len, lines))
+    return "\n".join((bar, *lines, bar))

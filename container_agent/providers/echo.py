@@ -7,10 +7,7 @@ from typing import Any
 from container_agent.providers.protocol import Reply, Step, TurnOutput, TurnRequest, TurnResult
 from shared_schema.rows import MessageIn, decode
 
-HINT = (
-    "(echo: no model is set, so your words come back as they are; "
-    "`dumbwaiter agent-group set NAME --provider PROVIDER` sets another)"
-)
+HINT = "(echo: no model is set, so your words come back as they are; `dumbwaiter init` asks which one shall answer)"
 _QUESTIONS = frozenset({"help", "/help", "?", "who are you?", "what are you?"})
 
 

@@ -24,5 +24,7 @@ def confirm(loss: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{loss} This cannot be undone: add --yes to do it")
+        raise click.UsageError(
+            f"Nothing was done, because nobody can be asked. {loss} This cannot be undone: add --yes to do it"
+        )
     click.confirm(f"{loss} This cannot be undone. Go on?", abort=True, err=True)

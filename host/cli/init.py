@@ -102,6 +102,8 @@ def init(
         print_json(setup.result())
     else:
         setup.say_what_is_next()
+    if setup.was_in_vain:
+        context.exit(1)
 
 
 class _Setup:
@@ -205,12 +207,20 @@ class _Setup:
             "lacking": self._invocation.call("agent_group.show", name=self._agent)["lacking"],
         }
 
+    @property
+    def was_in_vain(self) -> bool:
+        """Whether the agent was asked something and did not answer."""
+        return self._answered is False
+
     def say_what_is_next(self) -> None:
         """What to type from here."""
         called = f"{_called()}{self._data_option()}"
         here = [each for each in self._invocation.call("wiring.list") if each["messaging_group"] == TERMINAL]
         chat = f"chat {self._agent}" if len(here) > 1 else "chat"
-        if _runs(self._invocation):
+        if self.was_in_vain:
+            click.echo(f"\n{self._agent} is set up but has not answered: see above, and what this finds:")
+            click.echo(f"    {called} doctor\nThen try again:\n    {called} init")
+        elif _runs(self._invocation):
             click.echo(f"\nReady. Talk to it:\n    {called} {chat}")
         else:
             click.echo(f"\nReady. Start the host, and in a second terminal talk to it:\n    {called} run")

@@ -36,11 +36,20 @@ def provide(invocation: Invocation, provider: str, agrees: Callable[[str], bool]
     if is_installed(provider):
         return
     line = how_to_install(provider)
-    if not agrees("The libraries for models are not installed yet. Install them now? It takes a minute."):
+    say("The libraries for models are not installed yet.")
+    if not agrees("Install them now? It takes some minutes."):
         say(f"Before it can answer, type: {line}")
         return
+    install(line)
+
+
+def install(line: str) -> None:
+    """Carry out a line of pip's, which says what it does on standard error. Raises `DumbwaiterError`."""
     click.echo(f"$ {line}", err=True)
-    if subprocess.run([*shlex.split(line), "--quiet", "--disable-pip-version-check"], check=False).returncode:
+    # What is made in the data folder is for its owner alone, and this process may have a umask for that by now.
+    # Libraries are for the user of the agents as well, who is another one where the host is root.
+    command = [*shlex.split(line), "--disable-pip-version-check", "--progress-bar=off"]
+    if subprocess.run(command, check=False, umask=0o022, stdout=sys.stderr.fileno()).returncode:
         raise DumbwaiterError("the libraries for models could not be installed", hint=f"type it yourself: {line}")
 
 

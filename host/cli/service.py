@@ -67,7 +67,10 @@ def install(
         raise click.UsageError("--run-as goes with --system: your own services run as you")
     unit = _unit(invocation, place.scope, run_as)
     if only_print:
-        click.echo(text(unit), nl=False)
+        if as_json:
+            print_json({"file": str(place.file), "text": text(unit)})
+        else:
+            click.echo(text(unit), nl=False)
         return
     invocation.settings()  # raises `BadSetting`: a service with wrong settings would only fail later, unseen
     if invocation.data.is_dir() or place.scope is Scope.USER:

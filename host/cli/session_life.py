@@ -184,11 +184,10 @@ def delete(invocation: Invocation, session: str, for_good: bool, yes: bool, as_j
         confirm(
             f"Session {named['short_id']} ({one_line(named['title'] or 'no title')}) is removed with its files.", yes
         )
-    present(
-        invocation.call("session.delete", session=session, for_good=for_good or None),
-        as_json,
-        lambda done: print_fields(done, ("session_id", "deleted", "cancelled", "restorable")),
-    )
+    done = invocation.call("session.delete", session=session, for_good=for_good or None)
+    present(done, as_json, lambda done: print_fields(done, ("session_id", "deleted", "cancelled", "restorable")))
+    if done["restorable"] and not as_json:
+        click.echo(f"`dumbwaiter session restore {done['session_id']}` brings it back.", err=True)
 
 
 @click.command("restore", cls=Command)

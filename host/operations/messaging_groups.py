@@ -24,7 +24,8 @@ async def add(
     channel_type, platform_id = table.parse_address(address)
     if channel_type not in services.channels:
         raise InvalidValue(
-            f"there is no channel '{channel_type}'", hint=f"the channels are: {', '.join(sorted(services.channels))}"
+            f"this host has no channel '{channel_type}', only {', '.join(sorted(services.channels))}",
+            hint="a chat on the terminal is cli: and any name, such as `dumbwaiter messaging-group add cli:team`",
         )
     group = MessagingGroup(
         id=new_id(Prefix.MESSAGING_GROUP),

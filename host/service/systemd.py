@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shared_schema.errors import Conflict, DumbwaiterError, NotFound
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 _SECONDS = 90.0
+_BY_OTHER_MEANS = "have `dumbwaiter run` started by what starts services here"
 _SHOWN = ("LoadState", "ActiveState", "SubState", "UnitFileState", "ActiveEnterTimestamp", "MainPID", "Result")
 
 
@@ -66,8 +68,12 @@ def install(place: Place, unit: Unit, *, start: bool) -> None:
     except OSError as error:
         hint = "use sudo, or --user" if place.scope is Scope.SYSTEM else None
         raise ServiceFailed(f"the unit cannot be written: {error.strerror}", where=place.file, hint=hint) from error
-    _systemctl(place, "daemon-reload")
-    _systemctl(place, "enable", place.file.name)
+    try:
+        _systemctl(place, "daemon-reload")
+        _systemctl(place, "enable", place.file.name)
+    except ServiceFailed:
+        _put_back(place, before)  # or the unit stands there as if it were installed
+        raise
     if start:
         _systemctl(place, "restart", place.file.name)
 
@@ -125,6 +131,14 @@ def _read(place: Place) -> str | None:
         raise ServiceFailed(f"the unit cannot be read: {error.strerror}", where=place.file) from error
 
 
+def _put_back(place: Place, before: str | None) -> None:
+    with suppress(OSError):
+        if before is None:
+            place.file.unlink()
+        else:
+            place.file.write_text(before, encoding="utf-8")
+
+
 def _systemctl(place: Place, *words: str) -> str:
     _require_systemctl()
     scope = () if place.scope is Scope.SYSTEM else ("--user",)
@@ -135,7 +149,7 @@ def _require_systemctl() -> None:
     if shutil.which("systemctl") is None:
         raise ServiceFailed(
             "this machine has no systemd",
-            hint="have `dumbwaiter run` started by what starts services here",
+            hint=_BY_OTHER_MEANS,
         )
 
 
@@ -153,5 +167,7 @@ def _run(command: list[str], hint: str) -> str:
         raise ServiceFailed(f"`{' '.join(command)}` does not end well: {error}", hint=hint) from error
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
+        if "not been booted with systemd" in said:  # a container, WSL: the program is there, and no service manager
+            raise ServiceFailed("systemd does not run on this machine", hint=_BY_OTHER_MEANS)
         raise ServiceFailed(f"`{' '.join(command)}` fails: {said}", hint=hint)
     return done.stdout

@@ -265,8 +265,16 @@ def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
     result = run(*line.split())
 
     assert result.exit_code == 2
+    assert "Error: Nothing was done" in result.stderr
     assert "This cannot be undone: add --yes to do it" in result.stderr
     assert [name for name, _ in host.calls] == [shown]
+
+
+def test_what_is_deleted_says_how_it_is_brought_back(run: Run, host: PlayedHost) -> None:
+    host.operations["session.delete"] = result_of("session.delete")
+
+    assert "`dumbwaiter session restore ses_0`" in run("session", "delete", "ses_0").stderr
+    assert "restore" not in run("session", "delete", "ses_0", "--json").stderr
 
 
 def test_a_number_is_one_of_the_list_that_this_terminal_was_shown(run: Run, host: PlayedHost) -> None:

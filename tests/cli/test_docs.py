@@ -14,7 +14,9 @@ import click
 import pytest
 
 from host.central.database import CENTRAL
+from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
+from host.gateway.upstreams import Kind
 from host.sessions.inspection import ask
 from host.settings import Settings
 from shared_schema.layout import SessionLayout
@@ -53,6 +55,25 @@ def test_every_command_has_its_section_with_all_its_options(path: str) -> None:
                 assert f"`{option}" in found[1], f"`{path}` does not mention {option}"
         if isinstance(parameter, click.Argument):
             assert str(parameter.name).upper() in found[1]
+
+
+@pytest.mark.parametrize("path", ["dumbwaiter agent-group add", "dumbwaiter agent-group set"])
+def test_the_providers_that_an_agent_can_have_are_named(path: str) -> None:
+    (said,) = [
+        each.help for each in COMMANDS[path].params if isinstance(each, click.Option) and each.name == "provider"
+    ]
+    section = page("docs/cli.md").partition(f"### `{path}`\n")[2].partition("\n### ")[0]
+
+    assert said is not None
+    assert f"| `--provider TEXT` | {said}" in section
+
+
+def test_a_chat_in_an_example_is_on_a_platform_that_is_there() -> None:
+    examples = re.findall(r"^ *dumbwaiter .*$", page("README.md") + page("docs/cli.md"), re.MULTILINE)
+
+    chats = [word for line in examples for word in line.split() if re.fullmatch(r"[a-z]+:-?\w+", word)]
+
+    assert {chat.partition(":")[0] for chat in chats} - set(Kind) == {CHANNEL_TYPE}
 
 
 def test_no_section_is_about_a_command_that_is_not_there() -> None:

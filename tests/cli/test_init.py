@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import stat
+import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from host.cli.init_trial import install
 from tests.cli.conftest import Run
 
 KEY = "sk-the-right-one"
@@ -190,3 +194,31 @@ def test_a_file_with_keys_that_others_may_read_is_refused(service: str, run: Run
 
     assert "chmod 600 upstreams.toml" in result.stderr
     assert (data / "upstreams.toml").read_text() == "[openai]\n"
+
+
+def test_what_is_installed_can_be_read_by_the_user_of_the_agents(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "library.py"
+    program = f"open({str(made)!r}, 'w').close(); print('what pip says')"
+    before = os.umask(0o077)  # as a command has it that wrote into the data folder
+    try:
+        install(f"{sys.executable} -c {shlex.quote(program)}")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(made.stat().st_mode) == 0o644
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "what pip says" in printed.err
+
+
+def test_an_agent_that_does_not_answer_is_not_called_ready(run: Run) -> None:
+    line = "--model ollama:mine --url http://127.0.0.1:9 --no-check --no-install --no-boot --no-completion --try"
+
+    result = run("init", "--yes", *line.split())
+
+    assert result.exit_code == 1
+    assert "ollama" in result.stderr
+    assert "assistant is set up but has not answered" in result.stdout
+    assert "Ready" not in result.stdout

@@ -19,6 +19,7 @@ LINES = [
     ("agent-group show nobody", "dumbwaiter agent-group list"),
     ("agent-group set nobody --model x", "dumbwaiter agent-group list"),
     ("wire cli:none assistant", "dumbwaiter messaging-group add cli:none"),
+    ("messaging-group add telegram:1", "dumbwaiter messaging-group add cli:team"),
     ("wire cli:terminal nobody", "dumbwaiter agent-group list"),
     ("inject cli:none hi", "dumbwaiter messaging-group add cli:none"),
     ("session show nothing", "dumbwaiter session list"),

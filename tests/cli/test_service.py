@@ -224,3 +224,35 @@ def test_it_really_starts_and_stops_where_systemd_runs(tmp_path: Path) -> None:
     finally:
         removed = service(environment, "uninstall", "--name", name)
     assert removed.returncode == 0, removed.stderr
+
+
+def test_what_systemd_does_not_take_is_not_installed(systemd: dict[str, str]) -> None:
+    file = Path(systemd["XDG_CONFIG_HOME"]) / "systemd/user/dumbwaiter.service"
+
+    refused = service(systemd | {"FAILS": "daemon-reload"}, "install", "--user")
+    assert refused.returncode == 1
+    assert not file.exists()
+
+    service(systemd, "install", "--user")
+    before = file.read_text()
+    service(systemd | {"FAILS": "enable", "PATH": f"{systemd['PATH']}:/other"}, "install", "--user")
+    assert file.read_text() == before
+
+
+def test_the_unit_is_printed_as_json_as_well(systemd: dict[str, str]) -> None:
+    printed = json.loads(service(systemd, "install", "--user", "--print", "--json").stdout)
+
+    assert printed["file"].endswith("systemd/user/dumbwaiter.service")
+    assert printed["text"] == service(systemd, "install", "--user", "--print").stdout
+
+
+def test_a_machine_that_systemd_did_not_start_is_told_so(systemd: dict[str, str]) -> None:
+    program = Path(systemd["PATH"].partition(":")[0]) / "systemctl"
+    program.write_text(
+        "#!/bin/sh\necho 'System has not been booted with systemd as init system (PID 1).' >&2; exit 1\n"
+    )
+
+    done = service(systemd, "install", "--user")
+
+    assert done.returncode == 1
+    assert "Error: systemd does not run on this machine: have `dumbwaiter run` started by" in done.stderr
