@@ -231,6 +231,7 @@ async def test_what_is_open_to_others_is_said(data: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 async def test_what_another_user_left_in_the_folder_is_a_failure_with_the_line_to_type(data: Path) -> None:
+    """FAILURES 52."""
     data.chmod(0o700)
     session = data / "sessions" / "agr_1" / "ses_1"
     session.mkdir(parents=True)

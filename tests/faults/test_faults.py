@@ -1,4 +1,4 @@
-"""A fault of a file or of the system that nobody foresaw: one session's, bounded, told with its cause."""
+"""A fault of a file or of the system that nobody foresaw: one session's, bounded, told with its cause (FAILURES 51)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The power fails under a running host. What was reported as done is there afterwards, and the work goes on.
+"""FAILURES 48: the power fails under a running host. What was reported as done is there afterwards, and work goes on.
 
 What a disk holds at a moment is copied (`tests/support/power.py`) just after a message was reported as accepted, and
 just after its answer was delivered. On each copy the three databases are compared with each other and with what was

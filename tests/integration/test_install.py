@@ -48,6 +48,7 @@ def install_of(host: Daemon) -> str:
 
 
 def test_a_copy_of_a_running_hosts_folder_is_asked_about_and_touches_nothing_of_the_original(tmp_path: Path) -> None:
+    """FAILURES 49."""
     with daemon(tmp_path / "data") as original:
         original.call("agent_group.set", name="assistant", provider="scripted")
         asked = original.run("inject", "cli:terminal", "think 3").stdout.strip()
@@ -74,6 +75,7 @@ def test_a_copy_of_a_running_hosts_folder_is_asked_about_and_touches_nothing_of_
 
 
 def test_a_copy_of_a_killed_hosts_folder_leaves_the_agents_that_go_on(tmp_path: Path) -> None:
+    """FAILURES 49."""
     with daemon(tmp_path / "data") as original:
         original.call("agent_group.set", name="assistant", provider="scripted")
         original.run("inject", "cli:terminal", "think 4")

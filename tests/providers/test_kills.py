@@ -1,4 +1,7 @@
-"""kill -9 of the host in the middle of a model's answer: the message is answered by the same turn, and once."""
+"""kill -9 of the host in the middle of a model's answer: the message is answered by the same turn, and once.
+
+FAILURES 50.
+"""
 
 from __future__ import annotations
 

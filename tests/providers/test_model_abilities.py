@@ -1,4 +1,7 @@
-"""A tool, an image or a history that a service refuses: the conversation goes on without it, and says so once."""
+"""A tool, an image or a history that a service refuses: the conversation goes on without it, and says so once.
+
+FAILURES 54.
+"""
 
 from __future__ import annotations
 

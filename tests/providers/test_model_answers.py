@@ -1,4 +1,4 @@
-"""Answers that are not whole: cut off, empty, or broken; and what is kept and told of their ends."""
+"""Answers that are not whole: cut off, empty, or broken; and what is kept and told of their ends (FAILURES 53)."""
 
 from __future__ import annotations
 

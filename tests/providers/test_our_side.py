@@ -1,4 +1,4 @@
-"""What dies on our side is not the model's answer: the turn waits, asks again, or is given back."""
+"""What dies on our side is not the model's answer: the turn waits, asks again, or is given back (FAILURES 50)."""
 
 from __future__ import annotations
 

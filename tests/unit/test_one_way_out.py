@@ -1,4 +1,7 @@
-"""Nothing in the agent opens a connection but by the one module that makes clients: the gateway sees all of it."""
+"""Nothing in the agent opens a connection but by the one module that makes clients: the gateway sees all of it.
+
+FAILURES 55.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer larger than a message may be goes in parts that each make sense, or as a file."""
+"""An answer larger than a message may be goes in parts that each make sense, or as a file (FAILURES 53)."""
 
 from __future__ import annotations
 
