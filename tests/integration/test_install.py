@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.support.daemon import COMMAND, Daemon, daemon
 from tests.support.wait import until_sync
 
@@ -148,3 +151,45 @@ def test_two_hosts_never_serve_one_folder_through_two_mounts(tmp_path: Path) -> 
         finally:
             for target in made:
                 subprocess.run(["umount", target], check=True)
+
+
+AS_THE_USER = """
+import os
+from pathlib import Path
+from host import install
+from shared_schema.errors import DumbwaiterError
+from shared_schema.layout import DataLayout
+layout = DataLayout(Path({data!r}))
+os.setgroups([])
+os.setgid(4242)
+os.setuid(4242)
+try:
+    install.require_own(layout)
+    install.require_own_content(layout)
+except DumbwaiterError as error:
+    print(error.what, error.hint)
+"""
+
+
+@needs_root
+def test_a_folder_that_was_once_used_by_root_tells_its_user_the_line_that_gives_it_back() -> None:
+    """FAILURES 52."""
+
+    def said() -> str:
+        code = AS_THE_USER.format(data=str(data))  # the user changes after the imports, which need not be its to read
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+        return done.stdout
+
+    with tempfile.TemporaryDirectory(prefix="dw-") as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder, "data")
+        with daemon(data) as host:
+            host.run("chat", "-m", "hello")
+        line = f"`sudo chown -R 4242:4242 '{data}'`"
+        assert "the data folder belongs to 'root' (uid 0), and this is uid 4242" in said()
+        assert line in said()
+        os.chown(data, 4242, 4242)  # as somebody mends what the sentence before named, and no more
+        assert "in the data folder belong to 'root' (uid 0), and this host runs as uid 4242" in said()
+        assert line in said()
+        subprocess.run(["chown", "-R", "4242:4242", data], check=True)
+        assert said() == ""

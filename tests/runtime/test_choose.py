@@ -19,6 +19,7 @@ from host.runtime.sources import digest
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 from tests.conftest import ROOT, AgentImage, docker_url
+from tests.runtime.agents import eventually, session_folder, specification
 from tests.runtime.test_docker import hanging_engine
 
 INSTALL = new_id(Prefix.INSTALL)
@@ -88,6 +89,31 @@ async def test_docker_is_taken_quickly_where_the_engine_answers_and_the_image_is
     assert choice.runtime.name == "docker"
     assert choice.reason.endswith(f"the image {agent_image.name} is there")
     assert choice.warning is None
+
+
+@pytest.mark.docker
+async def test_the_runtime_that_is_chosen_gives_agents_a_name(tmp_path: Path, script_image: str) -> None:
+    choice = await choose(
+        "docker",
+        install_id=new_id(Prefix.INSTALL),
+        image=script_image,
+        base_image=script_image,
+        run_folder=tmp_path / "run",
+        docker_host=docker_url(),
+        context=tmp_path,
+    )
+    runtime = choice.runtime
+    layout = session_folder(tmp_path, "import os, pwd; print(pwd.getpwuid(os.getuid()).pw_name)")
+    handle = await runtime.start(specification(layout, INSTALL, image=script_image, uid=4242))
+
+    async def said() -> bool:
+        return await runtime.logs(handle) == b"agent-4242\n"
+
+    try:
+        await eventually(said)
+    finally:
+        await runtime.remove(handle)
+        await runtime.close()
 
 
 @pytest.mark.docker
