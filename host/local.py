@@ -19,6 +19,7 @@ from host.runtime.protocol import Runtime
 from host.services import Services
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address
+from host.start_line import start_line
 from shared_schema.clock import SystemClock
 from shared_schema.errors import FileTrouble, NotFound
 
@@ -54,7 +55,7 @@ def _folder(settings: Settings, name: str) -> Iterator[None]:
     if only_looks(name) and not settings.layout.central.exists():
         raise NotFound(
             f"there is no data folder {settings.data}, or no host has run in it yet",
-            hint="name another with --data, or start the host: `dumbwaiter run`",
+            hint=f"name another with --data, or start the host: {start_line(settings.data)}",
         )
     install.require_own(settings.layout)
     make_data_folder(settings.layout, Owner.of_agents(settings.agent_uid))

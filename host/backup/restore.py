@@ -7,6 +7,7 @@ is read and checked as a whole before anything is made; the folder then appears 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -71,6 +72,7 @@ def _restore_folder(path: Path, layout: DataLayout, owner: Owner) -> dict[str, A
             remove_tree(draft.data)
     except OSError as error:
         raise FileTrouble(f"the folder cannot be made: {error.strerror or error}", where=data) from error
+    quoted = shlex.quote(str(data))
     return {
         "data": str(data),
         "sessions": sessions,
@@ -78,7 +80,7 @@ def _restore_folder(path: Path, layout: DataLayout, owner: Owner) -> dict[str, A
         "install": header.install,
         "made_at": header.created_at,
         "secrets": header.secrets,
-        "next": [f"dumbwaiter --data {data} run --moved", f"dumbwaiter --data {data} run --copy"],
+        "next": [f"dumbwaiter --data {quoted} run --moved", f"dumbwaiter --data {quoted} run --copy"],
     }
 
 
@@ -173,7 +175,7 @@ def _put_back_registry(path: Path, layout: DataLayout) -> dict[str, Any]:
         "data": str(layout.data),
         "schema": version,
         "set_aside": None if aside is None else str(aside),
-        "next": [f"dumbwaiter --data {layout.data} run"],
+        "next": [f"dumbwaiter --data {shlex.quote(str(layout.data))} run"],
     }
 
 

@@ -16,6 +16,7 @@ from host.cli.command import Group, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_fields, print_json
 from host.cli.root import DONE
+from host.start_line import start_line
 from shared_schema.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def uninstall(invocation: Invocation, system: bool | None, name: str, as_json: b
     if as_json:
         print_json(systemd.status(place))
         return
-    click.echo(f"Removed {place.file}. The data folder is as it was; `dumbwaiter run` starts the host by hand.")
+    click.echo(
+        f"Removed {place.file}. The data folder is as it was; {start_line(invocation.data)} starts the host by hand."
+    )
 
 
 @service.command("status")

@@ -10,6 +10,7 @@ from pathlib import Path
 from host.install import chown_line, foreign, is_foreign, name_of, standing
 from host.operations.machine import Check
 from host.secrets import OPEN, is_private, secrets_in
+from host.start_line import start_line
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
 
@@ -60,7 +61,8 @@ def check_install(layout: DataLayout) -> Check:
         what = f"the folder was copied or moved; it was last used as {stands.record.place.path}"
     except DumbwaiterError as error:
         return Check("install", False, error.what, error.hint)
-    hint = f"`dumbwaiter --data {layout.data} run --moved` goes on with it, `… run --copy` makes a second install of it"
+    moved, copy = start_line(layout.data, "--moved"), start_line(layout.data, "--copy")
+    hint = f"{moved} goes on with it, {copy} makes a second install of it"
     return Check("install", None, what, hint)
 
 

@@ -18,6 +18,7 @@ from host.operations.transition import Also, as_shown, change, find, turn_over
 from host.services import Services
 from host.sessions import life
 from host.sessions.life import Turnover, Undone
+from host.start_line import start_line
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict
 from shared_schema.rows import MessageInStatus
@@ -123,7 +124,8 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
     done later then.
     """
     if services.started_at is None:
-        raise Conflict("nobody can sum up a conversation while no host runs", hint="start it with `dumbwaiter run`")
+        hint = f"start it with {start_line(services.settings.data)}"
+        raise Conflict("nobody can sum up a conversation while no host runs", hint=hint)
     found = await find(services, session)
     errand = await ask_for_summary(services, found)
     deadline = services.clock.monotonic() + timeout

@@ -304,6 +304,7 @@ def test_looking_makes_no_folder(line: str, run: Run, data: Path) -> None:
     result = run(*line.split(), "--data", str(data / "nothing"))
 
     assert not (data / "nothing").exists()
+    assert f"`dumbwaiter run --data {data / 'nothing'}`" in result.stdout + result.stderr
     assert line == "doctor" or "there is no data folder" in result.stderr
 
 

@@ -251,7 +251,7 @@ async def test_a_folder_that_is_not_where_it_was_is_said(data: Path) -> None:
     install = by_name(await examine(data, settings(data), nobody))["install"]
     assert install.ok is None
     assert "last used as /elsewhere" in install.what
-    assert "--moved" in str(install.hint)
+    assert f"`dumbwaiter run --data {data} --moved`" in str(install.hint)
 
 
 async def test_what_the_environment_decides_of_the_way_out_is_said(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
