@@ -62,4 +62,7 @@ def _show_restored(done: dict[str, Any]) -> None:
     click.echo(f"Next, if the original is gone:        {moved}", err=True)
     click.echo(f"Next, if the original is still used:  {copy}", err=True)
     if not done["secrets"]:
-        click.echo("Keys and tokens were not in the backup: put them back first.", err=True)
+        click.echo(
+            "Keys and tokens are not in the backup: write them into upstreams.toml and dumbwaiter.toml there first.",
+            err=True,
+        )

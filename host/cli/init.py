@@ -359,8 +359,9 @@ def _complete(wanted: bool | None, say: Callable[[str], None], *, asks: bool) ->
         if wanted:
             raise InvalidValue("your shell is not known (SHELL)", hint="bash, zsh and fish can be completed")
         return
-    if wanted is None:
-        wanted = asks and click.confirm(f"Let {shell} complete this command ({file_of(shell)})?", default=True)
+    if wanted is None and asks:
+        say(f"{shell} can complete this command, by the file\n    {file_of(shell)}")  # a question at its end wraps
+        wanted = click.confirm("Write it?", default=True)
     if wanted:
         say(install(shell))
 

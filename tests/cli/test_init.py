@@ -112,6 +112,7 @@ def test_all_questions_can_be_answered(service: str, run: Run, data: Path) -> No
 
     assert result.exit_code == 0, result.output
     assert "Which model shall answer?" in result.stdout
+    assert all(len(line.rpartition("]: ")[0]) < 80 for line in result.stdout.splitlines()), "a question fits a terminal"
     assert "It has gpt-5, o1." in result.stdout
     assert agent(run)["model"] == "openai:o1"
     assert kept(data) == {"openai": {"url": service, "key": KEY}, "groq": {"url": service}}
