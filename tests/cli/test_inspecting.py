@@ -103,7 +103,12 @@ def run_in(layout: SessionLayout, line: str) -> tuple[str, float]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(layout.folder), "EDITOR": "true"}
     try:
         done = subprocess.run(
-            ["sh", "-c", line], cwd=layout.folder, env=environment, capture_output=True, timeout=2, check=False
+            ["sh", "-c", f"exec {line}"],  # so that what is ended is sqlite3, and not a shell that leaves it running
+            cwd=layout.folder,
+            env=environment,
+            capture_output=True,
+            timeout=2,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return "", 2.0
