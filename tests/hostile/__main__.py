@@ -1,11 +1,17 @@
-"""The agent: honest until it is told a trick. With `--at-once SIZE NAME` it does the trick to a folder nobody reads."""
+"""The agent: honest until it is told a trick. With `--at-once SIZE NAME` it does the trick to a folder nobody reads.
+
+`trick SIZE NAME | NAME …` does several tricks at the same time, each in a process of its own.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
+from tests.hostile.draw import TOGETHER
 from tests.hostile.session import Session, from_environment
 from tests.hostile.table import TRICKS
 
@@ -34,8 +40,19 @@ def answer(session: Session, message: str, text: str) -> None:
     if word != "trick":
         session.reply(message, f"ok: {text}")
         return
-    size, _, name = rest.partition(" ")
-    TRICKS[name].act(from_environment(size), message)
+    size, _, names = rest.partition(" ")
+    first, *others = names.split(TOGETHER)
+    for other in others:
+        do_beside(size, other, message)
+    TRICKS[first].act(from_environment(size), message)
+
+
+def do_beside(size: str, name: str, message: str) -> None:
+    """The same in a child. That another trick has taken away what it needs is no error of this one's."""
+    if os.fork() == 0:
+        with suppress(Exception):
+            TRICKS[name].act(from_environment(size), message)
+        os._exit(0)
 
 
 main()
