@@ -214,6 +214,10 @@ class History:
             self.unreadable += 1
             log.debug("a session cannot be read for history", extra={"session": session_id, "error": str(error)})
             return None, isinstance(error, FileBusy)
+        except Exception:  # the boundary of one session: history goes on with the others
+            self.unreadable += 1
+            log.exception("a session cannot be read for history", extra={"session": session_id})
+            return None, False
         self.skipped += found.skipped
         self.intake.took(session_id, found.entries, time.monotonic())
         if found.trouble is not None:
@@ -252,8 +256,11 @@ class History:
                     began = time.monotonic()
                     self._take(due)
                     self._leave_to_others(time.monotonic() - began)
-            except (DumbwaiterError, OSError) as error:  # history's own file: a full disk, for instance
-                log.warning("history cannot be written", extra={"error": str(error)})
+            except Exception as error:  # history's own file: a full disk, for instance. Without this thread it ends
+                foreseen = isinstance(error, DumbwaiterError | OSError)
+                log.warning(
+                    "history cannot be written", extra={"error": str(error)}, exc_info=None if foreseen else error
+                )
                 with self._changed:
                     self._compare, self._comparing = True, False
                     self._changed.wait_for(lambda: self._closing, _RETRY_SECONDS)
