@@ -37,6 +37,8 @@ _LARGE_BODIES = 8
 """Bodies larger than `_SMALL_BODY` that are read at the same time; other large ones wait. It bounds their memory."""
 _IDLE_SECONDS = 30.0
 """After which a connection without a request is closed, also one whose first head does not come."""
+_CLOSE_SECONDS = 5.0
+"""In which operations that are under way may come to their end when the host stops."""
 _MOST_REQUESTS = 1024
 """Operations and streams that are under way at the same time."""
 _AT_A_TIME = 16
@@ -88,6 +90,10 @@ class ApiServer:
     async def close(self) -> None:
         """Stop listening and end what is under way."""
         await self._runner.cleanup()
+        if self._tasks:  # one of them may wait for an agent; the host does not wait with it
+            await asyncio.wait(list(self._tasks), timeout=_CLOSE_SECONDS)
+        for task in list(self._tasks):
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._path.unlink(missing_ok=True)
 
