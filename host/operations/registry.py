@@ -99,15 +99,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "usage": usage.report,
 }
 
-READS = frozenset({"path", "show", "list", "transcript", "search", "logs", "status", "usage", "events", "unread"})
-"""The last words of operations that change nothing."""
-
-
-def changes(name: str) -> bool:
-    """Whether an operation changes anything, so that the log says who did it."""
-    return name.rpartition(".")[2] not in READS
-
-
 STREAMS: Mapping[str, Stream] = {
     "chat": chat.chat,
     "terminal.follow": terminal.follow,
@@ -120,8 +111,8 @@ STREAMS: Mapping[str, Stream] = {
 
 _LOOKING = frozenset(
     {
-        "list", "show", "numbered", "path", "transcript", "search", "logs", "status", "usage", "events", "unread",
-        "tail", "export", "examine",
+        "list", "show", "numbered", "path", "transcript", "search", "logs", "sql", "status", "usage", "events",
+        "unread", "open", "tail", "export", "examine",
     }
 )  # fmt: skip
 
@@ -129,6 +120,11 @@ _LOOKING = frozenset(
 def only_looks(name: str) -> bool:
     """Whether an operation or a stream only reads, by the last word of its name."""
     return name.rpartition(".")[2] in _LOOKING
+
+
+def changes(name: str) -> bool:
+    """Whether an operation changes anything, so that the log says who did it."""
+    return not only_looks(name) and name != "model_service.ask"  # which needs no data folder
 
 
 async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:

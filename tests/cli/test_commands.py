@@ -299,7 +299,10 @@ def test_the_status_of_a_host_that_does_not_run_is_3(run: Run, host: PlayedHost)
     assert "not running: start it with `dumbwaiter run --data /data`" in run("status").stdout
 
 
-@pytest.mark.parametrize("line", ["session list", "status", "wirings", "usage", "session search x", "events", "doctor"])
+@pytest.mark.parametrize(
+    "line",
+    ["session list", "status", "wirings", "usage", "session search x", "session sql x select", "events", "doctor"],
+)
 def test_looking_makes_no_folder(line: str, run: Run, data: Path) -> None:
     result = run(*line.split(), "--data", str(data / "nothing"))
 
