@@ -15,17 +15,18 @@ import asyncio
 import json
 import os
 import random
+import signal
 import statistics
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.hostile.crowd import CROWD, KEPT_BYTES_PER_HOUR
+from tests.hostile.crowd import CROWD, KEPT_BYTES_PER_HOUR, processes_of
 from tests.hostile.draw import MOST_AT_ONCE, crowd, families, family
 from tests.hostile.neighbour import ROOT
 from tests.hostile.table import TRICKS
@@ -127,9 +128,16 @@ async def remote(folder: Path, size: str, who: str) -> AsyncIterator[Remote]:
     try:
         yield Remote(process, log)
     finally:
+        assert process.stdin is not None
+        process.stdin.close()  # it stops its agents
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), START_SECONDS)
         if process.returncode is None:
             process.kill()
             await process.wait()
+        for agent in processes_of(folder / "data"):  # of a host that died
+            with suppress(ProcessLookupError):
+                os.kill(agent, signal.SIGKILL)
         # Some gigabytes, in folders deeper than Python removes.
         await (await asyncio.create_subprocess_exec("rm", "-rf", str(folder / "data" / "sessions"))).wait()
 

@@ -266,13 +266,14 @@ def _bytes_below(folder: Path) -> int:
     return found
 
 
-def _processes_of(data: Path) -> int:
-    """How many processes live that were started for a session of this data folder."""
+def processes_of(data: Path) -> list[int]:
+    """The processes that live and were started for a session of this data folder."""
     started_for = f"DUMBWAITER_SESSION={data}/".encode()
-    found = 0
+    found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            found += started_for in path.read_bytes()
+            if started_for in path.read_bytes():
+                found.append(int(path.parent.name))
     return found
 
 
@@ -310,7 +311,7 @@ async def _serve(data: Path, size: str, seed: str) -> None:
                     raise ValueError(line)
         await people.fall_silent()
         began = time.monotonic()
-    _say({"shutdown": time.monotonic() - began, "left": _processes_of(folder)})
+    _say({"shutdown": time.monotonic() - began, "left": len(processes_of(folder))})
 
 
 def _say(answer: object) -> None:
