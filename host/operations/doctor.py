@@ -103,7 +103,12 @@ def check_upstreams(settings: Settings) -> list[Check]:
         checks = [Check("model services", True, "; ".join([*_with_key(ready), *moved]))]
     else:
         checks = [
-            Check("model services", None, "none has a key", "`dumbwaiter init` asks for one, and keeps it private")
+            Check(
+                "model services",
+                None,
+                "none has a key; Ollama and the agent echo need none",
+                "`dumbwaiter init` asks for one, and keeps it private",
+            )
         ]
     for upstream in upstreams.values():
         if sentence := doubts(upstream):
