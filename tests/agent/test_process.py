@@ -15,6 +15,7 @@ import pytest
 from shared_schema.clock import to_text
 from shared_schema.rows import encode
 from tests.agent.session import BareSession, agent, until
+from tests.support.dispositions import not_ignored
 
 
 def answered(session: BareSession, count: int) -> bool:
@@ -127,7 +128,7 @@ def test_no_reader_ever_sees_a_completed_message_of_a_running_turn(session: Bare
 
 
 def test_a_scheduled_message_waits_until_it_is_due_and_holds_nobody_up(session: BareSession) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=0.5)
+    due = datetime.now(UTC) + timedelta(seconds=3)
     scheduled = session.say("later", process_after=to_text(due))
     with agent(session, DUMBWAITER_POLL_SECONDS="3600"):
         session.say("now")
@@ -239,7 +240,7 @@ def test_the_agent_starts_on_the_standard_library_and_soon(session: BareSession)
 @pytest.mark.parametrize("number", sorted({signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGRTMIN + 3}))
 def test_every_signal_that_ends_a_process_gives_the_turn_back(session: BareSession, number: int) -> None:
     session.context(provider="scripted")
-    with agent(session, DUMBWAITER_STOP_SECONDS="0.2") as running:
+    with not_ignored(number), agent(session, DUMBWAITER_STOP_SECONDS="0.2") as running:
         asked = session.say("think 30")
         until(lambda: session.acks() == {asked: "processing"})
         running.process.send_signal(number)

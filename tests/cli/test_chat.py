@@ -62,7 +62,7 @@ def test_a_dash_reads_standard_input(run: Run, host: PlayedHost) -> None:
 @pytest.mark.parametrize(
     ("last", "said"),
     [
-        (done("failed", "the agent died"), "the turn failed: the agent died: `dumbwaiter session logs ses_1`"),
+        (done("failed", "the agent died"), "the turn failed: the agent died"),
         (done("cancelled"), "the message was cancelled"),
         (done("timeout"), "no answer within 120 seconds: it is not lost: `dumbwaiter session transcript ses_1`"),
         (None, "the host went away before the answer came"),

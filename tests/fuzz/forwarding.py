@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from container_agent.forwarder import Forwarder, _connect_once
+from container_agent.forwarder import Forwarder, _connect_once, _End
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 from tests.fuzz.target import Drive, Target
@@ -59,7 +59,7 @@ def _gateway_file(folder: Path) -> Iterator[Drive]:
     layout = SessionLayout(folder)
 
     async def connect() -> None:
-        (await _connect_once(layout)).transport.abort()
+        (await _connect_once(layout, _End)).transport.abort()
         await asyncio.sleep(0)
 
     with asyncio.Runner() as runner:

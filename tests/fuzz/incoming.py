@@ -232,7 +232,7 @@ INCOMING = (
             ["to \ud800 x"],
             ["reply 5000000"],
             ["attach a 99999999999"],
-            ["reply 4999"] * 4,
+            ["reply 499"] * 4,
             ["think 0.01", "use-step 1e400", "cost nan", f"fill {10**30} {10**30}"],
         ),
     ),

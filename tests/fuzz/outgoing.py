@@ -156,7 +156,7 @@ def _content(folder: Path) -> Iterator[Drive]:
         message = checked(_message(ROW | {"kind": kind, "content": body} | changes), max_text=MAX_TEXT)
         assert len(message.text) <= MAX_TEXT
         assert all(name not in (".", "..") and "/" not in name for name in message.files)
-        json.dumps(decode(message.content), ensure_ascii=False).encode()
+        json.dumps(message.content, ensure_ascii=False).encode()
         address_of(message, replies=replies, routing=replies[MESSAGE], destinations=destinations)
 
     yield drive

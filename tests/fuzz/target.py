@@ -21,7 +21,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-SECONDS, SECONDS_A_BYTE = 0.5, 2e-6
+SECONDS, SECONDS_A_BYTE = 1.5, 2e-6
 MEMORY, MEMORY_A_BYTE = 64 * 1024**2, 200
 STUCK_SECONDS = 10.0
 _MEMORY = Path("/dev/shm")

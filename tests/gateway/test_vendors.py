@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import astuple, replace
@@ -181,23 +180,6 @@ async def test_what_the_gateway_refuses_is_said_to_people_in_its_words(
     assert (outcome.turn["failure_reason"], outcome.error) == ("rate_limited", sentence)
     assert server.requests == []
     assert here.used == []
-
-
-async def test_a_host_that_is_away_is_not_taken_for_a_service_with_an_error(
-    here: World, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    async def told(model: str) -> tuple[str | None, str | None]:
-        session = BareSession(tmp_path_factory.mktemp("agent"))
-        async with agent_behind(here, session, model, retry_seconds=()) as agent:
-            outcome = await agent.ask("say hello")
-        return outcome.turn["failure_reason"], outcome.error
-
-    await here.forwarder.port()
-    await here.gateway.close(here.session_id)
-
-    assert set(await asyncio.gather(*(told(model) for model in MODELS))) == {
-        ("network", "The host's gateway does not answer: the host may be restarting.")
-    }
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -122,8 +122,8 @@ async def test_sessions_are_listed_and_taken_up_by_number_title_and_id(tmp_path:
         lines = (await answer_to(host, "/sessions")).splitlines()
         assert [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN", line) for line in lines[:3]] == [
             "1. nothing said yet, WHEN (you are here)",
-            "2. “about pears”, WHEN (unread)",
-            "3. “Apples”, WHEN (unread)",
+            "2. “about pears”, WHEN",
+            "3. “Apples”, WHEN",
         ]
         for name, meant in (
             ("3", first),
@@ -450,7 +450,7 @@ async def test_a_copy_can_take_back_what_it_has_taken_over(tmp_path: Path) -> No
         assert await host.ask("/undo 3") == "Taken back: the last 2 exchanges, which were all, from “one” on."
         assert "nothing to take back" in await host.ask("/undo")
         sessions = await host.do("session.list")
-        before = next(each for each in sessions if each["parent"] is None)
+        before = next(each for each in sessions if each["parent_id"] is None)
         said = [entry["text"] for entry in await host.do("session.transcript", session=before["id"])]
         assert [text for text in said if text in ("one", "two", "three")] == ["one", "two", "three"]
 

@@ -15,6 +15,7 @@ import pytest
 
 from shared_schema.signals import ending_signals
 from tests.support.daemon import COMMAND, Daemon, daemon
+from tests.support.dispositions import not_ignored
 from tests.support.wait import until_sync
 
 
@@ -139,7 +140,7 @@ def test_an_agent_that_a_dead_host_left_can_be_stopped_and_deleted_without_one(t
         (session,) = host.json("session", "list")
         host.kill()
         assert host.agents()
-        deleted = host.json("session", "delete", session["id"], "--for-good")
+        deleted = host.json("session", "delete", session["id"], "--for-good", "--yes")
         assert deleted["session_id"] == session["id"]
         assert not host.agents()
         assert not Path(session["path"]).exists()
@@ -173,7 +174,7 @@ class TestBadInput:
             self.refused(host, "session", "list", status=1, says="schema version 99")
             assert host.layout.central.read_bytes() == before
 
-    @pytest.mark.parametrize("command", [("run",), ("session", "list")])
+    @pytest.mark.parametrize("command", [("run",), ("agent-group", "add", "helper")])
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path, command: tuple[str, ...]) -> None:
         (tmp_path / "file").write_text("in the way")
         self.refused(Daemon(tmp_path / "file" / "data"), *command, status=1, says="the data folder cannot be used")
@@ -217,7 +218,7 @@ def test_a_deleted_session_leaves_nothing_of_what_was_said(tmp_path: Path) -> No
     with daemon(tmp_path / "data") as host:
         host.run("chat", "-m", "a secret")
         (session,) = host.json("session", "list")
-        host.json("session", "delete", session["id"], "--for-good")
+        host.json("session", "delete", session["id"], "--for-good", "--yes")
         for table, column in (("terminal_mailbox", "content"), ("deliveries", "content"), ("ingest", "content")):
             assert not [row for row in host.rows(f"SELECT {column} AS c FROM {table}") if "secret" in row["c"]]
         assert not Path(session["path"]).exists()
@@ -230,7 +231,7 @@ OTHER_SIGNALS = sorted(ending_signals() - {*QUICK_SIGNALS, signal.SIGTERM})
 
 @pytest.mark.parametrize("number", [*QUICK_SIGNALS, *(pytest.param(n, marks=pytest.mark.full) for n in OTHER_SIGNALS)])
 def test_every_signal_that_ends_a_process_stops_the_host_in_order(tmp_path: Path, number: int) -> None:
-    with daemon(tmp_path / "data") as host:
+    with not_ignored(number), daemon(tmp_path / "data") as host:
         host.call("agent_group.set", name="assistant", provider="scripted")
         message = host.run("inject", "cli:terminal", "think 30").stdout.strip()
         until_sync(lambda: _acks(host) == {message: "processing"}, "the turn runs")

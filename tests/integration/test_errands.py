@@ -97,7 +97,7 @@ async def test_a_title_of_a_person_s_is_not_replaced(tmp_path: Path) -> None:
         await host.settled()
         assert await title(host, "manual") == "Mine"
         assert await host.do("session.title", session="Mine") == {
-            "session": session["id"],
+            "session_id": session["id"],
             "title": "Mine",
             "title_source": "manual",
             "cut": False,

@@ -147,7 +147,7 @@ def test_two_hosts_never_serve_one_folder_through_two_mounts(tmp_path: Path) -> 
             assert f"is a copy of {host.data}, where a host runs" in refused(merged, host=host)
             host.layout.lock.unlink()
             assert "in use by process" in refused(host.data, host=host), "also without its lock file"
-            assert host.run("chat", "-m", "hello").stdout == "hello\n"
+            assert host.run("chat", "-m", "hello").stdout.startswith("hello\n")
         finally:
             for target in made:
                 subprocess.run(["umount", target], check=True)

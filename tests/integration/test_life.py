@@ -68,7 +68,7 @@ async def test_what_is_taken_back_the_agent_forgets_and_the_transcript_keeps(tmp
         await host.ask("second")
         session = await present(host)
         assert await host.do("session.undo", session=session["id"]) == {
-            "session": session["id"],
+            "session_id": session["id"],
             "exchanges": 1,
             "messages": ["second"],
         }
@@ -341,7 +341,7 @@ async def test_a_rest_begins_a_new_conversation_and_the_person_is_told(tmp_path:
         await host.channel.wait_for(3)
         told, note = host.texts()[1:]
         assert told == (
-            "A new conversation begins, because the last one had rested for more than 60 minutes. /resume takes it up."
+            "A new conversation begins, because the last one had rested for more than an hour. /resume takes it up."
         )
         assert "rested for long" in note
         ended = await host.do("session.show", session=old["id"])

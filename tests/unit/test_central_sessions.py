@@ -191,9 +191,9 @@ def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connectio
     assert runs.unsettled(registry) == []
 
 
-def test_no_run_begins_in_an_ended_session(registry: sqlite3.Connection) -> None:
+def test_no_run_begins_in_an_archived_session(registry: sqlite3.Connection) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.end(registry, session.id, "new", NOW)
+    sessions.archive(registry, session.id, NOW)
     assert not runs.begin(registry, session.id, "run_1", "process")
     assert sessions.get(registry, session.id).run_id is None
 

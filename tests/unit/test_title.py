@@ -27,7 +27,11 @@ from shared_schema.errors import InvalidValue
     ("text", "title"),
     [
         ("  The   plan \n for\tMay ", "The plan for May"),
-        ("a\u200bb\u200dc\ufeffd\u2060e", "abcde"),  # zero width
+        ("a\u200bb\ufeffd\u2060e", "abde"),  # zero width
+        (
+            "\U0001f469\u200d\U0001f4bb at work",
+            "\U0001f469\u200d\U0001f4bb at work",
+        ),  # a joiner is a part of what it joins
         ("\u202egnp.exe\u202c \u2066x\u2069\u200f", "gnp.exe x"),  # direction
         ("bell\x07 esc\x1b[31m nul\x00 c1\x9b", "bell esc[31m nul c1"),
         ("line\u2028and\u2029paragraph\x85next", "line and paragraph next"),
