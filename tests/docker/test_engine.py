@@ -47,7 +47,7 @@ def engine(shared_engine: Engine) -> Iterator[Engine]:
 @asynccontextmanager
 async def host_on(engine: Engine, data: Path, image: str, **settings: Any) -> AsyncIterator[Host]:
     """A host whose agents run there."""
-    make_runtime = partial(DockerRuntime, url=engine.url)
+    make_runtime = partial(DockerRuntime, engine=engine.url)
     async with running(data, make_runtime=make_runtime, image=image, poll_seconds=0.2, **settings) as host:
         yield host
 
