@@ -192,17 +192,20 @@ class Loop:
             self._outbox.stop_turn(running, output.used, phase=phase)
             log.info("turn stopped by the host: turn=%s", running.id)
         elif ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
-            self._outbox.give_back(running, output.used, phase=phase)
-            log.info("turn given back: turn=%s", running.id)
+            self._give_back(running, output, phase, "the agent stops")
         elif isinstance(outcome := self._outcome(running, work, output), turn.GivenBack):
-            self._outbox.give_back(running, output.used, phase=phase)
-            log.info("turn given back, it lost its way out: turn=%s", running.id)
+            self._give_back(running, output, phase, "it lost its way out")
         elif isinstance(outcome, TurnFailure):
             self._outbox.fail_turn(running, outcome, phase=phase)
             log.warning("turn failed: turn=%s reason=%s: %s", running.id, outcome.reason, outcome.sentence)
         else:
             self._outbox.end_turn(running, *outcome, phase=phase)
             log.info("turn completed: turn=%s messages=%d", running.id, len(running.messages))
+
+    def _give_back(self, running: RunningTurn, output: turn.Output, phase: AgentPhase, why: str) -> None:
+        """Leave the turn's messages to the next one."""
+        self._outbox.give_back(running, output.used, phase=phase)
+        log.info("turn given back, because %s: turn=%s", why, running.id)
 
     def _outcome(self, running: RunningTurn, work: asyncio.Task[turn.Outcome], output: turn.Output) -> turn.Outcome:
         """What came of work that is done; a provider that cancels itself has failed. A turn is given back so many times

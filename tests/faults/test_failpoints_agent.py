@@ -49,7 +49,7 @@ WHILE_STOPPING = (
     Point("stop: not said", LOOP, "Loop.run", "set_phase(AgentPhase.STOPPING)"),
 )
 WHILE_GIVING_BACK = (
-    Point("stop: turn not given back", LOOP, "Loop._record", "self._outbox.give_back("),
+    Point("stop: turn not given back", LOOP, "Loop._give_back", "self._outbox.give_back("),
     Point("stop: turn half given back", OUTBOX, "Outbox.give_back", "sql.DELETE_ACKS"),
     Point("stop: turn given back", LOOP, "Loop._record", 'log.info("turn given back'),
 )
