@@ -51,7 +51,7 @@ WHILE_STOPPING = (
 WHILE_GIVING_BACK = (
     Point("stop: turn not given back", LOOP, "Loop._give_back", "self._outbox.give_back("),
     Point("stop: turn half given back", OUTBOX, "Outbox.give_back", "sql.DELETE_ACKS"),
-    Point("stop: turn given back", LOOP, "Loop._record", 'log.info("turn given back'),
+    Point("stop: turn given back", LOOP, "Loop._give_back", 'log.info("turn given back'),
 )
 # fmt: on
 
