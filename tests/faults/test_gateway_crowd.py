@@ -56,6 +56,7 @@ async def _sockets(host: Host) -> list[Path]:
     return paths
 
 
+@pytest.mark.full  # it judges times, which says something only on a machine that does nothing else
 @pytest.mark.parametrize(
     "ways",
     [tuple(WAYS), *(pytest.param((way,), marks=pytest.mark.full) for way in WAYS)],

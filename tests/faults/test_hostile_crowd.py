@@ -212,6 +212,7 @@ def drawn() -> int:
     return int(os.environ.get("DUMBWAITER_SEED") or random.randrange(1_000_000))
 
 
+@pytest.mark.full  # it judges times, which says something only on a machine that does nothing else
 async def test_a_hostile_crowd_delays_none_of_its_neighbours(tmp_path: Path) -> None:
     seed = drawn()
     wrong = await compare(tmp_path, seed, size="quick", rounds=6, stop_every=2, later=False)
