@@ -1,6 +1,6 @@
 """Tests that were red when they were last run and whose cause is not found or not mended yet.
 
-They run, and do not fail the run (`xfail`, not strict). The list is to become empty: whoever mends one takes its line out.
+They run, and do not fail the run (`xfail`, not strict). The list is to become empty: who mends one takes its line out.
 """
 
 from __future__ import annotations
