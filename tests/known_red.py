@@ -12,8 +12,6 @@ KNOWN_RED = {
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[requests without a form]": "no outcome in time",
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[turns without end]": "put aside",
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[an id without end]": "the agent died",
-    "test_clock.py::test_failure_15_conversations_go_on_over_every_change_of_the_calendar_and_times_stay_utc": "zones",
-    "test_clock.py::test_failure_15_times_are_utc_and_agents_live_in_utc_wherever_the_host_is": "zones",
     "test_soak.py::test_the_judge_sees[not as asked-without_its_files]": "the judge does not see it",
     "test_disk.py::test_stopping_an_agent_whose_out_folder_cannot_be_read_fails_in_a_sentence": "stopping succeeds now",
     "test_power_cut.py::test_failure_48_after_a_power_cut_all": "the copy of the disk is taken for a second host",
