@@ -14,7 +14,6 @@ KNOWN_RED = {
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[an id without end]": "the agent died",
     "test_soak.py::test_the_judge_sees[not as asked-without_its_files]": "the judge does not see it",
     "test_disk.py::test_stopping_an_agent_whose_out_folder_cannot_be_read_fails_in_a_sentence": "stopping succeeds now",
-    "test_power_cut.py::test_failure_48_after_a_power_cut_all": "the copy of the disk is taken for a second host",
     "test_life.py::test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other": "once: retry, 1, 1",
     "test_pace.py": "a transport was left open, once in three runs",
 }
