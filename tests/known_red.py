@@ -6,14 +6,10 @@ They run, and do not fail the run (`xfail`, not strict). The list is to become e
 from __future__ import annotations
 
 KNOWN_RED = {
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[UTF-16 and pages of 64 KB]": "another sentence",
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[text that is no text]": "another sentence",
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[requests about others]": "no outcome in time",
+    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[UTF-16 and pages of 64 KB]": "the next agent cannot use the file it left",
+    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[text that is no text]": "the next agent cannot use the file it left",
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[requests without a form]": "no outcome in time",
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[turns without end]": "put aside",
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[an id without end]": "the agent died",
     "test_soak.py::test_the_judge_sees[not as asked-without_its_files]": "the judge does not see it",
-    "test_disk.py::test_stopping_an_agent_whose_out_folder_cannot_be_read_fails_in_a_sentence": "stopping succeeds now",
     "test_life.py::test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other": "once: retry, 1, 1",
     "test_pace.py": "a transport was left open, once in three runs",
 }
