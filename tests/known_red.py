@@ -6,8 +6,8 @@ They run, and do not fail the run (`xfail`, not strict). The list is to become e
 from __future__ import annotations
 
 KNOWN_RED = {
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[UTF-16 and pages of 64 KB]": "the next agent cannot use the file it left",
-    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[text that is no text]": "the next agent cannot use the file it left",
+    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[UTF-16 and pages of 64 KB]": "its file spoilt",
+    "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[text that is no text]": "its file spoilt",
     "test_hostile_agent.py::test_a_trick_harms_its_own_session_alone[requests without a form]": "no outcome in time",
     "test_soak.py::test_the_judge_sees[not as asked-without_its_files]": "the judge does not see it",
     "test_life.py::test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other": "once: retry, 1, 1",
