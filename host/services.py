@@ -10,7 +10,7 @@ from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
 from host.channels.cli import TerminalChannel
-from host.channels.protocol import Channel, platform_of
+from host.channels.protocol import Channel
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
 from host.delivery.request import Request
@@ -26,7 +26,7 @@ from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
 from host.sessions.context import Limits as TurnLimits
 from host.sessions.folder import Owner, clear_removed
-from host.sessions.house import House
+from host.sessions.house import House, Platform
 from host.sessions.post import Post
 from host.sessions.redaction import Redaction
 from host.settings import Settings, engine_address, proxy_variables, vendor_variables
@@ -107,7 +107,7 @@ class Services:
         self.adopted = 0
         self.terminal = TerminalChannel(central, clock)
         self.channels: dict[str, Channel] = {
-            channel.channel_type: channel for channel in (self.terminal, *make_channels(central, clock))
+            channel.name: channel for channel in (self.terminal, *make_channels(central, clock))
         }
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
         self.house = self._house()
@@ -231,7 +231,7 @@ class Services:
     def _house(self) -> House:
         """What agents are told of this host and its platforms."""
         settings = self.settings
-        platforms = {name: platform_of(channel) for name, channel in self.channels.items()}
+        platforms = {name: _platform_of(channel) for name, channel in self.channels.items()}
         return House(
             runtime=self.runtime.name,
             timezone=settings.zone,
@@ -275,3 +275,9 @@ class Services:
         if self._watcher is not None:
             agents = self.conductor.agents.items()
             self._watcher.watch({agent.folder.out: session_id for session_id, agent in agents})
+
+
+def _platform_of(channel: Channel) -> Platform:
+    """What agents are told of a channel's platform."""
+    can = channel.capabilities
+    return Platform(can.max_text, can.takes_files, can.mentions_need_ids)

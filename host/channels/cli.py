@@ -12,7 +12,7 @@ import sqlite3
 from host.central import mailbox, unread
 from host.central.database import Central
 from host.central.mailbox import Letter
-from host.channels.protocol import Ingest, Outgoing
+from host.channels.protocol import BaseChannel, Capabilities, Ingest, Outgoing
 from host.routing.event import Event, Receipt
 from shared_schema.clock import Clock, to_text
 from shared_schema.rows import encode
@@ -21,11 +21,11 @@ CHANNEL_TYPE = "cli"
 PLATFORM_ID = "terminal"
 
 
-class TerminalChannel:
+class TerminalChannel(BaseChannel):
     """The mailbox, its readers, and the way in for what somebody types."""
 
-    channel_type = CHANNEL_TYPE
-    idempotent = True
+    name = type = CHANNEL_TYPE
+    capabilities = Capabilities(idempotent=True)
 
     def __init__(self, central: Central, clock: Clock) -> None:
         self._central = central

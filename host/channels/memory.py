@@ -9,16 +9,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from host.channels.protocol import ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
+from host.channels.protocol import BaseChannel, Capabilities, ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
 from host.routing.event import Event, ReadReceipt, Receipt
 from shared_schema.rows import Address
 
 
 @dataclass
-class MemoryChannel:
+class MemoryChannel(BaseChannel):
     """A platform in memory. `sent` has every message in the order of arrival; an idempotent one has each key once."""
 
-    channel_type: str = "memory"
+    name: str = "memory"
+    type: str = "memory"
     idempotent: bool = True
     sent: list[Outgoing] = field(default_factory=list)
     attempts: int = 0
@@ -30,6 +31,11 @@ class MemoryChannel:
     _keys: set[str] = field(default_factory=set)
     _ingest: Ingest | None = None
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        """As the fields say."""
+        return Capabilities(idempotent=self.idempotent, mentions_need_ids=self.mentions_need_ids)
 
     async def start(self, ingest: Ingest) -> None:
         self._ingest = ingest

@@ -1,14 +1,21 @@
-"""A channel: the adapter for one platform. It hands events to the host and sends what it is given, nothing else."""
+"""A channel: the adapter for one bot on one platform. It hands over what happens there and sends what it is given.
+
+A channel has a *name*, which stands before the colon of an address, and a *type* (`telegram`): two bots of one platform
+are two channels of one type. Nothing outside `host/channels/<type>/` knows the SDK of a platform.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from host.routing.event import Event, ReadReceipt, Receipt
-from host.sessions.house import Platform
+from host.channels.health import Health
+from host.routing.event import Incoming, Receipt, RemoteFile
+from host.sessions.attachments import FileLimits
+from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address
 
@@ -21,16 +28,61 @@ class ChannelUnavailable(DumbwaiterError):
         self.retry_after = retry_after
 
 
+class ChannelRefused(DumbwaiterError):
+    """The platform does not let us in, until a person mends it: a refused token, a missing scope, intent or right.
+
+    `what` names what is missing, `hint` says where to mend it. It is tried again, rarely.
+    """
+
+
 class DeliveryRefused(DumbwaiterError):
     """The platform will never take this message (chat gone, no right to post, content refused)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a platform can do. Its documentation page is `docs/channels/<type>.md`.
+
+    `max_text` is the length of one message in `text_unit`; longer text is split before it gets to the channel. None: no
+    limit. `max_file_bytes` the size of one file that can be sent. `typing_seconds`: how often the sign that we work
+    must be renewed; None: there is no such sign. `draft_seconds`: the shortest time between two edits of a reply that
+    grows in place, in direct chats and in groups; None: replies do not grow. `idempotent`: `deliver` may be called
+    twice with one key, and the message is there once. `mentions_need_ids`: people are mentioned by their ids, which
+    agents must see for that.
+    """
+
+    max_text: int | None = None
+    text_unit: Literal["characters", "utf16", "bytes"] = "characters"
+    takes_files: bool = True
+    max_file_bytes: int | None = None
+    threads: bool = False
+    edits: bool = False
+    reactions: bool = False
+    buttons: bool = False
+    direct_messages: bool = False
+    receipts: bool = False
+    idempotent: bool = False
+    mentions_need_ids: bool = False
+    typing_seconds: float | None = None
+    draft_seconds: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button under a message. `value` (at most 48 bytes of ASCII) comes back in `Clicked`."""
+
+    label: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """One message to send. `key` is the same at every attempt: the idempotency key for platforms that take one.
 
-    `kind` is a `MessageOutKind`; `in_reply_to` the id of the message it answers, if it answers one. `from_host` marks a
-    notice of the host's own.
+    `kind` is a `MessageOutKind`; `text` is Markdown (CommonMark), not longer than the platform takes; `in_reply_to` the
+    id of the message it answers, if it answers one, and `reply_to` the platform's id of that message. `from_host` marks
+    a notice of the host's own. `draft_id` is the platform's id of the message in which this reply has been growing: it
+    becomes the whole reply by an edit.
     """
 
     key: str
@@ -40,43 +92,139 @@ class Outgoing:
     files: tuple[Path, ...] = ()
     in_reply_to: str | None = None
     from_host: bool = False
+    reply_to: str | None = None
+    buttons: tuple[Button, ...] = ()
+    draft_id: str | None = None
 
 
-Ingest = Callable[[Event | ReadReceipt], Awaitable[Receipt]]
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who we are on the platform. `missing` are sentences on what a person still has to set up there."""
+
+    id: str
+    name: str
+    missing: tuple[str, ...] = ()
 
 
-def platform_of(channel: Channel) -> Platform:
-    """What a channel says of its platform."""
-    plain = Platform()
-    return Platform(
-        max_text=getattr(channel, "max_text", plain.max_text),
-        takes_files=getattr(channel, "takes_files", plain.takes_files),
-        mentions_need_ids=getattr(channel, "mentions_need_ids", plain.mentions_need_ids),
-    )
+class ChannelState(Protocol):
+    """What a channel remembers over a restart, kept in central.db: an offset, a sync token, the last UID."""
+
+    async def get(self, key: str) -> str | None:
+        """What was kept; None: nothing."""
+
+    async def set(self, key: str, value: str) -> None:
+        """Keep it; it is on the disk when this returns. Set what acknowledges an event after `ingest` has returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a host gives to each of its channels.
+
+    `health` is told by the channel when it connects, hears and fails. `downloads` is a folder for files on their way.
+    """
+
+    name: str
+    clock: Clock
+    state: ChannelState
+    health: Health
+    downloads: Path
+    file_limits: FileLimits
+
+
+Ingest = Callable[[Incoming], Awaitable[Receipt]]
 
 
 class Channel(Protocol):
-    """One platform. `idempotent` channels send a message once however often `deliver` is called with the same key.
+    """One bot on one platform.
 
-    A channel acknowledges an event to its platform only after `ingest` has returned, and not when it raised. Whether
-    its platform tells what was read or not: a `ReadReceipt` goes the same way.
+    A channel acknowledges an event to its platform only after `ingest` has returned, and not when it raised: what is
+    not acknowledged comes again and is known by its `platform_message_id`.
 
-    What agents are told of the platform stands in attributes that a channel may leave out, with the names and defaults
-    of `Platform`.
+    Each call that talks to the platform raises `ChannelUnavailable` where the platform cannot be reached or says
+    "later", `ChannelRefused` where it does not let us in, and `DeliveryRefused` for what it will never take.
     """
 
-    channel_type: str
-    idempotent: bool
+    name: str
+    type: str
+    capabilities: Capabilities
+
+    async def check(self) -> Identity:
+        """Ask the platform who we are, and what is missing. Needs no `start`."""
 
     async def start(self, ingest: Ingest) -> None:
-        """Connect, and hand every event to `ingest` from now on. Raises `DumbwaiterError`."""
+        """Connect, catch up what the platform has kept, and hand everything to `ingest` from now on.
+
+        Raises `ChannelUnavailable` and `ChannelRefused`; after that, and after `close`, it may be called again.
+        """
+
+    async def serve(self) -> None:
+        """Run until the connection is lost or is deaf, and raise `ChannelUnavailable` or `ChannelRefused` then.
+
+        Deaf: the proof that it hears (a heartbeat of the protocol, a question beside a long poll) did not come in time.
+        The host closes the channel, waits, and starts it again.
+        """
 
     async def deliver(self, message: Outgoing) -> str | None:
         """Send a message; the platform's id of it, where there is one.
 
-        Raises `ChannelUnavailable` and `DeliveryRefused`. Any other outcome, a cancellation included, leaves it open
-        whether the message arrived.
+        Any outcome but a return and the three errors, a cancellation included, leaves open whether it arrived.
         """
 
+    async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
+        """Replace a message of ours, and its buttons."""
+
+    async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
+        """Put a reaction on a message; None takes ours away."""
+
+    async def typing(self, address: Address) -> None:
+        """Show for `typing_seconds` that we work on an answer."""
+
+    async def download(self, file: RemoteFile, target: Path) -> None:
+        """Fetch a file of an event into `target`, which does not exist yet; never more than the limit of bytes."""
+
+    async def open_direct(self, user_id: str) -> str:
+        """The platform id of the direct chat with a person; it is opened if need be."""
+
+    async def person_name(self, user_id: str) -> str | None:
+        """How a person is called there."""
+
+    async def chat_name(self, platform_id: str) -> str | None:
+        """How a chat is called there."""
+
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect. May be called twice, and before `start`."""
+
+
+class BaseChannel:
+    """What a channel does that its platform cannot do: nothing, or `DeliveryRefused`. Channels inherit from it."""
+
+    name: str
+    type: str
+    capabilities = Capabilities()
+
+    async def check(self) -> Identity:
+        return Identity(self.name, self.name)
+
+    async def serve(self) -> None:
+        await asyncio.Event().wait()
+
+    async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
+        raise DeliveryRefused(f"messages cannot be changed on {self.type}")
+
+    async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
+        raise DeliveryRefused(f"there are no reactions on {self.type}")
+
+    async def typing(self, address: Address) -> None:
+        return
+
+    async def download(self, file: RemoteFile, target: Path) -> None:
+        raise DeliveryRefused(f"there are no files on {self.type}")
+
+    async def open_direct(self, user_id: str) -> str:
+        raise DeliveryRefused(f"there are no direct chats on {self.type}")
+
+    async def person_name(self, user_id: str) -> str | None:
+        return None
+
+    async def chat_name(self, platform_id: str) -> str | None:
+        return None

@@ -151,7 +151,7 @@ class Deliverer:
         except DumbwaiterError as error:  # what is kept of it is no good, and will not be
             await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
             return
-        if not channel.idempotent and not await self._central.write(
+        if not channel.capabilities.idempotent and not await self._central.write(
             lambda c: deliveries.mark_sending(c, delivery.position)
         ):
             return
@@ -163,14 +163,14 @@ class Deliverer:
         except DeliveryRefused as error:
             await self._refused(delivery, error.what)
         except TimeoutError:
-            if channel.idempotent:
+            if channel.capabilities.idempotent:
                 await self._failed_attempt(delivery, rounds, "the platform did not answer in time")
             else:
                 await self._finish(delivery, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
         except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
             log.exception("a channel failed", extra=_ids(delivery))
             reason = f"the channel failed: {type(error).__name__}"
-            if not channel.idempotent:
+            if not channel.capabilities.idempotent:
                 await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
             elif isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
                 await self._failed_attempt(delivery, rounds, reason)

@@ -13,12 +13,28 @@ _LONGEST_IDENTIFIER = 500
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that still lies on the platform: its name and size (bytes) as the platform says them, not to be trusted.
+
+    `reference` is what the channel's `download` needs to fetch it.
+    """
+
+    name: str
+    reference: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One message on one platform.
 
     `platform_message_id` makes the event recognisable when the platform sends it twice. `agent_group` narrows it to one
     agent by name and `session_id` to one session; somebody at the host's own terminal may do that, a platform cannot.
     `reply_to` is the platform's id of the message it replies to (or ours), `quote` what it quotes of that.
+
+    `is_mention`: the platform says that the bot is meant: its own flag, a reply to the bot, or its name. `is_group` and
+    `chat_name` describe the chat as far as the platform says; None: not said. `remote_files` are fetched by the router,
+    through the channel's `download`, once it is known that an agent takes the event; `attachments` are here already.
     """
 
     address: Address
@@ -32,6 +48,9 @@ class Event:
     session_id: str | None = None
     reply_to: str | None = None
     quote: str | None = None
+    is_group: bool | None = None
+    chat_name: str | None = None
+    remote_files: tuple[RemoteFile, ...] = ()
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""
@@ -51,6 +70,82 @@ class ReadReceipt:
     """Somebody has read what is in a chat, or in one thread of it. A channel hands it over as it does an event."""
 
     address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A person has changed a message: its text is `text` now."""
+
+    address: Address
+    platform_message_id: str
+    text: str
+    sender_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A message of a person's is gone from its chat."""
+
+    address: Address
+    platform_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clicked:
+    """A person has pressed a button under a message of ours: `value` is that of the `Button`.
+
+    `click_id` is the platform's id of the click, the same when the platform sends it twice.
+    """
+
+    address: Address
+    platform_message_id: str
+    value: str
+    click_id: str
+    sender_id: str
+    sender_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reacted:
+    """A person has put a reaction on a message, or (`emoji` None) taken it away."""
+
+    address: Address
+    platform_message_id: str
+    emoji: str | None
+    sender_id: str | None = None
+    sender_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMoved:
+    """A chat goes on under another id (a Telegram group that became a supergroup). Its sessions stay."""
+
+    channel: str
+    old_platform_id: str
+    new_platform_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatGone:
+    """The bot can no longer write in a chat: blocked, thrown out, or the chat is deleted. `reason` is a sentence."""
+
+    address: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The bot was added to a chat; `sender_id` is who added it, where the platform says."""
+
+    address: Address
+    chat_name: str | None = None
+    is_group: bool = True
+    sender_id: str | None = None
+    sender_name: str | None = None
+
+
+Incoming = Event | Edited | Deleted | Clicked | Reacted | ReadReceipt | ChatMoved | ChatGone | Joined
+"""Everything a channel hands over. All of it may come twice and late; what it changes is kept before it returns."""
 
 
 @dataclass(frozen=True, slots=True)

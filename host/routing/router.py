@@ -21,7 +21,7 @@ from host.central.database import Central
 from host.central.deliveries import Chat
 from host.routing import commands
 from host.routing.acceptance import Outcome, Rules, accept
-from host.routing.event import Event, ReadReceipt, Receipt
+from host.routing.event import Event, Incoming, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
 from host.routing.text import cut, whole
 from host.sessions.attachments import FileLimits, spool, spool_text
@@ -73,8 +73,8 @@ class Router:
         self._tasks: set[asyncio.Task[Receipt]] = set()
         self.open_commands = OpenCommands()
 
-    async def ingest(self, event: Event | ReadReceipt) -> Receipt:
-        """Accept an event, or note that somebody has read a chat.
+    async def ingest(self, event: Incoming) -> Receipt:
+        """Accept an event, or note that a chat was read. Other things that happen there change nothing yet.
 
         Raises `DumbwaiterError` when it could not be kept: then it must not be acknowledged.
 
@@ -82,6 +82,8 @@ class Router:
         """
         if isinstance(event, ReadReceipt):
             return await self._central.write(lambda connection: _note_read(connection, event))
+        if not isinstance(event, Event):
+            return Receipt(())
         task = asyncio.create_task(self._in_order(event))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

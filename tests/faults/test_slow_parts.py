@@ -170,7 +170,7 @@ async def test_failure_18_without_its_channel_a_message_waits_and_is_sent_when_t
         await host.say("one")
         await host.say("two")
         await until(lambda: host.channel.attempts, "sending was tried")
-    async with running(tmp_path, channel=MemoryChannel(channel_type="another")) as host:
+    async with running(tmp_path, channel=MemoryChannel(name="another")) as host:
         query = "SELECT 1 FROM deliveries WHERE status = 'pending' AND error = 'the channel memory is not set up'"
         await until(lambda: host.central(query), "sending was tried without the channel")
         layout = await host.session()

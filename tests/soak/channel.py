@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from host.channels.protocol import ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
+from host.channels.protocol import BaseChannel, Capabilities, ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
 from host.routing.event import Event, Receipt
 from host.sessions.attachments import Attachment
 from shared_schema.errors import DumbwaiterError
@@ -22,17 +22,17 @@ class PlatformFailed(Exception):
     """The platform's answer leaves it open whether the message arrived."""
 
 
-class SocketChannel:
+class SocketChannel(BaseChannel):
     """One platform behind a Unix socket. `idempotent` says whether it knows a key that comes twice."""
 
     def __init__(self, channel_type: str, socket: Path, *, idempotent: bool) -> None:
-        self.channel_type = channel_type
-        self.idempotent = idempotent
+        self.name = self.type = channel_type
+        self.capabilities = Capabilities(idempotent=idempotent)
         self._socket = str(socket)
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self, ingest: Ingest) -> None:
-        self._listening = asyncio.create_task(self._listen(ingest), name=f"events of {self.channel_type}")
+        self._listening = asyncio.create_task(self._listen(ingest), name=f"events of {self.name}")
 
     async def deliver(self, message: Outgoing) -> str | None:
         try:
@@ -97,7 +97,7 @@ class SocketChannel:
                 files.append(Attachment(name, path))
             return await ingest(
                 Event(
-                    address=Address(self.channel_type, sent["chat"], sent["thread"]),
+                    address=Address(self.name, sent["chat"], sent["thread"]),
                     platform_message_id=sent["id"],
                     text=sent["text"],
                     sender_id=sent["sender"],
