@@ -105,7 +105,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
                 tell(notify_socket(), READY)
                 await stop.wait()
                 tell(notify_socket(), STOPPING)
-                log.info("stopping", extra={"agents": len(services.conductor.agents)})
+                log.info("stopping", extra={"agents": len(services.supervisor.agents)})
             finally:
                 await api.close()
     finally:

@@ -24,18 +24,18 @@ from host.routing.router import Followers, Router
 from host.runtime.choose import Choice, choose
 from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
-from host.sessions.context import Limits as TurnLimits
+from host.sessions.context import TurnLimits
 from host.sessions.folder import Owner, clear_removed
 from host.sessions.house import House, Platform
 from host.sessions.post import Post
 from host.sessions.redaction import Redaction
 from host.settings import Settings, engine_address, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
-from host.supervision.conductor import Conductor
-from host.supervision.facts import Limits
+from host.supervision.decide import SupervisionLimits
 from host.supervision.gateway import gateway_for, tell_of_way
-from host.supervision.reading import Reading
 from host.supervision.runs import Runs
+from host.supervision.supervisor import Supervisor
+from host.supervision.sync import SessionSync
 from host.watch.choose import choose as choose_watcher
 from host.watch.protocol import Watcher
 from shared_schema.clock import Clock
@@ -81,7 +81,7 @@ class Services:
         others: Sequence[Runtime] = (),
     ) -> None:
         file_limits = FileLimits(settings.max_files, settings.max_file_bytes, settings.out_bytes)
-        patience = Limits(
+        supervision_limits = SupervisionLimits(
             start_seconds=settings.start_seconds,
             silent_seconds=settings.silent_seconds,
             turn_seconds=settings.turn_seconds,
@@ -134,7 +134,7 @@ class Services:
             settings.max_waiting,
         )
         copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text, quota=quota)
-        reading = Reading(
+        sync = SessionSync(
             central,
             self.post,
             copier,
@@ -147,29 +147,29 @@ class Services:
             touched=self.history.touched,
             asked=self.requests.put_nowait,
         )
-        self.conductor = Conductor(
+        self.supervisor = Supervisor(
             self.post,
-            reading,
-            Runs(central, runtime, self.post, settings, clock, owner, patience, others, self.gateway),
+            sync,
+            Runs(central, runtime, self.post, settings, clock, owner, supervision_limits, others, self.gateway),
             settings,
             clock,
-            patience,
+            supervision_limits,
             send=self.deliverer.kick,
             changed=self._agents_changed,
-            hurry=self._hurry,
+            poll_now=self._poll_now,
         )
         self.titling = Titling(
             central,
             clock,
             settings.title_seconds,
-            is_running=self.conductor.agents.__contains__,
+            is_running=self.supervisor.agents.__contains__,
             asked=self._accepted,
         )
         self.router = Router(
             central,
             settings.layout,
             clock,
-            Rules(settings.max_text, settings.zone, self.conductor.is_working, settings.save_memory),
+            Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
             Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick),
             file_limits=file_limits,
         )
@@ -182,30 +182,30 @@ class Services:
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
         await asyncio.to_thread(self.post.clear_spool)
         self.history.start()
-        self._watcher = choose_watcher(self.settings.notify, self.conductor.hinted, self.conductor.is_busy)
+        self._watcher = choose_watcher(self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy)
         self.started_at = self.clock.now()
         tell_of_way(*self._way_out)
         self.adopted = await adopt(
             self.central,
-            self.conductor,
+            self.supervisor,
             self.runtime,
             self._others,
             self.clock,
             self.settings.layout,
             self.gateway,
         )
-        self.conductor.open()
+        self.supervisor.open()
         await self.deliverer.start()
         for session_id in await self.central.read(
             lambda c: [*runs.unsettled(c), *ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
         ):
-            self.conductor.attend(session_id)
+            self.supervisor.schedule(session_id)
         for channel in self.channels.values():
             await channel.start(self.router.ingest)
 
     async def find_agents(self) -> None:
         """Without a running host: know the agents that a dead host left, so that operations can end them."""
-        await adopt_known(self.central, self.conductor, self.runtime, self.clock, self.settings.layout)
+        await adopt_known(self.central, self.supervisor, self.runtime, self.clock, self.settings.layout)
 
     async def write_accepted(self) -> None:
         """Without a running host: bring what was just accepted into the session folders, and wake nobody."""
@@ -216,7 +216,7 @@ class Services:
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
         await self.titling.close()
-        await self.conductor.close(stop_agents=stop_agents)
+        await self.supervisor.close(stop_agents=stop_agents)
         await self.gateway.aclose()
         if self._watcher is not None:
             await self._watcher.close()
@@ -256,7 +256,7 @@ class Services:
         if self.started_at is None:
             self._to_write[session_id] = None
         else:
-            self.conductor.accepted(session_id)
+            self.supervisor.accepted(session_id)
 
     def _finished(self) -> None:
         """A message got its outcome: whoever waits at the terminal may want to know."""
@@ -265,15 +265,15 @@ class Services:
     def _delivered(self, session_id: str) -> None:
         """A delivery got its outcome: the session's file is told, and whoever waits at the terminal looks again."""
         self.terminal.notice()
-        self.conductor.delivered(session_id)
+        self.supervisor.delivered(session_id)
 
-    def _hurry(self) -> None:
+    def _poll_now(self) -> None:
         if self._watcher is not None:
-            self._watcher.poke()
+            self._watcher.poll_now()
 
     def _agents_changed(self) -> None:
         if self._watcher is not None:
-            agents = self.conductor.agents.items()
+            agents = self.supervisor.agents.items()
             self._watcher.watch({agent.folder.out: session_id for session_id, agent in agents})
 
 

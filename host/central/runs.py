@@ -24,7 +24,7 @@ def begin(connection: sqlite3.Connection, session_id: str, run_id: str, runtime:
     return connection.execute(BEGIN, (run_id, runtime, session_id)).rowcount > 0
 
 
-def settle(connection: sqlite3.Connection, session_id: str, run_id: str, start_failures: int) -> bool:
+def finalize(connection: sqlite3.Connection, session_id: str, run_id: str, start_failures: int) -> bool:
     """Note that a run is over and counted. False when that was done before."""
     return connection.execute(SETTLE, (start_failures, session_id, run_id)).rowcount > 0
 

@@ -26,7 +26,7 @@ from host.delivery.outcome import Outcome, take_ack
 from host.delivery.queue import enqueue, give_back
 from host.delivery.request import Request, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
-from host.sessions.outbox import BadRow, Glimpse
+from host.sessions.outbox import BadRow, OutboxSnapshot
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
@@ -97,14 +97,14 @@ class Copier:
         self._max_text = max_text
         self._quota = quota
 
-    def copy(self, session_id: str, layout: SessionLayout, glimpse: Glimpse) -> Future[Copied]:
+    def copy(self, session_id: str, layout: SessionLayout, snapshot: OutboxSnapshot) -> Future[Copied]:
         """Check a glimpse, take its files, and put it into the ledger. Blocks, but for the ledger.
 
         The future raises `FileTrouble` when the host's own disk fails; then nothing was taken, and the same is read
         again.
         """
-        candidates = [self._candidate(layout, row) for row in glimpse.messages]
-        return self._central.submit(lambda connection: self._store(connection, session_id, glimpse, candidates))
+        candidates = [self._candidate(layout, row) for row in snapshot.messages]
+        return self._central.submit(lambda connection: self._store(connection, session_id, snapshot, candidates))
 
     def _candidate(self, layout: SessionLayout, row: MessageOut) -> _Candidate:
         try:
@@ -122,34 +122,38 @@ class Copier:
         return _Candidate(row, message, tuple(files))
 
     def _store(
-        self, connection: sqlite3.Connection, session_id: str, glimpse: Glimpse, candidates: Sequence[_Candidate]
+        self,
+        connection: sqlite3.Connection,
+        session_id: str,
+        snapshot: OutboxSnapshot,
+        candidates: Sequence[_Candidate],
     ) -> Copied:
         now = to_text(self._clock.now())
         session = sessions.get(connection, session_id)
-        copied = Copied(refused=list(glimpse.bad_rows), kept=Kept.load(connection, session.id, self._quota, now))
+        copied = Copied(refused=list(snapshot.bad_rows), kept=Kept.load(connection, session.id, self._quota, now))
         of_turn: dict[str | None, list[Ack]] = {}
-        for ack in glimpse.acks:
+        for ack in snapshot.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
-        for turn in glimpse.turns:
+        for turn in snapshot.turns:
             _store_turn(connection, session, turn, of_turn.get(turn.id, []), now, copied)
-        acks = deque(glimpse.acks)  # in the order of the messages they are about
-        place = {ack.message_id: number for number, ack in enumerate(glimpse.acks)}
+        acks = deque(snapshot.acks)  # in the order of the messages they are about
+        place = {ack.message_id: number for number, ack in enumerate(snapshot.acks)}
         for candidate in candidates:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
                 ack = acks.popleft()
-                copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=glimpse.more))
+                copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=snapshot.more))
             _store_candidate(connection, session, candidate, now, copied)
             if copied.accepted:
                 session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
-            copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=glimpse.more))
+            copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=snapshot.more))
         copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
         for bad in copied.refused:
             refusals.refuse(connection, session.id, bad.what, bad.reason, now)
         copied.kept.store(connection, session.id)
-        sessions.advance(connection, session.id, glimpse.out_cursor, glimpse.turn_cursor)
+        sessions.advance(connection, session.id, snapshot.out_cursor, snapshot.turn_cursor)
         if copied.chats or copied.finished:
             sessions.touch(connection, session.id, now)
         for chat in copied.chats:

@@ -321,7 +321,7 @@ def _sentence(text: str) -> str:
 
 def _ids(delivery: Delivery) -> dict[str, object]:
     return {
-        "session": delivery.session_id,
+        "session_id": delivery.session_id,
         "message_id": delivery.message_out_id,
         "chat": ":".join(delivery.chat),
     }

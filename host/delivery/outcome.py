@@ -64,7 +64,7 @@ def fail_message(
         connection, session_id, message_id, MessageInStatus.FAILED, now=now, error=sentence
     ):
         return False, None
-    log.warning("a message failed", extra={"session": session_id, "message_id": message_id, "error": sentence})
+    log.warning("a message failed", extra={"session_id": session_id, "message_id": message_id, "error": sentence})
     if row.kind == MessageInKind.CONTROL:
         return True, errand.ended(connection, session_id, row, sentence, now)
     if not row.trigger:

@@ -61,7 +61,7 @@ class Titling:
             if await self._central.write(lambda connection: ask_title(connection, session_id, now)):
                 self._asked(session_id)
         except DumbwaiterError as error:
-            log.warning("a title could not be asked for", extra={"session": session_id, "error": str(error)})
+            log.warning("a title could not be asked for", extra={"session_id": session_id, "error": str(error)})
 
     def _forget(self, session_id: str, resting: asyncio.Task[None]) -> None:
         if self._resting.get(session_id) is resting:

@@ -20,7 +20,7 @@ from host.gateway import model_call
 from host.gateway.coalesced import Coalesced
 from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
 from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
-from host.gateway.limits import Limits, Minute
+from host.gateway.limits import CallLimits, Minute
 from host.gateway.lookups import Turns
 from host.gateway.memory import Account, Memory
 from host.gateway.outward import Outward
@@ -58,7 +58,7 @@ class Session:
     bound: socket.socket | None = None
     taking: asyncio.Task[None] | None = None
     wires: dict[Wire, asyncio.Task[None]] = field(default_factory=dict)
-    most: int = Limits().connections
+    most: int = CallLimits().connections
     grants: Coalesced[Grant | None] | None = None
 
     async def stop_taking(self) -> None:
@@ -219,7 +219,7 @@ class Exchanges:
                     "This agent has a budget, and what this call can use cannot be counted: its body is not one JSON "
                     "object in UTF-8.",
                 )
-            tokens_alone = Limits(tokens_per_minute=grant.limits.tokens_per_minute)
+            tokens_alone = CallLimits(tokens_per_minute=grant.limits.tokens_per_minute)
             _look_at_minute(minute, tokens_alone, self._clock.monotonic())
             under_way = expected.input_tokens + min(expected.output_tokens, _USUAL_OUTPUT)
             minute.under_way += under_way
@@ -299,7 +299,7 @@ def _release(reserved: list[Release]) -> None:
         reserved.pop()()
 
 
-def _look_at_minute(minute: Minute, limits: Limits, now: float) -> None:
+def _look_at_minute(minute: Minute, limits: CallLimits, now: float) -> None:
     """Raises `Refused` when an agent group has made as many model calls as it may."""
     wait = minute.wait(limits, now)
     if wait is not None:

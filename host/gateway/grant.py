@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from host.gateway.limits import Limits
+from host.gateway.limits import CallLimits
 from host.gateway.policy import Rule
 from host.gateway.reservations import Release
 from host.gateway.upstreams import Upstream
@@ -34,7 +34,7 @@ class Grant:
     agent_group_id: str
     allow: tuple[Rule, ...] = ()
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    limits: CallLimits = field(default_factory=CallLimits)
     exhausted: Callable[[], Awaitable[str | None]] = _unlimited
     has_budget: bool = False
     reserve: Callable[[Upstream, Usage], Awaitable[Release]] = _for_nothing

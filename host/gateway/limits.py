@@ -10,7 +10,7 @@ _SOON = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CallLimits:
     """Of model calls of an agent group in a minute, None for no limit; and of connections of one session at a time."""
 
     requests_per_minute: int | None = None
@@ -26,7 +26,7 @@ class Minute:
         self.under_way = 0
         """Tokens that calls can use whose use is not known yet."""
 
-    def wait(self, limits: Limits, now: float) -> int | None:
+    def wait(self, limits: CallLimits, now: float) -> int | None:
         """Seconds until another request may be made, at least 1; None when it may be made now."""
         while self._seconds and self._seconds[0][0] <= now - _MINUTE:
             self._seconds.popleft()

@@ -212,11 +212,11 @@ class History:
             found = reading.read(layout, session_id, cursors, deadline=deadline)
         except (FileTrouble, OSError) as error:
             self.unreadable += 1
-            log.debug("a session cannot be read for history", extra={"session": session_id, "error": str(error)})
+            log.debug("a session cannot be read for history", extra={"session_id": session_id, "error": str(error)})
             return None, isinstance(error, FileBusy)
         except Exception:  # the boundary of one session: history goes on with the others
             self.unreadable += 1
-            log.exception("a session cannot be read for history", extra={"session": session_id})
+            log.exception("a session cannot be read for history", extra={"session_id": session_id})
             return None, False
         self.skipped += found.skipped
         self.intake.took(session_id, found.entries, time.monotonic())

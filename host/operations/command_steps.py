@@ -213,7 +213,7 @@ def _somewhere(order: Order, connection: sqlite3.Connection) -> Session:
 def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Work:
     """What goes on in a conversation, as far as the host has seen."""
     services = order.services
-    agent = services.conductor.agents.get(present.id)
+    agent = services.supervisor.agents.get(present.id)
     tries = max((m.tries for m in ingest.open_messages(connection, present.id) if m.trigger), default=0)
     seconds, since, doing = 0.0, None, None
     if agent is not None and agent.busy_since is not None:
@@ -226,7 +226,7 @@ def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Wor
         since=since,
         seconds=seconds,
         doing=doing,
-        queued=present.id in services.conductor.places.waiting,
+        queued=present.id in services.supervisor.slots.waiting,
     )
 
 

@@ -14,7 +14,7 @@ from host.operations.transition import Also, as_shown, change, find
 from host.services import Services
 from host.sessions import life, outbox
 from host.sessions.folder import remove_session_folder
-from host.supervision.facts import StopReason
+from host.supervision.decide import StopReason
 from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import AgentPhase, TurnStatus
@@ -27,11 +27,11 @@ _MOST_TURNS = 100
 async def stop(services: Services, *, session: str) -> dict[str, Any]:
     """Stop the agent of a session and cancel what it was to answer. The session goes on with the next message."""
     found = await find(services, session)
-    async with services.conductor.holding(found.id):
+    async with services.supervisor.holding(found.id):
         now = to_text(services.clock.now())
         cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
         services.terminal.notice()
-        stopped = await services.conductor.endings.end(found, StopReason.ASKED)
+        stopped = await services.supervisor.termination.end(found, StopReason.ASKED)
         await asyncio.to_thread(services.post.record, found)
     return {"session_id": found.id, "stopped": stopped, "cancelled": cancelled}
 
@@ -49,17 +49,17 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
         also(connection, cancelled)
         return cancelled
 
-    async with services.conductor.holding(session.id):
+    async with services.supervisor.holding(session.id):
         cancelled = await services.central.write(cancel)
         services.terminal.notice()
         deadline = services.clock.monotonic() + _INTERRUPT_SECONDS  # the file may be locked for a part of that
         try:
             await asyncio.to_thread(services.post.record, session)
-            over = session.id not in services.conductor.agents or await _falls_silent(services, session, deadline)
+            over = session.id not in services.supervisor.agents or await _falls_silent(services, session, deadline)
         except FileTrouble:
             over = False
         if not over:
-            await services.conductor.endings.end(session, StopReason.DEAF)
+            await services.supervisor.termination.end(session, StopReason.IGNORES_CANCEL)
     return cancelled
 
 
@@ -102,7 +102,7 @@ async def remove(
     `require` raises in that transaction when it is not to be removed after all. Once the rows are gone, all that can
     be removed is, whatever fails; raises what failed.
     """
-    async with services.conductor.holding(found.id):
+    async with services.supervisor.holding(found.id):
         now = to_text(services.clock.now())
 
         def drop(connection: sqlite3.Connection) -> int:
@@ -127,7 +127,7 @@ async def remove(
         cancelled = await services.central.write(drop)
         services.terminal.notice()
         try:
-            await services.conductor.endings.end_deleted(found)
+            await services.supervisor.termination.end_deleted(found)
         finally:
             await _forget(services, found)
     return cancelled

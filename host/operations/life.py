@@ -153,7 +153,7 @@ async def ask_for_summary(services: Services, session: Session, also: Also[str] 
         return errand
 
     errand = await services.central.write(ask)
-    services.conductor.accepted(session.id)
+    services.supervisor.accepted(session.id)
     return errand
 
 

@@ -83,7 +83,7 @@ async def remove_deleted(services: Services) -> int:
         except NotFound:
             continue
         except (DumbwaiterError, OSError) as error:  # the next time; what is left of it, at the next start
-            log.error("a deleted session cannot be removed", extra={"session": session_id, "error": str(error)})
+            log.error("a deleted session cannot be removed", extra={"session_id": session_id, "error": str(error)})
         else:
             removed += 1
     return removed

@@ -7,7 +7,7 @@ import logging
 
 from host.central import runs
 from host.services import Services
-from host.supervision.facts import StopReason
+from host.supervision.decide import StopReason
 from shared_schema.errors import FileTrouble
 
 log = logging.getLogger(__name__)
@@ -20,15 +20,15 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
     locked fails neither the operation nor the sessions after it.
     """
     for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
-        async with services.conductor.holding(session.id):
+        async with services.supervisor.holding(session.id):
             try:
                 await asyncio.to_thread(services.post.push, session)
             except FileTrouble as error:
-                log.warning("a session could not be told", extra={"session": session.id, "error": str(error)})
+                log.warning("a session could not be told", extra={"session_id": session.id, "error": str(error)})
 
 
 async def stop_agents(services: Services, agent_group_id: str) -> None:
     """Stop the running agents of an agent group, which give back their turns: the next ones start as it is now."""
     for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
-        async with services.conductor.holding(session.id):
-            await services.conductor.endings.end(session, StopReason.CHANGED)
+        async with services.supervisor.holding(session.id):
+            await services.supervisor.termination.end(session, StopReason.CHANGED)

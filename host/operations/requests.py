@@ -147,7 +147,7 @@ class Answers:
             content=encode({"answer_to": request.message_id, **content}),
         )
         done = StatusUpdate(message.id, MessageInStatus.COMPLETED, 0)
-        async with self._services.conductor.holding(session_id):
+        async with self._services.supervisor.holding(session_id):
             folder = self._services.post.folder(session)
             if folder.inbound.exists():
                 await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
@@ -168,7 +168,7 @@ class Answers:
         except TimeoutError:
             return {"error": "the host could not answer in time"}
         except DumbwaiterError as error:
-            log.warning("history could not be read", extra={"session": session.id, "error": str(error)})
+            log.warning("history could not be read", extra={"session_id": session.id, "error": str(error)})
             return {"error": "the host cannot look at the moment"}
 
     async def _sessions(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -152,7 +152,7 @@ def _shown(services: Services, row: sqlite3.Row, short_id: str) -> dict[str, Any
         "ended_at": row["ended_at"],
         "path": str(services.settings.layout.session(row["agent_group_id"], row["id"]).folder),
         "pending": row["pending"],
-        "agent": "running" if row["id"] in services.conductor.agents else "none",
+        "agent": "running" if row["id"] in services.supervisor.agents else "none",
     }
 
 

@@ -45,7 +45,7 @@ async def status(services: Services) -> dict[str, Any]:
         {"what": "what history takes of a session", "subject": name, "hour": now_text[:13] + ":00Z", "held_back": None}
         for name in full
     ]
-    at_work = list(services.conductor.agents)
+    at_work = list(services.supervisor.agents)
     named = [*at_work, *(row["session_id"] for rows in ("running", "queued", "failures") for row in numbers[rows])]
     short = await services.central.read(lambda c: {each: session_list.short_id(c, each) for each in named})
     now = services.clock.monotonic()
@@ -72,15 +72,15 @@ async def status(services: Services) -> dict[str, Any]:
                 "since": to_text(services.clock.now() - timedelta(seconds=now - agent.started)),
             }
             for session_id in at_work
-            if (agent := services.conductor.agents.get(session_id)) is not None
+            if (agent := services.supervisor.agents.get(session_id)) is not None
         ],
-        "waiting_agents": len(services.conductor.places.waiting),
+        "waiting_agents": len(services.supervisor.slots.waiting),
         "turns": [each | {"short_session_id": short[each["session_id"]]} for each in work],
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "files": files,
         "faults": [
             {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}
-            for fault in services.conductor.faults.all()
+            for fault in services.supervisor.faults.all()
         ],
         "repairs": repaired,
         **{key: value for key, value in numbers.items() if key != "names"},
@@ -89,7 +89,7 @@ async def status(services: Services) -> dict[str, Any]:
 
 def _at_work(services: Services, row: sqlite3.Row, state: str) -> dict[str, Any]:
     """A turn that runs, or messages that wait for one; `tool` is what their agent says it uses."""
-    agent = services.conductor.agents.get(row["session_id"])
+    agent = services.supervisor.agents.get(row["session_id"])
     elapsed = (services.clock.now() - from_text(row["since"])).total_seconds()
     return {
         "session_id": row["session_id"],

@@ -257,7 +257,7 @@ class _View:
             return [{"type": "idle"}] if was_working else []
         first = next(iter(self.open.values()))
         session_id = str(first.session_id)
-        agent = self.services.conductor.agents.get(session_id)
+        agent = self.services.supervisor.agents.get(session_id)
         doing = None if agent is None else agent.doing
         state = {
             "type": "working",
@@ -275,7 +275,7 @@ class _View:
 
     async def _draft(self, session_id: str) -> str:
         """What the agent has written so far, as far as it shows that."""
-        agent = self.services.conductor.agents.get(session_id)
+        agent = self.services.supervisor.agents.get(session_id)
         if agent is None:
             return ""
         with suppress(FileTrouble):  # busy or gone at this moment: what was shown last stays

@@ -17,7 +17,7 @@ from host.central.sessions import Session
 from host.operations.sessions import shown
 from host.services import Services
 from host.sessions.life import Turnover
-from host.supervision.facts import StopReason
+from host.supervision.decide import StopReason
 from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
 
@@ -34,7 +34,7 @@ async def turn_over(
     also: Also[Turnover],
 ) -> Turnover:
     """Put one session in the place of another, and bring the one that is over to rest."""
-    async with services.conductor.holding(session.id):
+    async with services.supervisor.holding(session.id):
         done = await _decided(services, decide, also)
         if done.before.id == session.id != done.after.id:
             await end_agent(services, session)
@@ -42,8 +42,8 @@ async def turn_over(
             await asyncio.to_thread(services.post.push, done.after)
             await asyncio.to_thread(services.post.record, done.after)
     if done.before.id != session.id:
-        services.conductor.attend(done.before.id)
-    services.conductor.attend(done.after.id)
+        services.supervisor.schedule(done.before.id)
+    services.supervisor.schedule(done.after.id)
     return done
 
 
@@ -54,7 +54,7 @@ async def change(
     also: Also[T] = lambda c, done: None,
 ) -> T:
     """Change a session that stays where it is, and tell its agent what is cancelled and what was taken back."""
-    async with services.conductor.holding(session.id):
+    async with services.supervisor.holding(session.id):
         done = await _decided(services, decide, also)
         current = await services.central.read(lambda c: sessions.get(c, session.id))
         if current.status != "active":
@@ -84,8 +84,8 @@ async def end_agent(services: Services, session: Session) -> None:
     try:
         await asyncio.to_thread(services.post.record, session)
     except FileTrouble as error:
-        log.warning("a session could not be told", extra={"session": session.id, "error": str(error)})
-    await services.conductor.endings.end(session, StopReason.SESSION_OVER)
+        log.warning("a session could not be told", extra={"session_id": session.id, "error": str(error)})
+    await services.supervisor.termination.end(session, StopReason.SESSION_OVER)
     await asyncio.to_thread(services.post.record, session)
 
 

@@ -138,7 +138,7 @@ class Router:
         for each in outcome.receipt.accepted:
             if not each.duplicate:
                 what = "a command was accepted" if outcome.command else "a message was accepted"
-                ids = {"message_id": each.message_id, "session": each.session_id, "agent_group": each.agent_group}
+                ids = {"message_id": each.message_id, "session_id": each.session_id, "agent_group": each.agent_group}
                 log.info(what, extra=ids)
         if outcome.receipt.dropped is not None:
             log.info("a message was dropped", extra={"reason": outcome.receipt.dropped})

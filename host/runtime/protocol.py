@@ -33,7 +33,7 @@ SMALLEST_PIDS, LARGEST_PIDS = 8, 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ResourceLimits:
     """What one agent may use. Bytes, CPUs (1.5 is one and a half), processes."""
 
     memory_bytes: int = 2 * 1024**3
@@ -63,7 +63,7 @@ class AgentSpecification:
     folder: SessionLayout
     workspace: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
     mounts: tuple[Mount, ...] = ()
     image: str = ""
     uid: int = 0

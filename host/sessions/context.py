@@ -25,7 +25,7 @@ MAX_CHATS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TurnLimits:
     """Limits of a turn that the agent keeps by itself."""
 
     max_batch: int
@@ -53,7 +53,7 @@ class Surroundings:
     withdrawn: tuple[str, ...] = ()
 
 
-def push_of(surroundings: Surroundings, limits: Limits, house: House) -> Push:
+def push_of(surroundings: Surroundings, limits: TurnLimits, house: House) -> Push:
     """What is written into `inbound.db` before a wake."""
     session, group = surroundings.session, surroundings.agent_group
     routing = surroundings.routing

@@ -113,7 +113,7 @@ class BadRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Glimpse:
+class OutboxSnapshot:
     """What one look at `outbound.db` found: nothing in it is checked beyond being readable."""
 
     messages: list[MessageOut] = field(default_factory=list)
@@ -150,7 +150,7 @@ def read(
     turn_cursor: int,
     open_messages: Sequence[str],
     running_turns: Sequence[str],
-) -> Glimpse:
+) -> OutboxSnapshot:
     """What is new in `outbound.db`: messages and turns behind the cursors, and what became of what is open.
 
     Blocks for a second at most. Raises `FileBusy` when there is nothing to read this time, `FileDamaged` when the file
@@ -206,7 +206,7 @@ def _read(
     turn_cursor: int,
     open_messages: Sequence[str],
     running_turns: Sequence[str],
-) -> Glimpse:
+) -> OutboxSnapshot:
     """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
     if [row["key"] for row in connection.execute(KEY)] != ["seq INTEGER"]:
         raise FileDamaged("messages_out has not its key")  # rows could hide behind others
@@ -218,7 +218,7 @@ def _read(
     turns = [_one(connection, new_turn, place, "a turn", bad_rows) for place in places]
     turns += [_one(connection, known_turn, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)
-    return Glimpse(
+    return OutboxSnapshot(
         messages=messages,
         acks=[Ack.from_row(row) for row in acks if row is not None],
         turns=[Turn.from_row(row) for row in turns if row is not None],

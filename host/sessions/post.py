@@ -19,7 +19,7 @@ from host.central.database import Central
 from host.central.sessions import Relation
 from host.sessions import inbox, seed
 from host.sessions.attachments import unspool
-from host.sessions.context import MAX_CHATS, Limits, Surroundings, described, push_of
+from host.sessions.context import MAX_CHATS, Surroundings, TurnLimits, described, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.house import House
 from host.sessions.inbox import NewMessage, StatusUpdate
@@ -48,7 +48,7 @@ class Mail:
 class Post:
     """The writer of session folders. Every method blocks."""
 
-    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: Limits, house: House) -> None:
+    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: TurnLimits, house: House) -> None:
         self._central = central
         self._layout = layout
         self._owner = owner
@@ -198,7 +198,7 @@ class Post:
         except FileBusy:
             raise
         except FileTrouble as error:  # an agent spoilt it: the branch begins empty
-            log.warning("a branch cannot take over its parent", extra={"session": session.id, "error": str(error)})
+            log.warning("a branch cannot take over its parent", extra={"session_id": session.id, "error": str(error)})
             return ()
 
     def _message(self, row: ingest.Accepted, session: sessions.Session) -> NewMessage:

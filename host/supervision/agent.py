@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 from host.runtime.protocol import AgentHandle
 from host.sessions.outbox import Signature
-from host.supervision.facts import AgentFacts
+from host.supervision.decide import AgentFacts
 from shared_schema.layout import SessionLayout
 
 _REST = 1.0
-"""How long the host rests from an agent that writes more than one look takes, in times of that look. So a flood costs
-its own session time, and leaves half of the host to the others."""
+"""How long the host rests from an agent that writes more than one reconcile takes, in times of that reconcile. So a
+flood costs its own session time, and leaves half of the host to the others."""
 
 
 @dataclass(slots=True)
 class RunningAgent:
-    """One agent, from its start (or adoption) to its burial. Times are seconds on the monotonic clock."""
+    """One agent, from its start (or adoption) to its end. Times are seconds on the monotonic clock."""
 
     handle: AgentHandle
     folder: SessionLayout
@@ -29,7 +29,7 @@ class RunningAgent:
     heartbeat_stamp: int | None
     heartbeat_seen: float | None = None
     signature: Signature | None = None
-    rest: float | None = None  # seconds before what one look did not take is read; None: nothing is left
+    rest: float | None = None  # seconds before what one reconcile did not take is read; None: nothing is left
     last_activity: float = 0.0
     busy_since: float | None = None
     unreadable_since: float | None = None
@@ -39,7 +39,7 @@ class RunningAgent:
     measured: float = 0.0
     out_is_full: bool = False
     evicted: bool = False
-    has_mail: bool = False
+    has_new_messages: bool = False
     read_failures: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +100,7 @@ class RunningAgent:
 
 
 def rest_after(took: float) -> float:
-    """Seconds that are left to others after a look that took that long and did not read all there is."""
+    """Seconds that are left to others after a reconcile that took that long and did not read all there is."""
     return _REST * took
 
 

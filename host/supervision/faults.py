@@ -1,8 +1,8 @@
-"""Sessions that cannot be looked after at the moment: why, and since when. In memory; a new host finds out anew.
+"""Sessions that cannot be reconciled at the moment: why, and since when. In memory; a new host finds out anew.
 
-A fault is whatever a look raised: a file that cannot be opened, a folder whose owner is wrong, an error of the system
-nobody thought of. It is logged once and tried again, less and less often. After `fault_seconds` it counts as lasting:
-what waits in the session fails with the cause, and so does what comes later, until the fault is over.
+A fault is what reconciling raised: a file that cannot be opened, a folder whose owner is wrong, an error of the system
+that was not foreseen. It is logged once and tried again, less and less often. After `fault_seconds` it counts as
+lasting: what waits in the session fails with the cause, and so does what comes later, until the fault is over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from host.runtime.protocol import RuntimeUnavailable
-from host.supervision.facts import Limits
+from host.supervision.decide import SupervisionLimits
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
 
@@ -41,13 +41,13 @@ class Fault:
 class Faults:
     """The faults of all sessions, by session."""
 
-    def __init__(self, clock: Clock, limits: Limits) -> None:
+    def __init__(self, clock: Clock, limits: SupervisionLimits) -> None:
         self._clock = clock
         self._limits = limits
         self._faults: dict[str, Fault] = {}
 
     def note(self, session_id: str, error: Exception) -> Fault:
-        """A look failed. Logged when it is the first of its kind, with a traceback when nobody foresaw it."""
+        """Reconciling failed. Logged when it is the first of its kind, with a traceback when it was not foreseen."""
         cause = cause_of(error)
         fault = self._faults.get(session_id)
         if fault is None:
@@ -60,20 +60,20 @@ class Faults:
         if cause != fault.cause:
             fault.cause = cause
             log.error(
-                "a session could not be looked after",
-                extra={"session": session_id, "error": str(error)},
+                "a session could not be reconciled",
+                extra={"session_id": session_id, "error": str(error)},
                 exc_info=None if isinstance(error, DumbwaiterError) else error,
             )
         return fault
 
     def over(self, session_id: str) -> None:
-        """A look succeeded."""
+        """Reconciling succeeded."""
         fault = self._faults.pop(session_id, None)
         if fault is not None:
             lasted = round(self._clock.monotonic() - fault.began, 1)
             log.info(
-                "a session can be looked after again",
-                extra={"session": session_id, "seconds": lasted, "attempts": fault.attempts, "error": fault.cause},
+                "a session can be reconciled again",
+                extra={"session_id": session_id, "seconds": lasted, "attempts": fault.attempts, "error": fault.cause},
             )
 
     def forget(self, session_id: str) -> None:
@@ -89,7 +89,7 @@ class Faults:
         return self._clock.monotonic() - fault.began >= fault.patience
 
     def retry_in(self, fault: Fault) -> float:
-        """Seconds until the next look: longer each time, and not past the moment at which the fault is lasting."""
+        """Seconds until the next reconcile: longer each time, and not past the moment at which the fault is lasting."""
         wait = float(min(_FIRST_WAIT * 2.0 ** min(fault.attempts - 1, 10), _LONGEST_WAIT))
         left = fault.began + fault.patience - self._clock.monotonic()
         return min(wait, left) if left > 0 else wait
@@ -100,7 +100,7 @@ class Faults:
 
 
 def cause_of(error: Exception) -> str:
-    """Why a look failed, in words for the person whose message failed; no paths but the file's own name."""
+    """Why it failed, in words for the person whose message failed; no paths but the file's own name."""
     if isinstance(error, FileTrouble | OSError):
         return f"the session's files cannot be used: {_of_file(error)}"[:_MAX_CAUSE]
     if isinstance(error, DumbwaiterError):

@@ -13,7 +13,7 @@ from host.central import agent_groups, refusals, sessions, usage
 from host.central.database import Central
 from host.gateway import prices
 from host.gateway.grant import Grant
-from host.gateway.limits import Limits
+from host.gateway.limits import CallLimits
 from host.gateway.policy import parse_rule
 from host.gateway.proxies import Proxies
 from host.gateway.reservations import Left, Release, Reservations
@@ -37,7 +37,7 @@ def gateway_for(
     proxies: Proxies,
 ) -> Gateway:
     """The gateway of a host."""
-    limits = Limits(settings.calls_per_minute, settings.tokens_per_minute)
+    limits = CallLimits(settings.calls_per_minute, settings.tokens_per_minute)
     tasks: set[asyncio.Task[None]] = set()
     reservations = Reservations()
 
@@ -110,7 +110,7 @@ def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:
 
 async def count(central: Central, session_id: str, upstream: Upstream, used: Usage, at: datetime) -> None:
     """Take down a model call that is over, with its price."""
-    of_call = {"session": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
+    of_call = {"session_id": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
     price = await asyncio.to_thread(_price, upstream, used, at, of_call)
     log.info("a model call", extra=of_call | {"usd": price})
     await _note(central, lambda c: usage.count_call(c, session_id, used.tokens, price or 0.0, to_text(at)))

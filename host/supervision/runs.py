@@ -1,7 +1,7 @@
-"""One run of an agent: start, stop, bury. The steps that touch the runtime, and the ledger's count of every death.
+"""One run of an agent: start, stop, finalize. The steps that touch the runtime, and the ledger's count of every death.
 
-A run is noted in central.db before it is started, and settled once when it is over: whoever finds it dead, this host or
-the next, counts it, and nobody counts it twice. Tries are counted before anything is started again.
+A run is noted in central.db before it is started, and finalized once when it is over: the host that finds it dead, this
+one or the next, counts it once. Tries are counted before anything is started again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
 from host.runtime.images import image_for
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
-from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Limits, Runtime, RuntimeUnavailable
+from host.runtime.protocol import (
+    AgentHandle,
+    AgentSpecification,
+    AgentStatus,
+    ResourceLimits,
+    Runtime,
+    RuntimeUnavailable,
+)
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
 from host.sessions.outbox import Standing, heartbeat
 from host.sessions.post import Post
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
-from host.supervision.decide import Account, Held, account
-from host.supervision.facts import Limits as Patience
-from host.supervision.facts import StopReason
+from host.supervision.decide import FailureCount, Held, StopReason, SupervisionLimits, count_failure
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
@@ -52,7 +57,7 @@ _MAX_LEFTOVERS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class FinalizedRun:
     """What a death came to: chats that are told of failures, and when an agent may be started again (seconds)."""
 
     chats: tuple[Chat, ...]
@@ -70,7 +75,7 @@ class Runs:
         settings: Settings,
         clock: Clock,
         owner: Owner,
-        patience: Patience,
+        limits: SupervisionLimits,
         others: Sequence[Runtime],
         gateway: Gateway,
     ) -> None:
@@ -82,7 +87,7 @@ class Runs:
         self._settings = settings
         self._clock = clock
         self._owner = owner
-        self._patience = patience
+        self._limits = limits
         self._leftovers: dict[str, AgentHandle] = {}
 
     async def start(self, session: sessions.Session) -> RunningAgent:
@@ -112,7 +117,7 @@ class Runs:
         except OSError as error:
             raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
-        log.info("starting an agent", extra={"session": session.id, "run": run_id, "runtime": self.runtime.name})
+        log.info("starting an agent", extra={"session_id": session.id, "run_id": run_id, "runtime": self.runtime.name})
         await self._open_gateway(session.id, layout)
         try:
             handle = await self.runtime.start(specification)
@@ -157,7 +162,7 @@ class Runs:
         try:
             await self.gateway.open(session_id, layout)
         except DumbwaiterError as error:
-            log.warning("an agent has no gateway", extra={"session": session_id, "error": str(error)})
+            log.warning("an agent has no gateway", extra={"session_id": session_id, "error": str(error)})
 
     async def clear(self, session_id: str) -> None:
         """End whatever runs for a session that should have no agent. Raises `RuntimeUnavailable` when that is not sure.
@@ -173,7 +178,7 @@ class Runs:
 
     async def stop(self, handle: AgentHandle, reason: StopReason) -> None:
         """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
-        level = logging.INFO if reason.harmless else logging.WARNING
+        level = logging.INFO if reason.not_the_agents_fault else logging.WARNING
         log.log(level, "stopping an agent", extra=_ids(handle) | {"reason": reason.value})
         grace = self._settings.stop_seconds + _KILL_GRACE if reason.grace is None else reason.grace
         await self.runtime.stop(handle, grace)
@@ -183,36 +188,41 @@ class Runs:
         try:
             return await self.runtime.poll(handle)
         except RuntimeUnavailable as error:
-            log.warning("what runs agents does not answer", extra=_ids(handle) | {"error": str(error)})
+            log.warning("the container engine does not respond", extra=_ids(handle) | {"error": str(error)})
             return AgentStatus(alive=True)
 
-    async def settle(
+    async def finalize_run(
         self,
         session: sessions.Session,
         processing: frozenset[str],
         *,
         run_id: str,
-        harmless: bool,
+        not_the_agents_fault: bool,
         sentence: str,
-    ) -> Settled:
+    ) -> FinalizedRun:
         """Count the death of a run in the ledger, once. The agent is gone and `outbound.db` read to the end.
 
         `processing` are the messages it held; `sentence` says how it died, for the person who asked.
         """
         now = to_text(self._clock.now())
 
-        def count(connection: sqlite3.Connection) -> Settled:
+        def count(connection: sqlite3.Connection) -> FinalizedRun:
             current = sessions.get(connection, session.id)
             held = [
                 Held(m.message_id, bool(m.trigger), m.tries, m.message_id in processing)
                 for m in ingest.open_messages(connection, session.id)
             ]
-            bill = account(held, harmless=harmless, start_failures=current.start_failures, limits=self._patience)
-            if not runs.settle(connection, session.id, run_id, bill.start_failures):
-                return Settled((), 0.0)
+            failures = count_failure(
+                held,
+                not_the_agents_fault=not_the_agents_fault,
+                start_failures=current.start_failures,
+                limits=self._limits,
+            )
+            if not runs.finalize(connection, session.id, run_id, failures.start_failures):
+                return FinalizedRun((), 0.0)
             status, reason = (
                 (TurnStatus.CANCELLED, FailureReason.STOPPED)
-                if harmless
+                if not_the_agents_fault
                 else (TurnStatus.FAILED, FailureReason.AGENT_DIED)
             )
             for turn_id in turns.running(connection, session.id):
@@ -225,15 +235,19 @@ class Runs:
                     now=now,
                 )
             turns.close_running(connection, session.id, status, reason, sentence, now)
-            return Settled(self._charge(connection, session.id, bill, sentence, now), bill.retry_in)
+            return FinalizedRun(
+                self._count_failures(connection, session.id, failures, sentence, now), failures.retry_in
+            )
 
         return await self._central.write(count)
 
-    async def settle_start(self, session: sessions.Session, error: DumbwaiterError) -> Settled:
+    async def finalize_failed_start(self, session: sessions.Session, error: DumbwaiterError) -> FinalizedRun:
         """Count a start that failed, like the death of an agent that touched nothing."""
         current = await self._central.read(lambda c: sessions.get(c, session.id))
         sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
-        return await self.settle(session, frozenset(), run_id=current.run_id or "", harmless=False, sentence=sentence)
+        return await self.finalize_run(
+            session, frozenset(), run_id=current.run_id or "", not_the_agents_fault=False, sentence=sentence
+        )
 
     async def fail_waiting(self, session_id: str, sentence: str) -> tuple[Chat, ...]:
         """Fail everything that waits in a session, visibly; the chats that are told."""
@@ -241,7 +255,7 @@ class Runs:
 
         def fail(connection: sqlite3.Connection) -> tuple[Chat, ...]:
             everything = tuple(ingest.unanswered(connection, session_id))
-            return self._charge(connection, session_id, Account((), everything, 0, 0.0), sentence, now)
+            return self._count_failures(connection, session_id, FailureCount((), everything, 0, 0.0), sentence, now)
 
         return await self._central.write(fail)
 
@@ -287,13 +301,13 @@ class Runs:
             return f"the agent could not use the session's files{f': {said}' if said else ''}"
         return f"the agent died with exit status {status.exit_code}"
 
-    def _charge(
-        self, connection: sqlite3.Connection, session_id: str, bill: Account, sentence: str, now: str
+    def _count_failures(
+        self, connection: sqlite3.Connection, session_id: str, failures: FailureCount, sentence: str, now: str
     ) -> tuple[Chat, ...]:
-        for message_id in bill.count:
+        for message_id in failures.count:
             ingest.count_try(connection, message_id)
         chats: dict[Chat, None] = {}
-        for message_id in bill.fail:
+        for message_id in failures.fail:
             _, chat = fail_message(connection, session_id, message_id, sentence, now)
             if chat is not None:
                 chats[chat] = None
@@ -318,7 +332,7 @@ class Runs:
                 "DUMBWAITER_HEARTBEAT_SECONDS": f"{settings.heartbeat_seconds:g}",
                 "DUMBWAITER_STOP_SECONDS": f"{settings.stop_seconds:g}",
             },
-            limits=Limits(
+            limits=ResourceLimits(
                 memory_bytes=group.memory_bytes or settings.agent_memory_bytes,
                 cpus=group.cpus or settings.agent_cpus,
                 pids=group.pids or settings.agent_pids,
@@ -338,11 +352,11 @@ def image_of(group: AgentGroup, settings: Settings) -> str:
 
 
 def _ids(handle: AgentHandle) -> dict[str, object]:
-    return {"session": handle.session_id, "run": handle.run_id}
+    return {"session_id": handle.session_id, "run_id": handle.run_id}
 
 
 def _of(session: sessions.Session) -> dict[str, object]:
-    return {"session": session.id}
+    return {"session_id": session.id}
 
 
 def _keep_log(layout: SessionLayout, printed: bytes) -> None:

@@ -22,6 +22,6 @@ def choose(
         from host.watch.inotify import InotifyWatcher
 
         return InotifyWatcher(hint)
-    from host.watch.portable import PortableWatcher
+    from host.watch.watchfiles_watcher import WatchfilesWatcher
 
-    return PortableWatcher(hint, is_busy)
+    return WatchfilesWatcher(hint, is_busy)

@@ -46,12 +46,12 @@ class InotifyWatcher:
             except OSError as error:  # no such folder, or no more of the kernel's queues: polling goes on
                 log.warning(
                     "file notifications do not work for a session",
-                    extra={"session": folders[folder], "error": error.strerror},
+                    extra={"session_id": folders[folder], "error": error.strerror},
                 )
             else:
                 self._hint(folders[folder])  # what changed before the watch began
 
-    def poke(self) -> None:
+    def poll_now(self) -> None:
         """Nothing to do: it always listens."""
 
     async def close(self) -> None:

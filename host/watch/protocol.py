@@ -14,7 +14,7 @@ class Watcher(Protocol):
         """Watch these folders (folder → session id) from now on, and no others. Each new one is hinted once."""
         ...
 
-    def poke(self) -> None:
+    def poll_now(self) -> None:
         """Somebody has begun to wait for an answer."""
         ...
 

@@ -42,7 +42,7 @@ async def _measure(bench: Workbench, image: str) -> tuple[list[float], list[floa
             await host.settled()
             (session,) = await host.do("session.list")
             await host.do("session.stop", session=session["id"])
-            await until(lambda: not host.services.conductor.agents, "the agent has left")
+            await until(lambda: not host.services.supervisor.agents, "the agent has left")
             if number >= 0:
                 floors.append(floor)
                 trips.append(trip)

@@ -31,7 +31,7 @@ async def _measure(bench: Workbench, image: str) -> Sequence[Figure]:
     async with bench.host("docker", chats=AGENTS) as host:
         await host.warm_up(AGENTS)
         with bare.running("import time; time.sleep(3600)") as sleeping:
-            agents = [agent.handle.reference for agent in host.services.conductor.agents.values()]
+            agents = [agent.handle.reference for agent in host.services.supervisor.agents.values()]
             containers = [*agents, sleeping]
             pids = [await _interpreter(container) for container in containers]
             cpus = await asyncio.to_thread(cpu_percents, pids, SECONDS)

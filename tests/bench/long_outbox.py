@@ -84,21 +84,21 @@ class _Session:
         began = time.perf_counter()
         outbox.heartbeat(self.layout)
         outbox.signature(self.layout)
-        glimpse = self._read((message_id,))
+        snapshot = self._read((message_id,))
         taken = time.perf_counter() - began
-        assert (len(glimpse.messages), len(glimpse.acks), len(glimpse.turns)) == (1, 1, 1), "one of each is new"
+        assert (len(snapshot.messages), len(snapshot.acks), len(snapshot.turns)) == (1, 1, 1), "one of each is new"
         return taken
 
-    def _read(self, open_messages: tuple[str, ...]) -> outbox.Glimpse:
-        glimpse = outbox.read(
+    def _read(self, open_messages: tuple[str, ...]) -> outbox.OutboxSnapshot:
+        snapshot = outbox.read(
             self.layout,
             out_cursor=self._cursor,
             turn_cursor=self._turn_cursor,
             open_messages=open_messages,
             running_turns=(),
         )
-        self._cursor, self._turn_cursor = glimpse.out_cursor, glimpse.turn_cursor
-        return glimpse
+        self._cursor, self._turn_cursor = snapshot.out_cursor, snapshot.turn_cursor
+        return snapshot
 
 
 def _message() -> MessageIn:

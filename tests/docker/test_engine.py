@@ -54,7 +54,7 @@ async def host_on(engine: Engine, data: Path, image: str, **settings: Any) -> As
 
 async def container_of(host: Host, chat: str) -> str:
     """The container of a chat's agent."""
-    return host.services.conductor.agents[await session_of(host, chat)].handle.reference
+    return host.services.supervisor.agents[await session_of(host, chat)].handle.reference
 
 
 async def says(host: Host, text: str, chat: str = "one") -> str:
@@ -102,7 +102,7 @@ async def test_an_engine_that_is_away_when_a_message_comes_is_waited_for(
     async with host_on(engine, tmp_path, agent_image.name) as host:
         await asyncio.to_thread(engine.end, signal.SIGKILL)
         await host.say("hello")
-        await until(lambda: "what runs agents does not answer" in caplog.text, "the engine was missed")
+        await until(lambda: "the container engine does not respond" in caplog.text, "the engine was missed")
         await asyncio.to_thread(engine.start)
         await answers(host, "one")
         await host.settled()
@@ -244,7 +244,7 @@ async def test_an_engine_that_stays_away_is_given_up_and_the_person_is_told(
         await asyncio.to_thread(engine.end, signal.SIGKILL)
         asked = (await host.say("hello")).accepted[0]
         assert await host.outcome(asked.message_id) == "failed"
-        told = "the agent cannot be started, because what runs agents does not answer"
+        told = "the agent cannot be started, because the container engine does not respond"
         assert await answers(host, "one") == [f"This message could not be answered: {told}"]
         await asyncio.to_thread(engine.start)
         assert await host.ask("after") == "scripted: after"

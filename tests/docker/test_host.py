@@ -64,4 +64,4 @@ async def test_an_agent_without_enough_memory_dies_and_the_person_is_told(
 
 
 def _is_processing(host: Host) -> bool:
-    return any(agent.busy_since is not None for agent in host.services.conductor.agents.values())
+    return any(agent.busy_since is not None for agent in host.services.supervisor.agents.values())

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from host.gateway.grant import Grant
 from host.gateway.upstreams import Kind, Upstream
 from host.runtime.docker import DockerRuntime
-from host.runtime.protocol import Limits
+from host.runtime.protocol import ResourceLimits
 from tests.gateway import inside
 from tests.gateway.world import CANARY, GROUP, open_to_container
 from tests.runtime.agents import UID, eventually, session_folder, specification
@@ -52,7 +52,7 @@ def attempt(docker_runtime: DockerRuntime, script_image: str, tmp_path: Path) ->
     upstream = Upstream("anthropic", "http://127.0.0.1:9", SecretStr(CANARY), Kind.ANTHROPIC)
     grant = Grant(GROUP, upstreams={"anthropic": upstream})
 
-    async def run(body: str, *, limits: Limits | None = None) -> Any:
+    async def run(body: str, *, limits: ResourceLimits | None = None) -> Any:
         program = AROUND.format(body=textwrap.indent(textwrap.dedent(body), "    "))
         layout = session_folder(tmp_path, "")
         (layout.folder / "agent.py").write_text(program)
@@ -226,7 +226,7 @@ async def test_no_more_processes_than_the_limit_can_be_started(attempt: Attempt)
             children.append(child)
         return [len(children), None]
     """
-    started, refusal = await attempt(body, limits=Limits(pids=20))
+    started, refusal = await attempt(body, limits=ResourceLimits(pids=20))
     assert refusal == "EAGAIN"
     assert started < 20
 
@@ -237,7 +237,7 @@ async def test_no_file_can_grow_beyond_the_limit(attempt: Attempt) -> None:
             refused = refusal(lambda: [file.write(bytes(500_000)) for _ in range(10)])
         return [refused, os.stat("/session/out/file").st_size]
     """
-    assert await attempt(body, limits=Limits(file_bytes=1_000_000)) == ["EFBIG", 1_000_000]
+    assert await attempt(body, limits=ResourceLimits(file_bytes=1_000_000)) == ["EFBIG", 1_000_000]
 
 
 async def test_the_limit_of_a_file_cannot_be_raised(attempt: Attempt) -> None:
@@ -257,7 +257,7 @@ async def test_tmp_is_bounded(attempt: Attempt) -> None:
         with open("/tmp/file", "wb", buffering=0) as file:
             return refusal(lambda: [file.write(bytes(500_000)) for _ in range(10)])
     """
-    assert await attempt(body, limits=Limits(tmp_bytes=1024 * 1024)) == "ENOSPC"
+    assert await attempt(body, limits=ResourceLimits(tmp_bytes=1024 * 1024)) == "ENOSPC"
 
 
 async def test_an_init_is_process_1_and_takes_care_of_orphans(attempt: Attempt) -> None:

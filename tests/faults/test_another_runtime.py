@@ -32,8 +32,8 @@ async def test_a_session_waits_until_the_runtime_of_its_last_agent_says_that_it_
     async with running(tmp_path, others=[other], unsettled=True) as host:
         await host.say("two")
         await until(lambda: other.asked >= 2, "the other runtime was asked")
-        assert host.services.conductor.agents == {}
+        assert host.services.supervisor.agents == {}
         assert host.texts() == []
         other.answers = True
         assert (await host.channel.wait_for(1))[0].text == "scripted: two"
-        assert set(host.services.conductor.agents) == {asked.session_id}
+        assert set(host.services.supervisor.agents) == {asked.session_id}

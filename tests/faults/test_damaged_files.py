@@ -241,7 +241,7 @@ def answer(message, text):
         await host.channel.wait_for(1)
         assert host.texts() == ["ok: hello"]
         layout = await host.session()
-        await until(lambda: not host.services.conductor.agents, "the host noticed the death")
+        await until(lambda: not host.services.supervisor.agents, "the host noticed the death")
         assert rows(layout.outbound, "SELECT count(*) AS n FROM session_state") == [{"n": 0}]
         assert [path.name for path in layout.out.glob("outbound.db*")] == ["outbound.db"]
 
@@ -270,7 +270,7 @@ def answer(message, text):
         session_id = await session_of(host, "one")
         pid = agent_pid(host, session_id)
         await host.say("look malformed", chat="one")
-        agent = host.services.conductor.agents[session_id]
+        agent = host.services.supervisor.agents[session_id]
         await until(lambda: agent.read_failures >= 10, "ten reads in a row found it malformed")
         await host.say("said while it was malformed", chat="one")
         assert await ask_in(host, "two", "hello", PROMPT) == "ok: hello"

@@ -18,12 +18,12 @@ ROUTER = "host.routing.router"
 POST = "host.sessions.post"
 FILES = "host.sessions.attachments"
 RUNS = "host.supervision.runs"
-READING = "host.supervision.reading"
+READING = "host.supervision.sync"
 COPY = "host.delivery.copy"
 DELIVER = "host.delivery.deliver"
 TRANSITION = "host.operations.transition"
 ENDING = "host.operations.ending"
-ENDINGS = "host.supervision.endings"
+ENDINGS = "host.supervision.agent_termination"
 FOLDER = "host.sessions.folder"
 MIGRATE = "shared_schema.migrate"
 
@@ -45,7 +45,7 @@ WHILE_TALKING = (
     Point("copy: a file taken", FILES, "take", "taken.append(safe)"),
     Point("copy: checked, not stored", COPY, "Copier._store", "answered = place.get("),
     Point("copy: stored, not committed", "host.delivery.queue", "enqueue", "if not added"),
-    Point("copy: committed, nobody told", READING, "Reading._copied", "self._send(chat, following)"),
+    Point("copy: committed, nobody told", READING, "SessionSync._copied", "self._send(chat, following)"),
     Point("deliver: not sent", DELIVER, "Deliverer._attempt", "await channel.deliver("),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._attempt", "_finish(delivery, DeliveryStatus.DELIVERED"),
     Point("deliver: recorded, nobody told", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"),
@@ -55,7 +55,7 @@ WHILE_TALKING = (
     Point("migrate: outbound.db half made", MIGRATE, "migrate", "PRAGMA user_version", 2),
 )
 AT_THE_START = (
-    Point("restart: looking for agents", "host.supervision.adopt", "adopt_known", "conductor.adopt("),
+    Point("restart: looking for agents", "host.supervision.adopt", "adopt_known", "supervisor.adopt("),
     Point("restart: agents taken over", "host.services", "Services.start", "await self.deliverer.start()"),
 )
 AT_THE_FIRST_START = (
@@ -65,13 +65,13 @@ AT_THE_FIRST_START = (
 IN_A_RESET = (
     Point("reset: not begun", TRANSITION, "_decided", "services.central.write(run)"),
     Point("reset: in the ledger", TRANSITION, "_decided", "services.terminal.notice()"),
-    Point("reset: agent gone, not settled", ENDINGS, "Endings._bury", "await self._runs.settle("),
-    Point("reset: agent settled", ENDINGS, "Endings.bury_agent", "await self._runs.forget("),
-    Point("reset: agent not stopped", TRANSITION, "end_agent", "endings.end("),
+    Point("reset: agent gone, not settled", ENDINGS, "AgentTermination._finalize", "await self._runs.finalize_run("),
+    Point("reset: agent settled", ENDINGS, "AgentTermination.finalize_agent", "await self._runs.forget("),
+    Point("reset: agent not stopped", TRANSITION, "end_agent", "termination.end("),
 )
 IN_A_DELETE = (
     Point("delete: not begun", ENDING, "remove", "services.central.write(drop)"),
-    Point("delete: rows gone", ENDING, "remove", "endings.end_deleted("),
+    Point("delete: rows gone", ENDING, "remove", "termination.end_deleted("),
     Point("delete: agent gone", ENDING, "_forget", "remove_session_folder"),
     Point("delete: folder renamed", FOLDER, "remove_session_folder", "remove_tree(gone)"),
 )

@@ -113,11 +113,11 @@ async def test_every_step_of_a_message_is_a_line_of_the_log_with_its_ids(
         await host.say("/stop")
         await host.settled()
     lines = {record.message: record.__dict__ for record in reversed(caplog.records)}
-    assert lines["a message was accepted"]["session"] == good.session_id
+    assert lines["a message was accepted"]["session_id"] == good.session_id
     assert {"a turn began", "starting an agent", "stopping an agent", "delivered"} <= lines.keys()
     ended = [record.__dict__ for record in caplog.records if record.message == "a turn ended"]
     assert [turn["outcome"] for turn in ended] == ["completed", "failed"]
-    assert (ended[0]["input_tokens"], ended[0]["session"]) == (5, good.session_id)
+    assert (ended[0]["input_tokens"], ended[0]["session_id"]) == (5, good.session_id)
     assert ended[0]["seconds"] >= 0
     assert lines["a message failed"]["message_id"] == bad.message_id
     assert "old age" in lines["a message failed"]["error"]

@@ -93,11 +93,11 @@ async def test_a_fault_is_told_with_its_cause_after_a_bound_logged_once_and_over
             assert check.ok is False
             assert cause in check.what
             mends(layout)
-            await until(lambda: not host.services.conductor.faults.all(), "the fault is over, with nobody's help", 40)
+            await until(lambda: not host.services.supervisor.faults.all(), "the fault is over, with nobody's help", 40)
             assert await ask_in(host, "one", "after") == "scripted: after"
-        logged = [record for record in caplog.records if record.getMessage() == "a session could not be looked after"]
+        logged = [record for record in caplog.records if record.getMessage() == "a session could not be reconciled"]
         assert len(logged) == 1
-        assert [record.getMessage() for record in caplog.records].count("a session can be looked after again") == 1
+        assert [record.getMessage() for record in caplog.records].count("a session can be reconciled again") == 1
 
 
 async def test_a_slot_is_free_when_the_agent_is_dead_whatever_becomes_of_its_burial(tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ async def test_a_slot_is_free_when_the_agent_is_dead_whatever_becomes_of_its_bur
         await add_chats(host, "two")
         assert await ask_in(host, "one", "before") == "scripted: before"
         layout = await folder_of(host, "one")
-        (agent,) = host.services.conductor.agents.values()
+        (agent,) = host.services.supervisor.agents.values()
         layout.reading.rename(layout.folder / "away")
         layout.reading.write_bytes(b"")  # so that the host cannot even link what it is to read
         await host.services.runtime.stop(agent.handle, 0.0)
         assert await ask_in(host, "two", "the slot is mine") == "scripted: the slot is mine"
         assert await host.services.runtime.list() == [
-            each.handle for each in host.services.conductor.agents.values()
+            each.handle for each in host.services.supervisor.agents.values()
         ], "what was left of the dead one is cleared away"
         layout.reading.unlink()
         (layout.folder / "away").rename(layout.reading)

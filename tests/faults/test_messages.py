@@ -80,8 +80,8 @@ async def test_failure_3_context_alone_starts_no_agent(tmp_path: Path) -> None:
         overheard = await _overhear(host, session_id, "somebody else said")
         layout = await host.session()
         await until(lambda: rows(layout.inbound, "SELECT 1 FROM messages_in WHERE id = ?", overheard), "it is written")
-        await host.services.conductor.close(stop_agents=False)  # after the looks that are under way
-        assert not host.services.conductor.agents
+        await host.services.supervisor.close(stop_agents=False)  # after the looks that are under way
+        assert not host.services.supervisor.agents
         assert host.texts() == ["scripted: hello"]
 
 
@@ -168,7 +168,7 @@ async def _overhear(host: Host, session_id: str, text: str) -> str:
         "accepted_at": to_text(SystemClock().now()),
     }
     await host.services.central.write(lambda connection: ingest.accept(connection, values))
-    host.services.conductor.attend(session_id)
+    host.services.supervisor.schedule(session_id)
     return message_id
 
 

@@ -90,7 +90,8 @@ async def test_an_engine_that_never_answers_is_given_up_and_the_person_is_told(t
         await host.channel.wait_for(1)
         assert await host.outcome(asked.message_id) == "failed"
         assert host.texts() == [
-            "This message could not be answered: the agent cannot be started, because what runs agents does not answer"
+            "This message could not be answered: the agent cannot be started, "
+            "because the container engine does not respond"
         ]
 
 

@@ -68,6 +68,6 @@ async def test_stop_takes_no_longer_than_a_moment(tmp_path: Path, hindrance: str
         await host.say("/stop", chat="one")
         await until(lambda: len(texts_to(host, "one")) > 1, "the command was answered", SECONDS)
         assert await host.outcome(asked.message_id) == "cancelled"
-        await until(lambda: asked.session_id not in host.services.conductor.agents, "the agent is gone", SECONDS)
+        await until(lambda: asked.session_id not in host.services.supervisor.agents, "the agent is gone", SECONDS)
         assert time.monotonic() - began < SECONDS
         assert await ask_in(host, "one", "hello") == "ok: hello"

@@ -94,7 +94,7 @@ def session_in(folder: Path) -> SessionLayout:
     return layout
 
 
-def read_all(layout: SessionLayout) -> outbox.Glimpse:
+def read_all(layout: SessionLayout) -> outbox.OutboxSnapshot:
     """Everything that a look at the session reads."""
     outbox.signature(layout)
     outbox.heartbeat(layout)

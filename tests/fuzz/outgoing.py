@@ -114,9 +114,9 @@ def _rows(folder: Path) -> Iterator[Drive]:
             layout = there.folder
             layout.outbound.write_bytes(files[loose])
             fill(layout.outbound, tables)
-            glimpse = read_all(layout)
-            assert 0 <= glimpse.out_cursor <= MAX_JUMP
-            copier.copy(there.session.id, layout, glimpse).result()
+            snapshot = read_all(layout)
+            assert 0 <= snapshot.out_cursor <= MAX_JUMP
+            copier.copy(there.session.id, layout, snapshot).result()
             try:
                 there.run(there.central.read(_require_deliverable))
             finally:

@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from host.gateway.grant import Patience
-from host.gateway.limits import Limits
+from host.gateway.limits import CallLimits
 from host.gateway.server import Transport
 from host.gateway.upstreams import Kind, Upstream
 from host.gateway.usage import Usage
@@ -222,7 +222,7 @@ async def test_limits_of_a_minute_hold_for_requests_and_tokens(tmp_path: Path, t
     clock = ManualClock()
     async with world(tmp_path, transport, clock=clock) as here:
         assert here.grant is not None
-        here.grant = replace(here.grant, limits=Limits(requests_per_minute=2))
+        here.grant = replace(here.grant, limits=CallLimits(requests_per_minute=2))
         assert [(await here.message())["status"] for _ in range(2)] == [200, 200]
         answer = await here.message()
         assert answer["status"] == 429
@@ -231,7 +231,7 @@ async def test_limits_of_a_minute_hold_for_requests_and_tokens(tmp_path: Path, t
         clock.advance(61)
         assert (await here.message())["status"] == 200
 
-        here.grant = replace(here.grant, limits=Limits(tokens_per_minute=17))
+        here.grant = replace(here.grant, limits=CallLimits(tokens_per_minute=17))
         await until(lambda: len(here.used) == 3, "all calls are counted")
         assert (await here.message())["status"] == 429
         clock.advance(61)

@@ -165,7 +165,7 @@ async def test_a_call_that_cannot_be_priced_counts_in_tokens_and_is_logged(
         await count(agent.host.services.central, session, upstream, Usage("gpt-4o", -10, 70), now)
         assert await agent.budget() == {"usd": 0, "tokens": 60, "percent": 60}
     (record,) = [record for record in caplog.records if record.message == "a model call cannot be priced"]
-    assert vars(record)["session"] == session
+    assert vars(record)["session_id"] == session
 
 
 async def test_what_an_agent_says_counts_when_it_is_more(tmp_path: Path) -> None:

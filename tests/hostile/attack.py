@@ -210,7 +210,7 @@ class Attack:
         return f"chat-{self._number}"
 
     def _agent(self, session: str) -> str | None:
-        agent = self._host.services.conductor.agents.get(session)
+        agent = self._host.services.supervisor.agents.get(session)
         return None if agent is None else agent.handle.run_id
 
     async def _ask(self, chat: str, text: str) -> str | None:

@@ -230,7 +230,7 @@ class Population:
 
     def _busy(self) -> str | None:
         """A chat whose agent has been at it for a moment; each in its turn."""
-        agents = self._host.services.conductor.agents
+        agents = self._host.services.supervisor.agents
         for offset in range(CROWD):
             chat = self._crowd[(self._turn + offset) % CROWD]
             if chat in self._at and time.monotonic() - self._at[chat][0] > 0.3 and self._at[chat][2] in agents:

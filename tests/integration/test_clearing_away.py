@@ -57,7 +57,7 @@ async def test_files_of_a_message_that_waits_are_kept_until_it_is_cancelled(tmp_
     async with running(tmp_path / "data") as host:
         await host.ask("hello")
         session = await session_of(host, "one")
-        async with host.services.conductor.holding(session):
+        async with host.services.supervisor.holding(session):
             await host.say("look", files=[a_file(tmp_path)])
             found = await clear_away(host.services, {path.parent.name for path in spooled(tmp_path / "data")})
             assert (found, len(spooled(tmp_path / "data"))) == (set(), 1)
@@ -79,7 +79,7 @@ async def test_what_is_taken_up_or_removed_meanwhile_is_not_pruned(tmp_path: Pat
         clock.jump(30 * DAY)
         first, second, third = ended
 
-        async with host.services.conductor.holding(second):
+        async with host.services.supervisor.holding(second):
             pruning = asyncio.create_task(host.do("session.prune", older_than_days=7.0, apply=True, for_good=for_good))
             await until(lambda: gone(host, first), "the first session is deleted")
             await host.services.central.write(lambda c: sessions.delete(c, second))
@@ -125,7 +125,7 @@ async def test_what_was_restored_in_time_is_not_removed(tmp_path: Path) -> None:
             await host.do("session.delete", session=deleted[-1])
         clock.jump(2 * DAY)
         first, second = deleted
-        async with host.services.conductor.holding(second):
+        async with host.services.supervisor.holding(second):
             clearing = asyncio.create_task(clear_away(host.services, set()))
             await until(lambda: gone_for_good(host, first), "the first session is removed")
             await host.do("session.restore", session=second)
@@ -165,5 +165,5 @@ async def test_a_session_whose_agent_cannot_be_stopped_is_removed_with_all_that_
         assert (await host.do("events"))[-1]["kind"] == "session-removed"
 
         runtime.stubborn = False
-        await until(lambda: not host.services.conductor.agents, "its agent is stopped")
+        await until(lambda: not host.services.supervisor.agents, "its agent is stopped")
         assert not folder.exists()

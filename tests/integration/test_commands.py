@@ -75,7 +75,7 @@ async def test_what_is_written_right_behind_new_is_of_the_new_conversation(tmp_p
     async with running(tmp_path) as host:
         await host.ask("hello")
         old = await present(host)
-        async with host.services.conductor.holding(old["id"]):  # the host is busy with the old one
+        async with host.services.supervisor.holding(old["id"]):  # the host is busy with the old one
             new = asyncio.create_task(host.say("/new"))
             behind = asyncio.create_task(host.say("and now this"))
             await until(commands_begun, "it was begun")
@@ -256,7 +256,7 @@ async def test_stop_ends_a_turn_within_two_seconds(tmp_path: Path, work: str) ->
 
 
 def is_at_work(host: Host) -> bool:
-    return any(agent.busy_since is not None for agent in host.services.conductor.agents.values())
+    return any(agent.busy_since is not None for agent in host.services.supervisor.agents.values())
 
 
 async def test_status_says_what_runs_while_it_runs(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ async def test_status_says_what_runs_while_it_runs(tmp_path: Path) -> None:
             f"Conversation: “Plans” ({session['id']})",
         ]
         await host.say("tool hammer 30")
-        agents = host.services.conductor.agents
+        agents = host.services.supervisor.agents
         await until(lambda: [a for a in agents.values() if a.doing == "hammer"], "the tool runs")
         await host.say("and this")
         (working, *_) = (await answer_to(host, "/status")).splitlines()
@@ -318,7 +318,7 @@ async def test_a_command_whose_conversation_was_deleted_meanwhile_says_so(tmp_pa
         await host.ask("hello")
         session = await present(host)
         central = host.services.central
-        async with host.services.conductor.holding(session["id"]):
+        async with host.services.supervisor.holding(session["id"]):
             undo = asyncio.create_task(answer_to(host, "/undo"))
             await until(commands_begun, "it was begun")
             status = asyncio.create_task(answer_to(host, "/status"))
@@ -333,7 +333,7 @@ async def test_a_command_whose_conversation_was_removed_for_good_meanwhile_is_ca
     async with running(tmp_path) as host:
         await host.ask("hello")
         session = await present(host)
-        async with host.services.conductor.holding(session["id"]):
+        async with host.services.supervisor.holding(session["id"]):
             (undo,) = (await host.say("/undo")).accepted
             await until(commands_begun, "it was begun")
             await host.services.central.write(lambda c: routes.remove_session(c, sessions.get(c, session["id"])))
@@ -346,7 +346,7 @@ async def test_commands_wake_no_agent(tmp_path: Path) -> None:
         for name in CommandName:
             await answer_to(host, f"/{name}")
         await host.settled()
-        assert host.services.conductor.agents == {}
+        assert host.services.supervisor.agents == {}
         assert await host.central("SELECT 1 FROM sessions WHERE run_id IS NOT NULL") == []
 
 
@@ -391,7 +391,7 @@ async def test_what_stands_behind_a_command_that_takes_nothing_is_not_lost_silen
 async def test_the_commands_of_a_conversation_are_carried_out_in_their_order(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         session = await host.ask("hello") and await present(host)
-        async with host.services.conductor.holding(session["id"]):
+        async with host.services.supervisor.holding(session["id"]):
             for text in ("/branch", "/title One", "/new", "/title Two"):
                 await host.say(text)
         await host.settled()
@@ -421,7 +421,7 @@ async def test_what_a_host_left_open_the_next_one_carries_out(tmp_path: Path) ->
     async with running(tmp_path, channel=channel) as host:
         await host.ask("hello")
         session = await present(host)
-        async with host.services.conductor.holding(session["id"]):
+        async with host.services.supervisor.holding(session["id"]):
             await host.say("/branch")
             (task,) = await until(commands_begun, "it was begun")
             task.cancel()

@@ -36,7 +36,7 @@ async def ask(host: Host, do: Errand) -> str:
         return errands.ask(connection, sessions.get(connection, listed["id"]), do, listed["last_active"])
 
     message_id = await host.services.central.write(store)
-    host.services.conductor.accepted(listed["id"])
+    host.services.supervisor.accepted(listed["id"])
     await host.outcome(message_id)
     return message_id
 

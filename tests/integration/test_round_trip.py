@@ -51,11 +51,11 @@ async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_
     async with running(tmp_path, idle_seconds=0.3, poll_seconds=0.1) as host:
         await host.ask("one")
         first = _pid(host)
-        await until(lambda: not host.services.conductor.agents, "the agent was stopped")
+        await until(lambda: not host.services.supervisor.agents, "the agent was stopped")
         assert not Path(f"/proc/{first}").exists()
         assert await host.ask("two") == "scripted: two"
 
 
 def _pid(host: Host) -> int:
-    (agent,) = host.services.conductor.agents.values()
+    (agent,) = host.services.supervisor.agents.values()
     return int(agent.handle.reference)

@@ -16,8 +16,8 @@ import pytest
 
 from host.watch.choose import choose
 from host.watch.inotify import InotifyWatcher
-from host.watch.portable import PortableWatcher
 from host.watch.protocol import Watcher
+from host.watch.watchfiles_watcher import WatchfilesWatcher
 from shared_schema.layout import OUTBOUND
 from tests.support.wait import until
 
@@ -25,7 +25,7 @@ SESSION = "ses_0000000000000000"
 OTHER = "ses_1111111111111111"
 MAKERS: dict[str, Callable[[Callable[[str], None], Callable[[], bool]], Watcher]] = {
     "inotify": lambda hint, is_busy: InotifyWatcher(hint),
-    "watchfiles": PortableWatcher,
+    "watchfiles": WatchfilesWatcher,
 }
 only_inotify = pytest.mark.parametrize("watched", ["inotify"], indirect=True)
 only_watchfiles = pytest.mark.parametrize("watched", ["watchfiles"], indirect=True)
@@ -131,7 +131,7 @@ async def test_a_change_at_the_moment_of_a_poke_is_not_lost(watched: Watched) ->
         await asyncio.sleep(0.0003 * (number % 20))  # the poke meets the watcher in every one of its moments
         watched.count.clear()
         watched.write()
-        watched.watcher.poke()
+        watched.watcher.poll_now()
         await watched.hint()
 
 
@@ -172,7 +172,7 @@ def flood(folder: Path) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize(("notify", "made"), [("off", None), ("watchfiles", PortableWatcher)])
+@pytest.mark.parametrize(("notify", "made"), [("off", None), ("watchfiles", WatchfilesWatcher)])
 async def test_a_person_chooses_what_gives_hints(notify: str, made: type[Watcher] | None) -> None:
     watcher = choose(notify, lambda session_id: None, lambda: False)  # type: ignore[arg-type]
     assert watcher is None if made is None else isinstance(watcher, made)

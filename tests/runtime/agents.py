@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from host.runtime.protocol import AgentSpecification, Limits
+from host.runtime.protocol import AgentSpecification, ResourceLimits
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 
@@ -51,7 +51,7 @@ def session_folder(parent: Path, program: str) -> SessionLayout:
 
 
 def specification(
-    layout: SessionLayout, install_id: str, *, image: str = "", uid: int = 0, limits: Limits | None = None
+    layout: SessionLayout, install_id: str, *, image: str = "", uid: int = 0, limits: ResourceLimits | None = None
 ) -> AgentSpecification:
     """A specification for a folder made by `session_folder`."""
     return AgentSpecification(
@@ -62,7 +62,7 @@ def specification(
         folder=layout,
         workspace=layout.folder.parent / f"workspace-{layout.folder.name}",
         environment={"GREETING": "hello"},
-        limits=limits or Limits(),
+        limits=limits or ResourceLimits(),
         image=image,
         uid=uid,
         gid=uid,

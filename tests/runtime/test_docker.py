@@ -17,7 +17,14 @@ from typing import Any
 import pytest
 
 from host.runtime.docker import DockerRuntime, TimeLimits
-from host.runtime.protocol import AgentHandle, AgentSpecification, Limits, Mount, RuntimeUnavailable, StartFailed
+from host.runtime.protocol import (
+    AgentHandle,
+    AgentSpecification,
+    Mount,
+    ResourceLimits,
+    RuntimeUnavailable,
+    StartFailed,
+)
 from shared_schema.ids import Prefix, new_id
 from tests.conftest import docker_url
 from tests.runtime.agents import UID, eventually, session_folder, specification
@@ -157,7 +164,7 @@ async def test_an_agent_that_takes_too_much_memory_ends_and_the_reason_is_known(
         docker_runtime.install_id,
         image=script_image,
         uid=UID,
-        limits=Limits(memory_bytes=64 * 1024**2),
+        limits=ResourceLimits(memory_bytes=64 * 1024**2),
     )
     handle = await docker_runtime.start(agent)
 

@@ -20,7 +20,7 @@ from host.runtime.process import ProcessRuntime, agent_environment
 from host.runtime.process_identity import identity_of, is_alive
 from host.runtime.process_record import RecordFolder
 from host.runtime.process_user import can_reach
-from host.runtime.protocol import AgentHandle, AgentSpecification, Limits, StartFailed
+from host.runtime.protocol import AgentHandle, AgentSpecification, ResourceLimits, StartFailed
 from shared_schema.database import open_writer
 from shared_schema.ids import Prefix, new_id
 from shared_schema.migrate import INBOUND, OUTBOUND, migrate
@@ -196,7 +196,7 @@ async def test_a_program_that_does_not_exist_is_a_failed_start(tmp_path: Path) -
 
 
 async def test_a_file_larger_than_the_limit_cannot_be_written(runtime: ProcessRuntime, tmp_path: Path) -> None:
-    agent = replace(an_agent(tmp_path, WRITES_TOO_MUCH), limits=Limits(file_bytes=2 * 1024**2))
+    agent = replace(an_agent(tmp_path, WRITES_TOO_MUCH), limits=ResourceLimits(file_bytes=2 * 1024**2))
     await output(runtime, agent)
     assert (agent.folder.out / "big").stat().st_size == 2 * 1024**2
 

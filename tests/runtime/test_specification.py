@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from host.runtime.protocol import AgentSpecification, Limits, Mount, StartFailed
+from host.runtime.protocol import AgentSpecification, Mount, ResourceLimits, StartFailed
 from host.runtime.specification import container_arguments, with_account
 from shared_schema.layout import SessionLayout
 
@@ -20,7 +20,7 @@ SPECIFICATION = AgentSpecification(
     folder=SessionLayout(Path("/data/sessions/agr_1/ses_1")),
     workspace=Path("/data/agents/assistant"),
     environment={"DUMBWAITER_NOTIFY": "off"},
-    limits=Limits(memory_bytes=1024, cpus=1.5, pids=20, tmp_bytes=4096, file_bytes=8192),
+    limits=ResourceLimits(memory_bytes=1024, cpus=1.5, pids=20, tmp_bytes=4096, file_bytes=8192),
     mounts=(Mount(Path("/srv/books"), "books"), Mount(Path("/srv/notes"), "notes", writable=True)),
     image="dumbwaiter-agent:0.1.0",
     uid=10001,

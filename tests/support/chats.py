@@ -66,7 +66,7 @@ async def folder_of(host: Host, chat: str) -> SessionLayout:
 
 def agent_pid(host: Host, session_id: str) -> int:
     """The process of a session's agent."""
-    return int(host.services.conductor.agents[session_id].handle.reference)
+    return int(host.services.supervisor.agents[session_id].handle.reference)
 
 
 def kill_agent(host: Host, session_id: str) -> None:

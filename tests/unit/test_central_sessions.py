@@ -184,9 +184,9 @@ def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connectio
     assert runs.begin(registry, session.id, "run_1", "process")
     assert runs.begin(registry, session.id, "run_2", "docker")
     assert (runs.unsettled(registry), runs.unsettled_runtimes(registry)) == ([session.id], {"docker"})
-    assert not runs.settle(registry, session.id, "run_1", 1)
-    assert runs.settle(registry, session.id, "run_2", 2)
-    assert not runs.settle(registry, session.id, "run_2", 3)
+    assert not runs.finalize(registry, session.id, "run_1", 1)
+    assert runs.finalize(registry, session.id, "run_2", 2)
+    assert not runs.finalize(registry, session.id, "run_2", 3)
     assert sessions.get(registry, session.id).start_failures == 2
     assert runs.unsettled(registry) == []
 

@@ -13,7 +13,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.routing.route_key import route_key
-from host.sessions.context import Limits, Surroundings, context_block, push_of
+from host.sessions.context import Surroundings, TurnLimits, context_block, push_of
 from host.sessions.house import House, Platform
 from host.sessions.post import surroundings_of
 from host.sessions.redaction import Redaction
@@ -22,7 +22,7 @@ from shared_schema.migrate import CONTRACT_VERSION
 from shared_schema.rows import Address, ContextKey, Destination
 from tests.unit.registry import NOW, accepted_values, add_agent, add_chat, wire
 
-LIMITS = Limits(max_batch=10, turn_seconds=1800)
+LIMITS = TurnLimits(max_batch=10, turn_seconds=1800)
 HOUSE = House(runtime="docker")
 AGENT = agent_groups.new_agent_group("assistant", created_at=NOW, provider="echo")
 CHAT = MessagingGroup("mgr_1", "memory", "one", "The office", 1, NOW)

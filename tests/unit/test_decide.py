@@ -7,22 +7,28 @@ from typing import Any
 
 import pytest
 
-from host.supervision.decide import TURN_GRACE, Account, Held, account, choose_victim, decide, retry_wait
-from host.supervision.facts import (
+from host.supervision.decide import (
+    TURN_GRACE,
     AgentFacts,
     Decision,
     Facts,
+    FailureCount,
     GiveUp,
-    Limits,
+    Held,
     Queue,
     Rest,
     Start,
     Stop,
     StopReason,
+    SupervisionLimits,
     Wait,
+    choose_victim,
+    count_failure,
+    decide,
+    retry_wait,
 )
 
-LIMITS = Limits(
+LIMITS = SupervisionLimits(
     start_seconds=60,
     silent_seconds=30,
     turn_seconds=1800,
@@ -43,7 +49,7 @@ RESTING = AgentFacts(
     out_is_full=False,
     evicted=False,
 )
-NOT_ANSWERING = GiveUp("the agent cannot be started, because what runs agents does not answer")
+NOT_ANSWERING = GiveUp("the agent cannot be started, because the container engine does not respond")
 
 
 def test_seconds_of_a_wait_are_what_is_left_of_the_shortest_patience() -> None:
@@ -60,17 +66,17 @@ def test_seconds_of_a_wait_are_what_is_left_of_the_shortest_patience() -> None:
         (Facts(False, 3, None), Rest()),
         (Facts(True, 1, None), Start()),
         (Facts(True, 500, None), Start()),
-        (Facts(True, 1, None, has_place=False), Queue()),
-        (Facts(True, 0, None, has_place=False), Rest()),
+        (Facts(True, 1, None, has_slot=False), Queue()),
+        (Facts(True, 0, None, has_slot=False), Rest()),
         (Facts(True, 1, None, retry_in=0.001), Wait(0.001)),
         (Facts(True, 1, None, retry_in=16), Wait(16)),
-        (Facts(True, 1, None, retry_in=16, has_place=False), Wait(16)),
+        (Facts(True, 1, None, retry_in=16, has_slot=False), Wait(16)),
         (Facts(True, 0, None, retry_in=16), Rest()),
         (Facts(True, 1, None, retry_in=2, unavailable_for=499.999), Wait(2)),
         (Facts(True, 1, None, unavailable_for=499.999), Start()),
         (Facts(True, 1, None, unavailable_for=0), Start()),
         (Facts(True, 1, None, unavailable_for=500), NOT_ANSWERING),
-        (Facts(True, 1, None, retry_in=2, unavailable_for=500, has_place=False), NOT_ANSWERING),
+        (Facts(True, 1, None, retry_in=2, unavailable_for=500, has_slot=False), NOT_ANSWERING),
         (Facts(True, 0, None, unavailable_for=500), Rest()),
         (Facts(False, 1, None, unavailable_for=500), Rest()),
     ],
@@ -106,10 +112,10 @@ ABOUT_AGENTS: list[tuple[dict[str, Any], StopReason | None]] = [
     ({"unreadable_for": 30.0, **WORKING}, StopReason.UNREADABLE),
     ({"unreadable_for": 30.0}, StopReason.UNREADABLE),
     ({"blocked_for": 29.999, **WORKING}, None),
-    ({"blocked_for": 30.0, **WORKING}, StopReason.BLOCKS),
+    ({"blocked_for": 30.0, **WORKING}, StopReason.HOLDS_LOCK),
     ({"blocked_for": 29.999, **WORKING}, None),
-    ({"blocked_for": 30.0, **WORKING}, StopReason.BLOCKS),
-    ({"blocked_for": 30.0}, StopReason.BLOCKS),
+    ({"blocked_for": 30.0, **WORKING}, StopReason.HOLDS_LOCK),
+    ({"blocked_for": 30.0}, StopReason.HOLDS_LOCK),
     ({"idle_for": 599.999}, None),
     ({"idle_for": 600.0}, StopReason.IDLE),
     ({"idle_for": 600.0, **WORKING}, None),
@@ -135,19 +141,19 @@ def test_with_an_agent(changes: dict[str, Any], reason: StopReason | None) -> No
         assert decision == Stop(reason)
 
 
-@pytest.mark.parametrize("obstacle", [{"retry_in": 60.0}, {"unavailable_for": 9e9}, {"has_place": False}])
+@pytest.mark.parametrize("obstacle", [{"retry_in": 60.0}, {"unavailable_for": 9e9}, {"has_slot": False}])
 def test_what_keeps_an_agent_from_starting_does_not_touch_one_that_runs(obstacle: dict[str, Any]) -> None:
     facts = Facts(True, 1, replace(RESTING, busy_for=1.0), **obstacle)
     assert decide(facts, LIMITS) == decide(Facts(True, 1, replace(RESTING, busy_for=1.0)), LIMITS) == Wait(29)
 
 
 def test_every_reason_is_harmless_or_the_agent_s_fault() -> None:
-    assert {reason.name for reason in StopReason if not reason.harmless} == {
+    assert {reason.name for reason in StopReason if not reason.not_the_agents_fault} == {
         "NEVER_STARTED",
         "SILENT",
         "TURN_TOO_LONG",
         "UNREADABLE",
-        "BLOCKS",
+        "HOLDS_LOCK",
         "OUT_IS_FULL",
     }
 
@@ -156,76 +162,85 @@ def held(name: str, tries: int = 0, *, processing: bool = False, trigger: bool =
     return Held(name, trigger, tries, processing)
 
 
-NOTHING = Account((), (), 0, 0.0)
+NOTHING = FailureCount((), (), 0, 0.0)
 
-ACCOUNTS: dict[str, tuple[list[Held], bool, int, Account]] = {
+ACCOUNTS: dict[str, tuple[list[Held], bool, int, FailureCount]] = {
     "nothing was open": ([], False, 0, NOTHING),
     "nothing was open, after failed starts": ([], False, 2, NOTHING),
-    "a turn dies for the first time": ([held("a", 0, processing=True)], False, 0, Account(("a",), (), 0, 1.0)),
-    "for the second time": ([held("a", 1, processing=True)], False, 0, Account(("a",), (), 0, 4.0)),
-    "for the third time": ([held("a", 2, processing=True)], False, 0, Account(("a",), (), 0, 16.0)),
-    "after three retries it fails": ([held("a", 3, processing=True)], False, 0, Account(("a",), ("a",), 0, 0.0)),
+    "a turn dies for the first time": ([held("a", 0, processing=True)], False, 0, FailureCount(("a",), (), 0, 1.0)),
+    "for the second time": ([held("a", 1, processing=True)], False, 0, FailureCount(("a",), (), 0, 4.0)),
+    "for the third time": ([held("a", 2, processing=True)], False, 0, FailureCount(("a",), (), 0, 16.0)),
+    "after three retries it fails": ([held("a", 3, processing=True)], False, 0, FailureCount(("a",), ("a",), 0, 0.0)),
     "what waited behind it costs nothing": (
         [held("a", 0, processing=True), held("b"), held("c", trigger=False)],
         False,
         0,
-        Account(("a",), (), 0, 1.0),
+        FailureCount(("a",), (), 0, 1.0),
     ),
     "its companions are counted and do not fail with it": (
         [held("a", 3, processing=True), held("b", 0, processing=True), held("c")],
         False,
         0,
-        Account(("a", "b"), ("a",), 0, 64.0),
+        FailureCount(("a", "b"), ("a",), 0, 64.0),
     ),
     "all of a turn fail": (
         [held("a", 3, processing=True), held("b", 5, processing=True), held("c")],
         False,
         0,
-        Account(("a", "b"), ("a", "b"), 0, 0.0),
+        FailureCount(("a", "b"), ("a", "b"), 0, 0.0),
     ),
     "context in a turn that dies is counted": (
         [held("a", 0, processing=True, trigger=False), held("b", 0, processing=True)],
         False,
         0,
-        Account(("a", "b"), (), 0, 1.0),
+        FailureCount(("a", "b"), (), 0, 1.0),
     ),
     "a turn ends the row of failed starts": (
         [held("a", 0, processing=True)],
         False,
         3,
-        Account(("a",), (), 0, 1.0),
+        FailureCount(("a",), (), 0, 1.0),
     ),
     "stopped for no fault of its own, the turn given back": ([held("a"), held("b", 2)], True, 0, NOTHING),
-    "a harmless stop ends the row of failed starts": ([held("a")], True, 2, NOTHING),
+    "a not_the_agents_fault stop ends the row of failed starts": ([held("a")], True, 2, NOTHING),
     "stopped for no fault of its own, the turn kept": (
         [held("a", 1, processing=True)],
         True,
         0,
-        Account(("a",), (), 0, 4.0),
+        FailureCount(("a",), (), 0, 4.0),
     ),
-    "died before touching anything": ([held("a"), held("b")], False, 0, Account((), (), 1, 1.0)),
-    "for the second time in a row": ([held("a")], False, 1, Account((), (), 2, 4.0)),
-    "for the third": ([held("a")], False, 2, Account((), (), 3, 16.0)),
+    "died before touching anything": ([held("a"), held("b")], False, 0, FailureCount((), (), 1, 1.0)),
+    "for the second time in a row": ([held("a")], False, 1, FailureCount((), (), 2, 4.0)),
+    "for the third": ([held("a")], False, 2, FailureCount((), (), 3, 16.0)),
     "for the fourth: all that waits fails": (
         [held("a"), held("b", trigger=False), held("c", 2)],
         False,
         3,
-        Account((), ("a", "b", "c"), 0, 0.0),
+        FailureCount((), ("a", "b", "c"), 0, 0.0),
     ),
     "context alone does not count as work": ([held("a", trigger=False)], False, 3, NOTHING),
 }
 
 
-@pytest.mark.parametrize(("messages", "harmless", "failures", "expected"), ACCOUNTS.values(), ids=ACCOUNTS.keys())
-def test_what_a_death_costs(messages: list[Held], harmless: bool, failures: int, expected: Account) -> None:
-    assert account(messages, harmless=harmless, start_failures=failures, limits=LIMITS) == expected
+@pytest.mark.parametrize(
+    ("messages", "not_the_agents_fault", "failures", "expected"), ACCOUNTS.values(), ids=ACCOUNTS.keys()
+)
+def test_what_a_death_costs(
+    messages: list[Held], not_the_agents_fault: bool, failures: int, expected: FailureCount
+) -> None:
+    assert (
+        count_failure(messages, not_the_agents_fault=not_the_agents_fault, start_failures=failures, limits=LIMITS)
+        == expected
+    )
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3, 10])
 def test_a_message_that_kills_every_agent_is_tried_so_often_and_fails(max_retries: int) -> None:
     limits, tries, deaths = replace(LIMITS, max_retries=max_retries), 0, 0
     while True:
-        bill = account([held("a", tries, processing=True)], harmless=False, start_failures=0, limits=limits)
+        bill = count_failure(
+            [held("a", tries, processing=True)], not_the_agents_fault=False, start_failures=0, limits=limits
+        )
         deaths += 1
         tries += len(bill.count)
         assert tries == deaths
@@ -238,7 +253,7 @@ def test_a_message_that_kills_every_agent_is_tried_so_often_and_fails(max_retrie
 def test_an_agent_that_never_starts_is_tried_so_often_and_everything_fails(max_retries: int) -> None:
     limits, failures, starts = replace(LIMITS, max_retries=max_retries), 0, 0
     while True:
-        bill = account([held("a"), held("b")], harmless=False, start_failures=failures, limits=limits)
+        bill = count_failure([held("a"), held("b")], not_the_agents_fault=False, start_failures=failures, limits=limits)
         starts, failures = starts + 1, bill.start_failures
         if bill.fail:
             break

@@ -14,7 +14,7 @@ from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.routing.acceptance import Rules, accept
 from host.routing.event import Event
-from host.supervision.view import view_of
+from host.supervision.sync import view_of
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus, Turn
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_chat, add_session, wire

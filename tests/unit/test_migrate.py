@@ -199,8 +199,8 @@ NEWER_OUTBOUND = (
 
 def test_an_older_host_reads_an_outbound_file_with_one_more_column(session: SessionLayout) -> None:
     set_version(session.outbound, OUTBOUND.version + 1, *NEWER_OUTBOUND)
-    glimpse = outbox.read(session, out_cursor=0, turn_cursor=0, open_messages=[], running_turns=[])
-    assert [message.id for message in glimpse.messages] == ["msg_1"]
+    snapshot = outbox.read(session, out_cursor=0, turn_cursor=0, open_messages=[], running_turns=[])
+    assert [message.id for message in snapshot.messages] == ["msg_1"]
 
 
 def test_an_outbound_file_two_versions_newer_is_not_read(session: SessionLayout) -> None:

@@ -23,7 +23,7 @@ def layout(tmp_path: Path) -> SessionLayout:
     return layout
 
 
-def read(layout: SessionLayout) -> outbox.Glimpse:
+def read(layout: SessionLayout) -> outbox.OutboxSnapshot:
     return outbox.read(layout, out_cursor=0, turn_cursor=0, open_messages=[], running_turns=[])
 
 
@@ -52,6 +52,6 @@ def test_a_jump_that_would_shut_out_all_that_follows_is_damage(layout: SessionLa
 def test_messages_are_read_in_the_order_of_their_places(layout: SessionLayout) -> None:
     with writer(layout.outbound) as connection:
         connection.executemany(INSERT, [(7, "msg_7"), (2, "msg_2"), (-1, "msg_before")])
-    glimpse = read(layout)
-    assert [message.id for message in glimpse.messages] == ["msg_2", "msg_7"]
-    assert glimpse.out_cursor == 7
+    snapshot = read(layout)
+    assert [message.id for message in snapshot.messages] == ["msg_2", "msg_7"]
+    assert snapshot.out_cursor == 7

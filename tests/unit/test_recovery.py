@@ -113,10 +113,10 @@ def test_one_look_is_bounded_in_characters(session: SessionLayout) -> None:
         )
     seen, cursor, looks = 0, 0, 0
     while True:
-        glimpse = read(session, out_cursor=cursor, turn_cursor=0, open_messages=[], running_turns=[])
-        assert sum(len(message.content) for message in glimpse.messages) <= MAX_CHARACTERS + 400_000
-        seen, cursor, looks = seen + len(glimpse.messages), glimpse.out_cursor, looks + 1
-        if not glimpse.more:
+        snapshot = read(session, out_cursor=cursor, turn_cursor=0, open_messages=[], running_turns=[])
+        assert sum(len(message.content) for message in snapshot.messages) <= MAX_CHARACTERS + 400_000
+        seen, cursor, looks = seen + len(snapshot.messages), snapshot.out_cursor, looks + 1
+        if not snapshot.more:
             break
     assert seen == 40
     assert looks > 3

@@ -10,8 +10,7 @@ import pytest
 from host.runtime.protocol import AgentHandle
 from host.sessions.outbox import Signature
 from host.supervision.agent import RunningAgent
-from host.supervision.decide import decide
-from host.supervision.facts import Facts, Stop, StopReason, Wait
+from host.supervision.decide import Facts, Stop, StopReason, Wait, decide
 from shared_schema.clock import ManualClock
 from shared_schema.layout import SessionLayout
 from tests.unit.test_decide import LIMITS
@@ -181,7 +180,7 @@ def test_an_agent_that_keeps_the_files_locked_is_stopped_by_a_clock_that_nobody_
     agent.saw_folder(usable=False, now=clock.monotonic())
     assert stop_reason(agent, clock) is None
     clock.advance(0.001)
-    assert stop_reason(agent, clock) is StopReason.BLOCKS
+    assert stop_reason(agent, clock) is StopReason.HOLDS_LOCK
     agent.saw_folder(usable=True, now=clock.monotonic())
     assert (agent.facts(clock.monotonic()).blocked_for, stop_reason(agent, clock)) == (None, None)
 

@@ -140,7 +140,7 @@ def importing(*names: str) -> set[str]:
 def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which_knows_that_it_is_dead_asks() -> None:
     """One writer per file: `open_writer` elsewhere is for files of the host's own, and for drafts of fresh ones."""
     assert importing("shared_schema.database.mend") == {"host/sessions/recovery.py"}
-    assert importing("host.sessions.recovery") == {"host/supervision/reading.py", "host/supervision/runs.py"}
+    assert importing("host.sessions.recovery") == {"host/supervision/sync.py", "host/supervision/runs.py"}
     assert importing("shared_schema.database.open_writer", "shared_schema.database.writer") == {
         "host/central/database.py",
         "host/history/rebuild.py",

@@ -1,4 +1,4 @@
-"""Reading a file that an attacker may have written: bounded, and nothing of the file's own is run."""
+"""SessionSync a file that an attacker may have written: bounded, and nothing of the file's own is run."""
 
 from __future__ import annotations
 

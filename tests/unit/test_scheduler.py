@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from host.supervision.turnstile import Turnstile
+from host.supervision.scheduler import SessionScheduler
 from shared_schema.errors import DumbwaiterError
 from tests.support.wait import until
 
@@ -25,9 +25,9 @@ class Looker:
         self.errors: dict[str, Exception] = {}
         self.due: dict[str, list[float | None]] = defaultdict(list)
         self.held: dict[str, asyncio.Event] = {}
-        self.turnstile = Turnstile(self.look)
+        self.scheduler = SessionScheduler(self.reconcile)
 
-    async def look(self, session_id: str) -> float | None:
+    async def reconcile(self, session_id: str) -> float | None:
         self.begun[session_id] += 1
         self.inside[session_id] += 1
         self.most_inside[session_id] = max(self.most_inside[session_id], self.inside[session_id])
@@ -51,23 +51,23 @@ class Looker:
         """Wait until looks that were asked for later have come and gone, several times over."""
         for number in range(5):
             name = f"other {number} {sum(self.begun.values())}"
-            self.turnstile.attend(name)
+            self.scheduler.schedule(name)
             await until(lambda name=name: self.ended[name] == 1, "another session was looked at")  # type: ignore[misc]
 
 
 @pytest.fixture
 async def looker() -> AsyncIterator[Looker]:
-    """An open turnstile and what looks through it."""
+    """An open scheduler and what it reconciles."""
     made = Looker()
-    made.turnstile.open()
+    made.scheduler.open()
     yield made
     for held in made.held.values():
         held.set()
-    await made.turnstile.close()
+    await made.scheduler.close()
 
 
 async def test_asking_leads_to_a_look(looker: Looker) -> None:
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.ended["a"] == 1, "a was looked at")
     await looker.others_had_their_turn()
     assert looker.begun["a"] == 1
@@ -75,7 +75,7 @@ async def test_asking_leads_to_a_look(looker: Looker) -> None:
 
 async def test_a_session_has_one_look_at_a_time_however_often_it_is_asked_for(looker: Looker) -> None:
     for _ in range(200):
-        looker.turnstile.attend("a")
+        looker.scheduler.schedule("a")
         await asyncio.sleep(0)
     await until(lambda: looker.ended["a"] == looker.begun["a"] > 1, "the looks came to an end")
     assert looker.most_inside["a"] == 1
@@ -83,10 +83,10 @@ async def test_a_session_has_one_look_at_a_time_however_often_it_is_asked_for(lo
 
 async def test_asking_during_a_look_leads_to_exactly_one_more(looker: Looker) -> None:
     go = looker.hold("a")
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.begun["a"] == 1, "the look began")
     for _ in range(10):
-        looker.turnstile.attend("a")
+        looker.scheduler.schedule("a")
     await looker.others_had_their_turn()
     assert looker.begun["a"] == 1
     go.set()
@@ -98,7 +98,7 @@ async def test_asking_during_a_look_leads_to_exactly_one_more(looker: Looker) ->
 async def test_sessions_do_not_wait_for_each_other(looker: Looker) -> None:
     looker.hold("slow")
     for name in ("slow", "a", "b", "c"):
-        looker.turnstile.attend(name)
+        looker.scheduler.schedule(name)
     await until(lambda: all(looker.ended[name] == 1 for name in "abc"), "the others were looked at")
     assert (looker.begun["slow"], looker.ended["slow"]) == (1, 0)
 
@@ -109,25 +109,25 @@ async def test_what_breaks_in_one_session_stays_there(
 ) -> None:
     looker.errors["bad"] = error
     with caplog.at_level(logging.ERROR):
-        looker.turnstile.attend("bad")
-        looker.turnstile.attend("good")
+        looker.scheduler.schedule("bad")
+        looker.scheduler.schedule("good")
         await until(lambda: looker.ended["bad"] == looker.ended["good"] == 1, "both were looked at")
-        looker.turnstile.attend("bad")
-        looker.turnstile.attend("good")
+        looker.scheduler.schedule("bad")
+        looker.scheduler.schedule("good")
         await until(lambda: looker.ended["bad"] == looker.ended["good"] == 2, "both were looked at again")
-    assert [vars(record)["session"] for record in caplog.records] == ["bad", "bad"]
+    assert [vars(record)["session_id"] for record in caplog.records] == ["bad", "bad"]
     assert [bool(record.exc_info) for record in caplog.records] == [not isinstance(error, DumbwaiterError)] * 2
 
 
 async def test_a_session_that_broke_is_looked_at_again_by_itself(looker: Looker) -> None:
     looker.errors["bad"] = ValueError("a bug")
-    looker.turnstile.attend("bad")
+    looker.scheduler.schedule("bad")
     await until(lambda: looker.ended["bad"] == 2, "it was tried again", 10)
 
 
 async def test_a_look_says_when_the_next_one_is_due(looker: Looker) -> None:
     looker.due["a"] = [None, 0.01, 0.01, 0.0]
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.ended["a"] == 4, "three more looks came by themselves")
     await looker.others_had_their_turn()
     assert looker.begun["a"] == 4
@@ -135,38 +135,38 @@ async def test_a_look_says_when_the_next_one_is_due(looker: Looker) -> None:
 
 async def test_a_look_that_is_asked_for_takes_the_place_of_the_one_that_is_due(looker: Looker) -> None:
     looker.due["a"] = [None, 3600.0]
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.ended["a"] == 1, "the first look")
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.ended["a"] == 2, "the second look")
 
 
 async def test_a_look_within_a_time_comes_by_itself(looker: Looker) -> None:
-    looker.turnstile.attend_within("one", 0.01)
+    looker.scheduler.schedule_within("one", 0.01)
     await until(lambda: looker.ended["one"] == 1, "it came")
     await looker.others_had_their_turn()
     assert looker.begun["one"] == 1
 
 
 async def test_of_two_looks_within_a_time_the_earlier_serves_both(looker: Looker) -> None:
-    looker.turnstile.attend_within("one", 3600)
-    looker.turnstile.attend_within("one", 0.01)
-    looker.turnstile.attend_within("one", 3600)
+    looker.scheduler.schedule_within("one", 3600)
+    looker.scheduler.schedule_within("one", 0.01)
+    looker.scheduler.schedule_within("one", 3600)
     await until(lambda: looker.ended["one"] == 1, "it came")
 
 
 async def test_a_look_that_is_asked_for_serves_who_would_have_waited(looker: Looker) -> None:
-    looker.turnstile.attend_within("one", 0.05)
-    looker.turnstile.attend("one")
-    looker.turnstile.attend_within("two", 0.1)
+    looker.scheduler.schedule_within("one", 0.05)
+    looker.scheduler.schedule("one")
+    looker.scheduler.schedule_within("two", 0.1)
     await until(lambda: looker.ended["two"] == 1, "the time is over")
     assert looker.begun["one"] == 1
 
 
 async def test_holding_keeps_looks_away_and_one_follows(looker: Looker) -> None:
-    async with looker.turnstile.holding("a"):
+    async with looker.scheduler.holding("a"):
         for _ in range(5):
-            looker.turnstile.attend("a")
+            looker.scheduler.schedule("a")
         await looker.others_had_their_turn()
         assert looker.begun["a"] == 0
     await until(lambda: looker.ended["a"] >= 1, "the look that follows")
@@ -176,12 +176,12 @@ async def test_holding_keeps_looks_away_and_one_follows(looker: Looker) -> None:
 
 async def test_holding_waits_for_the_look_that_is_under_way(looker: Looker) -> None:
     go = looker.hold("a")
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.begun["a"] == 1, "the look began")
     order: list[str] = []
 
     async def change() -> None:
-        async with looker.turnstile.holding("a"):
+        async with looker.scheduler.holding("a"):
             order.append(f"{looker.inside['a']} looks inside")
 
     changing = asyncio.create_task(change())
@@ -197,7 +197,7 @@ async def test_two_who_hold_the_same_session_come_one_after_the_other(looker: Lo
 
     async def change() -> None:
         nonlocal inside, most
-        async with looker.turnstile.holding("a"):
+        async with looker.scheduler.holding("a"):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -209,7 +209,7 @@ async def test_two_who_hold_the_same_session_come_one_after_the_other(looker: Lo
 
 async def test_a_look_follows_also_when_the_change_failed(looker: Looker) -> None:
     async def fail() -> None:
-        async with looker.turnstile.holding("a"):
+        async with looker.scheduler.holding("a"):
             raise DumbwaiterError("it did not work")
 
     with pytest.raises(DumbwaiterError):
@@ -219,8 +219,8 @@ async def test_a_look_follows_also_when_the_change_failed(looker: Looker) -> Non
 
 async def test_before_it_opens_asking_has_no_effect(looker: Looker) -> None:
     closed = Looker()
-    closed.turnstile.attend("a")
-    async with closed.turnstile.holding("a"):
+    closed.scheduler.schedule("a")
+    async with closed.scheduler.holding("a"):
         pass
     await looker.others_had_their_turn()
     assert closed.begun == Counter()
@@ -228,15 +228,15 @@ async def test_before_it_opens_asking_has_no_effect(looker: Looker) -> None:
 
 async def test_closing_lets_the_look_under_way_finish_and_starts_no_other(looker: Looker) -> None:
     go = looker.hold("a")
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     await until(lambda: looker.begun["a"] == 1, "the look began")
-    looker.turnstile.attend("a")
+    looker.scheduler.schedule("a")
     looker.due["b"] = [0.001]
-    closing = asyncio.create_task(looker.turnstile.close())
+    closing = asyncio.create_task(looker.scheduler.close())
     await asyncio.sleep(0)
     assert not closing.done()
     go.set()
     await closing
-    looker.turnstile.attend("a")
-    looker.turnstile.attend("b")
+    looker.scheduler.schedule("a")
+    looker.scheduler.schedule("b")
     assert (looker.begun["a"], looker.ended["a"], looker.begun["b"]) == (1, 1, 0)

@@ -1,6 +1,6 @@
-"""The unit of work is a look at one session: bring in what was accepted, read what the agent wrote, decide, act.
+"""The unit of work is to reconcile one session: write what was accepted, read what the agent wrote, decide, act.
 
-Hints, polls, timers and new messages all only ask for a look. Everything a look does can be repeated.
+Hints, polls, timers and new messages all only schedule a reconcile. Everything it does can be repeated.
 """
 
 from __future__ import annotations
@@ -18,16 +18,13 @@ from host.sessions.folder import remove_session_folder
 from host.sessions.post import Post
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
-from host.supervision.decide import decide
-from host.supervision.endings import Endings
-from host.supervision.facts import Facts, GiveUp, Limits, Queue, Rest, Start, Stop, StopReason, Wait
+from host.supervision.agent_termination import AgentTermination
+from host.supervision.capacity import AgentSlots, StartBackoff
+from host.supervision.decide import Facts, GiveUp, Queue, Rest, Start, Stop, StopReason, SupervisionLimits, Wait, decide
 from host.supervision.faults import Fault, Faults
-from host.supervision.obstacles import Obstacles
-from host.supervision.places import Places
-from host.supervision.reading import Reading, Seen
-from host.supervision.runs import Runs, Settled
-from host.supervision.turnstile import Turnstile
-from host.supervision.view import View
+from host.supervision.runs import FinalizedRun, Runs
+from host.supervision.scheduler import SessionScheduler
+from host.supervision.sync import SessionSync, SyncResult, View
 from shared_schema.clock import Clock
 from shared_schema.errors import EXIT_FILES, DumbwaiterError
 from shared_schema.layout import SessionLayout
@@ -42,8 +39,8 @@ _POLL_IDLE_SECONDS = 10.0
 _MEASURE_SECONDS = 15.0
 
 
-class Conductor:
-    """Looks after all sessions.
+class Supervisor:
+    """Reconciles all sessions.
 
     `send` hears of chats with something to send, `changed` when an agent comes or goes, `hurry` when one gets busy.
     """
@@ -51,69 +48,71 @@ class Conductor:
     def __init__(
         self,
         post: Post,
-        reading: Reading,
+        sync: SessionSync,
         runs: Runs,
         settings: Settings,
         clock: Clock,
-        limits: Limits,
+        limits: SupervisionLimits,
         *,
         send: Callable[[Chat], None],
         changed: Callable[[], None],
-        hurry: Callable[[], None],
+        poll_now: Callable[[], None],
     ) -> None:
         self._post = post
-        self._reading = reading
+        self._sync = sync
         self._runs = runs
         self._settings = settings
         self._clock = clock
         self._limits = limits
         self._changed = changed
-        self._hurry = hurry
-        self._obstacles = Obstacles(clock)
+        self._poll_now = poll_now
+        self._backoff = StartBackoff(clock)
         self._record_at: dict[str, float] = {}
         self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
-        self.places = Places(self.agents, settings.max_agents)
-        self.endings = Endings(runs, reading, post, self._obstacles, self.agents, clock, send=send, gone=self._gone)
-        self._turnstile = Turnstile(self._look)
+        self.slots = AgentSlots(self.agents, settings.max_agents)
+        self.termination = AgentTermination(
+            runs, sync, post, self._backoff, self.agents, clock, send=send, gone=self._gone
+        )
+        self._scheduler = SessionScheduler(self._reconcile)
 
     def open(self) -> None:
-        """Begin to look after sessions. Before, the conductor only carries out what operations ask of it."""
-        self._turnstile.open()
+        """Begin to reconcile sessions. Before, the supervisor only carries out what operations ask of it."""
+        self._scheduler.open()
 
-    def attend(self, session_id: str) -> None:
-        """Ask for a look at a session, soon."""
-        self._turnstile.attend(session_id)
+    def schedule(self, session_id: str) -> None:
+        """Reconcile a session soon."""
+        self._scheduler.schedule(session_id)
 
     def accepted(self, session_id: str) -> None:
         """A message was accepted for a session."""
         if (agent := self.agents.get(session_id)) is not None:
-            agent.has_mail = True
-        self._turnstile.attend(session_id)
+            agent.has_new_messages = True
+        self._scheduler.schedule(session_id)
 
     def hinted(self, session_id: str) -> None:
         """The agent of a session wrote something.
 
         The first thing after a message is that it has taken it. An answer that follows at once is waited for, so that
-        one look is enough for both, and the answer meets no look that is under way.
+        one reconcile is enough for both, and the answer meets none that is under way.
         """
         agent = self.agents.get(session_id)
         if agent is not None and agent.rest is not None:
-            self._turnstile.attend_within(session_id, agent.rest)
-        elif agent is not None and agent.has_mail:
-            agent.has_mail = False
-            self._turnstile.attend_within(session_id, _BEGIN_SECONDS)
+            self._scheduler.schedule_within(session_id, agent.rest)
+        elif agent is not None and agent.has_new_messages:
+            agent.has_new_messages = False
+            self._scheduler.schedule_within(session_id, _BEGIN_SECONDS)
         else:
-            self._turnstile.attend(session_id)
+            self._scheduler.schedule(session_id)
 
     def delivered(self, session_id: str) -> None:
         """A delivery got its outcome: the session's file is told a moment later."""
         self._record_at.setdefault(session_id, self._clock.monotonic() + _RECORD_SECONDS)
-        self._turnstile.attend_within(session_id, _RECORD_SECONDS)
+        self._scheduler.schedule_within(session_id, _RECORD_SECONDS)
 
     def holding(self, session_id: str) -> AbstractAsyncContextManager[None]:
-        """Keep looks away from a session while an operation changes it; one look follows."""
-        return self._turnstile.holding(session_id)
+        """Do not reconcile a session while an operation changes it; reconcile it once afterwards."""
+        return self._scheduler.holding(session_id)
 
     def adopt(self, session_id: str, agent: RunningAgent) -> None:
         """Take over an agent that runs: one just started, or one of an earlier host."""
@@ -130,24 +129,24 @@ class Conductor:
         return any(agent.busy_since is not None for agent in list(self.agents.values()))
 
     async def close(self, *, stop_agents: bool) -> None:
-        """End all looks; with `stop_agents` also all agents, which give back their turns."""
-        await self._turnstile.close()
+        """Let every reconcile finish; with `stop_agents` also all agents, which give back their turns."""
+        await self._scheduler.close()
         if stop_agents:
-            await self.endings.stop_all()
+            await self.termination.stop_all()
 
-    async def _look(self, session_id: str) -> float | None:
-        """One look. Seconds until the next one is due without a hint; None: none is."""
+    async def _reconcile(self, session_id: str) -> float | None:
+        """Reconcile once; what fails is a fault of the session. Seconds until the next time; None: at the next hint."""
         try:
-            due = await self._look_once(session_id)
+            due = await self._reconcile_once(session_id)
             if (fault := self.faults.of(session_id)) is not None:
                 due = await self._is_over(fault, due)
         except Exception as error:  # the boundary of one session: whatever is wrong with it stays with it
             return await self._note_fault(session_id, error)
         return due
 
-    async def _look_once(self, session_id: str) -> float | None:
+    async def _reconcile_once(self, session_id: str) -> float | None:
         agent = self.agents.get(session_id)
-        seen = await self._reading.look(session_id, agent)
+        seen = await self._sync.run_once(session_id, agent)
         if seen is None:
             await self._forget(session_id)
             return None
@@ -162,30 +161,30 @@ class Conductor:
         waits.append(await self._record(view))
         if session_id in self.agents:
             waits.append(self._settings.poll_seconds)
-        waits.append(self._burial_in(session_id))  # also where nothing waits: it may hold answers
+        waits.append(self._finalization_in(session_id))  # also where nothing waits: it may hold answers
         return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
 
     async def _find_out(self, view: View) -> tuple[View, float | None]:
         """A run that was begun and of which nothing is known: see to it that it is over, and count it."""
         session_id = view.session.id
-        unsure = self._obstacles.unavailable_for(session_id) is not None
-        if unsure and (wait := self._obstacles.retry_in(session_id)) > 0:
+        unsure = self._backoff.unavailable_for(session_id) is not None
+        if unsure and (wait := self._backoff.retry_in(session_id)) > 0:
             return view, wait
-        if (wait := self.endings.burial_in(session_id) or 0.0) > 0:
+        if (wait := self.termination.finalization_in(session_id) or 0.0) > 0:
             return view, wait
         try:
-            await self.endings.settle_lost(view.session, harmless=unsure)
+            await self.termination.finalize_lost_run(view.session, not_the_agents_fault=unsure)
         except RuntimeUnavailable as error:
             return view, self._note_unavailable(session_id, error)
-        return await self._reading.view(session_id) or view, None
+        return await self._sync.view(session_id) or view, None
 
-    async def _watch(self, seen: Seen, agent: RunningAgent) -> View:
+    async def _watch(self, seen: SyncResult, agent: RunningAgent) -> View:
         """See whether an agent works, keeps to its space and still runs. The view afterwards."""
         view = seen.view
         layout = self._post.folder(view.session)
         now = self._clock.monotonic()
         if agent.saw_work(view.waiting, seen.finished, now):
-            self._hurry()
+            self._poll_now()
         await self._measure(agent, layout, now)
         if now - agent.polled >= (_POLL_BUSY_SECONDS if view.waiting else _POLL_IDLE_SECONDS):
             agent.polled = now
@@ -193,8 +192,8 @@ class Conductor:
             if not status.alive:
                 said = await self._runs.last_line(agent.handle) if status.exit_code == EXIT_FILES else ""
                 sentence = self._runs.describe(status, said)
-                await self.endings.bury_agent(view.session, agent, sentence, harmless=False)
-                view = await self._reading.view(view.session.id) or view
+                await self.termination.finalize_agent(view.session, agent, sentence, not_the_agents_fault=False)
+                view = await self._sync.view(view.session.id) or view
         return view
 
     async def _measure(self, agent: RunningAgent, layout: SessionLayout, now: float) -> None:
@@ -211,45 +210,47 @@ class Conductor:
             waiting=view.waiting,
             agent=None if agent is None else agent.facts(self._clock.monotonic()),
             retry_in=self._retry_in(session_id),
-            unavailable_for=self._obstacles.unavailable_for(session_id),
-            has_place=self.places.has_one_for(session_id),
+            unavailable_for=self._backoff.unavailable_for(session_id),
+            has_slot=self.slots.has_one_for(session_id),
         )
 
     def _retry_in(self, session_id: str) -> float:
-        """Seconds until an agent may be started: not before the last one is buried."""
-        return max(self._obstacles.retry_in(session_id), self._burial_in(session_id) or 0.0)
+        """Seconds until an agent may be started: not before the last one is finalized."""
+        return max(self._backoff.retry_in(session_id), self._finalization_in(session_id) or 0.0)
 
-    def _burial_in(self, session_id: str) -> float | None:
-        """Seconds until the last agent's burial goes on; None when it is done."""
-        burial = self.endings.burial_in(session_id)
-        return None if burial is None else max(burial, _BEGIN_SECONDS)
+    def _finalization_in(self, session_id: str) -> float | None:
+        """Seconds until the last run's finalization goes on; None when it is done."""
+        finalization = self.termination.finalization_in(session_id)
+        return None if finalization is None else max(finalization, _BEGIN_SECONDS)
 
     async def _act(self, view: View, facts: Facts) -> float | None:
         """Do what is decided; seconds after which there is something to decide again."""
         session = view.session
         decision = decide(facts, self._limits)
         if not isinstance(decision, Queue):
-            self.places.leave_queue(session.id)
+            self.slots.leave_queue(session.id)
         match decision:
             case Start():
                 await self._start(session)
                 return None if session.id in self.agents else 0.0
             case Stop(reason):
-                await self.endings.stop(session, self.agents[session.id], reason)
+                await self.termination.stop(session, self.agents[session.id], reason)
                 return 0.0
             case GiveUp(sentence):
-                self._obstacles.clear(session.id)
-                self.endings.keep_to(session.id, Settled(await self._runs.fail_waiting(session.id, sentence), 0.0))
+                self._backoff.clear(session.id)
+                self.termination.apply(
+                    session.id, FinalizedRun(await self._runs.fail_waiting(session.id, sentence), 0.0)
+                )
                 return 0.0
             case Queue():
-                for leaving in self.places.join_queue(session.id, self._clock.monotonic()):
-                    self.attend(leaving)
+                for leaving in self.slots.join_queue(session.id, self._clock.monotonic()):
+                    self.schedule(leaving)
                 return self._settings.poll_seconds
             case Wait(seconds):
                 return seconds
             case Rest():
                 if session.run_settled:
-                    self._obstacles.clear(session.id)
+                    self._backoff.clear(session.id)
                 return None
 
     async def _record(self, view: View) -> float | None:
@@ -268,47 +269,47 @@ class Conductor:
 
     async def _start(self, session: sessions.Session) -> None:
         try:
-            with self.places.being_taken():
+            with self.slots.being_taken():
                 agent = await self._runs.start(session)
         except RuntimeUnavailable as error:
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
-            log.error("an agent cannot be started", extra={"session": session.id, "error": str(error)})
-            self.endings.keep_to(session.id, await self._runs.settle_start(session, error))
+            log.error("an agent cannot be started", extra={"session_id": session.id, "error": str(error)})
+            self.termination.apply(session.id, await self._runs.finalize_failed_start(session, error))
         else:
-            self._obstacles.clear(session.id)
+            self._backoff.clear(session.id)
             self.adopt(session.id, agent)
 
     def _note_unavailable(self, session_id: str, error: RuntimeUnavailable) -> float:
-        log.error("what runs agents does not answer", extra={"session": session_id, "error": str(error)})
-        return self._obstacles.no_answer(session_id)
+        log.error("the container engine does not respond", extra={"session_id": session_id, "error": str(error)})
+        return self._backoff.no_answer(session_id)
 
     async def _note_fault(self, session_id: str, error: Exception) -> float:
-        """A look failed; seconds until the next. What waits in a session with a lasting fault fails, visibly.
+        """It failed; seconds until the next time. What waits in a session with a lasting fault fails, visibly.
 
-        It holds up no other: not in the queue for a slot, and not with an agent that cannot be looked after.
+        It holds up no other: not in the queue for a slot, and not with an agent that cannot be supervised.
         """
-        self.places.leave_queue(session_id)
+        self.slots.leave_queue(session_id)
         fault = self.faults.note(session_id, error)
         if self.faults.is_lasting(fault):
             try:
                 chats = await self._runs.fail_waiting(session_id, fault.cause)
-                self.endings.keep_to(session_id, Settled(chats, 0.0))
+                self.termination.apply(session_id, FinalizedRun(chats, 0.0))
                 if (agent := self.agents.get(session_id)) is not None:
-                    view = await self._reading.view(session_id)
+                    view = await self._sync.view(session_id)
                     if view is not None:
-                        await self.endings.stop(view.session, agent, StopReason.FAULT)
+                        await self.termination.stop(view.session, agent, StopReason.FAULT)
             except DumbwaiterError as trouble:  # the ledger or the engine as well
                 self.faults.note(session_id, trouble)
         return self.faults.retry_in(fault)
 
     async def _is_over(self, fault: Fault, due: float | None) -> float | None:
-        """A look at a session with a fault succeeded; seconds until the next one. Raises what is still wrong.
+        """A session with a fault was reconciled; seconds until the next time. Raises what is still wrong.
 
-        A look at a session in which nothing waits touches no file: whether they can be used again is tried here.
+        Where nothing waits, that touches no file: whether they can be used again is tried here.
         """
         session_id = fault.session_id
-        view = await self._reading.view(session_id)
+        view = await self._sync.view(session_id)
         if view is not None and view.session.status == "active" and session_id not in self.agents:
             await asyncio.to_thread(self._post.prepare, view.session)
         self.faults.over(session_id)
@@ -316,17 +317,17 @@ class Conductor:
 
     async def _forget(self, session_id: str) -> None:
         """The session is gone: so is, at the latest now, its agent and what it left."""
-        self._obstacles.clear(session_id)
+        self._backoff.clear(session_id)
         self.faults.forget(session_id)
-        self.endings.forget(session_id)
-        self.places.leave_queue(session_id)
+        self.termination.forget(session_id)
+        self.slots.leave_queue(session_id)
         self._record_at.pop(session_id, None)
         if (agent := self.agents.get(session_id)) is not None:
-            await self.endings.discard(agent)
+            await self.termination.discard(agent)
             await asyncio.to_thread(remove_session_folder, agent.folder)
 
     def _gone(self) -> None:
-        """An agent left: its place is free."""
+        """An agent left: its slot is free."""
         self._changed()
-        for waiting in self.places.next_in_line:
-            self.attend(waiting)
+        for waiting in self.slots.next_in_line:
+            self.schedule(waiting)

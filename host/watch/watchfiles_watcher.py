@@ -29,7 +29,7 @@ _BUSY_TIMEOUT_MS = 500
 _IDLE_TIMEOUT_MS = 60_000
 
 
-class PortableWatcher:
+class WatchfilesWatcher:
     """Calls `hint(session id)` in the event loop soon after the session's `outbound.db` has changed.
 
     `is_busy` says whether somebody waits for an answer; `poke` that this may have changed.
@@ -53,7 +53,7 @@ class PortableWatcher:
         self._version += 1
         self._interrupt.set()
 
-    def poke(self) -> None:
+    def poll_now(self) -> None:
         """Somebody has begun to wait: shorten the step, if it is not short already."""
         if self._is_slow:
             self._interrupt.set()

@@ -1,6 +1,6 @@
-"""What passes between the ledger and a session's files at a look: mail in, and what the agent wrote out.
+"""Between the ledger and a session's files: accepted messages in, and what the agent wrote out.
 
-What blocks is done in one go in one thread (`_observe`): a look costs one way there and back, and one commit where
+What blocks is done in one go in one thread (`_observe`): a reconcile costs one way there and back, and one commit where
 there is something to take over.
 """
 
@@ -10,22 +10,21 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from host.central import ingest, refusals, repairs, sessions
+from host.central import deliveries, ingest, refusals, repairs, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
 from host.delivery.request import Request
 from host.sessions import form, outbox, recovery
 from host.sessions.folder import Owner
-from host.sessions.outbox import Glimpse, Signature
-from host.sessions.post import Post
+from host.sessions.outbox import OutboxSnapshot, Signature
+from host.sessions.post import Mail, Post, mail_of
 from host.supervision.agent import RunningAgent, rest_after
-from host.supervision.view import View, view_of
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
@@ -35,12 +34,41 @@ from shared_schema.text import is_shown
 log = logging.getLogger(__name__)
 
 _LAST_SECONDS = 0.5
-"""How long the file of a dead agent is read in one go: whoever wants something of its session waits for that."""
+"""How long the file of a dead agent is read in one go: an operation on its session waits for that."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a look saw of a session: the ledger's view, and of a living agent what became of the messages it held.
+class View:
+    """What the ledger knows of a session."""
+
+    session: sessions.Session
+    mail: Mail | None
+    open_messages: tuple[ingest.OpenMessage, ...]
+    running_turns: tuple[str, ...]
+    has_unrecorded: bool
+
+    @property
+    def waiting(self) -> int:
+        """How many messages ask for an answer and have none."""
+        return sum(1 for message in self.open_messages if message.trigger)
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether its agent may run: for a session that is over, while it is asked to save what is worth remembering.
+
+        Whatever else was open in it was cancelled when it ended.
+        """
+        return self.session.status == "active" or (self.session.status == "ended" and bool(self.waiting))
+
+    def after(self, finished: Collection[str]) -> View:
+        """The same once these messages have got their outcome."""
+        rest = tuple(message for message in self.open_messages if message.message_id not in finished)
+        return replace(self, open_messages=rest, has_unrecorded=self.has_unrecorded or bool(finished))
+
+
+@dataclass(frozen=True, slots=True)
+class SyncResult:
+    """What was seen of a session: the ledger's view, and of a living agent what became of the messages it held.
 
     `again` is after how many seconds a file that could not be read is worth another attempt.
     """
@@ -58,20 +86,20 @@ class _Observation:
     is_usable: bool = True
     heartbeat: int | None = None
     signature: Signature | None = None
-    news: tuple[Glimpse, Future[Copied]] | None = None
+    news: tuple[OutboxSnapshot, Future[Copied]] | None = None
     trouble: FileTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LastWords:
+class FinalOutput:
     """What the file of a dead agent held: the messages it had in a turn, and whether the file had to be put aside."""
 
     processing: frozenset[str]
     quarantined: str | None
 
 
-class Reading:
-    """Writes mail, reads `outbound.db`, and copies it.
+class SessionSync:
+    """Writes accepted messages, reads `outbound.db`, and copies it.
 
     `send` is told of chats that have something to be sent, and what is next there; `finished` that messages got their
     outcome; `accepted` of sessions that have something new to be written, `wants_title` of those
@@ -110,7 +138,7 @@ class Reading:
         """What the ledger knows of a session; None when there is no such session."""
         return await self._central.read(partial(view_of, session_id=session_id))
 
-    async def look(self, session_id: str, agent: RunningAgent | None) -> Seen | None:
+    async def run_once(self, session_id: str, agent: RunningAgent | None) -> SyncResult | None:
         """Write what was accepted for a session, and read what its agent wrote since the last time.
 
         None when there is no such session. Raises `FileTrouble`, `OSError` when its own file cannot be written.
@@ -118,22 +146,22 @@ class Reading:
         began = time.monotonic()
         found = await asyncio.to_thread(self._observe, session_id, agent)
         if found is None or agent is None:
-            return None if found is None else Seen(found.view)
+            return None if found is None else SyncResult(found.view)
         now = self._clock.monotonic()
         agent.saw_folder(usable=found.is_usable, now=now)
         agent.saw_heartbeat(found.heartbeat, now)
         if found.trouble is not None:
-            return Seen(found.view, again=agent.saw_trouble(now))
+            return SyncResult(found.view, again=agent.saw_trouble(now))
         if found.news is None:
-            return Seen(found.view)
-        glimpse, copying = found.news
+            return SyncResult(found.view)
+        snapshot, copying = found.news
         finished = await self._copied(session_id, copying)
-        more = glimpse.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
+        more = snapshot.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
         rest = rest_after(time.monotonic() - began) if more else None
-        agent.saw_output(found.signature, now, rest=rest, doing=_doing(glimpse))
-        return Seen(found.view.after(finished), len(finished))
+        agent.saw_output(found.signature, now, rest=rest, doing=_doing(snapshot))
+        return SyncResult(found.view.after(finished), len(finished))
 
-    async def last_words(self, session_id: str, layout: SessionLayout, *, gives_up: bool) -> LastWords | None:
+    async def final_output(self, session_id: str, layout: SessionLayout, *, gives_up: bool) -> FinalOutput | None:
         """Read the file of a dead agent to the end, mending it where a commit was interrupted.
 
         None when there is more to read: come again. A file that is no good is put aside and kept, with a fresh one in
@@ -143,11 +171,11 @@ class Reading:
         try:
             if await asyncio.to_thread(recovery.has_journal, layout):
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
-                log.warning("an interrupted commit was rolled back", extra={"session": session_id})
+                log.warning("an interrupted commit was rolled back", extra={"session_id": session_id})
             processing = await self._read_to_the_end(session_id, layout)
             if processing is not None:
                 await asyncio.to_thread(form.require_form, layout)
-                return LastWords(processing, None)
+                return FinalOutput(processing, None)
             if not gives_up:
                 return None
             kept = await self._quarantine(session_id, layout, FileDamaged("it does not come to an end"))
@@ -159,7 +187,7 @@ class Reading:
             kept = await self._quarantine(session_id, layout, error)
         view = await self.view(session_id)
         held = view.open_messages if view is not None else ()
-        return LastWords(frozenset(message.message_id for message in held), kept)
+        return FinalOutput(frozenset(message.message_id for message in held), kept)
 
     async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str] | None:
         """Copy what there is; the messages that are still marked `processing`. None when there is more."""
@@ -170,10 +198,10 @@ class Reading:
                 return None
             is_first = False
             began = time.monotonic()
-            glimpse, copying = await asyncio.to_thread(self._read, view, layout)
+            snapshot, copying = await asyncio.to_thread(self._read, view, layout)
             await self._copied(session_id, copying)
-            if not glimpse.more:
-                return frozenset(ack.message_id for ack in glimpse.acks if ack.status == AckStatus.PROCESSING)
+            if not snapshot.more:
+                return frozenset(ack.message_id for ack in snapshot.acks if ack.status == AckStatus.PROCESSING)
             await asyncio.sleep(rest_after(time.monotonic() - began))
         return frozenset()
 
@@ -185,7 +213,7 @@ class Reading:
         )
         log.error(
             "a session's outbound.db is unreadable and was put aside",
-            extra={"session": session_id, "kept": kept, "error": str(trouble)},
+            extra={"session_id": session_id, "kept": kept, "error": str(trouble)},
         )
 
         def note(connection: sqlite3.Connection) -> None:
@@ -197,13 +225,18 @@ class Reading:
         return kept
 
     async def _copied(self, session_id: str, copying: Future[Copied]) -> frozenset[str]:
-        """Wait until a glimpse is in the ledger, and have it sent; the messages that got their outcome."""
+        """Wait until a snapshot is in the ledger, and have it sent; the messages that got their outcome."""
         copied = await asyncio.shield(asyncio.wrap_future(copying))
         if copied.refused:
             first = copied.refused[0]
             log.warning(
                 "some of what an agent wrote was refused",
-                extra={"session": session_id, "rows": len(copied.refused), "what": first.what, "reason": first.reason},
+                extra={
+                    "session_id": session_id,
+                    "rows": len(copied.refused),
+                    "what": first.what,
+                    "reason": first.reason,
+                },
             )
         for turn in copied.turns:
             _note_turn(session_id, turn)
@@ -220,7 +253,7 @@ class Reading:
         return frozenset(copied.finished)
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
-        """The part of a look that blocks."""
+        """The part that blocks."""
         view = self._central.read_here(partial(view_of, session_id=session_id))
         is_usable = True
         try:
@@ -254,25 +287,42 @@ class Reading:
         now = self._clock.now()
         said = self._post.put_aside(session, now.strftime("%Y%m%dT%H%M%S%f"))
         log.error(
-            "a session's inbound.db is unreadable and was put aside", extra={"session": session.id, "error": str(error)}
+            "a session's inbound.db is unreadable and was put aside",
+            extra={"session_id": session.id, "error": str(error)},
         )
         self._central.submit(lambda c: repairs.note(c, session, [said], to_text(now))).result()
 
-    def _read(self, view: View, layout: SessionLayout) -> tuple[Glimpse, Future[Copied]]:
+    def _read(self, view: View, layout: SessionLayout) -> tuple[OutboxSnapshot, Future[Copied]]:
         self._touched(view.session.id, view.session.agent_group_id)
-        glimpse = outbox.read(
+        snapshot = outbox.read(
             layout,
             out_cursor=view.session.out_cursor,
             turn_cursor=view.session.turn_cursor,
             open_messages=[message.message_id for message in view.open_messages],
             running_turns=view.running_turns,
         )
-        return glimpse, self._copier.copy(view.session.id, layout, glimpse)
+        return snapshot, self._copier.copy(view.session.id, layout, snapshot)
+
+
+def view_of(connection: sqlite3.Connection, session_id: str) -> View | None:
+    """What the ledger knows now; None when there is no such session."""
+    session = sessions.lookup(connection, session_id)
+    if session is None:
+        return None
+    return View(
+        session=session,
+        mail=mail_of(connection, session),
+        open_messages=tuple(ingest.open_messages(connection, session_id)),
+        running_turns=tuple(turns.running(connection, session_id)),
+        has_unrecorded=bool(
+            ingest.unrecorded(connection, session_id, 1) or deliveries.unrecorded(connection, session_id, 1)
+        ),
+    )
 
 
 def _note_turn(session_id: str, turn: Turn) -> None:
     """One line in the log for a turn that began or ended. What the agent says of itself has been checked."""
-    ids: dict[str, object] = {"session": session_id, "turn": turn.id}
+    ids: dict[str, object] = {"session_id": session_id, "turn_id": turn.id}
     if turn.status == TurnStatus.RUNNING:
         log.info("a turn began", extra=ids)
         return
@@ -292,8 +342,8 @@ def _note_turn(session_id: str, turn: Turn) -> None:
     log.log(level, "a turn ended", extra=ids | {name: value for name, value in details.items() if value is not None})
 
 
-def _doing(glimpse: Glimpse) -> str | None:
+def _doing(snapshot: OutboxSnapshot) -> str | None:
     """What the agent says it is doing, on one line: a tool's name, or its phase."""
-    state = glimpse.state
+    state = snapshot.state
     said = None if state is None else state.current_tool or state.state
     return "".join(c for c in said if is_shown(c)) if isinstance(said, str) else None

@@ -20,7 +20,7 @@ async def test_with_one_place_all_sessions_are_served_and_the_longest_waiting_fi
         await add_chats(host, *CHATS)
         first = (await host.say("think 0.5", chat="one")).accepted[0]
         await is_working_on(await host.session(), first.message_id)
-        places = host.services.conductor.places
+        places = host.services.supervisor.places
         for waiting, chat in enumerate(CHATS):
             session_id = (await host.say("hello", chat=chat)).accepted[0].session_id
             await until(lambda last=session_id: last in places.waiting, f"{chat} waits for a place")
@@ -40,7 +40,7 @@ async def test_a_session_that_waits_gets_the_place_of_the_agent_that_was_idle_lo
         one, two = await session_of(host, "one"), await session_of(host, "two")
         stays = agent_pid(host, one)
         assert await ask_in(host, "three", "hello") == "ok: hello"
-        agents = host.services.conductor.agents
+        agents = host.services.supervisor.agents
         assert set(agents) == {one, await session_of(host, "three")}
         assert two not in agents
         assert agent_pid(host, one) == stays
@@ -65,7 +65,7 @@ async def test_an_agent_that_works_longer_than_agents_may_be_idle_is_not_stopped
     runtime = CountingRuntime(tmp_path)
     async with running(tmp_path, runtime=runtime, idle_seconds=0.1, poll_seconds=0.05) as host:
         assert await host.ask("think 0.5") == "thought for 0.5 s"
-        await until(lambda: not host.services.conductor.agents, "the idle agent was stopped")
+        await until(lambda: not host.services.supervisor.agents, "the idle agent was stopped")
         assert len(runtime.started) == 1
 
         async def is_forgotten() -> bool:

@@ -1,7 +1,7 @@
-"""One look at a time for each session, any number of sessions at once.
+"""Each session is reconciled by one task at a time, any number of sessions at once.
 
-Whoever notices something asks for a look; asking while one is under way leads to exactly one more. A look returns when
-the next is due without being asked for. What one look breaks is logged here and stays with its session.
+Scheduling a session while it is being reconciled leads to exactly one more time. `reconcile` returns when the next time
+is due without being scheduled. What it raises is logged here and stays with its session.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 _BROKEN_SECONDS = 2.0
 
-Look = Callable[[str], Awaitable[float | None]]
+Reconcile = Callable[[str], Awaitable[float | None]]
 
 
 @dataclass(slots=True)
@@ -26,8 +26,8 @@ class _Gate:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wanted: bool = False
     task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None  # what the last look asked for
-    soon: asyncio.TimerHandle | None = None  # what somebody else asked for
+    timer: asyncio.TimerHandle | None = None  # what the last reconcile asked for
+    soon: asyncio.TimerHandle | None = None  # what `schedule_within` asked for
     users: int = 0
 
     def is_free(self) -> bool:
@@ -39,30 +39,30 @@ class _Gate:
             self.soon = None
 
 
-class Turnstile:
-    """Serves sessions with `look`, which returns the seconds until the next look is due, or None."""
+class SessionScheduler:
+    """Calls `reconcile`, which returns the seconds until the next time is due, or None."""
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, reconcile: Reconcile) -> None:
+        self._reconcile = reconcile
         self._gates: dict[str, _Gate] = {}
         self._open = False
 
     def open(self) -> None:
-        """Begin to serve; asking for a look before has no effect."""
+        """Begin; scheduling before has no effect."""
         self._open = True
 
-    def attend(self, session_id: str) -> None:
-        """Ask for a look at a session, soon."""
+    def schedule(self, session_id: str) -> None:
+        """Reconcile a session soon."""
         if not self._open:
             return
         gate = self._gates.setdefault(session_id, _Gate())
         gate.forget_soon()
         gate.wanted = True
         if gate.task is None:
-            gate.task = asyncio.create_task(self._serve(session_id, gate), name=f"look {session_id}")
+            gate.task = asyncio.create_task(self._serve(session_id, gate), name=f"reconcile {session_id}")
 
-    def attend_within(self, session_id: str, seconds: float) -> None:
-        """Ask for a look at a session after that time, or before."""
+    def schedule_within(self, session_id: str, seconds: float) -> None:
+        """Reconcile a session after that time at the latest."""
         if not self._open:
             return
         gate = self._gates.setdefault(session_id, _Gate())
@@ -71,11 +71,11 @@ class Turnstile:
             if gate.soon.when() <= loop.time() + seconds:
                 return
             gate.forget_soon()
-        gate.soon = loop.call_later(seconds, self.attend, session_id)
+        gate.soon = loop.call_later(seconds, self.schedule, session_id)
 
     @asynccontextmanager
     async def holding(self, session_id: str) -> AsyncIterator[None]:
-        """Keep looks away from a session while it is changed; one look follows."""
+        """Do not reconcile a session while it is changed; reconcile it once afterwards."""
         gate = self._gates.setdefault(session_id, _Gate())
         gate.users += 1
         try:
@@ -83,10 +83,10 @@ class Turnstile:
                 yield
         finally:
             gate.users -= 1
-            self.attend(session_id)
+            self.schedule(session_id)
 
     async def close(self) -> None:
-        """Let the looks that are under way finish, and start no other."""
+        """Let what is under way finish, and start nothing else."""
         self._open = False
         for gate in self._gates.values():
             gate.forget_soon()
@@ -97,22 +97,22 @@ class Turnstile:
     async def _serve(self, session_id: str, gate: _Gate) -> None:
         try:
             while gate.wanted and self._open:
-                gate.wanted = False
+                gate.wanted = False  # before the lock: scheduling while this runs leads to one more
                 async with gate.lock:
-                    due = await self._look_safely(session_id)
+                    due = await self._reconcile_safely(session_id)
                 self._set_timer(session_id, gate, due)
         finally:
             gate.task = None
             if gate.is_free():
                 self._gates.pop(session_id, None)
 
-    async def _look_safely(self, session_id: str) -> float | None:
+    async def _reconcile_safely(self, session_id: str) -> float | None:
         try:
-            return await self._look(session_id)
+            return await self._reconcile(session_id)
         except DumbwaiterError as error:
-            log.error("a session could not be looked after", extra={"session": session_id, "error": str(error)})
+            log.error("a session could not be reconciled", extra={"session_id": session_id, "error": str(error)})
         except Exception:  # the boundary of one session: whatever is wrong with it stays with it
-            log.exception("a session could not be looked after", extra={"session": session_id})
+            log.exception("a session could not be reconciled", extra={"session_id": session_id})
         return _BROKEN_SECONDS
 
     def _set_timer(self, session_id: str, gate: _Gate, seconds: float | None) -> None:
@@ -124,4 +124,4 @@ class Turnstile:
 
     def _fire(self, session_id: str, gate: _Gate) -> None:
         gate.timer = None
-        self.attend(session_id)
+        self.schedule(session_id)
