@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from container_agent import providers
-from container_agent.attend import WillNotEnd
 from container_agent.heartbeat import Heartbeat
 from container_agent.lock import alone
 from container_agent.loop import Loop
 from container_agent.outbox import Outbox
 from container_agent.providers.protocol import Closing, Provider, TurnOutput, TurnRequest
+from container_agent.turn_watch import WillNotEnd
 from container_agent.wake import Waker
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue, NotFound
@@ -39,8 +39,8 @@ from shared_schema.signals import end_with
 
 if TYPE_CHECKING:
     from container_agent.forwarder import Forwarder
-    from container_agent.providers.model_seams import Equipment
-    from container_agent.tools.equip import Workshop
+    from container_agent.providers.model_seams import TurnSetup
+    from container_agent.tools.tool_setup import ToolSetup
 
 log = logging.getLogger("container_agent")
 
@@ -49,7 +49,7 @@ UMASK = 0o007  # the host may read the agent's files through its group
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AgentSettings:
     """Where things are and how often to look; all times in seconds."""
 
     session: Path
@@ -86,34 +86,34 @@ class Settings:
         )
 
 
-class Shop:
+class LoadedProviders:
     """The providers of one agent process, with what they need: tools, prompts, and the way out.
 
-    `surroundings` is the environment of SDKs and programs; what the forwarder sets in it, all of them see.
+    `environment` is the environment of SDKs and programs; what the forwarder sets in it, all of them see.
     """
 
     def __init__(self, session: SessionLayout, clock: Clock, environment: Mapping[str, str]) -> None:
         self._session = session
         self._clock = clock
-        self.surroundings = dict(environment)
+        self.environment = dict(environment)
         self._loaded: dict[str, Provider] = {}
-        self._workshops: dict[str, Workshop] = {}
+        self._tool_setups: dict[str, ToolSetup] = {}
         self._forwarder: Forwarder | None = None
         self._has_port = False
 
     def load(self, name: str) -> Provider:
         """The provider of that name. Raises `ProviderError`."""
 
-        async def equip(request: TurnRequest, out: TurnOutput) -> Equipment:
+        async def set_up(request: TurnRequest, out: TurnOutput) -> TurnSetup:
             await self.open_way_out()
-            if name not in self._workshops:
-                from container_agent.tools.equip import Workshop  # an agent without tools need not load them
+            if name not in self._tool_setups:
+                from container_agent.tools.tool_setup import ToolSetup  # an agent without tools need not load them
 
-                self._workshops[name] = Workshop(self._clock, self.surroundings, brings_own=name == "claude")
-            return await self._workshops[name].equip(request, out)
+                self._tool_setups[name] = ToolSetup(self._clock, self.environment, brings_own=name == "claude")
+            return await self._tool_setups[name].set_up(request, out)
 
         if name not in self._loaded:
-            self._loaded[name] = providers.load(name, equip, self.surroundings, self)
+            self._loaded[name] = providers.load(name, set_up, self.environment, self)
         return self._loaded[name]
 
     async def ready(self, name: str) -> None:
@@ -128,7 +128,7 @@ class Shop:
         if self._forwarder is None:
             self._forwarder = Forwarder(self._session)
         try:
-            self.surroundings.update(environment(await self._forwarder.port()))
+            self.environment.update(environment(await self._forwarder.port()))
             self._has_port = True
         except NotFound as error:
             log.info("%s", error)
@@ -143,8 +143,8 @@ class Shop:
 
     async def close(self) -> None:
         """End tools and connections."""
-        for workshop in self._workshops.values():
-            await workshop.close()
+        for tool_setup in self._tool_setups.values():
+            await tool_setup.close()
         for provider in self._loaded.values():
             if isinstance(provider, Closing):
                 await provider.aclose()
@@ -152,11 +152,11 @@ class Shop:
             await self._forwarder.aclose()
 
 
-async def live(settings: Settings, environment: Mapping[str, str]) -> None:
+async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
     """One agent, from its first heartbeat until it is told to stop."""
     session = SessionLayout(settings.session)
     clock = SystemClock()
-    shop = Shop(session, clock, environment)
+    loaded = LoadedProviders(session, clock, environment)
 
     with (
         alone(session.agent_lock),
@@ -168,8 +168,8 @@ async def live(settings: Settings, environment: Mapping[str, str]) -> None:
             settings.workspace,
             outbox=outbox,
             waker=waker,
-            load=shop.load,
-            ready=shop.ready,
+            load=loaded.load,
+            ready=loaded.ready,
             clock=clock,
             stop_seconds=settings.stop_seconds,
         )
@@ -180,11 +180,11 @@ async def live(settings: Settings, environment: Mapping[str, str]) -> None:
         try:
             await loop.run()
         finally:
-            await shop.close()
+            await loaded.close()
             beating.cancel()
 
 
-async def _live_or_leave(settings: Settings, environment: Mapping[str, str]) -> None:
+async def _live_or_leave(settings: AgentSettings, environment: Mapping[str, str]) -> None:
     """`live`, and the end of the process when a provider goes on for ever: asyncio would wait for it."""
     try:
         await live(settings, environment)
@@ -204,7 +204,7 @@ def main() -> int:
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
     try:
-        asyncio.run(_live_or_leave(Settings.from_environment(os.environ), os.environ))
+        asyncio.run(_live_or_leave(AgentSettings.from_environment(os.environ), os.environ))
     except InvalidValue as error:
         log.error("%s", error)
         return 2

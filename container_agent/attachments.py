@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from container_agent.providers.protocol import Attachment, ProviderError
+from container_agent.providers.protocol import OutgoingFile, ProviderError
 from shared_schema.rows import FailureReason
 from shared_schema.text import is_all_shown
 
@@ -17,7 +17,7 @@ _NAME_BYTES = 255  # the limit of the usual file systems
 _CHUNK_BYTES = 1024 * 1024
 
 
-def place(outbox: Path, message_id: str, files: Sequence[Attachment]) -> None:
+def place(outbox: Path, message_id: str, files: Sequence[OutgoingFile]) -> None:
     """Write the files of one message. Blocks as long as the copying takes.
 
     Raises `ProviderError` for a name that is not a plain file name, is there twice, or names no readable file.

@@ -6,7 +6,7 @@ Invariants:
 - its triggering rows have one reply address, so that no reply can go to the chat that merely spoke last;
 - a row that was tried before is the only triggering row of its batch: a message that kills the agent takes no other
   along;
-- an errand of the host's (a `control` row) is a batch of its own, and comes first.
+- a control task of the host (a `control` row) is a batch of its own, and comes first.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shared_schema.errors import FileDamaged
-from shared_schema.rows import Errand, MessageIn, MessageInKind, MessageInStatus, decode
+from shared_schema.rows import ControlTask, MessageIn, MessageInKind, MessageInStatus, decode
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class BatchChoice:
     """What to do next: all but `due`, the stored time when the next row gets ready, may be empty.
 
-    `batch` is for a turn; with an `errand` it is that row alone. `unknown` are the ids of control rows that ask for
-    something this agent does not know.
+    `batch` is for a turn; with a `control_task` it is that row alone. `unknown` are the ids of control
+    rows that ask for something this agent does not know.
     """
 
     batch: tuple[MessageIn, ...] = ()
-    errand: Errand | None = None
+    control_task: ControlTask | None = None
     unknown: tuple[str, ...] = ()
     due: str | None = None
 
@@ -46,16 +46,16 @@ def is_ready(row: MessageIn, now: str) -> bool:
     return row.process_after is None or row.process_after <= now
 
 
-def errand_of(row: MessageIn) -> Errand | None:
+def control_task_of(row: MessageIn) -> ControlTask | None:
     """What a control row asks for; None for what only a newer host knows."""
     try:
         asked = decode(row.content).get("do")
     except FileDamaged:
         return None
-    return Errand(asked) if isinstance(asked, str) and asked in set(Errand) else None
+    return ControlTask(asked) if isinstance(asked, str) and asked in set(ControlTask) else None
 
 
-def choose(rows: Iterable[MessageIn], *, generation: int, max_batch: int, now: str) -> Choice:
+def choose(rows: Iterable[MessageIn], *, generation: int, max_batch: int, now: str) -> BatchChoice:
     """The next batch out of the pending, unacknowledged `rows`, and the control rows that mean nothing here.
 
     `max_batch` bounds the rows of a batch, except that context before its first triggering row always comes along.
@@ -66,12 +66,12 @@ def choose(rows: Iterable[MessageIn], *, generation: int, max_batch: int, now: s
     waiting = (row.process_after for row in candidates if row.process_after is not None and not is_ready(row, now))
     due = min(waiting, default=None)
     control = [row for row in candidates if row.kind == MessageInKind.CONTROL and is_ready(row, now)]
-    unknown = tuple(row.id for row in control if errand_of(row) is None)
+    unknown = tuple(row.id for row in control if control_task_of(row) is None)
     for row in control:
-        if errand := errand_of(row):
-            return Choice((row,), errand, unknown, due)
+        if control_task := control_task_of(row):
+            return BatchChoice((row,), control_task, unknown, due)
     talk = [row for row in candidates if row.kind != MessageInKind.CONTROL]
-    return Choice(_batch(talk, max_batch, now), None, unknown, due)
+    return BatchChoice(_batch(talk, max_batch, now), None, unknown, due)
 
 
 def _batch(candidates: list[MessageIn], max_batch: int, now: str) -> tuple[MessageIn, ...]:

@@ -56,8 +56,8 @@ SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generatio
 
 
 @dataclass(frozen=True, slots=True)
-class Tray:
-    """What one look into `inbound.db` found, all from one snapshot. `pending` holds no acknowledged rows."""
+class InboxSnapshot:
+    """What one read of `inbound.db` found, all from one snapshot. `pending` holds no acknowledged rows."""
 
     context: Context
     destinations: tuple[Destination, ...]
@@ -71,7 +71,7 @@ class Inbox:
         self._path = path
         self._acknowledged = acknowledged
 
-    def look(self) -> Tray:
+    def read(self) -> InboxSnapshot:
         """One snapshot of what the host wrote.
 
         Raises `FileTrouble` when the file cannot be read at the moment, `NewerSchema` or `IncompatibleContract` when it
@@ -80,7 +80,7 @@ class Inbox:
         with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
             require_readable(connection, INBOUND)
             context = Context.from_values({row["key"]: row["value"] for row in connection.execute(CONTEXT)})
-            return Tray(
+            return InboxSnapshot(
                 context=context,
                 destinations=tuple(map(Destination.from_row, connection.execute(DESTINATIONS))),
                 pending=tuple(self._pending(connection, context)),

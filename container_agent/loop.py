@@ -3,7 +3,7 @@
 Invariant: a message leaves `pending` only by the end of its turn. Whatever kills the process anywhere in here, the next
 one finds the messages of the unfinished turn and answers them.
 
-An errand of the host's is run as a turn of its own, which says nothing to anybody but the host.
+A control task of the host is run as a turn of its own, which says nothing to anybody but the host.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from container_agent import turn
-from container_agent.attend import Ended, WillNotEnd, attend
-from container_agent.batch import Choice, choose
+from container_agent.batch import BatchChoice, choose
 from container_agent.heading import Names
-from container_agent.inbox import Inbox, Tray
+from container_agent.inbox import Inbox, InboxSnapshot
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import Provider, TurnRequest
+from container_agent.turn_watch import Ended, WillNotEnd, watch
 from container_agent.wake import Waker
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema
@@ -73,20 +73,22 @@ class Loop:
             log.warning("an earlier agent died in mid-turn, its messages are taken again: turns=%d", died)
         while not self._stopping:
             self._waker.arm()
-            tray = self._look()
-            if tray is None:
+            snapshot = self._read_inbox()
+            if snapshot is None:
                 await self._waker.wait(self._waker.poll_seconds)
                 continue
             now = self._clock.now()
-            context = tray.context
-            choice = choose(tray.pending, generation=context.generation, max_batch=context.max_batch, now=to_text(now))
+            context = snapshot.context
+            choice = choose(
+                snapshot.pending, generation=context.generation, max_batch=context.max_batch, now=to_text(now)
+            )
             if choice.unknown:
                 self._outbox.acknowledge(choice.unknown)
-            if choice.errand and (sentence := turn.refusal(self._load, context.provider)):
+            if choice.control_task and (sentence := turn.refusal(self._load, context.provider)):
                 self._outbox.acknowledge([row.id for row in choice.batch], error=sentence)
                 continue
             if choice.batch:
-                await self._run_turn(tray, choice)
+                await self._run_turn(snapshot, choice)
                 if not self._stopping:
                     await asyncio.sleep(0)  # let the heartbeat and signals in, even if no provider ever waits
                 continue
@@ -115,10 +117,10 @@ class Loop:
         self._must_go = True
         self._waker.wake()
 
-    async def _run_turn(self, tray: Tray, choice: Choice) -> None:
-        undelivered = {} if choice.errand else self._undelivered(tray.context.generation)
-        request = self._request(tray, choice, undelivered)
-        context = tray.context
+    async def _run_turn(self, snapshot: InboxSnapshot, choice: BatchChoice) -> None:
+        undelivered = {} if choice.control_task else self._undelivered(snapshot.context.generation)
+        request = self._request(snapshot, choice, undelivered)
+        context = snapshot.context
         running = self._turn = self._outbox.begin_turn(
             choice.batch,
             generation=context.generation,
@@ -128,11 +130,13 @@ class Loop:
             tells_note=bool(request.note),
             tells_failures=tuple(undelivered),
         )
-        kind = turn.QuietOutput if choice.errand else turn.Output
+        kind = turn.QuietOutput if choice.control_task else turn.Output
         output = kind(self._outbox, running, self._session, context.turn_seconds, context.max_text)
-        work = asyncio.create_task(turn.run(self._load, request, output, choice.errand, self._ready))
+        work = asyncio.create_task(turn.run(self._load, request, output, choice.control_task, self._ready))
         try:
-            ended = await attend(work, running, self._inbox, self._waker, lambda: self._must_go, output.mail.changed)
+            ended = await watch(
+                work, running, self._inbox, self._waker, lambda: self._must_go, output.turn_inbox.changed
+            )
         finally:
             self._turn = None
             work.cancel()
@@ -151,14 +155,16 @@ class Loop:
             message_id: f"your message {names[message_id]} did not arrive: {why}" for message_id, why in found.items()
         }
 
-    def _request(self, tray: Tray, choice: Choice, undelivered: Mapping[str, str]) -> TurnRequest:
-        context = tray.context
+    def _request(self, snapshot: InboxSnapshot, choice: BatchChoice, undelivered: Mapping[str, str]) -> TurnRequest:
+        context = snapshot.context
         pointer = self._outbox.resume_pointer(context.generation, context.provider)
-        tells_note = context.reset_note and not choice.errand and not self._outbox.is_note_told(context.generation)
+        tells_note = (
+            context.reset_note and not choice.control_task and not self._outbox.is_note_told(context.generation)
+        )
         return TurnRequest(
             messages=choice.batch,
             context=context,
-            destinations=tray.destinations,
+            destinations=snapshot.destinations,
             workspace=self._workspace,
             session=self._session,
             resume=context.resume if pointer is None else pointer,
@@ -221,10 +227,10 @@ class Loop:
                 return TurnFailure(FailureReason.NETWORK, _LOST_TOO_OFTEN, output.used)
         return outcome
 
-    def _look(self) -> Tray | None:
+    def _read_inbox(self) -> InboxSnapshot | None:
         """What the host wrote; None when its file cannot be read at the moment. Only the first of a row is logged."""
         try:
-            tray = self._inbox.look()
+            snapshot = self._inbox.read()
         except NewerSchema:
             raise
         except FileTrouble as trouble:
@@ -239,4 +245,4 @@ class Loop:
         if self._unreadable[0]:
             log.info("readable again: attempts=%d", self._unreadable[0])
             self._unreadable = (0, 0.0)
-        return tray
+        return snapshot

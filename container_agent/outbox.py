@@ -18,10 +18,10 @@ from dataclasses import asdict, astuple, dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
-from container_agent import meter
 from container_agent import statements as sql
-from container_agent.meter import Reading
+from container_agent import usage_accounting
 from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
+from container_agent.usage_accounting import RecordedTotals
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.errors import Conflict
@@ -110,7 +110,7 @@ class Outbox:
         """
         with self._transaction() as now:
             if said := [row["usage"] for row in self._connection.execute(sql.USED_IN_RUNNING_TURNS)]:
-                self._set_value(_OWED, encode(asdict(meter.of_texts([*said, *self._owed()]))), now)
+                self._set_value(_OWED, encode(asdict(usage_accounting.of_texts([*said, *self._owed()]))), now)
             died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
             self._connection.execute(sql.DELETE_PROCESSING_ACKS)
             self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
@@ -313,7 +313,7 @@ class Outbox:
         now: str,
         about: About = (None, None, None, 0, None, None),
     ) -> None:
-        usage = meter.added(usage, meter.of_texts(self._owed()))
+        usage = usage_accounting.added(usage, usage_accounting.of_texts(self._owed()))
         self._connection.execute(sql.DELETE_STATE_VALUE, (_OWED,))
         self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
         values = (status, now, reason, *astuple(usage), *about, turn.id)
@@ -321,13 +321,13 @@ class Outbox:
             raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)
 
     def _usage(self, turn: RunningTurn, result: TurnResult, now: str) -> Usage:
-        """What the turn used; the reading of a provider that counts its whole session is remembered."""
+        """What the turn used; where the count of a provider's whole session stands is recorded."""
         if not result.cumulative:
             return result.usage
         resumed = "" if result.resume_refused else turn.resume
         session = f"{turn.provider} {result.provider_session_id or resumed}"
-        usage, reading = meter.since(Reading.from_text(self._state(_USAGE)), session, result.usage)
-        self._set_value(_USAGE, reading.to_text(), now)
+        usage, recorded = usage_accounting.since(RecordedTotals.from_text(self._state(_USAGE)), session, result.usage)
+        self._set_value(_USAGE, recorded.to_text(), now)
         return usage
 
     def _owed(self) -> list[str]:

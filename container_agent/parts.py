@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 
-from container_agent.providers.protocol import Attachment, Reply
+from container_agent.providers.protocol import OutgoingFile, Reply
 from shared_schema.rows import MessageOutKind
 
 MOST_PARTS = 5
@@ -27,7 +27,7 @@ def of_reply(reply: Reply, most: int) -> list[Reply]:
     texts = list(_split(reply.text, most, MOST_PARTS + 1))
     if len(texts) > MOST_PARTS:
         note = f"This answer has {len(reply.text)} characters, and comes as a file."
-        file = Attachment("answer.md", reply.text.encode("utf-8", "replace"))
+        file = OutgoingFile("answer.md", reply.text.encode("utf-8", "replace"))
         return [replace(reply, text=note[:most], files=(*reply.files, file))]
     return [replace(reply, text=text, files=()) for text in texts[:-1]] + [replace(reply, text=texts[-1])]
 

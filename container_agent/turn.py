@@ -1,4 +1,4 @@
-"""One run of a provider: over one batch, or for one errand of the host's.
+"""One run of a provider: over one batch, or for one control task of the host.
 
 Invariant: whatever a provider does, its turn ends as a result or as a failure with one sentence. Only cancellation and
 the end of the process pass through, and those leave the turn as it stands in `outbound.db`.
@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from container_agent import attachments, meter, parts
+from container_agent import attachments, parts, usage_accounting
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
     Provider,
@@ -27,12 +27,13 @@ from container_agent.providers.protocol import (
     TurnResult,
     Usage,
 )
-from container_agent.tools.mail import Mail
-from container_agent.tools.repeats import without_repeats
+from container_agent.tools.said_already import not_said_yet
+from container_agent.tools.turn_inbox import TurnInbox
 from shared_schema.errors import FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import PROVIDER_BROKE, Errand, FailureReason, MessageIn, MessageOutKind
+from shared_schema.rows import PROVIDER_BROKE, ControlTask, FailureReason, MessageIn, MessageOutKind
+from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger("container_agent")
 
@@ -68,7 +69,7 @@ class Output:
         self._last = max(message.seq for message in turn.messages)
         self.sent: list[Reply] = []
         self._next_draft = asyncio.get_running_loop().time() + _DRAFT_SECONDS
-        self.mail = Mail(
+        self.turn_inbox = TurnInbox(
             session.inbound,
             session.outbound,
             generation=turn.generation,
@@ -133,7 +134,7 @@ class Output:
         if any(message.tries for message in self._turn.messages):
             return ()
         try:
-            return self.mail.follow_ups(self._turn.messages[-1].address, after=self._last)
+            return self.turn_inbox.follow_ups(self._turn.messages[-1].address, after=self._last)
         except FileTrouble:  # the host writes it at this moment: the next time
             return ()
 
@@ -141,7 +142,7 @@ class Output:
         self._outbox.join_turn(self._turn, message)
 
     def append_steps(self, steps: Sequence[Step]) -> None:
-        self.used = meter.added(self.used, meter.of_steps(steps))
+        self.used = usage_accounting.added(self.used, usage_accounting.of_steps(steps))
         self._outbox.append_steps(self._turn, [_storable(step) for step in steps])
 
     def set_tool(self, name: str | None, seconds: float | None = None) -> None:
@@ -154,25 +155,25 @@ class Output:
         if began < self._next_draft:
             return
         with suppress(FileTrouble):  # it is only for showing
-            self._outbox.set_draft(_whole(text()[-_DRAFT_CHARACTERS:]))
+            self._outbox.set_draft(without_lone_surrogates(text()[-_DRAFT_CHARACTERS:]))
         took = loop.time() - began
         self._next_draft = began + max(_DRAFT_SECONDS, _DRAFT_SHARE * took)
 
 
 class QuietOutput(Output):
-    """The output of an errand: what it used counts, but it adds nothing to the conversation."""
+    """The output of a control task: what it used counts, but it adds nothing to the conversation."""
 
     async def take(self) -> Sequence[MessageIn]:
         return ()  # what people say meanwhile is for a turn of its own
 
     async def send(self, reply: Reply) -> str:
-        raise ProviderError(FailureReason.BAD_INPUT, "an errand has nobody to send to")
+        raise ProviderError(FailureReason.BAD_INPUT, "a control task has nobody to send to")
 
     def append_steps(self, steps: Sequence[Step]) -> None:
-        self.used = meter.added(self.used, meter.of_steps(steps))
+        self.used = usage_accounting.added(self.used, usage_accounting.of_steps(steps))
 
     def draft(self, text: Callable[[], str]) -> None:
-        """Nobody looks at an errand."""
+        """Nobody looks at a control task."""
 
 
 async def at_once(name: str) -> None:
@@ -180,7 +181,7 @@ async def at_once(name: str) -> None:
 
 
 def refusal(load: Callable[[str], Provider], name: str) -> str | None:
-    """Why a provider cannot do errands; None when it can, or when its turn will say why not."""
+    """Why a provider cannot do control tasks; None when it can, or when its turn will say why not."""
     try:
         provider = load(name)
     except Exception:  # the turn will meet it again, and fails with it
@@ -192,7 +193,7 @@ async def run(
     load: Callable[[str], Provider],
     request: TurnRequest,
     output: Output,
-    errand: Errand | None = None,
+    control_task: ControlTask | None = None,
     ready: Callable[[str], Awaitable[None]] = at_once,
 ) -> Outcome:
     """Run the provider that the context names, until the turn's deadline.
@@ -204,18 +205,18 @@ async def run(
             output.limit = limit
             await ready(request.context.provider)
             provider = load(request.context.provider)
-            if errand is None:
+            if control_task is None:
                 result = _storable_result(await provider.run(request, output), output.used)
-                replies = without_repeats(result.replies, output.sent, request)
+                replies = not_said_yet(result.replies, output.sent, request)
                 result = replace(result, replies=[part for reply in replies for part in output.parted(reply)])
             else:
-                result = await _run_errand(provider, request, output, errand)
+                result = await _run_control_task(provider, request, output, control_task)
             return result, [await output.prepare(reply) for reply in result.replies]
     except TurnInterrupted:
         return GivenBack()
     except ProviderError as error:
-        detail, stop_reason = _whole(error.detail), error.stop_reason
-        return TurnFailure(error.reason, _whole(error.what), output.used, detail, stop_reason)
+        detail, stop_reason = without_lone_surrogates(error.detail), error.stop_reason
+        return TurnFailure(error.reason, without_lone_surrogates(error.what), output.used, detail, stop_reason)
     except Exception as error:  # the boundary of one turn
         if limit.expired():
             sentence = f"the turn took longer than {request.context.turn_seconds:g} seconds"
@@ -225,17 +226,19 @@ async def run(
         return TurnFailure(FailureReason.PROVIDER_ERROR, sentence, output.used)
 
 
-async def _run_errand(provider: Provider, request: TurnRequest, output: Output, errand: Errand) -> TurnResult:
-    """The answer to an errand is one message to the host; steps and pointer are of no conversation."""
-    if errand is Errand.REMEMBER:
+async def _run_control_task(
+    provider: Provider, request: TurnRequest, output: Output, control_task: ControlTask
+) -> TurnResult:
+    """The answer to a control task is one message to the host; steps and pointer are of no conversation."""
+    if control_task is ControlTask.REMEMBER:
         return await _remember(provider, request, output)
-    if errand is Errand.SUMMARIZE and request.context.save_memory:  # before most of what was said is gone
+    if control_task is ControlTask.SUMMARIZE and request.context.save_memory:  # before most of what was said is gone
         try:
             await _remember(provider, request, output)
         except ProviderError as error:
             log.warning("nothing was saved to memory: %s", error)
     assert isinstance(provider, Summarizer)
-    result = _storable_result(await provider.summarize(request, errand, output), output.used)
+    result = _storable_result(await provider.summarize(request, control_task, output), output.used)
     text = "\n".join(reply.text for reply in result.replies).strip()
     if not text:
         raise ProviderError(FailureReason.PROVIDER_ERROR, f"the provider {provider.name} had no answer")
@@ -258,31 +261,28 @@ async def _remember(provider: Provider, request: TurnRequest, output: Output) ->
 
 def _storable_result(result: TurnResult, used: Usage) -> TurnResult:
     """A result as SQLite can store it, whatever the provider made of it; `used` is of the steps it added before."""
-    steps = meter.added(used, meter.of_steps(result.steps))
-    said = meter.storable(result.usage)
+    steps = usage_accounting.added(used, usage_accounting.of_steps(result.steps))
+    said = usage_accounting.storable(result.usage)
     pointer = result.provider_session_id
     return replace(
         result,
         replies=[_storable(reply) for reply in result.replies],
         steps=[_storable(step) for step in result.steps],
-        usage=said if result.cumulative else meter.of_turn(said, steps),
-        provider_session_id=None if pointer is None else _whole(pointer),
-        stop_reason=None if result.stop_reason is None else _whole(result.stop_reason),
-        detail=_whole(result.detail),
-        context_tokens=meter.tokens(result.context_tokens),
-        context_window=meter.tokens(result.context_window),
+        usage=said if result.cumulative else usage_accounting.of_turn(said, steps),
+        provider_session_id=None if pointer is None else without_lone_surrogates(pointer),
+        stop_reason=None if result.stop_reason is None else without_lone_surrogates(result.stop_reason),
+        detail=without_lone_surrogates(result.detail),
+        context_tokens=usage_accounting.tokens(result.context_tokens),
+        context_window=usage_accounting.tokens(result.context_window),
     )
 
 
 def _storable(said: T) -> T:
-    """The same with all its texts whole."""
+    """The same without lone surrogates, which JSON can say and UTF-8 cannot."""
     values = {name: getattr(said, name) for name in said.__match_args__}
     foreign: dict[str, Any] = {
-        name: _whole(value) for name, value in values.items() if isinstance(value, str) and not value.isascii()
+        name: without_lone_surrogates(value)
+        for name, value in values.items()
+        if isinstance(value, str) and not value.isascii()
     }
     return replace(said, **foreign) if foreign else said
-
-
-def _whole(text: str) -> str:
-    """The text with question marks for half characters, which JSON can say and UTF-8 cannot."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -24,7 +24,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from shared_schema.descriptors import Held, hold, trouble
+from shared_schema.descriptors import HeldFile, hold, trouble
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 
 BUSY_SECONDS = 5.0
@@ -249,7 +249,7 @@ def mend(path: Path, *, sequence: tuple[str, int] | None = None) -> None:
 class _Connection(sqlite3.Connection):
     """A connection whose file is held open beside it, until after SQLite has closed it."""
 
-    held: Held | None = None
+    held: HeldFile | None = None
 
     def close(self) -> None:
         super().close()
@@ -286,7 +286,7 @@ def _connect(path: Path, mode: str, busy_seconds: float, *, of_agent: bool = Fal
     return connection
 
 
-def _hold(path: Path, *, write: bool, of_agent: bool) -> Held:
+def _hold(path: Path, *, write: bool, of_agent: bool) -> HeldFile:
     try:
         return hold(path, write=write, follow=not of_agent)
     except FileNotFoundError as error:

@@ -54,7 +54,7 @@ class _Shared:
     more: list[int] = field(default_factory=list)  # two threads opened it at the same moment
 
 
-class Held:
+class HeldFile:
     """A file that is held open. `descriptor` may be read from with `pread` until `release`; do not close it."""
 
     def __init__(self, key: _Key, descriptor: int) -> None:
@@ -72,7 +72,7 @@ _lock = threading.Lock()
 _files: dict[_Key, _Shared] = {}
 
 
-def hold(name: str | Path, *, write: bool = False, folder: int | None = None, follow: bool = False) -> Held:
+def hold(name: str | Path, *, write: bool = False, folder: int | None = None, follow: bool = False) -> HeldFile:
     """Open a file without waiting, or share the descriptor that is open already. Raises `OSError`.
 
     `folder` is an open folder that the name is below; a link is followed only with `follow`. `BlockingIOError` says
@@ -90,7 +90,7 @@ def hold(name: str | Path, *, write: bool = False, folder: int | None = None, fo
         shared.users += 1
         if shared.by_mode.setdefault(write, descriptor) != descriptor:
             shared.more.append(descriptor)  # not closed here: that would drop the locks of the other one
-    return Held(key, descriptor)
+    return HeldFile(key, descriptor)
 
 
 @contextmanager
@@ -115,13 +115,13 @@ def trouble(error: OSError, what: str, where: str | Path | None, *, of_agent: bo
     return kind(f"{what}: {reason}", where=where)
 
 
-def _join(key: _Key, write: bool) -> Held | None:
+def _join(key: _Key, write: bool) -> HeldFile | None:
     with _lock:
         shared = _files.get(key)
         if shared is None or write not in shared.by_mode:
             return None
         shared.users += 1
-        return Held(key, shared.by_mode[write])
+        return HeldFile(key, shared.by_mode[write])
 
 
 def _release(key: _Key) -> None:

@@ -12,7 +12,7 @@ LONGEST = 300
 _CLAUDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]*")
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     """Whose format a service speaks. `openai` is Chat Completions, which many others speak too."""
 
     ANTHROPIC = "anthropic"
@@ -27,8 +27,8 @@ def problem(provider: str, text: str) -> str | None:
         return f"a model is named in at most {LONGEST} printable characters"
     if provider == "model":
         kind, _, name = text.strip().partition(":")
-        if kind not in set(Kind) or not name.partition("@")[0].strip() or " " in name:
-            return f"'{text[:100]}' is not a model; write {', '.join(f'{kind}:NAME' for kind in Kind)}"
+        if kind not in set(ModelKind) or not name.partition("@")[0].strip() or " " in name:
+            return f"'{text[:100]}' is not a model; write {', '.join(f'{kind}:NAME' for kind in ModelKind)}"
     if provider == "claude" and not _CLAUDE.fullmatch(text):
         return f"'{text[:100]}' is not a model of Claude Code; write a name such as sonnet or claude-sonnet-5-5"
     return None

@@ -110,7 +110,7 @@ class DestinationType(StrEnum):
     AGENT_GROUP = "agent_group"
 
 
-class Errand(StrEnum):
+class ControlTask(StrEnum):
     """`do` in the content of a `control` row: what the host wants of the provider, apart from the conversation."""
 
     TITLE = "title"

@@ -95,7 +95,7 @@ def server(name: str, said: Any) -> ToolServer:
         raise InvalidValue(f"the server '{name}' is not an object", hint=_HINT)
     if unknown := sorted(key for key in said if key not in _OF_PROGRAM | _OF_SERVICE | _OF_BOTH | _IGNORED):
         raise InvalidValue(f"the server '{name}' has '{unknown[0][:80]}', which is not known here", hint=_HINT)
-    reader = _Reader(name, said)
+    reader = _ConfigurationReader(name, said)
     url, has_command = reader.text(_URLS), bool(said.get("command"))
     if bool(url) == has_command:
         both = "both a command and" if url else "neither a command nor"
@@ -169,7 +169,7 @@ def _usual(url: str) -> Transport:
     return "sse" if url.partition("?")[0].rstrip("/").endswith("/sse") else "http"
 
 
-class _Reader:
+class _ConfigurationReader:
     """The fields of one server, which have several names."""
 
     def __init__(self, name: str, said: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import cast
 
-from container_agent.providers.model_seams import Equip, NoWayOut, WayOut, bare
+from container_agent.providers.model_seams import NoWayOut, SetUpTurn, WayOut, bare
 from container_agent.providers.protocol import Provider, ProviderError
 from shared_schema.rows import FailureReason
 
@@ -17,7 +17,7 @@ PROVIDERS = {
     "claude": ("container_agent.providers.claude", "ClaudeProvider"),
 }
 
-EQUIPPED = frozenset({"claude", "model", "scripted"})
+WITH_TOOLS = frozenset({"claude", "model", "scripted"})
 """Those that are given a prompt and tools."""
 
 ONLINE = frozenset({"claude", "model"})
@@ -25,7 +25,7 @@ ONLINE = frozenset({"claude", "model"})
 
 
 def load(
-    name: str, equip: Equip = bare, environment: Mapping[str, str] | None = None, way_out: WayOut | None = None
+    name: str, set_up: SetUpTurn = bare, environment: Mapping[str, str] | None = None, way_out: WayOut | None = None
 ) -> Provider:
     """A new provider of that name. Raises `ProviderError` for a name that does not exist."""
     if name not in PROVIDERS:
@@ -34,5 +34,5 @@ def load(
     module, attribute = PROVIDERS[name]
     made = getattr(import_module(module), attribute)
     if name in ONLINE:
-        return cast(Provider, made(environment or {}, equip=equip, way_out=way_out or NoWayOut()))
-    return cast(Provider, made(equip=equip) if name in EQUIPPED else made())
+        return cast(Provider, made(environment or {}, set_up=set_up, way_out=way_out or NoWayOut()))
+    return cast(Provider, made(set_up=set_up) if name in WITH_TOOLS else made())

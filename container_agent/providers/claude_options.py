@@ -19,7 +19,7 @@ from container_agent.providers.claude_tools import BASH_SECONDS, MOST_BASH_SECON
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError, TurnRequest
 from shared_schema.layout import SessionLayout
-from shared_schema.models import Kind
+from shared_schema.models import ModelKind
 from shared_schema.rows import FailureReason
 
 _FOLDER = ".claude"
@@ -48,11 +48,13 @@ def chosen(request: TurnRequest, environment: Mapping[str, str]) -> ModelChoice:
     """The model of a turn; an empty name leaves the choice to the SDK. Raises `ProviderError` for another vendor's."""
     said = request.context.model.strip()
     if not said:
-        return ModelChoice(Kind.ANTHROPIC, "", Kind.ANTHROPIC.value, environment.get("ANTHROPIC_BASE_URL", ""), "")
+        return ModelChoice(
+            ModelKind.ANTHROPIC, "", ModelKind.ANTHROPIC.value, environment.get("ANTHROPIC_BASE_URL", ""), ""
+        )
     prefix = said.partition(":")[0]
-    if prefix in set(Kind) - {Kind.ANTHROPIC}:
+    if prefix in set(ModelKind) - {ModelKind.ANTHROPIC}:
         raise ProviderError(FailureReason.BAD_INPUT, f"the provider claude has no model '{said[:100]}', only Claude's")
-    return model_names.chosen(said if prefix == Kind.ANTHROPIC else f"anthropic:{said}", environment)
+    return model_names.chosen(said if prefix == ModelKind.ANTHROPIC else f"anthropic:{said}", environment)
 
 
 def prepare(session: SessionLayout, resume: str) -> Path:

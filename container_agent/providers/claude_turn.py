@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from container_agent.providers import claude_transcript, model_errands, model_images
+from container_agent.providers import claude_transcript, model_control_tasks, model_images
+from container_agent.providers.claude_conversation import ClaudeConversation, NeverBegan
 from container_agent.providers.claude_failures import broken_off
-from container_agent.providers.claude_talk import NeverBegan, Talk
 from container_agent.providers.claude_tools import Watch
 from container_agent.providers.claude_transcript import Transcript
 from container_agent.providers.model_seams import Drafting, WayOut
@@ -23,6 +23,7 @@ from container_agent.providers.protocol import ProviderError, Reply, Step, TurnO
 from container_agent.providers.spoken import has_answered
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import FailureReason, MessageIn
+from shared_schema.text import without_lone_surrogates
 
 _MOST_HISTORY = 60_000  # characters, about 15,000 tokens
 _MOST_IMAGES = 20
@@ -48,7 +49,7 @@ class ClaudeTurn:
         self._is_refused = False
         self.watch = Watch(out, request.context.turn_seconds, self._said_meanwhile)
 
-    async def run(self, talk: Callable[[str], Talk], asked: str = "") -> TurnResult:
+    async def run(self, talk: Callable[[str], ClaudeConversation], asked: str = "") -> TurnResult:
         """The whole turn. `talk` starts a conversation, which goes on with the session of the id it is given.
 
         `asked` is what to say when there are no messages. Raises `ProviderError`.
@@ -83,7 +84,7 @@ class ClaudeTurn:
             raise
 
     async def _converse(
-        self, talk: Callable[[str], Talk], content: Sequence[dict[str, Any]], steps: Sequence[Step]
+        self, talk: Callable[[str], ClaudeConversation], content: Sequence[dict[str, Any]], steps: Sequence[Step]
     ) -> TurnResult:
         """One conversation with the program, which goes on with the one before where it can."""
         self._is_refused = bool(self._resume) and not await self._try(talk(self._resume), content, steps)
@@ -91,7 +92,7 @@ class ClaudeTurn:
             raise broken_off()
         return self._result()
 
-    async def _try(self, talk: Talk, content: Sequence[dict[str, Any]], steps: Sequence[Step]) -> bool:
+    async def _try(self, talk: ClaudeConversation, content: Sequence[dict[str, Any]], steps: Sequence[Step]) -> bool:
         """Whether the program took the messages at all."""
         self._heard = Transcript(self._out.append_steps, self._show)
         for step in steps:
@@ -105,7 +106,7 @@ class ClaudeTurn:
     def _result(self) -> TurnResult:
         heard = self._heard
         reply = heard.reply
-        # A tool may have done all the talking; and at an errand of the host's nobody waits for words.
+        # A tool may have done all the talking; and at a control task of the host's nobody waits for words.
         is_answered = has_answered(self._request, self._out) if self._request.triggering else heard.has_worked
         if not reply and not is_answered:
             after = " after it had used its tools" if heard.has_worked else ""
@@ -154,7 +155,7 @@ class ClaudeTurn:
 
     def _before(self) -> list[dict[str, Any]]:
         """For a fresh start in the middle of a conversation: what was said before, the newest of it."""
-        text = model_errands.told(self._request.history())
+        text = model_control_tasks.told(self._request.history())
         if not text:
             return []
         if len(text) > _MOST_HISTORY:
@@ -179,4 +180,4 @@ def _blocks(steps: Sequence[Step], session: SessionLayout) -> list[dict[str, Any
 
 
 def _text(text: str) -> dict[str, Any]:
-    return {"type": "text", "text": text.encode("utf-8", "replace").decode("utf-8")}
+    return {"type": "text", "text": without_lone_surrogates(text)}

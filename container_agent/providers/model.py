@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from container_agent.prompt.memory import memory_in
-from container_agent.providers import model_errands
+from container_agent.providers import model_control_tasks
 from container_agent.providers.model_names import ModelChoice, chosen
-from container_agent.providers.model_seams import Equip, Equipment, NoWayOut, OnlyTools, WayOut, bare
+from container_agent.providers.model_seams import NoWayOut, OnlyTools, SetUpTurn, TurnSetup, WayOut, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
 from shared_schema import provisions
 from shared_schema.clock import Clock, SystemClock
-from shared_schema.rows import Errand, FailureReason
+from shared_schema.rows import ControlTask, FailureReason
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,7 +35,7 @@ _CHARACTERS_OF_TOKEN = 2  # at least, in most languages
 class ModelProvider:
     """Asks the model that the context names.
 
-    `environment` holds the URLs and keys of the vendors' SDKs, and is read at every turn. `equip` gives each turn its
+    `environment` holds the URLs and keys of the vendors' SDKs, and is read at every turn. `set_up` gives each turn its
     prompt and its tools, and `way_out` tells a service that fails from a host that went away. `retry_seconds` are the
     waits before a request is made again whose connection failed, and `silent_seconds` is how long a service may say
     nothing.
@@ -47,14 +47,14 @@ class ModelProvider:
         self,
         environment: Mapping[str, str] | None = None,
         *,
-        equip: Equip = bare,
+        set_up: SetUpTurn = bare,
         way_out: WayOut | None = None,
         clock: Clock | None = None,
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
         self._environment: Mapping[str, str] = {} if environment is None else environment
-        self._equip = equip
+        self._set_up = set_up
         self._way_out = way_out or NoWayOut()
         self._clock = clock or SystemClock()
         self._retry_seconds = retry_seconds
@@ -64,38 +64,38 @@ class ModelProvider:
 
     async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """One turn. Raises `ProviderError`."""
-        equipment = await self._equip(request, out)
-        turn = await self._turn(request, out, equipment)
+        setup = await self._set_up(request, out)
+        turn = await self._turn(request, out, setup)
         try:
             return await turn.run(request.history())
         except asyncio.CancelledError:  # an SDK may leave an answer open that nobody listens to any more
             await self.aclose()
             raise
 
-    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+    async def summarize(self, request: TurnRequest, purpose: ControlTask, out: TurnOutput) -> TurnResult:
         """A title or a summary, without tools. Raises `ProviderError`."""
-        turn = await self._turn(request, out, Equipment())
+        turn = await self._turn(request, out, TurnSetup())
         most = _CHARACTERS_OF_TOKEN * (turn.window or _SMALL_WINDOW)
         try:
-            result = await turn.answer(model_errands.prompt(purpose, request.history(), most))
+            result = await turn.answer(model_control_tasks.prompt(purpose, request.history(), most))
         except ProviderError as error:
-            raise model_errands.failed(error) from error
-        replies = [Reply(model_errands.tidied(purpose, reply.text)) for reply in result.replies]
+            raise model_control_tasks.failed(error) from error
+        replies = [Reply(model_control_tasks.tidied(purpose, reply.text)) for reply in result.replies]
         return replace(result, replies=replies)
 
     async def remember(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """Save to memory what is worth it, with the tools for files alone. Raises `ProviderError`."""
         quiet = replace(request, context=replace(request.context, tool_servers=""))
-        equipment = await self._equip(quiet, out)
-        tools = OnlyTools(equipment.toolbox, model_errands.TOOLS_TO_REMEMBER)
+        setup = await self._set_up(quiet, out)
+        tools = OnlyTools(setup.toolbox, model_control_tasks.TOOLS_TO_REMEMBER)
         if not tools.definitions:
             return TurnResult()
-        turn = await self._turn(request, out, Equipment(toolbox=tools))
+        turn = await self._turn(request, out, TurnSetup(toolbox=tools))
         memory = await asyncio.to_thread(memory_in, request.workspace)
         return await turn.work(
-            model_errands.to_remember(request.history(), memory),
-            most=model_errands.MOST_REQUESTS_TO_REMEMBER,
-            max_tokens=model_errands.MOST_TOKENS_TO_REMEMBER,
+            model_control_tasks.to_remember(request.history(), memory),
+            most=model_control_tasks.MOST_REQUESTS_TO_REMEMBER,
+            max_tokens=model_control_tasks.MOST_TOKENS_TO_REMEMBER,
         )
 
     async def aclose(self) -> None:
@@ -105,7 +105,7 @@ class ModelProvider:
         if client is not None:
             await client.aclose()
 
-    async def _turn(self, request: TurnRequest, out: TurnOutput, equipment: Equipment) -> ModelTurn:
+    async def _turn(self, request: TurnRequest, out: TurnOutput, setup: TurnSetup) -> ModelTurn:
         choice = chosen(request.context.model, self._environment)
         model = await asyncio.to_thread(self._model, choice)  # what it imports takes seconds
         from container_agent.providers.model_turn import ModelTurn
@@ -115,7 +115,7 @@ class ModelProvider:
             choice,
             request,
             out,
-            equipment,
+            setup,
             clock=self._clock,
             retry_seconds=self._retry_seconds,
             way_out=self._way_out,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from container_agent.providers.model_seams import Definition
+from container_agent.providers.model_seams import ToolDefinition
 
 STATUSES = frozenset({400, 404, 405, 409, 413, 415, 422, 500, 501})
 """Those with which services say that they do not take something. Some say it with an error of their own."""
@@ -87,7 +87,7 @@ class Abilities:
         except (ValueError, TypeError, AttributeError, RecursionError):
             return cls()
 
-    def offered(self, tools: Sequence[Definition]) -> list[Definition]:
+    def offered(self, tools: Sequence[ToolDefinition]) -> list[ToolDefinition]:
         """The tools that are told of."""
         if self.no_tools:
             return []
@@ -95,10 +95,10 @@ class Abilities:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RefusedRequest:
     """What matters of the request that was refused: its tools in order, the images it shows, what came before it."""
 
-    tools: Sequence[Definition] = ()
+    tools: Sequence[ToolDefinition] = ()
     images: frozenset[str] = frozenset()
     has_history: bool = False
     tried: frozenset[str] = field(default_factory=frozenset)
@@ -114,13 +114,13 @@ class Lesson:
     guess: str = ""
 
 
-def mark_of(tool: Definition) -> str:
+def mark_of(tool: ToolDefinition) -> str:
     """A tool's name with a mark of what it is described by: another description is another attempt."""
     described = json.dumps([tool.description, dict(tool.parameters)], sort_keys=True, default=str)
     return f"{tool.name}#{hashlib.sha256(described.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def learn(known: Abilities, status: int, words: str, request: Request, model: str) -> Lesson | None:
+def learn(known: Abilities, status: int, words: str, request: RefusedRequest, model: str) -> Lesson | None:
     """What a refusal teaches; None when nothing that could be left out is the reason. `known` is what is left out."""
     if status not in STATUSES:
         return None
@@ -149,7 +149,9 @@ def learn(known: Abilities, status: int, words: str, request: Request, model: st
     return None
 
 
-def _guess(known: Abilities, request: Request, foreign: Sequence[Definition], model: str, words: str) -> Lesson | None:
+def _guess(
+    known: Abilities, request: RefusedRequest, foreign: Sequence[ToolDefinition], model: str, words: str
+) -> Lesson | None:
     """One thing after the other, each by itself."""
     if request.images and "images" not in request.tried:
         return replace(_without_images(known, words, request, model), guess="images")
@@ -160,7 +162,7 @@ def _guess(known: Abilities, request: Request, foreign: Sequence[Definition], mo
     return None
 
 
-def _without(known: Abilities, tools: Sequence[Definition], model: str) -> Lesson:
+def _without(known: Abilities, tools: Sequence[ToolDefinition], model: str) -> Lesson:
     names = ", ".join(f"'{tool.name}'" for tool in tools[:5]) + (" and others" if len(tools) > 5 else "")
     what = f"the tool {names} is" if len(tools) == 1 else f"the tools {names} are"
     return Lesson(
@@ -171,7 +173,7 @@ def _without(known: Abilities, tools: Sequence[Definition], model: str) -> Lesso
     )
 
 
-def _without_images(known: Abilities, words: str, request: Request, model: str) -> Lesson:
+def _without_images(known: Abilities, words: str, request: RefusedRequest, model: str) -> Lesson:
     if _BAD_IMAGE.search(words):
         return Lesson(
             replace(known, images=known.images | request.images),
@@ -184,7 +186,7 @@ def _plain(model: str) -> str:
     return f"{model} does not take this conversation as it was, so it is told it as plain text."
 
 
-def _named(words: str, tools: Sequence[Definition]) -> list[Definition]:
+def _named(words: str, tools: Sequence[ToolDefinition]) -> list[ToolDefinition]:
     """The tools whose names stand in the words: as a name, and not as a word of the sentence."""
     return [
         tool
@@ -198,7 +200,7 @@ def _named(words: str, tools: Sequence[Definition]) -> list[Definition]:
     ]
 
 
-def _by_index(words: str, tools: Sequence[Definition]) -> Definition | None:
+def _by_index(words: str, tools: Sequence[ToolDefinition]) -> ToolDefinition | None:
     """The tool whose place in the request stands in the words."""
     places = [int(match[1]) for match in _INDEX.finditer(words)]
     return next((tools[place] for place in places if place < len(tools)), None)

@@ -13,7 +13,7 @@ from container_agent import connections
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
 from shared_schema import provisions
-from shared_schema.models import Kind
+from shared_schema.models import ModelKind
 from shared_schema.rows import FailureReason
 
 _CONNECT_SECONDS = 10.0
@@ -80,4 +80,9 @@ def _plain_profile() -> ModelProfile:
     return OpenAIModelProfile(openai_supports_strict_tool_definition=False)
 
 
-_MODELS = {Kind.ANTHROPIC: _anthropic, Kind.OPENAI: _openai, Kind.GOOGLE: _google, Kind.OLLAMA: _ollama}
+_MODELS = {
+    ModelKind.ANTHROPIC: _anthropic,
+    ModelKind.OPENAI: _openai,
+    ModelKind.GOOGLE: _google,
+    ModelKind.OLLAMA: _ollama,
+}

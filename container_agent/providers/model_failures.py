@@ -13,7 +13,7 @@ from pydantic_ai import exceptions
 from container_agent.providers import service_words
 from container_agent.providers.model_names import ModelChoice
 from container_agent.providers.protocol import ProviderError
-from shared_schema.models import Kind
+from shared_schema.models import ModelKind
 from shared_schema.rows import FailureReason
 
 _MOST_SECONDS = 20.0
@@ -92,7 +92,7 @@ def _said(error: Exception, choice: ModelChoice, now: datetime) -> tuple[Failure
         case exceptions.ModelTimeoutError() | exceptions.ModelRequestTimeout():
             return FailureReason.NETWORK, f"{service} was silent for too long"
         case exceptions.ModelConnectionError(in_stream=False, phase="connect" | "pool"):
-            start = "; is it running? `ollama serve` starts it" if choice.kind is Kind.OLLAMA else ""
+            start = "; is it running? `ollama serve` starts it" if choice.kind is ModelKind.OLLAMA else ""
             return FailureReason.NETWORK, f"{service} cannot be reached{start}"
         case exceptions.ModelConnectionError():
             return FailureReason.NETWORK, f"the connection to {service} was lost"
@@ -121,7 +121,7 @@ def _another_key(service: str) -> str:
 
 
 def _another_model(choice: ModelChoice) -> str:
-    if choice.kind is Kind.OLLAMA:
+    if choice.kind is ModelKind.OLLAMA:
         return f"whoever runs it gets it: ollama pull {choice.name}"
     return f"whoever runs the host sets another one: dumbwaiter agent-group set AGENT --model {choice.kind}:NAME"
 

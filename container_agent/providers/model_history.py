@@ -30,6 +30,7 @@ from pydantic_ai.messages import (
 from container_agent.providers import model_images
 from container_agent.providers.protocol import Step, Usage
 from shared_schema.layout import SessionLayout
+from shared_schema.text import without_lone_surrogates
 
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,40}")
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
@@ -104,11 +105,6 @@ def usage_of(response: ModelResponse) -> Usage:
     )
 
 
-def whole(text: str) -> str:
-    """The text without half characters, which JSON can say and no vendor takes."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _cost(response: ModelResponse) -> float | None:
     """In US dollars; None for a model that the library has no price of."""
     try:
@@ -137,13 +133,16 @@ def _message_of(step: Step, images: _Images, calls: _CallIds) -> ModelMessage | 
 def _user_content(content: str, images: _Images) -> str | list[UserContent]:
     parts = model_images.parts_of(content)
     if parts is None:
-        return whole(content) if content.strip() else _NOTHING
+        return without_lone_surrogates(content) if content.strip() else _NOTHING
     found: list[UserContent] = []
     for part in parts:
         if part["type"] == "image" and isinstance(path := part.get("path"), str):
-            found.append(images.taken(path) or model_images.not_shown(whole(path), again=not images.hides(path)))
+            found.append(
+                images.taken(path)
+                or model_images.not_shown(without_lone_surrogates(path), again=not images.hides(path))
+            )
         elif isinstance(text := part.get("text"), str) and text.strip():
-            found.append(whole(text))
+            found.append(without_lone_surrogates(text))
     return found or _NOTHING
 
 
@@ -151,8 +150,8 @@ def _text(content: str) -> str:
     """The text of a step, whose content may be a list of parts."""
     parts = model_images.parts_of(content)
     if parts is None:
-        return whole(content)
-    return whole("\n".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
+        return without_lone_surrogates(content)
+    return without_lone_surrogates("\n".join(part["text"] for part in parts if isinstance(part.get("text"), str)))
 
 
 def _calls(text: str | None) -> Iterator[tuple[str, str, str]]:
@@ -177,7 +176,7 @@ def _calls(text: str | None) -> Iterator[tuple[str, str, str]]:
 def _arguments(value: object) -> str:
     """The arguments of a call as JSON that every vendor takes; of what is none, nothing is told."""
     try:
-        text = whole(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        text = without_lone_surrogates(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         said = json.loads(text)
         json.dumps(said, allow_nan=False)  # what is no number in JSON would fail every request from now on
     except (ValueError, RecursionError):

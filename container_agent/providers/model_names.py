@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from container_agent.providers.protocol import ProviderError
-from shared_schema.models import Kind, problem
+from shared_schema.models import ModelKind, problem
 from shared_schema.rows import FailureReason
 
 
@@ -22,7 +22,7 @@ from shared_schema.rows import FailureReason
 class ModelChoice:
     """A model and its service. `service` is what it is called in sentences; an empty `url` means the vendor's own."""
 
-    kind: Kind
+    kind: ModelKind
     name: str
     service: str
     url: str
@@ -36,22 +36,22 @@ class ModelChoice:
 
 NO_KEY = "none"
 _URLS = {
-    Kind.ANTHROPIC: "ANTHROPIC_BASE_URL",
-    Kind.OPENAI: "OPENAI_BASE_URL",
-    Kind.GOOGLE: "GOOGLE_GEMINI_BASE_URL",
-    Kind.OLLAMA: "OLLAMA_BASE_URL",
+    ModelKind.ANTHROPIC: "ANTHROPIC_BASE_URL",
+    ModelKind.OPENAI: "OPENAI_BASE_URL",
+    ModelKind.GOOGLE: "GOOGLE_GEMINI_BASE_URL",
+    ModelKind.OLLAMA: "OLLAMA_BASE_URL",
 }
 _KEYS = {
-    Kind.ANTHROPIC: "ANTHROPIC_API_KEY",
-    Kind.OPENAI: "OPENAI_API_KEY",
-    Kind.GOOGLE: "GEMINI_API_KEY",
-    Kind.OLLAMA: "OLLAMA_API_KEY",
+    ModelKind.ANTHROPIC: "ANTHROPIC_API_KEY",
+    ModelKind.OPENAI: "OPENAI_API_KEY",
+    ModelKind.GOOGLE: "GEMINI_API_KEY",
+    ModelKind.OLLAMA: "OLLAMA_API_KEY",
 }
 _OLLAMA_HERE = "http://127.0.0.1:11434/v1"
 _URL = re.compile(r"https?://([A-Za-z0-9._:\[\]-]+)(/\S*)?")
 _UPSTREAM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _GATEWAY = re.compile(r"(.+/upstream/)[a-z0-9_-]+(/.*)?")
-_WINDOWS = {Kind.ANTHROPIC: 200_000, Kind.OPENAI: 128_000, Kind.GOOGLE: 1_000_000}
+_WINDOWS = {ModelKind.ANTHROPIC: 200_000, ModelKind.OPENAI: 128_000, ModelKind.GOOGLE: 1_000_000}
 
 
 def chosen(text: str, environment: Mapping[str, str]) -> ModelChoice:
@@ -63,13 +63,13 @@ def chosen(text: str, environment: Mapping[str, str]) -> ModelChoice:
         )
     if sentence := problem("model", text):
         raise _bad(sentence)
-    kind = Kind(prefix)
+    kind = ModelKind(prefix)
     name, _, place = rest.partition("@")
     if (found := _URL.fullmatch(place)) and name:
         return ModelChoice(kind, name, found[1], place.rstrip("/"), NO_KEY)
     if _UPSTREAM.fullmatch(place) and name:
         return ModelChoice(kind, name, place, _upstream(kind, place, environment), NO_KEY)
-    url = environment.get(_URLS[kind]) or (_OLLAMA_HERE if kind is Kind.OLLAMA else "")
+    url = environment.get(_URLS[kind]) or (_OLLAMA_HERE if kind is ModelKind.OLLAMA else "")
     return ModelChoice(kind, rest, kind.value, url.rstrip("/"), environment.get(_KEYS[kind]) or NO_KEY)
 
 
@@ -78,7 +78,7 @@ def usual_window(choice: ModelChoice) -> int | None:
     return _WINDOWS.get(choice.kind) if choice.is_vendor else None
 
 
-def _upstream(kind: Kind, upstream: str, environment: Mapping[str, str]) -> str:
+def _upstream(kind: ModelKind, upstream: str, environment: Mapping[str, str]) -> str:
     """Where the gateway has another service: beside those whose URLs are set."""
     found = _GATEWAY.fullmatch(environment.get(_URLS[kind], ""))
     if found is None:

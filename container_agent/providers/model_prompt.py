@@ -10,12 +10,13 @@ from pydantic_ai.messages import BinaryContent, InstructionPart, ModelMessage, M
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.tools import ToolDefinition
 
-from container_agent.providers import model_abilities, model_errands, model_history, model_images
-from container_agent.providers.model_abilities import Abilities, Request
+from container_agent.providers import model_abilities, model_control_tasks, model_history, model_images
+from container_agent.providers.model_abilities import Abilities, RefusedRequest
 from container_agent.providers.model_names import ModelChoice
-from container_agent.providers.model_seams import Equipment, Memo
+from container_agent.providers.model_seams import Memo, TurnSetup
 from container_agent.providers.protocol import ProviderError, Step, TurnOutput, TurnRequest
 from shared_schema.rows import FailureReason
+from shared_schema.text import without_lone_surrogates
 
 _MOST_LESSONS = 8
 _MOST_PLAIN = 60_000  # characters, about 15,000 tokens
@@ -29,15 +30,15 @@ class ModelPrompt:
     in which the service refused it.
     """
 
-    def __init__(self, choice: ModelChoice, request: TurnRequest, out: TurnOutput, equipment: Equipment) -> None:
+    def __init__(self, choice: ModelChoice, request: TurnRequest, out: TurnOutput, setup: TurnSetup) -> None:
         self._model = f"'{choice.name}'"
         self._memo = out if isinstance(out, Memo) else None
         self._memo_name = f"abilities {choice.kind}/{choice.service}/{choice.name}"
         self._session = request.session
-        self._tools = list(equipment.toolbox.definitions)
+        self._tools = list(setup.toolbox.definitions)
         self._instructions = [
             InstructionPart(content=text, dynamic=is_dynamic)
-            for text, is_dynamic in ((equipment.instructions, False), (equipment.notes, True))
+            for text, is_dynamic in ((setup.instructions, False), (setup.notes, True))
             if text.strip()
         ]
         self._abilities = Abilities.from_text("" if self._memo is None else self._memo.recall(self._memo_name))
@@ -72,7 +73,7 @@ class ModelPrompt:
 
     def say_alone(self, prompt: str) -> None:
         """A prompt without a conversation."""
-        self.messages = [ModelRequest([UserPromptPart(model_history.whole(prompt))])]
+        self.messages = [ModelRequest([UserPromptPart(without_lone_surrogates(prompt))])]
 
     def add(self, *messages: ModelMessage) -> None:
         """What came in the course of the turn."""
@@ -91,7 +92,7 @@ class ModelPrompt:
             return False
         if self._learned >= _MOST_LESSONS:
             return False
-        request = Request(
+        request = RefusedRequest(
             self._abilities.offered(self._tools),
             frozenset(self._shown()),
             bool(self._history) and not self._later,
@@ -137,7 +138,7 @@ class ModelPrompt:
             return
         abilities, history = self._abilities, list(self._history)
         if abilities.plain_history and history:
-            told = model_errands.told(history)[-_MOST_PLAIN:]
+            told = model_control_tasks.told(history)[-_MOST_PLAIN:]
             history = [Step("user", f"<conversation-so-far>\n{told}\n</conversation-so-far>")]
         hidden = None if abilities.no_images else abilities.images
         self.messages = model_history.messages_of([*history, *self._now], self._session, hidden=hidden)

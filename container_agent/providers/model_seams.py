@@ -11,7 +11,7 @@ from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
 from shared_schema.rows import MessageIn
 
 
-class Definition(Protocol):
+class ToolDefinition(Protocol):
     """What a model is told of a tool. `parameters` is the JSON schema of an object."""
 
     @property
@@ -24,11 +24,11 @@ class Definition(Protocol):
     def parameters(self) -> Mapping[str, Any]: ...
 
 
-class Toolbox(Protocol):
+class CallableTools(Protocol):
     """The tools of one turn."""
 
     @property
-    def definitions(self) -> Sequence[Definition]:
+    def definitions(self) -> Sequence[ToolDefinition]:
         """The tools, in an order that stays the same from turn to turn."""
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
@@ -105,7 +105,7 @@ class NoWayOut:
 class NoTools:
     """A toolbox without anything in it."""
 
-    definitions: Sequence[Definition] = ()
+    definitions: Sequence[ToolDefinition] = ()
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
         return f"Error: there is no tool '{name[:80]}'"
@@ -114,9 +114,9 @@ class NoTools:
 class OnlyTools:
     """Some of the tools of another toolbox, by their names."""
 
-    def __init__(self, toolbox: Toolbox, names: Collection[str]) -> None:
+    def __init__(self, toolbox: CallableTools, names: Collection[str]) -> None:
         self._toolbox = toolbox
-        self.definitions: Sequence[Definition] = [each for each in toolbox.definitions if each.name in names]
+        self.definitions: Sequence[ToolDefinition] = [each for each in toolbox.definitions if each.name in names]
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
         if all(name != each.name for each in self.definitions):
@@ -125,7 +125,7 @@ class OnlyTools:
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class TurnSetup:
     """What a turn has besides its messages.
 
     `instructions` come first and should have the same bytes from turn to turn, for the vendor's prompt cache; `notes`
@@ -134,12 +134,12 @@ class Equipment:
 
     instructions: str = ""
     notes: str = ""
-    toolbox: Toolbox = field(default_factory=NoTools)
+    toolbox: CallableTools = field(default_factory=NoTools)
 
 
-Equip = Callable[[TurnRequest, TurnOutput], Awaitable[Equipment]]
+SetUpTurn = Callable[[TurnRequest, TurnOutput], Awaitable[TurnSetup]]
 
 
-async def bare(request: TurnRequest, out: TurnOutput) -> Equipment:
+async def bare(request: TurnRequest, out: TurnOutput) -> TurnSetup:
     """The least: what the host says about the session, and the note. No tools."""
-    return Equipment(request.context.context, request.note)
+    return TurnSetup(request.context.context, request.note)

@@ -20,12 +20,13 @@ from container_agent.providers import model_failures, model_history, model_image
 from container_agent.providers.model_endings import Ending, How, ending_of
 from container_agent.providers.model_names import ModelChoice, usual_window
 from container_agent.providers.model_prompt import ModelPrompt
-from container_agent.providers.model_seams import Drafting, Equipment, Incoming, WayOut
+from container_agent.providers.model_seams import Drafting, Incoming, TurnSetup, WayOut
 from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
 from container_agent.providers.spoken import has_answered
 from shared_schema.clock import Clock
 from shared_schema.rows import FailureReason, MessageIn
+from shared_schema.text import without_lone_surrogates
 
 MOST_REQUESTS = 50
 MOST_CONTINUATIONS = 4
@@ -45,7 +46,7 @@ _FULL = (
 
 
 @dataclass(slots=True)
-class Said:
+class ModelAnswer:
     """What one chain of answers came to: their text, how the last one ended, and what it calls."""
 
     text: str
@@ -63,7 +64,7 @@ class ModelTurn:
         choice: ModelChoice,
         request: TurnRequest,
         out: TurnOutput,
-        equipment: Equipment,
+        setup: TurnSetup,
         *,
         clock: Clock,
         retry_seconds: Sequence[float],
@@ -73,12 +74,12 @@ class ModelTurn:
         self._choice = choice
         self._request = request
         self._out = out
-        self._toolbox = equipment.toolbox
+        self._toolbox = setup.toolbox
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._our_side = OurSide(way_out, out)
         self._settings = ModelSettings(cache=True, max_retries=0)
-        self._prompt = ModelPrompt(choice, request, out, equipment)
+        self._prompt = ModelPrompt(choice, request, out, setup)
         self._steps: list[Step] = []  # not in the transcript yet
         self._context_tokens: int | None = None
         self._last: Ending | None = None
@@ -139,7 +140,7 @@ class ModelTurn:
                 calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
                 if not calls:
                     break
-                said = Said("", self._last or Ending(How.WHOLE, ""), response, calls)
+                said = ModelAnswer("", self._last or Ending(How.WHOLE, ""), response, calls)
                 self._prompt.add(response, ModelRequest([*await self._results(said)]))
         finally:
             self._keep()
@@ -166,7 +167,7 @@ class ModelTurn:
                 was_reminded = True
                 self._remind(NOTHING_SAID, said.response)
 
-    async def _answer_whole(self) -> Said:
+    async def _answer_whole(self) -> ModelAnswer:
         """One answer, gone on with where it was cut off. Its text is all of it."""
         self._so_far, number = "", 0
         while True:
@@ -182,9 +183,9 @@ class ModelTurn:
             self._remind(GO_ON, response)
         if ending.how is How.CUT and not text.strip() and not calls:
             raise ProviderError(FailureReason.PROVIDER_ERROR, f"the answer of '{self._choice.name}' became too long")
-        return Said(text.strip(), ending, response, calls)
+        return ModelAnswer(text.strip(), ending, response, calls)
 
-    def _with_note(self, said: Said) -> str:
+    def _with_note(self, said: ModelAnswer) -> str:
         """The text, with what the person has to know of its end."""
         note = {How.CUT: _CUT, How.FULL: _FULL}.get(said.ending.how, "")
         return "\n\n".join(part for part in (said.text, note.format(model=self._choice.name)) if part)
@@ -195,7 +196,7 @@ class ModelTurn:
         said = [response] if response.parts else []
         self._prompt.add(*said, ModelRequest([UserPromptPart(text)]))
 
-    async def _results(self, said: Said) -> list[ToolReturnPart]:
+    async def _results(self, said: ModelAnswer) -> list[ToolReturnPart]:
         """Carry out the calls, one after the other; not the last one of an answer that was cut off."""
         results = []
         for number, call in enumerate(said.calls, start=1):
@@ -203,7 +204,7 @@ class ModelTurn:
                 text = _CUT_CALL
             else:
                 arguments = call.args if call.args else "{}"
-                text = model_history.whole(await self._toolbox.call(call.tool_name, arguments, call.tool_call_id))
+                text = without_lone_surrogates(await self._toolbox.call(call.tool_name, arguments, call.tool_call_id))
             results.append(ToolReturnPart(call.tool_name, text, call.tool_call_id))
             self._steps.append(Step("tool", text, tool_name=call.tool_name, tool_call_id=call.tool_call_id))
         return results

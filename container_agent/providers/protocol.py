@@ -3,7 +3,7 @@
 A provider gets one `TurnRequest`, may send and report through a `TurnOutput` while it works, and returns a
 `TurnResult`. It needs to know nothing of databases. It may be cancelled at any `await`.
 
-A provider that is also a `Summarizer` does the host's errands: a title, a summary.
+A provider that is also a `Summarizer` does the host's control tasks: a title, a summary.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from container_agent.context import Context
 from container_agent.heading import Names, heading
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import Destination, Errand, FailureReason, MessageIn, MessageOutKind
+from shared_schema.rows import ControlTask, Destination, FailureReason, MessageIn, MessageOutKind
 
 _LIES_IN_THE_QUESTION = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason.REFUSED, FailureReason.BAD_INPUT})
 
@@ -48,7 +48,7 @@ class TurnInterrupted(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class OutgoingFile:
     """A file that goes out with a reply: a plain file name, and its bytes or the path of a file to copy."""
 
     name: str
@@ -67,7 +67,7 @@ class Reply:
     text: str
     in_reply_to: str | None = None
     destination: str | None = None
-    files: tuple[Attachment, ...] = ()
+    files: tuple[OutgoingFile, ...] = ()
     kind: MessageOutKind = MessageOutKind.CHAT
     details: Mapping[str, object] = field(default_factory=dict)
 
@@ -196,7 +196,7 @@ class Provider(Protocol):
 class Summarizer(Protocol):
     """A provider that can say in a few words what a conversation is about."""
 
-    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+    async def summarize(self, request: TurnRequest, purpose: ControlTask, out: TurnOutput) -> TurnResult:
         """The text for `purpose` about `request.history()`, as the result's replies; it is not said to anybody.
 
         Steps and pointer of the result do not count, its usage does. Raises as `run`.

@@ -52,9 +52,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from container_agent.providers import faults
-from container_agent.providers.model_seams import Drafting, Equip, Equipment, bare
+from container_agent.providers.model_seams import Drafting, SetUpTurn, TurnSetup, bare
 from container_agent.providers.protocol import (
-    Attachment,
+    OutgoingFile,
     ProviderError,
     Reply,
     Step,
@@ -63,7 +63,7 @@ from container_agent.providers.protocol import (
     TurnResult,
     Usage,
 )
-from shared_schema.rows import Errand, FailureReason
+from shared_schema.rows import ControlTask, FailureReason
 
 _ATTACHMENT_BYTES = 16
 _MOST = 5_000
@@ -78,12 +78,12 @@ class ScriptedProvider:
 
     name = "scripted"
 
-    def __init__(self, *, equip: Equip = bare) -> None:
-        self._equip = equip
+    def __init__(self, *, set_up: SetUpTurn = bare) -> None:
+        self._set_up = set_up
 
     async def run(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """Raises `ProviderError` when told to, and for a command with arguments that make no sense."""
-        script = _Script(request, out, self._equip)
+        script = _Script(request, out, self._set_up)
         for message in request.triggering:
             script.answers = message.id
             for line in message.text.splitlines() or [""]:
@@ -92,7 +92,7 @@ class ScriptedProvider:
         steps += [Step("assistant", reply.text) for reply in script.replies]
         return script.result(steps)
 
-    async def summarize(self, request: TurnRequest, purpose: Errand, out: TurnOutput) -> TurnResult:
+    async def summarize(self, request: TurnRequest, purpose: ControlTask, out: TurnOutput) -> TurnResult:
         """The words above. Raises `ProviderError` when told to before."""
         said = _said(request)
         script = _Script(request, out)
@@ -101,16 +101,18 @@ class ScriptedProvider:
             await script.obey(told[-1])
         first = " ".join(said[0].split()[:_TITLE_WORDS]) if said else "nothing"
         count = sum(step.role in ("user", "assistant") for step in request.history())
-        script.replies = [Reply(f"Title of {first}" if purpose is Errand.TITLE else f"Summary of {count} messages")]
+        script.replies = [
+            Reply(f"Title of {first}" if purpose is ControlTask.TITLE else f"Summary of {count} messages")
+        ]
         return script.result(())
 
 
 class _Script:
     """One turn's worth of obedience; collects what is reported at its end."""
 
-    def __init__(self, request: TurnRequest, out: TurnOutput, equip: Equip = bare) -> None:
-        self._equip = equip
-        self._equipment: Equipment | None = None
+    def __init__(self, request: TurnRequest, out: TurnOutput, set_up: SetUpTurn = bare) -> None:
+        self._set_up = set_up
+        self._setup: TurnSetup | None = None
         self.replies: list[Reply] = []
         self.answers = ""
         self._reported: dict[str, Any] = {}
@@ -215,10 +217,10 @@ class _Script:
 
     async def _call(self, rest: str) -> None:
         name, _, arguments = rest.partition(" ")
-        if self._equipment is None:
-            self._equipment = await self._equip(self._request, self._out)
+        if self._setup is None:
+            self._setup = await self._set_up(self._request, self._out)
         await self._flush()
-        self.say(await self._equipment.toolbox.call(name, arguments or "{}"))
+        self.say(await self._setup.toolbox.call(name, arguments or "{}"))
 
     async def _touch(self, rest: str) -> None:
         (self._request.workspace / rest).touch()
@@ -227,7 +229,7 @@ class _Script:
     async def _attach(self, rest: str) -> None:
         name, _, size = rest.partition(" ")
         data = b"x" * (_number(size, _MOST_BYTES) if size else _ATTACHMENT_BYTES)
-        self.replies.append(Reply(f"attached {name}", in_reply_to=self.answers, files=(Attachment(name, data),)))
+        self.replies.append(Reply(f"attached {name}", in_reply_to=self.answers, files=(OutgoingFile(name, data),)))
 
     async def _to(self, rest: str) -> None:
         destination, _, text = rest.partition(" ")

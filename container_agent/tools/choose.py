@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from container_agent.prompt.skills import Skill
 from container_agent.tools import files, messages, question, requests, shell, skill, web
-from container_agent.tools.desk import Desk
 from container_agent.tools.tool import Tool
+from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.clock import Clock
 
 
 def toolbox(
-    desk: Desk,
+    tool_context: ToolContext,
     clock: Clock,
     environment: Mapping[str, str],
     *,
@@ -25,13 +25,17 @@ def toolbox(
 
     `foreign` are those of the servers that were set up.
     """
-    found: list[Tool] = [*messages.tools(desk), question.tool(desk, clock), *requests.tools(desk)]
+    found: list[Tool] = [
+        *messages.tools(tool_context),
+        question.tool(tool_context, clock),
+        *requests.tools(tool_context),
+    ]
     if not brings_own:
         found += [
-            *files.tools(desk.bounds),
-            shell.tool(desk, environment),
+            *files.tools(tool_context.bounds),
+            shell.tool(tool_context, environment),
             web.tool(environment),
         ]
     if skills:
         found.append(skill.tool(skills))
-    return Toolbox([*found, *foreign], desk.out.set_tool)
+    return Toolbox([*found, *foreign], tool_context.out.set_tool)

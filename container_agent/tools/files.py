@@ -114,7 +114,7 @@ def _translated(work: Callable[[Bounds, Arguments], str], bounds: Bounds, argume
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class _WrittenFile:
     """A text with what must stay of how its file is written: the byte order mark, the encoding, the line ends."""
 
     text: str
@@ -135,12 +135,12 @@ class _Written:
         return self.mark + text.encode(self.encoding)
 
 
-def _text_of(bounds: Bounds, path: Path) -> _Written:
+def _text_of(bounds: Bounds, path: Path) -> _WrittenFile:
     """The text of a file. Raises `ToolRefused` for one that holds none."""
     data = content_of(path)
     mark, encoding = encoding_of(data)
     try:
-        found = _Written(data[len(mark) :].decode(encoding), mark, encoding)
+        found = _WrittenFile(data[len(mark) :].decode(encoding), mark, encoding)
     except UnicodeDecodeError as error:
         raise ToolRefused(f"'{bounds.shown(path)}' is not a text file") from error
     if "\0" in found.text:
@@ -178,12 +178,12 @@ def _write(bounds: Bounds, arguments: Arguments) -> str:
     return f"wrote {len(data):,} bytes to {bounds.shown(path)}"
 
 
-def _before(bounds: Bounds, path: Path) -> _Written:
+def _before(bounds: Bounds, path: Path) -> _WrittenFile:
     """The text that is written over: the new one keeps its line ends and encoding, which a model does not see."""
     try:
         return _text_of(bounds, path)
     except (ToolRefused, OSError):  # none yet, or no text
-        return _Written("")
+        return _WrittenFile("")
 
 
 def _edit(bounds: Bounds, arguments: Arguments) -> str:
@@ -203,7 +203,7 @@ def _edit(bounds: Bounds, arguments: Arguments) -> str:
     return f"replaced {count} {'place' if count == 1 else 'places'} in {bounds.shown(path)}"
 
 
-def _spellings(before: _Written, old: str) -> Iterator[tuple[str, Callable[[str, int], str] | None]]:
+def _spellings(before: _WrittenFile, old: str) -> Iterator[tuple[str, Callable[[str, int], str] | None]]:
     """How a text of the model's may stand in the file, and the form its replacement gets: a model sees neither line
     ends nor whether accents are composed.
     """

@@ -6,6 +6,8 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from shared_schema.text import without_lone_surrogates
+
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
@@ -33,4 +35,4 @@ def result_text(result: CallToolResult) -> str:
             parts.append(str(text))
         else:
             parts.append(f"[{block.type}]")
-    return "\n".join(parts).encode("utf-8", "replace").decode("utf-8") or "[nothing]"
+    return without_lone_surrogates("\n".join(parts)) or "[nothing]"

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from container_agent.providers.protocol import Attachment, ProviderError, Reply
-from container_agent.tools.desk import Desk
+from container_agent.providers.protocol import OutgoingFile, ProviderError, Reply
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from container_agent.tools.tool_context import ToolContext
 from shared_schema.rows import DestinationType, MessageOutKind
 
 _MAX_TEXT = 100_000
@@ -26,9 +26,9 @@ _DESTINATION = text("A name from `list_destinations`. Without it the message goe
 _FILE_SECONDS = 120.0
 
 
-def tools(desk: Desk) -> list[Tool]:
+def tools(tool_context: ToolContext) -> list[Tool]:
     """The tools of one turn."""
-    sending = _Sending(desk)
+    sending = _Sending(tool_context)
     return [
         Tool(
             "send_message",
@@ -91,22 +91,22 @@ def tools(desk: Desk) -> list[Tool]:
 
 
 class _Sending:
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, tool_context: ToolContext) -> None:
+        self._tool_context = tool_context
 
     async def message(self, arguments: Arguments) -> str:
         return await self._send(arguments, arguments["text"])
 
     async def file(self, arguments: Arguments) -> str:
-        path = self._desk.bounds.readable(arguments["path"])
+        path = self._tool_context.bounds.readable(arguments["path"])
         if not path.is_file():
             raise ToolRefused(f"there is no file '{arguments['path'][:200]}'")
-        context, size = self._desk.request.context, path.stat().st_size
+        context, size = self._tool_context.request.context, path.stat().st_size
         if not context.max_files and arguments.get("destination") is None:
             raise ToolRefused("this chat takes no files", hint="say what is in it, or send it to a destination")
         if size > context.max_file_bytes:
             raise ToolRefused(f"the file has {size:,} bytes, and {context.max_file_bytes:,} are allowed")
-        attachment = Attachment(arguments.get("name") or path.name, path)
+        attachment = OutgoingFile(arguments.get("name") or path.name, path)
         return await self._send(arguments, arguments["text"], files=(attachment,))
 
     async def card(self, arguments: Arguments) -> str:
@@ -117,7 +117,7 @@ class _Sending:
 
     async def edit(self, arguments: Arguments) -> str:
         direction, seq = _parsed(arguments["message"])
-        row = self._desk.mail.outgoing(seq) if direction == "out" else None
+        row = self._tool_context.turn_inbox.outgoing(seq) if direction == "out" else None
         if row is None:
             raise ToolRefused(f"there is no message '{arguments['message']}' of yours")
         if row["kind"] not in _EDITABLE:
@@ -133,7 +133,7 @@ class _Sending:
             kind=MessageOutKind.EDIT,
             details={"edit": row["id"]},
         )
-        await self._desk.out.send(edited)
+        await self._tool_context.out.send(edited)
         return f"{arguments['message']} is edited"
 
     async def reaction(self, arguments: Arguments) -> str:
@@ -141,9 +141,9 @@ class _Sending:
         direction, seq = _parsed(name)
         destination = None
         if direction == "in":
-            in_reply_to = target = self._desk.mail.id_of_incoming(seq)
+            in_reply_to = target = self._tool_context.turn_inbox.id_of_incoming(seq)
         else:
-            row = self._desk.mail.outgoing(seq)
+            row = self._tool_context.turn_inbox.outgoing(seq)
             row = None if row is None or row["kind"] not in _SEEN else row
             target = None if row is None else row["id"]
             in_reply_to, destination = (None, None) if row is None else (row["in_reply_to"], row["destination"])
@@ -153,7 +153,7 @@ class _Sending:
             self._require_arrival(name, target)
         if destination is not None:
             self._require_destination(destination)
-        await self._desk.out.send(
+        await self._tool_context.out.send(
             Reply(
                 emoji,
                 in_reply_to=in_reply_to,
@@ -165,7 +165,7 @@ class _Sending:
         return f"{emoji} is put under {name}"
 
     async def destinations(self, arguments: Arguments) -> str:
-        known = self._desk.mail.destinations()
+        known = self._tool_context.turn_inbox.destinations()
         if not known:
             return "There are no destinations besides the chat of this turn."
         lines = []
@@ -180,7 +180,7 @@ class _Sending:
         said: str,
         *,
         kind: MessageOutKind = MessageOutKind.CHAT,
-        files: tuple[Attachment, ...] = (),
+        files: tuple[OutgoingFile, ...] = (),
         details: Mapping[str, Any] | None = None,
     ) -> str:
         destination = arguments.get("destination")
@@ -189,21 +189,23 @@ class _Sending:
         self._require_length(said)
         reply = Reply(
             said,
-            in_reply_to=self._desk.answered.id,
+            in_reply_to=self._tool_context.answered.id,
             destination=destination,
             files=files,
             kind=kind,
             details=details or {},
         )
         try:
-            message_id = await self._desk.out.send(reply)
+            message_id = await self._tool_context.out.send(reply)
         except ProviderError as error:
             raise ToolRefused(error.what) from error
-        return f"sent as {self._desk.mail.name_of(message_id)}" + (f" to {destination}" if destination else "")
+        return f"sent as {self._tool_context.turn_inbox.name_of(message_id)}" + (
+            f" to {destination}" if destination else ""
+        )
 
     def _require_destination(self, name: str) -> None:
         """Raises `ToolRefused` for a destination that the host would refuse; they may have changed in this turn."""
-        known = self._desk.mail.destinations()
+        known = self._tool_context.turn_inbox.destinations()
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ToolRefused(f"'{name}' is not one of your destinations: {names}")
@@ -212,13 +214,13 @@ class _Sending:
 
     def _require_length(self, text: str) -> None:
         """Raises `ToolRefused` for a text that the host would refuse."""
-        most = self._desk.request.context.max_text
+        most = self._tool_context.request.context.max_text
         if len(text) > most:
             raise ToolRefused(f"the text has {len(text):,} characters, and {most:,} are allowed", hint="send a file")
 
     def _require_arrival(self, name: str, message_id: str) -> None:
         """Raises `ToolRefused` for a message of ours that nobody can see."""
-        if (why := self._desk.mail.refusal(message_id)) is not None:
+        if (why := self._tool_context.turn_inbox.refusal(message_id)) is not None:
             raise ToolRefused(f"'{name}' never arrived: {why}")
 
 

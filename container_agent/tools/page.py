@@ -29,7 +29,7 @@ _LINES = re.compile(r"\n\s*\n+")
 
 def text_of(html: str) -> str:
     """The text, one line to a block; links keep their addresses in brackets, headings their rank."""
-    reader = _Reader()
+    reader = _PageReader()
     place = 0
     while (at := reader.find(html, place)) >= 0:
         reader.text(html[place:at])
@@ -39,7 +39,7 @@ def text_of(html: str) -> str:
     return _LINES.sub("\n\n", "\n".join(lines)).strip()
 
 
-def _behind(html: str, at: int, reader: _Reader) -> int:
+def _behind(html: str, at: int, reader: _PageReader) -> int:
     """Where it goes on behind what a `<` begins: a comment, a declaration, a tag; or text, if it is none of them."""
     if html.startswith("<!--", at):
         end = html.find("-->", at + 4)
@@ -65,7 +65,7 @@ def _end_of(html: str, at: int) -> int:
     return first if end < 0 else end
 
 
-class _Reader:
+class _PageReader:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self._skipping: str | None = None

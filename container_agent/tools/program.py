@@ -1,7 +1,7 @@
-"""One command, and all that it starts, beneath a keeper (`keeper.py`) of its own.
+"""One command, and all that it starts, beneath a subreaper (`subreaper.py`) of its own.
 
 Invariants: nothing of it outlives `end`, or the agent, whatever kills that; making one holds no descriptor when it
-fails. The keeper is what ends it, so whoever does not wait for the end need not.
+fails. The subreaper is what ends it, so whoever does not wait for the end need not.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import IO
 from shared_schema import processes
 
 _SOURCES = Path(__file__).resolve().parents[2]
-_KEEPER = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from container_agent.tools.keeper import keep; "
-    "keep(int(sys.argv[2]), sys.argv[3:])"
+_SUBREAPER = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from container_agent.tools.subreaper import run; "
+    "run(int(sys.argv[2]), sys.argv[3:])"
 )
 _MARK = "DUMBWAITER_TOOL_CALL"
 _CHUNK = 64 * 1024
@@ -40,13 +40,13 @@ class Program:
         self.over = asyncio.Event()
         """Set when the command has ended; what it has started may go on."""
         self.status: int | None = None
-        """Its exit status, -n for signal n; None while it runs, and when its keeper was killed."""
+        """Its exit status, -n for signal n; None while it runs, and when its subreaper was killed."""
         self._mark = secrets.token_hex(8)
         self._said = b""
         ours, theirs = os.pipe()
         try:
-            self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _KEEPER, str(_SOURCES), str(theirs), *command],
+            self._subreaper = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", _SUBREAPER, str(_SOURCES), str(theirs), *command],
                 cwd=folder,
                 env={**environment, _MARK: self._mark},
                 stdin=subprocess.PIPE,
@@ -59,11 +59,11 @@ class Program:
             raise
         finally:
             os.close(theirs)
-        assert self._keeper.stdin is not None
-        assert self._keeper.stdout is not None
-        self._hold = self._keeper.stdin
+        assert self._subreaper.stdin is not None
+        assert self._subreaper.stdout is not None
+        self._hold = self._subreaper.stdin
         self.output = Pipe(os.fdopen(ours, "rb", 0), take)
-        self._kept = Pipe(self._keeper.stdout, self._hear, self._bury)
+        self._kept = Pipe(self._subreaper.stdout, self._hear, self._bury)
 
     def kill(self) -> None:
         """Have all of it killed, without waiting for it."""
@@ -76,7 +76,7 @@ class Program:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ENDING_SECONDS):
                 await self._kept.closed.wait()
-        if self._keeper.returncode:  # somebody has killed it
+        if self._subreaper.returncode:  # somebody has killed it
             await asyncio.to_thread(processes.end_marked, _MARK, self._mark)
         self.output.close()
 
@@ -87,8 +87,8 @@ class Program:
             self.over.set()
 
     def _bury(self) -> None:
-        """The keeper leaves: it has closed its output, and is gone in a moment."""
-        self._keeper.wait()
+        """The subreaper leaves: it has closed its output, and is gone in a moment."""
+        self._subreaper.wait()
         self.over.set()
 
 

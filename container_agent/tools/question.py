@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Any
 
 from container_agent.providers.protocol import Reply
-from container_agent.tools.desk import Desk
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from container_agent.tools.tool_context import ToolContext
 from shared_schema.clock import Clock, to_text
 from shared_schema.rows import MessageIn, MessageOutKind
 
@@ -23,9 +23,9 @@ _DEFAULT_SECONDS, _MAX_SECONDS = 300, 3600
 _MARGIN_SECONDS = 5.0
 
 
-def tool(desk: Desk, clock: Clock) -> Tool:
+def tool(tool_context: ToolContext, clock: Clock) -> Tool:
     """The tool for one turn."""
-    asking = _Asking(desk, clock)
+    asking = _Asking(tool_context, clock)
     return Tool(
         "ask_user_question",
         "Ask the person in this chat and wait for the answer. Give options where there are some to choose from; any "
@@ -44,24 +44,24 @@ def tool(desk: Desk, clock: Clock) -> Tool:
             },
         ),
         asking.ask,
-        seconds_of=lambda arguments: desk.granted(arguments["seconds"]) + _MARGIN_SECONDS,
+        seconds_of=lambda arguments: tool_context.granted(arguments["seconds"]) + _MARGIN_SECONDS,
     )
 
 
 class _Asking:
-    def __init__(self, desk: Desk, clock: Clock) -> None:
-        self._desk = desk
+    def __init__(self, tool_context: ToolContext, clock: Clock) -> None:
+        self._tool_context = tool_context
         self._clock = clock
         self._closed: set[str] = set()  # questions that this turn has done with
 
     async def ask(self, arguments: Arguments) -> str:
         question, labels = arguments["question"], arguments["options"]
-        seconds = self._desk.granted(arguments["seconds"])
+        seconds = self._tool_context.granted(arguments["seconds"])
         options = [{"id": str(place), "label": label} for place, label in enumerate(labels, 1)]
         message_id, after = await self._asked(question, options, seconds)
-        answered = self._desk.answered
+        answered = self._tool_context.answered
         self._closed.add(message_id)
-        found = await self._desk.mail.reply(message_id, answered.address, after=after, seconds=seconds)
+        found = await self._tool_context.turn_inbox.reply(message_id, answered.address, after=after, seconds=seconds)
         if found is None:
             why = "" if seconds == arguments["seconds"] else ", which is all that this turn had left"
             return (
@@ -69,18 +69,18 @@ class _Asking:
                 "later is a new message. Go on without it, or end your turn."
             )
         if isinstance(found, MessageIn):
-            return _told(self._desk.request.spoken(found), found.text, options)
+            return _told(self._tool_context.request.spoken(found), found.text, options)
         said = str(found.get("answer", ""))
         return _told(said, said, options)
 
     async def _asked(self, question: str, options: list[dict[str, str]], seconds: int) -> tuple[str, int]:
         """The id of the question that is open, and the seq behind which its answer stands."""
-        answered = self._desk.answered
-        for message_id, content in self._desk.mail.questions(answered.id):
+        answered = self._tool_context.answered
+        for message_id, content in self._tool_context.turn_inbox.questions(answered.id):
             same = content.get("question") == question and content.get("options") == options
             if same and message_id not in self._closed and isinstance(content.get("after"), int):
                 return message_id, content["after"]
-        after = self._desk.mail.last()
+        after = self._tool_context.turn_inbox.last()
         details: dict[str, Any] = {
             "question": question,
             "options": options,
@@ -89,7 +89,7 @@ class _Asking:
         }
         said = "\n".join([question, *(f"{option['id']}. {option['label']}" for option in options)])
         message = Reply(said, in_reply_to=answered.id, kind=MessageOutKind.QUESTION, details=details)
-        return await self._desk.out.send(message), after
+        return await self._tool_context.out.send(message), after
 
 
 def chosen(said: str, options: list[dict[str, str]]) -> dict[str, str] | None:

@@ -10,9 +10,9 @@ import json
 from typing import Any
 
 from container_agent.providers.protocol import Reply
-from container_agent.tools.desk import Desk
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from container_agent.tools.tool_context import ToolContext
 from shared_schema.rows import MessageOutKind
 
 _ATTEMPT_SECONDS = 8.0
@@ -22,13 +22,13 @@ _MAX_CHARACTERS = 40_000  # more than the host says at once (`MAX_ANSWER`): cut 
 _TIME = "A time, as 2026-02-28 or 2026-02-28T12:00 (UTC), or how long ago: 90m, 12h, 7d, 2w."
 
 
-def tools(desk: Desk, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool]:
+def tools(tool_context: ToolContext, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool]:
     """The tools of one turn; each attempt waits that long for the host."""
     session = text("Id or title of a session, as `list_sessions` shows it.", 200)
 
     def tool(name: str, description: str, parameters: dict[str, Any]) -> Tool:
         async def run(arguments: Arguments) -> str:
-            return await _ask(desk, name, arguments, attempt_seconds)
+            return await _ask(tool_context, name, arguments, attempt_seconds)
 
         return Tool(name, description, parameters, run, seconds=_SECONDS, max_characters=_MAX_CHARACTERS)
 
@@ -61,17 +61,17 @@ def tools(desk: Desk, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool
     ]
 
 
-async def _ask(desk: Desk, name: str, arguments: Arguments, attempt_seconds: float) -> str:
+async def _ask(tool_context: ToolContext, name: str, arguments: Arguments, attempt_seconds: float) -> str:
     request = Reply(
         "",
-        in_reply_to=desk.answered.id,
+        in_reply_to=tool_context.answered.id,
         kind=MessageOutKind.SYSTEM,
         details={"request": name, "arguments": dict(arguments)},
     )
     for _ in range(_ATTEMPTS):
-        after = desk.mail.last()
-        message_id = await desk.out.send(request)
-        found = await desk.mail.answer(message_id, after=after, seconds=attempt_seconds)
+        after = tool_context.turn_inbox.last()
+        message_id = await tool_context.out.send(request)
+        found = await tool_context.turn_inbox.answer(message_id, after=after, seconds=attempt_seconds)
         if found is not None:
             break
     else:

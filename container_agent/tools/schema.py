@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from container_agent.tools.tool import ToolRefused
+from shared_schema.text import without_lone_surrogates
 
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -81,7 +82,7 @@ def _checked(schema: Mapping[str, Any], value: Any, name: str) -> Any:
             return [_checked(schema["items"], item, f"{name}[{place}]") for place, item in enumerate(value)]
         case str():
             _bounded(schema, len(value), called, "minLength", "maxLength", "characters")
-            return value.encode("utf-8", "replace").decode("utf-8")  # half characters cannot be stored
+            return without_lone_surrogates(value)
         case _:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ToolRefused(f"{called} must be a finite number")

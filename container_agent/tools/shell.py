@@ -11,24 +11,24 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from container_agent.tools.desk import Desk
 from container_agent.tools.environment import for_programs
 from container_agent.tools.program import Program
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import MAX_CHARACTERS, Arguments, Tool, ToolRefused
+from container_agent.tools.tool_context import ToolContext
 
 _ENDING_SECONDS = 3.0  # for the killing, before the tool's own limit
 _LEFTOVER_SECONDS = 0.3  # for output after the command is over, which a program in the background may hold open
 _DEFAULT_SECONDS, _MAX_SECONDS = 120, 1800
 
 
-def tool(desk: Desk, environment: Mapping[str, str]) -> Tool:
+def tool(tool_context: ToolContext, environment: Mapping[str, str]) -> Tool:
     """The tool for one turn. `environment` is the agent's own; programs get what they may have of it."""
-    commands = _Commands(desk.request.workspace, for_programs(environment))
-    desk.at_end.push_async_callback(commands.end)
+    commands = _Commands(tool_context.request.workspace, for_programs(environment))
+    tool_context.at_end.push_async_callback(commands.end)
 
     async def run(arguments: Arguments) -> str:
-        seconds = desk.granted(arguments["seconds"])
+        seconds = tool_context.granted(arguments["seconds"])
         why = "" if seconds == arguments["seconds"] else ": the turn has no more time"
         return await commands.run(arguments["command"], seconds, f"[killed after {seconds} seconds{why}]")
 
@@ -42,7 +42,7 @@ def tool(desk: Desk, environment: Mapping[str, str]) -> Tool:
             {"seconds": number("How long it may take.", 1, _MAX_SECONDS, _DEFAULT_SECONDS)},
         ),
         run,
-        seconds_of=lambda arguments: desk.granted(arguments["seconds"]) + _ENDING_SECONDS,
+        seconds_of=lambda arguments: tool_context.granted(arguments["seconds"]) + _ENDING_SECONDS,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from container_agent.tools import schema
 from container_agent.tools.running import Running, SetTool
 from container_agent.tools.tool import Definition, Result, Tool, ToolRefused, shortened
+from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger("container_agent")
 
@@ -39,7 +40,7 @@ class Toolbox:
         Calls may overlap. Raises nothing but `CancelledError`.
         """
         result = await self._result(name, arguments, call_id)
-        return Result(result.text.encode("utf-8", "replace").decode("utf-8"), result.is_error)  # half characters
+        return Result(without_lone_surrogates(result.text), result.is_error)
 
     async def _result(self, name: str, arguments: object, call_id: str) -> Result:
         tool = self._tools.get(name)

@@ -13,7 +13,7 @@ from host.central.database import one
 from host.central.sessions import Session
 from shared_schema.errors import FileDamaged
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import Errand as Errand  # named here for whoever asks
+from shared_schema.rows import ControlTask as ControlTask  # named here for whoever asks
 from shared_schema.rows import MessageInKind, decode, encode
 
 OPEN = """
@@ -34,7 +34,7 @@ SELECT 1 FROM ingest WHERE session_id = ? AND kind = 'control' AND generation = 
 CHANNEL_TYPE, PLATFORM_ID = "host", "errand"
 
 
-def ask(connection: sqlite3.Connection, session: Session, do: Errand, now: str) -> str:
+def ask(connection: sqlite3.Connection, session: Session, do: ControlTask, now: str) -> str:
     """Ask the agent of a session; the id of the errand. One that is open already is not asked a second time."""
     content = encode({"do": do.value})
     row = one(connection, OPEN, (session.id, session.generation, content))
@@ -64,7 +64,7 @@ def ask(connection: sqlite3.Connection, session: Session, do: Errand, now: str) 
     return message_id
 
 
-def was_asked(connection: sqlite3.Connection, session: Session, do: Errand) -> bool:
+def was_asked(connection: sqlite3.Connection, session: Session, do: ControlTask) -> bool:
     """Whether the agent of a session was asked for this in its present generation, whatever came of it."""
     return one(connection, WAS_ASKED, (session.id, session.generation, encode({"do": do.value}))) is not None
 
@@ -80,11 +80,11 @@ def first_text(connection: sqlite3.Connection, session_id: str) -> str:
     return "" if row is None else str(decode(row["content"]).get("text") or "")
 
 
-def errand_of(row: ingest.Accepted) -> Errand | None:
+def errand_of(row: ingest.Accepted) -> ControlTask | None:
     """What a row of the ledger asks of the agent; None for what somebody wrote."""
     if row.kind != MessageInKind.CONTROL:
         return None
     try:
-        return Errand(str(decode(row.content).get("do")))
+        return ControlTask(str(decode(row.content).get("do")))
     except (FileDamaged, ValueError):  # its content was forgotten with its session
         return None

@@ -15,7 +15,7 @@ from host.delivery.check import CheckedMessage, RowRefused
 from host.sessions import life
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
-from shared_schema.rows import Ack, AckStatus, Errand, MessageInKind, MessageInStatus, Turn, TurnStatus
+from shared_schema.rows import Ack, AckStatus, ControlTask, MessageInKind, MessageInStatus, Turn, TurnStatus
 
 _REPLACED = (None, titles.TitleSource.FIRST_WORDS)  # the titles in whose place an agent's comes
 
@@ -48,7 +48,7 @@ def take(connection: sqlite3.Connection, session: sessions.Session, message: Che
     if session.status != "active" or not session.generation == message.generation == row.generation:
         raise RowRefused("the conversation was reset or ended before this was said")
     try:
-        if errand == Errand.SUMMARIZE:
+        if errand == ControlTask.SUMMARIZE:
             return [_take_summary(connection, session, row.message_id, message.text, now)]
         titles.set_automatic(connection, session, message.text, now)
         return []
@@ -74,7 +74,7 @@ def ended(
     `sentence` says why it failed. A title that does not come is missed by nobody: the first words stand.
     """
     address = ingest.last_address(connection, session_id)
-    if errands.errand_of(row) != Errand.SUMMARIZE or address is None:
+    if errands.errand_of(row) != ControlTask.SUMMARIZE or address is None:
         return None
     text = f"The conversation could not be compressed: {sentence or 'the agent wrote no summary'}"
     return deliveries.add_notice(connection, session_id, address, None, text, now)
@@ -108,7 +108,7 @@ def compress_when_full(
     if (
         address is None
         or not _can_summarize(connection, session)
-        or errands.was_asked(connection, session, Errand.SUMMARIZE)
+        or errands.was_asked(connection, session, ControlTask.SUMMARIZE)
         or not (exchanges.has_one(connection, session.id) or _answers_somebody(connection, session, acks))
     ):
         return None
@@ -119,7 +119,7 @@ def compress_when_full(
             if verdict.is_first
             else None
         )
-    errands.ask(connection, session, Errand.SUMMARIZE, now)
+    errands.ask(connection, session, ControlTask.SUMMARIZE, now)
     return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
 
 
@@ -146,7 +146,7 @@ def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool
         return False
     if not rate_limits.take(connection, Act.TITLE, session.route_id, now).allowed:
         return False
-    errands.ask(connection, session, Errand.TITLE, now)
+    errands.ask(connection, session, ControlTask.TITLE, now)
     return True
 
 

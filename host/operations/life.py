@@ -10,7 +10,7 @@ import sqlite3
 from typing import Any
 
 from host.central import agent_groups, errands, ingest, naming, routes, sessions
-from host.central.errands import Errand
+from host.central.errands import ControlTask
 from host.central.routes import Route
 from host.central.sessions import Session
 from host.operations.meant import meant
@@ -148,7 +148,7 @@ async def ask_for_summary(services: Services, session: Session, also: Also[str] 
 
     def ask(connection: sqlite3.Connection) -> str:
         current = life.require_active(connection, session)
-        errand = errands.ask(connection, current, Errand.SUMMARIZE, to_text(services.clock.now()))
+        errand = errands.ask(connection, current, ControlTask.SUMMARIZE, to_text(services.clock.now()))
         also(connection, errand)
         return errand
 

@@ -8,7 +8,7 @@ from host.central import agent_groups, errands, exchanges, usage
 from host.central.agent_groups import AgentGroup
 from host.central.sessions import Session
 from shared_schema.providers import REMEMBERERS
-from shared_schema.rows import Errand
+from shared_schema.rows import ControlTask
 
 MIN_EXCHANGES = 4
 """What is shorter is rarely worth a model's calls."""
@@ -28,4 +28,4 @@ def ask_to_save(connection: sqlite3.Connection, session: Session, now: str, *, s
     if exchanges.last(connection, session.id, MIN_EXCHANGES).count < MIN_EXCHANGES:
         return
     if usage.exhausted(connection, session.agent_group_id, now) is None:
-        errands.ask(connection, session, Errand.REMEMBER, now)
+        errands.ask(connection, session, ControlTask.REMEMBER, now)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from container_agent.batch import Choice, choose
-from shared_schema.rows import Errand, MessageIn
+from container_agent.batch import BatchChoice, choose
+from shared_schema.rows import ControlTask, MessageIn
 
 NOW = "2026-02-28T12:00:00.000Z"
 LATER = "2026-02-28T12:00:00.001Z"
@@ -65,7 +65,7 @@ def rows(words: str) -> list[MessageIn]:
     ]
 
 
-def pick(words: str, max_batch: int = 10) -> Choice:
+def pick(words: str, max_batch: int = 10) -> BatchChoice:
     return choose(rows(words), generation=1, max_batch=max_batch, now=NOW)
 
 
@@ -121,15 +121,15 @@ def test_a_batch_of_two_at_most(words: str, expected: str) -> None:
 
 def test_an_errand_is_a_batch_of_its_own_and_comes_first() -> None:
     picked = pick("mKmQ")
-    assert ([row.id for row in picked.batch], picked.errand) == (["1K"], Errand.TITLE)
-    assert pick("mQ").errand is Errand.SUMMARIZE
-    assert pick("mm").errand is None
+    assert ([row.id for row in picked.batch], picked.control_task) == (["1K"], ControlTask.TITLE)
+    assert pick("mQ").control_task is ControlTask.SUMMARIZE
+    assert pick("mm").control_task is None
 
 
 def test_an_errand_waits_for_its_time_and_holds_back_nothing() -> None:
     later = replace(rows("K")[0], process_after=LATER)
     picked = choose([later, replace(rows("m")[0], seq=1)], generation=1, max_batch=10, now=NOW)
-    assert ([row.id for row in picked.batch], picked.errand, picked.due) == (["0m"], None, LATER)
+    assert ([row.id for row in picked.batch], picked.control_task, picked.due) == (["0m"], None, LATER)
 
 
 def test_control_rows_that_mean_nothing_here_are_named_apart() -> None:
@@ -138,8 +138,8 @@ def test_control_rows_that_mean_nothing_here_are_named_apart() -> None:
 
 
 def test_the_next_due_time_is_told() -> None:
-    assert pick("s") == Choice(due=LATER)
-    assert pick("w") == Choice(due=LATER)
+    assert pick("s") == BatchChoice(due=LATER)
+    assert pick("w") == BatchChoice(due=LATER)
     assert pick("m").due is None
 
 

@@ -14,7 +14,7 @@ from container_agent import attachments
 from container_agent.inbox import Inbox
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
-    Attachment,
+    OutgoingFile,
     ProviderError,
     Reply,
     Step,
@@ -38,8 +38,8 @@ def outbox(session: BareSession) -> Iterator[Outbox]:
 def begin(session: BareSession, outbox: Outbox, *texts: str) -> RunningTurn:
     for text in texts:
         session.say(text)
-    tray = Inbox(session.layout.inbound, outbox.acknowledged).look()
-    return outbox.begin_turn(tray.pending, generation=7, provider="echo", model="m")
+    snapshot = Inbox(session.layout.inbound, outbox.acknowledged).read()
+    return outbox.begin_turn(snapshot.pending, generation=7, provider="echo", model="m")
 
 
 def test_a_turn_begins_with_everything_at_once(session: BareSession, outbox: Outbox) -> None:
@@ -156,7 +156,7 @@ def test_a_host_that_reads_for_long_delays_a_commit_without_breaking_it(session:
 def test_files_are_in_place_under_their_message(session: BareSession, tmp_path: Path) -> None:
     (tmp_path / "report.pdf").write_bytes(b"pdf")
     attachments.place(
-        session.layout.outbox, "msg_1", [Attachment("a.txt", b"a"), Attachment("b.pdf", tmp_path / "report.pdf")]
+        session.layout.outbox, "msg_1", [OutgoingFile("a.txt", b"a"), OutgoingFile("b.pdf", tmp_path / "report.pdf")]
     )
     folder = session.layout.outbox / "msg_1"
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a.txt": b"a", "b.pdf": b"pdf"}
@@ -165,23 +165,23 @@ def test_files_are_in_place_under_their_message(session: BareSession, tmp_path: 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\0b", "a\nb", "x" * 256])
 def test_a_file_name_that_is_a_path_is_refused(session: BareSession, name: str) -> None:
     with pytest.raises(ProviderError):
-        attachments.place(session.layout.outbox, "msg_1", [Attachment(name, b"")])
+        attachments.place(session.layout.outbox, "msg_1", [OutgoingFile(name, b"")])
     assert not session.layout.outbox.exists()
 
 
 def test_the_same_file_name_twice_is_refused(session: BareSession) -> None:
     with pytest.raises(ProviderError):
-        attachments.place(session.layout.outbox, "msg_1", [Attachment("a", b""), Attachment("a", b"")])
+        attachments.place(session.layout.outbox, "msg_1", [OutgoingFile("a", b""), OutgoingFile("a", b"")])
 
 
 def test_what_joined_a_turn_that_is_stopped_waits_for_the_next_one(session: BareSession, outbox: Outbox) -> None:
     turn = begin(session, outbox, "one")
     session.say("written behind the /stop")
-    (follow_up,) = Inbox(session.layout.inbound, outbox.acknowledged).look().pending
+    (follow_up,) = Inbox(session.layout.inbound, outbox.acknowledged).read().pending
     outbox.join_turn(turn, follow_up)
     outbox.stop_turn(turn, Usage())
     assert session.acks() == {turn.messages[0].id: "failed"}
-    assert Inbox(session.layout.inbound, outbox.acknowledged).look().pending == (follow_up,)
+    assert Inbox(session.layout.inbound, outbox.acknowledged).read().pending == (follow_up,)
 
 
 def test_a_hot_journal_stops_readers_until_a_writer_opens_the_file(session: BareSession) -> None:
@@ -199,6 +199,6 @@ def test_a_hot_journal_stops_readers_until_a_writer_opens_the_file(session: Bare
 
 def test_content_is_the_text_and_the_names_of_the_files(session: BareSession, outbox: Outbox) -> None:
     turn = begin(session, outbox, "one")
-    outbox.append_message(turn, new_id(Prefix.MESSAGE), Reply("héllo", files=(Attachment("a.txt", b""),)))
+    outbox.append_message(turn, new_id(Prefix.MESSAGE), Reply("héllo", files=(OutgoingFile("a.txt", b""),)))
     [row] = session.out("SELECT content FROM messages_out")
     assert json.loads(row["content"]) == {"text": "héllo", "files": ["a.txt"]}

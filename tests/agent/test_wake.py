@@ -68,7 +68,7 @@ async def test_the_agents_own_reading_does_not_wake_it(session: BareSession, wak
     waiting = asyncio.create_task(waker.wait(0.2))
     started = time.monotonic()
     await asyncio.sleep(0)
-    Inbox(session.layout.inbound, lambda _: set()).look()
+    Inbox(session.layout.inbound, lambda _: set()).read()
     (session.layout.folder / "something else").touch()
     await waiting
     assert time.monotonic() - started >= 0.2

@@ -21,7 +21,7 @@ from container_agent.providers.claude import ClaudeProvider
 from container_agent.providers.claude_failures import of_transcript
 from container_agent.providers.claude_tools import limit
 from container_agent.providers.claude_transcript import Transcript
-from container_agent.providers.model_seams import Equipment
+from container_agent.providers.model_seams import TurnSetup
 from container_agent.providers.protocol import Reply, Step, TurnOutput, TurnRequest
 from container_agent.tools.tool import Arguments, Tool
 from container_agent.tools.toolbox import Toolbox
@@ -279,11 +279,11 @@ async def test_our_tools_are_called_through_mcp(
 
     form = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 
-    async def equip(request: TurnRequest, out: TurnOutput) -> Equipment:
+    async def set_up(request: TurnRequest, out: TurnOutput) -> TurnSetup:
         tools = [Tool("shout", "Says it loudly.", form, shout)]
-        return Equipment("You are in a test.", "A note.", Toolbox(tools, out.set_tool))
+        return TurnSetup("You are in a test.", "A note.", Toolbox(tools, out.set_tool))
 
-    async with living(session, ClaudeProvider(environment, equip=equip), model=MODEL) as agent:
+    async with living(session, ClaudeProvider(environment, set_up=set_up), model=MODEL) as agent:
         outcome = await agent.ask('call mcp__dumbwaiter__shout {"text": "hey"}\nthen\nsay done')
     assert outcome.replies == ["done"]
     assert [step["content"] for step in agent.steps() if step["role"] == "tool"] == ["HEY"]
@@ -296,7 +296,7 @@ async def test_what_people_write_meanwhile_is_told_between_two_tools(
 ) -> None:
     session.say('call Bash {"command": "echo one"}\nthen\ncall Bash {"command": "echo two"}\nthen\nsay done')
     session.say("and hurry up", sender_name="Ann")
-    first, second = Inbox(session.layout.inbound, lambda ids: set()).look().pending
+    first, second = Inbox(session.layout.inbound, lambda ids: set()).read().pending
     out = Listening([second])
     context = Context(model=MODEL, shared=True)
     request = TurnRequest((first,), context, (), session.workspace, session.layout)

@@ -77,7 +77,7 @@ def _child(name: str, runs: int, folder: Path) -> None:
     atheris: Any = import_module("atheris")  # it is not installed everywhere, and has no types
     with atheris.instrument_imports(include=PRODUCT):
         from tests.fuzz.draw import from_bytes
-        from tests.fuzz.target import judge, workshop
+        from tests.fuzz.target import judge, tool_setup
         from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
@@ -90,7 +90,7 @@ def _child(name: str, runs: int, folder: Path) -> None:
         beginnings = [noise.randbytes(length) for length in (64, 256, 1024, 1024, 4096, 4096)]
     for number, data in enumerate(beginnings):
         (corpus / str(number)).write_bytes(data)
-    place = workshop()
+    place = tool_setup()
     opened = target.opened(place.__enter__())
     drive = opened.__enter__()
     count = 0
@@ -129,11 +129,11 @@ def _child(name: str, runs: int, folder: Path) -> None:
 def _again(name: str, kept: Path) -> None:
     """Drive a target with one input that was kept."""
     from tests.fuzz.draw import from_bytes
-    from tests.fuzz.target import judge, workshop
+    from tests.fuzz.target import judge, tool_setup
     from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
-    with workshop() as folder, target.opened(folder) as drive:
+    with tool_setup() as folder, target.opened(folder) as drive:
 
         def judged(value: object) -> None:
             print(repr(value)[:_OUTPUT_KEPT])

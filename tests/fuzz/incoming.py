@@ -17,7 +17,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from container_agent import providers
-from container_agent.__main__ import Settings
+from container_agent.__main__ import AgentSettings
 from container_agent.context import IncompatibleContract
 from container_agent.loop import Loop
 from container_agent.outbox import Outbox
@@ -191,7 +191,7 @@ def _scripted(folder: Path) -> Iterator[Drive]:
 @contextmanager
 def _environment(folder: Path) -> Iterator[Drive]:
     def drive(environment: dict[str, str]) -> None:
-        settings = Settings.from_environment(environment)
+        settings = AgentSettings.from_environment(environment)
         assert 0 < settings.poll_seconds < 1e6
         assert 0 < settings.heartbeat_seconds < 1e6
         assert 0 <= settings.stop_seconds < 1e6

@@ -134,7 +134,7 @@ def _peak() -> int:
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
+def tool_setup() -> Iterator[Path]:
     """A folder for one target, in memory where there is such a place. Its path is short enough for a socket."""
     place = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=place, ignore_cleanup_errors=True) as folder:

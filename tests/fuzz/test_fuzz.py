@@ -24,14 +24,14 @@ from tests.fuzz.target import (
     TooSlow,
     judge,
     size_of,
-    workshop,
+    tool_setup,
 )
 from tests.fuzz.targets import TARGETS
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_the_same_few_inputs_harm_nobody(target: Target) -> None:
-    with workshop() as folder, target.opened(folder) as drive:
+    with tool_setup() as folder, target.opened(folder) as drive:
         assert draw.quick(target, drive) >= 50
 
 
@@ -41,7 +41,7 @@ def test_the_same_few_inputs_harm_nobody(target: Target) -> None:
 def test_a_hundred_thousand_inputs_harm_nobody(target: Target) -> None:
     number = secrets.randbits(32)
     print(f"{target.name}: seed {number}")
-    with workshop() as folder, target.opened(folder) as drive:
+    with tool_setup() as folder, target.opened(folder) as drive:
         assert draw.full(target, drive, number) >= draw.FULL_INPUTS
 
 

@@ -39,10 +39,11 @@ def _saying(parameters: Mapping[str, Any]) -> Callable[[Arguments], Awaitable[st
 def _own_tools(folder: Path) -> list[Tool]:
     """All tools of ours; in place of what they do, they say their arguments."""
     session = BareSession(folder)
-    desk = Turn(session).desk
+    tool_context = Turn(session).tool_context
     found = [
-        *messages.tools(desk), *requests.tools(desk), *files.tools(desk.bounds), fetching.tool({}),
-        question.tool(desk, SystemClock()), shell.tool(desk, {}),
+        *messages.tools(tool_context), *requests.tools(tool_context), *files.tools(tool_context.bounds),
+        fetching.tool({}),
+        question.tool(tool_context, SystemClock()), shell.tool(tool_context, {}),
     ]  # fmt: skip
     return [replace(tool, run=_saying(tool.parameters), max_characters=10**6) for tool in found]
 

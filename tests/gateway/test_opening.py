@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from container_agent.__main__ import Shop
+from container_agent.__main__ import LoadedProviders
 from container_agent.forwarder import Forwarder, environment
 from host.gateway.server import Transport
 from shared_schema.clock import SystemClock
@@ -138,20 +138,20 @@ async def test_without_a_gateway_the_forwarder_says_so_in_a_sentence(tmp_path: P
 
 async def test_an_agent_that_came_too_early_finds_the_way_out_later(here: World) -> None:
     await here.gateway.close(here.session_id)
-    shop = Shop(here.layout, SystemClock(), {})
-    await shop.open_way_out()
-    assert "HTTPS_PROXY" not in shop.surroundings
+    loaded = LoadedProviders(here.layout, SystemClock(), {})
+    await loaded.open_way_out()
+    assert "HTTPS_PROXY" not in loaded.environment
 
     await here.gateway.open(here.session_id, here.layout)
-    await asyncio.gather(shop.open_way_out(), shop.open_way_out())
-    url = f"{shop.surroundings['ANTHROPIC_BASE_URL']}/v1/messages"
+    await asyncio.gather(loaded.open_way_out(), loaded.open_way_out())
+    url = f"{loaded.environment['ANTHROPIC_BASE_URL']}/v1/messages"
     async with aiohttp.ClientSession() as session, session.post(url, json={}) as response:
         assert response.status == 200
 
-    before = dict(shop.surroundings)
-    await shop.open_way_out()
-    assert shop.surroundings == before
-    await shop.close()
+    before = dict(loaded.environment)
+    await loaded.open_way_out()
+    assert loaded.environment == before
+    await loaded.close()
 
 
 async def test_the_port_stays_the_same_and_a_restarted_host_is_found_again(here: World) -> None:

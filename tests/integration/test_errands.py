@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from host.central import errands, sessions
-from shared_schema.rows import Errand
+from shared_schema.rows import ControlTask
 from tests.support.chats import hears, refusals
 from tests.support.host import Host, rows, running
 from tests.support.script import script
@@ -28,7 +28,7 @@ def say(message, text, **columns):
 """
 
 
-async def ask(host: Host, do: Errand) -> str:
+async def ask(host: Host, do: ControlTask) -> str:
     """The host asks the agent of the only session; the id of the errand, once it has its outcome."""
     (listed,) = await host.do("session.list")
 
@@ -122,7 +122,7 @@ async def test_a_conversation_goes_on_from_the_summary_its_agent_made(tmp_path: 
     async with running(tmp_path) as host:
         await host.ask("one")
         await host.ask("two")
-        await ask(host, Errand.SUMMARIZE)
+        await ask(host, ControlTask.SUMMARIZE)
         child, parent = await host.central("SELECT * FROM sessions ORDER BY created_at DESC, rowid DESC")
         assert (parent["status"], parent["end_reason"]) == ("ended", "compressed")
         assert (child["status"], child["summary"]) == ("active", "Summary of 4 messages")
@@ -135,7 +135,7 @@ async def test_a_summary_that_fails_is_told_in_the_chat_once(tmp_path: Path) -> 
     async with running(tmp_path) as host:
         await host.say("hello\nerrand fail the model is gone", thread="t1")
         await host.channel.wait_for(2)
-        await ask(host, Errand.SUMMARIZE)
+        await ask(host, ControlTask.SUMMARIZE)
         await host.settled()
         told = [message for message in host.channel.sent if message.from_host]
         assert [message.text for message in told] == ["The conversation could not be compressed: the model is gone"]
@@ -158,7 +158,7 @@ async def test_an_answer_that_is_no_summary_compresses_nothing_and_the_chat_is_t
     lines = f"{ERRANDS}\ndef errand(message, do):\n    {answer}\n    write(ack(message))\n"
     async with running(tmp_path, command=script(tmp_path, lines)) as host:
         await host.ask("hello")
-        await ask(host, Errand.SUMMARIZE)
+        await ask(host, ControlTask.SUMMARIZE)
         await host.channel.wait_for(2)
         assert host.texts()[1:] == ["The conversation could not be compressed: the agent wrote no summary"]
         (session,) = await host.do("session.list")
@@ -174,11 +174,11 @@ def errand(message, do):
 """
     async with running(tmp_path, command=script(tmp_path, lines)) as host:
         await host.ask("hello")
-        await ask(host, Errand.TITLE)
+        await ask(host, ControlTask.TITLE)
         made = await title(host, "automatic")
         assert made.startswith("evil[2J title xxx")
         assert len(made) == 100
-        await ask(host, Errand.SUMMARIZE)
+        await ask(host, ControlTask.SUMMARIZE)
         rows_ = await host.central("SELECT title, summary FROM sessions ORDER BY created_at, rowid")
         assert len(rows_) == 2
         assert len(rows_[1]["summary"]) == 20_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from container_agent.providers.echo import EchoProvider
 from container_agent.providers.model import ModelProvider
-from container_agent.providers.model_seams import Equip, bare
+from container_agent.providers.model_seams import SetUpTurn, bare
 from container_agent.providers.protocol import Provider
 from container_agent.providers.scripted import ScriptedProvider
 from tests.agent.session import BareSession
@@ -36,10 +36,10 @@ def environment(server: ModelServer) -> dict[str, str]:
 
 @asynccontextmanager
 async def model_agent(
-    session: BareSession, server: ModelServer, model: str, *, equip: Equip = bare, **options: float
+    session: BareSession, server: ModelServer, model: str, *, set_up: SetUpTurn = bare, **options: float
 ) -> AsyncIterator[Agent]:
     """An agent with the provider `model`."""
-    provider = ModelProvider(environment(server), equip=equip, retry_seconds=(0.01, 0.01), **options)
+    provider = ModelProvider(environment(server), set_up=set_up, retry_seconds=(0.01, 0.01), **options)
     try:
         async with living(session, provider, model=MODELS.get(model, model)) as agent:
             yield agent

@@ -14,7 +14,7 @@ import pytest
 
 from container_agent.context import Context
 from container_agent.providers.model import ModelProvider
-from container_agent.providers.model_seams import Definition, Equipment
+from container_agent.providers.model_seams import ToolDefinition, TurnSetup
 from container_agent.providers.model_turn import MOST_REQUESTS
 from container_agent.providers.protocol import Reply, Step, TurnOutput, TurnRequest
 from shared_schema.rows import MessageIn, encode
@@ -42,7 +42,7 @@ class Adder:
     called: list[tuple[str, object, str]] = field(default_factory=list)
 
     @property
-    def definitions(self) -> Sequence[Definition]:
+    def definitions(self) -> Sequence[ToolDefinition]:
         number = {"type": "number"}
         form = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a", "b"]}
         return [Described("add", "Adds two numbers.", form)]
@@ -52,9 +52,9 @@ class Adder:
         values = _object(arguments)
         return str(values["a"] + values["b"]) if name == "add" else f"Error: there is no tool '{name}'"
 
-    async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
+    async def set_up(self, request: TurnRequest, out: TurnOutput) -> TurnSetup:
         """Each turn gets this toolbox."""
-        return Equipment("You can add.", request.note, self)
+        return TurnSetup("You can add.", request.note, self)
 
 
 @every
@@ -62,7 +62,7 @@ async def test_tools_are_called_in_order_and_their_results_are_told(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
     adder = Adder()
-    async with model_agent(session, server, model, equip=adder.equip) as agent:
+    async with model_agent(session, server, model, set_up=adder.set_up) as agent:
         outcome = await agent.ask(
             'say let me see\ncall add {"a": 1, "b": 2}\ncall add {"a": 3, "b": 4}\nthen\nsay 3, 7'
         )
@@ -85,7 +85,7 @@ async def test_reasoning_goes_back_signed_within_its_turn_and_is_kept_for_people
     session: BareSession, server: ModelServer, model: str
 ) -> None:
     signature = {"anthropic": "signature-1", "google": base64.b64encode(b"signature-1").decode()}[model]
-    async with model_agent(session, server, model, equip=Adder().equip) as agent:
+    async with model_agent(session, server, model, set_up=Adder().set_up) as agent:
         await agent.ask('think I must add\ncall add {"a": 1, "b": 2}\nthen\nsay 3')
         assert [step["reasoning"] for step in agent.steps()] == [None, "I must add", None, None]
         await agent.ask("say bye")
@@ -118,7 +118,7 @@ async def test_a_prompt_that_google_blocks_is_a_refusal(session: BareSession, se
 async def test_what_was_said_is_kept_when_something_unforeseen_ends_the_turn(
     session: BareSession, server: ModelServer
 ) -> None:
-    async with model_agent(session, server, "anthropic", equip=Adder().equip) as agent:
+    async with model_agent(session, server, "anthropic", set_up=Adder().set_up) as agent:
         outcome = await agent.ask('say let me see\ncall add {"a": 1, "b": 2}\ncall add {"a": 1}')
         assert outcome.error == "the provider failed: KeyError"
         assert [step["content"] for step in agent.steps()[1:]] == ["let me see", "3"]
@@ -135,7 +135,7 @@ async def test_a_call_of_a_tool_that_does_not_exist_is_answered(
 
 async def test_a_turn_makes_a_bounded_number_of_requests(session: BareSession, server: ModelServer) -> None:
     server.next(*[Answer(calls=(ToolUse("add", {"a": 1, "b": 1}),)) for _ in range(MOST_REQUESTS + 5)])
-    async with model_agent(session, server, "anthropic", equip=Adder().equip) as agent:
+    async with model_agent(session, server, "anthropic", set_up=Adder().set_up) as agent:
         outcome = await agent.ask("add for ever")
     assert "came to no end within 50 requests" in (outcome.error or "")
     assert len(server.requests) == MOST_REQUESTS
@@ -285,7 +285,7 @@ async def test_no_word_of_a_service_and_no_key_gets_into_a_sentence(
 async def test_a_title_and_a_summary_are_made_without_tools_and_leave_no_trace(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
-    async with model_agent(session, server, model, equip=Adder().equip) as agent:
+    async with model_agent(session, server, model, set_up=Adder().set_up) as agent:
         await agent.ask("say Paris in May is lovely")
         server.next(Answer(text='"Paris in May."\n'), Answer(text="They like Paris."))
         titles = [await agent.ask("", kind="control", content=encode({"do": do})) for do in ("title", "summarize")]
@@ -356,7 +356,7 @@ async def test_what_is_said_in_mid_turn_reaches_the_model_between_tool_calls(
         workspace=session.workspace,
         session=session.layout,
     )
-    provider = ModelProvider(environment(server), equip=Adder().equip)
+    provider = ModelProvider(environment(server), set_up=Adder().set_up)
     result = await provider.run(request, talking)
     await provider.aclose()
     assert "and be quick" in json.dumps(server.requests[1].messages)

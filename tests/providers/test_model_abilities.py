@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from container_agent.providers.model_abilities import Abilities, Request, learn, mark_of
-from container_agent.providers.model_seams import Definition, Equipment
+from container_agent.providers.model_abilities import Abilities, RefusedRequest, learn, mark_of
+from container_agent.providers.model_seams import ToolDefinition, TurnSetup
 from container_agent.providers.protocol import TurnOutput, TurnRequest
 from tests.agent.session import BareSession
 from tests.platforms.model_server import ModelServer
@@ -35,14 +35,14 @@ TOOLS = [Described("list_files"), Described("good__find"), Described("bad__find"
 
 
 class Box:
-    definitions: Sequence[Definition] = TOOLS
+    definitions: Sequence[ToolDefinition] = TOOLS
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
         return f"{name} was called"
 
 
-async def equip(request: TurnRequest, out: TurnOutput) -> Equipment:
-    return Equipment("You have tools.", request.note, Box())
+async def set_up(request: TurnRequest, out: TurnOutput) -> TurnSetup:
+    return TurnSetup("You have tools.", request.note, Box())
 
 
 def tools_of(body: dict[str, Any]) -> list[str]:
@@ -76,7 +76,7 @@ async def test_one_bad_tool_is_left_out_and_the_others_work(
     session: BareSession, server: ModelServer, model: str, refusal: str
 ) -> None:
     server.refuses = unless(lambda body: "bad__find" in tools_of(body), REFUSALS_OF_A_TOOL[refusal])
-    async with model_agent(session, server, model, equip=equip) as agent:
+    async with model_agent(session, server, model, set_up=set_up) as agent:
         first = await agent.ask("call good__find {}\nthen\nsay found")
         assert len(first.replies) == 1
         assert first.replies[0].startswith("found\n\n[")
@@ -85,7 +85,7 @@ async def test_one_bad_tool_is_left_out_and_the_others_work(
         asked = len(server.requests)
         assert (await agent.ask("say again")).replies == ["again"]
         assert len(server.requests) == asked + 1
-    async with model_agent(session, server, model, equip=equip) as agent:  # another process of the same session
+    async with model_agent(session, server, model, set_up=set_up) as agent:  # another process of the same session
         assert (await agent.ask("say later")).replies == ["later"]
     assert [tools_of(request.body) for request in server.requests[1:]] == [
         ["list_files", "good__find", "other__look"] for _ in server.requests[1:]
@@ -97,7 +97,7 @@ async def test_a_schema_that_nobody_names_costs_the_foreign_tools_and_not_the_co
     session: BareSession, server: ModelServer, model: str
 ) -> None:
     server.refuses = unless(lambda body: "bad__find" in tools_of(body), "Invalid JSON schema.")
-    async with model_agent(session, server, model, equip=equip) as agent:
+    async with model_agent(session, server, model, set_up=set_up) as agent:
         outcome = await agent.ask("say fine")
     assert outcome.replies[0].startswith("fine\n\n[")
     assert tools_of(server.requests[-1].body) == ["list_files"]
@@ -116,7 +116,7 @@ async def test_a_model_without_tools_answers_without_them(
     session: BareSession, server: ModelServer, model: str, words: str
 ) -> None:
     server.refuses = unless(lambda body: bool(tools_of(body)), words)
-    async with model_agent(session, server, model, equip=equip) as agent:
+    async with model_agent(session, server, model, set_up=set_up) as agent:
         outcome = await agent.ask("say fine")
         assert outcome.replies[0].startswith("fine\n\n[")
         assert (await agent.ask("say again")).replies == ["again"]
@@ -130,7 +130,7 @@ async def test_a_model_without_tools_answers_without_them(
         "this model does not support image input",
         "Failed to deserialize the JSON body: unknown variant `image_url`, expected `text`",
         "gemma is not a multimodal model",
-        "Bad Request",
+        "Bad RefusedRequest",
         "Could not process image",
     ],
 )
@@ -168,7 +168,7 @@ async def test_a_history_that_a_service_does_not_take_is_told_as_text(
             for word in ('"tool_calls"', '"tool_use"', '"functionCall"')
         )
 
-    async with model_agent(session, server, model, equip=equip) as agent:
+    async with model_agent(session, server, model, set_up=set_up) as agent:
         await agent.ask("call good__find {}\nthen\nsay found")
         words = "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9."
         server.refuses = unless(has_calls, words)
@@ -182,10 +182,10 @@ async def test_a_history_that_a_service_does_not_take_is_told_as_text(
 async def test_what_nothing_helps_against_fails_after_few_requests_and_teaches_nothing(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
-    async with model_agent(session, server, model, equip=equip) as agent:
+    async with model_agent(session, server, model, set_up=set_up) as agent:
         await agent.outcome(agent.say("say seen", files={"a.png": PNG}))
         asked = len(server.requests)
-        server.refuses = lambda body: "Bad Request"
+        server.refuses = lambda body: "Bad RefusedRequest"
         outcome = await agent.ask("say never")
         assert outcome.turn["failure_reason"] == "bad_input"
         assert len(server.requests) - asked == 4  # as it was, without images, without tools, as plain text
@@ -200,7 +200,7 @@ async def test_what_nothing_helps_against_fails_after_few_requests_and_teaches_n
     [(401, "Invalid API key for function 'bad__find'"), (429, "slow down"), (400, ""), (500, "Internal error")],
 )
 def test_what_teaches_nothing(status: int, words: str) -> None:
-    assert learn(Abilities(), status, words, Request(), "'m'") is None
+    assert learn(Abilities(), status, words, RefusedRequest(), "'m'") is None
 
 
 def test_another_description_of_a_tool_is_another_attempt() -> None:
@@ -213,6 +213,6 @@ def test_another_description_of_a_tool_is_another_attempt() -> None:
 
 def test_a_service_that_takes_only_so_many_tools_gets_so_many() -> None:
     words = "Invalid 'tools': array too long. Expected an array with maximum length 3, but got 4."
-    lesson = learn(Abilities(), 400, words, Request(TOOLS), "'m'")
+    lesson = learn(Abilities(), 400, words, RefusedRequest(TOOLS), "'m'")
     assert lesson is not None
     assert [tool.name for tool in lesson.abilities.offered(TOOLS)] == ["list_files", "good__find", "bad__find"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from container_agent.providers.model_seams import Definition, Equipment
+from container_agent.providers.model_seams import ToolDefinition, TurnSetup
 from container_agent.providers.model_streams import CallNumbers
 from container_agent.providers.model_turn import GO_ON, MOST_CONTINUATIONS, NOTHING_SAID
 from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
@@ -38,7 +38,7 @@ class Writer:
     out: TurnOutput | None = None
 
     @property
-    def definitions(self) -> Sequence[Definition]:
+    def definitions(self) -> Sequence[ToolDefinition]:
         return [Described("write"), Described("send")]
 
     async def call(self, name: str, arguments: object, call_id: str = "") -> str:
@@ -49,9 +49,9 @@ class Writer:
         self.written.append(arguments)
         return "Written."
 
-    async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
+    async def set_up(self, request: TurnRequest, out: TurnOutput) -> TurnSetup:
         self.out = out
-        return Equipment("You can write.", request.note, self)
+        return TurnSetup("You can write.", request.note, self)
 
 
 def calls(name: str, arguments: str = "{}") -> Answer:
@@ -88,7 +88,7 @@ async def test_one_that_comes_to_no_end_is_told_to_be_cut_off_and_says_why(
 async def test_a_call_that_is_cut_off_is_not_carried_out(session: BareSession, server: ModelServer, model: str) -> None:
     server.next(Answer(calls=(ToolUse("write", {"text": "all"}), ToolUse("write", "{}")), ending=Ending.CUT))
     writer = Writer()
-    async with model_agent(session, server, model, equip=writer.equip) as agent:
+    async with model_agent(session, server, model, set_up=writer.set_up) as agent:
         outcome = await agent.ask("say never\nthen\nsay written")
     assert outcome.replies == ["written"]
     assert len(writer.written) == 1
@@ -102,7 +102,7 @@ async def test_nothing_said_after_tools_is_asked_for_once(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
     server.next(calls("write"), Answer(), Answer(text="It is written."))
-    async with model_agent(session, server, model, equip=Writer().equip) as agent:
+    async with model_agent(session, server, model, set_up=Writer().set_up) as agent:
         outcome = await agent.ask("write it, then tell me")
     assert outcome.replies == ["It is written."]
     assert NOTHING_SAID in json.dumps(server.requests[-1].messages)
@@ -113,7 +113,7 @@ async def test_nothing_said_at_all_after_tools_is_a_failure_in_a_sentence(
     session: BareSession, server: ModelServer, model: str
 ) -> None:
     server.next(calls("write"), Answer(), Answer())
-    async with model_agent(session, server, model, equip=Writer().equip) as agent:
+    async with model_agent(session, server, model, set_up=Writer().set_up) as agent:
         outcome = await agent.ask("write it, then tell me")
         assert "had nothing to say after it had used its tools" in (outcome.error or "")
         await agent.ask("say fine")
@@ -123,7 +123,7 @@ async def test_nothing_said_at_all_after_tools_is_a_failure_in_a_sentence(
 @every
 async def test_a_tool_may_do_all_the_talking(session: BareSession, server: ModelServer, model: str) -> None:
     server.next(calls("send"), Answer())
-    async with model_agent(session, server, model, equip=Writer().equip) as agent:
+    async with model_agent(session, server, model, set_up=Writer().set_up) as agent:
         outcome = await agent.ask("tell me by your tool")
     assert outcome.replies == ["said by a tool"]
     assert len(server.requests) == 2
@@ -131,7 +131,7 @@ async def test_a_tool_may_do_all_the_talking(session: BareSession, server: Model
 
 async def test_a_heartbeat_may_end_without_a_word(session: BareSession, server: ModelServer) -> None:
     server.next(calls("write"), Answer())
-    async with model_agent(session, server, "openai", equip=Writer().equip) as agent:
+    async with model_agent(session, server, "openai", set_up=Writer().set_up) as agent:
         session.context(provider="model", model=MODELS["openai"], kind="heartbeat")
         outcome = await agent.ask("anything to do?")
     assert (outcome.error, outcome.replies, len(server.requests)) == (None, [], 2)
@@ -176,7 +176,7 @@ async def test_calls_are_told_apart_however_they_are_numbered(
 ) -> None:
     server.next(Answer(raw=(*map(_chunk, ODD[numbers]), _chunk({}, "tool_calls"))))
     writer = Writer()
-    async with model_agent(session, server, model, equip=writer.equip) as agent:
+    async with model_agent(session, server, model, set_up=writer.set_up) as agent:
         outcome = await agent.ask("say never\nthen\nsay done")
     assert outcome.replies == ["done"]
     assert [json.loads(str(arguments)) for arguments in writer.written] == [{"n": 1}, {"n": 2}]

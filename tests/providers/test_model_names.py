@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from container_agent.providers.model_names import Kind, ModelChoice, chosen, usual_window
+from container_agent.providers.model_names import ModelChoice, ModelKind, chosen, usual_window
 from container_agent.providers.protocol import ProviderError
 
 HERE = "http://127.0.0.1:4000/upstream"
@@ -20,17 +20,20 @@ ENVIRONMENT = {
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("anthropic:claude-x", (Kind.ANTHROPIC, "claude-x", "anthropic", f"{HERE}/anthropic", "none")),
-        (" openai:gpt-4o ", (Kind.OPENAI, "gpt-4o", "openai", f"{HERE}/openai", "sk-0123456789")),
-        ("google:gemini", (Kind.GOOGLE, "gemini", "google", f"{HERE}/google", "none")),
-        ("ollama:qwen3:8b", (Kind.OLLAMA, "qwen3:8b", "ollama", f"{HERE}/ollama/v1", "none")),
-        ("openai:a/b:free@router", (Kind.OPENAI, "a/b:free", "router", f"{HERE}/router", "none")),
-        ("ollama:qwen3@gpu", (Kind.OLLAMA, "qwen3", "gpu", f"{HERE}/gpu/v1", "none")),
-        ("openai:m@http://x.net:8000/v1/", (Kind.OPENAI, "m", "x.net:8000", "http://x.net:8000/v1", "none")),
-        ("anthropic:claude@20250101", (Kind.ANTHROPIC, "claude@20250101", "anthropic", f"{HERE}/anthropic", "none")),
+        ("anthropic:claude-x", (ModelKind.ANTHROPIC, "claude-x", "anthropic", f"{HERE}/anthropic", "none")),
+        (" openai:gpt-4o ", (ModelKind.OPENAI, "gpt-4o", "openai", f"{HERE}/openai", "sk-0123456789")),
+        ("google:gemini", (ModelKind.GOOGLE, "gemini", "google", f"{HERE}/google", "none")),
+        ("ollama:qwen3:8b", (ModelKind.OLLAMA, "qwen3:8b", "ollama", f"{HERE}/ollama/v1", "none")),
+        ("openai:a/b:free@router", (ModelKind.OPENAI, "a/b:free", "router", f"{HERE}/router", "none")),
+        ("ollama:qwen3@gpu", (ModelKind.OLLAMA, "qwen3", "gpu", f"{HERE}/gpu/v1", "none")),
+        ("openai:m@http://x.net:8000/v1/", (ModelKind.OPENAI, "m", "x.net:8000", "http://x.net:8000/v1", "none")),
+        (
+            "anthropic:claude@20250101",
+            (ModelKind.ANTHROPIC, "claude@20250101", "anthropic", f"{HERE}/anthropic", "none"),
+        ),
     ],
 )
-def test_a_name_says_which_model_and_which_service(text: str, expected: tuple[Kind, str, str, str, str]) -> None:
+def test_a_name_says_which_model_and_which_service(text: str, expected: tuple[ModelKind, str, str, str, str]) -> None:
     assert chosen(text, ENVIRONMENT) == ModelChoice(*expected)
 
 

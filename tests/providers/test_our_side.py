@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from container_agent.loop import MOST_GIVEN_BACK
 from container_agent.providers.model import ModelProvider
-from container_agent.providers.model_seams import Equip, bare
+from container_agent.providers.model_seams import SetUpTurn, bare
 from container_agent.providers.our_side import MOST_REPEATS, WAITING
 from tests.agent.session import BareSession
 from tests.platforms.model_answer import Answer, Ending, ToolUse
@@ -46,10 +46,10 @@ class Host:
 
 @asynccontextmanager
 async def agent_of(
-    session: BareSession, server: ModelServer, host: Host, model: str, *, equip: Equip = bare, **context: object
+    session: BareSession, server: ModelServer, host: Host, model: str, *, set_up: SetUpTurn = bare, **context: object
 ) -> AsyncIterator[Agent]:
     """An agent whose calls go through this host."""
-    provider = ModelProvider(environment(server), equip=equip, way_out=host, retry_seconds=())
+    provider = ModelProvider(environment(server), set_up=set_up, way_out=host, retry_seconds=())
     try:
         async with living(session, provider, model=MODELS[model], **context) as agent:
             yield agent
@@ -107,7 +107,7 @@ async def test_tools_are_not_called_again_for_it(session: BareSession, server: M
     call = ToolUse("add", {"a": 1, "b": 2})
     server.next(Answer(calls=(call,)), Answer(text="half", ending=Ending.DROPPED), Answer(text="it is 3"))
     host = Host(["one", "one", "two"])
-    async with agent_of(session, server, host, "openai", equip=adder.equip) as agent:
+    async with agent_of(session, server, host, "openai", set_up=adder.set_up) as agent:
         assert (await agent.ask("add")).replies == ["it is 3"]
     assert len(adder.called) == 1
     assert '"3"' in json.dumps(server.requests[-1].messages)

@@ -15,10 +15,10 @@ from container_agent.inbox import Inbox
 from container_agent.prompt.skills import Skill
 from container_agent.providers.protocol import Reply, Step, TurnRequest
 from container_agent.tools.choose import toolbox
-from container_agent.tools.desk import Desk
-from container_agent.tools.mail import Mail
 from container_agent.tools.servers import Servers
+from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
+from container_agent.tools.turn_inbox import TurnInbox
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import MessageIn, encode
@@ -28,7 +28,7 @@ from tests.agent.session import BareSession
 class Recorder:
     """A `TurnOutput` that remembers what it is given, and writes messages with plain SQLite."""
 
-    mail: Mail
+    turn_inbox: TurnInbox
     deadline: float
     at_end: AsyncExitStack
 
@@ -80,15 +80,15 @@ class Turn:
         self.message_id = message_id or session.say(said)
         self.out = Recorder(session)
         self.taken: list[MessageIn] = []
-        tray = Inbox(session.layout.inbound, lambda ids: set()).look()
+        snapshot = Inbox(session.layout.inbound, lambda ids: set()).read()
         self.request = TurnRequest(
-            messages=tuple(message for message in tray.pending if message.id == self.message_id),
+            messages=tuple(message for message in snapshot.pending if message.id == self.message_id),
             context=Context(turn_seconds=seconds, tool_servers=tool_servers),
-            destinations=tray.destinations,
+            destinations=snapshot.destinations,
             workspace=session.workspace,
             session=session.layout,
         )
-        self.mail = Mail(
+        self.turn_inbox = TurnInbox(
             session.layout.inbound,
             session.layout.outbound,
             generation=1,
@@ -97,8 +97,12 @@ class Turn:
             poll_seconds=0.02,
         )
         self.at_end = AsyncExitStack()
-        self.desk = Desk(self.request, self.out, self.mail, monotonic() + seconds, self.at_end)
-        self.out.mail, self.out.deadline, self.out.at_end = self.mail, self.desk.deadline, self.at_end
+        self.tool_context = ToolContext(self.request, self.out, self.turn_inbox, monotonic() + seconds, self.at_end)
+        self.out.turn_inbox, self.out.deadline, self.out.at_end = (
+            self.turn_inbox,
+            self.tool_context.deadline,
+            self.at_end,
+        )
 
     async def tools(
         self,
@@ -111,7 +115,7 @@ class Turn:
         """All its tools."""
         foreign = () if servers is None else await servers.tools()
         return toolbox(
-            self.desk, SystemClock(), environment or {}, skills=skills, foreign=foreign, brings_own=brings_own
+            self.tool_context, SystemClock(), environment or {}, skills=skills, foreign=foreign, brings_own=brings_own
         )
 
     def answer(self, to: str, **content: object) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from container_agent.providers.protocol import Attachment, Reply
-from container_agent.tools.repeats import without_repeats
+from container_agent.providers.protocol import OutgoingFile, Reply
+from container_agent.tools.said_already import not_said_yet
 from tests.agent.session import BareSession
 from tests.tools.bench import Turn, destination, write
 
@@ -38,8 +38,8 @@ async def test_files_go_out_from_both_folders_and_from_nowhere_else(turn: Turn, 
     for path in ("link", str(outside), "../host.txt", "made", "nowhere", "a\0b"):
         assert (await box.call("send_file", {"path": path})).startswith("Error: ")
     assert [reply.files for reply in turn.out.sent] == [
-        (Attachment("report.txt", session.workspace / "made" / "report.txt"),),
-        (Attachment("yours.png", came),),
+        (OutgoingFile("report.txt", session.workspace / "made" / "report.txt"),),
+        (OutgoingFile("yours.png", came),),
     ]
 
 
@@ -75,10 +75,10 @@ def test_a_final_answer_that_was_sent_by_tool_to_the_same_place_is_left_out(sess
     destination(session, "team", "elsewhere")
     turn = Turn(session)
     here = turn.message_id
-    final = [Reply("Done.  It works\n"), Reply("other"), Reply("Done. It works", files=(Attachment("a", b""),))]
+    final = [Reply("Done.  It works\n"), Reply("other"), Reply("Done. It works", files=(OutgoingFile("a", b""),))]
 
     def left(sent: Reply) -> list[str]:
-        return [reply.text for reply in without_repeats(final, [sent], turn.request)]
+        return [reply.text for reply in not_said_yet(final, [sent], turn.request)]
 
     assert len(left(Reply("Done. It works", in_reply_to=here))) == 2
     assert len(left(Reply("Done. It works", destination="here-too"))) == 2
@@ -92,15 +92,15 @@ def test_two_messages_of_a_turn_may_have_the_same_answer(session: BareSession) -
     second = replace(first, id="msg_0123456789abcdef", seq=first.seq + 1)
     request = replace(turn.request, messages=(first, second))
     sent = [Reply("Done", in_reply_to=first.id)]
-    assert without_repeats([Reply("Done", in_reply_to=first.id)], sent, request) == []
+    assert not_said_yet([Reply("Done", in_reply_to=first.id)], sent, request) == []
     answer = Reply("Done", in_reply_to=second.id)
-    assert without_repeats([answer], sent, request) == [answer]
+    assert not_said_yet([answer], sent, request) == [answer]
 
 
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_answer_is_no_repeat_of_nothing(session: BareSession, text: str) -> None:
     turn = Turn(session)
-    assert without_repeats([Reply(text)], [], turn.request) == [Reply(text)]
+    assert not_said_yet([Reply(text)], [], turn.request) == [Reply(text)]
 
 
 async def test_what_the_host_would_refuse_is_refused_by_the_tool(session: BareSession) -> None:
@@ -112,7 +112,7 @@ async def test_what_the_host_would_refuse_is_refused_by_the_tool(session: BareSe
     turn.request = replace(
         turn.request, context=replace(turn.request.context, max_text=10, max_files=0, max_file_bytes=3)
     )
-    turn.desk = replace(turn.desk, request=turn.request)
+    turn.tool_context = replace(turn.tool_context, request=turn.request)
     box = await turn.tools()
     long = "Error: the text has 11 characters, and 10 are allowed: send a file"
     assert await box.call("send_message", {"text": "x" * 11}) == long

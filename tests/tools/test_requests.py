@@ -14,7 +14,7 @@ from tests.tools.bench import Turn
 
 
 def box(turn: Turn) -> Toolbox:
-    return Toolbox(requests.tools(turn.desk, attempt_seconds=0.3), turn.out.set_tool)
+    return Toolbox(requests.tools(turn.tool_context, attempt_seconds=0.3), turn.out.set_tool)
 
 
 async def test_a_request_is_a_row_and_its_answer_is_found_by_its_id(turn: Turn) -> None:

@@ -15,10 +15,10 @@ from typing import Literal
 import pytest
 
 from container_agent.tools import servers as module
-from container_agent.tools.equip import Workshop
 from container_agent.tools.foreign import tool_name
 from container_agent.tools.server import mcp_server
 from container_agent.tools.servers import Servers, configurations
+from container_agent.tools.tool_setup import ToolSetup
 from shared_schema.clock import SystemClock
 from shared_schema.tool_servers import ToolServer
 from tests.agent.session import ROOT, BareSession
@@ -107,13 +107,13 @@ async def test_a_call_that_is_cancelled_while_its_server_starts_leaves_the_other
 
 async def test_a_server_that_does_not_start_is_tried_once_in_a_turn_and_again_in_the_next(session: BareSession) -> None:
     command = ["sh", "-c", "echo started >>starts; exit 1"]
-    workshop = Workshop(SystemClock(), {"PATH": os.environ["PATH"]})
+    tool_setup = ToolSetup(SystemClock(), {"PATH": os.environ["PATH"]})
     for number in (1, 2):
         turn = Turn(session, tool_servers=json.dumps({"broken": {"command": command}}))
-        prompt, _ = await workshop.furnish(turn.request, turn.out)
+        prompt, _ = await tool_setup.prompt_and_tools(turn.request, turn.out)
         assert "The tools of 'broken' are not there" in prompt.changing
         assert (session.workspace / "starts").read_text().split() == ["started"] * number
-    await workshop.close()
+    await tool_setup.close()
 
 
 async def test_servers_that_cannot_be_used_leave_the_others_and_the_turn_alone(

@@ -270,7 +270,7 @@ def test_what_is_pushed_is_redacted_and_names_stay() -> None:
 
 def test_a_direct_chat_is_with_who_wrote_first_and_keeps_its_bytes_over_ten_turns(registry: sqlite3.Connection) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, is_group=False))
-    errands.ask(registry, session, errands.Errand.TITLE, NOW)
+    errands.ask(registry, session, errands.ControlTask.TITLE, NOW)
     texts = set()
     for number in range(10):
         ingest.accept(registry, accepted_values(session, sender_name=("Ann", None, "Ann B.")[number % 3]))

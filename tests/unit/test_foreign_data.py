@@ -26,7 +26,7 @@ CASEFOLD = {
 JSON = {
     "container_agent/context.py": OWN,
     "container_agent/forwarder.py": "the host wrote it",
-    "container_agent/meter.py": "what a provider says of its usage, in the agent's own process",
+    "container_agent/usage_accounting.py": "what a provider says of its usage, in the agent's own process",
     "container_agent/outbox.py": OWN,
     "container_agent/providers/model_abilities.py": "the agent's own note of what a model takes",
     "container_agent/providers/model_streams.py": "a model's arguments, in the agent's own process",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from container_agent.parts import MOST_PARTS, of_reply
-from container_agent.providers.protocol import Attachment, Reply
+from container_agent.providers.protocol import OutgoingFile, Reply
 from shared_schema.rows import MessageOutKind
 
 
@@ -35,7 +35,7 @@ def test_a_block_of_code_is_closed_and_opened_again() -> None:
 
 
 def test_files_go_with_the_last_part() -> None:
-    file = Attachment("a.txt", b"a")
+    file = OutgoingFile("a.txt", b"a")
     replies = of_reply(Reply("a" * 60 + "\n\n" + "b" * 60, in_reply_to="msg", files=(file,)), 100)
     assert [reply.files for reply in replies] == [(), (file,)]
     assert {reply.in_reply_to for reply in replies} == {"msg"}
@@ -45,7 +45,7 @@ def test_an_answer_of_very_many_parts_is_a_file() -> None:
     text = "word " * 1000
     (reply,) = of_reply(Reply(text), 100)
     assert reply.text == "This answer has 5000 characters, and comes as a file."
-    assert reply.files == (Attachment("answer.md", text.encode()),)
+    assert reply.files == (OutgoingFile("answer.md", text.encode()),)
 
 
 def test_what_is_no_answer_is_not_split() -> None:

@@ -179,12 +179,12 @@ def test_every_change_of_a_title_is_told_to_live_views(
 
 def test_an_errand_that_is_open_is_not_asked_again(registry: sqlite3.Connection, pair: tuple[Session, Session]) -> None:
     one, two = pair
-    first = errands.ask(registry, one, errands.Errand.SUMMARIZE, NOW)
-    assert errands.ask(registry, one, errands.Errand.SUMMARIZE, LATER) == first
-    assert errands.ask(registry, one, errands.Errand.TITLE, LATER) != first
-    assert errands.ask(registry, two, errands.Errand.SUMMARIZE, LATER) != first
+    first = errands.ask(registry, one, errands.ControlTask.SUMMARIZE, NOW)
+    assert errands.ask(registry, one, errands.ControlTask.SUMMARIZE, LATER) == first
+    assert errands.ask(registry, one, errands.ControlTask.TITLE, LATER) != first
+    assert errands.ask(registry, two, errands.ControlTask.SUMMARIZE, LATER) != first
     registry.execute("UPDATE ingest SET status = 'failed' WHERE message_id = ?", (first,))
-    assert errands.ask(registry, one, errands.Errand.SUMMARIZE, LATER) != first
+    assert errands.ask(registry, one, errands.ControlTask.SUMMARIZE, LATER) != first
 
 
 def talk(connection: sqlite3.Connection, *, provider: str = "scripted", text: str = "good morning") -> Session:

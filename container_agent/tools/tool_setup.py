@@ -8,13 +8,13 @@ from contextlib import AsyncExitStack
 from typing import Protocol, runtime_checkable
 
 from container_agent.prompt.compose import Prompt, compose
-from container_agent.providers.model_seams import Equipment
+from container_agent.providers.model_seams import TurnSetup
 from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
 from container_agent.tools.choose import toolbox
-from container_agent.tools.desk import Desk
-from container_agent.tools.mail import Mail
 from container_agent.tools.servers import Servers, configurations
+from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
+from container_agent.tools.turn_inbox import TurnInbox
 from shared_schema.clock import Clock
 from shared_schema.rows import MessageOutKind
 
@@ -22,16 +22,19 @@ _MAX_PROBLEM = 500  # characters: what the host takes
 
 
 @runtime_checkable
-class TurnSurroundings(Protocol):
+class InteractiveOutput(Protocol):
     """A `TurnOutput` that also sees what comes in, and knows when the turn must end and what is to be done then."""
 
-    mail: Mail
+    turn_inbox: TurnInbox
     deadline: float
     at_end: AsyncExitStack
 
 
-class Workshop:
-    """Equips the turns of one agent process; keeps its MCP servers. `environment` is the agent's own."""
+class ToolSetup:
+    """Sets up the prompt and tools of every turn of one agent process; keeps its MCP servers.
+
+    `environment` is the agent's own.
+    """
 
     def __init__(self, clock: Clock, environment: Mapping[str, str], *, brings_own: bool = False) -> None:
         self._clock = clock
@@ -40,14 +43,14 @@ class Workshop:
         self._servers: tuple[str, Servers] | None = None  # with the configuration they were made from
         self._reported: dict[str, str] | None = None  # what the host was told of them
 
-    async def equip(self, request: TurnRequest, out: TurnOutput) -> Equipment:
+    async def set_up(self, request: TurnRequest, out: TurnOutput) -> TurnSetup:
         """Prompt and tools as the model provider takes them."""
-        prompt, tools = await self.furnish(request, out)
-        return Equipment(prompt.stable, prompt.changing, tools)
+        prompt, tools = await self.prompt_and_tools(request, out)
+        return TurnSetup(prompt.stable, prompt.changing, tools)
 
-    async def furnish(self, request: TurnRequest, out: TurnOutput) -> tuple[Prompt, Toolbox]:
+    async def prompt_and_tools(self, request: TurnRequest, out: TurnOutput) -> tuple[Prompt, Toolbox]:
         """Prompt and tools of a turn."""
-        assert isinstance(out, TurnSurroundings)
+        assert isinstance(out, InteractiveOutput)
         servers = await self._set_up(request)
         foreign = await servers.tools()  # before the prompt says which of them do not work
         await self._report(request, out, servers)
@@ -61,7 +64,7 @@ class Workshop:
             brings_own=self._brings_own,
         )
         box = toolbox(
-            Desk(request, out, out.mail, out.deadline, out.at_end),
+            ToolContext(request, out, out.turn_inbox, out.deadline, out.at_end),
             self._clock,
             self._environment,
             skills=prompt.skills,

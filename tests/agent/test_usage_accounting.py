@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from container_agent.meter import Reading, of_steps, of_turn, since, storable
 from container_agent.providers.protocol import Step, Usage
+from container_agent.usage_accounting import RecordedTotals, of_steps, of_turn, since, storable
 from tests.agent.session import BareSession, agent, until
 from tests.agent.test_process import answered
 
@@ -40,26 +40,26 @@ def test_what_a_turn_says_of_itself_is_not_added_to_its_steps() -> None:
 
 
 def test_a_count_of_the_whole_session_is_taken_from_the_last_reading() -> None:
-    used, reading = since(None, "a", Usage(input_tokens=10, cost_usd=1.0))
+    used, recorded = since(None, "a", Usage(input_tokens=10, cost_usd=1.0))
     assert used == Usage(input_tokens=10, cost_usd=1.0)
-    used, reading = since(Reading.from_text(reading.to_text()), "a", Usage(input_tokens=25, output_tokens=1))
+    used, recorded = since(RecordedTotals.from_text(recorded.to_text()), "a", Usage(input_tokens=25, output_tokens=1))
     assert used == Usage(input_tokens=15, output_tokens=1)
-    used, reading = since(reading, "a", Usage(input_tokens=25, cost_usd=1.5))
+    used, recorded = since(recorded, "a", Usage(input_tokens=25, cost_usd=1.5))
     assert used == Usage(input_tokens=0, cost_usd=0.5)
 
 
 def test_a_new_session_and_a_count_that_goes_down_begin_at_nothing() -> None:
-    reading = Reading("a", Usage(input_tokens=10))
-    assert since(reading, "b", Usage(input_tokens=12))[0] == Usage(input_tokens=12)
-    assert since(reading, "a", Usage(input_tokens=4))[0] == Usage(input_tokens=4)
+    recorded = RecordedTotals("a", Usage(input_tokens=10))
+    assert since(recorded, "b", Usage(input_tokens=12))[0] == Usage(input_tokens=12)
+    assert since(recorded, "a", Usage(input_tokens=4))[0] == Usage(input_tokens=4)
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=20))
 def test_however_often_it_is_read_a_growing_count_is_counted_once(growth: list[int]) -> None:
-    reading, counted, total = None, 0, 0
+    recorded, counted, total = None, 0, 0
     for tokens in growth:
         total += tokens
-        used, reading = since(reading, "a", Usage(input_tokens=total))
+        used, recorded = since(recorded, "a", Usage(input_tokens=total))
         counted += used.input_tokens or 0
     assert counted == total
 

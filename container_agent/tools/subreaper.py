@@ -19,14 +19,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PAUSE_SECONDS = 0.01
 
 
-def keep(output: int, command: list[str]) -> None:
+def run(output: int, command: list[str]) -> None:
     """Start a command that prints to a descriptor, print its exit status (-n for signal n), stay until all is gone."""
     _adopt()
     child = _begin(output, command)
     os.close(output)
     is_over = False
 
-    def bury(*_: object) -> None:
+    def reap(*_: object) -> None:
         nonlocal is_over
         while True:
             try:
@@ -40,8 +40,8 @@ def keep(output: int, command: list[str]) -> None:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
 
-    signal.signal(signal.SIGCHLD, bury)
-    bury()  # what ended before that
+    signal.signal(signal.SIGCHLD, reap)
+    reap()  # what ended before that
     os.read(0, 1)
     while True:
         if not is_over:  # else the number may mean another group

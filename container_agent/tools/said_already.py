@@ -10,7 +10,7 @@ from shared_schema.rows import MessageOutKind
 Place = tuple[str | None, ...]
 
 
-def without_repeats(replies: Iterable[Reply], sent: Sequence[Reply], request: TurnRequest) -> list[Reply]:
+def not_said_yet(replies: Iterable[Reply], sent: Sequence[Reply], request: TurnRequest) -> list[Reply]:
     """The final replies without those that say nothing but what was `sent` in answer to the same message, to the same
     place.
 

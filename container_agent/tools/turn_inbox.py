@@ -61,7 +61,7 @@ Answer = dict[str, Any]
 """The content of a row that answers another."""
 
 
-class Mail:
+class TurnInbox:
     """Looks at the files of one session for one turn.
 
     `acknowledged` says which of some ids have an acknowledgement; `take` makes a message part of the running turn, so

@@ -31,7 +31,7 @@ class Ended(Enum):
     GIVEN_UP = auto()  # the agent must go
 
 
-async def attend(
+async def watch(
     work: asyncio.Task[Any],
     turn: RunningTurn,
     inbox: Inbox,

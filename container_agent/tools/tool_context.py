@@ -8,20 +8,20 @@ from time import monotonic
 
 from container_agent.providers.protocol import TurnOutput, TurnRequest
 from container_agent.tools.confine import Bounds
-from container_agent.tools.mail import Mail
 from container_agent.tools.tool import ToolRefused
+from container_agent.tools.turn_inbox import TurnInbox
 from shared_schema.rows import MessageIn
 
 _RESERVE_SECONDS, _RESERVE_SHARE = 60.0, 0.1  # of the turn, the smaller of the two
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class ToolContext:
     """The turn, what it may send through, what comes in for it, when it must end, and what is to be done then."""
 
     request: TurnRequest
     out: TurnOutput
-    mail: Mail
+    turn_inbox: TurnInbox
     deadline: float  # the turn's, by the monotonic clock
     at_end: AsyncExitStack
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from container_agent.heading import without_heading
 from container_agent.providers import model_images
 from container_agent.providers.protocol import ProviderError, Step
-from shared_schema.rows import Errand, FailureReason
+from shared_schema.rows import ControlTask, FailureReason
 
 _TITLE = """\
 Give the conversation below a title: at most six words, in the language of the conversation, without quotation marks and
@@ -36,9 +36,9 @@ _MOST_TITLE = 100
 _MOST_RESULT = 1_000
 
 
-def prompt(errand: Errand, steps: Sequence[Step], most: int) -> str:
+def prompt(control_task: ControlTask, steps: Sequence[Step], most: int) -> str:
     """What to ask; the conversation is in it with at most `most` characters, for a title with its beginning alone."""
-    if errand is Errand.TITLE:
+    if control_task is ControlTask.TITLE:
         text = told([replace(step, content=without_heading(step.content or "")) for step in steps])
         return f"{_TITLE}\n<conversation>\n{text[:_FOR_TITLE]}\n</conversation>"
     text = told(steps)
@@ -57,16 +57,16 @@ def to_remember(steps: Sequence[Step], memory: str) -> str:
     return f"{_REMEMBER}\n{kept}<conversation>\n{text}\n</conversation>"
 
 
-def tidied(errand: Errand, text: str) -> str:
+def tidied(control_task: ControlTask, text: str) -> str:
     """The answer as it can be used: of a title the first line, without quotation marks."""
-    if errand is not Errand.TITLE:
+    if control_task is not ControlTask.TITLE:
         return text.strip()
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line.strip("\"'“”„«»*# ").rstrip(".")[:_MOST_TITLE].strip()
 
 
 def failed(error: ProviderError) -> ProviderError:
-    """The failure of an errand, whose sentence advises nothing that has just failed."""
+    """The failure of a control task, whose sentence advises nothing that has just failed."""
     if error.reason is not FailureReason.CONTEXT_TOO_LONG:
         return error
     sentence = "the conversation is too long for its model even to be summed up; /new begins afresh"

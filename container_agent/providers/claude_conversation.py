@@ -29,7 +29,7 @@ class NeverBegan(Exception):
     """The program ended before it took the message."""
 
 
-class Talk:
+class ClaudeConversation:
     """Asks once. `mark` is what its processes are known by."""
 
     def __init__(self, library: Any, options: Any, choice: ModelChoice, *, mark: str) -> None:

@@ -22,7 +22,7 @@ _NOTHING = Usage()
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RecordedTotals:
     """Where the count of a provider's session stood at the end of a turn."""
 
     session: str
@@ -33,7 +33,7 @@ class Reading:
         return json.dumps({"session": self.session, **asdict(self.totals)})
 
     @classmethod
-    def from_text(cls, text: str | None) -> Reading | None:
+    def from_text(cls, text: str | None) -> RecordedTotals | None:
         """What `to_text` wrote."""
         found = json.loads(text) if text else None
         return None if found is None else cls(found["session"], Usage(*(found.get(name) for name in _NAMES)))
@@ -62,13 +62,13 @@ def of_turn(said: Usage, steps: Usage) -> Usage:
     return Usage(*(b if a is None else a for a, b in zip(*_pair(said, steps), strict=True)))
 
 
-def since(last: Reading | None, session: str, totals: Usage) -> tuple[Usage, Reading]:
-    """What came on top of the last reading, and the new reading."""
+def since(last: RecordedTotals | None, session: str, totals: Usage) -> tuple[Usage, RecordedTotals]:
+    """What came on top of the totals recorded last, and what to record now."""
     if last is None or last.session != session or _went_down(last.totals, totals):
-        return totals, Reading(session, totals)
+        return totals, RecordedTotals(session, totals)
     pairs = list(zip(*_pair(last.totals, totals), strict=True))
     kept = Usage(*(a if b is None else b for a, b in pairs))
-    return Usage(*(None if b is None else b - (a or 0) for a, b in pairs)), Reading(session, kept)
+    return Usage(*(None if b is None else b - (a or 0) for a, b in pairs)), RecordedTotals(session, kept)
 
 
 def tokens(said: object) -> int | None:
