@@ -10,6 +10,7 @@ from tests.fuzz.forwarding import FORWARDING
 from tests.fuzz.gateway import GATEWAY
 from tests.fuzz.history import HISTORY
 from tests.fuzz.incoming import INCOMING
+from tests.fuzz.markdown import MARKDOWN
 from tests.fuzz.metering import METERING
 from tests.fuzz.model import MODEL
 from tests.fuzz.outbound_file import OUTBOUND_FILE
@@ -22,6 +23,6 @@ from tests.fuzz.tools import TOOLS
 
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
-    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING,
+    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}
