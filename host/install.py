@@ -156,6 +156,7 @@ def foreign(layout: DataLayout) -> list[Path]:
     if not layout.data.is_dir() or is_foreign(layout.data) is None:
         return []
     found = [layout.central, layout.history, layout.lock, layout.install, layout.spool, layout.run, layout.backups]
+    found.append(layout.downloads)
     found += [layout.sessions, layout.agents]
     for group in _entries(layout.sessions):
         found.append(Path(group.path))

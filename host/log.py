@@ -5,14 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from typing import TextIO
 
+from host.secrets import hidden
 from shared_schema.clock import Clock, SystemClock, to_text
 from shared_schema.text import escaped_json, printable
 
+_SECRETS: set[str] = set()
+"""What no line may show: the secrets of channels, which SDKs of platforms put into their lines and exceptions."""
+
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NOISY = (
+    "docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles", "httpx", "httpcore", "hpack", "telegram",
+    "apscheduler", "slack_sdk", "slack_bolt", "discord", "nio", "aiosmtplib", "aioimaplib", "githubkit", "websockets",
+)  # fmt: skip
+"""Libraries that tell at the level `info` what is of no interest to whoever runs a host."""
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _RESET = "\x1b[0m"
+
+
+def keep_out(secrets: Iterable[str]) -> None:
+    """Show these secrets in no line from now on, whoever logs it and however long its traceback is."""
+    _SECRETS.update(secrets)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock | None = None) -> None:
@@ -24,7 +39,7 @@ def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -46,7 +61,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         # A terminal obeys also what JSON need not escape: control characters of the second set, direction marks.
-        return escaped_json(json.dumps(line, ensure_ascii=False, default=str))
+        return escaped_json(hidden(json.dumps(line, ensure_ascii=False, default=str), _SECRETS))
 
 
 class TextFormatter(logging.Formatter):
@@ -66,7 +81,7 @@ class TextFormatter(logging.Formatter):
         if record.exc_info:
             trace = [printable(part) for part in self.formatException(record.exc_info).splitlines()]
             line = "\n".join([line, *trace])
-        return line
+        return hidden(line, _SECRETS)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

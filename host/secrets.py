@@ -6,14 +6,15 @@ address. Names decide and not the settings that exist today, so that a setting o
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 _NAMES = re.compile(
     r"(^|[_-])(api_?)?(keys?|tokens?|secrets?|pass(word|wd|phrase)?|credentials?|auth(orization)?)$", re.I
@@ -59,6 +60,20 @@ def make_private(path: Path) -> bool:
         return is_private(path)
     except OSError:
         return False
+
+
+HIDDEN = "[secret]"
+_SHORTEST = 6
+"""Characters of a secret that is looked for in texts: a shorter one is found by chance."""
+
+
+def hidden(text: str, secrets: Collection[str]) -> str:
+    """The text without these secrets, as they are or as they stand in URLs and in JSON."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST:
+            for writing in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
+                text = text.replace(writing, HIDDEN)
+    return text
 
 
 def _password(text: str) -> str | None:

@@ -11,6 +11,7 @@ from host.central.database import Central
 from host.central.quota import Quota
 from host.channels.cli import TerminalChannel
 from host.channels.protocol import Channel
+from host.channels.running import RunningChannels
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
 from host.delivery.request import Request
@@ -106,9 +107,21 @@ class Services:
         self.started_at: datetime | None = None
         self.adopted = 0
         self.terminal = TerminalChannel(central, clock)
-        self.channels: dict[str, Channel] = {
-            channel.name: channel for channel in (self.terminal, *make_channels(central, clock))
-        }
+        self._platforms: dict[str, Platform] = {}
+        self._in_clear: set[str] = set()
+        self.running = RunningChannels(
+            central,
+            clock,
+            settings.layout.downloads,
+            file_limits,
+            settings.channels,
+            given=make_channels(central, clock),
+            built=self._built,
+            connected=lambda name: self.deliverer.channel_is_back(name),
+        )
+        self.channels = self.running.channels
+        self.channels[self.terminal.name] = self.terminal
+        self._built(self.terminal)
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
         self.house = self._house()
         self.post = Post(central, settings.layout, owner, turn_limits, self.house)
@@ -122,6 +135,8 @@ class Services:
             policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
             attempt_seconds=settings.delivery_seconds,
             done=self._delivered,
+            why_not=self.running.why_not,
+            hide=self.running.hide,
         )
         self.history = History(
             settings.layout, hour_rows=settings.kept_rows_per_hour, hour_bytes=settings.kept_bytes_per_hour
@@ -195,13 +210,14 @@ class Services:
             self.gateway,
         )
         self.supervisor.open()
-        await self.deliverer.start()
+        await self.deliverer.mark_interrupted()
         for session_id in await self.central.read(
             lambda c: [*runs.unsettled(c), *ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
         ):
             self.supervisor.schedule(session_id)
-        for channel in self.channels.values():
-            await channel.start(self.router.ingest)
+        await self.terminal.start(self.router.ingest)
+        await self.running.start(self.router.ingest)
+        await self.deliverer.take_up()
 
     async def find_agents(self) -> None:
         """Without a running host: know the agents that a dead host left, so that operations can end them."""
@@ -221,8 +237,8 @@ class Services:
         if self._watcher is not None:
             await self._watcher.close()
         await self.deliverer.close()
-        for channel in self.channels.values():
-            await channel.close()
+        await self.running.close()
+        await self.terminal.close()
         for runtime in (self.runtime, *self._others):
             await runtime.close()
         await self.history.close()
@@ -231,7 +247,6 @@ class Services:
     def _house(self) -> House:
         """What agents are told of this host and its platforms."""
         settings = self.settings
-        platforms = {name: _platform_of(channel) for name, channel in self.channels.items()}
         return House(
             runtime=self.runtime.name,
             timezone=settings.zone,
@@ -239,12 +254,18 @@ class Services:
             max_text=settings.max_text,
             max_files=settings.max_files,
             max_file_bytes=settings.max_file_bytes,
-            platforms=platforms,
-            redaction=Redaction(
-                self.central.first_install_id if settings.redact_ids else "",
-                in_clear={name for name, platform in platforms.items() if platform.mentions_need_ids},
-            ),
+            platforms=self._platforms,  # which grow with the channels
+            redaction=Redaction(self.central.first_install_id if settings.redact_ids else "", in_clear=self._in_clear),
         )
+
+    def _built(self, channel: Channel) -> None:
+        """A channel is there: agents of its chats are told what its platform can do."""
+        can = channel.capabilities
+        self._platforms[channel.name] = Platform(can.max_text, can.takes_files, can.mentions_need_ids)
+        if can.mentions_need_ids:
+            self._in_clear.add(channel.name)
+        else:
+            self._in_clear.discard(channel.name)
 
     def _wants_title(self, session_id: str) -> None:
         """The agent of a session is to be asked for a title when it rests; without a running host, it is later."""
@@ -275,9 +296,3 @@ class Services:
         if self._watcher is not None:
             agents = self.supervisor.agents.items()
             self._watcher.watch({agent.folder.out: session_id for session_id, agent in agents})
-
-
-def _platform_of(channel: Channel) -> Platform:
-    """What agents are told of a channel's platform."""
-    can = channel.capabilities
-    return Platform(can.max_text, can.takes_files, can.mentions_need_ids)

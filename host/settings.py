@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -42,6 +43,10 @@ from shared_schema.foreign_text import decoded
 from shared_schema.layout import DataLayout
 
 PREFIX = "DUMBWAITER_"
+CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+"""The name of a channel stands before the colon of an address (`central.messaging_groups.ADDRESS`)."""
+RESERVED = frozenset({"cli"})
+"""The terminal: a channel that is always there."""
 _MEND = "mend it or take it away; `dumbwaiter doctor` checks it"
 _MIB = 1024**2
 
@@ -60,7 +65,9 @@ class _SettingsFile(TomlConfigSettingsSource):
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", hide_input_in_errors=True
+    )
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
@@ -139,6 +146,10 @@ class Settings(BaseSettings):
     upstreams: dict[str, UpstreamSetting] = Field(
         {}, description="model services by name: `url`, `key`, `kind` and `paths` of each, see gateway.md"
     )
+    channels: dict[str, dict[str, Any]] = Field(
+        {}, repr=False, description="bots on chat platforms by name: `type`, secrets and more, see channels/README.md"
+    )
+
     gateway: Literal["unix", "tcp"] = Field(
         "unix",
         description="how agents reach the gateway; tcp, with runtime = process alone, where the data folder takes no "
@@ -177,6 +188,17 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="text, json lines, or auto: text on a terminal and json otherwise"
     )
+
+    @field_validator("channels")
+    @classmethod
+    def _are_named(cls, channels: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in channels:
+            if not CHANNEL_NAME.fullmatch(name) or name in RESERVED:
+                raise ValueError(
+                    f"'{name}' cannot be the name of a channel: a name is 1 to 32 small letters, digits, hyphens and "
+                    f"underscores, begins with a letter, and is not {' or '.join(sorted(RESERVED))}"
+                )
+        return channels
 
     @field_validator("timezone")
     @classmethod
@@ -315,7 +337,8 @@ def is_closed(file: Path) -> bool:
 
 def _field(variable: str) -> str:
     name = variable[len(PREFIX) :].lower()
-    return "upstreams" if name.startswith("upstreams__") else name
+    table, nested, _ = name.partition("__")
+    return table if nested and table in ("upstreams", "channels") else name
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

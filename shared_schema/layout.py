@@ -4,6 +4,7 @@
 <data>/install.json                      in which folder of which file system this install was last used
 <data>/backups/                          central.db as it was before its schema was brought up to date
 <data>/spool/                            files of accepted events that are not yet in a session
+<data>/downloads/<channel>/              files on their way from a platform
 <data>/run/                              what the process runtime remembers of its processes
 <data>/agents/<folder>/                   the workspace of an agent group
 <data>/sessions/<agent_group_id>/<session_id>/
@@ -132,6 +133,10 @@ class DataLayout:
     @property
     def spool(self) -> Path:
         return self.data / "spool"
+
+    @property
+    def downloads(self) -> Path:
+        return self.data / "downloads"
 
     @property
     def run(self) -> Path:

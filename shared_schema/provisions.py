@@ -23,7 +23,11 @@ def is_installed(provider: str) -> bool:
 
 def how_to_install(provider: str, *, python: str = sys.executable, root: Path = _ROOT) -> str:
     """The line for agents that are plain processes: it works in any folder."""
-    extra = VARIANTS[provider]
+    return how_to_install_extra(VARIANTS[provider], python=python, root=root)
+
+
+def how_to_install_extra(extra: str, *, python: str = sys.executable, root: Path = _ROOT) -> str:
+    """The line that installs an optional part of this program beside it."""
     if (root / _PROJECT).is_file():
         return f"{shlex.quote(python)} -m pip install -e {shlex.quote(f'{root}[{extra}]')}"
     return f"{shlex.quote(python)} -m pip install {shlex.quote(f'dumbwaiter[{extra}]')}"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from host.central import deliveries, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
-from host.channels.protocol import Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.mirror import mirror
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
@@ -53,7 +53,10 @@ class Deliverer:
         policy: RetryPolicy,
         attempt_seconds: float,
         done: Callable[[str], None],
+        why_not: Callable[[str], str | None] = lambda name: None,
+        hide: Callable[[str], str] = lambda text: text,
     ) -> None:
+        """`why_not` says why nothing can be sent through a channel now, `hide` takes secrets out of what it says."""
         self._central = central
         self._layout = layout
         self._clock = clock
@@ -61,15 +64,26 @@ class Deliverer:
         self._policy = policy
         self._attempt_seconds = attempt_seconds
         self._done = done
+        self._why_not = why_not
+        self._hide = hide
         self._workers: dict[Chat, asyncio.Task[None]] = {}
         self._news: dict[Chat, asyncio.Event] = {}
+        self._rounds: dict[Chat, Rounds] = {}
         self._resting: set[Chat] = set()  # chats whose platform is down at the moment
 
     async def start(self) -> None:
         """Take up what an earlier host left."""
+        await self.mark_interrupted()
+        await self.take_up()
+
+    async def mark_interrupted(self) -> None:
+        """Of what an earlier host was sending nobody knows whether it arrived. Before anything is sent."""
         now = to_text(self._clock.now())
         reason = "the host stopped while it was sending this"
         await self._central.write(lambda connection: deliveries.mark_interrupted(connection, reason, now))
+
+    async def take_up(self) -> None:
+        """Send what waits. After the channels have been started."""
         for chat in await self._central.read(deliveries.chats_with_work):
             self.kick(chat)
 
@@ -84,6 +98,13 @@ class Deliverer:
             worker = asyncio.create_task(self._serve(chat, following), name=f"deliver {chat[0]}:{chat[1]}")
             self._workers[chat] = worker
 
+    def channel_is_back(self, name: str) -> None:
+        """A channel is connected again: what rests of its chats is tried at once."""
+        for chat, rounds in self._rounds.items():
+            if chat[0] == name:
+                rounds.wake()
+                self._news[chat].set()
+
     async def close(self, drain_seconds: float = 2.0) -> None:
         """Send what can be sent within `drain_seconds`, then stop; what was not sent stays in the ledger."""
         busy = [worker for chat, worker in self._workers.items() if chat not in self._resting]
@@ -96,7 +117,7 @@ class Deliverer:
 
     async def _serve(self, chat: Chat, following: Delivery | None) -> None:
         """Send everything for one chat, then leave."""
-        news, rounds = self._news[chat], Rounds()
+        news, rounds = self._news[chat], self._rounds.setdefault(chat, Rounds())
         try:
             while True:
                 news.clear()
@@ -115,7 +136,7 @@ class Deliverer:
                     await _wait_for(news, wait)
         finally:
             self._resting.discard(chat)
-            del self._workers[chat], self._news[chat]
+            del self._workers[chat], self._news[chat], self._rounds[chat]
 
     async def _send_next(self, chat: Chat, rounds: Rounds, delivery: Delivery | None) -> float | None:
         """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
@@ -131,7 +152,7 @@ class Deliverer:
                 waits = [wait for wait in (rest, in_time) if wait is not None]
                 return min(*waits, _LONGEST_WAIT) if waits else None
         self._resting.discard(chat)
-        rounds.last = delivery.lane
+        rounds.begin(delivery.lane)
         try:
             await self._attempt(delivery, rounds)
         except DumbwaiterError:
@@ -144,7 +165,11 @@ class Deliverer:
     async def _attempt(self, delivery: Delivery, rounds: Rounds) -> None:
         channel = self._channels.get(delivery.channel_type)
         if channel is None:
-            await self._failed_attempt(delivery, rounds, f"the channel {delivery.channel_type} is not set up")
+            why = self._why_not(delivery.channel_type)
+            await self._failed_attempt(delivery, rounds, why or f"the channel {delivery.channel_type} is not set up")
+            return
+        if (why := self._why_not(delivery.channel_type)) is not None:
+            await self._failed_attempt(delivery, rounds, why)
             return
         try:
             message = self._outgoing(delivery)
@@ -158,6 +183,8 @@ class Deliverer:
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 platform_message_id = await channel.deliver(message)
+        except ChannelRefused as error:  # a person has to mend something; the message waits for that
+            await self._failed_attempt(delivery, rounds, error.what)
         except ChannelUnavailable as error:
             await self._failed_attempt(delivery, rounds, error.what, error.retry_after)
         except DeliveryRefused as error:
@@ -184,7 +211,7 @@ class Deliverer:
     async def _failed_attempt(
         self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
     ) -> None:
-        attempts, error = delivery.attempts + 1, _sentence(error)
+        attempts, error = delivery.attempts + 1, _sentence(self._hide(error))
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message was not delivered and is given up", extra=_ids(delivery) | {"error": error})
@@ -199,7 +226,7 @@ class Deliverer:
 
     async def _refused(self, delivery: Delivery, reason: str) -> None:
         """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
-        reason = _sentence(reason)
+        reason = _sentence(self._hide(reason))
         log.error("a message was refused", extra=_ids(delivery) | {"error": reason})
         now = to_text(self._clock.now())
 

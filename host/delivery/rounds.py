@@ -14,14 +14,25 @@ class Rounds:
         self.last = ""
         self._until: dict[str, float] = {}
         self._all_until = 0.0
+        self._is_woken = False
+
+    def begin(self, lane: str) -> None:
+        """An attempt at something of this lane begins."""
+        self.last, self._is_woken = lane, False
 
     def rest(self, lane: str, until: float) -> None:
-        """Nothing of this lane is sent until then."""
-        self._until[lane] = until
+        """Nothing of this lane is sent until then, unless the chat was woken since the attempt began."""
+        if not self._is_woken:
+            self._until[lane] = until
 
     def rest_all(self, until: float) -> None:
         """The platform wants to hear nothing of this chat until then."""
         self._all_until = max(self._all_until, until)
+
+    def wake(self) -> None:
+        """Nothing rests any more but what the platform has asked for."""
+        self._until.clear()
+        self._is_woken = True  # what an attempt under way finds is older than this
 
     def resting(self, now: float) -> frozenset[str]:
         """The lanes that rest now."""
