@@ -13,6 +13,10 @@ used, 75 a provider would not end its turn.
 
 from __future__ import annotations
 
+from container_agent import deferred
+
+deferred.defer()  # before asyncio is imported
+
 import asyncio
 import logging
 import os
@@ -197,6 +201,7 @@ async def _live_or_leave(settings: AgentSettings, environment: Mapping[str, str]
 def main() -> int:
     """Run until a signal. Returns the exit status."""
     os.umask(UMASK)
+    deferred.complete()
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         level=logging.INFO,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from container_agent.context import Context
@@ -57,19 +57,37 @@ SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generatio
 
 @dataclass(frozen=True, slots=True)
 class InboxSnapshot:
-    """What one read of `inbound.db` found, all from one snapshot. `pending` holds no acknowledged rows."""
+    """What one read of `inbound.db` found, all from one snapshot. `pending` holds no acknowledged rows.
+
+    `is_complete` says that no more rows are pending than these. `undelivered` has a sentence for each message of the
+    agent's own that never arrived and that the model has not heard of yet, by its id; it is empty where nothing is
+    pending.
+    """
 
     context: Context
     destinations: tuple[Destination, ...]
     pending: tuple[MessageIn, ...]
+    is_complete: bool = True
+    undelivered: Mapping[str, str] = field(default_factory=dict)
 
 
 class Inbox:
-    """Looks into one `inbound.db`. `acknowledged` says which of some message ids the agent has acknowledged before."""
+    """Reads one `inbound.db`.
 
-    def __init__(self, path: Path, acknowledged: Callable[[Collection[str]], set[str]]) -> None:
+    `acknowledged` says which of some message ids the agent has acknowledged before. `sent` gives the agent's newest
+    messages of a generation whose failure it has not heard of: their names by their ids.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        acknowledged: Callable[[Collection[str]], set[str]],
+        sent: Callable[[int], Mapping[str, str]] = lambda generation: {},
+    ) -> None:
         self._path = path
         self._acknowledged = acknowledged
+        self._sent = sent
+        self._parsed: tuple[dict[str, str | None], Context] | None = None
 
     def read(self) -> InboxSnapshot:
         """One snapshot of what the host wrote.
@@ -79,12 +97,23 @@ class Inbox:
         """
         with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
             require_readable(connection, INBOUND)
-            context = Context.from_values({row["key"]: row["value"] for row in connection.execute(CONTEXT)})
+            context = self._context_of({row["key"]: row["value"] for row in connection.execute(CONTEXT)})
+            pending = tuple(self._pending(connection, context))
+            if not pending:
+                return InboxSnapshot(context, (), ())
             return InboxSnapshot(
                 context=context,
                 destinations=tuple(map(Destination.from_row, connection.execute(DESTINATIONS))),
-                pending=tuple(self._pending(connection, context)),
+                pending=pending,
+                is_complete=len(pending) < PAGE_ROWS,  # with a whole page there may be more behind it
+                undelivered=self._undelivered(connection, context.generation),
             )
+
+    def _context_of(self, values: dict[str, str | None]) -> Context:
+        """The context of these values, parsed again only when they are others than the last time."""
+        if self._parsed is None or self._parsed[0] != values:
+            self._parsed = (values, Context.from_values(values))
+        return self._parsed[1]
 
     def wants(self, message_ids: Sequence[str], generation: int) -> bool:
         """Whether the host still waits for a turn over these messages, begun in that generation.
@@ -103,11 +132,14 @@ class Inbox:
             row = connection.execute(SEQ, (message_id,)).fetchone()
         return None if row is None else f"in-{row['seq']}"
 
-    def undelivered(self, message_ids: Sequence[str]) -> dict[str, str]:
-        """Which of some messages that went out never arrived, and why. Raises `FileTrouble`."""
-        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
-            rows = connection.execute(UNDELIVERED, (json.dumps(message_ids),)).fetchall()
-        return {row["message_out_id"]: str(row["error"] or row["status"]) for row in rows}
+    def _undelivered(self, connection: sqlite3.Connection, generation: int) -> dict[str, str]:
+        names = self._sent(generation)
+        rows = connection.execute(UNDELIVERED, (json.dumps(list(names)),)) if names else ()
+        return {
+            row["message_out_id"]: f"your message {names[row['message_out_id']]} did not arrive: "
+            f"{row['error'] or row['status']}"
+            for row in rows
+        }
 
     def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
         """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""

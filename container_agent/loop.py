@@ -51,7 +51,7 @@ class Loop:
     ) -> None:
         self._session = session
         self._workspace = workspace
-        self._inbox = Inbox(session.inbound, outbox.acknowledged)
+        self._inbox = Inbox(session.inbound, outbox.acknowledged, outbox.newest_messages)
         self._outbox = outbox
         self._waker = waker
         self._load = load
@@ -88,9 +88,16 @@ class Loop:
                 self._outbox.acknowledge([row.id for row in choice.batch], error=sentence)
                 continue
             if choice.batch:
-                await self._run_turn(snapshot, choice)
+                seen = self._waker.armed
+                is_done = await self._run_turn(snapshot, choice)
                 if not self._stopping:
                     await asyncio.sleep(0)  # let the heartbeat and signals in, even if no provider ever waits
+                if is_done and snapshot.is_complete and len(choice.batch) == len(snapshot.pending):
+                    # Nothing else was pending: the file need not be read again before it changes. It may have
+                    # changed while the turn ran, so the state that was read is what the wait compares with.
+                    self._waker.arm_as(seen)
+                    if not self._stopping:
+                        await self._waker.wait()
                 continue
             self._outbox.set_phase(AgentPhase.IDLE)
             until_due = None if choice.due is None else (from_text(choice.due) - now).total_seconds() + 0.001
@@ -117,8 +124,9 @@ class Loop:
         self._must_go = True
         self._waker.wake()
 
-    async def _run_turn(self, snapshot: InboxSnapshot, choice: BatchChoice) -> None:
-        undelivered = {} if choice.control_task else self._undelivered(snapshot.context.generation)
+    async def _run_turn(self, snapshot: InboxSnapshot, choice: BatchChoice) -> bool:
+        """Run one turn. Whether every message of the batch has its outcome; else some are taken again."""
+        undelivered = {} if choice.control_task else snapshot.undelivered
         request = self._request(snapshot, choice, undelivered)
         context = snapshot.context
         running = self._turn = self._outbox.begin_turn(
@@ -140,20 +148,10 @@ class Loop:
         finally:
             self._turn = None
             work.cancel()
-        self._record(running, work, ended, output)
+        is_done = self._record(running, work, ended, output)
         if not work.done():
             raise WillNotEnd(f"the provider {context.provider} does not end when it is cancelled", where=running.id)
-
-    def _undelivered(self, generation: int) -> dict[str, str]:
-        """A sentence for each message of ours that never arrived and that the model has not heard of yet, by its id."""
-        names = self._outbox.newest_messages(generation)
-        try:
-            found = self._inbox.undelivered(list(names)) if names else {}
-        except FileTrouble:  # the host writes it at this moment: the next turn tells it
-            return {}
-        return {
-            message_id: f"your message {names[message_id]} did not arrive: {why}" for message_id, why in found.items()
-        }
+        return is_done
 
     def _request(self, snapshot: InboxSnapshot, choice: BatchChoice, undelivered: Mapping[str, str]) -> TurnRequest:
         context = snapshot.context
@@ -191,22 +189,26 @@ class Loop:
         work: asyncio.Task[turn.Outcome],
         ended: Ended,
         output: turn.Output,
-    ) -> None:
-        """End the turn in the file as its work has ended."""
+    ) -> bool:
+        """End the turn in the file as its work has ended. Whether its messages have their outcome by that."""
         phase = AgentPhase.STOPPING if self._stopping else AgentPhase.IDLE
         if ended is Ended.TAKEN_BACK:
             self._outbox.stop_turn(running, output.used, phase=phase)
             log.info("turn stopped by the host: turn=%s", running.id)
-        elif ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
+            return False
+        if ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
             self._give_back(running, output, phase, "the agent stops")
-        elif isinstance(outcome := self._outcome(running, work, output), turn.GivenBack):
+            return False
+        if isinstance(outcome := self._outcome(running, work, output), turn.GivenBack):
             self._give_back(running, output, phase, "it lost its way out")
-        elif isinstance(outcome, TurnFailure):
+            return False
+        if isinstance(outcome, TurnFailure):
             self._outbox.fail_turn(running, outcome, phase=phase)
             log.warning("turn failed: turn=%s reason=%s: %s", running.id, outcome.reason, outcome.sentence)
         else:
             self._outbox.end_turn(running, *outcome, phase=phase)
             log.info("turn completed: turn=%s messages=%d", running.id, len(running.messages))
+        return True
 
     def _give_back(self, running: RunningTurn, output: turn.Output, phase: AgentPhase, why: str) -> None:
         """Leave the turn's messages to the next one."""

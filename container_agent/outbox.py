@@ -14,7 +14,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -88,6 +88,7 @@ class Outbox:
         self._path = session.outbound
         self._clock = clock
         self._phase: AgentPhase | None = None
+        self._passing = frozenset({_OWED, DRAFT})  # keys of session_state that the end of a turn takes away, if there
         self._connection = open_writer(self._path, busy_seconds=_BUSY_SECONDS)
         with self._translated():
             migrate(self._connection, OUTBOUND, ahead=1)
@@ -109,6 +110,7 @@ class Outbox:
         is counted with the next turn: the host has closed its books on this one.
         """
         with self._transaction() as now:
+            self._passing = frozenset({_OWED})
             if said := [row["usage"] for row in self._connection.execute(sql.USED_IN_RUNNING_TURNS)]:
                 self._set_value(_OWED, encode(asdict(usage_accounting.of_texts([*said, *self._owed()]))), now)
             died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
@@ -205,6 +207,7 @@ class Outbox:
         """Show how far the answer has come that is being written."""
         with self._transaction() as now:
             self._set_value(DRAFT, text, now)
+            self._passing |= {DRAFT}
 
     def end_turn(
         self, turn: RunningTurn, result: TurnResult, message_ids: Sequence[str], *, phase: AgentPhase = AgentPhase.IDLE
@@ -302,7 +305,7 @@ class Outbox:
         )
 
     def _insert_steps(self, turn: RunningTurn, steps: Sequence[Step], now: str) -> None:
-        self._connection.executemany(sql.INSERT_STEP, [(turn.id, *astuple(step), now) for step in steps])
+        self._connection.executemany(sql.INSERT_STEP, [(turn.id, *_columns(step), now) for step in steps])
 
     def _finish(
         self,
@@ -313,10 +316,11 @@ class Outbox:
         now: str,
         about: About = (None, None, None, 0, None, None),
     ) -> None:
-        usage = usage_accounting.added(usage, usage_accounting.of_texts(self._owed()))
-        self._connection.execute(sql.DELETE_STATE_VALUE, (_OWED,))
-        self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
-        values = (status, now, reason, *astuple(usage), *about, turn.id)
+        if _OWED in self._passing:
+            usage = usage_accounting.added(usage, usage_accounting.of_texts(self._owed()))
+        self._connection.executemany(sql.DELETE_STATE_VALUE, [(key,) for key in self._passing])
+        self._passing = frozenset()
+        values = (status, now, reason, *usage_accounting.numbers(usage), *about, turn.id)
         if self._connection.execute(sql.FINISH_TURN, values).rowcount != 1:
             raise Conflict("the turn does not run any more: another agent has taken over this session", where=turn.id)
 
@@ -352,12 +356,12 @@ class Outbox:
     @contextmanager
     def _transaction(self) -> Iterator[str]:
         """One transaction; gives the time it is stamped with. What is remembered of the file is rolled back with it."""
-        phase = self._phase
+        remembered = self._phase, self._passing
         try:
             with self._translated(), transaction(self._connection):
                 yield to_text(self._clock.now())
         except BaseException:
-            self._phase = phase
+            self._phase, self._passing = remembered
             raise
 
     @contextmanager
@@ -366,3 +370,7 @@ class Outbox:
             yield
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
+
+
+def _columns(step: Step) -> tuple[object, ...]:
+    return tuple(getattr(step, name) for name in Step.__match_args__)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeGuard
 
 from container_agent.providers.protocol import Step, Usage
@@ -37,6 +37,11 @@ class RecordedTotals:
         """What `to_text` wrote."""
         found = json.loads(text) if text else None
         return None if found is None else cls(found["session"], Usage(*(found.get(name) for name in _NAMES)))
+
+
+def numbers(usage: Usage) -> tuple[Any, ...]:
+    """The numbers of `Usage`, in its order."""
+    return tuple(getattr(usage, name) for name in _NAMES)  # `astuple` copies each of them deeply
 
 
 def of_steps(steps: Iterable[Step]) -> Usage:
@@ -78,9 +83,9 @@ def tokens(said: object) -> int | None:
 
 def storable(usage: Usage) -> Usage:
     """The same with whole tokens, and without numbers that cannot be."""
-    numbers: dict[str, Any] = {name: tokens(value) for name, value in asdict(usage).items()}
+    counts: dict[str, Any] = {name: tokens(getattr(usage, name)) for name in _NAMES}
     cost = usage.cost_usd if _can_be(usage.cost_usd) else None
-    return Usage(**numbers | {"cost_usd": cost})
+    return Usage(**counts | {"cost_usd": cost})
 
 
 def _can_be(said: object) -> TypeGuard[float]:
@@ -92,7 +97,7 @@ def _went_down(before: Usage, now: Usage) -> bool:
 
 
 def _pair(one: Usage, other: Usage) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    return astuple(one), astuple(other)
+    return numbers(one), numbers(other)
 
 
 def _parsed(text: str) -> Usage:

@@ -55,6 +55,15 @@ class Waker:
         self._told = False
         self._armed = _signature(self._path)
 
+    @property
+    def armed(self) -> Signature:
+        """How the file was when `arm` was called last."""
+        return self._armed
+
+    def arm_as(self, signature: Signature) -> None:
+        """Wait for a change of what was read earlier: `signature` is what `armed` said before that read."""
+        self._armed = signature
+
     def wake(self) -> None:
         """End the present wait, or the next one."""
         self._told = True

@@ -62,8 +62,7 @@ def to_text(moment: datetime) -> str:
     """The stored form of an aware datetime, cut to milliseconds. Raises `InvalidValue` for one without a zone."""
     if moment.tzinfo is None:
         raise InvalidValue("a time without a zone cannot be stored")
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[: WIDTH - 1]}Z"
 
 
 def from_text(text: str) -> datetime:
@@ -71,9 +70,9 @@ def from_text(text: str) -> datetime:
     if not isinstance(text, str) or len(text) != WIDTH or not text.endswith("Z") or not text.isascii():
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z")
     try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z") from error
-    if to_text(moment) != text:  # strptime also takes single digits
+    if to_text(moment) != text:  # ISO 8601 has more forms than this one
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z")
     return moment

@@ -41,6 +41,14 @@ def ending_signals() -> frozenset[int]:
 
 def end_with(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
     """Call `stop` at each of these signals that is not ignored. From the main thread."""
-    for number in ending_signals():
+    loop.add_signal_handler(signal.SIGTERM, stop)  # from now on every signal wakes the loop
+
+    def ask(number: int, frame: object) -> None:
+        if not loop.is_closed():  # else it ends already
+            loop.call_soon_threadsafe(stop)
+
+    for number in ending_signals() - {signal.SIGTERM}:
         if number in _NEVER_IGNORED or signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stop)
+            # Not `add_signal_handler`: it makes a list of all signals each time, a fifth of an agent's start.
+            signal.signal(number, ask)
+            signal.siginterrupt(number, False)  # as that does: no call of the system ends early

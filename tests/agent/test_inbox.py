@@ -89,7 +89,8 @@ def test_finished_rows_are_not_even_looked_at(session: BareSession) -> None:
     assert "USING INDEX messages_in_pending" in plan
 
 
-def test_destinations_come_along(session: BareSession) -> None:
+def test_destinations_come_along_with_what_is_pending(session: BareSession) -> None:
+    session.say("new")
     session.write("INSERT INTO destinations (name, type, channel_type) VALUES ('ops', 'messaging_group', 'cli')")
     [destination] = Inbox(session.layout.inbound, none_of).read().destinations
     assert (destination.name, destination.type, destination.platform_id) == ("ops", "messaging_group", None)
