@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from container_agent import connections
 from container_agent.tools.charset import decoded, is_wide
-from container_agent.tools.page import text_of
+from shared_schema.html_text import text_of
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused, shortened
 from shared_schema.errors import NotFound

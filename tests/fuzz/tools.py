@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from container_agent.tools import files, messages, question, requests, schema, shell
 from container_agent.tools import web as fetching
-from container_agent.tools.page import text_of
+from shared_schema.html_text import text_of
 from container_agent.tools.tool import Arguments, Tool
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.clock import SystemClock

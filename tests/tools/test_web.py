@@ -13,7 +13,7 @@ import pytest
 
 from container_agent.tools import web as fetching
 from container_agent.tools.charset import decoded
-from container_agent.tools.page import text_of
+from shared_schema.html_text import text_of
 from container_agent.tools.toolbox import Toolbox
 from tests.tools.bench import Turn
 
