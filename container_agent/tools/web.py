@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from container_agent import connections
 from container_agent.tools.charset import decoded, is_wide
-from shared_schema.html_text import text_of
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused, shortened
 from shared_schema.errors import NotFound
+from shared_schema.html_text import text_of
 
 if TYPE_CHECKING:
     import httpx2

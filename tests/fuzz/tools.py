@@ -16,10 +16,10 @@ from hypothesis.strategies import SearchStrategy
 
 from container_agent.tools import files, messages, question, requests, schema, shell
 from container_agent.tools import web as fetching
-from shared_schema.html_text import text_of
 from container_agent.tools.tool import Arguments, Tool
 from container_agent.tools.toolbox import Toolbox
 from shared_schema.clock import SystemClock
+from shared_schema.html_text import text_of
 from tests.agent.session import BareSession
 from tests.fuzz.target import Drive, Target, of_bytes
 from tests.fuzz.values import ANY_TEXT, BROKEN_JSON, JSON_VALUES

@@ -13,8 +13,8 @@ import pytest
 
 from container_agent.tools import web as fetching
 from container_agent.tools.charset import decoded
-from shared_schema.html_text import text_of
 from container_agent.tools.toolbox import Toolbox
+from shared_schema.html_text import text_of
 from tests.tools.bench import Turn
 
 PAGES = {
