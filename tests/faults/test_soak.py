@@ -178,7 +178,7 @@ def half_an_answer(evidence: Evidence) -> Evidence:
 
 
 def without_its_files(evidence: Evidence) -> Evidence:
-    evidence.offered["keyed"][0].errand = Errand("hello", ("scripted: hello",), {"paper.txt": "text"})
+    evidence.offered["keyed"][0].errand = Errand("hello", ("scripted: hello",), files={"paper.txt": "text"})
     return evidence
 
 

@@ -6,7 +6,7 @@ They are words of the provider `scripted`, and for the real providers of the fak
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from tests.soak.plan import DESTINATION
 
@@ -17,6 +17,7 @@ class Errand:
 
     text: str
     replies: tuple[str, ...] | None
+    _: KW_ONLY
     shares_turn: bool = False  # a turn may answer several messages at once, with the answer to one of them
     files: dict[str, str] = field(default_factory=dict)
 

@@ -241,7 +241,9 @@ def _turns(evidence: Evidence, verdict: Verdict) -> None:
     for row in evidence.ingest:
         if row["status"] == "completed":
             problem = _turn_problem(row, acks, replies, errands)
-            if problem or not _has_files(evidence, row, errands[row["platform_message_id"]]):
+            if problem is None and not _has_files(evidence, row, errands[row["platform_message_id"]]):
+                problem = "a file is missing, or another one than was sent"
+            if problem is not None:
                 verdict.fault("not as asked", [f"{row['message_id']} {problem}"])
     for name in ("written by an agent and not taken", "not as asked"):
         verdict.fault(name, ())
