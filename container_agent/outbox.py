@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from container_agent import statements as sql
 from container_agent import usage_accounting
@@ -36,6 +36,8 @@ _STOPPED = "the turn was stopped"
 _NEWEST = 20
 """Messages of which a failure is still told."""
 _LEARNED = "learned "
+
+_Form = TypeVar("_Form", dict[str, Any], list[Any])
 
 About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, str | None]
 """The columns of a turn from `provider_session_id` on."""
@@ -90,6 +92,8 @@ class Outbox:
         self._phase: AgentPhase | None = None
         self._passing = frozenset({_OWED, DRAFT})  # keys of session_state that the end of a turn takes away, if there
         self._connection = open_writer(self._path, busy_seconds=_BUSY_SECONDS)
+        # An agent before this one may have been hostile: text that is no UTF-8 must not end every agent after it.
+        self._connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         with self._translated():
             migrate(self._connection, OUTBOUND, ahead=1)
             self._is_fresh = self._connection.execute(sql.ANY_COMPLETED_TURN).fetchone() is None
@@ -127,10 +131,10 @@ class Outbox:
 
     def resume_pointer(self, generation: int, provider: str) -> str | None:
         """The provider's pointer recorded in this generation, empty after it was refused; None when none was."""
-        recorded = json.loads(self._state(_RESUME) or "{}")
+        recorded = self._recorded(_RESUME, dict)
         if recorded.get("generation") != generation or recorded.get("provider", provider) != provider:
             return None
-        return str(recorded["pointer"])
+        return str(recorded.get("pointer", ""))
 
     def is_note_told(self, generation: int) -> bool:
         """Whether a turn that told the reset note was completed in this generation."""
@@ -151,7 +155,7 @@ class Outbox:
 
     def newest_messages(self, generation: int) -> dict[str, str]:
         """The ids of the newest messages of this generation with their names, of which no failure was told yet."""
-        told = json.loads(self._state(_FAILURES_TOLD) or "[]")
+        told = self._recorded(_FAILURES_TOLD, list)
         with self._translated():
             rows = self._connection.execute(sql.NEWEST_MESSAGES, (generation, _NEWEST)).fetchall()
         return {row["id"]: f"out-{row['seq']}" for row in rows if row["id"] not in told}
@@ -227,7 +231,7 @@ class Outbox:
             if turn.tells_note:
                 self._set_value(_NOTE_TOLD, str(turn.generation), now)
             if turn.tells_failures:
-                told = [*turn.tells_failures, *json.loads(self._state(_FAILURES_TOLD) or "[]")]
+                told = [*turn.tells_failures, *self._recorded(_FAILURES_TOLD, list)]
                 self._set_value(_FAILURES_TOLD, json.dumps(told[: 2 * _NEWEST]), now)
             about = (
                 pointer,
@@ -343,6 +347,14 @@ class Outbox:
         with self._translated():
             row = self._connection.execute(sql.STATE_VALUE, (key,)).fetchone()
         return None if row is None else row["value"]
+
+    def _recorded(self, key: str, form: type[_Form]) -> _Form:
+        """A value of the agent's own that is JSON; an empty one for what an agent before this one has broken."""
+        try:
+            value = json.loads(self._state(key) or "null")
+        except ValueError:
+            value = None
+        return value if isinstance(value, form) else form()
 
     def _set_value(self, key: str, value: str, now: str) -> None:
         self._connection.execute(sql.SET_STATE_VALUE, (key, value, now))

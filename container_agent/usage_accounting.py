@@ -34,9 +34,12 @@ class RecordedTotals:
 
     @classmethod
     def from_text(cls, text: str | None) -> RecordedTotals | None:
-        """What `to_text` wrote."""
-        found = json.loads(text) if text else None
-        return None if found is None else cls(found["session"], Usage(*(found.get(name) for name in _NAMES)))
+        """What `to_text` wrote; None for what an agent before this one has broken."""
+        try:
+            found = json.loads(text or "null")
+            return cls(str(found["session"]), _parsed(text or ""))
+        except (ValueError, TypeError, KeyError):
+            return None
 
 
 def numbers(usage: Usage) -> tuple[Any, ...]:

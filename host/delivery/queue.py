@@ -78,8 +78,8 @@ def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut,
         error=refusal,
     ):
         return None
-    if deliveries.has_notice(connection, session.id, row.in_reply_to):
-        return None
+    if row.kind == MessageOutKind.SYSTEM or deliveries.has_notice(connection, session.id, row.in_reply_to):
+        return None  # what is for the host alone was never to reach anybody
     return deliveries.add_notice(
         connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
     )

@@ -31,8 +31,15 @@ def require_form(layout: SessionLayout) -> None:
         found = _parts(connection)
     if version < 1:
         raise FileDamaged(f"its schema version is {version}", where=layout.outbound)
-    if missing := sorted(_expected(min(version, OUTBOUND.version)) - found):
+    expected = _expected(min(version, OUTBOUND.version))
+    if missing := sorted(expected - found):
         raise FileDamaged(f"it has not the column {missing[0]}", where=layout.outbound)
+    # A migration and its version are one transaction: no honest file has a part of a version that it is still to be
+    # brought to, and the agent that adds it would find it there, and fail, each time.
+    if early := sorted(_names(found) & (_names(_expected(OUTBOUND.version)) - _names(expected))):
+        raise FileDamaged(
+            f"it says that it is of version {version}, and has {early[0]} of a later one", where=layout.outbound
+        )
     if triggers := sorted(part for part in found if part.startswith("trigger ")):
         raise FileDamaged(f"it has the {triggers[0]}", where=layout.outbound)
 
@@ -43,6 +50,11 @@ def _expected(version: int) -> frozenset[str]:
     with in_memory() as connection:
         migrate(connection, OUTBOUND, to=version)
         return _parts(connection)
+
+
+def _names(parts: frozenset[str]) -> frozenset[str]:
+    """The columns, without type and place: SQLite compares their names without regard to case."""
+    return frozenset(part.split(" ")[0].lower() for part in parts)
 
 
 def _parts(connection: sqlite3.Connection) -> frozenset[str]:

@@ -22,7 +22,7 @@ from container_agent.providers.protocol import (
     Usage,
 )
 from shared_schema.clock import ManualClock
-from shared_schema.database import open_reader, reader
+from shared_schema.database import open_reader, reader, writer
 from shared_schema.errors import Conflict, FileBusy, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import AgentPhase, FailureReason
@@ -195,6 +195,27 @@ def test_a_hot_journal_stops_readers_until_a_writer_opens_the_file(session: Bare
     with closing(Outbox(session.layout, ManualClock())) as outbox:
         assert outbox.recover() == 1
     assert session.out("SELECT * FROM session_state") == []
+
+
+def test_text_that_is_no_text_from_an_agent_before_ends_no_agent_after_it(session: BareSession) -> None:
+    broken = "CAST(x'ff61c328' AS TEXT)"
+    with writer(session.layout.outbound) as connection:
+        connection.execute(
+            "INSERT INTO messages_out (id, generation, timestamp, kind, content) "
+            f"VALUES ({broken}, 7, '', 'chat', json_quote({broken}))"
+        )
+        connection.execute(f"INSERT INTO steps (turn_id, role, content, timestamp) VALUES ('t', 'user', {broken}, '')")
+        connection.execute(f"INSERT INTO processing_ack VALUES ({broken}, 'completed', NULL, NULL, '')")
+        for key in ("resume", "failures_told", "usage", "owed"):
+            connection.execute(f"INSERT INTO session_state VALUES ('{key}', {broken}, '')")
+    with closing(Outbox(session.layout, ManualClock())) as outbox:
+        assert list(outbox.newest_messages(7)) == ["\ufffda\ufffd("]
+        assert [step.content for step in outbox.history([])] == ["\ufffda\ufffd("]
+        turn = begin(session, outbox, "one")
+        used = TurnResult(replies=[Reply("answer")], usage=Usage(input_tokens=3), cumulative=True)
+        outbox.end_turn(turn, used, [new_id(Prefix.MESSAGE)])
+        assert outbox.acknowledged([message.id for message in turn.messages])
+        assert outbox.resume_pointer(7, "echo") is None
 
 
 def test_content_is_the_text_and_the_names_of_the_files(session: BareSession, outbox: Outbox) -> None:

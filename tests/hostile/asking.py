@@ -72,10 +72,11 @@ def requests_without_a_form(at: Session, message: str) -> None:
         json.dumps({"request": "search_messages", "arguments": {"query": "x" * 90_000}}), '{"request": {}}',
         '{"request": "search_messages", "arguments": {"query": "\\ud800"}}', '{"request": "a", "a": ' + "[" * 90_000,
         '{"answer_to": "msg_0123456789abcdef", "result": "x"}', '{"title": "mine"}',
+        json.dumps({"request": "list_sessions", "arguments": {"limit": 10**30}}),
     ]  # fmt: skip
     at.write([at.row(message, "", kind="system", content=content) for content in bad])
     asked = [_request(at, message, name) for name in ("", "a\0b", "DROP TABLE sessions", "list_sessions ")]
-    asked += [_request(at, message, "list_sessions", limit=limit) for limit in (0, -1, 10**30, 1.5, True, "1", [1])]
+    asked += [_request(at, message, "list_sessions", limit=limit) for limit in (0, -1, 2**62, 1.5, True, "1", [1])]
     at.write([*asked, *(_request(at, message, "read_history", session=name) for name in ("", "..", "%", 7))])
     found = _answers(at, len(asked) + 4)
     _done(at, message, len(found) != len(asked) + 4 or [answer for answer in found if "error" not in answer])

@@ -52,9 +52,21 @@ def test_what_a_newer_agent_added_is_good(layout: SessionLayout) -> None:
         (["ALTER TABLE session_state RENAME COLUMN value TO worth"], r"session_state\.value"),
         (["DROP TABLE turns", "CREATE VIEW turns AS SELECT 1 AS id"], r"turns\."),
         (["DROP TABLE agent_state", "CREATE TABLE agent_state (id, state)"], r"agent_state\."),
+        (["PRAGMA user_version = 1"], r"has turns\.\w+ of a later one"),
+        (["PRAGMA user_version = 1", "ALTER TABLE turns RENAME COLUMN generation TO GENERATION"], "of a later one"),
         (["CREATE TRIGGER no BEFORE INSERT ON turns BEGIN SELECT raise(ABORT, 'no'); END"], "trigger no"),
     ],
-    ids=["version 0", "version -1", "no table", "a renamed column", "a view", "other columns", "a trigger"],
+    ids=[
+        "version 0",
+        "version -1",
+        "no table",
+        "a renamed column",
+        "a view",
+        "other columns",
+        "columns of a later version",
+        "columns of a later version in capitals",
+        "a trigger",
+    ],
 )
 def test_what_would_make_each_agent_fail_is_damage(layout: SessionLayout, statements: list[str], reason: str) -> None:
     change(layout, *statements)
