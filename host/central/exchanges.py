@@ -26,31 +26,43 @@ WHERE session_id = ? AND status = 'pending' AND kind = 'chat'
 FROM = (
     "SELECT * FROM ingest WHERE session_id = ? AND position >= ? AND withdrawn = 0 AND kind = 'chat' ORDER BY position"
 )
-WITHDRAW = "UPDATE ingest SET withdrawn = 1 WHERE session_id = ? AND position >= ? AND kind = 'chat'"
+WITHDRAW = """
+UPDATE ingest SET withdrawn_at = CASE withdrawn WHEN 0 THEN ? ELSE withdrawn_at END, withdrawn = 1
+WHERE session_id = ? AND position >= ? AND kind = 'chat'
+"""
 WITHDRAW_TURNS = """
-UPDATE turns SET withdrawn = 1
+UPDATE turns SET withdrawn_at = CASE withdrawn WHEN 0 THEN ? ELSE withdrawn_at END, withdrawn = 1
 WHERE session_id = ? AND (status = 'running' OR id IN (SELECT value FROM json_each(?)))
 """
-# The sessions a branch goes back to, the nearest first, and until when they are part of it.
-BRANCHED_OFF = """
-WITH RECURSIVE line (id, until, relation, parent, depth) AS (
-    SELECT id, created_at, parent_relation, parent_session_id, 0 FROM sessions WHERE id = ?
+# A branch and the sessions it goes back to, the nearest first, and until when each is part of it: the time at which the
+# next of them was branched off.
+LINE = """
+WITH RECURSIVE line (id, born, until, relation, parent, depth) AS (
+    SELECT id, created_at, NULL, parent_relation, parent_session_id, 0 FROM sessions WHERE id = ?
     UNION ALL
-    SELECT s.id, line.until, s.parent_relation, s.parent_session_id, depth + 1
+    SELECT s.id, s.created_at, line.born, s.parent_relation, s.parent_session_id, depth + 1
     FROM line JOIN sessions s ON s.id = line.parent WHERE line.relation = 'branched' AND depth < 20
 )
-SELECT id, until FROM line WHERE depth > 0 ORDER BY depth
+SELECT id, until FROM line ORDER BY depth
 """
+# The newest turns of an ancestor that a branch has taken over. What was taken back there later is in the branch still.
 INHERITED = """
 SELECT turn_id, max(position) AS last FROM ingest
-WHERE session_id = :parent AND kind = 'chat' AND withdrawn = 0 AND turn_id IS NOT NULL AND accepted_at <= :until
-  AND turn_id NOT IN (SELECT id FROM turns WHERE session_id = :session AND withdrawn = 1)
+WHERE session_id = :parent AND kind = 'chat' AND turn_id IS NOT NULL AND accepted_at <= :until
+  AND (withdrawn = 0 OR withdrawn_at > :until)
+  AND turn_id NOT IN (SELECT value FROM json_each(:forgotten))
 GROUP BY turn_id HAVING max(trigger) = 1 ORDER BY last DESC LIMIT :limit
+"""
+# What a session has taken back by a time, or ever.
+FORGOTTEN = """
+SELECT id FROM turns INDEXED BY turns_withdrawn
+WHERE session_id = :session AND withdrawn = 1 AND (:until IS NULL OR withdrawn_at IS NULL OR withdrawn_at <= :until)
 """
 OF_TURN = "SELECT * FROM ingest WHERE session_id = ? AND turn_id = ? AND kind = 'chat' ORDER BY position"
 WITHDRAW_INHERITED = """
-INSERT INTO turns (session_id, id, status, started_at, finished_at, withdrawn) VALUES (?, ?, 'completed', ?, ?, 1)
-ON CONFLICT (session_id, id) DO UPDATE SET withdrawn = 1
+INSERT INTO turns (session_id, id, status, started_at, finished_at, withdrawn, withdrawn_at)
+VALUES (?, ?, 'completed', ?, ?, 1, ?)
+ON CONFLICT (session_id, id) DO UPDATE SET withdrawn = 1, withdrawn_at = excluded.withdrawn_at
 """
 HAS_ONE = """
 SELECT 1 FROM ingest WHERE session_id = ? AND kind = 'chat' AND trigger = 1 AND status = 'completed' AND withdrawn = 0
@@ -100,12 +112,21 @@ def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchang
 def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
     """The last exchanges that a branch has taken over from where it was branched off, and still counts."""
     found: list[tuple[str, str]] = []
-    line = [dict(row) for row in connection.execute(BRANCHED_OFF, (session_id,))]
-    for parent in line:
-        values = {"parent": parent["id"], "until": parent["until"], "session": session_id, "limit": count - len(found)}
-        found += [(parent["id"], row["turn_id"]) for row in connection.execute(INHERITED, values)]
+    forgotten: list[str] = []  # by the branch, or by one in between before the branch was made of it
+    for member in [dict(row) for row in connection.execute(LINE, (session_id,))]:
         if len(found) >= count:
             break
+        until = member["until"]
+        if until is not None:
+            values = {
+                "parent": member["id"],
+                "until": until,
+                "forgotten": json.dumps(forgotten),
+                "limit": count - len(found),
+            }
+            found += [(member["id"], row["turn_id"]) for row in connection.execute(INHERITED, values)]
+        asked = {"session": member["id"], "until": until}
+        forgotten += [row["id"] for row in connection.execute(FORGOTTEN, asked)]
     messages = [
         Accepted.from_row(row)
         for parent, turn_id in reversed(found)
@@ -117,14 +138,14 @@ def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Ex
 def withdraw_inherited(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges, now: str) -> None:
     """Note that a branch counts these no more; where they were said they stay."""
     for turn_id in {message.turn_id for message in exchanges.messages}:
-        connection.execute(WITHDRAW_INHERITED, (session_id, turn_id, now, now))
+        connection.execute(WITHDRAW_INHERITED, (session_id, turn_id, now, now, now))
 
 
-def withdraw(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges) -> None:
+def withdraw(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges, now: str) -> None:
     """Note that these, which are the last of their session, do not count any more; nor does a turn that runs."""
     turns = sorted({message.turn_id for message in exchanges.messages if message.turn_id is not None})
-    connection.execute(WITHDRAW, (session_id, exchanges.messages[0].position))
-    connection.execute(WITHDRAW_TURNS, (session_id, json.dumps(turns)))
+    connection.execute(WITHDRAW, (now, session_id, exchanges.messages[0].position))
+    connection.execute(WITHDRAW_TURNS, (now, session_id, json.dumps(turns)))
 
 
 def has_one(connection: sqlite3.Connection, session_id: str) -> bool:

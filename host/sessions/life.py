@@ -112,7 +112,7 @@ def undo(connection: sqlite3.Connection, session: Session, count: int, now: str)
     if not taken.count and not before.count:
         raise Conflict("there is nothing to take back in this conversation")
     if taken.count:
-        exchanges.withdraw(connection, current.id, taken)
+        exchanges.withdraw(connection, current.id, taken, now)
     exchanges.withdraw_inherited(connection, current.id, before, now)
     taken = Exchanges(before.count + taken.count, (*before.messages, *taken.messages))
     _silence(connection, current, now)

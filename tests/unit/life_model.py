@@ -14,7 +14,8 @@ REFUSED = "refused"
 @dataclass
 class Message:
     status: str
-    withdrawn: bool = False
+    accepted: int = 0
+    withdrawn: int | None = None  # when
     turn: int | None = None
 
 
@@ -25,10 +26,12 @@ class Session:
     generation: int
     parent: int | None = None
     relation: str | None = None
+    born: int = 0
     status: str = "active"
     reason: str | None = None
     was: str | None = None
     messages: list[Message] = field(default_factory=list)
+    forgot: dict[int, int] = field(default_factory=dict)  # turns that it took over and took back, and when
 
 
 @dataclass
@@ -44,11 +47,12 @@ class Model:
         self.routes = {name: Route() for name in routes}
         self.sessions: list[Session] = []
         self._turns = 0
+        self.now = 0  # operations so far
 
     def hear(self, route: str) -> str | None:
         active = self.routes[route].active
         session = self._begin(route, None, None) if active is None else self.sessions[active]
-        session.messages.append(Message("pending" if session.status == "active" else "failed"))
+        session.messages.append(Message("pending" if session.status == "active" else "failed", self.now))
         return None
 
     def answer(self, number: int) -> str | None:
@@ -88,7 +92,7 @@ class Model:
         taken = self._take_back(number, 1)
         if taken is None:
             return REFUSED
-        self.sessions[number].messages += [Message("pending") for _ in range(taken)]
+        self.sessions[number].messages += [Message("pending", self.now) for _ in range(taken)]
         return None
 
     def branch(self, number: int) -> str | None:
@@ -147,7 +151,7 @@ class Model:
         return None
 
     def _begin(self, route: str, parent: int | None, relation: str | None) -> Session:
-        session = Session(len(self.sessions), route, self.routes[route].generation, parent, relation)
+        session = Session(len(self.sessions), route, self.routes[route].generation, parent, relation, self.now)
         self.sessions.append(session)
         self.routes[route].active = session.number
         return session
@@ -182,27 +186,45 @@ class Model:
         session = self.sessions[number]
         if session.status != "active":
             return None
-        kept = [(place, message) for place, message in enumerate(session.messages) if not message.withdrawn]
+        kept = [(place, message) for place, message in enumerate(session.messages) if message.withdrawn is None]
         exchanges: list[int] = []
         for place, message in reversed(kept):
             key = message.turn if message.turn is not None else -1 - place
             if key not in exchanges:
                 exchanges.append(key)
-        if not exchanges:
-            return None
         chosen = exchanges[:count]
-        first = min(
-            place
-            for place, message in kept
-            if message.status == "pending" or (message.turn if message.turn is not None else -1 - place) in chosen
-        )
-        taken = 0
+        open_ones = [place for place, message in kept if message.status == "pending"]
+        own = len(exchanges) if open_ones and len(exchanges) < count else len(chosen)
+        inherited = self._inherited(session, count - own)
+        if not exchanges and not inherited:
+            return None
+        chosen_places = [
+            place for place, message in kept if (message.turn if message.turn is not None else -1 - place) in chosen
+        ]
+        taken = sum(inherited.values())
+        session.forgot |= dict.fromkeys(inherited, self.now)
         for place, message in kept:
-            if place >= first:
-                message.withdrawn = True
+            if place >= min([*chosen_places, *open_ones], default=len(session.messages)):
+                message.withdrawn = self.now
                 taken += 1
         self._cancel(session)
         route = self.routes[session.route]
         self._bump(route, session)
         route.active, session.generation = number, route.generation
         return taken
+
+    def _inherited(self, session: Session, count: int) -> dict[int, int]:
+        """The newest turns that a branch took over and still counts, and how many messages are in each."""
+        found: dict[int, int] = {}
+        forgotten = set(session.forgot)
+        while session.relation == "branched" and session.parent is not None:
+            until, session = session.born, self.sessions[session.parent]
+            here: dict[int, int] = {}
+            for message in reversed(session.messages):
+                counts = message.withdrawn is None or message.withdrawn > until
+                if counts and message.turn is not None and message.turn not in forgotten and message.accepted <= until:
+                    here[message.turn] = here.get(message.turn, 0) + 1
+            for turn in list(here)[: max(0, count - len(found))]:
+                found[turn] = here[turn]
+            forgotten |= {turn for turn, at in session.forgot.items() if at <= until}
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from host.central.database import Central
 from host.central.events import EventKind
 from host.central.sessions import EndReason, Session
 from host.sessions import life
-from shared_schema.clock import ManualClock
+from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus
@@ -42,11 +43,15 @@ class Registry:
         self._central = central
         self._agent = agent
         self.done: list[tuple[Operation, str | None]] = []
+        self._number = self._turns = 0
+        self._now = NOW
 
     async def run(self, operation: Operation) -> None:
         """One operation; the order in which they come to be done is noted where it is decided: in the transaction."""
 
         def job(connection: sqlite3.Connection) -> None:
+            self._number += 1
+            self._now = to_text(from_text(NOW) + timedelta(milliseconds=self._number))
             try:
                 connection.execute("SAVEPOINT operation")
                 result = self._do(connection, *operation)
@@ -67,21 +72,22 @@ class Registry:
             return REFUSED
         session = found[target % len(found)]
         if name == "answer":
-            turn = new_id(Prefix.TURN)
+            self._turns += 1
+            turn = f"{Prefix.TURN}_{self._turns:016x}"
             for message in ingest.unanswered(connection, session.id):
                 ingest.note_turn(connection, session.id, message, turn)
-                ingest.finish(connection, session.id, message, MessageInStatus.COMPLETED, now=LATER)
+                ingest.finish(connection, session.id, message, MessageInStatus.COMPLETED, now=self._now)
             return None
-        arguments: dict[str, tuple[Any, ...]] = {"undo": (count, LATER), "compress": ("so far", LATER)}
+        arguments: dict[str, tuple[Any, ...]] = {"undo": (count, self._now), "compress": ("so far", self._now)}
         transition: Callable[..., object] = getattr(life, name)
-        transition(connection, session, *arguments.get(name, (LATER,)))
+        transition(connection, session, *arguments.get(name, (self._now,)))
         return None
 
     def _hear(self, connection: sqlite3.Connection, route: str) -> None:
-        session = add_session(connection, self._agent, route)
-        row, _ = ingest.accept(connection, accepted_values(session))
+        session = add_session(connection, self._agent, route, now=self._now)
+        row, _ = ingest.accept(connection, accepted_values(session, accepted_at=self._now))
         if session.status == "archived":
-            ingest.finish(connection, session.id, row.message_id, MessageInStatus.FAILED, now=LATER)
+            ingest.finish(connection, session.id, row.message_id, MessageInStatus.FAILED, now=self._now)
 
     async def picture(self) -> dict[str, Any]:
         """All that the model knows, too."""
@@ -103,6 +109,10 @@ def _picture(connection: sqlite3.Connection) -> dict[str, Any]:
         ]
         for session in found
     }
+    forgotten = {
+        session.id: sorted(int(turn.partition("_")[2], 16) for turn in turns.withdrawn(connection, session.id))
+        for session in found
+    }
     return {
         "routes": {
             row["route_key"]: (row["generation"], number.get(row["active_session_id"])) for row in routes.values()
@@ -116,6 +126,7 @@ def _picture(connection: sqlite3.Connection) -> dict[str, Any]:
                 None if session.parent_session_id is None else number[session.parent_session_id],
                 session.parent_relation,
                 messages[session.id],
+                forgotten[session.id],
             )
             for session in found
         ],
@@ -134,7 +145,8 @@ def _expected(model: Model) -> dict[str, Any]:
                 session.generation,
                 session.parent,
                 session.relation,
-                [(message.status, message.withdrawn) for message in session.messages],
+                [(message.status, message.withdrawn is not None) for message in session.messages],
+                sorted(session.forgot),
             )
             for session in model.sessions
         ],
@@ -142,6 +154,7 @@ def _expected(model: Model) -> dict[str, Any]:
 
 
 def _apply(model: Model, name: str, target: Any, count: int) -> str | None:
+    model.now += 1
     if name == "hear":
         return model.hear(target)
     if not model.sessions:
