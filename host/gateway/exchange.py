@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass, field
 from traceback import extract_tb
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from aiohttp import ClientSession
 
@@ -106,9 +107,12 @@ class Exchanges:
         self._memory = Memory()
         self._lookups = Turns()
         self._client: ClientSession | None = None
+        self._others: WeakSet[Wire] = WeakSet()
 
     async def aclose(self) -> None:
         """End what they share. No connection may be under way."""
+        for other in list(self._others):  # some still send what an agent left behind
+            other.abort()
         if self._client is not None:
             await self._client.close()
 
@@ -272,6 +276,7 @@ class Exchanges:
             is_plain=isinstance(asked, Fetch),
         )
         request.is_under_way = True
+        self._others.add(other)
         try:
             if isinstance(asked, Tunnel):
                 wire.write(_ESTABLISHED)

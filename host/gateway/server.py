@@ -128,12 +128,16 @@ class Gateway:
 
         while True:
             try:
-                connection, _ = await loop.sock_accept(bound)
+                connection, _ = bound.accept()
+            except (BlockingIOError, InterruptedError):
+                await _until_one_waits(loop, bound)
+                continue
             except OSError as error:
                 extra = {"session_id": session.id, "error": error.strerror}
                 log.error("a connection to the gateway cannot be taken", extra=extra)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
+            connection.setblocking(False)
             try:
                 await loop.connect_accepted_socket(make, connection)
             except OSError:
@@ -154,3 +158,20 @@ class Gateway:
         task = session.wires.pop(wire, None)
         if task is not None:
             task.cancel()
+
+
+async def _until_one_waits(loop: asyncio.AbstractEventLoop, bound: socket.socket) -> None:
+    """Wait until a connection can be taken. `loop.sock_accept` takes it at once: cancelled a moment later, while this
+    task waits for its session's turn, it would lose an open socket."""
+    waits = loop.create_future()
+
+    def tell() -> None:
+        loop.remove_reader(bound)  # at once: the turn may be long in coming
+        if not waits.done():
+            waits.set_result(None)
+
+    loop.add_reader(bound, tell)
+    try:
+        await waits
+    finally:
+        loop.remove_reader(bound)

@@ -22,6 +22,15 @@ FULL = 64 * 1024
 _FLUSH_SECONDS = 10.0
 _READ_SECONDS = 0.00003
 """What a read takes in the loop and the system besides the work that it begins."""
+_CONNECTION_SECONDS = 0.0002
+"""What making and ending a connection takes besides, also of one that is turned away."""
+
+
+_SMALL = 1024
+_SMALL_READS = 3
+_SHORTEST_REST, _LONGEST_REST = 0.005, 0.32
+"""A head comes in one piece or two. Of one that comes in more and small ones the next is read after a rest, which
+doubles each time: meanwhile the pieces gather with the system, and a byte at a time costs no work each."""
 
 
 class _Pause(Flag):
@@ -31,6 +40,7 @@ class _Pause(Flag):
     OTHER_IS_FULL = auto()
     PACE = auto()
     MEMORY = auto()
+    PIECES = auto()
 
 
 class Wire(asyncio.Protocol):
@@ -53,7 +63,10 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._opened, self._closed = opened, closed
         self._arrived = bytearray()
-        self._news = asyncio.Event()  # something arrived, or nothing will any more
+        self._news = asyncio.Event()  # something arrived that is waited for, or nothing will any more
+        self._wanted: tuple[bytes, int] | None = None  # the mark that is waited for, and within how many bytes
+        self._looked = 0  # bytes of what arrived in which it is not
+        self._small_reads = 0
         self._may_write = asyncio.Event()
         self._may_write.set()
         self._other: Wire | None = None
@@ -64,12 +77,14 @@ class Wire(asyncio.Protocol):
         self.ended = self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        began = time.perf_counter()
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=0)  # what cannot be sent at once fills it: one write waits at most
         self.transport.max_size = FULL  # type: ignore[attr-defined]  # of one read; asyncio's own is four times that
         self._count()
         if self._opened is not None:
             self._opened(self)
+        self.pace.charge(time.perf_counter() - began + _CONNECTION_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         began = time.perf_counter()
@@ -78,17 +93,20 @@ class Wire(asyncio.Protocol):
             self._other.write(data)
         else:
             self._arrived += data
-            self._news.set()
             if len(self._arrived) >= FULL:
                 self._pause(_Pause.FULL)
+            if self._wanted is None or self._is_there(*self._wanted):
+                self._news.set()
+            elif len(data) < _SMALL:
+                self._rest()
             self._count()
+        if self.memory.is_full:
+            self._pause(_Pause.MEMORY)
+            self.memory.when_there_is_room(lambda: self._go_on(_Pause.MEMORY))
         self.pace.charge(time.perf_counter() - began + _READ_SECONDS)
         if not self.pace.may_go_on:
             self._pause(_Pause.PACE)
             self.pace.when_it_may(lambda: self._go_on(_Pause.PACE))
-        if self.memory.is_full:
-            self._pause(_Pause.MEMORY)
-            self.memory.when_there_is_room(lambda: self._go_on(_Pause.MEMORY))
 
     def eof_received(self) -> bool:
         self._end()
@@ -125,6 +143,21 @@ class Wire(asyncio.Protocol):
             self.transport.pause_reading()
         self._paused |= why
 
+    def _is_there(self, mark: bytes, limit: int) -> bool:
+        """Whether what is waited for has arrived, or cannot any more."""
+        is_there = self._arrived.find(mark, self._looked) >= 0 or len(self._arrived) >= limit
+        if not is_there:
+            self._looked = max(0, len(self._arrived) - len(mark) + 1)
+        return is_there
+
+    def _rest(self) -> None:
+        """Read on after a while: what is waited for comes in small pieces."""
+        self._small_reads += 1
+        if self._small_reads >= _SMALL_READS:
+            doubled = min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(10, self._small_reads - _SMALL_READS))
+            self._pause(_Pause.PIECES)
+            self._loop.call_later(doubled, self._go_on, _Pause.PIECES)
+
     def _go_on(self, why: _Pause) -> None:
         was = self._paused
         self._paused &= ~why
@@ -155,19 +188,18 @@ class Wire(asyncio.Protocol):
 
     async def read_until(self, mark: bytes, limit: int) -> bytes | None:
         """All up to and with `mark`; None when it is not within `limit` bytes. Raises `EOFError` when the end is."""
-        start = 0
-        while (at := self._arrived.find(mark, start)) < 0:
-            if len(self._arrived) >= limit:
-                return None
-            if self.ended:
-                raise EOFError
-            start = max(0, len(self._arrived) - len(mark) + 1)
-            self._news.clear()
-            await self._news.wait()
+        self._wanted, self._looked, self._small_reads = (mark, limit), 0, 0
+        try:
+            while not self._is_there(mark, limit):
+                if self.ended:
+                    raise EOFError
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            self._wanted = None
+        at = self._arrived.find(mark, self._looked)
         end = at + len(mark)
-        if end > limit:
-            return None
-        return self._taken(end)
+        return None if at < 0 or end > limit else self._taken(end)
 
     def write(self, data: bytes) -> None:
         """Send, or keep until it can be sent; `drain` waits."""

@@ -34,7 +34,8 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
     ]
     await until(lambda: len(hanging) == 2, "two of them are under way")
     hurried[0].cancel()  # hangs up; the others run into the limit
-    await asyncio.wait(hurried)
+    ended = await asyncio.gather(*hurried, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError, *[Refused] * 9]
 
     with pytest.raises(Refused, match="is in a network that is not public"):  # found, in a thread that was free
         await outward.connect(rules, Destination("quick.test", 80), turns.of("another"))
@@ -66,7 +67,8 @@ async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another()
         for number in range(20)
     ]
     await until(lambda: len(hanging) == 40, "two of each are under way")
-    await asyncio.wait(attempts)
+    ended = await asyncio.gather(*attempts, return_exceptions=True)
+    assert {type(each) for each in ended} == {Refused}
     assert len(hanging) == 40
 
     began = asyncio.get_running_loop().time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -97,6 +98,7 @@ async def test_a_reply_full_of_work_is_done_in_small_steps(tmp_path: Path, what:
             writer.close()
 
 
+@pytest.mark.full  # it judges times, which says something only on a machine that does nothing else
 async def test_sessions_at_work_share_the_time_and_one_alone_has_more() -> None:
     async def work(seconds: float) -> None:
         until = time.perf_counter() + seconds
@@ -133,6 +135,19 @@ async def test_what_is_cancelled_while_it_waits_for_its_turn_ends_at_once() -> N
     async with asyncio.timeout(1):
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_connection_that_waits_for_its_sessions_turn_when_that_ends_is_closed(tmp_path: Path) -> None:
+    async with world(tmp_path, Transport.UNIX) as here:
+        here.gateway._sessions[here.session_id].pace.charge(100)
+        reader, _ = await here.connect()
+        for _ in range(20):  # in which it is seen that one connects
+            await asyncio.sleep(0)
+        await here.gateway.close(here.session_id)
+        async with asyncio.timeout(20):
+            with pytest.raises(ConnectionResetError):
+                await reader.readexactly(1)
+    gc.collect()  # an open socket that nobody holds is a warning, and that an error
 
 
 async def test_who_may_keep_no_more_waits_until_it_has_less() -> None:

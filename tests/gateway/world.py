@@ -44,6 +44,7 @@ class World:
     grant: Grant | None
     refused: list[tuple[str, str, str]] = field(default_factory=list)
     used: list[tuple[str, str, Usage]] = field(default_factory=list)
+    connections: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def allow(self, *entries: str) -> None:
         """The allow-list from now on."""
@@ -52,7 +53,15 @@ class World:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection of the agent's to the gateway itself, past the token."""
-        return await connect(self.layout, self.transport)
+        reader, writer = await connect(self.layout, self.transport)
+        self.connections.append(writer)
+        return reader, writer
+
+    async def hang_up(self) -> None:
+        """End all connections of the agent's at once. `close` would wait for what the gateway has not taken yet."""
+        for writer in self.connections:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self.connections), return_exceptions=True)
 
     async def raw(self, data: bytes) -> bytes:
         """All that comes back for these bytes until the gateway ends the connection."""
@@ -131,6 +140,7 @@ async def world(
         try:
             yield made
         finally:
+            await made.hang_up()
             await made.forwarder.aclose()
             await gateway.aclose()
 
