@@ -19,7 +19,6 @@ import pytest
 from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.ids import Prefix, new_id
-from tests.known_red import reason
 
 pytest.register_assert_rewrite("tests.support")  # so that a failed check in there says what differed
 
@@ -62,12 +61,6 @@ def cannot_run(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"with CI=true no docker test may be skipped: {reason}", pytrace=False)
     pytest.skip(f"docker tests: {reason}")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if (seen := reason(item.nodeid)) is not None:
-            item.add_marker(pytest.mark.xfail(reason=f"known red: {seen}", strict=False))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
