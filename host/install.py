@@ -37,7 +37,7 @@ class ForeignFolder(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstallStanding:
     """How it stands with a folder: where it is, where it was last used, and whether it is still that folder."""
 
     layout: DataLayout
@@ -57,14 +57,14 @@ class Standing:
         return DataLayout(path) if place_of(path).is_same(self.record.place) else None
 
 
-def standing(layout: DataLayout) -> Standing:
+def standing(layout: DataLayout) -> InstallStanding:
     """How it stands with a folder that is there; nothing is changed. Raises `FileTrouble`."""
     place, record, install_id = place_of(layout.data), read_record(layout.install), install.id_in(layout.central)
     at_home = record is None or (place.is_same(record.place) and install_id in (None, record.install_id))
-    return Standing(layout, place, record, install_id, at_home)
+    return InstallStanding(layout, place, record, install_id, at_home)
 
 
-def becomes_a_copy(stands: Standing, answer: Answer | None, command: str) -> bool:
+def becomes_a_copy(stands: InstallStanding, answer: Answer | None, command: str) -> bool:
     """Whether the folder is to become an install of its own; False when it goes on as the one it was.
 
     `command` is how a person calls this program on this folder. Raises `FolderElsewhere` when that is not said yet, or

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from host.sessions.beneath import sync_folder
+from host.sessions.untrusted_files import sync_folder
 from shared_schema.errors import FileTrouble
 
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -14,7 +14,7 @@ from host.channels.protocol import Channel
 from host.channels.running import RunningChannels
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
-from host.delivery.request import Request
+from host.delivery.request import AgentRequest
 from host.delivery.retry import RetryPolicy
 from host.delivery.titling import Titling
 from host.gateway import proxies
@@ -27,8 +27,8 @@ from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
 from host.sessions.context import TurnLimits
 from host.sessions.folder import Owner, clear_removed
-from host.sessions.house import House, Platform
-from host.sessions.post import Post
+from host.sessions.host_profile import HostProfile, Platform
+from host.sessions.inbox_sync import InboxSync
 from host.sessions.redaction import Redaction
 from host.settings import Settings, engine_address, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
@@ -123,10 +123,10 @@ class Services:
         self.channels[self.terminal.name] = self.terminal
         self._built(self.terminal)
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
-        self.house = self._house()
-        self.post = Post(central, settings.layout, owner, turn_limits, self.house)
+        self.profile = self._profile()
+        self.inbox_sync = InboxSync(central, settings.layout, owner, turn_limits, self.profile)
         self.commands: asyncio.Queue[str] = asyncio.Queue()
-        self.requests: asyncio.Queue[tuple[str, Request]] = asyncio.Queue()
+        self.requests: asyncio.Queue[tuple[str, AgentRequest]] = asyncio.Queue()
         self.deliverer = Deliverer(
             central,
             settings.layout,
@@ -151,7 +151,7 @@ class Services:
         copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text, quota=quota)
         sync = SessionSync(
             central,
-            self.post,
+            self.inbox_sync,
             copier,
             clock,
             owner,
@@ -163,9 +163,9 @@ class Services:
             asked=self.requests.put_nowait,
         )
         self.supervisor = Supervisor(
-            self.post,
+            self.inbox_sync,
             sync,
-            Runs(central, runtime, self.post, settings, clock, owner, supervision_limits, others, self.gateway),
+            Runs(central, runtime, self.inbox_sync, settings, clock, owner, supervision_limits, others, self.gateway),
             settings,
             clock,
             supervision_limits,
@@ -195,7 +195,7 @@ class Services:
         """Take up everything an earlier host left, then take events."""
         known = await self.central.read(sessions.all_ids)
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
-        await asyncio.to_thread(self.post.clear_spool)
+        await asyncio.to_thread(self.inbox_sync.clear_spool)
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy)
         self.started_at = self.clock.now()
@@ -226,7 +226,7 @@ class Services:
     async def write_accepted(self) -> None:
         """Without a running host: bring what was just accepted into the session folders, and wake nobody."""
         for session_id in self._to_write:
-            await asyncio.to_thread(self.post.write_accepted, session_id)
+            await asyncio.to_thread(self.inbox_sync.write_accepted, session_id)
         self._to_write.clear()
 
     async def close(self, *, stop_agents: bool) -> None:
@@ -244,10 +244,10 @@ class Services:
         await self.history.close()
         await asyncio.to_thread(self.central.close)
 
-    def _house(self) -> House:
+    def _profile(self) -> HostProfile:
         """What agents are told of this host and its platforms."""
         settings = self.settings
-        return House(
+        return HostProfile(
             runtime=self.runtime.name,
             timezone=settings.zone,
             save_memory=settings.save_memory,

@@ -29,7 +29,7 @@ FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CL
 
 
 @dataclass(slots=True)
-class Found:
+class FoundFile:
     """One entry. `descriptor` is of an open regular file and closed by the walk; `link` is where a link leads."""
 
     name: str
@@ -46,7 +46,7 @@ class Walk:
     top: Path
     left_out: list[str] = field(default_factory=list)
 
-    def below(self, *components: str) -> Iterator[Found]:
+    def below(self, *components: str) -> Iterator[FoundFile]:
         """Everything below a folder, folders before what is in them. One that is not there has nothing."""
         opened: list[int] = []
         try:
@@ -62,13 +62,13 @@ class Walk:
                 self.left_out.append("/".join(components))
             return
         try:
-            yield Found("/".join(components), os.fstat(descriptor))
+            yield FoundFile("/".join(components), os.fstat(descriptor))
             yield from self._entries(descriptor, "/".join(components), 0)
         finally:
             for each in opened:
                 os.close(each)
 
-    def _entries(self, folder: int, path: str, depth: int) -> Iterator[Found]:
+    def _entries(self, folder: int, path: str, depth: int) -> Iterator[FoundFile]:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries)
         for name in names:
@@ -78,18 +78,18 @@ class Walk:
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if stat.S_ISLNK(status.st_mode):
-                    yield Found(here, status, link=os.readlink(name, dir_fd=folder), folder=folder)
+                    yield FoundFile(here, status, link=os.readlink(name, dir_fd=folder), folder=folder)
                 elif stat.S_ISDIR(status.st_mode) and depth < DEEPEST:
                     child = os.open(name, _FOLDER, dir_fd=folder)
                     try:
-                        yield Found(here, status, folder=folder)
+                        yield FoundFile(here, status, folder=folder)
                         yield from self._entries(child, here, depth + 1)
                     finally:
                         os.close(child)
                 elif stat.S_ISREG(status.st_mode):
                     file = os.open(name, FILE_FLAGS, dir_fd=folder)
                     try:
-                        yield Found(here, os.fstat(file), descriptor=file, folder=folder)
+                        yield FoundFile(here, os.fstat(file), descriptor=file, folder=folder)
                     finally:
                         with suppress(OSError):
                             os.close(file)

@@ -20,8 +20,8 @@ from host.backup.contents import is_agents, is_shared
 from host.central.database import CENTRAL
 from host.central.upgrade import place_for
 from host.lock import held
-from host.sessions.beneath import remove_tree, sync_folder
 from host.sessions.folder import Owner, make_data_folder
+from host.sessions.untrusted_files import remove_tree, sync_folder
 from shared_schema.clock import SystemClock
 from shared_schema.database import copy_whole, open_reader, reader, require_sound
 from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NewerSchema, NotFound

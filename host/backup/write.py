@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from host.backup.archive import CHECKSUMS, FORMAT, HEADER, Checksums, Hashing, Header, verify
-from host.backup.contents import DATABASES, FILE_FLAGS, SECRET_FILES, SETTINGS, Found, Walk, root_files
+from host.backup.contents import DATABASES, FILE_FLAGS, SECRET_FILES, SETTINGS, FoundFile, Walk, root_files
 from host.central import install
 from host.place import InstallRecord, place_of
 from host.secrets import secrets_of
-from host.sessions.beneath import sync_folder
+from host.sessions.untrusted_files import sync_folder
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import copy_whole, open_reader, reader
 from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
@@ -153,7 +153,7 @@ def _write(writing: _Writing, layout: DataLayout, staging: Path, *, with_secrets
     return header, len(sessions)
 
 
-def _write_folder(writing: _Writing, entries: Iterator[Found], staging: Path) -> None:
+def _write_folder(writing: _Writing, entries: Iterator[FoundFile], staging: Path) -> None:
     for found in entries:
         entry = _entry(found.name, found.status.st_mode, found.status.st_mtime)
         if found.link is not None:
@@ -169,7 +169,7 @@ def _write_folder(writing: _Writing, entries: Iterator[Found], staging: Path) ->
                 writing.add(found.name, stream, found.status.st_size, found.status.st_mode, found.status.st_mtime)
 
 
-def _write_database(writing: _Writing, found: Found, staging: Path) -> None:
+def _write_database(writing: _Writing, found: FoundFile, staging: Path) -> None:
     """A session's file in one state: nothing was committed, and nobody was committing, while it was read.
 
     A journal that stays is of a writer that died in mid-commit: both are taken as they lie there, and whoever may write
@@ -196,13 +196,13 @@ def _write_database(writing: _Writing, found: Found, staging: Path) -> None:
     writing.left_out.append(found.name)
 
 
-def _copy(found: Found, name: str, target: Path) -> None:
+def _copy(found: FoundFile, name: str, target: Path) -> None:
     descriptor = os.open(name, FILE_FLAGS, dir_fd=found.folder)
     with open(descriptor, "rb", buffering=0) as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy, 1024**2)
 
 
-def _state(found: Found) -> tuple[tuple[int, ...], tuple[int, ...] | None, bytes] | None:
+def _state(found: FoundFile) -> tuple[tuple[int, ...], tuple[int, ...] | None, bytes] | None:
     """What changes with every commit: the database, its journal if there is one, and the counter in the header."""
     name = found.name.rpartition("/")[2]
     try:

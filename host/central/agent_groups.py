@@ -133,7 +133,7 @@ def delete(connection: sqlite3.Connection, agent_group_id: str) -> None:
     connection.execute(DELETE, (agent_group_id,))
 
 
-def named(connection: sqlite3.Connection, name: str) -> AgentGroup:
+def get_by_name(connection: sqlite3.Connection, name: str) -> AgentGroup:
     """The agent group of that name. Raises `NotFound`."""
     row = one(connection, BY_NAME, (name,))
     if row is None:

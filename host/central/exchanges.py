@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from host.central.database import one
-from host.central.ingest import Accepted
+from host.central.ingest import AcceptedMessage
 
 # The first and last message of each exchange, the newest first.
 ALL = """
@@ -85,7 +85,7 @@ class Exchanges:
     """Some exchanges at the end of a session: how many, and their messages, oldest first."""
 
     count: int
-    messages: tuple[Accepted, ...]
+    messages: tuple[AcceptedMessage, ...]
 
 
 def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
@@ -105,7 +105,7 @@ def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchang
         return Exchanges(0, ())
     first = min(firsts) if oldest_open is None else min(*firsts, oldest_open)
     return Exchanges(
-        len(firsts), tuple(Accepted.from_row(row) for row in connection.execute(FROM, (session_id, first)))
+        len(firsts), tuple(AcceptedMessage.from_row(row) for row in connection.execute(FROM, (session_id, first)))
     )
 
 
@@ -128,7 +128,7 @@ def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Ex
         asked = {"session": member["id"], "until": until}
         forgotten += [row["id"] for row in connection.execute(FORGOTTEN, asked)]
     messages = [
-        Accepted.from_row(row)
+        AcceptedMessage.from_row(row)
         for parent, turn_id in reversed(found)
         for row in connection.execute(OF_TURN, (parent, turn_id))
     ]

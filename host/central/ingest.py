@@ -134,7 +134,7 @@ OPEN_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted(Row):
+class AcceptedMessage(Row):
     """A row of the ledger. `content` is the JSON that `messages_in` gets, but for the paths of files."""
 
     position: int
@@ -170,7 +170,7 @@ class OpenMessage(Row):
     tries: int
 
 
-def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[Accepted, bool]:
+def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[AcceptedMessage, bool]:
     """Store an event for one agent group. An event that was accepted before is returned as it is, with False."""
     added = connection.execute(INSERT, values).rowcount > 0
     row = one(
@@ -179,31 +179,31 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
         (values["agent_group_id"], values["channel_type"], values["platform_id"], values["platform_message_id"]),
     )
     assert row is not None
-    return Accepted.from_row(row), added
+    return AcceptedMessage.from_row(row), added
 
 
-def text_of(row: Accepted) -> str:
+def text_of(row: AcceptedMessage) -> str:
     """What was written, without its files."""
     return str(decode(row.content).get("text", ""))
 
 
 def known(
     connection: sqlite3.Connection, agent_group_id: str, channel_type: str, platform_id: str, platform_message_id: str
-) -> Accepted | None:
+) -> AcceptedMessage | None:
     """What became of an event that was accepted before."""
     row = one(connection, DUPLICATE, (agent_group_id, channel_type, platform_id, platform_message_id))
-    return None if row is None else Accepted.from_row(row)
+    return None if row is None else AcceptedMessage.from_row(row)
 
 
-def get(connection: sqlite3.Connection, message_id: str) -> Accepted | None:
+def get(connection: sqlite3.Connection, message_id: str) -> AcceptedMessage | None:
     """The ledger's row of a message."""
     row = one(connection, BY_ID, (message_id,))
-    return None if row is None else Accepted.from_row(row)
+    return None if row is None else AcceptedMessage.from_row(row)
 
 
-def accepted(connection: sqlite3.Connection, session_id: str, limit: int = 100) -> list[Accepted]:
+def accepted(connection: sqlite3.Connection, session_id: str, limit: int = 100) -> list[AcceptedMessage]:
     """What has still to be written into the session, in the order of acceptance."""
-    return [Accepted.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
+    return [AcceptedMessage.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
 
 
 def mark_written(connection: sqlite3.Connection, message_ids: list[str]) -> None:
@@ -246,9 +246,9 @@ def finish_command(
     return connection.execute(FINISH_COMMAND, (status, error, now, message_id)).rowcount > 0
 
 
-def commands(connection: sqlite3.Connection) -> list[Accepted]:
+def commands(connection: sqlite3.Connection) -> list[AcceptedMessage]:
     """The commands that were accepted and not carried out, oldest first."""
-    return [Accepted.from_row(row) for row in connection.execute(COMMANDS)]
+    return [AcceptedMessage.from_row(row) for row in connection.execute(COMMANDS)]
 
 
 def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
@@ -283,10 +283,10 @@ def mark_recorded(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> No
     connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
 
 
-def written(connection: sqlite3.Connection, session_id: str, limit: int) -> list[Accepted]:
+def written(connection: sqlite3.Connection, session_id: str, limit: int) -> list[AcceptedMessage]:
     """The newest messages that `inbound.db` was given, and all of them that are open, oldest first."""
     values = {"session_id": session_id, "limit": limit}
-    return [Accepted.from_row(row) for row in connection.execute(WRITTEN_ROWS, values)]
+    return [AcceptedMessage.from_row(row) for row in connection.execute(WRITTEN_ROWS, values)]
 
 
 def standing(connection: sqlite3.Connection, session_id: str, message_ids: Sequence[str]) -> list[sqlite3.Row]:
@@ -337,15 +337,15 @@ def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite
 
 def said_in_chat(
     connection: sqlite3.Connection, channel_type: str, platform_id: str, position: int, limit: int = 100
-) -> list[Accepted]:
+) -> list[AcceptedMessage]:
     """What people wrote in a chat behind a position, oldest first, whichever agent took it."""
     values = {"channel_type": channel_type, "platform_id": platform_id, "position": position, "limit": limit}
-    return [Accepted.from_row(row) for row in connection.execute(SAID_IN_CHAT, values)]
+    return [AcceptedMessage.from_row(row) for row in connection.execute(SAID_IN_CHAT, values)]
 
 
 def open_in_chat(
     connection: sqlite3.Connection, channel_type: str, platform_id: str, agent_group_id: str, limit: int = 100
-) -> list[Accepted]:
+) -> list[AcceptedMessage]:
     """What an agent group has still to answer in a chat, oldest first."""
     values = {
         "channel_type": channel_type,
@@ -353,7 +353,7 @@ def open_in_chat(
         "agent_group_id": agent_group_id,
         "limit": limit,
     }
-    return [Accepted.from_row(row) for row in connection.execute(OPEN_IN_CHAT, values)]
+    return [AcceptedMessage.from_row(row) for row in connection.execute(OPEN_IN_CHAT, values)]
 
 
 def newest(connection: sqlite3.Connection) -> int:

@@ -144,7 +144,7 @@ def find(connection: sqlite3.Connection, channel_type: str, platform_id: str) ->
     return None if row is None else MessagingGroup.from_row(row)
 
 
-def named(connection: sqlite3.Connection, address: str) -> MessagingGroup:
+def get_by_name(connection: sqlite3.Connection, address: str) -> MessagingGroup:
     """The messaging group `<channel_type>:<platform_id>`. Raises `InvalidValue`, `NotFound`."""
     group = find(connection, *parse_address(address))
     if group is None:

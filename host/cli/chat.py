@@ -9,7 +9,7 @@ from contextlib import closing
 import click
 
 from host.cli.command import Command, json_option
-from host.cli.conversation import Conversation, Exchange, Reply
+from host.cli.conversation import Conversation, Exchange, TerminalReply
 from host.cli.invocation import Invocation
 from host.cli.output import print_json
 from host.cli.plain import one_line, plain
@@ -90,7 +90,7 @@ def _say_lines(conversation: Conversation, lines: Iterable[str]) -> int:
     return status
 
 
-def _print_reply(reply: Reply) -> None:
+def _print_reply(reply: TerminalReply) -> None:
     if reply.text:
         click.echo(plain(reply.text))
     for file in reply.files:

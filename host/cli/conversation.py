@@ -19,7 +19,7 @@ class NoReply(DumbwaiterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class TerminalReply:
     """One message for the person: of the agent, or (`from_host`) a notice of the host's own."""
 
     text: str
@@ -28,7 +28,7 @@ class Reply:
     created_at: str | None = None
 
     @classmethod
-    def from_entry(cls, entry: dict[str, Any]) -> Reply:
+    def from_entry(cls, entry: dict[str, Any]) -> TerminalReply:
         """The reply in an entry of the stream, or in a letter of `terminal.unread`."""
         return cls(
             text=str(entry.get("text") or ""),
@@ -46,11 +46,11 @@ class Exchange:
     session_id: str | None = None
     status: str | None = None
     error: str | None = None
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[TerminalReply] = field(default_factory=list)
     is_command: bool = False
     more: str | None = None
 
-    def is_notice(self, reply: Reply) -> bool:
+    def is_notice(self, reply: TerminalReply) -> bool:
         """Whether a reply is not the answer, but something the host has to say beside it."""
         return reply.from_host and not self.is_command
 
@@ -104,7 +104,7 @@ class Conversation:
         }
         self._seconds = seconds
 
-    def ask(self, text: str, exchange: Exchange | None = None) -> Generator[Reply, None, None]:
+    def ask(self, text: str, exchange: Exchange | None = None) -> Generator[TerminalReply, None, None]:
         """Send a message; the replies as they come. Close the generator to stop waiting: the agent goes on.
 
         Raises `NoReply` when the turn ends without success, and `NoHost` or another `DumbwaiterError`.
@@ -119,7 +119,7 @@ class Conversation:
                         exchange.message_id, exchange.session_id = entry["message_id"], entry["session_id"]
                         exchange.is_command = bool(entry.get("command"))
                     case "message":
-                        reply = Reply.from_entry(entry)
+                        reply = TerminalReply.from_entry(entry)
                         exchange.replies.append(reply)
                         yield reply
                     case "done":

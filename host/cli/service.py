@@ -20,7 +20,7 @@ from host.start_line import start_line
 from shared_schema.errors import InvalidValue, NotFound
 
 if TYPE_CHECKING:
-    from host.service.systemd import Place
+    from host.service.systemd import UnitPlace
     from host.service.unit import Scope, Unit
 
 NOT_RUNNING = 3
@@ -125,7 +125,7 @@ def status(invocation: Invocation, system: bool | None, name: str, as_json: bool
     return DONE if found["state"] == "active" else NOT_RUNNING
 
 
-def _show(found: dict[str, Any], place: Place) -> None:
+def _show(found: dict[str, Any], place: UnitPlace) -> None:
     print_fields(found, [key for key in found if found[key] is not None])
     if found["state"] == "not installed":
         click.echo("Install it with `dumbwaiter service install`.", err=True)
@@ -133,7 +133,7 @@ def _show(found: dict[str, Any], place: Place) -> None:
         click.echo(f"Why: {place.journal}", err=True)
 
 
-def _place(system: bool | None, name: str) -> Place:
+def _place(system: bool | None, name: str) -> UnitPlace:
     from host.service import systemd
     from host.service.unit import Scope
     from host.settings import configuration_folder
@@ -141,8 +141,8 @@ def _place(system: bool | None, name: str) -> Place:
     if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
         raise InvalidValue(f"'{name}' is not a unit's name", hint="use letters, digits, '-' and '_'")
     if system if system is not None else os.geteuid() == 0:
-        return systemd.Place(Scope.SYSTEM, systemd.SYSTEM_UNITS, name)
-    return systemd.Place(Scope.USER, systemd.user_units(configuration_folder()), name)
+        return systemd.UnitPlace(Scope.SYSTEM, systemd.SYSTEM_UNITS, name)
+    return systemd.UnitPlace(Scope.USER, systemd.user_units(configuration_folder()), name)
 
 
 def _unit(invocation: Invocation, scope: Scope, run_as: str | None) -> Unit:

@@ -48,7 +48,7 @@ REFUSALS = (Column("created_at", "when"), Column("what", "refused"), Column("rea
 STATUSES = ("active", "ended", "archived", "deleted")
 
 
-LAZY = {name: f"host.cli.session_life:{name}" for name in (
+LAZY = {name: f"host.cli.session_lifecycle:{name}" for name in (
     "new", "resume", "branch", "undo", "retry", "compress", "stop", "archive", "delete", "restore", "prune",
 )}  # fmt: skip
 LAZY |= {name: f"host.cli.session_history:{name}" for name in ("search", "transcript", "export")}

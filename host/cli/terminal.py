@@ -27,7 +27,7 @@ from host.cli import terminal_view as view
 from host.cli.plain import one_line
 from host.cli.root import DONE
 from host.cli.terminal_feed import Feed
-from host.cli.terminal_words import Known, attached, completions, is_leaving, other_agent
+from host.cli.terminal_words import KnownWords, attached, completions, is_leaving, other_agent
 from host.routing import commands
 from host.routing.commands import CommandName
 from shared_schema.errors import DumbwaiterError
@@ -305,9 +305,9 @@ class _Talk:
         return one_line(self._partner["agent_group"])
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownWords:
         """What can be completed."""
-        return Known(self._partner.get("agents") or (), self._partner.get("titles") or ())
+        return KnownWords(self._partner.get("agents") or (), self._partner.get("titles") or ())
 
     async def _print(self, show: Any) -> None:
         """Print above the prompt, which stays as it is."""

@@ -45,7 +45,7 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownWords:
     """The names that can be completed."""
 
     agents: Sequence[str] = ()
@@ -81,7 +81,7 @@ def attached(text: str) -> list[str]:
     return list(found)
 
 
-def completions(before: str, known: Known) -> Iterator[Completion]:
+def completions(before: str, known: KnownWords) -> Iterator[Completion]:
     """What may follow the text before the cursor."""
     if (match := _AT_END.search(before)) is not None and (match["quote"] or " " not in match["path"]):
         yield from _files(match["path"], is_quoted=bool(match["quote"]))

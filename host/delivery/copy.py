@@ -19,12 +19,12 @@ from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.central.quota import DEFAULT, Kept, Quota
 from host.central.rate_limits import Act
-from host.delivery import errand
+from host.delivery import control_results
 from host.delivery import turn as turn_taken
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
 from host.delivery.outcome import Outcome, take_ack
 from host.delivery.queue import enqueue, give_back
-from host.delivery.request import Request, request_of
+from host.delivery.request import AgentRequest, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, OutboxSnapshot
 from shared_schema.clock import Clock, to_text
@@ -66,7 +66,7 @@ class Copied:
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)  # what the agent asks of the host, to be answered now
+    requests: list[AgentRequest] = field(default_factory=list)  # what the agent asks of the host, to be answered now
     exchanged: bool = False  # something that somebody wrote was answered
     wants_title: bool = False
     turns: list[Turn] = field(default_factory=list)  # that began or ended, as far as the host had not known
@@ -149,7 +149,7 @@ class Copier:
                 session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
             copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=snapshot.more))
-        copied.wants_title = copied.exchanged and errand.wants_title(connection, session, now)
+        copied.wants_title = copied.exchanged and control_results.wants_title(connection, session, now)
         for bad in copied.refused:
             refusals.refuse(connection, session.id, bad.what, bad.reason, now)
         copied.kept.store(connection, session.id)
@@ -181,9 +181,9 @@ def _store_candidate(
             elif (asked := request_of(message)) is not None:
                 copied.requests.append(asked)
             else:
-                goes_on_in = errand.take(connection, session, message, now)
+                goes_on_in = control_results.take(connection, session, message, now)
                 copied.accepted += goes_on_in
-                copied.tell(errand.tell_of_summary(connection, session, goes_on_in, now))
+                copied.tell(control_results.tell_of_summary(connection, session, goes_on_in, now))
         except RowRefused as error:
             refusal = str(error)
     if refusal is not None:
@@ -227,6 +227,6 @@ def _store_turn(
     copied.chats.update(dict.fromkeys(told))
     if is_news:
         copied.turns.append(turn)
-    if (chat := errand.compress_when_full(connection, session, turn, acks, now)) is not None:
+    if (chat := control_results.compress_when_full(connection, session, turn, acks, now)) is not None:
         copied.chats[chat] = None
         copied.accepted.append(session.id)

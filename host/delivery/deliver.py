@@ -23,11 +23,11 @@ from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, 
 from host.delivery.mirror import mirror
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
-from host.routing.text import whole
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
+from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger(__name__)
 
@@ -338,12 +338,12 @@ async def _wait_for(news: asyncio.Event, seconds: float) -> None:
 
 def _identifier(value: object) -> str | None:
     """What a channel says the platform calls a message, as it can be stored."""
-    return None if value is None else whole(str(value))[:_MAX_SENTENCE]
+    return None if value is None else without_lone_surrogates(str(value))[:_MAX_SENTENCE]
 
 
 def _sentence(text: str) -> str:
     """Why something failed, as it can be stored and shown."""
-    return whole(text)[:_MAX_SENTENCE]
+    return without_lone_surrogates(text)[:_MAX_SENTENCE]
 
 
 def _ids(delivery: Delivery) -> dict[str, object]:

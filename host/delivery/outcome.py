@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from host.central import deliveries, ingest
 from host.central.deliveries import Chat
-from host.delivery import errand
+from host.delivery import control_results
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Ack, AckStatus, Address, MessageInKind, MessageInStatus
 
@@ -43,7 +43,7 @@ def take_ack(connection: sqlite3.Connection, session_id: str, ack: Ack, now: str
         if not ingest.finish(connection, session_id, ack.message_id, MessageInStatus.COMPLETED, now=now):
             return Outcome()
         if row.kind == MessageInKind.CONTROL:
-            return Outcome(final=True, told=errand.ended(connection, session_id, row, None, now))
+            return Outcome(final=True, told=control_results.ended(connection, session_id, row, None, now))
         return Outcome(final=True, exchanged=row.kind == MessageInKind.CHAT and bool(row.trigger))
     if ack.status == AckStatus.FAILED:
         sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
@@ -66,7 +66,7 @@ def fail_message(
         return False, None
     log.warning("a message failed", extra={"session_id": session_id, "message_id": message_id, "error": sentence})
     if row.kind == MessageInKind.CONTROL:
-        return True, errand.ended(connection, session_id, row, sentence, now)
+        return True, control_results.ended(connection, session_id, row, sentence, now)
     if not row.trigger:
         return True, None
     address = Address(row.channel_type, row.platform_id, row.thread_id)

@@ -90,7 +90,9 @@ def _require_room(connection: sqlite3.Connection, session: Session) -> None:
         raise RowRefused(f"{_MOST_DELAYED} messages of this conversation wait for their time already")
 
 
-def _answered(connection: sqlite3.Connection, session: Session, in_reply_to: str | None) -> ingest.Accepted | None:
+def _answered(
+    connection: sqlite3.Connection, session: Session, in_reply_to: str | None
+) -> ingest.AcceptedMessage | None:
     """The message that is answered, if it is one of this session's and somebody wrote it."""
     row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
     if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
@@ -98,7 +100,7 @@ def _answered(connection: sqlite3.Connection, session: Session, in_reply_to: str
     return row
 
 
-def _replies(row: ingest.Accepted | None) -> dict[str, Address]:
+def _replies(row: ingest.AcceptedMessage | None) -> dict[str, Address]:
     return {} if row is None else {row.message_id: Address(row.channel_type, row.platform_id, row.thread_id)}
 
 
@@ -106,7 +108,7 @@ def _wait_for_answer(
     connection: sqlite3.Connection,
     session: Session,
     message: CheckedMessage,
-    answered: ingest.Accepted | None,
+    answered: ingest.AcceptedMessage | None,
     address: Address,
     now: str,
 ) -> None:

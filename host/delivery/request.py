@@ -69,7 +69,7 @@ _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AgentRequest:
     """One request. `name` and `arguments` are not checked yet: what is wrong with them, the agent is told."""
 
     message_id: str
@@ -78,7 +78,7 @@ class Request:
     arguments: Mapping[str, Any]
 
 
-def request_of(message: CheckedMessage) -> Request | None:
+def request_of(message: CheckedMessage) -> AgentRequest | None:
     """The request in a message of kind `system`; None when it is none. Raises `RowRefused` for one without a form."""
     content = message.content
     if "request" not in content:
@@ -86,10 +86,10 @@ def request_of(message: CheckedMessage) -> Request | None:
     name, arguments = content["request"], content.get("arguments", {})
     if not isinstance(name, str) or not isinstance(arguments, dict) or len(message.canonical) > _MAX_ARGUMENTS:
         raise RowRefused("it is not a request that can be read")
-    return Request(message.id, message.generation, name, arguments)
+    return AgentRequest(message.id, message.generation, name, arguments)
 
 
-def meant(request: Request) -> tuple[RequestName, dict[str, Any]]:
+def arguments_of(request: AgentRequest) -> tuple[RequestName, dict[str, Any]]:
     """What is asked for, with all arguments and their defaults. Raises `InvalidValue`, which the agent is told."""
     if request.name not in set(RequestName):
         raise InvalidValue(f"'{request.name[:80]}' is not something the host can be asked for")

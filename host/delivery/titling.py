@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 
 from host.central.database import Central
-from host.delivery.errand import ask_title
+from host.delivery.control_results import ask_title
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import DumbwaiterError
 

@@ -11,14 +11,14 @@ from host.gateway.limits import CallLimits
 from host.gateway.policy import Rule
 from host.gateway.reservations import Release
 from host.gateway.upstreams import Upstream
-from host.gateway.usage import Usage
+from host.gateway.usage import CallUsage
 
 
 async def _unlimited() -> str | None:
     return None
 
 
-async def _for_nothing(upstream: Upstream, expected: Usage) -> Release:
+async def _for_nothing(upstream: Upstream, expected: CallUsage) -> Release:
     return lambda: None
 
 
@@ -37,7 +37,7 @@ class Grant:
     limits: CallLimits = field(default_factory=CallLimits)
     exhausted: Callable[[], Awaitable[str | None]] = _unlimited
     has_budget: bool = False
-    reserve: Callable[[Upstream, Usage], Awaitable[Release]] = _for_nothing
+    reserve: Callable[[Upstream, CallUsage], Awaitable[Release]] = _for_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ GrantOf: TypeAlias = Callable[[str], Awaitable[Grant | None]]
 Tell: TypeAlias = Callable[[str, str, str], None]
 """Told of a refusal: the session's id, what was asked for, and the reason in a sentence."""
 
-Used: TypeAlias = Callable[[str, str, Usage], "asyncio.Future[None] | None"]
+Used: TypeAlias = Callable[[str, str, CallUsage], "asyncio.Future[None] | None"]
 """Told of a model call that is over: the session's id, the name of the upstream, and what the call used. It may return
 what is done once that was counted; until then the call's part of the budget is kept free."""

@@ -18,7 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, MultiMapping
 
-from host.gateway.policy import Destination, parse_destination
+from host.gateway.policy import NetworkDestination, parse_destination
 from host.gateway.proxies import Proxy
 from host.gateway.refusal import Reason, Refused
 from shared_schema.errors import InvalidValue
@@ -59,14 +59,14 @@ class Call:
 class Tunnel:
     """CONNECT."""
 
-    destination: Destination
+    destination: NetworkDestination
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
     """A request for another host in plain HTTP: what to ask it for, and its name as the request wrote it."""
 
-    destination: Destination
+    destination: NetworkDestination
     target: str
     host: str
 

@@ -27,11 +27,11 @@ class Memory:
 
     def __init__(self, total: int = ALL) -> None:
         self._total = total
-        self._accounts: set[Account] = set()
+        self._accounts: set[MemoryAccount] = set()
 
-    def new(self) -> Account:
+    def new(self) -> MemoryAccount:
         """The account of one more session."""
-        return Account(self)
+        return MemoryAccount(self)
 
     @property
     def held(self) -> int:
@@ -42,7 +42,7 @@ class Memory:
         """Bytes that each session may keep."""
         return max(FEWEST, min(OF_ONE, self._total // max(1, len(self._accounts))))
 
-    def note(self, account: Account) -> None:
+    def note(self, account: MemoryAccount) -> None:
         """A session keeps something, or nothing any more."""
         if account.held > 0:
             self._accounts.add(account)
@@ -50,7 +50,7 @@ class Memory:
             self._accounts.discard(account)
 
 
-class Account:
+class MemoryAccount:
     """What one session keeps, in bytes."""
 
     def __init__(self, memory: Memory) -> None:

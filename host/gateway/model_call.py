@@ -24,17 +24,17 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
+from host.gateway.connection import FULL, Connection
 from host.gateway.expected import ExpectedOutput
 from host.gateway.grant import Patience
 from host.gateway.head import Call, Head, passed_on
-from host.gateway.named import NamedModels
 from host.gateway.pace import Pace, Slices
 from host.gateway.proxies import Proxy
 from host.gateway.redaction import WithoutKey, without_key, without_keys
 from host.gateway.refusal import Reason, Refused
+from host.gateway.requested_models import RequestedModels
 from host.gateway.upstreams import Upstream
-from host.gateway.usage import Usage, UsageReader, tokens_of
-from host.gateway.wire import FULL, Wire
+from host.gateway.usage import CallUsage, UsageReader, tokens_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class ClientGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-Reserve: TypeAlias = Callable[[Usage, bool], Awaitable[None]]
+Reserve: TypeAlias = Callable[[CallUsage, bool], Awaitable[None]]
 """Told what a call can use, and whether its body could be read; returns when it may go on, or raises `Refused`."""
 
 
@@ -154,7 +154,11 @@ class _Answers(ResponseHandler):
 
 
 async def carry_out(
-    asked: Asked, wire: Wire, session: aiohttp.ClientSession, patience: Patience, used: Callable[[Usage], None]
+    asked: Asked,
+    connection: Connection,
+    session: aiohttp.ClientSession,
+    patience: Patience,
+    used: Callable[[CallUsage], None],
 ) -> None:
     """Ask the upstream and stream its answer; `used` is told once what that used, also when it is broken off.
 
@@ -162,13 +166,13 @@ async def carry_out(
     of its proper end, by which every client knows.
     """
     counts, complete = asked.counts, False
-    body, reader = _Body(asked, wire), UsageReader("")
+    body, reader = _Body(asked, connection), UsageReader("")
     at_most = False
     task = asyncio.current_task()
     assert task is not None
-    wire.on_end = task.cancel  # who sends no more does not wait for the answer: an upstream is not kept at work
+    connection.on_end = task.cancel  # who sends no more does not wait for the answer: an upstream is not kept at work
     try:
-        if wire.ended:
+        if connection.ended:
             raise ClientGone
         response = await _first_byte(asked, body, session, patience)
         try:
@@ -176,15 +180,15 @@ async def carry_out(
                 raise _nonsense(asked)
             if response.status >= 400:
                 counts = False
-                await _pass_error(asked, response, wire, patience)
+                await _pass_error(asked, response, connection, patience)
             elif _is_coded(response):  # it could not be read: neither what it used nor whether it repeats the key
                 at_most = True
                 raise _nonsense(asked)
             else:
                 reader = UsageReader(response.headers.get(hdrs.CONTENT_TYPE, ""))
                 if response.connection is not None and isinstance(response.connection.protocol, _Answers):
-                    response.connection.protocol.pace = wire.pace
-                complete = await _pass_on(asked, response, wire, patience, reader)
+                    response.connection.protocol.pace = connection.pace
+                complete = await _pass_on(asked, response, connection, patience, reader)
         finally:
             response.close()  # gives a connection back whose answer was read to its end
     except Refused as refused:
@@ -196,7 +200,7 @@ async def carry_out(
         raise ClientGone from error
     finally:
         if counts:
-            usage = reader.finish(complete=complete, request_bytes=body.taken, named=body.named)
+            usage = reader.finish(complete=complete, request_bytes=body.taken, requested_models=body.requested_models)
             used(replace(body.expected, estimated=True) if at_most else usage)
 
 
@@ -256,7 +260,7 @@ def _nonsense(asked: Asked) -> Refused:
 
 
 async def _pass_on(
-    asked: Asked, response: aiohttp.ClientResponse, wire: Wire, patience: Patience, reader: UsageReader
+    asked: Asked, response: aiohttp.ClientResponse, connection: Connection, patience: Patience, reader: UsageReader
 ) -> bool:
     """Stream an answer as it comes; whether it came to its end."""
     length = response.headers.get(hdrs.CONTENT_LENGTH)
@@ -265,23 +269,23 @@ async def _pass_on(
     framing = (
         {"Content-Length": length} if length is not None else {"Transfer-Encoding": "chunked"} if in_chunks else {}
     )
-    wire.write(_response_head(asked, response, framing))
+    connection.write(_response_head(asked, response, framing))
     passing = None if asked.upstream.key is None else WithoutKey(asked.upstream.key.get_secret_value())
     try:
         async for arrived in response.content.iter_any():
             chunk = arrived if passing is None else passing.feed(arrived)
             if not chunk:
                 continue
-            wire.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if in_chunks else chunk)
-            await _read_along(reader, chunk, wire.pace)
-            await wire.drain(patience.silent)
+            connection.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if in_chunks else chunk)
+            await _read_along(reader, chunk, connection.pace)
+            await connection.drain(patience.silent)
     except (aiohttp.ClientError, TimeoutError):
         return False
     if passing is not None and (rest := passing.finish()):
         reader.feed(rest)
-        wire.write(b"%x\r\n%b\r\n" % (len(rest), rest) if in_chunks else rest)
+        connection.write(b"%x\r\n%b\r\n" % (len(rest), rest) if in_chunks else rest)
     if in_chunks:
-        wire.write(b"0\r\n\r\n")
+        connection.write(b"0\r\n\r\n")
     return True
 
 
@@ -298,7 +302,9 @@ async def _read_along(reader: UsageReader, chunk: bytes, pace: Pace) -> None:
             await pace.turn()
 
 
-async def _pass_error(asked: Asked, response: aiohttp.ClientResponse, wire: Wire, patience: Patience) -> None:
+async def _pass_error(
+    asked: Asked, response: aiohttp.ClientResponse, connection: Connection, patience: Patience
+) -> None:
     """Pass an error on, without the key should it repeat it."""
     body = b""
     try:
@@ -310,13 +316,13 @@ async def _pass_error(asked: Asked, response: aiohttp.ClientResponse, wire: Wire
     if _is_coded(response):  # whether it repeats the key cannot be seen; no SDK misses what it says
         body = b"The service sent an error in a coding that was not asked for.\n"
     body = _without_key(body.decode("utf-8", "surrogateescape"), asked.upstream).encode("utf-8", "surrogateescape")
-    wire.write(_response_head(asked, response, {"Content-Length": str(len(body))}))
-    wire.write(b"" if asked.head.method == "HEAD" else body)
+    connection.write(_response_head(asked, response, {"Content-Length": str(len(body))}))
+    connection.write(b"" if asked.head.method == "HEAD" else body)
     start = body[: 2 * _MOST_SAID].decode("utf-8", "replace")  # not more: the patterns are slow on what is made for it
     said = " ".join(without_keys(start).split())[:_MOST_SAID]
     extra = {"session_id": asked.session_id, "upstream": asked.upstream.name, "status": response.status, "said": said}
     log.warning("a model service refused a call", extra=extra)
-    await wire.drain(patience.silent)
+    await connection.drain(patience.silent)
 
 
 def _response_head(asked: Asked, response: aiohttp.ClientResponse, framing: dict[str, str]) -> bytes:
@@ -361,11 +367,11 @@ class _Body:
     `was_sent`: all of it was handed on.
     """
 
-    def __init__(self, asked: Asked, wire: Wire) -> None:
+    def __init__(self, asked: Asked, connection: Connection) -> None:
         self._head = head = asked.head
-        self._wire = wire
+        self._wire = connection
         self._reserve = asked.reserve if asked.counts else None
-        self._models = NamedModels(asked.call.path) if asked.counts else None
+        self._models = RequestedModels(asked.call.path) if asked.counts else None
         self._output = ExpectedOutput(asked.call.path)
         self.was_sent = False
         self._kept = b""
@@ -381,14 +387,18 @@ class _Body:
         return self.broken is None and self.taken == len(self._kept)
 
     @property
-    def named(self) -> frozenset[str]:
+    def requested_models(self) -> frozenset[str]:
         """The models that it may mean."""
         return frozenset() if self._models is None else self._models.names
 
     @property
-    def expected(self) -> Usage:
+    def expected(self) -> CallUsage:
         """What the call can use at most."""
-        return Usage(input_tokens=tokens_of(self.taken), output_tokens=self._output.tokens, named=self.named)
+        return CallUsage(
+            input_tokens=tokens_of(self.taken),
+            output_tokens=self._output.tokens,
+            requested_models=self.requested_models,
+        )
 
     def chunks(self) -> AsyncIterator[bytes] | None:
         """The body from its beginning; None when there is none."""

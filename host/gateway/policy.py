@@ -57,7 +57,7 @@ _NOT_PUBLIC_6 = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class NetworkDestination:
     """Where a request wants to go: a host in lower case, or an address without brackets, and a port."""
 
     host: str
@@ -90,7 +90,7 @@ def parse_rule(text: str) -> Rule:
     return Rule(f".{name}" if host.startswith("*.") else name, None, ports)
 
 
-def parse_destination(authority: str, default_port: int | None = None) -> Destination:
+def parse_destination(authority: str, default_port: int | None = None) -> NetworkDestination:
     """A host and port as requests write them. Raises `InvalidValue`, also for one with a user or password."""
     host, ports = _split_ports(authority.lower(), frozenset() if default_port is None else frozenset({default_port}))
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -100,7 +100,7 @@ def parse_destination(authority: str, default_port: int | None = None) -> Destin
             raise InvalidValue("the request names no host that could be one")
     if not ports:
         raise InvalidValue("the request names no port")
-    return Destination(bare, *ports)
+    return NetworkDestination(bare, *ports)
 
 
 def is_name(text: str) -> bool:
@@ -116,7 +116,7 @@ def address_of(text: str) -> Address | None:
         return None
 
 
-def is_listed(rules: Iterable[Rule], destination: Destination) -> bool:
+def is_listed(rules: Iterable[Rule], destination: NetworkDestination) -> bool:
     """Whether an allow-list names this destination. An address is named only by entries written as one."""
     address = address_of(destination.host)
     if address is not None:

@@ -11,8 +11,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from host.gateway.upstreams import Kind, Upstream
-from host.gateway.usage import Usage
+from host.gateway.upstreams import Upstream, UpstreamKind
+from host.gateway.usage import CallUsage
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _REMEMBERED = 256
 
 
-def usd(upstream: Upstream, usage: Usage, at: datetime) -> float | None:
+def usd(upstream: Upstream, usage: CallUsage, at: datetime) -> float | None:
     """The price of a call made at that time; None where it is not known.
 
     Of several models that the call may have meant it is the dearest. Blocks: the first time it loads the list, which
     takes a tenth of a second.
     """
-    names = usage.named if usage.model is None else (usage.model,)
+    names = usage.requested_models if usage.model is None else (usage.model,)
     prices = [_price(found, usage, at) for name in names if (found := _find(upstream, name)) is not None]
     return max(prices, default=None)
 
 
-def _price(found: tuple[Provider, ModelInfo], usage: Usage, at: datetime) -> float:
+def _price(found: tuple[Provider, ModelInfo], usage: CallUsage, at: datetime) -> float:
     from genai_prices import Usage as Counted
 
     provider, model = found
@@ -53,7 +53,7 @@ def _find(upstream: Upstream, model: str) -> tuple[Provider, ModelInfo] | None:
 
 
 @lru_cache(_REMEMBERED)
-def _found(name: str, url: str, kind: Kind, model: str) -> tuple[Provider, ModelInfo] | None:
+def _found(name: str, url: str, kind: UpstreamKind, model: str) -> tuple[Provider, ModelInfo] | None:
     """Whose list it is, and the model in it.
 
     A service is known by its URL or its name. Whoever speaks as Anthropic or Google do has their models; as OpenAI does
@@ -64,6 +64,6 @@ def _found(name: str, url: str, kind: Kind, model: str) -> tuple[Provider, Model
     providers = get_snapshot().providers
     by_id = {provider.id: provider for provider in providers}
     provider = next((each for each in providers if re.match(each.api_pattern, url)), None)
-    provider = provider or by_id.get(name) or (None if kind is Kind.OPENAI else by_id.get(kind))
+    provider = provider or by_id.get(name) or (None if kind is UpstreamKind.OPENAI else by_id.get(kind))
     found = None if provider is None else provider.find_model(model, all_providers=providers)
     return None if provider is None or found is None else (provider, found)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from host.gateway.upstreams import Kind
+from host.gateway.upstreams import UpstreamKind
 from shared_schema.errors import DumbwaiterError
 
 
@@ -105,7 +105,7 @@ class Refused(DumbwaiterError):
         self.retry_after = retry_after
 
 
-def answer(refused: Refused, kind: Kind | None = None) -> bytes:
+def answer(refused: Refused, kind: UpstreamKind | None = None) -> bytes:
     """The whole response; `kind` is that of the upstream that was asked for, None for anything else: plain text."""
     if kind is None:
         body, content_type = f"{refused.what}\n".encode(), "text/plain; charset=utf-8"
@@ -123,14 +123,14 @@ def answer(refused: Refused, kind: Kind | None = None) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _error(refused: Refused, kind: Kind) -> dict[str, Any]:
+def _error(refused: Refused, kind: UpstreamKind) -> dict[str, Any]:
     what, status = refused.what, refused.status
     match kind:
-        case Kind.ANTHROPIC:
+        case UpstreamKind.ANTHROPIC:
             return {"type": "error", "error": {"type": _ANTHROPIC.get(status, "api_error"), "message": what}}
-        case Kind.GOOGLE:
+        case UpstreamKind.GOOGLE:
             return {"error": {"code": status, "message": what, "status": _GOOGLE.get(status, "INTERNAL")}}
-        case Kind.OLLAMA:
+        case UpstreamKind.OLLAMA:
             return {"error": what}
         case _:
             type_, code = _OPENAI.get(status, ("server_error", None))

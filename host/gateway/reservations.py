@@ -19,7 +19,7 @@ _RETRY_AFTER = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class BudgetLeft:
     """What is left of a budget, in tokens and US dollars; None where there is no limit. A sentence when nothing is."""
 
     tokens: int | None = None
@@ -49,7 +49,9 @@ class Reservations:
         self._groups: dict[str, _Group] = {}
         self._wait_seconds = wait_seconds
 
-    async def reserve(self, group_id: str, tokens: int, usd: float, left: Callable[[], Awaitable[Left]]) -> Release:
+    async def reserve(
+        self, group_id: str, tokens: int, usd: float, left: Callable[[], Awaitable[BudgetLeft]]
+    ) -> Release:
         """Wait until a call that can use so much may begin. Raises `Refused` when it may not, or not for long."""
         group = self._groups.setdefault(group_id, _Group())
         group.users += 1
@@ -86,7 +88,9 @@ class Reservations:
 
         return release
 
-    async def _until_free(self, group: _Group, tokens: int, usd: float, left: Callable[[], Awaitable[Left]]) -> None:
+    async def _until_free(
+        self, group: _Group, tokens: int, usd: float, left: Callable[[], Awaitable[BudgetLeft]]
+    ) -> None:
         while True:
             changes = group.changes
             group.changed.clear()

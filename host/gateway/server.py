@@ -16,11 +16,11 @@ from enum import StrEnum
 from weakref import WeakValueDictionary
 
 from host.gateway import listening
-from host.gateway.exchange import Exchanges, Session
+from host.gateway.connection import Connection
 from host.gateway.grant import GrantOf, Patience, Tell, Used
+from host.gateway.handler import GatewaySession, RequestHandler
 from host.gateway.pace import Paced
 from host.gateway.proxies import Proxies
-from host.gateway.wire import Wire
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock
 from shared_schema.layout import SessionLayout
@@ -59,11 +59,11 @@ class Gateway:
         descriptors: int | None = None,
         proxies: Proxies = Proxies(),  # noqa: B008 - frozen
     ) -> None:
-        self._exchanges = Exchanges(grant_of, clock, patience, refused=refused, used=used, proxies=proxies)
+        self._handler = RequestHandler(grant_of, clock, patience, refused=refused, used=used, proxies=proxies)
         self._owner = owner
         self._transport = transport
         self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] if descriptors is None else descriptors) // 4
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, GatewaySession] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def open(self, session_id: str, layout: SessionLayout) -> None:
@@ -71,7 +71,7 @@ class Gateway:
         async with self._turn(session_id):
             if session_id in self._sessions:
                 return
-            session = self._sessions[session_id] = self._exchanges.session(session_id, layout)
+            session = self._sessions[session_id] = self._handler.session(session_id, layout)
             try:
                 await self._listen(session)
             except BaseException:
@@ -84,28 +84,28 @@ class Gateway:
             session = self._sessions.pop(session_id, None)
             if session is None:
                 return
-            self._exchanges.forget(session_id)
+            self._handler.forget(session_id)
             await session.stop_taking()
             with suppress(OSError):  # the folder may be gone, or the disk
                 await asyncio.to_thread(listening.remove, session.layout)
             tasks = list(session.wires.values())
             for task in tasks:
                 task.cancel()
-            for wire in list(session.wires):
-                wire.abort()
+            for connection in list(session.wires):
+                connection.abort()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def aclose(self) -> None:
         """End everything."""
         for session_id in list(self._sessions):
             await self.close(session_id)
-        await self._exchanges.aclose()
+        await self._handler.aclose()
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         """One opens or closes a session at a time: who closes removes no socket that another has just made."""
         return self._turns.setdefault(session_id, asyncio.Lock())
 
-    async def _listen(self, session: Session) -> None:
+    async def _listen(self, session: GatewaySession) -> None:
         if self._transport is Transport.TCP:
             session.token = secrets.token_urlsafe(32)
             bound = await asyncio.to_thread(listening.tcp_socket, session.layout, self._owner, session.token)
@@ -114,14 +114,14 @@ class Gateway:
         session.bound = bound
         session.taking = asyncio.create_task(Paced(self._take(session, bound), session.pace))
 
-    async def _take(self, session: Session, bound: socket.socket) -> None:
+    async def _take(self, session: GatewaySession, bound: socket.socket) -> None:
         """Take what connects, until cancelled."""
         loop = asyncio.get_running_loop()
 
-        def make() -> Wire:
-            return Wire(
-                lambda wire: self._opened(session, wire),
-                lambda wire: self._lost(session, wire),
+        def make() -> Connection:
+            return Connection(
+                lambda connection: self._opened(session, connection),
+                lambda connection: self._lost(session, connection),
                 session.pace,
                 session.memory,
             )
@@ -144,18 +144,18 @@ class Gateway:
                 connection.close()
             await session.pace.turn()  # also where each was there at once, and nothing was waited for
 
-    def _opened(self, session: Session, wire: Wire) -> None:
+    def _opened(self, session: GatewaySession, connection: Connection) -> None:
         if self._sessions.get(session.id) is not session:  # accepted a moment before it was closed
-            wire.abort()
+            connection.abort()
             return
         share = max(_FEWEST, self._most // max(1, len(self._sessions)))
         if len(session.wires) >= min(session.most, share) or session.memory.is_full:
-            self._exchanges.turn_away(session, wire)
+            self._handler.turn_away(session, connection)
             return
-        session.wires[wire] = asyncio.create_task(Paced(self._exchanges.serve(session, wire), session.pace))
+        session.wires[connection] = asyncio.create_task(Paced(self._handler.serve(session, connection), session.pace))
 
-    def _lost(self, session: Session, wire: Wire) -> None:
-        task = session.wires.pop(wire, None)
+    def _lost(self, session: GatewaySession, connection: Connection) -> None:
+        task = session.wires.pop(connection, None)
         if task is not None:
             task.cancel()
 

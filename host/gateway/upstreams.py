@@ -23,7 +23,7 @@ from shared_schema.errors import InvalidValue
 from shared_schema.foreign_text import decoded
 
 
-class Kind(StrEnum):
+class UpstreamKind(StrEnum):
     """Whose conventions an upstream follows: for keys, errors and usage."""
 
     ANTHROPIC = "anthropic"
@@ -41,7 +41,7 @@ class UpstreamSetting(BaseModel):
 
     url: str | None = None
     key: SecretStr | None = None
-    kind: Kind | None = None
+    kind: UpstreamKind | None = None
     paths: Literal["all"] | None = None
 
 
@@ -52,7 +52,7 @@ class Upstream:
     name: str
     url: str
     key: SecretStr | None
-    kind: Kind
+    kind: UpstreamKind
     opens_all: bool = False
     """To calls that are no model calls as well."""
     url_from: str = ""
@@ -69,19 +69,19 @@ class Upstream:
             return {}
         key = self.key.get_secret_value()
         match self.kind:
-            case Kind.ANTHROPIC:
+            case UpstreamKind.ANTHROPIC:
                 return {"x-api-key": key}
-            case Kind.GOOGLE:
+            case UpstreamKind.GOOGLE:
                 return {"x-goog-api-key": key}
             case _:
                 return {"authorization": f"Bearer {key}"}
 
 
-_VENDORS: Mapping[Kind, str] = {
-    Kind.ANTHROPIC: "https://api.anthropic.com",
-    Kind.OPENAI: "https://api.openai.com/v1",
-    Kind.GOOGLE: "https://generativelanguage.googleapis.com",
-    Kind.OLLAMA: "http://127.0.0.1:11434",
+_VENDORS: Mapping[UpstreamKind, str] = {
+    UpstreamKind.ANTHROPIC: "https://api.anthropic.com",
+    UpstreamKind.OPENAI: "https://api.openai.com/v1",
+    UpstreamKind.GOOGLE: "https://generativelanguage.googleapis.com",
+    UpstreamKind.OLLAMA: "http://127.0.0.1:11434",
 }
 KEY_VARIABLES: Mapping[str, str] = {
     "anthropic": "ANTHROPIC_API_KEY",
@@ -101,7 +101,12 @@ VARIABLES = (*KEY_VARIABLES.values(), *(name for names in URL_VARIABLES.values()
 
 _OLLAMA_PORT = 11434
 _EVERYWHERE = ("0.0.0.0", "::", "[::]")  # what a server listens on, and nobody can call
-_SDK_ADDS = {Kind.ANTHROPIC: ("/v1",), Kind.GOOGLE: ("/v1beta", "/v1"), Kind.OLLAMA: ("/v1", "/api"), Kind.OPENAI: ()}
+_SDK_ADDS = {
+    UpstreamKind.ANTHROPIC: ("/v1",),
+    UpstreamKind.GOOGLE: ("/v1beta", "/v1"),
+    UpstreamKind.OLLAMA: ("/v1", "/api"),
+    UpstreamKind.OPENAI: (),
+}
 """What these SDKs put behind a URL themselves. People write it all the same, where another SDK wants it."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -118,13 +123,13 @@ def configure(
     """
     return {
         name: _upstream(name, (settings.get(name), file.get(name)), variables)
-        for name in sorted({*(kind.value for kind in Kind), *settings, *file})
+        for name in sorted({*(kind.value for kind in UpstreamKind), *settings, *file})
     }
 
 
 def doubts(upstream: Upstream) -> str | None:
     """What may be wrong with a URL, in a sentence; None when it looks as such URLs do."""
-    if upstream.kind is Kind.OPENAI and urlsplit(upstream.url).path in ("", "/"):
+    if upstream.kind is UpstreamKind.OPENAI and urlsplit(upstream.url).path in ("", "/"):
         return (
             f"the url of '{upstream.name}', {upstream.url}, has no path: most services that speak as OpenAI does "
             f"want one, {upstream.url}/v1"
@@ -163,11 +168,11 @@ def _upstream(name: str, given: Sequence[UpstreamSetting | None], variables: Map
     settings = [each for each in given if each is not None]
     kind = next((each.kind for each in settings if each.kind is not None), None)
     if kind is None:
-        kind = Kind(name) if name in set(Kind) else Kind.OPENAI
+        kind = UpstreamKind(name) if name in set(UpstreamKind) else UpstreamKind.OPENAI
     url, url_from = next((each.url for each in settings if each.url), None), ""
     if url is None:
         url, url_from = _url_of_variable(name, variables)
-    if url is None and name not in set(Kind):
+    if url is None and name not in set(UpstreamKind):
         raise InvalidValue(f"the upstream '{name}' has no url", hint=f"set upstreams.{name}.url")
     key = next((each.key for each in settings if each.key is not None), None)
     variable = variables.get(KEY_VARIABLES.get(name, ""), "")
@@ -197,7 +202,7 @@ def _as_ollama_does(text: str) -> str:
     return f"{scheme or 'http'}://{host}:{port}{slash}{path}"
 
 
-def _url(name: str, text: str, kind: Kind) -> str:
+def _url(name: str, text: str, kind: UpstreamKind) -> str:
     try:
         url = urlsplit(text)
         good = url.scheme in ("http", "https") and url.hostname and url.port != 0

@@ -32,7 +32,7 @@ _NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class CallUsage:
     """What a call used, in tokens, each counted once; `estimated` where the model's service did not say."""
 
     model: str | None = None
@@ -48,7 +48,7 @@ class Usage:
     service_tier: str | None = None
     speed: str | None = None
     """With the tier what else a price depends on, in the words of the service."""
-    named: frozenset[str] = frozenset()
+    requested_models: frozenset[str] = frozenset()
     """Where the answer did not say the model: what the request may mean."""
 
     @property
@@ -72,7 +72,7 @@ class UsageReader:
         self._rest = bytearray()
         self._lines = self._bytes = 0
         self._model: str | None = None
-        self._found: Usage | None = None
+        self._found: CallUsage | None = None
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes of the answer. Never raises."""
@@ -88,18 +88,24 @@ class UsageReader:
         self._rest += chunk[end + 1 :]
         del self._rest[: -_WHOLE - 1]
 
-    def finish(self, *, complete: bool, request_bytes: int, named: frozenset[str] = frozenset()) -> Usage:
-        """What the call used. `complete` is false when the answer was broken off; `named` is of `Usage`."""
+    def finish(
+        self, *, complete: bool, request_bytes: int, requested_models: frozenset[str] = frozenset()
+    ) -> CallUsage:
+        """What the call used. `complete` is false for an answer broken off; `requested_models` as in `CallUsage`."""
         self._take(bytes(self._rest))
         self._rest.clear()
         output = self._lines or tokens_of(self._bytes)
         if self._found is None:
-            found = Usage(input_tokens=tokens_of(request_bytes), output_tokens=output, estimated=True)
+            found = CallUsage(input_tokens=tokens_of(request_bytes), output_tokens=output, estimated=True)
         elif not complete and output > self._found.output_tokens:
             found = replace(self._found, output_tokens=output, estimated=True)
         else:
             found = self._found
-        return replace(found, named=named) if self._model is None else replace(found, model=self._model)
+        return (
+            replace(found, requested_models=requested_models)
+            if self._model is None
+            else replace(found, model=self._model)
+        )
 
     def _says(self, text: bytes) -> bool:
         """Whether there may be something in it that is not known yet."""
@@ -118,12 +124,14 @@ class UsageReader:
                 self._found = usage if self._found is None else _merged(usage, self._found)
 
 
-def _merged(usage: Usage, before: Usage) -> Usage:
+def _merged(usage: CallUsage, before: CallUsage) -> CallUsage:
     """Of two states of the same call; what was read from the cache may be said later than the whole prompt."""
     numbers = {name: max(getattr(usage, name), getattr(before, name)) for name in _NUMBERS}
     prompt = max(each.input_tokens + each.cache_read_tokens for each in (usage, before))
     numbers["input_tokens"] = prompt - numbers["cache_read_tokens"]
-    return Usage(**numbers, service_tier=usage.service_tier or before.service_tier, speed=usage.speed or before.speed)
+    return CallUsage(
+        **numbers, service_tier=usage.service_tier or before.service_tier, speed=usage.speed or before.speed
+    )
 
 
 def _parts(text: bytes) -> Iterator[dict[str, Any]]:
@@ -161,23 +169,23 @@ def _model_in(part: Mapping[str, Any]) -> str | None:
     return _text(part, "model") or _text(part, "modelVersion")
 
 
-def _usage_in(part: Mapping[str, Any]) -> Usage | None:
+def _usage_in(part: Mapping[str, Any]) -> CallUsage | None:
     if isinstance(part.get("usage"), dict):
         return _of_usage(part["usage"], _text(part, "service_tier"))
     if isinstance(part.get("usageMetadata"), dict):
         return _of_gemini(part["usageMetadata"])
     if any(name in part for name in _OLLAMAS):
-        return Usage(None, _count(part, "prompt_eval_count"), _count(part, "eval_count"))
+        return CallUsage(None, _count(part, "prompt_eval_count"), _count(part, "eval_count"))
     return None
 
 
-def _of_usage(usage: Mapping[str, Any], service_tier: str | None) -> Usage:
+def _of_usage(usage: Mapping[str, Any], service_tier: str | None) -> CallUsage:
     if "prompt_tokens" in usage or "input_tokens_details" in usage:  # OpenAI: the input includes what was cached
         chat = "prompt_tokens" in usage
         details = usage.get("prompt_tokens_details" if chat else "input_tokens_details")
         of_output = usage.get("completion_tokens_details" if chat else "output_tokens_details")
         read = _count(details, "cached_tokens")
-        return Usage(
+        return CallUsage(
             input_tokens=max(0, _count(usage, "prompt_tokens" if chat else "input_tokens") - read),
             output_tokens=_count(usage, "completion_tokens" if chat else "output_tokens"),
             cache_read_tokens=read,
@@ -185,7 +193,7 @@ def _of_usage(usage: Mapping[str, Any], service_tier: str | None) -> Usage:
             service_tier=service_tier,
         )
     written = _count(usage, "cache_creation_input_tokens")
-    return Usage(
+    return CallUsage(
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
         cache_read_tokens=_count(usage, "cache_read_input_tokens"),
@@ -197,10 +205,10 @@ def _of_usage(usage: Mapping[str, Any], service_tier: str | None) -> Usage:
     )
 
 
-def _of_gemini(usage: Mapping[str, Any]) -> Usage:
+def _of_gemini(usage: Mapping[str, Any]) -> CallUsage:
     """What tools of Google's own put into the prompt is counted apart, and costs the same."""
     read, thoughts = _count(usage, "cachedContentTokenCount"), _count(usage, "thoughtsTokenCount")
-    return Usage(
+    return CallUsage(
         input_tokens=max(0, _count(usage, "promptTokenCount") - read) + _count(usage, "toolUsePromptTokenCount"),
         output_tokens=_count(usage, "candidatesTokenCount") + thoughts,
         cache_read_tokens=read,

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from host.history.script import INDEXED_CHARACTERS, has_runs, spaced
+from host.history.cjk import INDEXED_CHARACTERS, has_runs, spaced
 from shared_schema import json_text
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import decode

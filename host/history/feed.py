@@ -31,7 +31,7 @@ from host.fair_threads import FairThreads
 from host.history import reading, store
 from host.history.intake import Intake
 from host.history.record import Record
-from host.history.store import State, Step
+from host.history.store import State, StoredStep
 from shared_schema.errors import DumbwaiterError, FileBusy, FileTrouble
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import DataLayout
@@ -198,7 +198,7 @@ class History:
             self._under_way[name] += 1
             self._group_under_way[name] = group
 
-    def _read(self, session_id: str, agent_group_id: str, deadline: float) -> tuple[Step | None, bool]:
+    def _read(self, session_id: str, agent_group_id: str, deadline: float) -> tuple[StoredStep | None, bool]:
         """What is new in a session; None when nothing is, or it cannot be read. And whether it can be read later."""
         if not self.intake.has_room(session_id, time.monotonic()):
             return None, True
@@ -225,7 +225,7 @@ class History:
         if found.more or isinstance(found.trouble, FileBusy):
             signature = None
         after = State(agent_group_id, signature, found.cursors)
-        return Step(session_id, before, after, found.entries, found.steps_begin_anew, found.bytes), False
+        return StoredStep(session_id, before, after, found.entries, found.steps_begin_anew, found.bytes), False
 
     def _all_is_lost(self) -> None:
         with self._changed:
@@ -287,7 +287,7 @@ class History:
         began = time.monotonic()
         latest = min(began + _BATCH_SECONDS, deadline or math.inf)
         left = dict(due)
-        steps: list[Step] = []
+        steps: list[StoredStep] = []
         found: dict[str, Progress] = {}
         try:
             for session_id, agent_group_id in due.items():
@@ -387,6 +387,6 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
-def _goes_on(step: Step) -> bool:
+def _goes_on(step: StoredStep) -> bool:
     """Whether a pass that did not come to the end got anywhere."""
     return bool(step.before is None or step.before.cursors != step.after.cursors)

@@ -15,7 +15,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from host.history.script import asked, has_runs
+from host.history.cjk import asked, has_runs
 from shared_schema.text import folded
 
 MAX_QUERY = 1_000
@@ -73,7 +73,7 @@ def parse(query: str) -> Node | None:
     clean = "".join(character if character.isprintable() else " " for character in query[:MAX_QUERY])
     try:
         tokens = _tokens(clean)
-        reader = _Reader(tokens)
+        reader = _QueryReader(tokens)
         return reader.whole() if tokens else None
     except _NoQuery:
         return _literal(clean)
@@ -193,7 +193,7 @@ def _plain_term(plain: str) -> Term:
     return Term(beginning, True) if beginning and beginning != plain else Term(plain)
 
 
-class _Reader:
+class _QueryReader:
     """Reads tokens from left to right: OR of ANDs of NOTs of terms and groups."""
 
     def __init__(self, tokens: list[Token]) -> None:

@@ -73,7 +73,7 @@ class Cursors:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NewEntries:
     """What one pass found. `trouble`: the agent's file could not be read this time. `skipped`: rows that are no good.
 
     `steps_begin_anew`: the file is another one than before (an unreadable one was put aside), and its steps are counted
@@ -90,7 +90,7 @@ class Found:
 
 
 @dataclass(slots=True)
-class _Written:
+class _WrittenRows:
     """What an agent wrote: rows, not yet entries, and how far that goes."""
 
     messages: list[sqlite3.Row] = field(default_factory=list)
@@ -114,14 +114,14 @@ def signature(layout: SessionLayout) -> str:
     return f"{ours.st_ino} {ours.st_size} {ours.st_mtime_ns} {outbound}"
 
 
-def read(layout: SessionLayout, session_id: str, cursors: Cursors, *, deadline: float = math.inf) -> Found:
+def read(layout: SessionLayout, session_id: str, cursors: Cursors, *, deadline: float = math.inf) -> NewEntries:
     """The rows behind the cursors, as entries, and the new cursors. Blocks for two seconds at most.
 
     Behind the `deadline` (on the monotonic clock) nothing more is read of the agent's file.
     Raises `FileTrouble` when the host's own file cannot be read; what is wrong with the agent's is in the result.
     """
     trouble = None
-    written = _Written(outbound=cursors.outbound, steps_cursor=cursors.steps)
+    written = _WrittenRows(outbound=cursors.outbound, steps_cursor=cursors.steps)
     try:
         written = _written(layout, cursors, deadline)
     except FileTrouble as error:
@@ -146,7 +146,7 @@ def read(layout: SessionLayout, session_id: str, cursors: Cursors, *, deadline: 
                 written.skipped += message is None
                 entries += [message] if message is not None else []
     steps = [entry.of_step(session_id, row) for row in written.steps]
-    return Found(
+    return NewEntries(
         entries=[*entries, *(step for step in steps if step is not None)],
         cursors=replace(
             cursors,
@@ -175,19 +175,19 @@ def _answered(connection: sqlite3.Connection, message_id: object, known: dict[st
     return known[message_id]
 
 
-def _written(layout: SessionLayout, cursors: Cursors, deadline: float) -> _Written:
+def _written(layout: SessionLayout, cursors: Cursors, deadline: float) -> _WrittenRows:
     with hard_link.reading(layout, _TABLES) as connection:
         require_readable(connection, OUTBOUND)
         return _read_out(connection, cursors, deadline)
 
 
-def _read_out(connection: sqlite3.Connection, cursors: Cursors, deadline: float) -> _Written:
+def _read_out(connection: sqlite3.Connection, cursors: Cursors, deadline: float) -> _WrittenRows:
     keys = connection.execute(KEYS).fetchone()
     if (keys["messages"], keys["steps"]) != ("seq INTEGER", "seq INTEGER"):
         raise FileDamaged("messages_out or steps has not its key")
     last = connection.execute(LAST_STEP).fetchone()["seq"]
     anew = cursors.steps > 0 and (last is None or last < cursors.steps)
-    written = _Written(outbound=cursors.outbound, steps_cursor=0 if anew else cursors.steps, steps_begin_anew=anew)
+    written = _WrittenRows(outbound=cursors.outbound, steps_cursor=0 if anew else cursors.steps, steps_begin_anew=anew)
     budget = _Budget(min(deadline, time.monotonic() + MAX_SECONDS))
     for row in _rows(connection, cursors.outbound, (NEXT_OUT, OUT_SEQS, ONE_OUT), budget):
         written.outbound = row if isinstance(row, int) else row["seq"]

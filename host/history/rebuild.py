@@ -68,7 +68,7 @@ TAKE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RebuildProgress:
     """How far it is: sessions that were read, of how many, and their entries. `stage` is `reading` or `indexing`."""
 
     stage: str
@@ -78,16 +78,16 @@ class Progress:
     unreadable: int
 
 
-def rebuild(layout: DataLayout, draft: Path) -> Generator[Progress, None, None]:
+def rebuild(layout: DataLayout, draft: Path) -> Generator[RebuildProgress, None, None]:
     """Make a draft from all session folders, telling how far it is. Blocks. Raises `FileTrouble`."""
     parts = {name: draft.with_name(f"{draft.name}-{name}") for name in (*SHARES, *INDEX)}
     for path in (draft, *parts.values()):
         path.unlink(missing_ok=True)
     try:
-        progress = Progress("reading", 0, 0, 0, 0)
+        progress = RebuildProgress("reading", 0, 0, 0, 0)
         for progress in _read(layout, [parts[name] for name in SHARES]):
             yield progress
-        yield Progress("indexing", progress.sessions, progress.of, progress.entries, progress.unreadable)
+        yield RebuildProgress("indexing", progress.sessions, progress.of, progress.entries, progress.unreadable)
         _sort(draft, parts)
         with ThreadPoolExecutor(len(INDEX), "history-index") as threads:
             list(threads.map(lambda name: _make_index(draft, parts[name], name), INDEX))
@@ -101,7 +101,7 @@ def rebuild(layout: DataLayout, draft: Path) -> Generator[Progress, None, None]:
             path.unlink(missing_ok=True)
 
 
-def _read(layout: DataLayout, targets: Sequence[Path]) -> Iterator[Progress]:
+def _read(layout: DataLayout, targets: Sequence[Path]) -> Iterator[RebuildProgress]:
     """Have all sessions read by processes, each its share."""
     folders = list(session_folders(layout))
     done: dict[int, dict[str, int]] = {}
@@ -117,14 +117,14 @@ def _read(layout: DataLayout, targets: Sequence[Path]) -> Iterator[Progress]:
                 else:
                     selector.unregister(key.fileobj)
             sums = {name: sum(part[name] for part in done.values()) for name in ("sessions", "entries", "unreadable")}
-            yield Progress("reading", of=len(folders), **sums)
+            yield RebuildProgress("reading", of=len(folders), **sums)
     if sums["sessions"] != len(folders):
         raise FileTrouble("the sessions were not read to the end", where=layout.history, hint="try again")
 
 
 def _begin(stack: ExitStack, work: dict[str, Any]) -> Any:
     """A process that reads; what it says. It ends with the stack at the latest."""
-    command = [sys.executable, "-m", "host.history.share"]
+    command = [sys.executable, "-m", "host.history.rebuild_worker"]
     process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0))
     stack.callback(process.kill)
     assert process.stdin is not None

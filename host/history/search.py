@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from host.history import query, store
+from host.history.cjk import INDEXED_CHARACTERS
 from host.history.query import Node
-from host.history.script import INDEXED_CHARACTERS
 from host.history.snippet import Snippet, snippet
 from shared_schema.text import folded
 

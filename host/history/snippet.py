@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from host.history.cjk import INDEXED_CHARACTERS, has_runs
 from host.history.query import Term, has_word
-from host.history.script import INDEXED_CHARACTERS, has_runs
 from shared_schema.text import decomposed
 
 WIDTH = 160

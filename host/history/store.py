@@ -94,7 +94,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StoredStep:
     """What one pass over a session adds: its entries, and the states before and after it."""
 
     session_id: str
@@ -119,7 +119,7 @@ def signatures(connection: sqlite3.Connection) -> dict[str, str | None]:
     return {row["session_id"]: row["signature"] for row in connection.execute(SIGNATURES)}
 
 
-def add(connection: sqlite3.Connection, steps: Iterable[Step]) -> None:
+def add(connection: sqlite3.Connection, steps: Iterable[StoredStep]) -> None:
     """Store what was read, with the cursors. A step that begins where the session is not any more is left out."""
     last = connection.execute(LAST_POSITION).fetchone()["position"]
     for step in steps:

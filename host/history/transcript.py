@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from host.central.transcript import Known
-from host.history.order import interleaved
+from host.history.step_order import interleaved
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import decode
 from shared_schema.text import without_lone_surrogates

@@ -14,9 +14,9 @@ from host.central import sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
 from host.gateway.policy import parse_rule
 from host.operations import readiness
-from host.operations.ending import delete
 from host.operations.mounts import require_useful
 from host.operations.push import push_to_agent_group, stop_agents
+from host.operations.session_stop import delete
 from host.runtime.mounts import MountRequest
 from host.runtime.protocol import (
     LARGEST_CPUS,
@@ -74,7 +74,7 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 
 async def show(services: Services, *, name: str) -> dict[str, Any]:
     """One agent group, and what it lacks before it can answer (`lacking`, sentences). Raises `NotFound`."""
-    shown = await services.central.read(lambda c: _shown(services, c, table.named(c, name)))
+    shown = await services.central.read(lambda c: _shown(services, c, table.get_by_name(c, name)))
     return {**shown, "lacking": await readiness.lacking(services, name=name)}
 
 
@@ -126,7 +126,7 @@ async def change(
         changes[field] = None
 
     def store(connection: sqlite3.Connection) -> tuple[AgentGroup, AgentGroup]:
-        group = before = table.named(connection, name)
+        group = before = table.get_by_name(connection, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
         _require_model(changes.get("provider", group.provider), changes.get("model"))
         group = dataclasses.replace(
@@ -151,7 +151,7 @@ async def rename(services: Services, *, name: str, new_name: str) -> dict[str, A
     """Give an agent group another name; its workspace folder keeps the old one. Raises `NotFound`, `Conflict`."""
 
     def store(connection: sqlite3.Connection) -> str:
-        group = table.named(connection, name)
+        group = table.get_by_name(connection, name)
         table.rename(connection, group.id, new_name)
         usage.rename_agent_group(connection, group.id, new_name)
         return group.id
@@ -162,7 +162,7 @@ async def rename(services: Services, *, name: str, new_name: str) -> dict[str, A
 
 async def remove(services: Services, *, name: str, with_sessions: bool = False) -> dict[str, Any]:
     """Remove an agent group; its sessions only when that is asked for. Its workspace stays on disk."""
-    group = await services.central.read(lambda c: table.named(c, name))
+    group = await services.central.read(lambda c: table.get_by_name(c, name))
     owned = await services.central.read(lambda c: sessions.of_agent_group(c, group.id))
     if owned and not with_sessions:
         raise Conflict(f"'{name}' has {len(owned)} sessions", hint="use --with-sessions to delete them as well")

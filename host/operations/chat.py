@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming, turns
+from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, session_lookup, turns
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.routing import commands
@@ -48,7 +48,7 @@ async def chat(
     position = await services.central.read(mailbox.newest)
     session_id = None
     if session is not None:
-        session_id = (await services.central.read(lambda c: naming.find(c, session))).id
+        session_id = (await services.central.read(lambda c: session_lookup.find(c, session))).id
     elif agent_group is None:
         await services.central.read(lambda c: _require_one_taker(c, text))
     receipt = await services.terminal.send(
@@ -114,11 +114,13 @@ async def _answers(
             continue
 
 
-def _state(connection: sqlite3.Connection, message_id: str, session_id: str) -> tuple[ingest.Accepted | None, bool]:
+def _state(
+    connection: sqlite3.Connection, message_id: str, session_id: str
+) -> tuple[ingest.AcceptedMessage | None, bool]:
     return ingest.get(connection, message_id), deliveries.is_answer_out(connection, session_id, message_id)
 
 
-def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.Accepted | None) -> dict[str, Any]:
+def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:
     """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere.
 
     An answer that the host could not send is a failure as well, even though its turn went well.

@@ -56,7 +56,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class QueueFacts:
     """What goes on in a conversation. `since`: stored time; None: no agent works on the `waiting` messages.
 
     `doing` is a tool's name. `queued`: its agent waits until another one leaves.
@@ -71,7 +71,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class ConversationFacts:
     """A conversation and who answers in it."""
 
     session_id: str
@@ -92,7 +92,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class UsedBudget:
     """What an agent has used in its `period` (day, month, total), and its budget, if it has one."""
 
     agent: str
@@ -165,7 +165,7 @@ def stopped(texts: Sequence[str], cancelled: int) -> str:
     return f"Stopped: {len(texts)} messages will not be answered, from {_first(texts)} on."
 
 
-def state(talk: Talk, work: Work, zone: ZoneInfo) -> str:
+def state(talk: ConversationFacts, work: QueueFacts, zone: ZoneInfo) -> str:
     """What `/status` shows."""
     model = "" if talk.model is None else f", model {talk.model}"
     archived = ", archived" if talk.archived else ""
@@ -179,7 +179,7 @@ def state(talk: Talk, work: Work, zone: ZoneInfo) -> str:
     )
 
 
-def usage(here: Tokens, allowance: Allowance) -> str:
+def usage(here: Tokens, allowance: UsedBudget) -> str:
     """What `/usage` shows."""
     spell = {"day": " today", "month": " this month"}.get(allowance.period, " altogether")
     return "\n".join(
@@ -224,7 +224,7 @@ def _line(entry: Listed, zone: ZoneInfo) -> str:
     return f"{name}, {_moment(entry.last_active, zone)}{marked}"
 
 
-def _work(work: Work, zone: ZoneInfo) -> str:
+def _work(work: QueueFacts, zone: ZoneInfo) -> str:
     if not work.waiting and work.since is None:
         return "Nothing runs, and nothing waits."
     attempt = f", attempt {work.attempt}" if work.attempt > 1 else ""
@@ -241,7 +241,7 @@ def _work(work: Work, zone: ZoneInfo) -> str:
     return f"{line} {work.waiting} message{' waits' if work.waiting == 1 else 's wait'} for an answer."
 
 
-def _left(allowance: Allowance) -> str:
+def _left(allowance: UsedBudget) -> str:
     parts = []
     if allowance.budget_usd is not None:
         left = max(0.0, allowance.budget_usd - allowance.used_usd)

@@ -18,7 +18,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.sessions import Session
 from host.operations import command_answers as answers
 from host.routing.acceptance import ARCHIVED
-from host.routing.commands import Command, CommandName
+from host.routing.commands import ChatCommand, CommandName
 from host.services import Services
 from host.sessions.reset import zone
 from shared_schema.clock import to_text
@@ -35,8 +35,8 @@ class Order:
     """A command that somebody wrote: its row of the ledger, and the session it was accepted for."""
 
     services: Services
-    row: ingest.Accepted
-    command: Command
+    row: ingest.AcceptedMessage
+    command: ChatCommand
     session: Session
     now: str = field(init=False)
 

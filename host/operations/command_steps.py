@@ -9,9 +9,9 @@ from datetime import timedelta
 from host.central import (
     exchanges,
     ingest,
-    reach,
     routes,
     session_list,
+    session_visibility,
     sessions,
     titles,
     usage,
@@ -19,11 +19,11 @@ from host.central import (
 from host.central import title as title_form
 from host.central.sessions import Session
 from host.operations import command_answers as answers
-from host.operations import ending, life
-from host.operations.command_answers import Allowance, Listed, Talk, Tokens, Work
+from host.operations import session_stop, session_transitions
+from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
 from host.operations.command_order import Order
 from host.routing.commands import CommandName
-from host.sessions.life import Turnover, Undone
+from host.sessions.transitions import Transition, Undone
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
@@ -40,11 +40,11 @@ async def carry_out(order: Order) -> None:
 
 
 async def _new(order: Order) -> None:
-    def answer(connection: sqlite3.Connection, done: Turnover) -> str:
+    def answer(connection: sqlite3.Connection, done: Transition) -> str:
         is_new = done.before.status == "active" or done.after.created_at >= order.now
         return answers.begun(done.cancelled) if is_new else answers.BEGUN_ALREADY
 
-    await life.begin_anew(order.services, order.session, order.answering(answer))
+    await session_transitions.begin_anew(order.services, order.session, order.answering(answer))
 
 
 async def _title(order: Order) -> None:
@@ -63,7 +63,7 @@ async def _title(order: Order) -> None:
 async def _sessions(order: Order) -> None:
     def run(connection: sqlite3.Connection) -> None:
         present = order.present(connection)
-        found = reach.newest(connection, present, _LISTED)
+        found = session_visibility.newest(connection, present, _LISTED)
         session_list.keep_list(connection, present.route_id, [each.id for each in found], order.now)
         entries = [
             Listed(
@@ -84,22 +84,22 @@ async def _resume(order: Order) -> None:
     def choose(connection: sqlite3.Connection) -> tuple[Session, routes.Route]:
         present = _somewhere(order, connection)
         if order.command.argument:
-            found = reach.find(connection, present, order.command.argument)
+            found = session_visibility.find(connection, present, order.command.argument)
         elif present.status == "archived":
             found = present
         else:
-            found = reach.last_ended(connection, present)
+            found = session_visibility.last_ended(connection, present)
         route = routes.route_of(connection, order.session)
         if found.id == route.active_session_id and found.status == "active":
             raise Conflict(answers.PRESENT_ALREADY)
         return found, route
 
-    def answer(connection: sqlite3.Connection, done: Turnover) -> str:
-        name = reach.name_of(connection, done.after)
+    def answer(connection: sqlite3.Connection, done: Transition) -> str:
+        name = session_visibility.name_of(connection, done.after)
         return answers.taken_up(name, found.last_active, done.cancelled, order.zone(connection))
 
     found, route = await order.services.central.read(choose)
-    await life.take_up(order.services, found, route, order.answering(answer))
+    await session_transitions.take_up(order.services, found, route, order.answering(answer))
 
 
 async def _undo(order: Order) -> None:
@@ -112,7 +112,7 @@ async def _undo(order: Order) -> None:
     def answer(connection: sqlite3.Connection, done: Undone) -> str:
         return answers.taken_back(_texts(done.exchanges.messages), done.exchanges.count, asked)
 
-    await life.take_back(order.services, present, asked, order.answering(answer))
+    await session_transitions.take_back(order.services, present, asked, order.answering(answer))
 
 
 async def _retry(order: Order) -> None:
@@ -121,12 +121,14 @@ async def _retry(order: Order) -> None:
     def answer(connection: sqlite3.Connection, done: Undone) -> str:
         return answers.asked_again(_texts(done.exchanges.messages))
 
-    await life.ask_again(order.services, present, order.answering(answer))
+    await session_transitions.ask_again(order.services, present, order.answering(answer))
 
 
 async def _branch(order: Order) -> None:
     present = await order.services.central.read(order.present)
-    await life.go_on_in_copy(order.services, present, order.answering(lambda connection, done: answers.BRANCHED))
+    await session_transitions.go_on_in_copy(
+        order.services, present, order.answering(lambda connection, done: answers.BRANCHED)
+    )
 
 
 async def _compress(order: Order) -> None:
@@ -139,7 +141,9 @@ async def _compress(order: Order) -> None:
         return present
 
     present = await order.services.central.read(check)
-    await life.ask_for_summary(order.services, present, order.answering(lambda connection, done: answers.SUMMING_UP))
+    await session_transitions.ask_for_summary(
+        order.services, present, order.answering(lambda connection, done: answers.SUMMING_UP)
+    )
 
 
 async def _stop(order: Order) -> None:
@@ -152,13 +156,15 @@ async def _stop(order: Order) -> None:
         return answers.stopped(texts, cancelled)
 
     present, texts = await order.services.central.read(look)
-    await ending.interrupt(order.services, present, order.answering(answer))
+    await session_stop.interrupt(order.services, present, order.answering(answer))
 
 
 async def _status(order: Order) -> None:
     def run(connection: sqlite3.Connection) -> None:
         present, group = order.present(connection), order.agent_group(connection)
-        talk = Talk(present.id, present.title, present.status == "archived", group.name, group.provider, group.model)
+        talk = ConversationFacts(
+            present.id, present.title, present.status == "archived", group.name, group.provider, group.model
+        )
         order.finish(connection, answers.state(talk, _work(order, connection, present), order.zone(connection)))
 
     await order.write(run)
@@ -171,7 +177,7 @@ async def _usage(order: Order) -> None:
     def run(connection: sqlite3.Connection) -> None:
         group = order.agent_group(connection)
         period = usage.state(connection, group, order.now)
-        allowance = Allowance(
+        allowance = UsedBudget(
             group.name,
             group.budget_period,
             period.used_tokens,
@@ -210,7 +216,7 @@ def _somewhere(order: Order, connection: sqlite3.Connection) -> Session:
     return sessions.get(connection, active or order.session.id)
 
 
-def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Work:
+def _work(order: Order, connection: sqlite3.Connection, present: Session) -> QueueFacts:
     """What goes on in a conversation, as far as the host has seen."""
     services = order.services
     agent = services.supervisor.agents.get(present.id)
@@ -220,7 +226,7 @@ def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Wor
         seconds = max(0.0, services.clock.monotonic() - agent.busy_since)
         since = to_text(services.clock.now() - timedelta(seconds=seconds))
         doing = None if agent.doing in (None, *AgentPhase) else agent.doing
-    return Work(
+    return QueueFacts(
         waiting=session_list.shown(connection, present.id)["pending"],
         attempt=tries + 1,
         since=since,
@@ -230,7 +236,7 @@ def _work(order: Order, connection: sqlite3.Connection, present: Session) -> Wor
     )
 
 
-def _texts(messages: list[ingest.Accepted] | tuple[ingest.Accepted, ...]) -> list[str]:
+def _texts(messages: list[ingest.AcceptedMessage] | tuple[ingest.AcceptedMessage, ...]) -> list[str]:
     """What was asked in messages, without what was only heard."""
     return [ingest.text_of(message) for message in messages if message.trigger]
 

@@ -16,8 +16,8 @@ async def add(services: Services, *, agent_group: str, name: str, messaging_grou
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> str:
-        group = agent_groups.named(connection, agent_group)
-        chat = messaging_groups.named(connection, messaging_group)
+        group = agent_groups.get_by_name(connection, agent_group)
+        chat = messaging_groups.get_by_name(connection, messaging_group)
         agent_groups.add_destination(connection, group.id, name, chat.id, now)
         return group.id
 
@@ -31,7 +31,7 @@ async def list_all(services: Services, *, agent_group: str | None = None) -> lis
     def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
         groups = agent_groups.all_groups(connection)
         if agent_group is not None:
-            groups = [agent_groups.named(connection, agent_group)]
+            groups = [agent_groups.get_by_name(connection, agent_group)]
         return [
             {
                 "agent_group": group.name,
@@ -50,7 +50,7 @@ async def remove(services: Services, *, agent_group: str, name: str) -> dict[str
     """Take a destination away; what the agent sends there from now on is refused. Raises `NotFound`."""
 
     def drop(connection: sqlite3.Connection) -> str:
-        group = agent_groups.named(connection, agent_group)
+        group = agent_groups.get_by_name(connection, agent_group)
         agent_groups.remove_destination(connection, group.id, name)
         return group.id
 

@@ -21,7 +21,9 @@ from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
 from host.operations.folder_checks import check_install, check_owner, check_privacy
-from host.operations.machine import (
+from host.operations.mounts import mount_troubles
+from host.operations.status import file_sizes, status
+from host.operations.system_checks import (
     Check,
     check_folder,
     check_interpreter,
@@ -30,10 +32,8 @@ from host.operations.machine import (
     check_space,
     check_sqlite,
 )
-from host.operations.mounts import mount_troubles
-from host.operations.status import file_sizes, status
 from host.runtime.engine_facts import require_suitable
-from host.runtime.images import DOCKERFILE, Standing, how_to_build, standing
+from host.runtime.images import DOCKERFILE, ImageStanding, how_to_build, standing
 from host.runtime.process_user import ProcessUsers, trouble_as_root
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
@@ -298,10 +298,10 @@ def _images_in_use(settings: Settings) -> list[str]:
     return list({settings.image: None} | dict.fromkeys(image_of(group, settings) for group in _groups(settings)))
 
 
-def _image(settings: Settings, image: str, stands: Standing) -> Check:
-    if stands is Standing.PRESENT:
+def _image(settings: Settings, image: str, stands: ImageStanding) -> Check:
+    if stands is ImageStanding.PRESENT:
         return Check("image", True, f"{image} is there")
-    if stands is Standing.OLD:
+    if stands is ImageStanding.OLD:
         return Check("image", None, f"{image} {stands}", "start the host again: it builds it anew")
     if image != settings.image:
         return Check("image", False, f"{image} is missing, which an agent group needs", how_to_build(image))

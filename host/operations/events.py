@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from host.central import events, naming
+from host.central import events, session_lookup
 from host.central.events import LiveEvent
 from host.services import Services
 from shared_schema.errors import InvalidValue
@@ -29,7 +29,7 @@ async def list_all(
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
 
     def load(connection: sqlite3.Connection) -> list[LiveEvent]:
-        session_id = None if session is None else naming.find(connection, session, deleted=True).id
+        session_id = None if session is None else session_lookup.find(connection, session, deleted=True).id
         if after is None:
             return events.last(connection, limit, session_id)
         return events.after(connection, after, limit, session_id)
@@ -72,7 +72,7 @@ async def _wait_for(news: asyncio.Event) -> None:
 
 
 def _place(connection: sqlite3.Connection, session: str | None, after: int | None) -> tuple[str | None, int]:
-    session_id = None if session is None else naming.find(connection, session, deleted=True).id
+    session_id = None if session is None else session_lookup.find(connection, session, deleted=True).id
     return session_id, events.newest(connection) if after is None else after
 
 

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from host.install import chown_line, foreign, is_foreign, name_of, standing
-from host.operations.machine import Check
+from host.operations.system_checks import Check
 from host.secrets import OPEN, is_private, secrets_in
 from host.start_line import start_line
 from shared_schema.errors import DumbwaiterError

@@ -36,7 +36,7 @@ _EARLIEST, _LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzin
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ForeignMessage:
     """One message: who (`user` or `assistant`), what, and when (a stored time; empty when nobody knows)."""
 
     role: str
@@ -45,14 +45,14 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ForeignConversation:
     """One conversation of another system, oldest message first. `key` tells it from all others."""
 
     key: str
     title: str | None
     created_at: str
     last_active: str
-    messages: tuple[Said, ...]
+    messages: tuple[ForeignMessage, ...]
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def is_foreign(file: TextIO) -> bool:
     return isinstance(value, dict) and value.get("type") not in ("session", "entry")
 
 
-def conversations(file: TextIO) -> Iterator[Conversation]:
+def conversations(file: TextIO) -> Iterator[ForeignConversation]:
     """The conversations in an export of another system. Raises `InvalidValue` for any other JSON."""
     for number, value in enumerate(_values(file), 1):
         try:
@@ -110,7 +110,7 @@ def conversations(file: TextIO) -> Iterator[Conversation]:
         yield found
 
 
-def rows_of(found: Conversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def rows_of(found: ForeignConversation) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The header and the entries with which such a conversation would stand in an export of this program."""
     header = {
         "type": "session",
@@ -185,7 +185,7 @@ def _values(file: TextIO) -> Iterator[Any]:
         text, at, is_over, wanted = text[at:] + more, 0, not more, 2 * wanted
 
 
-def _conversation(value: Any) -> Conversation | None:
+def _conversation(value: Any) -> ForeignConversation | None:
     if not isinstance(value, dict):
         return None
     if isinstance(value.get("mapping"), dict):
@@ -195,7 +195,7 @@ def _conversation(value: Any) -> Conversation | None:
     return None
 
 
-def _of_chatgpt(value: Mapping[str, Any]) -> Conversation:
+def _of_chatgpt(value: Mapping[str, Any]) -> ForeignConversation:
     mapping = value["mapping"]
     branch: list[Mapping[str, Any]] = []
     at = value.get("current_node")
@@ -211,7 +211,7 @@ def _of_chatgpt(value: Mapping[str, Any]) -> Conversation:
     return _whole(f"chatgpt/{key}", value.get("title"), created, last, said)
 
 
-def _said_in_chatgpt(message: Any) -> Said | None:
+def _said_in_chatgpt(message: Any) -> ForeignMessage | None:
     if not isinstance(message, dict):
         return None
     role, content = message["author"]["role"], message.get("content") or {}
@@ -225,14 +225,14 @@ def _said_in_chatgpt(message: Any) -> Said | None:
     return _said(role, "\n".join(parts), files, message.get("create_time"))
 
 
-def _of_claude(value: Mapping[str, Any]) -> Conversation:
+def _of_claude(value: Mapping[str, Any]) -> ForeignConversation:
     said = [one for message in value["chat_messages"][:_MOST_MESSAGES] if (one := _said_in_claude(message)) is not None]
     created, last = _time(value.get("created_at")), _time(value.get("updated_at"))
     key = value.get("uuid") or f"{value.get('name')}/{created}"
     return _whole(f"claude/{key}", value.get("name"), created, last, said)
 
 
-def _said_in_claude(message: Mapping[str, Any]) -> Said | None:
+def _said_in_claude(message: Mapping[str, Any]) -> ForeignMessage | None:
     role = {"human": "user", "assistant": "assistant"}.get(message["sender"])
     if role is None:
         return None
@@ -241,16 +241,16 @@ def _said_in_claude(message: Mapping[str, Any]) -> Said | None:
     return _said(role, "\n".join(parts) or message.get("text") or "", files, message.get("created_at"))
 
 
-def _said(role: str, text: str, files: list[Any], time: Any) -> Said | None:
+def _said(role: str, text: str, files: list[Any], time: Any) -> ForeignMessage | None:
     """A message; None when there is nothing in it."""
     named = [f"[file: {name}]" for name in files if isinstance(name, str) and name]
     whole = without_lone_surrogates("\n".join(part for part in (text.strip(), *named) if part))
-    return Said(role, whole, _time(time)) if whole else None
+    return ForeignMessage(role, whole, _time(time)) if whole else None
 
 
-def _whole(key: str, title: Any, created: str, last: str, said: list[Said]) -> Conversation:
+def _whole(key: str, title: Any, created: str, last: str, said: list[ForeignMessage]) -> ForeignConversation:
     times = [message.time for message in said if message.time]
-    return Conversation(
+    return ForeignConversation(
         key=key,
         title=title if isinstance(title, str) and title.strip() else None,
         created_at=created or (times[0] if times else ""),

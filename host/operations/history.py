@@ -10,12 +10,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from host.central import agent_groups, ingest, naming, session_list, sessions, turns
+from host.central import agent_groups, ingest, session_list, session_lookup, sessions, turns
 from host.central import transcript as ledger
 from host.history import search as searching
 from host.history import store
 from host.history.query import MAX_QUERY
-from host.history.rebuild import Progress
+from host.history.rebuild import RebuildProgress
 from host.history.rebuild import rebuild as rebuilding
 from host.history.search import Filters, Hit, Results
 from host.history.transcript import entries, left_out
@@ -75,7 +75,7 @@ async def search(
     unanswered, at_work = await services.central.read(own)
 
     def named(connection: sqlite3.Connection) -> tuple[str | None, str | None, frozenset[str]]:
-        group = None if agent_group is None else agent_groups.named(connection, agent_group).id
+        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         found = None if session is None else _visible(connection, session, group, scope)
         return group, found, sessions.deleted(connection)
 
@@ -111,7 +111,7 @@ async def transcript(
         raise InvalidValue(f"the limit must be 1 to {MAX_MESSAGES}, not {limit}")
 
     def load(connection: sqlite3.Connection) -> tuple[sessions.Session, str]:
-        found = naming.find(connection, session)
+        found = session_lookup.find(connection, session)
         return found, session_list.shown(connection, found.id)["agent_group"]
 
     found, agent = await services.central.read(load)
@@ -132,7 +132,7 @@ async def transcript(
 
 async def tail(services: Services, *, session: str, last: int = 10) -> AsyncIterator[dict[str, Any]]:
     """What was said last, then what is said from now on, until the session is deleted. Each entry once."""
-    found = await services.central.read(lambda c: naming.find(c, session))
+    found = await services.central.read(lambda c: session_lookup.find(c, session))
     recent = await transcript(services, session=found.id, limit=max(last, _TAIL_ENTRIES))
     new = recent[-last:] if last > 0 else []
     while True:
@@ -165,9 +165,9 @@ async def rebuild(services: Services) -> AsyncIterator[dict[str, Any]]:
     async with services.history.rebuilding:
         draft = services.settings.layout.history.with_suffix(".db.new")
         began = services.clock.monotonic()
-        last: Progress | None = None
+        last: RebuildProgress | None = None
         making = rebuilding(services.settings.layout, draft)
-        step: asyncio.Future[Progress | None] | None = None
+        step: asyncio.Future[RebuildProgress | None] | None = None
         try:
             while True:
                 step = asyncio.ensure_future(asyncio.to_thread(next, making, None))
@@ -194,9 +194,9 @@ def _narrowed(scope: Sequence[str] | None, group_id: str | None) -> frozenset[st
 
 def _visible(connection: sqlite3.Connection, name: str, group_id: str | None, scope: Sequence[str] | None) -> str:
     """The id of the session that is meant; one that may not be seen is not found."""
-    found = naming.find(connection, name, agent_group_id=group_id)
+    found = session_lookup.find(connection, name, agent_group_id=group_id)
     if scope is not None and found.agent_group_id not in scope:
-        naming.find(connection, name, agent_group_id="")  # not found, in the same words
+        session_lookup.find(connection, name, agent_group_id="")  # not found, in the same words
     return found.id
 
 

@@ -16,8 +16,8 @@ async def put(services: Services, *, agent_group: str, messaging_group: str) -> 
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
-        group = agent_groups.named(connection, agent_group)
-        chat = messaging_groups.named(connection, messaging_group)
+        group = agent_groups.get_by_name(connection, agent_group)
+        chat = messaging_groups.get_by_name(connection, messaging_group)
         home_channels.put(connection, group.id, chat, now)
         return group.id, _shown(group.name, chat)
 
@@ -32,7 +32,7 @@ async def list_all(services: Services, *, agent_group: str | None = None) -> lis
     def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
         groups = agent_groups.all_groups(connection)
         if agent_group is not None:
-            groups = [agent_groups.named(connection, agent_group)]
+            groups = [agent_groups.get_by_name(connection, agent_group)]
         return [_shown(group.name, chat) for group in groups for chat in home_channels.of(connection, group.id)]
 
     return await services.central.read(load)
@@ -42,7 +42,7 @@ async def remove(services: Services, *, agent_group: str, channel_type: str) -> 
     """Take the home of an agent group on a platform away. Raises `NotFound`."""
 
     def drop(connection: sqlite3.Connection) -> str:
-        group = agent_groups.named(connection, agent_group)
+        group = agent_groups.get_by_name(connection, agent_group)
         home_channels.remove(connection, group.id, channel_type)
         return group.id
 

@@ -30,7 +30,7 @@ async def inject(
     """Hand an event to the router; what was accepted is on disk when this returns. Raises what the router raises."""
     if not text and not files:
         raise InvalidValue("there is neither a text nor a file")
-    group = await services.central.read(lambda c: messaging_groups.named(c, messaging_group))
+    group = await services.central.read(lambda c: messaging_groups.get_by_name(c, messaging_group))
     receipt = await services.router.ingest(
         Event(
             address=Address(group.channel_type, group.platform_id, thread),

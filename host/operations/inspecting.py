@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from host.central import naming
+from host.central import session_lookup
 from host.services import Services
 from host.sessions import inspection
 from shared_schema.errors import InvalidValue
@@ -19,6 +19,6 @@ async def sql(services: Services, *, session: str, query: str, limit: int = 1000
     """
     if not 1 <= limit <= inspection.MAX_ROWS:
         raise InvalidValue(f"the limit must be 1 to {inspection.MAX_ROWS}, not {limit}")
-    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
-    layout = services.post.folder(found)
+    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
+    layout = services.inbox_sync.folder(found)
     return asdict(await asyncio.to_thread(inspection.ask, layout, query, limit=limit))

@@ -47,7 +47,7 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 
 async def show(services: Services, *, address: str) -> dict[str, Any]:
     """One chat. Raises `InvalidValue`, `NotFound`."""
-    return await services.central.read(lambda c: _shown(c, table.named(c, address)))
+    return await services.central.read(lambda c: _shown(c, table.get_by_name(c, address)))
 
 
 async def change(
@@ -62,7 +62,7 @@ async def change(
     zone = _zone(timezone)
 
     def store(connection: sqlite3.Connection) -> list[str]:
-        group = table.named(connection, address)
+        group = table.get_by_name(connection, address)
         if name is not None:
             group = dataclasses.replace(group, name=name or None)
         if is_group is not None:
@@ -81,7 +81,7 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
     """Remove a chat with its wirings and the destinations that point at it. Sessions stay, and take nothing from it."""
 
     def drop(connection: sqlite3.Connection) -> list[str]:
-        group = table.named(connection, address)
+        group = table.get_by_name(connection, address)
         users = table.users(connection, group.id)
         table.delete(connection, group.id)
         return users

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from host.gateway.upstreams import Kind, Upstream, UpstreamSetting, configure, read_file
+from host.gateway.upstreams import Upstream, UpstreamKind, UpstreamSetting, configure, read_file
 from host.gateway.upstreams_file import store
 from host.services import Services
 from host.settings import vendor_variables
@@ -22,7 +22,11 @@ from shared_schema.errors import DumbwaiterError, InvalidValue
 
 _ASK_SECONDS = 15.0
 _LARGEST_ANSWER = 4 * 1024**2
-_PATHS = {Kind.ANTHROPIC: "/v1/models?limit=1000", Kind.OPENAI: "/models", Kind.GOOGLE: "/v1beta/models?pageSize=1000"}
+_PATHS = {
+    UpstreamKind.ANTHROPIC: "/v1/models?limit=1000",
+    UpstreamKind.OPENAI: "/models",
+    UpstreamKind.GOOGLE: "/v1beta/models?pageSize=1000",
+}
 _OLLAMA_PATH = "/api/tags"
 
 
@@ -90,7 +94,7 @@ def _models(upstream: Upstream) -> list[str]:
     """The names of the models that a service has; blocks. Raises `ServiceRefuses`."""
     url = upstream.url + _PATHS.get(upstream.kind, _OLLAMA_PATH)
     headers = {**upstream.authentication(), "Accept": "application/json", "User-Agent": "dumbwaiter"}
-    if upstream.kind is Kind.ANTHROPIC:
+    if upstream.kind is UpstreamKind.ANTHROPIC:
         headers["anthropic-version"] = "2023-06-01"
     opener = urllib.request.build_opener(_NoRedirect)
     try:
@@ -134,6 +138,6 @@ def _unreachable(upstream: Upstream, error: Exception) -> ServiceRefuses:
     reason = getattr(error, "reason", error)
     why = getattr(reason, "strerror", None) or type(reason).__name__
     hint = "check the network, or go on without asking it (--no-check)"
-    if upstream.kind is Kind.OLLAMA:
+    if upstream.kind is UpstreamKind.OLLAMA:
         hint = "start it with `ollama serve`, or say where it is (--url http://HOST:11434)"
     return ServiceRefuses(f"{upstream.name} cannot be reached at {upstream.url}: {why}", hint=hint)

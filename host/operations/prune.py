@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from host.central import agent_groups, rate_limits, sessions
-from host.operations.ending import remove
+from host.operations.session_change import change
+from host.operations.session_stop import remove
 from host.operations.sessions import shown
-from host.operations.transition import change
 from host.services import Services
-from host.sessions import life
+from host.sessions import transitions
 from shared_schema.clock import to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue, NotFound
 
@@ -44,7 +44,7 @@ async def prune(
     before = to_text(services.clock.now() - timedelta(days=older_than_days))
 
     def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        group = None if agent_group is None else agent_groups.named(connection, agent_group).id
+        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         return [shown(services, connection, each) for each in sessions.ended_before(connection, before, group)]
 
     found = await services.central.read(load)
@@ -62,7 +62,7 @@ async def _delete(services: Services, session_id: str, before: str, *, for_good:
 
     def hide(connection: sqlite3.Connection, now: str) -> int:
         require(connection)
-        return life.delete(connection, session, now)
+        return transitions.delete(connection, session, now)
 
     try:
         session = await services.central.read(partial(sessions.get, session_id=session_id))
@@ -104,7 +104,7 @@ async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
             pass
         now = to_text(services.clock.now())
         await services.central.write(lambda c: rate_limits.trim(c, now))
-        return await asyncio.to_thread(services.post.clear_spool, spooled)
+        return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)
     except (DumbwaiterError, OSError) as error:
         log.error("what is old cannot be cleared away", extra={"error": str(error)})
         return set(spooled)

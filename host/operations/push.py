@@ -22,7 +22,7 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
     for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
         async with services.supervisor.holding(session.id):
             try:
-                await asyncio.to_thread(services.post.push, session)
+                await asyncio.to_thread(services.inbox_sync.push, session)
             except FileTrouble as error:
                 log.warning("a session could not be told", extra={"session_id": session.id, "error": str(error)})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from host.central import agent_groups
 from host.central.agent_groups import AgentGroup
-from host.gateway.upstreams import Kind
+from host.gateway.upstreams import UpstreamKind
 from host.runtime.images import how_to_build, standing
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
@@ -15,12 +15,12 @@ from host.supervision.runs import image_of
 from shared_schema.providers import VARIANTS
 from shared_schema.provisions import how_to_install, is_installed
 
-_KINDS = tuple(Kind)
+_KINDS = tuple(UpstreamKind)
 
 
 async def lacking(services: Services, *, name: str) -> list[str]:
     """What an agent group lacks, as sentences. Empty when nothing is known to be missing. Raises `NotFound`."""
-    return await of_group(services, await services.central.read(lambda c: agent_groups.named(c, name)))
+    return await of_group(services, await services.central.read(lambda c: agent_groups.get_by_name(c, name)))
 
 
 async def of_group(services: Services, group: AgentGroup) -> list[str]:
@@ -45,7 +45,7 @@ def _model(group: AgentGroup) -> str | None:
 def _key(services: Services, group: AgentGroup) -> str | None:
     if group.provider not in VARIANTS:
         return None
-    kind = (group.model or "").partition(":")[0] if group.provider == "model" else str(Kind.ANTHROPIC)
+    kind = (group.model or "").partition(":")[0] if group.provider == "model" else str(UpstreamKind.ANTHROPIC)
     service = (group.model or "").rpartition("@")[2] if "@" in (group.model or "") else kind
     upstream = services.upstreams.get(service)
     if upstream is None or not upstream.lacks_key:

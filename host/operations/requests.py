@@ -27,15 +27,15 @@ from host.central import (
     agent_groups,
     deliveries,
     ingest,
-    naming,
     session_list,
+    session_lookup,
     sessions,
     tool_server_problems,
 )
 from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
-from host.delivery.request import MAX_ANSWER, Request, RequestName, meant
+from host.delivery.request import MAX_ANSWER, AgentRequest, RequestName, arguments_of
 from host.operations import history
 from host.services import Services
 from host.sessions import inbox
@@ -49,7 +49,7 @@ from shared_schema.text import folded
 
 log = logging.getLogger(__name__)
 
-Asked = tuple[str, Request]
+Asked = tuple[str, AgentRequest]
 """A session's id, and what its agent asks."""
 
 _MAX_WAITING = 30  # of one session; what comes on top is dropped, and the agent hears nothing
@@ -65,7 +65,7 @@ _PLAIN = (InvalidValue, NotFound, Conflict)  # errors that are about the argumen
 @asynccontextmanager
 async def answering(services: Services) -> AsyncIterator[None]:
     """Answer the requests of `services.requests` until the block ends."""
-    answers = Answers(services, services.house.redaction)
+    answers = Answers(services, services.profile.redaction)
 
     async def take() -> None:
         while True:
@@ -96,11 +96,11 @@ class Answers:
     def __init__(self, services: Services, redaction: Redaction) -> None:
         self._services = services
         self._redaction = redaction
-        self._waiting: dict[str, list[Request]] = {}
+        self._waiting: dict[str, list[AgentRequest]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._allowances = Allowances()
 
-    def asked(self, session_id: str, request: Request) -> None:
+    def asked(self, session_id: str, request: AgentRequest) -> None:
         """An agent asks something."""
         waiting = self._waiting.setdefault(session_id, [])
         if len(waiting) >= _MAX_WAITING:
@@ -128,7 +128,7 @@ class Answers:
         finally:
             del self._waiting[session_id], self._workers[session_id]
 
-    async def _answer(self, session_id: str, request: Request) -> None:
+    async def _answer(self, session_id: str, request: AgentRequest) -> None:
         session = await self._services.central.read(lambda c: sessions.lookup(c, session_id))
         if session is None or session.status != "active" or session.generation != request.generation:
             return
@@ -148,11 +148,11 @@ class Answers:
         )
         done = StatusUpdate(message.id, MessageInStatus.COMPLETED, 0)
         async with self._services.supervisor.holding(session_id):
-            folder = self._services.post.folder(session)
+            folder = self._services.inbox_sync.folder(session)
             if folder.inbound.exists():
                 await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
 
-    async def _content(self, session: Session, request: Request) -> dict[str, Any] | None:
+    async def _content(self, session: Session, request: AgentRequest) -> dict[str, Any] | None:
         """`{"result": …}` or `{"error": sentence}`; None: it asks so much that it is not even told so any more."""
         now = self._services.clock.monotonic()
         asked, refused = self._allowances.of(session.id, now)
@@ -160,7 +160,7 @@ class Answers:
             is_told = refused.refusal(now) is None
             return {"error": f"the host answers no more at the moment: {refusal}"} if is_told else None
         try:
-            name, arguments = meant(request)
+            name, arguments = arguments_of(request)
             async with asyncio.timeout(_SECONDS):
                 return {"result": await self._results[name](self, session, arguments)}
         except _PLAIN as error:
@@ -245,7 +245,7 @@ class Answers:
     async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
         """Who said these messages, as the agent sees them. Whom the ledger does not know is shown as a hash at most."""
 
-        def look(connection: sqlite3.Connection) -> list[ingest.Accepted | None]:
+        def look(connection: sqlite3.Connection) -> list[ingest.AcceptedMessage | None]:
             return [ingest.get(connection, message_id) for message_id in said]
 
         rows = await self._services.central.read(look)
@@ -268,7 +268,9 @@ class Answers:
 
     async def _named(self, session: Session, name: str) -> Session:
         """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""
-        return await self._services.central.read(lambda c: naming.find(c, name, agent_group_id=session.agent_group_id))
+        return await self._services.central.read(
+            lambda c: session_lookup.find(c, name, agent_group_id=session.agent_group_id)
+        )
 
     def _shown(self, row: sqlite3.Row) -> dict[str, Any]:
         channel_type, _, platform_id = (row["messaging_group"] or "").partition(":")

@@ -7,7 +7,7 @@ import sqlite3
 from datetime import datetime, timedelta
 from typing import Any
 
-from host.central import agent_groups, messaging_groups, naming, refusals, session_list, sessions, turns, unread
+from host.central import agent_groups, messaging_groups, refusals, session_list, session_lookup, sessions, turns, unread
 from host.central.session_list import Filter, Key
 from host.services import Services
 from shared_schema.clock import from_text, to_text
@@ -46,9 +46,9 @@ async def list_all(
 
     def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
         chosen = Filter(
-            agent_group_id=None if agent_group is None else agent_groups.named(connection, agent_group).id,
+            agent_group_id=None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id,
             messaging_group_id=(
-                None if messaging_group is None else messaging_groups.named(connection, messaging_group).id
+                None if messaging_group is None else messaging_groups.get_by_name(connection, messaging_group).id
             ),
             channel_type=channel,
             status=status,
@@ -95,7 +95,7 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
     """
 
     def load(connection: sqlite3.Connection) -> dict[str, Any]:
-        found = naming.find(connection, session, deleted=True)
+        found = session_lookup.find(connection, session, deleted=True)
         described = shown(services, connection, found.id) | {
             "generation": found.generation,
             "run_id": found.run_id,
@@ -110,14 +110,14 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
 
 async def path(services: Services, *, session: str) -> dict[str, str]:
     """The folder of a session: `{path}`. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
-    return {"path": str(services.post.folder(found).folder)}
+    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
+    return {"path": str(services.inbox_sync.folder(found).folder)}
 
 
 async def logs(services: Services, *, session: str, max_bytes: int = 100_000) -> dict[str, Any]:
     """What the agents of a session printed: those that ended, then the one that runs."""
-    found = await services.central.read(lambda c: naming.find(c, session))
-    printed = await asyncio.to_thread(_kept_log, services.post.folder(found))
+    found = await services.central.read(lambda c: session_lookup.find(c, session))
+    printed = await asyncio.to_thread(_kept_log, services.inbox_sync.folder(found))
     for handle in await services.runtime.list():
         if handle.session_id == found.id:
             printed += await services.runtime.logs(handle, max_bytes)

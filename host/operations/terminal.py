@@ -15,10 +15,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, naming, routes, session_list
+from host.central import (
+    agent_groups,
+    deliveries,
+    ingest,
+    mailbox,
+    messaging_groups,
+    routes,
+    session_list,
+    session_lookup,
+)
 from host.central import sessions as session_table
 from host.central.agent_groups import AgentGroup
-from host.central.ingest import Accepted
+from host.central.ingest import AcceptedMessage
 from host.central.mailbox import Letter
 from host.central.session_list import Filter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
@@ -162,7 +171,7 @@ class _View:
     group: AgentGroup
     letter: int = 0
     said: int = 0
-    open: dict[str, Accepted] = field(default_factory=dict)
+    open: dict[str, AcceptedMessage] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
     draft: str = ""
@@ -197,7 +206,7 @@ class _View:
         entries += await central.read(self._done)
         return [*entries, *await self._state()]
 
-    def _typed(self, connection: sqlite3.Connection) -> tuple[list[Accepted], list[Accepted]]:
+    def _typed(self, connection: sqlite3.Connection) -> tuple[list[AcceptedMessage], list[AcceptedMessage]]:
         rows = ingest.said_in_chat(connection, CHANNEL_TYPE, PLATFORM_ID, self.said)
         if rows:
             self.said = rows[-1].position
@@ -289,11 +298,11 @@ class _View:
 def _partner(connection: sqlite3.Connection, agent_group: str | None, session: str | None) -> Partner:
     """Whom a person means. Raises `NotFound`, `Conflict`."""
     if session is not None:
-        found = naming.find(connection, session)
+        found = session_lookup.find(connection, session)
         group = agent_groups.by_id(connection, found.agent_group_id)
         assert group is not None, "a session belongs to an agent group"
         return Partner(group, found, is_pinned=True)
-    group = _of_terminal(connection) if agent_group is None else agent_groups.named(connection, agent_group)
+    group = _of_terminal(connection) if agent_group is None else agent_groups.get_by_name(connection, agent_group)
     terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
     wired = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
     if group.id not in {wiring.agent_group_id for wiring in wired}:
@@ -345,7 +354,7 @@ def _letter(connection: sqlite3.Connection, letter: Letter, *, late: bool) -> di
     }
 
 
-def _said(row: Accepted) -> dict[str, Any]:
+def _said(row: AcceptedMessage) -> dict[str, Any]:
     content = decode(row.content)
     files = content.get("files")
     names = [str(file.get("name", "")) for file in files if isinstance(file, dict)] if isinstance(files, list) else []

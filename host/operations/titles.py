@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from host.central import naming, sessions, titles
+from host.central import session_lookup, sessions, titles
 from host.central import title as form
 from host.services import Services
 from shared_schema.clock import to_text
@@ -25,7 +25,7 @@ async def set_title(
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> sessions.Session:
-        found = naming.find(connection, session)
+        found = session_lookup.find(connection, session)
         if clear:
             titles.clear(connection, found, now)
         elif title is not None:

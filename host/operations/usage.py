@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from host.central import agent_groups, naming
+from host.central import agent_groups, session_lookup
 from host.central import usage as table
 from host.central.usage import By
 from host.services import Services
@@ -80,7 +80,7 @@ def _day(text: str | None) -> date | None:
 
 def _agent_group(connection: sqlite3.Connection, name: str | None) -> str | None:
     if name is not None and not table.knows(connection, agent_group=name):
-        return agent_groups.named(connection, name).name
+        return agent_groups.get_by_name(connection, name).name
     return name
 
 
@@ -88,7 +88,7 @@ def _session(connection: sqlite3.Connection, name: str | None) -> str | None:
     if name is None:
         return None
     try:
-        return naming.find(connection, name, deleted=True).id
+        return session_lookup.find(connection, name, deleted=True).id
     except NotFound:
         if is_id(name, Prefix.SESSION) and table.knows(connection, session_id=name):
             return name

@@ -51,10 +51,10 @@ async def add(
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> str:
-        group = agent_groups.named(connection, agent_group)
+        group = agent_groups.get_by_name(connection, agent_group)
         wiring = Wiring(
             id=new_id(Prefix.WIRING),
-            messaging_group_id=messaging_groups.named(connection, messaging_group).id,
+            messaging_group_id=messaging_groups.get_by_name(connection, messaging_group).id,
             agent_group_id=group.id,
             session_mode=session_mode,
             per_user=int(per_user),
@@ -85,7 +85,10 @@ async def remove(services: Services, *, messaging_group: str, agent_group: str) 
     """Remove a wiring. Its sessions stay, and take nothing new from that chat. Raises `NotFound`."""
 
     def drop(connection: sqlite3.Connection) -> str:
-        chat, group = messaging_groups.named(connection, messaging_group), agent_groups.named(connection, agent_group)
+        chat, group = (
+            messaging_groups.get_by_name(connection, messaging_group),
+            agent_groups.get_by_name(connection, agent_group),
+        )
         if not messaging_groups.unwire(connection, chat.id, group.id):
             raise NotFound(f"{messaging_group} is not wired to {agent_group}", hint="`dumbwaiter wirings` shows all")
         return group.id

@@ -32,13 +32,14 @@ from host.routing.engage import engages
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.reply import replied_to
 from host.routing.route_key import route_key
-from host.routing.text import cut, is_blank, preview, whole
-from host.sessions import life
+from host.routing.text import is_blank, preview, truncate
+from host.sessions import transitions
 from host.sessions.reset import Policy, Reset, reset_due
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
+from shared_schema.text import without_lone_surrogates
 
 ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
 
@@ -54,7 +55,7 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Outcome:
+class RoutingOutcome:
     """What became of an event. `over` are sessions that ended by it, `told` chats in which somebody is told something.
 
     `command`: it is one, for the host to carry out.
@@ -68,7 +69,7 @@ class Outcome:
 
 def accept(
     connection: sqlite3.Connection, event: Event, rules: Rules, now: datetime, *, spool: str | None, names: list[str]
-) -> Outcome:
+) -> RoutingOutcome:
     """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`.
 
     Raises `InvalidValue` for identifiers that cannot be, `Conflict` and `NotFound` for a session or agent group that
@@ -97,9 +98,9 @@ class _Acceptance:
         self._spool = spool
         self._names = names
         self._command = commands.parse(event.text) if not names else None
-        self._outcome = Outcome(Receipt(()), command=self._command is not None)
+        self._outcome = RoutingOutcome(Receipt(()), command=self._command is not None)
 
-    def run(self) -> Outcome:
+    def run(self) -> RoutingOutcome:
         event, address = self._event, self._event.address
         event.require_identifiers()
         group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
@@ -200,7 +201,7 @@ class _Acceptance:
             return self._take(session)
         session = self._begin_anew(session, wiring, group)
         if session.status == "archived" and wiring.archived == Archived.REOPEN:
-            session = life.reopen(self._connection, session, self._now)
+            session = transitions.reopen(self._connection, session, self._now)
         return self._take(session)
 
     def _take_for(self, session_id: str) -> Accepted:
@@ -228,7 +229,7 @@ class _Acceptance:
         if due is None:
             return session
         had_exchange = exchanges.has_one(self._connection, session.id)
-        fresh = life.new(
+        fresh = transitions.new(
             self._connection, session, self._now, EndReason(due.value), save_memory=self._rules.save_memory
         ).after
         self._outcome.over.append(session.id)
@@ -239,7 +240,7 @@ class _Acceptance:
     def _take(self, session: Session) -> Accepted:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
         # A text that is too long was kept as a file and cut on its way here; without files it is a command.
-        content: dict[str, object] = {"text": event.text if self._names else cut(event.text, self._rules.max_text)}
+        content: dict[str, object] = {"text": event.text if self._names else truncate(event.text, self._rules.max_text)}
         if (reply := replied_to(self._connection, event, session.agent_group_id)) is not None:
             content["reply_to"] = reply
         if self._names:
@@ -256,7 +257,7 @@ class _Acceptance:
                 "thread_id": event.address.thread_id,
                 "platform_message_id": event.platform_message_id,
                 "sender_id": event.sender_id,
-                "sender_name": None if event.sender_name is None else whole(event.sender_name),
+                "sender_name": None if event.sender_name is None else without_lone_surrogates(event.sender_name),
                 "kind": MessageInKind.CHAT if self._command is None else ingest.COMMAND,
                 "trigger": 1 if self._command is None else 0,
                 "content": encode(content),
@@ -289,7 +290,7 @@ class _Acceptance:
             None
         )
 
-    def _drop(self, reason: str) -> Outcome:
+    def _drop(self, reason: str) -> RoutingOutcome:
         event = self._event
         refusals.drop(
             self._connection, event.address.channel_type, event.address.platform_id, event.sender_id, reason, self._now
@@ -297,7 +298,7 @@ class _Acceptance:
         self._outcome.receipt = Receipt((), reason)
         return self._outcome
 
-    def _accepted(self, row: ingest.Accepted, *, duplicate: bool) -> Accepted:
+    def _accepted(self, row: ingest.AcceptedMessage, *, duplicate: bool) -> Accepted:
         return Accepted(row.message_id, row.session_id or "", self._name_of(row.agent_group_id), duplicate)
 
     def _name_of(self, agent_group_id: str) -> str:

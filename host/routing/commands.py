@@ -31,17 +31,17 @@ class CommandName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class ChatCommand:
     """A command and the rest of its message, without space around it."""
 
     name: CommandName
     argument: str = ""
 
 
-def parse(text: str) -> Command | None:
+def parse(text: str) -> ChatCommand | None:
     """The command a message is; None for text that is meant for the agent."""
     said = text.lstrip()[:_LONGEST].rstrip()
     match = _COMMAND.fullmatch(said) if said.startswith("/") else None
     if match is None or match["name"].lower() not in set(CommandName):
         return None
-    return Command(CommandName(match["name"].lower()), (match["argument"] or "").strip())
+    return ChatCommand(CommandName(match["name"].lower()), (match["argument"] or "").strip())

@@ -20,14 +20,15 @@ from host.central import messaging_groups, unread
 from host.central.database import Central
 from host.central.deliveries import Chat
 from host.routing import commands
-from host.routing.acceptance import Outcome, Rules, accept
+from host.routing.acceptance import RoutingOutcome, Rules, accept
 from host.routing.event import Event, Incoming, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
-from host.routing.text import cut, whole
+from host.routing.text import truncate
 from host.sessions.attachments import FileLimits, spool, spool_text
 from shared_schema.clock import Clock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
+from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,9 @@ class Router:
 
     async def _ingest(self, event: Event) -> Receipt:
         event = dataclasses.replace(
-            event, text=whole(event.text), quote=None if event.quote is None else whole(event.quote)
+            event,
+            text=without_lone_surrogates(event.text),
+            quote=None if event.quote is None else without_lone_surrogates(event.quote),
         )
         is_long = len(event.text) > self._rules.max_text and commands.parse(event.text[:_LONGEST_COMMAND]) is None
         spool_name = new_id(Prefix.MESSAGE) if event.attachments or is_long else None
@@ -131,10 +134,10 @@ class Router:
         names = spool(event.attachments, folder, self._file_limits)
         if is_long:
             names.append(spool_text(event.text, WHOLE_TEXT, folder, names))
-            event = dataclasses.replace(event, text=cut(event.text, self._rules.max_text, names[-1]))
+            event = dataclasses.replace(event, text=truncate(event.text, self._rules.max_text, names[-1]))
         return event, names
 
-    def _follow(self, outcome: Outcome) -> None:
+    def _follow(self, outcome: RoutingOutcome) -> None:
         for each in outcome.receipt.accepted:
             if not each.duplicate:
                 what = "a command was accepted" if outcome.command else "a message was accepted"

@@ -15,12 +15,7 @@ _PREVIEWED = 400
 """Characters of a text that are looked at for its preview: it may begin with a lot of space."""
 
 
-def whole(text: str) -> str:
-    """Text that can be stored: half characters (lone surrogates) become question marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def cut(text: str, longest: int, name: str | None = None) -> str:
+def truncate(text: str, longest: int, name: str | None = None) -> str:
     """At most `longest` characters of a text and a note where something is missing.
 
     `name` is the file that has the whole text.

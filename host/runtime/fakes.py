@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from host.runtime.ending import reason_of
+from host.runtime.exit_status import reason_of
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
 from shared_schema.clock import Clock, SystemClock
 

@@ -27,7 +27,7 @@ OWN_IMAGES = "dumbwaiter-agent:"
 PLAIN = "plain"
 
 
-class Standing(StrEnum):
+class ImageStanding(StrEnum):
     """How it stands with an image."""
 
     MISSING = "is missing"
@@ -49,7 +49,7 @@ def how_to_build(image: str, context: Path = SOURCE_ROOT) -> str:
     return "run `dumbwaiter image build`" if variant is None else f"run `dumbwaiter image build {variant}`"
 
 
-async def standing(runtime: DockerRuntime, image: str, context: Path) -> Standing:
+async def standing(runtime: DockerRuntime, image: str, context: Path) -> ImageStanding:
     """How it stands with an image, as far as `context`, a source checkout, can tell."""
     return _standing(image, await runtime.image_labels(image), context)
 
@@ -83,7 +83,7 @@ def _variant(image: str) -> str | None:
 async def _renew(runtime: DockerRuntime, image: str, context: Path) -> str:
     labels = await runtime.image_labels(image)
     stands = _standing(image, labels, context)
-    if labels is None or stands is not Standing.OLD:
+    if labels is None or stands is not ImageStanding.OLD:
         return stands
     log.info("the sources of the image have changed: building it anew", extra={"image": image})
     try:
@@ -94,10 +94,10 @@ async def _renew(runtime: DockerRuntime, image: str, context: Path) -> str:
     return "was built anew, because its sources have changed"
 
 
-def _standing(image: str, labels: dict[str, str] | None, context: Path) -> Standing:
+def _standing(image: str, labels: dict[str, str] | None, context: Path) -> ImageStanding:
     if labels is None:
-        return Standing.MISSING
+        return ImageStanding.MISSING
     is_ours = image.startswith(OWN_IMAGES) and labels.get(SOURCES_LABEL) and labels.get(BASE_LABEL)
     if not is_ours or not (context / DOCKERFILE).is_file() or labels[SOURCES_LABEL] == digest(context):
-        return Standing.PRESENT
-    return Standing.OLD
+        return ImageStanding.PRESENT
+    return ImageStanding.OLD

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from host.runtime.accounts import AGENT_NAME
-from host.runtime.ending import reason_of
+from host.runtime.exit_status import reason_of
 from host.runtime.process_child import ChildProcess, signal_group
 from host.runtime.process_identity import identity_of, is_alive
 from host.runtime.process_record import ProcessRecord, RecordFolder

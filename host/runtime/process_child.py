@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from host.runtime.ending import exit_code_of
+from host.runtime.exit_status import exit_code_of
 from shared_schema import processes
 
 _BLOCK = 512  # bytes; the unit of POSIX's `ulimit -f`

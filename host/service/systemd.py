@@ -22,7 +22,7 @@ class ServiceFailed(DumbwaiterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UnitPlace:
     """A unit's file and whose systemd reads it."""
 
     scope: Scope
@@ -50,7 +50,7 @@ def user_units(configuration: Path) -> Path:
     return configuration / "systemd/user"
 
 
-def install(place: Place, unit: Unit, *, start: bool) -> None:
+def install(place: UnitPlace, unit: Unit, *, start: bool) -> None:
     """Write the unit, have it started at boot, and (`start`) start it now, or anew if it runs.
 
     Raises `Conflict` when a unit of that name is not ours or serves another folder, and `ServiceFailed`.
@@ -78,7 +78,7 @@ def install(place: Place, unit: Unit, *, start: bool) -> None:
         _systemctl(place, "restart", place.file.name)
 
 
-def uninstall(place: Place) -> None:
+def uninstall(place: UnitPlace) -> None:
     """Stop the service, and remove its unit; the data folder stays. Raises `NotFound`, `Conflict`, `ServiceFailed`."""
     before = _read(place)
     if before is None:
@@ -93,7 +93,7 @@ def uninstall(place: Place) -> None:
     _systemctl(place, "daemon-reload")
 
 
-def status(place: Place) -> dict[str, str | None]:
+def status(place: UnitPlace) -> dict[str, str | None]:
     """What systemd says of the unit: `{unit, data, state, enabled, since, process, result}`, times in its words."""
     content = _read(place)
     shown: dict[str, str] = {}
@@ -122,7 +122,7 @@ def linger(user: str) -> None:
     _run(["loginctl", "enable-linger", user], hint=f"sudo loginctl enable-linger {user}")
 
 
-def _read(place: Place) -> str | None:
+def _read(place: UnitPlace) -> str | None:
     try:
         return place.file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _read(place: Place) -> str | None:
         raise ServiceFailed(f"the unit cannot be read: {error.strerror}", where=place.file) from error
 
 
-def _put_back(place: Place, before: str | None) -> None:
+def _put_back(place: UnitPlace, before: str | None) -> None:
     with suppress(OSError):
         if before is None:
             place.file.unlink()
@@ -139,7 +139,7 @@ def _put_back(place: Place, before: str | None) -> None:
             place.file.write_text(before, encoding="utf-8")
 
 
-def _systemctl(place: Place, *words: str) -> str:
+def _systemctl(place: UnitPlace, *words: str) -> str:
     _require_systemctl()
     scope = () if place.scope is Scope.SYSTEM else ("--user",)
     return _run(["systemctl", "--no-pager", *scope, *words], hint=f"see `{place.journal}`")

@@ -14,8 +14,8 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from host.sessions.beneath import remove_tree, sync_folder
-from host.sessions.seed import SeedStep
+from host.sessions.initial_transcript import InitialStep
+from host.sessions.untrusted_files import remove_tree, sync_folder
 from shared_schema.database import open_writer, transaction
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, is_id
@@ -97,7 +97,7 @@ def make_workspace(workspace: Path, owner: Owner) -> None:
 
 
 def make_session_folder(
-    layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()
+    layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[InitialStep] = ()
 ) -> None:
     """The session folder with both databases and the links for people. Blocks; raises `FileTrouble`, `OSError`.
 
@@ -122,13 +122,17 @@ def make_session_folder(
     sync_folder(layout.folder.parent)
 
 
-def make_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()) -> None:
+def make_outbound(
+    layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[InitialStep] = ()
+) -> None:
     """An empty `outbound.db` whose first message will have a `seq` above `after_seq`. No agent may be running."""
     os.replace(draft_outbound(layout, owner, after_seq=after_seq, steps=steps), layout.outbound)
     sync_folder(layout.out)
 
 
-def draft_outbound(layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[SeedStep] = ()) -> Path:
+def draft_outbound(
+    layout: SessionLayout, owner: Owner, *, after_seq: int = 0, steps: Sequence[InitialStep] = ()
+) -> Path:
     """Such a file, whole and not in its place yet.
 
     It is one version older than the newest, so that the agent may be one version older than the host; the agent brings
@@ -176,7 +180,7 @@ def _make_database(
     own: bool,
     version: int | None = None,
     after_seq: int = 0,
-    steps: Sequence[SeedStep] = (),
+    steps: Sequence[InitialStep] = (),
 ) -> None:
     draft.unlink(missing_ok=True)
     with closing(open_writer(draft, create=True)) as connection:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.sessions.beneath import opened_folder
+from host.sessions.untrusted_files import opened_folder
 from shared_schema.database import untrusted_reader
 from shared_schema.descriptors import hold, trouble
 from shared_schema.errors import FileBusy, FileDamaged

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from host.sessions.beneath import sync_folder
+from host.sessions.untrusted_files import sync_folder
 from shared_schema.database import open_writer, reader, transaction, translate
 from shared_schema.descriptors import trouble
 from shared_schema.layout import SessionLayout

@@ -38,7 +38,7 @@ Value = str | int | float | None
 
 
 @dataclass(slots=True)
-class Answer:
+class QueryResult:
     """What a query found. Not `complete`: there were more rows. `notes` say what could not be read, in sentences."""
 
     columns: list[str] = field(default_factory=list)
@@ -47,14 +47,14 @@ class Answer:
     notes: list[str] = field(default_factory=list)
 
 
-def ask(layout: SessionLayout, sql: str, *, limit: int = 1000) -> Answer:
+def ask(layout: SessionLayout, sql: str, *, limit: int = 1000) -> QueryResult:
     """The rows of one `select` over both files, at most `limit`. Blocks for some seconds at most.
 
     Raises `InvalidValue` for what is no such query, or takes too long.
     """
     if len(sql) > MAX_SQL:
         raise InvalidValue(f"the query has {len(sql)} characters, and {MAX_SQL} are allowed")
-    answer = Answer()
+    answer = QueryResult()
     with in_memory() as connection:
         for schema in (INBOUND, OUTBOUND):
             for table, columns in _tables(schema).items():
@@ -150,7 +150,7 @@ def _copy(
     connection.executemany(f"INSERT INTO {table} VALUES ({marks})", reversed(rows))
 
 
-def _query(connection: sqlite3.Connection, sql: str, limit: int, answer: Answer) -> None:
+def _query(connection: sqlite3.Connection, sql: str, limit: int, answer: QueryResult) -> None:
     deadline = time.monotonic() + SECONDS
     connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central import agent_groups, errands, exchanges, usage
+from host.central import agent_groups, control_tasks, exchanges, usage
 from host.central.agent_groups import AgentGroup
 from host.central.sessions import Session
 from shared_schema.providers import REMEMBERERS
@@ -28,4 +28,4 @@ def ask_to_save(connection: sqlite3.Connection, session: Session, now: str, *, s
     if exchanges.last(connection, session.id, MIN_EXCHANGES).count < MIN_EXCHANGES:
         return
     if usage.exhausted(connection, session.agent_group_id, now) is None:
-        errands.ask(connection, session, ControlTask.REMEMBER, now)
+        control_tasks.ask(connection, session, ControlTask.REMEMBER, now)

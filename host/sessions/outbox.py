@@ -180,14 +180,14 @@ def draft(layout: SessionLayout) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class OutboxStanding:
     """How far a file has got: the highest `seq` it has given, and the last place in `turns`."""
 
     last_seq: int
     last_turn: int
 
 
-def standing(layout: SessionLayout) -> Standing:
+def standing(layout: SessionLayout) -> OutboxStanding:
     """How far the file has got, to be compared with what was read from it before. Raises as `read`."""
     with reading(layout, _TABLES) as connection:
         last_seq: int = connection.execute(LAST_SEQ).fetchone()["last"]
@@ -197,7 +197,7 @@ def standing(layout: SessionLayout) -> Standing:
             last_seq = max(last_seq, connection.execute(LAST_GIVEN).fetchone()["last"])
     except FileDamaged:  # an agent made the table anew, without numbers that only grow
         pass
-    return Standing(last_seq, last_turn)
+    return OutboxStanding(last_seq, last_turn)
 
 
 def _read(

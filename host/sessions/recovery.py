@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from host.sessions.beneath import copy_file, opened_file, opened_folder, sync_folder
 from host.sessions.folder import Owner, draft_outbound, give, make_session_folder
 from host.sessions.hard_link import JOURNAL
+from host.sessions.untrusted_files import copy_file, opened_file, opened_folder, sync_folder
 from shared_schema.database import mend
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import OUTBOUND, SessionLayout

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from host.sessions.beneath import sync_folder
 from host.sessions.folder import Owner, give, make_session_folder
+from host.sessions.untrusted_files import sync_folder
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.errors import InvalidValue
 from shared_schema.layout import SessionLayout

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from host.central import sessions
 from host.central.deliveries import Chat
-from host.sessions.post import Post
+from host.sessions.inbox_sync import InboxSync
 from host.supervision.agent import RunningAgent
 from host.supervision.capacity import StartBackoff
 from host.supervision.decide import StopReason
@@ -49,7 +49,7 @@ class AgentTermination:
         self,
         runs: Runs,
         sync: SessionSync,
-        post: Post,
+        inbox_sync: InboxSync,
         backoff: StartBackoff,
         agents: dict[str, RunningAgent],
         clock: Clock,
@@ -59,7 +59,7 @@ class AgentTermination:
     ) -> None:
         self._runs = runs
         self._sync = sync
-        self._post = post
+        self._inbox_sync = inbox_sync
         self._backoff = backoff
         self._agents = agents
         self._clock = clock
@@ -126,7 +126,7 @@ class AgentTermination:
                 "an ended run could not be finalized yet", extra={"session_id": session.id, "error": str(error)}
             )
         finally:
-            await self._runs.forget(agent.handle, self._post.folder(session))
+            await self._runs.forget(agent.handle, self._inbox_sync.folder(session))
 
     async def finalize_lost_run(self, session: sessions.Session, *, not_the_agents_fault: bool) -> None:
         """Finalize a run that no host has a handle of, or go on with one that could not be finished.
@@ -176,7 +176,7 @@ class AgentTermination:
         age = self._clock.monotonic() - finalization.since
         try:
             final = await self._sync.final_output(
-                session.id, self._post.folder(session), gives_up=age >= _FINALIZATION_SECONDS
+                session.id, self._inbox_sync.folder(session), gives_up=age >= _FINALIZATION_SECONDS
             )
         except Exception:
             finalization.failures += 1

@@ -187,7 +187,7 @@ def _patience(agent: AgentFacts, limits: SupervisionLimits) -> list[tuple[StopRe
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldMessage:
     """An open message at the death of the agent. `processing`: the dead one had taken it into a turn."""
 
     message_id: str
@@ -207,7 +207,7 @@ class FailureCount:
 
 
 def count_failure(
-    held: Sequence[Held], *, not_the_agents_fault: bool, start_failures: int, limits: SupervisionLimits
+    held: Sequence[HeldMessage], *, not_the_agents_fault: bool, start_failures: int, limits: SupervisionLimits
 ) -> FailureCount:
     """Settle the death of an agent.
 

@@ -16,10 +16,10 @@ from host.gateway.grant import Grant
 from host.gateway.limits import CallLimits
 from host.gateway.policy import parse_rule
 from host.gateway.proxies import Proxies
-from host.gateway.reservations import Left, Release, Reservations
+from host.gateway.reservations import BudgetLeft, Release, Reservations
 from host.gateway.server import Gateway, Transport
 from host.gateway.upstreams import Upstream, doubts
-from host.gateway.usage import Usage
+from host.gateway.usage import CallUsage
 from host.sessions.folder import Owner
 from host.settings import Settings
 from shared_schema.clock import Clock, to_text
@@ -55,12 +55,12 @@ def gateway_for(
             now = to_text(clock.now())
             return await central.read(lambda c: usage.exhausted(c, group_id, now))
 
-        async def left() -> Left:
+        async def left() -> BudgetLeft:
             now = to_text(clock.now())
             found = await central.read(lambda c: usage.left(c, group_id, now))
-            return Left(found.tokens, found.usd, found.exhausted)
+            return BudgetLeft(found.tokens, found.usd, found.exhausted)
 
-        async def reserve(upstream: Upstream, expected: Usage) -> Release:
+        async def reserve(upstream: Upstream, expected: CallUsage) -> Release:
             if not has_budget:
                 return lambda: None
             usd = await asyncio.to_thread(_price, upstream, expected, clock.now()) or 0.0
@@ -80,7 +80,7 @@ def gateway_for(
         now = to_text(clock.now())
         start(_note(central, lambda c: refusals.refuse(c, session_id, what, reason, now)))
 
-    def called(session_id: str, upstream: str, used: Usage) -> asyncio.Task[None]:
+    def called(session_id: str, upstream: str, used: CallUsage) -> asyncio.Task[None]:
         return start(count(central, session_id, upstreams[upstream], used, clock.now()))
 
     return Gateway(
@@ -108,7 +108,7 @@ def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:
         log.warning("a proxy of the environment does not count", extra={"what": problem})
 
 
-async def count(central: Central, session_id: str, upstream: Upstream, used: Usage, at: datetime) -> None:
+async def count(central: Central, session_id: str, upstream: Upstream, used: CallUsage, at: datetime) -> None:
     """Take down a model call that is over, with its price."""
     of_call = {"session_id": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
     price = await asyncio.to_thread(_price, upstream, used, at, of_call)
@@ -117,7 +117,7 @@ async def count(central: Central, session_id: str, upstream: Upstream, used: Usa
 
 
 def _price(
-    upstream: Upstream, used: Usage, at: datetime, of_call: Mapping[str, object] = MappingProxyType({})
+    upstream: Upstream, used: CallUsage, at: datetime, of_call: Mapping[str, object] = MappingProxyType({})
 ) -> float | None:
     """Blocks."""
     try:

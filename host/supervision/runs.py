@@ -34,11 +34,11 @@ from host.runtime.protocol import (
 )
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
-from host.sessions.outbox import Standing, heartbeat
-from host.sessions.post import Post
+from host.sessions.inbox_sync import InboxSync
+from host.sessions.outbox import OutboxStanding, heartbeat
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
-from host.supervision.decide import FailureCount, Held, StopReason, SupervisionLimits, count_failure
+from host.supervision.decide import FailureCount, HeldMessage, StopReason, SupervisionLimits, count_failure
 from shared_schema.clock import Clock, to_text
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
@@ -71,7 +71,7 @@ class Runs:
         self,
         central: Central,
         runtime: Runtime,
-        post: Post,
+        inbox_sync: InboxSync,
         settings: Settings,
         clock: Clock,
         owner: Owner,
@@ -83,7 +83,7 @@ class Runs:
         self._others = others
         self.gateway = gateway
         self._central = central
-        self._post = post
+        self._inbox_sync = inbox_sync
         self._settings = settings
         self._clock = clock
         self._owner = owner
@@ -108,10 +108,10 @@ class Runs:
             raise Conflict(f"session {session.id} is not active any more")
         if not is_allowed:
             raise Conflict("it was started too often within this hour", hint="write again in the next one")
-        layout = self._post.folder(session)
+        layout = self._inbox_sync.folder(session)
         try:
-            group = await asyncio.to_thread(self._post.prepare, session)
-            await asyncio.to_thread(self._post.record, session)
+            group = await asyncio.to_thread(self._inbox_sync.prepare, session)
+            await asyncio.to_thread(self._inbox_sync.record, session)
             await self._mend(session, layout)
             stamp = heartbeat(layout)
         except OSError as error:
@@ -131,7 +131,7 @@ class Runs:
 
         A power cut does not do that to these files; a restored backup, a bad disk and a person's hand do.
         """
-        said = await asyncio.to_thread(self._post.mend, session)
+        said = await asyncio.to_thread(self._inbox_sync.mend, session)
         try:
             standing = await asyncio.to_thread(outbox.standing, layout)
             lost = session.out_cursor - standing.last_seq
@@ -150,7 +150,11 @@ class Runs:
             await self._central.write(lambda c: self._note_repairs(c, session, standing, said))
 
     def _note_repairs(
-        self, connection: sqlite3.Connection, session: sessions.Session, standing: Standing | None, said: Sequence[str]
+        self,
+        connection: sqlite3.Connection,
+        session: sessions.Session,
+        standing: OutboxStanding | None,
+        said: Sequence[str],
     ) -> None:
         now = to_text(self._clock.now())
         if standing is not None and standing.last_turn < session.turn_cursor:  # turns have no numbers that only grow
@@ -209,7 +213,7 @@ class Runs:
         def count(connection: sqlite3.Connection) -> FinalizedRun:
             current = sessions.get(connection, session.id)
             held = [
-                Held(m.message_id, bool(m.trigger), m.tries, m.message_id in processing)
+                HeldMessage(m.message_id, bool(m.trigger), m.tries, m.message_id in processing)
                 for m in ingest.open_messages(connection, session.id)
             ]
             failures = count_failure(

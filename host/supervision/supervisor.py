@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager
 from host.central import sessions
 from host.central.deliveries import Chat
 from host.runtime.protocol import RuntimeUnavailable
-from host.sessions.beneath import folder_size
 from host.sessions.folder import remove_session_folder
-from host.sessions.post import Post
+from host.sessions.inbox_sync import InboxSync
+from host.sessions.untrusted_files import folder_size
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
 from host.supervision.agent_termination import AgentTermination
@@ -47,7 +47,7 @@ class Supervisor:
 
     def __init__(
         self,
-        post: Post,
+        inbox_sync: InboxSync,
         sync: SessionSync,
         runs: Runs,
         settings: Settings,
@@ -58,7 +58,7 @@ class Supervisor:
         changed: Callable[[], None],
         poll_now: Callable[[], None],
     ) -> None:
-        self._post = post
+        self._inbox_sync = inbox_sync
         self._sync = sync
         self._runs = runs
         self._settings = settings
@@ -72,7 +72,7 @@ class Supervisor:
         self.agents: dict[str, RunningAgent] = {}
         self.slots = AgentSlots(self.agents, settings.max_agents)
         self.termination = AgentTermination(
-            runs, sync, post, self._backoff, self.agents, clock, send=send, gone=self._gone
+            runs, sync, inbox_sync, self._backoff, self.agents, clock, send=send, gone=self._gone
         )
         self._scheduler = SessionScheduler(self._reconcile)
 
@@ -181,7 +181,7 @@ class Supervisor:
     async def _watch(self, seen: SyncResult, agent: RunningAgent) -> View:
         """See whether an agent works, keeps to its space and still runs. The view afterwards."""
         view = seen.view
-        layout = self._post.folder(view.session)
+        layout = self._inbox_sync.folder(view.session)
         now = self._clock.monotonic()
         if agent.saw_work(view.waiting, seen.finished, now):
             self._poll_now()
@@ -264,7 +264,7 @@ class Supervisor:
         if now < due:
             return due - now
         del self._record_at[session_id]
-        await asyncio.to_thread(self._post.record, view.session)
+        await asyncio.to_thread(self._inbox_sync.record, view.session)
         return None
 
     async def _start(self, session: sessions.Session) -> None:
@@ -311,7 +311,7 @@ class Supervisor:
         session_id = fault.session_id
         view = await self._sync.view(session_id)
         if view is not None and view.session.status == "active" and session_id not in self.agents:
-            await asyncio.to_thread(self._post.prepare, view.session)
+            await asyncio.to_thread(self._inbox_sync.prepare, view.session)
         self.faults.over(session_id)
         return due
 

@@ -19,11 +19,11 @@ from host.central import deliveries, ingest, refusals, repairs, sessions, turns
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
-from host.delivery.request import Request
-from host.sessions import form, outbox, recovery
+from host.delivery.request import AgentRequest
+from host.sessions import outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
+from host.sessions.inbox_sync import InboxSync, PendingMessages, pending_messages
 from host.sessions.outbox import OutboxSnapshot, Signature
-from host.sessions.post import Mail, Post, mail_of
 from host.supervision.agent import RunningAgent, rest_after
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
@@ -42,7 +42,7 @@ class View:
     """What the ledger knows of a session."""
 
     session: sessions.Session
-    mail: Mail | None
+    pending: PendingMessages | None
     open_messages: tuple[ingest.OpenMessage, ...]
     running_turns: tuple[str, ...]
     has_unrecorded: bool
@@ -110,7 +110,7 @@ class SessionSync:
     def __init__(
         self,
         central: Central,
-        post: Post,
+        inbox_sync: InboxSync,
         copier: Copier,
         clock: Clock,
         owner: Owner,
@@ -120,10 +120,10 @@ class SessionSync:
         accepted: Callable[[str], None],
         wants_title: Callable[[str], None],
         touched: Callable[[str, str], None],
-        asked: Callable[[tuple[str, Request]], None],
+        asked: Callable[[tuple[str, AgentRequest]], None],
     ) -> None:
         self._central = central
-        self._post = post
+        self._inbox_sync = inbox_sync
         self._copier = copier
         self._clock = clock
         self._owner = owner
@@ -174,7 +174,7 @@ class SessionSync:
                 log.warning("an interrupted commit was rolled back", extra={"session_id": session_id})
             processing = await self._read_to_the_end(session_id, layout)
             if processing is not None:
-                await asyncio.to_thread(form.require_form, layout)
+                await asyncio.to_thread(outbox_schema_check.require_schema, layout)
                 return FinalOutput(processing, None)
             if not gives_up:
                 return None
@@ -257,14 +257,14 @@ class SessionSync:
         view = self._central.read_here(partial(view_of, session_id=session_id))
         is_usable = True
         try:
-            while view is not None and view.mail is not None:
+            while view is not None and view.pending is not None:
                 try:
-                    self._post.write(view.session, view.mail)
+                    self._inbox_sync.write(view.session, view.pending)
                 except FileDamaged as error:
                     if agent is not None or not view.session.run_settled:
                         raise
                     self._put_aside(view.session, error)
-                    self._post.write(view.session, view.mail)
+                    self._inbox_sync.write(view.session, view.pending)
                 self._touched(view.session.id, view.session.agent_group_id)
                 view = self._central.read_here(partial(view_of, session_id=session_id))
         except FileBusy:
@@ -285,7 +285,7 @@ class SessionSync:
     def _put_aside(self, session: sessions.Session, error: FileDamaged) -> None:
         """The host's own file is no good. No agent may live. The next agent's start gives it back what is known."""
         now = self._clock.now()
-        said = self._post.put_aside(session, now.strftime("%Y%m%dT%H%M%S%f"))
+        said = self._inbox_sync.put_aside(session, now.strftime("%Y%m%dT%H%M%S%f"))
         log.error(
             "a session's inbound.db is unreadable and was put aside",
             extra={"session_id": session.id, "error": str(error)},
@@ -311,7 +311,7 @@ def view_of(connection: sqlite3.Connection, session_id: str) -> View | None:
         return None
     return View(
         session=session,
-        mail=mail_of(connection, session),
+        pending=pending_messages(connection, session),
         open_messages=tuple(ingest.open_messages(connection, session_id)),
         running_turns=tuple(turns.running(connection, session_id)),
         has_unrecorded=bool(

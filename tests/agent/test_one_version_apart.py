@@ -11,7 +11,7 @@ import pytest
 
 from container_agent.outbox import Outbox
 from container_agent.providers.protocol import Reply, TurnResult, Usage
-from host.sessions import form, outbox
+from host.sessions import outbox, outbox_schema_check
 from host.sessions.folder import Owner, make_session_folder
 from shared_schema.clock import ManualClock
 from shared_schema.database import open_reader, open_writer
@@ -97,9 +97,9 @@ def test_a_file_that_lies_about_its_version_is_damaged(layout: SessionLayout) ->
     with pytest.raises(FileDamaged):
         turns_of(layout)
     with pytest.raises(FileDamaged, match=r"turns\."):
-        form.require_form(layout)
+        outbox_schema_check.require_schema(layout)
     age(layout.outbound, OUTBOUND.version - 1)
-    form.require_form(layout)
+    outbox_schema_check.require_schema(layout)
 
 
 def test_an_agent_writes_into_a_file_one_version_newer_and_leaves_its_version(session: BareSession) -> None:

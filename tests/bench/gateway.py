@@ -22,7 +22,7 @@ from container_agent.forwarder import Forwarder
 from host.gateway.grant import Grant
 from host.gateway.policy import parse_rule
 from host.gateway.server import Gateway
-from host.gateway.upstreams import Kind, Upstream
+from host.gateway.upstreams import Upstream, UpstreamKind
 from host.sessions.folder import Owner
 from shared_schema.clock import SystemClock
 from shared_schema.layout import SessionLayout
@@ -233,7 +233,7 @@ async def _serve(role: str, layout: SessionLayout, port: int) -> None:
         server = await asyncio.get_running_loop().create_server(_Service, "127.0.0.1", 0, backlog=STREAMS)
         print(server.sockets[0].getsockname()[1], flush=True)
     elif role == "gateway":
-        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr("key"), Kind.OPENAI, opens_all=True)
+        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr("key"), UpstreamKind.OPENAI, opens_all=True)
         grant = Grant("agr_1", (parse_rule(f"127.0.0.1:{port}"),), {"openai": upstream})
 
         async def grant_of(session_id: str) -> Grant:

@@ -21,7 +21,7 @@ from host.history.feed import History
 from host.history.rebuild import rebuild
 from host.history.record import Record
 from host.history.search import Filters, search
-from host.history.store import State, Step
+from host.history.store import State, StoredStep
 from host.history.transcript import entries
 from host.sessions.folder import Owner, make_data_folder, make_session_folder
 from shared_schema.layout import DataLayout, SessionLayout
@@ -110,7 +110,7 @@ def _adding(record: Record, layout: DataLayout, texts: Sequence[str], count: int
         for seq, text in enumerate(texts[:_ADDED], 1):
             entry = _entry(session_id, seq, text)
             after = State(group, str(seq), store.Cursors(inbound=seq))
-            step = Step(session_id, before, after, [entry])
+            step = StoredStep(session_id, before, after, [entry])
             taken.append(_seconds(lambda step=step: record.write(lambda c: store.add(c, [step]))))  # type: ignore[misc]
             bare.append(_seconds(lambda text=text: plain.execute("INSERT INTO m (text) VALUES (?)", (text,))))  # type: ignore[misc]
             before = after

@@ -100,7 +100,7 @@ class Population:
                 if number % _GROUPED == 0:
                     name = f"group-{number // _GROUPED}"
                     agent_groups.insert(connection, agent_groups.new_agent_group(name, created_at=now, provider="echo"))
-                group = agent_groups.named(connection, f"group-{number // _GROUPED}")
+                group = agent_groups.get_by_name(connection, f"group-{number // _GROUPED}")
                 added.append(self.layout.session(group.id, _session(connection, group.id, f"chat-{number}", now)))
         for folder in added:
             shutil.copytree(self._empty.folder, folder.folder, symlinks=True)

@@ -16,7 +16,7 @@ import pytest
 from host.central.database import CENTRAL
 from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
-from host.gateway.upstreams import Kind
+from host.gateway.upstreams import UpstreamKind
 from host.sessions.inspection import ask
 from host.settings import Settings
 from shared_schema.layout import SessionLayout
@@ -73,7 +73,7 @@ def test_a_chat_in_an_example_is_on_a_platform_that_is_there() -> None:
 
     chats = [word for line in examples for word in line.split() if re.fullmatch(r"[a-z]+:-?\w+", word)]
 
-    assert {chat.partition(":")[0] for chat in chats} - set(Kind) == {CHANNEL_TYPE}
+    assert {chat.partition(":")[0] for chat in chats} - set(UpstreamKind) == {CHANNEL_TYPE}
 
 
 def test_no_section_is_about_a_command_that_is_not_there() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from host.operations.doctor import check_host, check_registry, examine
-from host.operations.machine import Check, check_folder, check_links, check_notifications
+from host.operations.system_checks import Check, check_folder, check_links, check_notifications
 from host.place import InstallRecord, Place, write_record
 from host.settings import Settings, load
 from host.start_line import start_line

@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from host.gateway.grant import Grant
-from host.gateway.upstreams import Kind, Upstream
+from host.gateway.upstreams import Upstream, UpstreamKind
 from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import ResourceLimits
 from tests.gateway import inside
@@ -49,7 +49,7 @@ print("result " + json.dumps(attempt()), flush=True)
 def attempt(docker_runtime: DockerRuntime, script_image: str, tmp_path: Path) -> Attempt:
     """Runs the body of a function in a container of its own; what the function returns there."""
 
-    upstream = Upstream("anthropic", "http://127.0.0.1:9", SecretStr(CANARY), Kind.ANTHROPIC)
+    upstream = Upstream("anthropic", "http://127.0.0.1:9", SecretStr(CANARY), UpstreamKind.ANTHROPIC)
     grant = Grant(GROUP, upstreams={"anthropic": upstream})
 
     async def run(body: str, *, limits: ResourceLimits | None = None) -> Any:

@@ -20,7 +20,7 @@ async def test_with_one_place_all_sessions_are_served_and_the_longest_waiting_fi
         await add_chats(host, *CHATS)
         first = (await host.say("think 0.5", chat="one")).accepted[0]
         await is_working_on(await host.session(), first.message_id)
-        places = host.services.supervisor.places
+        places = host.services.supervisor.slots
         for waiting, chat in enumerate(CHATS):
             session_id = (await host.say("hello", chat=chat)).accepted[0].session_id
             await until(lambda last=session_id: last in places.waiting, f"{chat} waits for a place")

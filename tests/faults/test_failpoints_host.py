@@ -15,14 +15,14 @@ from tests.support.outcomes import AGENT, Conversation
 from tests.support.wait import until_sync
 
 ROUTER = "host.routing.router"
-POST = "host.sessions.post"
+POST = "host.sessions.inbox_sync"
 FILES = "host.sessions.attachments"
 RUNS = "host.supervision.runs"
 READING = "host.supervision.sync"
 COPY = "host.delivery.copy"
 DELIVER = "host.delivery.deliver"
-TRANSITION = "host.operations.transition"
-ENDING = "host.operations.ending"
+TRANSITION = "host.operations.session_change"
+ENDING = "host.operations.session_stop"
 ENDINGS = "host.supervision.agent_termination"
 FOLDER = "host.sessions.folder"
 MIGRATE = "shared_schema.migrate"
@@ -32,13 +32,13 @@ WHILE_TALKING = (
     Point("ingest: files kept, not accepted", FILES, "spool", "return names"),
     Point("ingest: not committed", "host.central.database", "Central._commit", 'execute("COMMIT")'),
     Point("ingest: committed, not acknowledged", ROUTER, "Router._ingest", "if all(accepted.duplicate"),
-    Point("write: read, nothing written", POST, "Post.write", "layout.inbound.exists()"),
+    Point("write: read, nothing written", POST, "InboxSync.write", "layout.inbound.exists()"),
     Point("write: a file half in place", FILES, "unspool", "share_file(target / name"),
     Point("write: files in place, no row", FILES, "unspool", "sync_folder(layout.inbox)"),
     Point("write: rows inserted, not committed", "host.sessions.inbox", "update", "executemany(SET_STATUS"),
-    Point("write: rows committed", POST, "Post.write", "ingest.mark_written"),
-    Point("write: ledger told", POST, "Post.write", "ingest.spool_in_use"),
-    Point("wake: run noted", RUNS, "Runs.start", "self._post.prepare, session"),
+    Point("write: rows committed", POST, "InboxSync.write", "ingest.mark_written"),
+    Point("write: ledger told", POST, "InboxSync.write", "ingest.spool_in_use"),
+    Point("wake: run noted", RUNS, "Runs.start", "self._inbox_sync.prepare, session"),
     Point("wake: agent started, not on record", "host.runtime.process", "ProcessRuntime._start", "_records.write("),
     Point("wake: agent on record", RUNS, "Runs.start", "return RunningAgent("),
     Point("copy: read, not checked", COPY, "Copier._candidate", "checked(row"),
@@ -49,8 +49,8 @@ WHILE_TALKING = (
     Point("deliver: not sent", DELIVER, "Deliverer._attempt", "await channel.deliver("),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._attempt", "_finish(delivery, DeliveryStatus.DELIVERED"),
     Point("deliver: recorded, nobody told", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"),
-    Point("record: inbound.db not told", POST, "Post.record", "inbox.update("),
-    Point("record: inbound.db told", POST, "Post.record", "self._central.submit(mark)"),
+    Point("record: inbound.db not told", POST, "InboxSync.record", "inbox.update("),
+    Point("record: inbound.db told", POST, "InboxSync.record", "self._central.submit(mark)"),
     Point("migrate: inbound.db half made", MIGRATE, "migrate", "PRAGMA user_version"),
     Point("migrate: outbound.db half made", MIGRATE, "migrate", "PRAGMA user_version", 2),
 )

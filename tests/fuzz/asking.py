@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from host.central import agent_groups
 from host.central.sessions import Session
 from host.delivery.check import CheckedMessage, RowRefused, checked
-from host.delivery.request import MAX_ANSWER, Request, RequestName, meant, request_of
+from host.delivery.request import MAX_ANSWER, AgentRequest, RequestName, arguments_of, request_of
 from host.operations.requests import Answers
 from host.sessions import inbox
 from host.sessions.folder import make_session_folder
@@ -49,7 +49,7 @@ def _row(folder: Path) -> Iterator[Drive]:
         request = request_of(_message_with(body))
         if request is None:
             return
-        name, arguments = meant(request)
+        name, arguments = arguments_of(request)
         assert name in set(RequestName)
         assert all(value is None or isinstance(value, str | int) for value in arguments.values())
 
@@ -84,7 +84,7 @@ def _message_with(body: str) -> CheckedMessage:
     return checked(row, max_text=100_000)
 
 
-async def _answer(there: Ledger, request: Request) -> str:
+async def _answer(there: Ledger, request: AgentRequest) -> str:
     """The content of the row that a request brings, and then it is gone again."""
     answers = Answers(there.services, Redaction())  # afresh: how much may be asked in a minute is not what is tried
     answers.asked(there.session.id, request)
@@ -99,7 +99,7 @@ def _fill(there: Ledger) -> dict[str, str]:
     """Two conversations of the agent group, and one of the other; what the words for them stand for."""
 
     def add(connection: sqlite3.Connection) -> tuple[Session, Session]:
-        other = agent_groups.named(connection, "other")
+        other = agent_groups.get_by_name(connection, "other")
         own = agent_groups.by_id(connection, there.session.agent_group_id)
         assert own is not None
         mine = add_session(connection, own, "shared/memory/mine")

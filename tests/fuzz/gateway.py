@@ -22,7 +22,7 @@ from host.gateway.head import Call, Fetch, parse, passed_on, plain, wanted
 from host.gateway.policy import parse_rule
 from host.gateway.refusal import Refused
 from host.gateway.server import Gateway, Transport
-from host.gateway.upstreams import Kind, Upstream
+from host.gateway.upstreams import Upstream, UpstreamKind
 from shared_schema.clock import SystemClock
 from shared_schema.layout import SessionLayout
 from tests.fuzz.ledger import OWNER
@@ -142,7 +142,7 @@ def _world(folder: Path, transport: Transport) -> Iterator[World]:
         log.addHandler(world.complaints)
         server = runner.run(asyncio.start_server(world.serve, "127.0.0.1", 0))
         world.port = server.sockets[0].getsockname()[1]
-        upstream = Upstream("openai", f"http://127.0.0.1:{world.port}", SecretStr(KEY.decode()), Kind.OPENAI)
+        upstream = Upstream("openai", f"http://127.0.0.1:{world.port}", SecretStr(KEY.decode()), UpstreamKind.OPENAI)
         grant = Grant("agr_1", (parse_rule(f"127.0.0.1:{world.port}"),), {"openai": upstream})
 
         async def grant_of(session_id: str) -> Grant:

@@ -11,13 +11,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from host.central import title
+from host.history.cjk import INDEXED_CHARACTERS
 from host.history.entry import looked_up
 from host.history.feed import History
 from host.history.query import Term
-from host.history.script import INDEXED_CHARACTERS
 from host.history.search import Filters, search
 from host.history.snippet import snippet
-from host.operations.portable import sessions_in
+from host.operations.export_import import sessions_in
 from host.routing import commands
 from host.sessions import inspection
 from host.sessions.filename import MAX_BYTES, safe_name

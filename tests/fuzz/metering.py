@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
 from host.gateway.expected import ExpectedOutput
-from host.gateway.named import NamedModels
-from host.gateway.usage import Usage, UsageReader
+from host.gateway.requested_models import RequestedModels
+from host.gateway.usage import CallUsage, UsageReader
 from tests.fuzz.gateway import DOCUMENT, EVENTS
 from tests.fuzz.target import Drive, Target, mutated
 from tests.fuzz.values import JSON_VALUES
@@ -40,7 +40,7 @@ def _usage(folder: Path) -> Iterator[Drive]:
     yield drive
 
 
-def _used(content_type: str, pieces: Sequence[bytes], complete: bool) -> Usage:
+def _used(content_type: str, pieces: Sequence[bytes], complete: bool) -> CallUsage:
     reader = UsageReader(content_type)
     for piece in pieces:
         reader.feed(piece)
@@ -53,7 +53,7 @@ def _named(folder: Path) -> Iterator[Drive]:
 
     def drive(value: tuple[bytes, Sequence[int]]) -> None:
         body, cuts = value
-        models = NamedModels("/v1/messages")
+        models = RequestedModels("/v1/messages")
         for piece in _pieces(body, cuts):
             models.feed(piece)
         try:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from host.sessions import form, outbox, recovery
+from host.sessions import outbox, outbox_schema_check, recovery
 from host.sessions.folder import make_session_folder
 from host.sessions.hard_link import JOURNAL
 from shared_schema.errors import FileDamaged, FileTrouble, NewerSchema
@@ -108,7 +108,7 @@ def _file(folder: Path) -> Iterator[Drive]:
     def drive(data: bytes) -> None:
         layout.outbound.write_bytes(data)
         read_all(layout)
-        form.require_form(layout)
+        outbox_schema_check.require_schema(layout)
 
     yield drive
 
@@ -126,7 +126,7 @@ def _interrupted(folder: Path) -> Iterator[Drive]:
         try:
             recovery.recover(layout, OWNER)
             read_all(layout)
-            form.require_form(layout)
+            outbox_schema_check.require_schema(layout)
         except (FileDamaged, NewerSchema):
             recovery.quarantine(layout, OWNER, stamp="now", after_seq=7)
             assert read_all(layout).messages == []

@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from host.gateway.grant import Patience
 from host.gateway.limits import CallLimits
 from host.gateway.server import Transport
-from host.gateway.upstreams import Kind, Upstream
-from host.gateway.usage import Usage
+from host.gateway.upstreams import Upstream, UpstreamKind
+from host.gateway.usage import CallUsage
 from shared_schema.clock import ManualClock
 from tests.gateway.service import ANTHROPIC_EVENTS, sse
 from tests.gateway.world import CANARY, World, world
@@ -80,7 +80,7 @@ async def test_every_event_of_a_stream_arrives_before_the_next_is_sent(here: Wor
         assert await response.read() == b""
 
     await until(lambda: here.used, "the call is counted")
-    assert here.used == [(here.session_id, "anthropic", Usage("claude-test", 7, 5))]
+    assert here.used == [(here.session_id, "anthropic", CallUsage("claude-test", 7, 5))]
 
 
 async def test_usage_of_a_plain_answer_is_counted_once(here: World) -> None:
@@ -88,7 +88,7 @@ async def test_usage_of_a_plain_answer_is_counted_once(here: World) -> None:
 
     assert answer["content"][0]["text"] == "hello"
     await until(lambda: here.used, "the call is counted")
-    assert here.used == [(here.session_id, "anthropic", Usage("claude-test", 7, 5, 3, 2))]
+    assert here.used == [(here.session_id, "anthropic", CallUsage("claude-test", 7, 5, 3, 2))]
 
 
 async def test_a_stream_that_the_agent_breaks_off_is_ended_upstream_and_counted(here: World) -> None:
@@ -109,7 +109,7 @@ async def test_a_stream_that_the_agent_breaks_off_is_ended_upstream_and_counted(
     async with asyncio.timeout(2):
         await left.wait()
     await until(lambda: here.used, "the call is counted")
-    assert here.used[0][2] == Usage("claude-test", 7, 21, estimated=True)
+    assert here.used[0][2] == CallUsage("claude-test", 7, 21, estimated=True)
 
 
 async def test_an_agent_that_leaves_before_the_answer_ends_the_call(here: World) -> None:
@@ -130,7 +130,7 @@ async def test_an_agent_that_leaves_before_the_answer_ends_the_call(here: World)
     async with asyncio.timeout(2):
         await left.wait()
     await until(lambda: here.used, "what it sent is counted")
-    assert here.used[0][2] == Usage(input_tokens=10, estimated=True, named=frozenset({"gpt-test"}))
+    assert here.used[0][2] == CallUsage(input_tokens=10, estimated=True, requested_models=frozenset({"gpt-test"}))
 
 
 async def test_a_request_that_names_more_models_than_any_call_could_mean_is_refused(here: World) -> None:
@@ -187,8 +187,8 @@ async def test_an_answer_that_breaks_off_breaks_off_for_the_agent_too(here: Worl
     assert len(here.service.seen) == 1
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-async def test_a_budget_that_is_used_up_is_said_in_the_vendors_form(here: World, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(UpstreamKind))
+async def test_a_budget_that_is_used_up_is_said_in_the_vendors_form(here: World, kind: UpstreamKind) -> None:
     sentence = "The budget of assistant is used up: 10 of 10 tokens."
 
     async def exhausted() -> str | None:
@@ -201,8 +201,8 @@ async def test_a_budget_that_is_used_up_is_said_in_the_vendors_form(here: World,
 
     assert response.status == 402
     shapes = {
-        Kind.ANTHROPIC: {"type": "error", "error": {"type": "billing_error", "message": sentence}},
-        Kind.OPENAI: {
+        UpstreamKind.ANTHROPIC: {"type": "error", "error": {"type": "billing_error", "message": sentence}},
+        UpstreamKind.OPENAI: {
             "error": {
                 "message": sentence,
                 "type": "insufficient_quota",
@@ -210,8 +210,8 @@ async def test_a_budget_that_is_used_up_is_said_in_the_vendors_form(here: World,
                 "code": "insufficient_quota",
             }
         },
-        Kind.GOOGLE: {"error": {"code": 402, "message": sentence, "status": "FAILED_PRECONDITION"}},
-        Kind.OLLAMA: {"error": sentence},
+        UpstreamKind.GOOGLE: {"error": {"code": 402, "message": sentence, "status": "FAILED_PRECONDITION"}},
+        UpstreamKind.OLLAMA: {"error": sentence},
     }
     assert answer == shapes[kind]
     assert here.service.seen == []
@@ -240,7 +240,7 @@ async def test_limits_of_a_minute_hold_for_requests_and_tokens(tmp_path: Path, t
 
 async def test_an_unknown_upstream_and_one_without_a_key_are_refused(here: World) -> None:
     assert here.grant is not None
-    openai = Upstream("openai", "https://api.openai.com/v1", None, Kind.OPENAI)
+    openai = Upstream("openai", "https://api.openai.com/v1", None, UpstreamKind.OPENAI)
     here.grant = replace(here.grant, upstreams={"openai": openai})
 
     async with here.call("/upstream/openai/models", "GET") as response:
@@ -325,7 +325,7 @@ async def test_no_key_is_in_anything_that_an_agent_or_a_log_gets(
         raise ValueError(CANARY)
 
     here.service.respond = echo
-    for name in Kind:
+    for name in UpstreamKind:
         async with here.call(f"/upstream/{name}/v1/messages", json={}) as response:
             answers += [await response.text(), str(response.headers)]
     here.service.respond = _abort

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from host.gateway.grant import Grant
 from host.gateway.policy import parse_rule
-from host.gateway.upstreams import Kind, Upstream
+from host.gateway.upstreams import Upstream, UpstreamKind
 from host.runtime.docker import DockerRuntime
 from tests.gateway import inside
 from tests.gateway.service import serving
@@ -62,7 +62,7 @@ async def test_a_container_without_network_calls_a_model_and_finds_no_key(
         layout = session_folder(tmp_path, AGENT.replace("SERVICE", f'"http://localtest.invalid:{port}"'))
         shutil.copy(inside.__file__, layout.folder)
         (layout.folder / "inside.py").chmod(0o644)
-        upstream = Upstream("anthropic", service.url, SecretStr(CANARY), Kind.ANTHROPIC)
+        upstream = Upstream("anthropic", service.url, SecretStr(CANARY), UpstreamKind.ANTHROPIC)
         grant = Grant(GROUP, (parse_rule(f"localtest.invalid:{port}"),), {"anthropic": upstream})
 
         async with open_to_container(layout, grant, lambda *told: refused.append(told)):

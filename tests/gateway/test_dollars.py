@@ -15,8 +15,8 @@ import pytest
 from yarl import URL
 
 from container_agent.forwarder import Forwarder
-from host.gateway.upstreams import Kind, Upstream
-from host.gateway.usage import Usage
+from host.gateway.upstreams import Upstream, UpstreamKind
+from host.gateway.usage import CallUsage
 from host.supervision.gateway import count
 from tests.platforms.model_answer import Answer
 from tests.platforms.model_server import ModelServer, model_server
@@ -158,11 +158,11 @@ async def test_a_model_that_nobody_knows_costs_tokens_alone(tmp_path: Path) -> N
 async def test_a_call_that_cannot_be_priced_counts_in_tokens_and_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    upstream = Upstream("openai", "https://api.openai.com/v1", None, Kind.OPENAI)
+    upstream = Upstream("openai", "https://api.openai.com/v1", None, UpstreamKind.OPENAI)
     async with liar(tmp_path, budget_tokens=100) as agent:
         session = (await agent.host.session()).folder.name
         now = datetime.now(UTC)
-        await count(agent.host.services.central, session, upstream, Usage("gpt-4o", -10, 70), now)
+        await count(agent.host.services.central, session, upstream, CallUsage("gpt-4o", -10, 70), now)
         assert await agent.budget() == {"usd": 0, "tokens": 60, "percent": 60}
     (record,) = [record for record in caplog.records if record.message == "a model call cannot be priced"]
     assert vars(record)["session_id"] == session

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.gateway.head import Call, Fetch, Tunnel, Wanted, parse, passed_on, wanted
-from host.gateway.policy import Destination
+from host.gateway.policy import NetworkDestination as To
 from host.gateway.refusal import Refused
 
 PARTS = [
@@ -25,10 +25,10 @@ PARTS = [
         ("POST /upstream/openai/v1/x?a=b", Call("openai", "/v1/x", "?a=b")),
         ("GET /upstream/my_local", Call("my_local", "", "")),
         ("GET http://127.0.0.1:4711/upstream/openai/models", Call("openai", "/models", "")),
-        ("GET http://example.com/upstream/x", Fetch(Destination("example.com", 80), "/upstream/x", "example.com")),
-        ("GET http://Example.COM:8080?q", Fetch(Destination("example.com", 8080), "/?q", "Example.COM:8080")),
-        ("CONNECT Example.com.:443", Tunnel(Destination("example.com", 443))),
-        ("CONNECT [2606::1]:443", Tunnel(Destination("2606::1", 443))),
+        ("GET http://example.com/upstream/x", Fetch(To("example.com", 80), "/upstream/x", "example.com")),
+        ("GET http://Example.COM:8080?q", Fetch(To("example.com", 8080), "/?q", "Example.COM:8080")),
+        ("CONNECT Example.com.:443", Tunnel(To("example.com", 443))),
+        ("CONNECT [2606::1]:443", Tunnel(To("2606::1", 443))),
     ],
 )  # fmt: skip
 async def test_a_request_asks_for_what_its_first_line_says(line: str, meant: Wanted) -> None:

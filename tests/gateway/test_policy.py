@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.gateway.policy import (
-    Destination,
+    NetworkDestination,
     is_listed,
     is_public,
     parse_destination,
@@ -135,5 +135,5 @@ def test_no_text_breaks_the_readers(text: str) -> None:
 
 
 def test_a_destination_is_shown_as_it_is_written() -> None:
-    assert str(Destination("::1", 80)) == "[::1]:80"
+    assert str(NetworkDestination("::1", 80)) == "[::1]:80"
     assert str(parse_destination("Example.com", 80)) == "example.com:80"

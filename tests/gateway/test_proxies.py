@@ -14,7 +14,7 @@ import pytest
 from host.gateway.grant import Grant
 from host.gateway.proxies import Proxies, Proxy, configure
 from host.gateway.server import Transport
-from host.gateway.upstreams import Kind, Upstream
+from host.gateway.upstreams import Upstream, UpstreamKind
 from tests.gateway.world import GROUP, world
 
 LOGIN = "Basic YW5uOnNlY3JldEAx"  # ann:secret@1
@@ -130,7 +130,7 @@ async def test_model_calls_and_allowed_hosts_go_through_the_proxy(
     async with world(tmp_path, Transport.UNIX) as behind, fake_proxy(behind.service.port) as proxy:
         through = Proxy("127.0.0.1", proxy.port, ("ann", "secret@1"))
         async with world(tmp_path, Transport.UNIX, proxies=Proxies(through, through)) as made:
-            upstream = Upstream("anthropic", "http://api.example.com", None, Kind.ANTHROPIC, url_from="X")
+            upstream = Upstream("anthropic", "http://api.example.com", None, UpstreamKind.ANTHROPIC, url_from="X")
             made.grant = Grant(GROUP, upstreams={"anthropic": upstream})
             assert (await made.message())["status"] == 200
             made.allow("files.example.com")
@@ -162,7 +162,8 @@ async def test_a_proxy_that_refuses_is_named(tmp_path: Path) -> None:
         async with world(tmp_path, Transport.UNIX, proxies=Proxies(through, through)) as made:
             proxy.status = "407 Proxy Authentication Required"
             made.grant = Grant(
-                GROUP, upstreams={"anthropic": Upstream("anthropic", "https://api.example.com", None, Kind.ANTHROPIC)}
+                GROUP,
+                upstreams={"anthropic": Upstream("anthropic", "https://api.example.com", None, UpstreamKind.ANTHROPIC)},
             )
             answer = await made.message()
             assert answer["status"] == 502

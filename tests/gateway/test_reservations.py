@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from host.gateway.refusal import Refused
-from host.gateway.reservations import Left, Release, Reservations
+from host.gateway.reservations import BudgetLeft, Release, Reservations
 
 GROUP = "agr_1"
 
@@ -18,10 +18,10 @@ class Budget:
     def __init__(self, tokens: int) -> None:
         self.tokens, self.used = tokens, 0
 
-    async def left(self) -> Left:
+    async def left(self) -> BudgetLeft:
         left = self.tokens - self.used
         await asyncio.sleep(0)
-        return Left(tokens=max(0, left), exhausted="It is used up." if left <= 0 else None)
+        return BudgetLeft(tokens=max(0, left), exhausted="It is used up." if left <= 0 else None)
 
 
 async def test_calls_at_once_use_no_more_than_what_is_left() -> None:
@@ -85,7 +85,7 @@ async def test_what_was_counted_while_a_budget_was_read_is_read_again() -> None:
     first = await reservations.reserve(GROUP, 60, 0.0, budget.left)
     reads = 0
 
-    async def left() -> Left:
+    async def left() -> BudgetLeft:
         nonlocal reads
         reads += 1
         read = await budget.left()
@@ -100,8 +100,8 @@ async def test_what_was_counted_while_a_budget_was_read_is_read_again() -> None:
 
 
 async def test_dollars_are_kept_free_as_tokens_are() -> None:
-    async def left() -> Left:
-        return Left(usd=1.0)
+    async def left() -> BudgetLeft:
+        return BudgetLeft(usd=1.0)
 
     reservations = Reservations(0.05)
     for _ in range(2):

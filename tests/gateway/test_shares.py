@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from host.gateway.upstreams import Upstream
-from host.gateway.usage import Usage
+from host.gateway.usage import CallUsage
 from tests.gateway.test_dollars import liar
 from tests.gateway.world import CANARY, World
 from tests.support.wait import until
@@ -32,9 +32,9 @@ async def test_calls_at_once_spend_no_more_than_the_budget_and_one_call(tmp_path
 
 
 async def test_a_reservation_is_given_back_on_every_ending(here: World) -> None:
-    under_way: list[Usage] = []
+    under_way: list[CallUsage] = []
 
-    async def reserve(upstream: Upstream, expected: Usage):  # type: ignore[no-untyped-def]
+    async def reserve(upstream: Upstream, expected: CallUsage):  # type: ignore[no-untyped-def]
         under_way.append(expected)
         return lambda: under_way.remove(expected)
 

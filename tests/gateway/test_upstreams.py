@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from host.gateway.upstreams import Kind, UpstreamSetting, configure, doubts, read_file
+from host.gateway.upstreams import UpstreamKind, UpstreamSetting, configure, doubts, read_file
 from shared_schema.errors import InvalidValue
 from tests.gateway.world import CANARY
 
@@ -47,13 +47,13 @@ def test_another_service_takes_a_url_and_speaks_as_openai_does_unless_told() -> 
     upstreams = configure(
         {
             "local": UpstreamSetting(url="http://gpu:8000/v1/"),
-            "corp": UpstreamSetting(url="https://corp/anthropic", kind=Kind.ANTHROPIC, key=SecretStr("k")),
+            "corp": UpstreamSetting(url="https://corp/anthropic", kind=UpstreamKind.ANTHROPIC, key=SecretStr("k")),
         },
         {},
         {},
     )
 
-    assert (upstreams["local"].url, upstreams["local"].kind) == ("http://gpu:8000/v1", Kind.OPENAI)
+    assert (upstreams["local"].url, upstreams["local"].kind) == ("http://gpu:8000/v1", UpstreamKind.OPENAI)
     assert not upstreams["local"].lacks_key
     assert upstreams["corp"].authentication() == {"x-api-key": "k"}
 

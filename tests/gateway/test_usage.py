@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.gateway.usage import Usage, UsageReader
+from host.gateway.usage import CallUsage, UsageReader
 from tests.gateway.service import ANTHROPIC, ANTHROPIC_EVENTS, sse
 
 OPENAI_USAGE = {
@@ -26,7 +26,7 @@ RESPONSES_USAGE = {
     "input_tokens_details": {"cached_tokens": 6},
     "output_tokens_details": {"reasoning_tokens": 3},
 }
-OPENAI_COUNTED = Usage("gpt-test", 4, 4, 6, 0, 3)
+OPENAI_COUNTED = CallUsage("gpt-test", 4, 4, 6, 0, 3)
 CHUNK = {"model": "gpt-test", "choices": [{"delta": {"content": "x"}}], "usage": None}
 
 DEAR_USAGE = {
@@ -40,8 +40,8 @@ DEAR_USAGE = {
 }
 
 ANSWERS = {
-    "anthropic": ("application/json", json.dumps(ANTHROPIC).encode(), Usage("claude-test", 7, 5, 3, 2)),
-    "anthropic stream": ("text/event-stream; charset=utf-8", sse(*ANTHROPIC_EVENTS), Usage("claude-test", 7, 5)),
+    "anthropic": ("application/json", json.dumps(ANTHROPIC).encode(), CallUsage("claude-test", 7, 5, 3, 2)),
+    "anthropic stream": ("text/event-stream; charset=utf-8", sse(*ANTHROPIC_EVENTS), CallUsage("claude-test", 7, 5)),
     "chat": (
         "application/json",
         json.dumps({"model": "gpt-test", "usage": OPENAI_USAGE}, indent=2).encode(),
@@ -80,17 +80,17 @@ ANSWERS = {
                 },
             ]
         ).encode(),
-        Usage("gemini-test", 5, 5, 4, 0, 2),
+        CallUsage("gemini-test", 5, 5, 4, 0, 2),
     ),
     "gemini with a tool of its own": (
         "text/event-stream",
         sse({"modelVersion": "gemini-test", "usageMetadata": {"promptTokenCount": 9, "toolUsePromptTokenCount": 4}}),
-        Usage("gemini-test", 13),
+        CallUsage("gemini-test", 13),
     ),
     "anthropic for more money": (
         "application/json",
         json.dumps({"model": "claude-test", "usage": DEAR_USAGE}).encode(),
-        Usage("claude-test", 1, 9, 0, 8, 3, hour_write_tokens=6, service_tier="priority", speed="fast"),
+        CallUsage("claude-test", 1, 9, 0, 8, 3, hour_write_tokens=6, service_tier="priority", speed="fast"),
     ),
     "chat for more money": (
         "text/event-stream",
@@ -100,42 +100,42 @@ ANSWERS = {
     "ollama": (
         "application/x-ndjson",
         b'{"model":"l","done":false}\n{"model":"l","done":true,"prompt_eval_count":8,"eval_count":2}\n',
-        Usage("l", 8, 2),
+        CallUsage("l", 8, 2),
     ),
     "ollama's vectors": (
         "application/json",
         b'{"model":"l","embeddings":[[0.5,0.5]],"prompt_eval_count":8}',
-        Usage("l", 8, 0),
+        CallUsage("l", 8, 0),
     ),
 }
 
 
 GEMINI_IMAGE = b'{"candidates":[{"content":{"parts":[{"inlineData":{"data":"'
 GEMINI_ENDS = b'"}}]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1290},"modelVersion":"g"}'
-LONG: dict[str, tuple[str, bytes, bytes, Usage]] = {
-    "gemini": ("application/json", GEMINI_IMAGE, GEMINI_ENDS, Usage(None, 9, 1290)),
+LONG: dict[str, tuple[str, bytes, bytes, CallUsage]] = {
+    "gemini": ("application/json", GEMINI_IMAGE, GEMINI_ENDS, CallUsage(None, 9, 1290)),
     "gemini, streamed": (
         "text/event-stream",
         b"data: " + GEMINI_IMAGE,
         GEMINI_ENDS + b"\r\n\r\n",
-        Usage(None, 9, 1290),
+        CallUsage(None, 9, 1290),
     ),
     "ollama": (
         "application/json",
         b'{"model":"l","response":"',
         b'","done":true,"total_duration":5,"prompt_eval_count":26,"prompt_eval_duration":1,"eval_count":290}',
-        Usage(None, 26, 290),
+        CallUsage(None, 26, 290),
     ),
     "ollama's vectors": (
         "application/json",
         b'{"model":"l","embeddings":["',
         b'"],"total_duration":5,"prompt_eval_count":8}',
-        Usage(None, 8, 0),
+        CallUsage(None, 8, 0),
     ),
 }
 
 
-def read(content_type: str, *chunks: bytes, complete: bool = True, request_bytes: int = 400) -> Usage:
+def read(content_type: str, *chunks: bytes, complete: bool = True, request_bytes: int = 400) -> CallUsage:
     reader = UsageReader(content_type)
     for chunk in chunks:
         reader.feed(chunk)
@@ -152,28 +152,28 @@ def test_usage_is_found_wherever_the_answer_is_cut(name: str) -> None:
 
 
 def test_a_stream_without_usage_is_estimated_by_its_events() -> None:
-    assert read("text/event-stream", sse(*[CHUNK] * 30)) == Usage("gpt-test", 100, 30, estimated=True)
+    assert read("text/event-stream", sse(*[CHUNK] * 30)) == CallUsage("gpt-test", 100, 30, estimated=True)
 
 
 def test_an_answer_without_usage_is_estimated_by_its_length() -> None:
-    assert read("application/json", b"x" * 80) == Usage(None, 100, 20, estimated=True)
+    assert read("application/json", b"x" * 80) == CallUsage(None, 100, 20, estimated=True)
 
 
 def test_what_was_broken_off_counts_as_much_as_came() -> None:
     events = [ANTHROPIC_EVENTS[0], *[ANTHROPIC_EVENTS[1]] * 9]
-    assert read("text/event-stream", sse(*events), complete=False) == Usage("claude-test", 7, 10, estimated=True)
+    assert read("text/event-stream", sse(*events), complete=False) == CallUsage("claude-test", 7, 10, estimated=True)
 
 
 def test_where_the_answer_does_not_say_the_model_the_request_does() -> None:
-    named = frozenset({"gpt-test"})
+    requested_models = frozenset({"gpt-test"})
 
-    def finished(answer: bytes) -> Usage:
+    def finished(answer: bytes) -> CallUsage:
         reader = UsageReader("text/event-stream")
         reader.feed(answer)
-        return reader.finish(complete=False, request_bytes=400, named=named)
+        return reader.finish(complete=False, request_bytes=400, requested_models=requested_models)
 
-    assert finished(b"") == Usage(None, 100, 0, estimated=True, named=named)
-    assert finished(sse(CHUNK)) == Usage("gpt-test", 100, 1, estimated=True)
+    assert finished(b"") == CallUsage(None, 100, 0, estimated=True, requested_models=requested_models)
+    assert finished(sse(CHUNK)) == CallUsage("gpt-test", 100, 1, estimated=True)
 
 
 def test_usage_that_a_model_writes_is_not_usage() -> None:
@@ -190,7 +190,7 @@ def test_the_end_of_a_very_long_answer_is_enough() -> None:
     for chunk in chunks:
         reader.feed(chunk)
         assert len(reader._rest) <= 1024**2 + 1
-    assert reader.finish(complete=True, request_bytes=4) == Usage(None, 5, 0)
+    assert reader.finish(complete=True, request_bytes=4) == CallUsage(None, 5, 0)
 
 
 @pytest.mark.parametrize("name", LONG)
@@ -202,14 +202,14 @@ def test_the_end_of_a_very_long_answer_says_what_it_used_in_every_format(name: s
 def test_what_a_model_wrote_at_the_end_of_a_very_long_answer_is_not_what_it_used() -> None:
     call = b'{"functionCall":{"args":{"usage":{"input_tokens":0},"eval_count":0,"usageMetadata":{}}}}'
     ends = b'"},%b]}}],"usageMetadata":{"promptTokenCount":9,"candidatesTokenCount":1290}}' % call
-    assert read("application/json", GEMINI_IMAGE, b"A" * 2_000_000, ends) == Usage(None, 9, 1290)
+    assert read("application/json", GEMINI_IMAGE, b"A" * 2_000_000, ends) == CallUsage(None, 9, 1290)
 
 
 @pytest.mark.parametrize(
     "usage", [{"input_tokens": -1}, {"input_tokens": "7"}, {"input_tokens": True}, {"input_tokens": 1e30}, {}]
 )
 def test_numbers_that_are_none_count_as_nothing(usage: Any) -> None:
-    assert read("application/json", json.dumps({"usage": usage}).encode()) == Usage()
+    assert read("application/json", json.dumps({"usage": usage}).encode()) == CallUsage()
 
 
 @given(st.sampled_from(["application/json", "text/event-stream"]), st.lists(st.binary(max_size=30)))

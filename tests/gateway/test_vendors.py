@@ -19,8 +19,8 @@ from pydantic import SecretStr
 from container_agent.providers.model import ModelProvider
 from host.gateway.prices import usd
 from host.gateway.server import Transport
-from host.gateway.upstreams import Kind
-from host.gateway.usage import Usage
+from host.gateway.upstreams import UpstreamKind
+from host.gateway.usage import CallUsage
 from tests.agent.session import BareSession
 from tests.gateway.world import CANARY, World
 from tests.platforms.model_answer import Answer, Used
@@ -50,7 +50,7 @@ async def server(here: World) -> AsyncIterator[ModelServer]:
 def point_at(here: World, server: ModelServer, key: str) -> None:
     """Have all upstreams lead to the service."""
     assert here.grant is not None
-    urls = {Kind.OPENAI: f"{server.url}/v1"}
+    urls = {UpstreamKind.OPENAI: f"{server.url}/v1"}
     here.grant = replace(
         here.grant,
         upstreams={
@@ -84,7 +84,7 @@ async def counted(here: World, calls: int) -> Used:
     return total([usage for _, _, usage in here.used])
 
 
-def total(usages: list[Usage]) -> Used:
+def total(usages: list[CallUsage]) -> Used:
     """Usages added up."""
     columns = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
     return Used(*(sum(getattr(usage, column) for usage in usages) for column in columns))

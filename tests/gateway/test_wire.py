@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from host.gateway.wire import Wire
+from host.gateway.connection import Connection
 
 HEAD = b"GET / HTTP/1.1\r\nX: " + b"y" * 100 + b"\r\n\r\n"
 
 
-class Counting(Wire):
+class Counting(Connection):
     """Counts the pieces in which something arrives."""
 
     pieces = 0

@@ -18,8 +18,8 @@ from container_agent.forwarder import Forwarder
 from host.gateway.grant import Grant, Patience, Tell
 from host.gateway.policy import parse_rule
 from host.gateway.server import Gateway, Transport
-from host.gateway.upstreams import Kind, Upstream
-from host.gateway.usage import Usage
+from host.gateway.upstreams import Upstream, UpstreamKind
+from host.gateway.usage import CallUsage
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.ids import Prefix, new_id
@@ -43,7 +43,7 @@ class World:
     service: Service
     grant: Grant | None
     refused: list[tuple[str, str, str]] = field(default_factory=list)
-    used: list[tuple[str, str, Usage]] = field(default_factory=list)
+    used: list[tuple[str, str, CallUsage]] = field(default_factory=list)
     connections: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def allow(self, *entries: str) -> None:
@@ -125,7 +125,7 @@ async def world(
             patience=patience or Patience(linger=0.2, between_tries=0.01),
             **options,
         )
-        upstreams = {kind.value: Upstream(kind.value, service.url, SecretStr(CANARY), kind) for kind in Kind}
+        upstreams = {kind.value: Upstream(kind.value, service.url, SecretStr(CANARY), kind) for kind in UpstreamKind}
         made = World(
             gateway,
             transport,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from host.operations.export_import import sessions_in
 from host.operations.foreign_exports import conversations
-from host.operations.portable import sessions_in
 from shared_schema.errors import InvalidValue
 from tests.support.host import running
 

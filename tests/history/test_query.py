@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from host.history import query
+from host.history.cjk import asked, spaced
 from host.history.entry import looked_up
 from host.history.record import HISTORY
-from host.history.script import asked, spaced
 from host.history.search import Filters, search
 from shared_schema.database import in_memory
 from shared_schema.migrate import migrate

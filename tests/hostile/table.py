@@ -279,7 +279,7 @@ ELSEWHERE = {
         "test_failure_9_an_agent_without_a_sign_of_life_is_stopped_whatever_an_old_heartbeat_says",
     ),
     "answers to what the host has not asked": (
-        "tests/integration/test_errands.py",
+        "tests/integration/test_control_tasks.py",
         "test_an_agent_cannot_title_or_compress_unasked",
     ),
     "usage that is made up, and budgets": (

@@ -16,7 +16,7 @@ from host.operations import command_answers as answers
 from host.operations.commands import Executor
 from host.routing.commands import CommandName
 from host.runtime.fakes import NeverStartsRuntime
-from host.sessions import life
+from host.sessions import transitions
 from shared_schema.errors import FileTrouble
 from tests.support.chats import hears, is_working_on, said
 from tests.support.host import AGENT, CHAT, Host, running
@@ -323,7 +323,9 @@ async def test_a_command_whose_conversation_was_deleted_meanwhile_says_so(tmp_pa
             await until(commands_begun, "it was begun")
             status = asyncio.create_task(answer_to(host, "/status"))
             await until(lambda: len(commands_begun()) == 2, "the other waits behind it")
-            await central.write(lambda c: life.delete(c, sessions.get(c, session["id"]), "2026-02-28T12:00:00.000Z"))
+            await central.write(
+                lambda c: transitions.delete(c, sessions.get(c, session["id"]), "2026-02-28T12:00:00.000Z")
+            )
         assert (await undo).startswith("There is no conversation here at the moment.")
         assert (await status).startswith("There is no conversation here at the moment.")
         assert await answer_to(host, "/resume") == "There is no earlier conversation here."

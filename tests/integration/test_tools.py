@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from host.delivery.request import Request
+from host.delivery.request import AgentRequest
 from host.operations.doctor import check_tool_servers
 from host.operations.requests import Answers
 from host.sessions.redaction import Redaction
@@ -98,7 +98,7 @@ async def test_a_flood_that_goes_on_is_not_even_refused_any_more(tmp_path: Path)
         (session,) = await host.do("session.list")
         answers = Answers(host.services, Redaction())
         for number in range(100):
-            answers.asked(session["id"], Request(f"msg_{number:016x}", 1, "list_sessions", {}))
+            answers.asked(session["id"], AgentRequest(f"msg_{number:016x}", 1, "list_sessions", {}))
             await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("answers ")))
         told = rows((await host.session()).inbound, "SELECT content FROM messages_in WHERE kind = 'system'")
         assert ["result" in json.loads(row["content"]) for row in told] == [True] * 30 + [False] * 30

@@ -1,4 +1,4 @@
-"""The rules of a conversation's life once more, in plain Python: what `host/sessions/life.py` is compared with.
+"""The rules of a conversation's life once more, in plain Python: what `host/sessions/transitions.py` is compared with.
 
 Sessions and messages are numbered in the order in which they are made. An operation that is refused returns its
 sentence's kind and changes nothing.

@@ -6,7 +6,7 @@ import pytest
 
 from host.delivery.allowance import DAY, Allowance, Allowances
 from host.delivery.check import CheckedMessage, RowRefused
-from host.delivery.request import Request, RequestName, meant, request_of
+from host.delivery.request import AgentRequest, RequestName, arguments_of, request_of
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import MessageOutKind, decode, encode
 
@@ -17,8 +17,8 @@ def message(content: str) -> CheckedMessage:
     )
 
 
-def request(name: str, **arguments: object) -> Request:
-    return Request("msg_0123456789abcdef", 4, name, arguments)
+def request(name: str, **arguments: object) -> AgentRequest:
+    return AgentRequest("msg_0123456789abcdef", 4, name, arguments)
 
 
 def test_a_system_row_is_a_request_when_it_says_so() -> None:
@@ -42,7 +42,7 @@ def test_a_request_without_a_form_is_a_bad_row(content: dict[str, object]) -> No
 
 
 def test_arguments_get_their_defaults() -> None:
-    assert meant(request("search_messages", query="tea")) == (
+    assert arguments_of(request("search_messages", query="tea")) == (
         RequestName.SEARCH_MESSAGES,
         {"query": "tea", "since": "7d", "until": None, "session": None, "sender": None, "limit": 50},
     )
@@ -67,7 +67,7 @@ def test_arguments_get_their_defaults() -> None:
 )
 def test_what_cannot_be_meant_is_refused_with_a_sentence(name: str, arguments: dict[str, object]) -> None:
     with pytest.raises(InvalidValue):
-        meant(request(name, **arguments))
+        arguments_of(request(name, **arguments))
 
 
 def test_a_session_may_ask_so_often_in_a_minute_and_in_a_day() -> None:

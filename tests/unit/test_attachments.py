@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits, spool, take, unspool
-from host.sessions.beneath import copy_file, folder_size, opened_file, opened_folder
 from host.sessions.folder import Owner, make_session_folder
+from host.sessions.untrusted_files import copy_file, folder_size, opened_file, opened_folder
 from shared_schema.errors import DumbwaiterError, FileDamaged, FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from host.central import agent_groups, messaging_groups, naming, routes, runs, session_list, sessions
+from host.central import agent_groups, messaging_groups, routes, runs, session_list, session_lookup, sessions
 from host.central.database import Central
 from host.central.session_list import Filter, Key
 from host.central.sessions import Session
@@ -87,7 +87,7 @@ def with_id(
     connection: sqlite3.Connection, agent_group: str, route_key: str, session_id: str, title: str | None = None
 ) -> str:
     """A session with a chosen id."""
-    agent = agent_groups.named(connection, agent_group)
+    agent = agent_groups.get_by_name(connection, agent_group)
     made = add_session(connection, agent, route_key)
     connection.execute("UPDATE routes SET active_session_id = NULL WHERE active_session_id = ?", (made.id,))
     connection.execute("UPDATE sessions SET id = ?, title = ? WHERE id = ?", (session_id, title, made.id))
@@ -117,13 +117,13 @@ def three(registry: sqlite3.Connection) -> sqlite3.Connection:
     ],
 )
 def test_a_session_is_found_by_id_prefix_or_title(three: sqlite3.Connection, name: str, found: str) -> None:
-    assert naming.find(three, name).id == found
+    assert session_lookup.find(three, name).id == found
 
 
 @pytest.mark.parametrize("name", ["ses_abc", "abc", "a", "Holiday plans"])
 def test_a_name_that_fits_several_sessions_is_refused(three: sqlite3.Connection, name: str) -> None:
     with pytest.raises(Conflict, match=f"several sessions fit '{name}'"):
-        naming.find(three, name)
+        session_lookup.find(three, name)
 
 
 @pytest.mark.parametrize(
@@ -131,35 +131,35 @@ def test_a_name_that_fits_several_sessions_is_refused(three: sqlite3.Connection,
 )
 def test_a_name_that_fits_no_session_is_not_found(three: sqlite3.Connection, name: str) -> None:
     with pytest.raises(NotFound, match="there is no session"):
-        naming.find(three, name)
+        session_lookup.find(three, name)
 
 
 def test_what_belongs_to_another_agent_group_is_not_found(three: sqlite3.Connection) -> None:
     """FAILURES 39."""
-    mine, other = (agent_groups.named(three, name).id for name in ("assistant", "other"))
-    assert naming.find(three, "Holiday plans", agent_group_id=other).id == "ses_abcf000000000000"
-    assert naming.find(three, "abc", agent_group_id=mine).id == "ses_abc0000000000000"
+    mine, other = (agent_groups.get_by_name(three, name).id for name in ("assistant", "other"))
+    assert session_lookup.find(three, "Holiday plans", agent_group_id=other).id == "ses_abcf000000000000"
+    assert session_lookup.find(three, "abc", agent_group_id=mine).id == "ses_abc0000000000000"
     for name in ("ses_ffff000000000000", "f", "Taxes 100%"):
         with pytest.raises(NotFound, match="there is no session"):
-            naming.find(three, name, agent_group_id=other)
+            session_lookup.find(three, name, agent_group_id=other)
 
 
 def test_a_number_means_the_list_that_was_shown_last_in_that_place(three: sqlite3.Connection) -> None:
     session_list.keep_list(three, "here", ["ses_ffff000000000000", "ses_abc0000000000000"], NOW)
     session_list.keep_list(three, "there", ["ses_abcf000000000000"], NOW)
-    assert naming.find(three, "2", place="here").id == "ses_abc0000000000000"
-    assert naming.find(three, "1", place="there").id == "ses_abcf000000000000"
+    assert session_lookup.find(three, "2", place="here").id == "ses_abc0000000000000"
+    assert session_lookup.find(three, "1", place="there").id == "ses_abcf000000000000"
     for number in ("0", "3", "99999", "-1", "²"):
         with pytest.raises(NotFound):
-            naming.find(three, number, place="here")
+            session_lookup.find(three, number, place="here")
 
 
 def test_a_deleted_session_is_found_by_those_who_ask_for_it(three: sqlite3.Connection) -> None:
     sessions.delete_softly(three, "ses_ffff000000000000", NOW)
     for name in ("ses_ffff000000000000", "f", "Taxes 100%"):
         with pytest.raises(NotFound):
-            naming.find(three, name)
-    assert naming.find(three, "f", deleted=True).id == "ses_ffff000000000000"
+            session_lookup.find(three, name)
+    assert session_lookup.find(three, "f", deleted=True).id == "ses_ffff000000000000"
 
 
 def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(registry: sqlite3.Connection) -> None:

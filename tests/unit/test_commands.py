@@ -7,24 +7,24 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from host.operations import command_answers as answers
-from host.operations.command_answers import Allowance, Listed, Talk, Tokens, Work
-from host.routing.commands import Command, CommandName, parse
+from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
+from host.routing.commands import ChatCommand, CommandName, parse
 from shared_schema.errors import Conflict
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = "2026-02-28T12:00:00.000Z"
-TALK = Talk("ses_1", "Plans", False, "assistant", "echo", None)
-IDLE = Work(waiting=0, attempt=1, since=None, seconds=0.0, doing=None, queued=False)
+TALK = ConversationFacts("ses_1", "Plans", False, "assistant", "echo", None)
+IDLE = QueueFacts(waiting=0, attempt=1, since=None, seconds=0.0, doing=None, queued=False)
 
 
 @pytest.mark.parametrize("name", CommandName)
 def test_every_command_is_known_by_its_word(name: CommandName) -> None:
-    assert parse(f"/{name}") == Command(name)
+    assert parse(f"/{name}") == ChatCommand(name)
 
 
 @pytest.mark.parametrize("text", ["/new", "/NEW", "/New", "  /new \n", "/new@bot", "/NEW@Some_Bot"])
 def test_case_space_around_it_and_the_name_of_the_bot_do_not_matter(text: str) -> None:
-    assert parse(text) == Command(CommandName.NEW)
+    assert parse(text) == ChatCommand(CommandName.NEW)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_case_space_around_it_and_the_name_of_the_bot_do_not_matter(text: str) -
     ],
 )
 def test_what_stands_behind_it_is_its_argument(text: str, argument: str) -> None:
-    assert parse(text) == Command(CommandName.TITLE, argument)
+    assert parse(text) == ChatCommand(CommandName.TITLE, argument)
 
 
 @pytest.mark.parametrize(
@@ -111,15 +111,21 @@ def test_ten_conversations_with_the_longest_titles_fit_into_a_message() -> None:
     [
         (IDLE, "Nothing runs, and nothing waits."),
         (
-            Work(2, 3, NOON, 65.0, "bash", False),
+            QueueFacts(2, 3, NOON, 65.0, "bash", False),
             "Working since 13:00:00, for 1 min, with “bash”, attempt 3. 2 messages wait for an answer.",
         ),
-        (Work(1, 1, None, 0.0, None, True), "Waiting until another agent has finished. 1 message waits for an answer."),
-        (Work(1, 2, None, 0.0, None, False), "The agent is about to begin, attempt 2. 1 message waits for an answer."),
-        (Work(0, 1, NOON, 7300.0, None, False), "Working since 13:00:00, for 2 h."),
+        (
+            QueueFacts(1, 1, None, 0.0, None, True),
+            "Waiting until another agent has finished. 1 message waits for an answer.",
+        ),
+        (
+            QueueFacts(1, 2, None, 0.0, None, False),
+            "The agent is about to begin, attempt 2. 1 message waits for an answer.",
+        ),
+        (QueueFacts(0, 1, NOON, 7300.0, None, False), "Working since 13:00:00, for 2 h."),
     ],
 )
-def test_the_status_says_what_goes_on(work: Work, line: str) -> None:
+def test_the_status_says_what_goes_on(work: QueueFacts, line: str) -> None:
     assert answers.state(TALK, work, BERLIN).splitlines()[0] == line
 
 
@@ -128,7 +134,7 @@ def test_the_status_says_who_answers_and_in_which_conversation() -> None:
         "Agent: assistant (echo)",
         "Conversation: “Plans” (ses_1)",
     ]
-    other = Talk("ses_2", None, True, "helper", "model", "large")
+    other = ConversationFacts("ses_2", None, True, "helper", "model", "large")
     assert answers.state(other, IDLE, BERLIN).splitlines()[1:] == [
         "Agent: helper (model, model large)",
         "Conversation: without a title, archived (ses_2)",
@@ -139,20 +145,20 @@ def test_the_status_says_who_answers_and_in_which_conversation() -> None:
     ("allowance", "lines"),
     [
         (
-            Allowance("assistant", "month", 1234, 0.5, None, None),
+            UsedBudget("assistant", "month", 1234, 0.5, None, None),
             ["assistant this month: 1,234 tokens, $0.50.", "There is no budget."],
         ),
         (
-            Allowance("assistant", "day", 150, 0.001, 100, 10.0),
+            UsedBudget("assistant", "day", 150, 0.001, 100, 10.0),
             ["assistant today: 150 tokens, $0.0010.", "Left of the budget: $10.00 of $10.00 and 0 of 100 tokens."],
         ),
         (
-            Allowance("assistant", "total", 0, 0.0, 1000, None),
+            UsedBudget("assistant", "total", 0, 0.0, 1000, None),
             ["assistant altogether: 0 tokens, $0.00.", "Left of the budget: 1,000 of 1,000 tokens."],
         ),
     ],
 )
-def test_the_usage_says_what_is_left(allowance: Allowance, lines: list[str]) -> None:
+def test_the_usage_says_what_is_left(allowance: UsedBudget, lines: list[str]) -> None:
     here = "This conversation: 1,000 tokens in, 20 out, $0.12."
     assert answers.usage(Tokens(1000, 20, 0.12), allowance).splitlines() == [here, *lines]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from host.central import agent_groups, errands, home_channels, ingest, routes, sessions
+from host.central import agent_groups, control_tasks, home_channels, ingest, routes, sessions
 from host.central.agent_groups import AgentGroup
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.routing.route_key import route_key
-from host.sessions.context import Surroundings, TurnLimits, context_block, push_of
-from host.sessions.house import House, Platform
-from host.sessions.post import surroundings_of
+from host.sessions.context import ContextInputs, TurnLimits, context_block, push_of
+from host.sessions.host_profile import HostProfile, Platform
+from host.sessions.inbox_sync import context_inputs
 from host.sessions.redaction import Redaction
 from shared_schema.errors import NotFound
 from shared_schema.migrate import CONTRACT_VERSION
@@ -23,7 +23,7 @@ from shared_schema.rows import Address, ContextKey, Destination
 from tests.unit.registry import NOW, accepted_values, add_agent, add_chat, wire
 
 LIMITS = TurnLimits(max_batch=10, turn_seconds=1800)
-HOUSE = House(runtime="docker")
+HOUSE = HostProfile(runtime="docker")
 AGENT = agent_groups.new_agent_group("assistant", created_at=NOW, provider="echo")
 CHAT = MessagingGroup("mgr_1", "memory", "one", "The office", 1, NOW)
 SESSION = Session(
@@ -91,9 +91,9 @@ def test_a_shared_session_names_nobody_and_keeps_its_bytes_over_ten_turns(regist
         values = accepted_values(session, sender_id=name.lower(), sender_name=name, thread_id=f"t{number}")
         ingest.accept(registry, values)
         sessions.touch(registry, session.id, f"2026-02-28T12:00:{number:02}.000Z")
-        surroundings = surroundings_of(registry, sessions.get(registry, session.id))
-        assert surroundings.routing == Address("memory", "one", f"t{number}")
-        blocks.add(push_of(surroundings, LIMITS, HOUSE).context[ContextKey.CONTEXT].encode())
+        inputs = context_inputs(registry, sessions.get(registry, session.id))
+        assert inputs.routing == Address("memory", "one", f"t{number}")
+        blocks.add(push_of(inputs, LIMITS, HOUSE).context[ContextKey.CONTEXT].encode())
     (block,) = blocks
     assert b"peaker" not in block
     assert b"Several people may take part; each message carries its sender's name." in block
@@ -115,25 +115,25 @@ def test_a_session_is_shared_when_several_people_may_speak_in_it(
     registry: sqlite3.Connection, is_group: bool, mode: str, per_user: bool, shared: bool
 ) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, is_group=is_group), mode=mode, per_user=per_user)
-    surroundings = surroundings_of(registry, session)
-    assert surroundings.shared is shared
-    assert ("Several people" in context_block(surroundings, HOUSE)) is shared
+    inputs = context_inputs(registry, session)
+    assert inputs.shared is shared
+    assert ("Several people" in context_block(inputs, HOUSE)) is shared
 
 
 def test_a_chat_whose_id_looks_like_a_person_is_still_shared(registry: sqlite3.Connection) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, "one/u:ann"))
-    assert surroundings_of(registry, session).shared
+    assert context_inputs(registry, session).shared
 
 
-def surroundings(**changes: Any) -> Surroundings:
+def inputs(**changes: Any) -> ContextInputs:
     agent = dataclasses.replace(AGENT, **changes.pop("agent", {}))
     session = dataclasses.replace(SESSION, **changes.pop("session", {}))
-    base = Surroundings(session, agent, CHAT, (), shared=False, routing=None)
+    base = ContextInputs(session, agent, CHAT, (), shared=False, routing=None)
     return dataclasses.replace(base, **changes)
 
 
-def block(house: House = HOUSE, **changes: Any) -> str:
-    return context_block(surroundings(**changes), house)
+def block(profile: HostProfile = HOUSE, **changes: Any) -> str:
+    return context_block(inputs(**changes), profile)
 
 
 def test_the_block_says_where_the_conversation_takes_place_with_whom_and_what_can_be_sent() -> None:
@@ -180,28 +180,30 @@ def test_of_very_many_chats_the_first_are_named() -> None:
 
 
 def test_the_time_zone_is_the_chat_s_or_the_setting_s() -> None:
-    house = House(timezone="Asia/Tokyo")
-    assert block(house).endswith("The time zone of this conversation is Asia/Tokyo.")
+    profile = HostProfile(timezone="Asia/Tokyo")
+    assert block(profile).endswith("The time zone of this conversation is Asia/Tokyo.")
     berlin = dataclasses.replace(CHAT, timezone="Europe/Berlin")
-    assert block(house, messaging_group=berlin).endswith("The time zone of this conversation is Europe/Berlin.")
+    assert block(profile, messaging_group=berlin).endswith("The time zone of this conversation is Europe/Berlin.")
 
 
 def test_what_can_be_sent_is_what_both_the_host_and_the_platform_take() -> None:
-    house = House(platforms={"memory": Platform(max_text=4096, takes_files=False)})
-    assert "\nA message of yours can have 4,096 characters.\nThis platform takes no files.\n" in block(house)
+    profile = HostProfile(platforms={"memory": Platform(max_text=4096, takes_files=False)})
+    assert "\nA message of yours can have 4,096 characters.\nThis platform takes no files.\n" in block(profile)
     assert "can have 500 characters, and 2 files of 0.5 MiB" in block(
-        House(max_text=500, max_files=2, max_file_bytes=2**19)
+        HostProfile(max_text=500, max_files=2, max_file_bytes=2**19)
     )
-    assert "files" not in block(House(max_files=0))
+    assert "files" not in block(HostProfile(max_files=0))
 
 
 def test_the_block_has_no_id_of_a_person_or_chat_in_it_when_they_are_redacted() -> None:
-    house = House(redaction=Redaction("ins_1"))
+    profile = HostProfile(redaction=Redaction("ins_1"))
     number = "+49 151 12345678"
     here = dataclasses.replace(CHAT, name=number, is_group=0)
     other = MessagingGroup("mgr_2", "memory", "4915112345678", None, 0, NOW)
     there = dataclasses.replace(HOME, display_name=number, platform_id="4915112345678")
-    text = block(house, messaging_group=here, person=number, connected=(other,), homes=(other,), destinations=(there,))
+    text = block(
+        profile, messaging_group=here, person=number, connected=(other,), homes=(other,), destinations=(there,)
+    )
     assert "12345678" not in text
     assert text.count("phone-") == 3
     assert text.count("chat-") == 2
@@ -223,7 +225,7 @@ def test_a_name_from_outside_cannot_look_like_a_line_of_ours(name: str) -> None:
 def test_a_push_has_every_key_an_agent_reads() -> None:
     known = {"provider_session_id": "thread-1", "pointer_provider": "echo", "pointer_runtime": "docker"}
     push = push_of(
-        surroundings(
+        inputs(
             session=known | {"reset_note": "It is a new day."},
             agent={"model": "big"},
             shared=True,
@@ -258,23 +260,23 @@ def test_a_push_has_every_key_an_agent_reads() -> None:
 @pytest.mark.parametrize(("provider", "runtime"), [("scripted", "docker"), ("echo", "process"), (None, None)])
 def test_a_resume_pointer_of_another_provider_or_runtime_is_not_used(provider: str | None, runtime: str | None) -> None:
     known = {"provider_session_id": "thread-1", "pointer_provider": provider, "pointer_runtime": runtime}
-    assert push_of(surroundings(session=known), LIMITS, HOUSE).context[ContextKey.RESUME] == ""
+    assert push_of(inputs(session=known), LIMITS, HOUSE).context[ContextKey.RESUME] == ""
 
 
 def test_what_is_pushed_is_redacted_and_names_stay() -> None:
-    house = House(redaction=Redaction("ins_1"))
-    push = push_of(surroundings(routing=Address("memory", "42", "t1"), destinations=(HOME,)), LIMITS, house)
-    assert push.routing == Address("memory", house.redaction.chat("memory", "42"), "t1")
-    assert [(d.name, d.platform_id) for d in push.destinations] == [("home", house.redaction.chat("memory", "home"))]
+    profile = HostProfile(redaction=Redaction("ins_1"))
+    push = push_of(inputs(routing=Address("memory", "42", "t1"), destinations=(HOME,)), LIMITS, profile)
+    assert push.routing == Address("memory", profile.redaction.chat("memory", "42"), "t1")
+    assert [(d.name, d.platform_id) for d in push.destinations] == [("home", profile.redaction.chat("memory", "home"))]
 
 
 def test_a_direct_chat_is_with_who_wrote_first_and_keeps_its_bytes_over_ten_turns(registry: sqlite3.Connection) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, is_group=False))
-    errands.ask(registry, session, errands.ControlTask.TITLE, NOW)
+    control_tasks.ask(registry, session, control_tasks.ControlTask.TITLE, NOW)
     texts = set()
     for number in range(10):
         ingest.accept(registry, accepted_values(session, sender_name=("Ann", None, "Ann B.")[number % 3]))
-        texts.add(context_block(surroundings_of(registry, session), HOUSE))
+        texts.add(context_block(context_inputs(registry, session), HOUSE))
     (text,) = texts
     assert 'You talk with one person, "Ann".' in text
 
@@ -287,7 +289,7 @@ def test_chats_and_homes_come_from_the_agent_group_alone(registry: sqlite3.Conne
     wire(registry, foreign, other)
     home_channels.put(registry, agent.id, second, NOW)
     home_channels.put(registry, other.id, foreign, NOW)
-    found = surroundings_of(registry, session)
+    found = context_inputs(registry, session)
     assert [chat.platform_id for chat in found.connected] == ["one", "second"]
     assert [chat.platform_id for chat in found.homes] == ["second"]
 
@@ -297,10 +299,10 @@ def test_destinations_come_from_the_agent_group_alone(registry: sqlite3.Connecti
     chat, home = add_chat(registry), add_chat(registry, "home")
     agent_groups.add_destination(registry, agent.id, "home", home.id, NOW)
     agent_groups.add_destination(registry, other.id, "secret", home.id, NOW)
-    found = surroundings_of(registry, opened(registry, agent, chat))
+    found = context_inputs(registry, opened(registry, agent, chat))
     assert [(d.name, d.channel_type, d.platform_id) for d in found.destinations] == [("home", "memory", "home")]
 
 
 def test_a_session_whose_agent_group_is_gone_has_no_surroundings(registry: sqlite3.Connection) -> None:
     with pytest.raises(NotFound, match="the agent group of session ses_1 is gone"):
-        surroundings_of(registry, SESSION)
+        context_inputs(registry, SESSION)

@@ -14,7 +14,7 @@ from host.supervision.decide import (
     Facts,
     FailureCount,
     GiveUp,
-    Held,
+    HeldMessage,
     Queue,
     Rest,
     Start,
@@ -158,13 +158,13 @@ def test_every_reason_is_harmless_or_the_agent_s_fault() -> None:
     }
 
 
-def held(name: str, tries: int = 0, *, processing: bool = False, trigger: bool = True) -> Held:
-    return Held(name, trigger, tries, processing)
+def held(name: str, tries: int = 0, *, processing: bool = False, trigger: bool = True) -> HeldMessage:
+    return HeldMessage(name, trigger, tries, processing)
 
 
 NOTHING = FailureCount((), (), 0, 0.0)
 
-ACCOUNTS: dict[str, tuple[list[Held], bool, int, FailureCount]] = {
+ACCOUNTS: dict[str, tuple[list[HeldMessage], bool, int, FailureCount]] = {
     "nothing was open": ([], False, 0, NOTHING),
     "nothing was open, after failed starts": ([], False, 2, NOTHING),
     "a turn dies for the first time": ([held("a", 0, processing=True)], False, 0, FailureCount(("a",), (), 0, 1.0)),
@@ -226,7 +226,7 @@ ACCOUNTS: dict[str, tuple[list[Held], bool, int, FailureCount]] = {
     ("messages", "not_the_agents_fault", "failures", "expected"), ACCOUNTS.values(), ids=ACCOUNTS.keys()
 )
 def test_what_a_death_costs(
-    messages: list[Held], not_the_agents_fault: bool, failures: int, expected: FailureCount
+    messages: list[HeldMessage], not_the_agents_fault: bool, failures: int, expected: FailureCount
 ) -> None:
     assert (
         count_failure(messages, not_the_agents_fault=not_the_agents_fault, start_failures=failures, limits=LIMITS)

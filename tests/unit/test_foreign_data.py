@@ -42,7 +42,7 @@ JSON = {
     "host/gateway/expected.py": "one string of a request, which is bounded",
     "host/gateway/usage.py": "an answer of a service: so much is kept at most",
     "host/history/rebuild.py": "a line of this program's own process",
-    "host/history/share.py": "a line of this program's own process",
+    "host/history/rebuild_worker.py": "a line of this program's own process",
     "host/operations/events.py": OWN,
     "host/operations/foreign_exports.py": OWNER,
     "host/operations/model_services.py": "an answer of a service that the owner has named",
@@ -53,7 +53,7 @@ JSON = {
 }
 SQLITE = {"shared_schema/database.py": "the one place that opens SQLite"}
 MAY_OPEN_WHAT_AN_AGENT_OWNS = {
-    "host/sessions/beneath.py": "follows no link, waits for nothing, opens only regular files of a size",
+    "host/sessions/untrusted_files.py": "follows no link, waits for nothing, opens only regular files of a size",
     "host/sessions/hard_link.py": "the host's own name for a file that was checked",
     "host/sessions/attachments.py": "what a channel or the owner hands over",
     "host/sessions/recovery.py": "a copy that the host made",
@@ -145,7 +145,7 @@ UNITS = (
     "中",
 )  # fmt: skip
 SHORT = {
-    "host/cli/session_life.py": "an age that the owner types",
+    "host/cli/session_lifecycle.py": "an age that the owner types",
     "host/cli/size.py": "a size that the owner types",
     "host/operations/agent_groups.py": "the name of an image that the owner types",
 }

@@ -10,7 +10,7 @@ import pytest
 
 from host.central import title
 from host.gateway.upstreams import read_file
-from host.operations.portable import sessions_in
+from host.operations.export_import import sessions_in
 from host.routing.text import preview
 from host.runtime.mounts import read_allow_list
 from host.sessions.filename import safe_name

@@ -18,7 +18,7 @@ ITS_OWN = {
     "host/central/session_list.py": "columns the host wrote",
     "host/operations/events.py": "columns the host wrote",
     "host/history/rebuild.py": "lines of its own workers",
-    "host/history/share.py": "lines of its own parent",
+    "host/history/rebuild_worker.py": "lines of its own parent",
     "host/runtime/process_record.py": "a file the host wrote",
     "host/central/repairs.py": "columns the host wrote",
     "host/place.py": "a file the host wrote",

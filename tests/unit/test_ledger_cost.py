@@ -8,7 +8,18 @@ from datetime import UTC, datetime
 
 import pytest
 
-from host.central import deliveries, errands, exchanges, ingest, reach, routes, sessions, titles, turns, usage
+from host.central import (
+    control_tasks,
+    deliveries,
+    exchanges,
+    ingest,
+    routes,
+    session_visibility,
+    sessions,
+    titles,
+    turns,
+    usage,
+)
 from host.central.agent_groups import AgentGroup
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
@@ -34,7 +45,7 @@ WORK: dict[str, Work] = {
     "cancelling what is open": lambda c, s: ingest.cancel_session(c, s.id, NOW),
     "what is unanswered": lambda c, s: ingest.unanswered(c, s.id),
     "whether it is busy": lambda c, s: exchanges.is_busy(c, s.id),
-    "whether somebody waits": lambda c, s: errands.talk_waits(c, s.id),
+    "whether somebody waits": lambda c, s: control_tasks.talk_waits(c, s.id),
     "turns that were taken back": lambda c, s: turns.withdrawn(c, s.id),
     "accepting one more": lambda c, s: accept(
         c,
@@ -47,10 +58,10 @@ WORK: dict[str, Work] = {
 }
 
 AMONG_OTHERS: dict[str, Work] = {
-    "the conversation that ended last": lambda c, s: reach.last_ended(c, s),
-    "the list of conversations": lambda c, s: reach.newest(c, s, 10),
-    "a conversation by its name": lambda c, s: reach.find(c, s, "mine"),
-    "what a conversation is called": lambda c, s: reach.name_of(c, s),
+    "the conversation that ended last": lambda c, s: session_visibility.last_ended(c, s),
+    "the list of conversations": lambda c, s: session_visibility.newest(c, s, 10),
+    "a conversation by its name": lambda c, s: session_visibility.find(c, s, "mine"),
+    "what a conversation is called": lambda c, s: session_visibility.name_of(c, s),
     "what a conversation has used": lambda c, s: usage.of_session(c, s.id),
     "the conversations of a chat": lambda c, s: routes.active_in_chat(
         c, s.agent_group_id, str(s.messaging_group_id), s.thread_id

@@ -11,8 +11,8 @@ from host.central.agent_groups import AgentGroup
 from host.central.quota import Kept, Quota
 from host.central.rate_limits import PER_HOUR, Act
 from host.central.sessions import Session
-from host.delivery import errand
-from host.sessions import life
+from host.delivery import control_results
+from host.sessions import transitions
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Ack, Address, MessageInStatus, Turn
 from tests.unit.registry import NOW, accepted_values, add_agent, add_session
@@ -85,10 +85,10 @@ def fill_up(connection: sqlite3.Connection, session: Session, *acks: Ack) -> Ses
     turn = Turn(
         new_id(Prefix.TURN), "completed", NOW, NOW, generation=session.generation, context_tokens=95, context_window=100
     )
-    errand.compress_when_full(connection, session, turn, acks, NOW)
+    control_results.compress_when_full(connection, session, turn, acks, NOW)
     if not connection.execute("SELECT 1 FROM ingest WHERE kind = 'control' AND status = 'pending'").fetchone():
         return session
-    return life.compress(connection, session, "in short", NOW).after
+    return transitions.compress(connection, session, "in short", NOW).after
 
 
 def test_one_message_is_summed_up_once_however_full_each_summary_is(
@@ -129,8 +129,8 @@ def test_agents_are_asked_for_so_many_titles_in_an_hour(registry: sqlite3.Connec
     asked = 0
     for _ in range(100):
         write(registry, session)
-        asked += errand.ask_title(registry, session.id, NOW)
-        session = life.new(registry, session, NOW).after
+        asked += control_results.ask_title(registry, session.id, NOW)
+        session = transitions.new(registry, session, NOW).after
     assert asked == PER_HOUR[Act.TITLE]
 
 
@@ -273,7 +273,7 @@ def test_few_questions_are_open_at_a_time_and_few_in_an_hour(registry: sqlite3.C
     assert heard <= PER_HOUR[Act.QUESTION]
 
 
-@pytest.mark.parametrize("transition", [life.new, life.archive, life.delete])
+@pytest.mark.parametrize("transition", [transitions.new, transitions.archive, transitions.delete])
 def test_a_conversation_that_is_over_waits_for_no_answer(
     registry: sqlite3.Connection, session: Session, transition: object
 ) -> None:
@@ -284,6 +284,6 @@ def test_a_conversation_that_is_over_waits_for_no_answer(
 
 def test_deleted_sessions_are_not_counted(registry: sqlite3.Connection, session: Session) -> None:
     add_session(registry, add_agent(registry, "other"))
-    life.delete(registry, session, NOW)
+    transitions.delete(registry, session, NOW)
     assert sessions.count(registry) == 1
     assert usage.of_session(registry, session.id).turns == 0

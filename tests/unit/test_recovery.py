@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from host.sessions.beneath import copy_file, folder_size, opened_file, opened_folder, remove_tree
 from host.sessions.folder import Owner, make_session_folder
 from host.sessions.hard_link import JOURNAL
 from host.sessions.outbox import MAX_CHARACTERS, read, standing
 from host.sessions.recovery import has_journal, quarantine, recover
+from host.sessions.untrusted_files import copy_file, folder_size, opened_file, opened_folder, remove_tree
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 from shared_schema.layout import SessionLayout
 

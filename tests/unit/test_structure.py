@@ -145,7 +145,7 @@ def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which
         "host/central/database.py",
         "host/history/rebuild.py",
         "host/history/record.py",
-        "host/history/share.py",
+        "host/history/rebuild_worker.py",
         "host/sessions/folder.py",
         "host/sessions/inbox.py",
         "host/sessions/restore.py",

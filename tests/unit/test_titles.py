@@ -8,12 +8,12 @@ import sqlite3
 
 import pytest
 
-from host.central import errands, events, ingest, naming, sessions, titles
+from host.central import control_tasks, events, ingest, session_lookup, sessions, titles
 from host.central.database import Central
 from host.central.events import EventKind
 from host.central.sessions import Session
 from host.central.titles import TitleSource
-from host.delivery import errand
+from host.delivery import control_results
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import encode
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
@@ -110,17 +110,17 @@ def test_a_name_means_the_newest_of_its_lineage_and_a_number_that_one(
 ) -> None:
     one, two = pair
     titles.set_manual(registry, one, "name", NOW)
-    assert naming.find(registry, "name").id == one.id
+    assert session_lookup.find(registry, "name").id == one.id
     titles.set_manual(registry, two, "name #2", NOW)
-    assert naming.find(registry, "name").id == two.id
-    assert naming.find(registry, " name  #2 ").id == two.id
+    assert session_lookup.find(registry, "name").id == two.id
+    assert session_lookup.find(registry, " name  #2 ").id == two.id
     assert titles.find(registry, "name #1") == []
     titles.clear(registry, one, NOW)
-    assert naming.find(registry, "name").id == two.id
+    assert session_lookup.find(registry, "name").id == two.id
     with pytest.raises(NotFound):
-        naming.find(registry, "name #3")
+        session_lookup.find(registry, "name #3")
     with pytest.raises(NotFound):
-        naming.find(registry, "nam")
+        session_lookup.find(registry, "nam")
 
 
 def test_a_title_of_another_agent_group_is_not_found(
@@ -133,7 +133,7 @@ def test_a_title_of_another_agent_group_is_not_found(
     titles.set_manual(registry, one, "name", NOW)
     assert titles.find(registry, "name", one.agent_group_id) == [one.id]
     with pytest.raises(Conflict, match="several sessions fit 'name'"):
-        naming.find(registry, "name")
+        session_lookup.find(registry, "name")
 
 
 def test_a_deleted_session_keeps_nobody_from_its_title(
@@ -179,12 +179,12 @@ def test_every_change_of_a_title_is_told_to_live_views(
 
 def test_an_errand_that_is_open_is_not_asked_again(registry: sqlite3.Connection, pair: tuple[Session, Session]) -> None:
     one, two = pair
-    first = errands.ask(registry, one, errands.ControlTask.SUMMARIZE, NOW)
-    assert errands.ask(registry, one, errands.ControlTask.SUMMARIZE, LATER) == first
-    assert errands.ask(registry, one, errands.ControlTask.TITLE, LATER) != first
-    assert errands.ask(registry, two, errands.ControlTask.SUMMARIZE, LATER) != first
+    first = control_tasks.ask(registry, one, control_tasks.ControlTask.SUMMARIZE, NOW)
+    assert control_tasks.ask(registry, one, control_tasks.ControlTask.SUMMARIZE, LATER) == first
+    assert control_tasks.ask(registry, one, control_tasks.ControlTask.TITLE, LATER) != first
+    assert control_tasks.ask(registry, two, control_tasks.ControlTask.SUMMARIZE, LATER) != first
     registry.execute("UPDATE ingest SET status = 'failed' WHERE message_id = ?", (first,))
-    assert errands.ask(registry, one, errands.ControlTask.SUMMARIZE, LATER) != first
+    assert control_tasks.ask(registry, one, control_tasks.ControlTask.SUMMARIZE, LATER) != first
 
 
 def talk(connection: sqlite3.Connection, *, provider: str = "scripted", text: str = "good morning") -> Session:
@@ -203,43 +203,43 @@ def answer_all(connection: sqlite3.Connection) -> None:
 
 def test_an_agent_is_asked_for_a_title_once_though_nothing_came_of_it(registry: sqlite3.Connection) -> None:
     session = talk(registry)
-    assert errand.wants_title(registry, session, NOW)
+    assert control_results.wants_title(registry, session, NOW)
     assert title_of(registry, session) == ("good morning", TitleSource.FIRST_WORDS)
-    assert errand.ask_title(registry, session.id, NOW)
+    assert control_results.ask_title(registry, session.id, NOW)
     answer_all(registry)
-    assert not errand.wants_title(registry, session, LATER)
-    assert not errand.ask_title(registry, session.id, LATER)
+    assert not control_results.wants_title(registry, session, LATER)
+    assert not control_results.ask_title(registry, session.id, LATER)
 
 
 def test_an_agent_is_not_asked_while_somebody_waits_and_asked_later(registry: sqlite3.Connection) -> None:
     session = talk(registry)
-    assert errand.wants_title(registry, session, NOW)
+    assert control_results.wants_title(registry, session, NOW)
     ingest.accept(registry, accepted_values(session))
-    assert not errand.ask_title(registry, session.id, NOW)
+    assert not control_results.ask_title(registry, session.id, NOW)
     answer_all(registry)
-    assert errand.wants_title(registry, session, LATER)
-    assert errand.ask_title(registry, session.id, LATER)
+    assert control_results.wants_title(registry, session, LATER)
+    assert control_results.ask_title(registry, session.id, LATER)
 
 
 def test_nobody_asks_an_agent_that_cannot_or_a_session_that_is_over_or_named(registry: sqlite3.Connection) -> None:
     session = talk(registry, provider="echo")
-    assert not errand.wants_title(registry, session, NOW)
-    assert not errand.ask_title(registry, session.id, NOW)
+    assert not control_results.wants_title(registry, session, NOW)
+    assert not control_results.ask_title(registry, session.id, NOW)
     registry.execute("UPDATE agent_groups SET provider = 'scripted'")
     titles.set_manual(registry, session, "Mine", NOW)
-    assert not errand.wants_title(registry, session, NOW)
-    assert not errand.ask_title(registry, session.id, NOW)
-    assert not errand.ask_title(registry, "ses_0000000000000000", NOW)
+    assert not control_results.wants_title(registry, session, NOW)
+    assert not control_results.ask_title(registry, session.id, NOW)
+    assert not control_results.ask_title(registry, "ses_0000000000000000", NOW)
     titles.clear(registry, session, NOW)
-    assert not errand.ask_title(registry, session.id, NOW)
+    assert not control_results.ask_title(registry, session.id, NOW)
     registry.execute("UPDATE sessions SET status = 'ended', title_source = NULL")
-    assert not errand.ask_title(registry, session.id, NOW)
+    assert not control_results.ask_title(registry, session.id, NOW)
 
 
 def test_a_conversation_that_began_with_a_file_has_no_first_words_and_its_agent_is_asked(
     registry: sqlite3.Connection,
 ) -> None:
     session = talk(registry, text="")
-    assert errand.wants_title(registry, session, NOW)
+    assert control_results.wants_title(registry, session, NOW)
     assert title_of(registry, session) == (None, None)
-    assert errand.ask_title(registry, session.id, NOW)
+    assert control_results.ask_title(registry, session.id, NOW)

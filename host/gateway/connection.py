@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import Flag, auto
 from typing import cast
 
-from host.gateway.memory import CONNECTION, Account, Memory
+from host.gateway.memory import CONNECTION, Memory, MemoryAccount
 from host.gateway.pace import Pace, Paces
 
 FULL = 64 * 1024
@@ -43,7 +43,7 @@ class _Pause(Flag):
     PIECES = auto()
 
 
-class Wire(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A stream connection, made by asyncio. `opened` and `closed` are told once each.
 
     `pace` and `memory` are those of its session.
@@ -51,10 +51,10 @@ class Wire(asyncio.Protocol):
 
     def __init__(
         self,
-        opened: Callable[[Wire], None] | None = None,
-        closed: Callable[[Wire], None] | None = None,
+        opened: Callable[[Connection], None] | None = None,
+        closed: Callable[[Connection], None] | None = None,
         pace: Pace | None = None,
-        memory: Account | None = None,
+        memory: MemoryAccount | None = None,
     ) -> None:
         self.pace = Paces().new() if pace is None else pace
         self.memory = Memory().new() if memory is None else memory
@@ -69,7 +69,7 @@ class Wire(asyncio.Protocol):
         self._small_reads = 0
         self._may_write = asyncio.Event()
         self._may_write.set()
-        self._other: Wire | None = None
+        self._other: Connection | None = None
         self.on_end: Callable[[], object] | None = None  # told when the other side ends its direction or is lost
         self.transport: asyncio.Transport
         self._flush: asyncio.TimerHandle | None = None
@@ -223,7 +223,7 @@ class Wire(asyncio.Protocol):
         if self.lost:
             raise ConnectionResetError
 
-    async def join(self, other: Wire, idle_seconds: float) -> None:
+    async def join(self, other: Connection, idle_seconds: float) -> None:
         """Carry everything between the two until both directions are done, one is lost, or nothing moves for long."""
         over = asyncio.Event()
 

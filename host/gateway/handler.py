@@ -19,21 +19,21 @@ from aiohttp import ClientSession
 
 from host.gateway import model_call
 from host.gateway.coalesced import Coalesced
+from host.gateway.connection import Connection
+from host.gateway.egress import Egress
 from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
 from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
 from host.gateway.limits import CallLimits, Minute
 from host.gateway.lookups import Turns
-from host.gateway.memory import Account, Memory
-from host.gateway.outward import Outward
+from host.gateway.memory import Memory, MemoryAccount
 from host.gateway.pace import Pace, Paces
 from host.gateway.paths import Use, only_reads, use_of
 from host.gateway.proxies import Proxies
 from host.gateway.refusal import Reason, Refused, answer
-from host.gateway.repeats import Repeats
+from host.gateway.refusal_throttle import RefusalThrottle
 from host.gateway.reservations import Release
-from host.gateway.upstreams import Kind, Upstream
-from host.gateway.usage import Usage
-from host.gateway.wire import Wire
+from host.gateway.upstreams import Upstream, UpstreamKind
+from host.gateway.usage import CallUsage
 from shared_schema.clock import Clock
 from shared_schema.layout import GATEWAY_ALIVE, SessionLayout
 
@@ -47,18 +47,18 @@ _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @dataclass(slots=True)
-class Session:
+class GatewaySession:
     """A session whose agent lives. `token` is what a connection begins with, empty on a Unix socket."""
 
     id: str
     layout: SessionLayout
     pace: Pace
-    memory: Account
+    memory: MemoryAccount
     lookups: asyncio.Semaphore
     token: str = ""
     bound: socket.socket | None = None
     taking: asyncio.Task[None] | None = None
-    wires: dict[Wire, asyncio.Task[None]] = field(default_factory=dict)
+    wires: dict[Connection, asyncio.Task[None]] = field(default_factory=dict)
     most: int = CallLimits().connections
     grants: Coalesced[Grant | None] | None = None
 
@@ -75,13 +75,13 @@ class Session:
 class _Request:
     """What is known so far of a request: what it asks for, whose errors it understands, whether its answer begins."""
 
-    session: Session
+    session: GatewaySession
     what: str = "a request"
-    kind: Kind | None = None
+    kind: UpstreamKind | None = None
     is_under_way: bool = False
 
 
-class Exchanges:
+class RequestHandler:
     """Serves the connections of all sessions; what they share is here."""
 
     def __init__(
@@ -100,14 +100,14 @@ class Exchanges:
         self._clock = clock
         self._patience = patience
         self._used = used
-        self._repeats = Repeats(refused)
+        self._throttle = RefusalThrottle(refused)
         self._minutes: dict[str, Minute] = {}
-        self._outward = Outward(patience, proxies=proxies)
+        self._egress = Egress(patience, proxies=proxies)
         self._paces = Paces()
         self._memory = Memory()
         self._lookups = Turns()
         self._client: ClientSession | None = None
-        self._others: WeakSet[Wire] = WeakSet()
+        self._others: WeakSet[Connection] = WeakSet()
 
     async def aclose(self) -> None:
         """End what they share. No connection may be under way."""
@@ -116,33 +116,35 @@ class Exchanges:
         if self._client is not None:
             await self._client.close()
 
-    def session(self, session_id: str, layout: SessionLayout) -> Session:
+    def session(self, session_id: str, layout: SessionLayout) -> GatewaySession:
         """A session whose agent begins."""
-        session = Session(session_id, layout, self._paces.new(), self._memory.new(), self._lookups.of(session_id))
+        session = GatewaySession(
+            session_id, layout, self._paces.new(), self._memory.new(), self._lookups.of(session_id)
+        )
         session.grants = Coalesced(lambda: self._grant_of(session_id))
         return session
 
     def forget(self, session_id: str) -> None:
         """A session is over."""
-        self._repeats.forget(session_id)
+        self._throttle.forget(session_id)
 
-    def turn_away(self, session: Session, wire: Wire) -> None:
+    def turn_away(self, session: GatewaySession, connection: Connection) -> None:
         """Refuse a connection of a session that has too many."""
         refused = Refused(Reason.TOO_MANY, "This agent has too many connections open at the same time.")
         self._tell(_Request(session), refused)
-        wire.write(answer(refused))
-        wire.close_read()
+        connection.write(answer(refused))
+        connection.close_read()
 
-    async def serve(self, session: Session, wire: Wire) -> None:
+    async def serve(self, session: GatewaySession, connection: Connection) -> None:
         """One connection, from its first byte to its end: the boundary of one request."""
         request = _Request(session)
         try:
-            await self._answer(request, wire)
+            await self._answer(request, connection)
         except Refused as refused:
             self._tell(request, refused)
-            wire.write(answer(refused, request.kind))
-            wire.write_eof()
-            await wire.swallow(self._patience.linger)
+            connection.write(answer(refused, request.kind))
+            connection.write_eof()
+            await connection.swallow(self._patience.linger)
         except (model_call.ClientGone, EOFError, ConnectionResetError):
             pass
         except Exception as error:  # its text could repeat a header, and the traceback with it
@@ -151,17 +153,17 @@ class Exchanges:
             extra = {"session_id": session.id, "error": type(error).__name__, "where": where}
             log.error("a request through the gateway failed", extra=extra)
             if not request.is_under_way:
-                wire.write(
+                connection.write(
                     answer(Refused(Reason.BROKEN, "Something in the gateway broke; its log says more."), request.kind)
                 )
         finally:
-            wire.close()
+            connection.close()
 
-    async def _answer(self, request: _Request, wire: Wire) -> None:
+    async def _answer(self, request: _Request, connection: Connection) -> None:
         session = request.session
-        head = await self._head(session, wire)
+        head = await self._head(session, connection)
         if (head.method, head.target) == ("GET", GATEWAY_ALIVE):
-            wire.write(_ALIVE % self._id.encode())
+            connection.write(_ALIVE % self._id.encode())
             return
         asked = wanted(head)
         request.what = _shown(asked)
@@ -171,31 +173,31 @@ class Exchanges:
             raise Refused(Reason.NO_SESSION, "The session of this agent is over.")
         session.most = grant.limits.connections
         if isinstance(asked, Call):
-            await self._call(request, grant, head, asked, wire)
+            await self._call(request, grant, head, asked, connection)
         else:
-            await self._carry(request, grant, head, asked, wire)
+            await self._carry(request, grant, head, asked, connection)
 
-    async def _head(self, session: Session, wire: Wire) -> Head:
+    async def _head(self, session: GatewaySession, connection: Connection) -> Head:
         try:
             async with asyncio.timeout(self._patience.head):
                 if session.token:
-                    line = await wire.read_until(b"\n", _TOKEN_LINE)
+                    line = await connection.read_until(b"\n", _TOKEN_LINE)
                     if line is None or not hmac.compare_digest(line.strip(), session.token.encode()):
                         raise Refused(
                             Reason.MALFORMED, "The connection does not begin with this session's token.", status=403
                         )
-                data = await wire.read_until(b"\r\n\r\n", LONGEST_HEAD)
+                data = await connection.read_until(b"\r\n\r\n", LONGEST_HEAD)
         except TimeoutError as error:
             raise Refused(Reason.MALFORMED, "The head of the request did not come in time.", status=408) from error
         if data is None:
             raise Refused(Reason.MALFORMED, f"The head of the request is longer than {LONGEST_HEAD} bytes.", status=431)
         return parse(data)
 
-    async def _call(self, request: _Request, grant: Grant, head: Head, call: Call, wire: Wire) -> None:
+    async def _call(self, request: _Request, grant: Grant, head: Head, call: Call, connection: Connection) -> None:
         session_id = request.session.id
         upstream = grant.upstreams.get(call.upstream)
         if upstream is None:
-            request.kind = Kind(call.upstream) if call.upstream in set(Kind) else Kind.OPENAI
+            request.kind = UpstreamKind(call.upstream) if call.upstream in set(UpstreamKind) else UpstreamKind.OPENAI
             raise Refused(Reason.UNKNOWN_UPSTREAM, f"There is no model service '{call.upstream}' for this agent.")
         request.kind = upstream.kind
         use = use_of(head.method, call.path)
@@ -210,12 +212,12 @@ class Exchanges:
         counted: asyncio.Future[None] | None = None
         is_over = False
 
-        def used(usage: Usage) -> None:
+        def used(usage: CallUsage) -> None:
             nonlocal counted
             minute.add(self._clock.monotonic(), tokens=usage.tokens)
             counted = self._used(session_id, upstream.name, usage)
 
-        async def reserve(expected: Usage, is_readable: bool) -> None:
+        async def reserve(expected: CallUsage, is_readable: bool) -> None:
             """Before the end of a request passes: until then nobody answers it, and nothing is used."""
             if grant.has_budget and not is_readable:
                 raise Refused(
@@ -242,7 +244,7 @@ class Exchanges:
             self._client = model_call.client(self._patience)
         try:
             async with request.session.memory.call():
-                await model_call.carry_out(asked, wire, self._client, self._patience, used)
+                await model_call.carry_out(asked, connection, self._client, self._patience, used)
         finally:
             is_over = True
             # What was used is in the ledger before its reservation goes: in between another call would find both free.
@@ -266,28 +268,30 @@ class Exchanges:
         _look_at_minute(minute, grant.limits, now)
         minute.add(now, requests=1)
 
-    async def _carry(self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, wire: Wire) -> None:
+    async def _carry(
+        self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, connection: Connection
+    ) -> None:
         """Connect to another host and carry everything in both directions."""
-        other, proxy = await self._outward.connect(
+        other, proxy = await self._egress.connect(
             grant.allow,
             asked.destination,
             request.session.lookups,
-            make=lambda: Wire(pace=wire.pace, memory=wire.memory),
+            make=lambda: Connection(pace=connection.pace, memory=connection.memory),
             is_plain=isinstance(asked, Fetch),
         )
         request.is_under_way = True
         self._others.add(other)
         try:
             if isinstance(asked, Tunnel):
-                wire.write(_ESTABLISHED)
+                connection.write(_ESTABLISHED)
             else:
                 other.write(plain(head, asked, proxy))
-            await wire.join(other, self._patience.silent)
+            await connection.join(other, self._patience.silent)
         finally:
             other.close()
 
     def _tell(self, request: _Request, refused: Refused) -> None:
-        left_out = self._repeats.told(request.session.id, request.what, refused, self._clock.monotonic())
+        left_out = self._throttle.told(request.session.id, request.what, refused, self._clock.monotonic())
         if left_out is not None:
             extra = {
                 "session_id": request.session.id,

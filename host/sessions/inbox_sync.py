@@ -17,13 +17,13 @@ from host.central import agent_groups, deliveries, home_channels, ingest, messag
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.sessions import Relation
-from host.sessions import inbox, seed
+from host.sessions import inbox, initial_transcript
 from host.sessions.attachments import unspool
-from host.sessions.context import MAX_CHATS, Surroundings, TurnLimits, described, push_of
+from host.sessions.context import MAX_CHATS, ContextInputs, TurnLimits, described, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
-from host.sessions.house import House
+from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import NewMessage, StatusUpdate
-from host.sessions.seed import SeedStep
+from host.sessions.initial_transcript import InitialStep
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import Address, Delivered, MessageInKind, MessageInStatus, decode, encode
@@ -38,28 +38,30 @@ _FILES_ARE_GONE = "\n[the files that came with this message are not there any mo
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class PendingMessages:
     """What was accepted for a session and is not in its file yet, with what the agent must know to answer it."""
 
-    rows: tuple[ingest.Accepted, ...]
-    surroundings: Surroundings
+    rows: tuple[ingest.AcceptedMessage, ...]
+    inputs: ContextInputs
 
 
-class Post:
+class InboxSync:
     """The writer of session folders. Every method blocks."""
 
-    def __init__(self, central: Central, layout: DataLayout, owner: Owner, limits: TurnLimits, house: House) -> None:
+    def __init__(
+        self, central: Central, layout: DataLayout, owner: Owner, limits: TurnLimits, profile: HostProfile
+    ) -> None:
         self._central = central
         self._layout = layout
         self._owner = owner
         self._limits = limits
-        self._house = house
+        self._profile = profile
 
     def folder(self, session: sessions.Session) -> SessionLayout:
         """The folder of a session."""
         return self._layout.session(session.agent_group_id, session.id)
 
-    def write(self, session: sessions.Session, mail: Mail) -> None:
+    def write(self, session: sessions.Session, pending: PendingMessages) -> None:
         """Write mail into the session's folder, then note that it is there.
 
         Raises `FileTrouble`, `OSError`; then the rest is written the next time.
@@ -67,10 +69,10 @@ class Post:
         layout = self.folder(session)
         if not layout.inbound.exists():
             self._make_folder(session)
-        messages = [self._message(row, session) for row in mail.rows]
-        inbox.update(layout, messages=messages, push=push_of(mail.surroundings, self._limits, self._house))
+        messages = [self._message(row, session) for row in pending.rows]
+        inbox.update(layout, messages=messages, push=push_of(pending.inputs, self._limits, self._profile))
         self._central.submit(lambda c: ingest.mark_written(c, [message.id for message in messages])).result()
-        for spool in {row.spool for row in mail.rows if row.spool is not None}:
+        for spool in {row.spool for row in pending.rows if row.spool is not None}:
             if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
 
@@ -89,20 +91,20 @@ class Post:
     def write_accepted(self, session_id: str) -> None:
         """Write what was accepted for a session when nobody looks after it. Raises as `write`."""
 
-        def load(connection: sqlite3.Connection) -> tuple[sessions.Session, Mail | None] | None:
+        def load(connection: sqlite3.Connection) -> tuple[sessions.Session, PendingMessages | None] | None:
             session = sessions.lookup(connection, session_id)
-            return None if session is None else (session, mail_of(connection, session))
+            return None if session is None else (session, pending_messages(connection, session))
 
         while (found := self._central.read_here(load)) is not None and found[1] is not None:
             self.write(found[0], found[1])
 
     def prepare(self, session: sessions.Session) -> AgentGroup:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
-        surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
-        make_workspace(self._layout.workspace(surroundings.agent_group.folder), self._owner)
+        inputs = self._central.read_here(lambda c: context_inputs(c, session))
+        make_workspace(self._layout.workspace(inputs.agent_group.folder), self._owner)
         self._make_folder(session)
-        inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
-        return surroundings.agent_group
+        inbox.update(self.folder(session), push=push_of(inputs, self._limits, self._profile))
+        return inputs.agent_group
 
     def mend(self, session: sessions.Session) -> list[str]:
         """See that `inbound.db` has what the ledger gave it; what it lacked, as sentences. No agent may live.
@@ -150,9 +152,9 @@ class Post:
 
     def push(self, session: sessions.Session) -> None:
         """Rewrite routing, destinations and context, after somebody changed one of them."""
-        surroundings = self._central.read_here(lambda c: surroundings_of(c, session))
+        inputs = self._central.read_here(lambda c: context_inputs(c, session))
         if self.folder(session).inbound.exists():
-            inbox.update(self.folder(session), push=push_of(surroundings, self._limits, self._house))
+            inbox.update(self.folder(session), push=push_of(inputs, self._limits, self._profile))
 
     def record(self, session: sessions.Session) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last."""
@@ -178,13 +180,13 @@ class Post:
     def _make_folder(self, session: sessions.Session) -> None:
         """Make the session's folder, with what it goes on from. Idempotent; raises `FileTrouble`, `OSError`."""
         layout = self.folder(session)
-        seeds = () if os.path.lexists(layout.outbound) else self._seeds(session)
-        make_session_folder(layout, self._owner, steps=seeds)
+        steps = () if os.path.lexists(layout.outbound) else self._initial_steps(session)
+        make_session_folder(layout, self._owner, steps=steps)
 
-    def _seeds(self, session: sessions.Session) -> Sequence[SeedStep]:
+    def _initial_steps(self, session: sessions.Session) -> Sequence[InitialStep]:
         """The steps a session begins with. Raises `FileBusy` while its parent's file is being written."""
         if session.parent_relation == Relation.COMPRESSED and session.summary is not None:
-            return seed.of_summary(session.summary, session.created_at)
+            return initial_transcript.of_summary(session.summary, session.created_at)
         if session.parent_relation != Relation.BRANCHED or session.parent_session_id is None:
             return ()
         parent_id = session.parent_session_id
@@ -194,16 +196,16 @@ class Post:
         if parent is None or not self.folder(parent).inbound.exists():
             return ()
         try:
-            return seed.of_branch(self.folder(parent), withdrawn)
+            return initial_transcript.of_branch(self.folder(parent), withdrawn)
         except FileBusy:
             raise
         except FileTrouble as error:  # an agent spoilt it: the branch begins empty
             log.warning("a branch cannot take over its parent", extra={"session_id": session.id, "error": str(error)})
             return ()
 
-    def _message(self, row: ingest.Accepted, session: sessions.Session) -> NewMessage:
+    def _message(self, row: ingest.AcceptedMessage, session: sessions.Session) -> NewMessage:
         """A message as its agent sees it."""
-        redaction = self._house.redaction
+        redaction = self._profile.redaction
         return NewMessage(
             id=row.message_id,
             kind=row.kind,
@@ -216,21 +218,21 @@ class Post:
             content=self._told(self._bring_files(row, session), row, session),
         )
 
-    def _told(self, text: str, row: ingest.Accepted, session: sessions.Session) -> str:
+    def _told(self, text: str, row: ingest.AcceptedMessage, session: sessions.Session) -> str:
         """The content with what an agent must know beside it: where it was said, when its session has several chats."""
         has_many = session.messaging_group_id is None and row.kind == MessageInKind.CHAT
         if not has_many and '"reply_to"' not in text:
             return text
         content = decode(text)
         if isinstance(reply := content.get("reply_to"), dict) and "sender" in reply:
-            content["reply_to"] = reply | {"sender": self._house.redaction.name(row.channel_type, reply["sender"])}
+            content["reply_to"] = reply | {"sender": self._profile.redaction.name(row.channel_type, reply["sender"])}
         if has_many:
             chat = self._central.read_here(lambda c: messaging_groups.find(c, row.channel_type, row.platform_id))
             if chat is not None:
-                content["chat"] = described(chat, self._house)
+                content["chat"] = described(chat, self._profile)
         return encode(content)
 
-    def _bring_files(self, row: ingest.Accepted, session: sessions.Session) -> str:
+    def _bring_files(self, row: ingest.AcceptedMessage, session: sessions.Session) -> str:
         """Bring a message's files into the session; its content, which says so when somebody removed them meanwhile."""
         if row.spool is None:
             return row.content
@@ -248,13 +250,13 @@ class Post:
         return encode({"text": content["text"] + _FILES_ARE_GONE})
 
 
-def mail_of(connection: sqlite3.Connection, session: sessions.Session) -> Mail | None:
+def pending_messages(connection: sqlite3.Connection, session: sessions.Session) -> PendingMessages | None:
     """What is to be written for a session, oldest first; None when nothing is."""
     rows = ingest.accepted(connection, session.id)
-    return Mail(tuple(rows), surroundings_of(connection, session)) if rows else None
+    return PendingMessages(tuple(rows), context_inputs(connection, session)) if rows else None
 
 
-def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -> Surroundings:
+def context_inputs(connection: sqlite3.Connection, session: sessions.Session) -> ContextInputs:
     """All that the context of a session is made from. Raises `NotFound` when its agent group is gone."""
     group = agent_groups.by_id(connection, session.agent_group_id)
     if group is None:
@@ -264,7 +266,7 @@ def surroundings_of(connection: sqlite3.Connection, session: sessions.Session) -
         chat = messaging_groups.by_id(connection, session.messaging_group_id)
     one_person = routes.route_of(connection, session).sender_id is not None
     shared = not one_person and (chat is None or bool(chat.is_group))
-    return Surroundings(
+    return ContextInputs(
         session=session,
         agent_group=group,
         messaging_group=chat,

@@ -21,7 +21,7 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class HostProfile:
     """`runtime` is the name of what runs agents, `timezone` that of chats without one, `save_memory` whether
     agents may save to memory what is worth it before a conversation is over, `platforms` by channel type.
 

@@ -8,10 +8,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from host.gateway.egress import Egress
 from host.gateway.grant import Patience
 from host.gateway.lookups import Turns
-from host.gateway.outward import Outward
-from host.gateway.policy import Address, Destination, parse_rule
+from host.gateway.policy import Address, NetworkDestination, parse_rule
 from host.gateway.refusal import Refused
 from tests.support.wait import until
 
@@ -26,11 +26,12 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
             name_server_answers.wait(20)
         return [ip_address("10.0.0.1")]
 
-    outward, rules = Outward(Patience(resolve=0.2), find), [parse_rule("*.test")]
+    egress, rules = Egress(Patience(resolve=0.2), find), [parse_rule("*.test")]
     turns = Turns()
     turn = turns.of("one")
     hurried = [
-        asyncio.create_task(outward.connect(rules, Destination(f"slow{number}.test", 80), turn)) for number in range(10)
+        asyncio.create_task(egress.connect(rules, NetworkDestination(f"slow{number}.test", 80), turn))
+        for number in range(10)
     ]
     await until(lambda: len(hanging) == 2, "two of them are under way")
     hurried[0].cancel()  # hangs up; the others run into the limit
@@ -38,15 +39,15 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
     assert [type(each) for each in ended] == [asyncio.CancelledError, *[Refused] * 9]
 
     with pytest.raises(Refused, match="is in a network that is not public"):  # found, in a thread that was free
-        await outward.connect(rules, Destination("quick.test", 80), turns.of("another"))
+        await egress.connect(rules, NetworkDestination("quick.test", 80), turns.of("another"))
     with pytest.raises(Refused, match="not found in time"):
-        await outward.connect(rules, Destination("quick.test", 80), turn)
+        await egress.connect(rules, NetworkDestination("quick.test", 80), turn)
     assert hanging == ["slow0.test", "slow1.test"]
 
     name_server_answers.set()
     await until(lambda: not turn.locked(), "its turns are over")
     with pytest.raises(Refused, match="is in a network that is not public"):
-        await outward.connect(rules, Destination("quick.test", 80), turn)
+        await egress.connect(rules, NetworkDestination("quick.test", 80), turn)
 
 
 async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another() -> None:
@@ -59,10 +60,10 @@ async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another()
             name_server_answers.wait(20)
         return [ip_address("10.0.0.1")]
 
-    outward, rules, turns = Outward(Patience(resolve=0.2), find), [parse_rule("*.test")], Turns()
+    egress, rules, turns = Egress(Patience(resolve=0.2), find), [parse_rule("*.test")], Turns()
     begun_anew = 3  # an agent that ends and is started again has no more of them for it
     attempts = [
-        asyncio.create_task(outward.connect(rules, Destination("slow.test", 80), turns.of(f"session-{number}")))
+        asyncio.create_task(egress.connect(rules, NetworkDestination("slow.test", 80), turns.of(f"session-{number}")))
         for _ in range(begun_anew)
         for number in range(20)
     ]
@@ -73,7 +74,7 @@ async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another()
 
     began = asyncio.get_running_loop().time()
     with pytest.raises(Refused, match="is in a network that is not public"):  # it was found
-        await outward.connect(rules, Destination("quick.test", 80), turns.of("honest"))
+        await egress.connect(rules, NetworkDestination("quick.test", 80), turns.of("honest"))
     assert asyncio.get_running_loop().time() - began < 0.2
     assert not [thread for thread in threading.enumerate() if thread.name == "gateway-name" and not thread.daemon]
     name_server_answers.set()

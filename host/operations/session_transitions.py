@@ -9,15 +9,15 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, errands, ingest, naming, routes, sessions
-from host.central.errands import ControlTask
+from host.central import agent_groups, control_tasks, ingest, routes, session_lookup, sessions
+from host.central.control_tasks import ControlTask
 from host.central.routes import Route
 from host.central.sessions import Session
-from host.operations.meant import meant
-from host.operations.transition import Also, as_shown, change, find, turn_over
+from host.operations.resolve_session import resolve_session
+from host.operations.session_change import Also, as_shown, change, find, make_transition
 from host.services import Services
-from host.sessions import life
-from host.sessions.life import Turnover, Undone
+from host.sessions import transitions
+from host.sessions.transitions import Transition, Undone
 from host.start_line import start_line
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict
@@ -39,16 +39,16 @@ async def new(
     The conversation is named by its session, or by chat (and agent group, thread). Two who ask at once get the same.
     Raises `NotFound`, `Conflict` when several conversations fit or it has ended already.
     """
-    old = await services.central.read(lambda c: meant(c, session, messaging_group, agent_group, thread))
+    old = await services.central.read(lambda c: resolve_session(c, session, messaging_group, agent_group, thread))
     if old.status == "ended":
         raise Conflict(f"session {old.id} has ended already", hint="`dumbwaiter session list` shows all")
     return await as_shown(services, (await begin_anew(services, old)).after)
 
 
-async def begin_anew(services: Services, old: Session, also: Also[Turnover] = lambda c, done: None) -> Turnover:
+async def begin_anew(services: Services, old: Session, also: Also[Transition] = lambda c, done: None) -> Transition:
     """A fresh session in the place of one."""
-    return await turn_over(
-        services, old, lambda c, now: life.new(c, old, now, save_memory=services.settings.save_memory), also
+    return await make_transition(
+        services, old, lambda c, now: transitions.new(c, old, now, save_memory=services.settings.save_memory), also
     )
 
 
@@ -66,11 +66,11 @@ async def resume(
     """
 
     def load(connection: sqlite3.Connection) -> tuple[Session, Route | None]:
-        group = None if agent_group is None else agent_groups.named(connection, agent_group).id
-        found = naming.find(connection, session, agent_group_id=group)
+        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
+        found = session_lookup.find(connection, session, agent_group_id=group)
         if messaging_group is None:
             return found, None
-        present = meant(connection, None, messaging_group, agent_group, thread)
+        present = resolve_session(connection, None, messaging_group, agent_group, thread)
         return found, routes.route_of(connection, present)
 
     found, onto = await services.central.read(load)
@@ -78,10 +78,10 @@ async def resume(
 
 
 async def take_up(
-    services: Services, session: Session, onto: Route | None, also: Also[Turnover] = lambda c, done: None
-) -> Turnover:
+    services: Services, session: Session, onto: Route | None, also: Also[Transition] = lambda c, done: None
+) -> Transition:
     """Make a session the present one of a route."""
-    return await turn_over(services, session, lambda c, now: life.resume(c, session, now, onto), also)
+    return await make_transition(services, session, lambda c, now: transitions.resume(c, session, now, onto), also)
 
 
 async def branch(services: Services, *, session: str) -> dict[str, Any]:
@@ -90,9 +90,11 @@ async def branch(services: Services, *, session: str) -> dict[str, Any]:
     return await as_shown(services, (await go_on_in_copy(services, found)).after)
 
 
-async def go_on_in_copy(services: Services, session: Session, also: Also[Turnover] = lambda c, done: None) -> Turnover:
+async def go_on_in_copy(
+    services: Services, session: Session, also: Also[Transition] = lambda c, done: None
+) -> Transition:
     """A copy of a session in the place of what its route points at."""
-    return await turn_over(services, session, lambda c, now: life.branch(c, session, now), also)
+    return await make_transition(services, session, lambda c, now: transitions.branch(c, session, now), also)
 
 
 async def undo(services: Services, *, session: str, count: int = 1) -> dict[str, Any]:
@@ -109,12 +111,12 @@ async def take_back(
     services: Services, session: Session, count: int, also: Also[Undone] = lambda c, done: None
 ) -> Undone:
     """Take back the last exchanges, and what is open; the agent hears of it before it says anything more."""
-    return await change(services, session, lambda c, now: life.undo(c, session, count, now), also)
+    return await change(services, session, lambda c, now: transitions.undo(c, session, count, now), also)
 
 
 async def ask_again(services: Services, session: Session, also: Also[Undone] = lambda c, done: None) -> Undone:
     """Take back the last exchange, and what is open, and put the messages to the agent once more."""
-    return await change(services, session, lambda c, now: life.retry(c, session, now), also)
+    return await change(services, session, lambda c, now: transitions.retry(c, session, now), also)
 
 
 async def compress(services: Services, *, session: str, timeout: float = _COMPRESS_SECONDS) -> dict[str, Any]:
@@ -127,11 +129,11 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
         hint = f"start it with {start_line(services.settings.data)}"
         raise Conflict("nobody can sum up a conversation while no host runs", hint=hint)
     found = await find(services, session)
-    errand = await ask_for_summary(services, found)
+    task = await ask_for_summary(services, found)
     deadline = services.clock.monotonic() + timeout
     while True:
         change = services.terminal.change()
-        row = await services.central.read(lambda c: ingest.get(c, errand))
+        row = await services.central.read(lambda c: ingest.get(c, task))
         if row is None or row.status != MessageInStatus.PENDING:
             break
         if services.clock.monotonic() > deadline:
@@ -147,14 +149,14 @@ async def ask_for_summary(services: Services, session: Session, also: Also[str] 
     """Ask the agent of an active session for a summary; the id of that errand. Two at once are one."""
 
     def ask(connection: sqlite3.Connection) -> str:
-        current = life.require_active(connection, session)
-        errand = errands.ask(connection, current, ControlTask.SUMMARIZE, to_text(services.clock.now()))
-        also(connection, errand)
-        return errand
+        current = transitions.require_active(connection, session)
+        task = control_tasks.ask(connection, current, ControlTask.SUMMARIZE, to_text(services.clock.now()))
+        also(connection, task)
+        return task
 
-    errand = await services.central.write(ask)
+    task = await services.central.write(ask)
     services.supervisor.accepted(session.id)
-    return errand
+    return task
 
 
 def _undone(undone: Undone) -> dict[str, Any]:

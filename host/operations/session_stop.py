@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from host.central import events, ingest, mailbox, naming, routes, sessions, turns
+from host.central import events, ingest, mailbox, routes, session_lookup, sessions, turns
 from host.central.events import EventKind
 from host.central.sessions import Session
-from host.operations.transition import Also, as_shown, change, find
+from host.operations.session_change import Also, as_shown, change, find
 from host.services import Services
-from host.sessions import life, outbox
+from host.sessions import outbox, transitions
 from host.sessions.folder import remove_session_folder
 from host.supervision.decide import StopReason
 from shared_schema.clock import to_text
@@ -32,7 +32,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
         services.terminal.notice()
         stopped = await services.supervisor.termination.end(found, StopReason.ASKED)
-        await asyncio.to_thread(services.post.record, found)
+        await asyncio.to_thread(services.inbox_sync.record, found)
     return {"session_id": found.id, "stopped": stopped, "cancelled": cancelled}
 
 
@@ -54,7 +54,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
         services.terminal.notice()
         deadline = services.clock.monotonic() + _INTERRUPT_SECONDS  # the file may be locked for a part of that
         try:
-            await asyncio.to_thread(services.post.record, session)
+            await asyncio.to_thread(services.inbox_sync.record, session)
             over = session.id not in services.supervisor.agents or await _falls_silent(services, session, deadline)
         except FileTrouble:
             over = False
@@ -66,7 +66,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
 async def archive(services: Services, *, session: str) -> dict[str, Any]:
     """Make a session read-only, and cancel what waits in it. `session.resume` opens it again."""
     found = await find(services, session)
-    await change(services, found, lambda c, now: life.archive(c, found, now))
+    await change(services, found, lambda c, now: transitions.archive(c, found, now))
     return await as_shown(services, found)
 
 
@@ -75,7 +75,7 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
 
     A message that comes at the same time is either of this session, and cancelled, or begins a fresh one.
     """
-    found = await services.central.read(lambda c: naming.find(c, session, deleted=for_good))
+    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=for_good))
     if for_good:
         return {
             "session_id": found.id,
@@ -83,15 +83,15 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
             "cancelled": await remove(services, found),
             "restorable": False,
         }
-    cancelled = await change(services, found, lambda c, now: life.delete(c, found, now))
+    cancelled = await change(services, found, lambda c, now: transitions.delete(c, found, now))
     return {"session_id": found.id, "deleted": True, "cancelled": cancelled, "restorable": True}
 
 
 async def restore(services: Services, *, session: str) -> dict[str, Any]:
     """Bring back a deleted session, ended; `session.resume` takes it up again. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: naming.find(c, session, deleted=True))
+    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
     now = to_text(services.clock.now())
-    return await as_shown(services, await services.central.write(lambda c: life.restore(c, found, now)))
+    return await as_shown(services, await services.central.write(lambda c: transitions.restore(c, found, now)))
 
 
 async def remove(
@@ -108,7 +108,7 @@ async def remove(
         def drop(connection: sqlite3.Connection) -> int:
             require(connection)
             current = sessions.get(connection, found.id)
-            cancelled = life.delete(connection, current, now) if current.status != "deleted" else 0
+            cancelled = transitions.delete(connection, current, now) if current.status != "deleted" else 0
             ingest.forget_content(connection, found.id)
             mailbox.forget_session(connection, found.id)
             events.forget_session(connection, found.id)
@@ -136,16 +136,16 @@ async def remove(
 async def _forget(services: Services, session: Session) -> None:
     """Remove folder and history of a session whose rows are gone, and tell that nothing is left of it."""
     try:
-        await asyncio.to_thread(remove_session_folder, services.post.folder(session))
+        await asyncio.to_thread(remove_session_folder, services.inbox_sync.folder(session))
     finally:
         await services.history.forget(session.id)
     now = to_text(services.clock.now())
-    await services.central.write(lambda c: life.tell_removed(c, session, now))
+    await services.central.write(lambda c: transitions.tell_removed(c, session, now))
 
 
 async def _falls_silent(services: Services, session: Session, deadline: float) -> bool:
     """Whether the agent of a session, whose messages were cancelled, ends its turn in time."""
-    layout = services.post.folder(session)
+    layout = services.inbox_sync.folder(session)
     while services.clock.monotonic() < deadline:
         try:
             state = await asyncio.to_thread(outbox.agent_state, layout)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from host.gateway.named import NamedModels
+from host.gateway.requested_models import RequestedModels
 
 LONG = "x" * 5000
 
 
 def named(body: bytes, path: str = "/v1/messages", *, size: int = 0) -> frozenset[str]:
     """What is found in a body, cut into chunks of a size."""
-    models = NamedModels(path)
+    models = RequestedModels(path)
     for at in range(0, len(body), size or max(1, len(body))):
         models.feed(body[at : at + size] if size else body)
     return models.names
@@ -85,7 +85,7 @@ def test_a_name_is_found_in_any_request_however_it_is_spelled_and_cut(
 
 
 def test_no_more_names_are_kept_than_an_honest_request_has() -> None:
-    models = NamedModels("")
+    models = RequestedModels("")
     for number in range(1000):
         models.feed(b'{"model":"m%d"}' % number)
     assert models.are_too_many

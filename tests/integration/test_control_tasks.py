@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from host.central import errands, sessions
+from host.central import control_tasks, sessions
 from shared_schema.rows import ControlTask
 from tests.support.chats import hears, refusals
 from tests.support.host import Host, rows, running
@@ -33,7 +33,7 @@ async def ask(host: Host, do: ControlTask) -> str:
     (listed,) = await host.do("session.list")
 
     def store(connection: Any) -> str:
-        return errands.ask(connection, sessions.get(connection, listed["id"]), do, listed["last_active"])
+        return control_tasks.ask(connection, sessions.get(connection, listed["id"]), do, listed["last_active"])
 
     message_id = await host.services.central.write(store)
     host.services.supervisor.accepted(listed["id"])

@@ -24,7 +24,7 @@ LIMIT 1000
 """
 
 
-def require_form(layout: SessionLayout) -> None:
+def require_schema(layout: SessionLayout) -> None:
     """Check that another agent can go on with the file of one that is gone. Raises `FileDamaged`, `FileTrouble`."""
     with reading(layout) as connection:
         version = version_of(connection)

@@ -12,19 +12,19 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 
+from host.gateway.connection import Connection
 from host.gateway.grant import Patience
 from host.gateway.lookups import Find, Lookups
-from host.gateway.policy import Address, Destination, Rule, address_of, is_listed, usable
+from host.gateway.policy import Address, NetworkDestination, Rule, address_of, is_listed, usable
 from host.gateway.proxies import Proxies, Proxy
 from host.gateway.refusal import Reason, Refused
-from host.gateway.wire import Wire
 
 _ADDRESSES = 4
 _LONGEST_ANSWER = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})")
 
 
-class Outward:
+class Egress:
     """Connects.
 
     `find` is asked for the addresses of a host, by default the system. `proxies` are what other hosts are behind.
@@ -43,12 +43,12 @@ class Outward:
     async def connect(
         self,
         rules: Sequence[Rule],
-        destination: Destination,
+        destination: NetworkDestination,
         turn: asyncio.Semaphore,
         *,
-        make: Callable[[], Wire] = Wire,
+        make: Callable[[], Connection] = Connection,
         is_plain: bool = False,
-    ) -> tuple[Wire, Proxy | None]:
+    ) -> tuple[Connection, Proxy | None]:
         """A connection to a host that the list allows. `turn` limits the lookups of one session. Raises `Refused`.
 
         `make` makes its end on this side.
@@ -80,52 +80,54 @@ class Outward:
         for address in addresses[:_ADDRESSES]:
             try:
                 async with asyncio.timeout(self._patience.connect):
-                    _, wire = await asyncio.get_running_loop().create_connection(make, str(address), destination.port)
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        make, str(address), destination.port
+                    )
             except (OSError, TimeoutError):
                 continue
-            return wire, None
+            return connection, None
         raise Refused(Reason.UNREACHABLE, f"{destination} cannot be reached.")
 
     async def _through(
         self,
         proxy: Proxy,
-        destination: Destination,
+        destination: NetworkDestination,
         turn: asyncio.Semaphore,
-        make: Callable[[], Wire],
+        make: Callable[[], Connection],
         *,
         is_plain: bool,
-    ) -> tuple[Wire, Proxy | None]:
+    ) -> tuple[Connection, Proxy | None]:
         """A tunnel to a host through a proxy (CONNECT), or with `is_plain` the proxy itself. Raises `Refused`."""
-        wire: Wire | None = None
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(self._patience.connect + self._patience.resolve):
                 host = proxy.host
                 if address_of(host) is None:  # in the session's own threads, and not in those of the whole host
                     host = str((await self._lookups.look_up(host, proxy.port, turn))[0])
-                _, wire = await asyncio.get_running_loop().create_connection(make, host, proxy.port)
+                _, connection = await asyncio.get_running_loop().create_connection(make, host, proxy.port)
                 if is_plain:
-                    return wire, proxy
+                    return connection, proxy
                 lines = [f"CONNECT {destination} HTTP/1.1", f"Host: {destination}"]
                 lines += [] if proxy.authorization is None else [f"Proxy-Authorization: {proxy.authorization}"]
-                wire.write("\r\n".join([*lines, "", ""]).encode())
-                head = await wire.read_until(b"\r\n\r\n", _LONGEST_ANSWER)
+                connection.write("\r\n".join([*lines, "", ""]).encode())
+                head = await connection.read_until(b"\r\n\r\n", _LONGEST_ANSWER)
         except (OSError, TimeoutError, EOFError) as error:
-            if wire is not None:
-                wire.close()
+            if connection is not None:
+                connection.close()
             raise Refused(
                 Reason.UNREACHABLE, f"{destination} cannot be reached: the proxy {proxy} does not answer."
             ) from error
         match = _STATUS.match(head or b"")
         if match is None or not match[1].startswith(b"2"):
-            wire.close()
+            connection.close()
             status = "" if match is None else f" (status {match[1].decode('ascii')})"
             raise Refused(
                 Reason.UNREACHABLE,
                 f"{destination} cannot be reached: the proxy {proxy} refused the connection{status}.",
             )
-        return wire, None
+        return connection, None
 
-    async def _look_up(self, destination: Destination, turn: asyncio.Semaphore) -> list[Address]:
+    async def _look_up(self, destination: NetworkDestination, turn: asyncio.Semaphore) -> list[Address]:
         literal = address_of(destination.host)
         if literal is not None:
             return [literal]

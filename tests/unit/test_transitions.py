@@ -18,7 +18,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.events import EventKind
 from host.central.sessions import EndReason, Session
-from host.sessions import life
+from host.sessions import transitions
 from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, new_id
@@ -79,7 +79,7 @@ class Registry:
                 ingest.finish(connection, session.id, message, MessageInStatus.COMPLETED, now=self._now)
             return None
         arguments: dict[str, tuple[Any, ...]] = {"undo": (count, self._now), "compress": ("so far", self._now)}
-        transition: Callable[..., object] = getattr(life, name)
+        transition: Callable[..., object] = getattr(transitions, name)
         transition(connection, session, *arguments.get(name, (self._now,)))
         return None
 
@@ -239,8 +239,8 @@ def now_of(registry: sqlite3.Connection, session: Session) -> Session:
 
 
 def test_two_who_begin_anew_at_once_get_the_same_fresh_session(registry: sqlite3.Connection, session: Session) -> None:
-    first = life.new(registry, session, LATER)
-    second = life.new(registry, session, LATER)
+    first = transitions.new(registry, session, LATER)
+    second = transitions.new(registry, session, LATER)
     assert first.after.id == second.after.id != session.id
     assert len(_sessions(registry)) == 2
 
@@ -249,11 +249,11 @@ def test_the_first_end_of_a_session_stays_until_it_is_taken_up_again(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     """FAILURES 32."""
-    life.new(registry, session, NOW, EndReason.IDLE)
+    transitions.new(registry, session, NOW, EndReason.IDLE)
     sessions.end(registry, session.id, "new", LATER)
     row = registry.execute("SELECT end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
     assert tuple(row) == ("idle", NOW)
-    assert life.resume(registry, session, LATER).after.id == session.id
+    assert transitions.resume(registry, session, LATER).after.id == session.id
     row = registry.execute("SELECT status, end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
     assert tuple(row) == ("active", None, None)
 
@@ -261,7 +261,7 @@ def test_the_first_end_of_a_session_stays_until_it_is_taken_up_again(
 def test_what_was_said_for_an_older_generation_is_kept_back(registry: sqlite3.Connection, session: Session) -> None:
     """FAILURES 20."""
     waiting = say(registry, session)
-    life.new(registry, session, LATER)
+    transitions.new(registry, session, LATER)
     assert sent_as(registry, waiting) == ["suppressed"]
 
 
@@ -273,7 +273,7 @@ def test_what_is_being_sent_when_its_conversation_ends_is_not_sent_again(
     delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
     assert delivery is not None
     assert deliveries.mark_sending(registry, delivery.position)
-    life.new(registry, session, LATER)
+    transitions.new(registry, session, LATER)
     deliveries.mark_attempted(registry, delivery.position, 1, "the platform is down")
     assert sent_as(registry, waiting) == ["suppressed"]
     assert deliveries.next_for(registry, ("memory", "one"), LATER) is None
@@ -283,10 +283,10 @@ def test_compressing_keeps_back_nothing_until_the_conversation_ends(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     said = [say(registry, session), say(registry, session, deliver_after="2030-01-01T00:00:00.000Z")]
-    child = life.compress(registry, session, "so far", LATER).after
-    grandchild = life.compress(registry, child, "farther", LATER).after
+    child = transitions.compress(registry, session, "so far", LATER).after
+    grandchild = transitions.compress(registry, child, "farther", LATER).after
     assert sent_as(registry, *said) == ["pending", "pending"]
-    life.new(registry, grandchild, LATER)
+    transitions.new(registry, grandchild, LATER)
     assert sent_as(registry, *said) == ["suppressed", "suppressed"]
 
 
@@ -300,7 +300,7 @@ def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_befor
     )
     registry.execute("UPDATE routes SET generation = 7 WHERE id = ?", (session.route_id,))
     registry.execute("UPDATE sessions SET generation = 7 WHERE id = ?", (session.id,))
-    moved = life.resume(registry, session, LATER, routes.route_of(registry, other)).after
+    moved = transitions.resume(registry, session, LATER, routes.route_of(registry, other)).after
     assert (moved.route_id, moved.generation > 7) == (other.route_id, True)
     assert now_of(registry, other).status == "ended"
     assert (
@@ -322,13 +322,13 @@ def test_what_waits_on_both_sides_is_counted_when_a_session_is_taken_up_elsewher
     hear(registry, session)
     hear(registry, other)
     hear(registry, other)
-    assert life.resume(registry, session, LATER, routes.route_of(registry, other)).cancelled == 3
+    assert transitions.resume(registry, session, LATER, routes.route_of(registry, other)).cancelled == 3
 
 
 def test_only_what_ends_is_told_to_have_ended(registry: sqlite3.Connection, session: Session) -> None:
-    life.archive(registry, session, LATER)
-    fresh = life.new(registry, session, LATER).after
-    life.new(registry, fresh, LATER)
+    transitions.archive(registry, session, LATER)
+    fresh = transitions.new(registry, session, LATER).after
+    transitions.new(registry, fresh, LATER)
     ended = [event.session_id for event in events.last(registry, 100) if event.kind == EventKind.SESSION_ENDED]
     assert ended == [fresh.id]
 
@@ -337,22 +337,22 @@ def test_a_session_does_not_go_to_another_agent_group(registry: sqlite3.Connecti
     """FAILURES 39."""
     other = add_session(registry, add_agent(registry, "other"), "elsewhere")
     with pytest.raises(InvalidValue, match="another agent group"):
-        life.resume(registry, session, LATER, routes.route_of(registry, other))
+        transitions.resume(registry, session, LATER, routes.route_of(registry, other))
 
 
 def test_a_compressed_ancestor_is_taken_up_where_it_goes_on(registry: sqlite3.Connection, session: Session) -> None:
-    child = life.compress(registry, session, "so far", LATER).after
-    grandchild = life.compress(registry, child, "farther", LATER).after
-    life.new(registry, grandchild, LATER)
-    assert life.resume(registry, session, LATER).after.id == grandchild.id
+    child = transitions.compress(registry, session, "so far", LATER).after
+    grandchild = transitions.compress(registry, child, "farther", LATER).after
+    transitions.new(registry, grandchild, LATER)
+    assert transitions.resume(registry, session, LATER).after.id == grandchild.id
 
 
 def test_compressing_twice_at_once_makes_one_child_with_what_waited(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     waiting = hear(registry, session)
-    first = life.compress(registry, session, "so far", LATER)
-    second = life.compress(registry, session, "so far", LATER)
+    first = transitions.compress(registry, session, "so far", LATER)
+    second = transitions.compress(registry, session, "so far", LATER)
     assert first.after.id == second.after.id
     assert (first.after.summary, first.after.parent_relation) == ("so far", "compressed")
     row = ingest.get(registry, waiting)
@@ -368,11 +368,11 @@ def test_compressing_twice_at_once_makes_one_child_with_what_waited(
 def test_a_parent_that_was_taken_up_again_is_a_conversation_of_its_own(
     registry: sqlite3.Connection, session: Session
 ) -> None:
-    child = life.compress(registry, session, "so far", LATER).after
-    life.delete(registry, child, LATER)
-    assert life.resume(registry, session, LATER).after.id == session.id
+    child = transitions.compress(registry, session, "so far", LATER).after
+    transitions.delete(registry, child, LATER)
+    assert transitions.resume(registry, session, LATER).after.id == session.id
     waiting = say(registry, session)
-    life.delete(registry, life.restore(registry, child, LATER), LATER)
+    transitions.delete(registry, transitions.restore(registry, child, LATER), LATER)
     assert sent_as(registry, waiting) == ["pending"]
 
 
@@ -380,12 +380,12 @@ def test_what_is_taken_back_is_whole_turns(registry: sqlite3.Connection, session
     hear(registry, session, "first", turn="trn_1")
     hear(registry, session, "second", turn="trn_2")
     hear(registry, session, "third", turn="trn_2")
-    undone = life.undo(registry, session, 1, LATER)
+    undone = transitions.undo(registry, session, 1, LATER)
     assert [ingest.text_of(message) for message in undone.exchanges.messages] == ["second", "third"]
     assert turns.withdrawn(registry, session.id) == ["trn_2"]
-    assert life.undo(registry, session, 9, LATER).exchanges.count == 1
+    assert transitions.undo(registry, session, 9, LATER).exchanges.count == 1
     with pytest.raises(Conflict, match="nothing to take back"):
-        life.undo(registry, session, 1, LATER)
+        transitions.undo(registry, session, 1, LATER)
 
 
 def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
@@ -397,7 +397,7 @@ def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
     opened = hear(registry, session, "book the flight")
     ingest.note_turn(registry, session.id, opened, "trn_2")
     hear(registry, session, "and a hotel")
-    undone = life.retry(registry, session, LATER)
+    undone = transitions.retry(registry, session, LATER)
     assert undone.exchanges.count == 2
     assert [ingest.text_of(message) for message in undone.exchanges.messages] == [
         "overheard",
@@ -412,7 +412,7 @@ def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
         (1, "cancelled", 1),
     ]
     assert [tuple(row) for row in rows[4:]] == [(row["content"], row["trigger"], "pending", 0) for row in rows[1:4]]
-    again = life.undo(registry, undone.session, 1, LATER)
+    again = transitions.undo(registry, undone.session, 1, LATER)
     assert (again.exchanges.count, len(again.exchanges.messages)) == (2, 3)
     assert ingest.get(registry, overheard.message_id) is not None
 
@@ -425,7 +425,7 @@ def test_what_was_overheard_before_a_message_is_asked_again_with_it(
     ingest.finish(registry, session.id, row.message_id, MessageInStatus.COMPLETED, now=NOW)
     hear(registry, session, "what did she say?", turn="trn_1")
     hear(registry, session, "later", turn="trn_2")
-    undone = life.retry(registry, life.undo(registry, session, 1, LATER).session, LATER)
+    undone = transitions.retry(registry, transitions.undo(registry, session, 1, LATER).session, LATER)
     assert undone.exchanges.count == 1
     waiting = registry.execute("SELECT content FROM ingest WHERE status = 'pending' ORDER BY position").fetchall()
     assert [row["content"] for row in waiting] == ['{"text":"overheard"}', '{"text":"what did she say?"}']
@@ -434,26 +434,26 @@ def test_what_was_overheard_before_a_message_is_asked_again_with_it(
 def test_what_was_overheard_alone_is_nothing_to_take_back(registry: sqlite3.Connection, session: Session) -> None:
     ingest.accept(registry, accepted_values(session, trigger=0))
     with pytest.raises(Conflict, match="nothing to take back"):
-        life.undo(registry, session, 1, LATER)
+        transitions.undo(registry, session, 1, LATER)
 
 
 def test_taking_back_drops_the_resume_pointer_and_archiving_keeps_it(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     registry.execute("UPDATE sessions SET provider_session_id = 'p' WHERE id = ?", (session.id,))
-    life.archive(registry, session, LATER)
+    transitions.archive(registry, session, LATER)
     assert now_of(registry, session).provider_session_id == "p"
-    reopened = life.reopen(registry, now_of(registry, session), LATER)
+    reopened = transitions.reopen(registry, now_of(registry, session), LATER)
     assert (reopened.status, reopened.provider_session_id) == ("active", "p")
     hear(registry, session, turn="trn_1")
-    assert life.undo(registry, reopened, 1, LATER).session.provider_session_id is None
+    assert transitions.undo(registry, reopened, 1, LATER).session.provider_session_id is None
 
 
 def test_asking_again_puts_the_same_words_into_the_ledger_once_more(
     registry: sqlite3.Connection, session: Session
 ) -> None:
     first = hear(registry, session, "again please", turn="trn_1")
-    life.retry(registry, session, LATER)
+    transitions.retry(registry, session, LATER)
     rows = registry.execute("SELECT * FROM ingest ORDER BY position").fetchall()
     assert [(row["status"], row["withdrawn"], row["content"]) for row in rows] == [
         ("completed", 1, '{"text":"again please"}'),
@@ -465,15 +465,15 @@ def test_asking_again_puts_the_same_words_into_the_ledger_once_more(
 
 def test_a_deleted_parent_leaves_its_children(registry: sqlite3.Connection, session: Session) -> None:
     """FAILURES 33."""
-    child = life.branch(registry, session, LATER).after
-    life.delete(registry, session, LATER)
+    child = transitions.branch(registry, session, LATER).after
+    transitions.delete(registry, session, LATER)
     sessions.delete(registry, session.id)
     found = now_of(registry, child)
     assert (found.status, found.parent_session_id, found.parent_relation) == ("active", None, "branched")
 
 
 def test_a_route_is_gone_with_its_last_session(registry: sqlite3.Connection, session: Session) -> None:
-    fresh = life.new(registry, session, LATER).after
+    fresh = transitions.new(registry, session, LATER).after
     session_list.keep_list(registry, session.route_id, [fresh.id, session.id], NOW)
     routes.remove_session(registry, fresh)
     assert routes.route_of(registry, session).active_session_id is None
@@ -485,7 +485,7 @@ def test_a_route_is_gone_with_its_last_session(registry: sqlite3.Connection, ses
 
 def test_a_command_is_cancelled_by_no_end_of_its_session(registry: sqlite3.Connection, session: Session) -> None:
     row, _ = ingest.accept(registry, accepted_values(session, kind="command", trigger=0))
-    life.new(registry, session, LATER)
+    transitions.new(registry, session, LATER)
     assert [each.message_id for each in ingest.commands(registry)] == [row.message_id]
     assert ingest.open_messages(registry, session.id) == []
 
@@ -497,6 +497,6 @@ def test_an_ending_turn_of_the_same_moment_is_withdrawn_with_its_exchange(
     registry.execute(
         "INSERT INTO turns (session_id, id, status, started_at) VALUES (?, 'trn_1', 'running', ?)", (session.id, NOW)
     )
-    life.undo(registry, session, 1, LATER)
+    transitions.undo(registry, session, 1, LATER)
     assert turns.withdrawn(registry, session.id) == ["trn_1"]
     assert ingest.last_address(registry, session.id) == Address("memory", "one", None)

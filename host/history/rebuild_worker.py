@@ -1,4 +1,4 @@
-"""One half of the reading for a rebuild, in a process of its own: `python -m host.history.share`.
+"""One half of the reading for a rebuild, in a process of its own: `python -m host.history.rebuild_worker`.
 
 Reading a million rows is work for the interpreter, which does one thing at a time; two processes do two, and neither
 holds up a host that is running. Standard input is one line of JSON: `{"data", "target", "sessions": [[agent group id,
@@ -37,7 +37,7 @@ ADD_SESSION = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class SessionRead:
     """How far a session was read, and how many entries that were."""
 
     entries: int
@@ -59,7 +59,7 @@ def main() -> None:
 
 def read_whole(
     layout: DataLayout, agent_group_id: str, session_id: str, take: Callable[[Sequence[Entry]], object]
-) -> Whole:
+) -> SessionRead:
     """Read a session to its end, giving away what each pass finds: all of it may be more than memory holds.
 
     One whose agent writes as fast as it is read is left after a while; the host goes on from there.
@@ -84,7 +84,7 @@ def read_whole(
                 signature, more = None, False
     except (FileTrouble, OSError):
         signature, readable = None, False
-    return Whole(entries, signature, cursors, readable)
+    return SessionRead(entries, signature, cursors, readable)
 
 
 def _fill(layout: DataLayout, target: Path, sessions: list[tuple[str, str]]) -> None:

@@ -30,7 +30,7 @@ _SUMMARY = "Summary of the conversation so far:\n"
 
 
 @dataclass(frozen=True, slots=True)
-class SeedStep:
+class InitialStep:
     """A row of `steps`, but for its `seq`."""
 
     turn_id: str
@@ -44,12 +44,12 @@ class SeedStep:
     timestamp: str
 
 
-def of_summary(summary: str, timestamp: str) -> list[SeedStep]:
+def of_summary(summary: str, timestamp: str) -> list[InitialStep]:
     """The one step of a conversation that was compressed."""
-    return [SeedStep("seed", "user", _SUMMARY + summary, None, None, None, None, None, timestamp)]
+    return [InitialStep("seed", "user", _SUMMARY + summary, None, None, None, None, None, timestamp)]
 
 
-def of_branch(parent: SessionLayout, withdrawn: Collection[str]) -> list[SeedStep]:
+def of_branch(parent: SessionLayout, withdrawn: Collection[str]) -> list[InitialStep]:
     """The steps of a parent that count, oldest first; the newest 10,000 and 16 million characters of them at most.
 
     `withdrawn` are turns that were taken back. Blocks. Raises `FileBusy` when there is nothing to read at the moment,
@@ -59,14 +59,14 @@ def of_branch(parent: SessionLayout, withdrawn: Collection[str]) -> list[SeedSte
         return _read(connection, withdrawn)
 
 
-def _read(connection: sqlite3.Connection, withdrawn: Collection[str]) -> list[SeedStep]:
-    found: list[SeedStep] = []
+def _read(connection: sqlite3.Connection, withdrawn: Collection[str]) -> list[InitialStep]:
+    found: list[InitialStep] = []
     characters = 0
     for row in connection.execute(STEPS, (MAX_STEPS,)):
-        values = [row[name] for name in SeedStep.__match_args__]
+        values = [row[name] for name in InitialStep.__match_args__]
         if any(value is not None and not isinstance(value, str) for value in values):
             continue
-        step = SeedStep(*values)
+        step = InitialStep(*values)
         characters += sum(len(value) for value in values if value is not None)
         if characters > MAX_CHARACTERS:
             break

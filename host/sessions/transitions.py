@@ -30,7 +30,7 @@ _NOTES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turnover:
+class Transition:
     """One session took the place of another on a route; `cancelled` messages will not be answered.
 
     They may be the same session, in a new generation.
@@ -56,7 +56,7 @@ def new(
     reason: EndReason = EndReason.NEW,
     *,
     save_memory: bool = False,
-) -> Turnover:
+) -> Transition:
     """End a session and put a fresh one in its place.
 
     When it has ended already (two people asked at once), nothing changes: `after` is what took its place. Raises
@@ -65,17 +65,17 @@ def new(
     """
     current = sessions.get(connection, session.id)
     if not routes.is_active_on_route(connection, current):
-        return Turnover(current, _present(connection, current))
+        return Transition(current, _present(connection, current))
     cancelled, route = _close(connection, current, reason, now)
     if current.status == "active":
         ask_to_save(connection, current, now, setting=save_memory)
     fresh = routes.open_session(
         connection, route, parent=current, relation=Relation.RESET, now=now, note=_NOTES[reason]
     )
-    return Turnover(current, fresh, cancelled)
+    return Transition(current, fresh, cancelled)
 
 
-def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Route | None = None) -> Turnover:
+def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Route | None = None) -> Transition:
     """Take up a session again on its own route, or another one of its agent group; what was there ends.
 
     A conversation that was compressed is taken up where it goes on. Raises `Conflict` for the session that goes on
@@ -99,7 +99,7 @@ def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Rou
     route = routes.bump(connection, route, session)
     routes.reopen(connection, session, route, before)
     _tell(connection, EventKind.SESSION_RESUMED, session, now)
-    return Turnover(before or session, sessions.get(connection, session.id), cancelled)
+    return Transition(before or session, sessions.get(connection, session.id), cancelled)
 
 
 def undo(connection: sqlite3.Connection, session: Session, count: int, now: str) -> Undone:
@@ -130,7 +130,7 @@ def retry(connection: sqlite3.Connection, session: Session, now: str) -> Undone:
     return undone
 
 
-def branch(connection: sqlite3.Connection, session: Session, now: str) -> Turnover:
+def branch(connection: sqlite3.Connection, session: Session, now: str) -> Transition:
     """Go on in a copy of a session, in the place of whatever its route points at; the session stays as it is."""
     source = sessions.get(connection, session.id)
     if source.status == "deleted":
@@ -143,10 +143,10 @@ def branch(connection: sqlite3.Connection, session: Session, now: str) -> Turnov
     else:
         route = routes.bump(connection, route, source)
     copy = routes.open_session(connection, route, parent=source, relation=Relation.BRANCHED, now=now)
-    return Turnover(source, copy, cancelled)
+    return Transition(source, copy, cancelled)
 
 
-def compress(connection: sqlite3.Connection, session: Session, summary: str, now: str) -> Turnover:
+def compress(connection: sqlite3.Connection, session: Session, summary: str, now: str) -> Transition:
     """Go on from a summary: a child session in the place of its parent, with what waits there.
 
     Nothing is over by that: what was said before and waits for its platform, or its time, is sent. Two at once make
@@ -154,7 +154,7 @@ def compress(connection: sqlite3.Connection, session: Session, summary: str, now
     """
     current = sessions.get(connection, session.id)
     if current.status != "active" or not routes.is_active_on_route(connection, current):
-        return Turnover(current, _present(connection, current))
+        return Transition(current, _present(connection, current))
     route = routes.leave_route(connection, current)
     child = routes.open_session(
         connection, route, parent=current, relation=Relation.COMPRESSED, now=now, summary=summary
@@ -164,7 +164,7 @@ def compress(connection: sqlite3.Connection, session: Session, summary: str, now
     sessions.end(connection, current.id, EndReason.COMPRESSED, now)
     titles.hand_on(connection, current, child)
     _tell(connection, EventKind.SESSION_ENDED, current, now, reason=EndReason.COMPRESSED)
-    return Turnover(current, sessions.get(connection, child.id))
+    return Transition(current, sessions.get(connection, child.id))
 
 
 def archive(connection: sqlite3.Connection, session: Session, now: str) -> int:
@@ -242,7 +242,7 @@ def _silence(connection: sqlite3.Connection, session: Session, now: str) -> int:
     return ingest.cancel_session(connection, session.id, now)
 
 
-def _accept_again(connection: sqlite3.Connection, message: ingest.Accepted, session: Session, now: str) -> None:
+def _accept_again(connection: sqlite3.Connection, message: ingest.AcceptedMessage, session: Session, now: str) -> None:
     """Put a message that was taken back into the ledger once more, as if it had been written again."""
     message_id = new_id(Prefix.MESSAGE)
     content = message.content

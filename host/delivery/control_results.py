@@ -8,11 +8,11 @@ import re
 import sqlite3
 from collections.abc import Sequence
 
-from host.central import agent_groups, deliveries, errands, exchanges, ingest, rate_limits, sessions, titles
+from host.central import agent_groups, control_tasks, deliveries, exchanges, ingest, rate_limits, sessions, titles
 from host.central.deliveries import Chat
 from host.central.rate_limits import Act
 from host.delivery.check import CheckedMessage, RowRefused
-from host.sessions import life
+from host.sessions import transitions
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
 from shared_schema.rows import Ack, AckStatus, ControlTask, MessageInKind, MessageInStatus, Turn, TurnStatus
@@ -40,15 +40,15 @@ def take(connection: sqlite3.Connection, session: sessions.Session, message: Che
     Raises `RowRefused` for what answers no errand of the present conversation, or has nothing in it.
     """
     row = None if message.in_reply_to is None else ingest.get(connection, message.in_reply_to)
-    errand = None if row is None or row.session_id != session.id else errands.errand_of(row)
-    if row is None or errand is None:
+    task = None if row is None or row.session_id != session.id else control_tasks.control_task_of(row)
+    if row is None or task is None:
         raise RowRefused("it answers nothing that the host has asked for")
     if row.status != MessageInStatus.PENDING:
         raise RowRefused("what the host has asked for was answered or withdrawn before")
     if session.status != "active" or not session.generation == message.generation == row.generation:
         raise RowRefused("the conversation was reset or ended before this was said")
     try:
-        if errand == ControlTask.SUMMARIZE:
+        if task == ControlTask.SUMMARIZE:
             return [_take_summary(connection, session, row.message_id, message.text, now)]
         titles.set_automatic(connection, session, message.text, now)
         return []
@@ -67,14 +67,14 @@ def tell_of_summary(
 
 
 def ended(
-    connection: sqlite3.Connection, session_id: str, row: ingest.Accepted, sentence: str | None, now: str
+    connection: sqlite3.Connection, session_id: str, row: ingest.AcceptedMessage, sentence: str | None, now: str
 ) -> Chat | None:
     """An errand got its outcome without the host having gone on from its answer; the chat that is told of it.
 
     `sentence` says why it failed. A title that does not come is missed by nobody: the first words stand.
     """
     address = ingest.last_address(connection, session_id)
-    if errands.errand_of(row) != ControlTask.SUMMARIZE or address is None:
+    if control_tasks.control_task_of(row) != ControlTask.SUMMARIZE or address is None:
         return None
     text = f"The conversation could not be compressed: {sentence or 'the agent wrote no summary'}"
     return deliveries.add_notice(connection, session_id, address, None, text, now)
@@ -87,7 +87,7 @@ def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: 
     """
     source = titles.source_of(connection, session)
     if source is None:
-        titles.set_first_words(connection, session, errands.first_text(connection, session.id), now)
+        titles.set_first_words(connection, session, control_tasks.first_text(connection, session.id), now)
     return source in _REPLACED and not titles.is_asked(connection, session.id) and _can_summarize(connection, session)
 
 
@@ -108,7 +108,7 @@ def compress_when_full(
     if (
         address is None
         or not _can_summarize(connection, session)
-        or errands.was_asked(connection, session, ControlTask.SUMMARIZE)
+        or control_tasks.was_asked(connection, session, ControlTask.SUMMARIZE)
         or not (exchanges.has_one(connection, session.id) or _answers_somebody(connection, session, acks))
     ):
         return None
@@ -119,7 +119,7 @@ def compress_when_full(
             if verdict.is_first
             else None
         )
-    errands.ask(connection, session, ControlTask.SUMMARIZE, now)
+    control_tasks.ask(connection, session, ControlTask.SUMMARIZE, now)
     return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
 
 
@@ -138,7 +138,7 @@ def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool
     It is not while somebody waits for it, nor where a person has set a title.
     """
     session = sessions.lookup(connection, session_id)
-    if session is None or session.status != "active" or errands.talk_waits(connection, session_id):
+    if session is None or session.status != "active" or control_tasks.talk_waits(connection, session_id):
         return False
     if titles.source_of(connection, session) not in _REPLACED or not _can_summarize(connection, session):
         return False
@@ -146,7 +146,7 @@ def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool
         return False
     if not rate_limits.take(connection, Act.TITLE, session.route_id, now).allowed:
         return False
-    errands.ask(connection, session, ControlTask.TITLE, now)
+    control_tasks.ask(connection, session, ControlTask.TITLE, now)
     return True
 
 
@@ -164,4 +164,4 @@ def _take_summary(
         raise InvalidValue("there is nothing in the summary")
     # What is open in the session is handed on or cancelled: the errand is not.
     ingest.finish(connection, session.id, errand_id, MessageInStatus.COMPLETED, now=now)
-    return life.compress(connection, session, summary, now).after.id
+    return transitions.compress(connection, session, summary, now).after.id

@@ -80,7 +80,7 @@ def first_text(connection: sqlite3.Connection, session_id: str) -> str:
     return "" if row is None else str(decode(row["content"]).get("text") or "")
 
 
-def errand_of(row: ingest.Accepted) -> ControlTask | None:
+def control_task_of(row: ingest.AcceptedMessage) -> ControlTask | None:
     """What a row of the ledger asks of the agent; None for what somebody wrote."""
     if row.kind != MessageInKind.CONTROL:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from host.central import sessions
-from host.operations import ending
+from host.operations import session_stop
 from host.operations.prune import remove_deleted
 from host.sessions.attachments import Attachment
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -382,7 +382,7 @@ async def test_whatever_an_agent_does_it_is_interrupted_within_two_seconds(tmp_p
         await is_working_on(await host.session(), working.message_id)
         session = await host.services.central.read(lambda c: sessions.get(c, working.session_id))
         began = time.monotonic()
-        assert await ending.interrupt(host.services, session) == 1
+        assert await session_stop.interrupt(host.services, session) == 1
         assert time.monotonic() - began < 2
         assert await host.outcome(working.message_id) == "cancelled"
         assert await host.ask("and on") == "scripted: and on"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from host.central import agent_groups, imports, naming, session_list, sessions
+from host.central import agent_groups, imports, session_list, session_lookup, sessions
 from host.central.agent_groups import AgentGroup
 from host.central.imports import Imported
 from host.history import store
@@ -48,7 +48,7 @@ async def export(services: Services, *, session: str | None = None) -> AsyncIter
 
     def load(connection: sqlite3.Connection) -> list[str]:
         if session is not None:
-            return [naming.find(connection, session).id]
+            return [session_lookup.find(connection, session).id]
         return sorted(sessions.all_ids(connection))
 
     for session_id in await services.central.read(load):
@@ -92,7 +92,7 @@ async def import_file(services: Services, *, path: str, agent_group: str | None 
         name = agent_group or session.text("agent_group") or ""
         if not name and session.is_foreign:
             name = await services.central.read(_only_agent_group)
-        group = await services.central.read(lambda c, name=name: agent_groups.named(c, name))  # type: ignore[misc]
+        group = await services.central.read(lambda c, name=name: agent_groups.get_by_name(c, name))  # type: ignore[misc]
         session_id, added = await _import(services, group, session)
         (imported if added else present).append(session_id)
     return {"imported": imported, "present": present}

@@ -21,7 +21,7 @@ _ESCAPED = re.compile(rb"\\u00([2-7][0-9a-fA-F])")
 """ASCII that JSON need not escape, and no SDK does."""
 
 
-class NamedModels:
+class RequestedModels:
     """Feed it the body as it comes; `names` are those found so far, `_MOST` at most."""
 
     def __init__(self, path: str) -> None:

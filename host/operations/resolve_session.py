@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central import agent_groups, messaging_groups, naming, routes
+from host.central import agent_groups, messaging_groups, routes, session_lookup
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, NotFound
 
 
-def meant(
+def resolve_session(
     connection: sqlite3.Connection,
     session: str | None,
     messaging_group: str | None,
@@ -20,12 +20,12 @@ def meant(
 
     Raises `NotFound`, `Conflict` when several fit.
     """
-    group = None if agent_group is None else agent_groups.named(connection, agent_group)
+    group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group)
     if session is not None:
-        return naming.find(connection, session, agent_group_id=None if group is None else group.id)
+        return session_lookup.find(connection, session, agent_group_id=None if group is None else group.id)
     if messaging_group is None:
         raise NotFound("neither a session nor a messaging group was named")
-    chat = messaging_groups.named(connection, messaging_group)
+    chat = messaging_groups.get_by_name(connection, messaging_group)
     groups = (
         [w.agent_group_id for w in messaging_groups.wirings_of(connection, chat.id)] if group is None else [group.id]
     )

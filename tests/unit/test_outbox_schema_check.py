@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from host.sessions import form
+from host.sessions import outbox_schema_check
 from host.sessions.folder import Owner, make_session_folder
 from host.sessions.hard_link import JOURNAL
 from shared_schema.database import writer
@@ -29,18 +29,18 @@ def change(layout: SessionLayout, *statements: str) -> None:
 
 
 def test_what_the_host_made_is_good(layout: SessionLayout) -> None:
-    form.require_form(layout)
+    outbox_schema_check.require_schema(layout)
 
 
 def test_a_file_in_mid_commit_says_nothing_yet(layout: SessionLayout) -> None:
     (layout.out / JOURNAL).write_bytes(bytes(600))
     with pytest.raises(FileBusy):
-        form.require_form(layout)
+        outbox_schema_check.require_schema(layout)
 
 
 def test_what_a_newer_agent_added_is_good(layout: SessionLayout) -> None:
     change(layout, "ALTER TABLE turns ADD COLUMN mood TEXT", "CREATE TABLE more (a)", "CREATE VIEW seen AS SELECT 1")
-    form.require_form(layout)
+    outbox_schema_check.require_schema(layout)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_what_a_newer_agent_added_is_good(layout: SessionLayout) -> None:
 def test_what_would_make_each_agent_fail_is_damage(layout: SessionLayout, statements: list[str], reason: str) -> None:
     change(layout, *statements)
     with pytest.raises(FileDamaged, match=reason):
-        form.require_form(layout)
+        outbox_schema_check.require_schema(layout)

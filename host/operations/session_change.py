@@ -1,4 +1,5 @@
-"""A transition of a session, carried out: one decision in central.db (`host/sessions/life.py`), then what follows.
+"""A transition of a session, carried out: one decision in central.db (`host/sessions/transitions.py`), then what
+follows.
 
 Every step after the transaction can be repeated, and is, by the next look or the next host, when this one dies in
 between. `also` is done in the same transaction: a command's answer in its chat, for instance.
@@ -12,11 +13,11 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from host.central import naming, sessions
+from host.central import session_lookup, sessions
 from host.central.sessions import Session
 from host.operations.sessions import shown
 from host.services import Services
-from host.sessions.life import Turnover
+from host.sessions.transitions import Transition
 from host.supervision.decide import StopReason
 from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
@@ -27,20 +28,20 @@ T = TypeVar("T")
 Also = Callable[[sqlite3.Connection, T], object]
 
 
-async def turn_over(
+async def make_transition(
     services: Services,
     session: Session,
-    decide: Callable[[sqlite3.Connection, str], Turnover],
-    also: Also[Turnover],
-) -> Turnover:
+    decide: Callable[[sqlite3.Connection, str], Transition],
+    also: Also[Transition],
+) -> Transition:
     """Put one session in the place of another, and bring the one that is over to rest."""
     async with services.supervisor.holding(session.id):
         done = await _decided(services, decide, also)
         if done.before.id == session.id != done.after.id:
             await end_agent(services, session)
         elif done.after.id == session.id:
-            await asyncio.to_thread(services.post.push, done.after)
-            await asyncio.to_thread(services.post.record, done.after)
+            await asyncio.to_thread(services.inbox_sync.push, done.after)
+            await asyncio.to_thread(services.inbox_sync.record, done.after)
     if done.before.id != session.id:
         services.supervisor.schedule(done.before.id)
     services.supervisor.schedule(done.after.id)
@@ -60,8 +61,8 @@ async def change(
         if current.status != "active":
             await end_agent(services, current)
             return done
-        await asyncio.to_thread(services.post.push, current)
-        await asyncio.to_thread(services.post.record, current)
+        await asyncio.to_thread(services.inbox_sync.push, current)
+        await asyncio.to_thread(services.inbox_sync.record, current)
     return done
 
 
@@ -82,15 +83,15 @@ async def _decided(services: Services, decide: Callable[[sqlite3.Connection, str
 async def end_agent(services: Services, session: Session) -> None:
     """Stop the agent of a session that is over. It hears first that its messages are cancelled, and ends its turn."""
     try:
-        await asyncio.to_thread(services.post.record, session)
+        await asyncio.to_thread(services.inbox_sync.record, session)
     except FileTrouble as error:
         log.warning("a session could not be told", extra={"session_id": session.id, "error": str(error)})
     await services.supervisor.termination.end(session, StopReason.SESSION_OVER)
-    await asyncio.to_thread(services.post.record, session)
+    await asyncio.to_thread(services.inbox_sync.record, session)
 
 
 async def find(services: Services, name: str) -> Session:
-    return await services.central.read(lambda c: naming.find(c, name))
+    return await services.central.read(lambda c: session_lookup.find(c, name))
 
 
 async def as_shown(services: Services, session: Session) -> dict[str, Any]:

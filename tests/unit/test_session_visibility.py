@@ -6,11 +6,11 @@ import sqlite3
 
 import pytest
 
-from host.central import messaging_groups, reach, routes, session_list, sessions, titles
+from host.central import messaging_groups, routes, session_list, session_visibility, sessions, titles
 from host.central.agent_groups import AgentGroup
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
-from host.sessions import life
+from host.sessions import transitions
 from shared_schema.errors import Conflict, NotFound
 from tests.unit.registry import LATER, NOW, add_agent, add_chat
 
@@ -33,7 +33,7 @@ def open_in(
 
 
 def ids(registry: sqlite3.Connection, present: Session) -> set[str]:
-    return {each.id for each in reach.newest(registry, present, 10)}
+    return {each.id for each in session_visibility.newest(registry, present, 10)}
 
 
 def test_threads_of_a_chat_reach_each_other_and_no_other_chat_or_agent(registry: sqlite3.Connection) -> None:
@@ -47,10 +47,10 @@ def test_threads_of_a_chat_reach_each_other_and_no_other_chat_or_agent(registry:
     ]
 
     assert ids(registry, here) == {here.id, thread.id}
-    assert reach.find(registry, here, thread.id).id == thread.id
+    assert session_visibility.find(registry, here, thread.id).id == thread.id
     for session in outside:
         with pytest.raises(NotFound):
-            reach.find(registry, here, session.id)
+            session_visibility.find(registry, here, session.id)
 
 
 def test_an_agent_in_all_its_chats_reaches_only_its_own_route(registry: sqlite3.Connection) -> None:
@@ -63,22 +63,22 @@ def test_an_agent_in_all_its_chats_reaches_only_its_own_route(registry: sqlite3.
 
     assert ids(registry, here) == {here.id}
     with pytest.raises(NotFound):
-        reach.find(registry, here, removed.id)
+        session_visibility.find(registry, here, removed.id)
 
 
 def test_empty_and_compressed_and_deleted_ones_are_not_listed(registry: sqlite3.Connection) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     first = open_in(registry, agent, chat, "a")
-    child = life.compress(registry, first, "a summary", LATER).after
-    empty = life.new(registry, child, LATER).after
+    child = transitions.compress(registry, first, "a summary", LATER).after
+    empty = transitions.new(registry, child, LATER).after
     deleted = open_in(registry, agent, chat, "b")
-    life.delete(registry, deleted, LATER)
-    present = life.new(registry, empty, LATER).after
+    transitions.delete(registry, deleted, LATER)
+    present = transitions.new(registry, empty, LATER).after
     sessions.heard(registry, child.id, "more", NOW)
 
     assert ids(registry, present) == {child.id, present.id}
-    assert reach.last_ended(registry, present).id == child.id
-    assert reach.find(registry, present, first.id).id == child.id
+    assert session_visibility.last_ended(registry, present).id == child.id
+    assert session_visibility.find(registry, present, first.id).id == child.id
 
 
 def test_a_name_is_a_number_then_a_title_then_the_beginning_of_an_id(registry: sqlite3.Connection) -> None:
@@ -87,14 +87,14 @@ def test_a_name_is_a_number_then_a_title_then_the_beginning_of_an_id(registry: s
     titles.set_manual(registry, one, two.id.removeprefix("ses_")[:6], NOW)
     session_list.keep_list(registry, one.route_id, [two.id, one.id], NOW)
 
-    assert reach.find(registry, one, "1").id == two.id
-    assert reach.find(registry, one, "2").id == one.id
-    assert reach.find(registry, one, two.id[4:10]).id == one.id
-    assert reach.find(registry, one, two.id[:12]).id == two.id
+    assert session_visibility.find(registry, one, "1").id == two.id
+    assert session_visibility.find(registry, one, "2").id == one.id
+    assert session_visibility.find(registry, one, two.id[4:10]).id == one.id
+    assert session_visibility.find(registry, one, two.id[:12]).id == two.id
     with pytest.raises(NotFound):
-        reach.find(registry, one, "3")
+        session_visibility.find(registry, one, "3")
     with pytest.raises(Conflict):
-        reach.find(registry, one, "ses_")
+        session_visibility.find(registry, one, "ses_")
 
 
 def test_a_title_is_the_newest_of_its_line(registry: sqlite3.Connection) -> None:
@@ -105,7 +105,7 @@ def test_a_title_is_the_newest_of_its_line(registry: sqlite3.Connection) -> None
     for session in (one, two, elsewhere):
         titles.set_manual(registry, session, "Plans", NOW, lineage=True)
 
-    assert reach.find(registry, one, "Plans").id == two.id
-    assert reach.find(registry, one, "Plans #2").id == two.id
+    assert session_visibility.find(registry, one, "Plans").id == two.id
+    assert session_visibility.find(registry, one, "Plans #2").id == two.id
     with pytest.raises(NotFound):
-        reach.find(registry, one, "Plans #3")
+        session_visibility.find(registry, one, "Plans #3")

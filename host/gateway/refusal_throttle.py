@@ -21,7 +21,7 @@ class _Recent:
     left_out: int = 0
 
 
-class Repeats:
+class RefusalThrottle:
     """Tells of refusals, and counts those of which it does not."""
 
     def __init__(self, tell: Tell) -> None:
