@@ -56,7 +56,7 @@ WHILE_TALKING = (
 )
 AT_THE_START = (
     Point("restart: looking for agents", "host.supervision.adopt", "adopt_known", "supervisor.adopt("),
-    Point("restart: agents taken over", "host.services", "Services.start", "await self.deliverer.start()"),
+    Point("restart: agents taken over", "host.services", "Services.start", "await self.deliverer.mark_interrupted()"),
 )
 AT_THE_FIRST_START = (
     Point("migrate: central.db half made", MIGRATE, "migrate", "connection.execute(statement)", 5),
