@@ -6,12 +6,16 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from host.channels.health import Health
 from host.channels.protocol import Channel, Context
 from host.channels.registry import ChannelSettings, ChannelType, channel_type
+from host.sessions.attachments import FileLimits
+from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.provisions import how_to_install_extra
 
@@ -57,6 +61,26 @@ def build(table: Mapping[str, Any], context: Context, find: FindType = channel_t
             f"the channel cannot be built: {type(error).__name__}", hint="the host's log says more"
         ) from error
     return Built(channel, tuple(settings.secrets()))
+
+
+def trouble_of(name: str, table: Mapping[str, Any], clock: Clock) -> DumbwaiterError | None:
+    """Why a channel cannot be made of its settings; None when it can. No platform is asked."""
+    limits = FileLimits(0, 0, 0)
+    try:
+        build(table, Context(name, clock, _Nothing(), Health(clock), Path("downloads"), limits))
+    except DumbwaiterError as error:
+        return error
+    return None
+
+
+class _Nothing:
+    """The `ChannelState` of a channel that is made to see whether it can be made."""
+
+    async def get(self, key: str) -> str | None:
+        return None
+
+    async def set(self, key: str, value: str) -> None:
+        """Nothing is kept."""
 
 
 def type_of(name: str, table: Mapping[str, Any]) -> str:

@@ -153,12 +153,7 @@ class RunningChannels:
 
         Raises `NotFound`, and as `build`.
         """
-        entry = self._entries.get(name)
-        if entry is None:
-            known = ", ".join(self._entries) or "none"
-            raise NotFound(
-                f"there is no channel '{name}'", hint=f"there are: {known}; `dumbwaiter channel add` sets one up"
-            )
+        entry = self.require(name)
         if entry.table is None:
             assert entry.channel is not None, "a channel without settings was given"
             return entry.channel
@@ -166,9 +161,21 @@ class RunningChannels:
         logs.keep_out(made.secrets)
         return made.channel
 
+    def require(self, name: str) -> _Entry:
+        """Raises `NotFound` where there is no channel of that name."""
+        if name not in self._entries:
+            known = ", ".join(self._entries) or "none"
+            hint = f"there are: {known}; `dumbwaiter channel add NAME` makes one"
+            raise NotFound(f"there is no channel '{name}'", hint=hint)
+        return self._entries[name]
+
     def names(self) -> list[str]:
         """The names of all of them."""
         return list(self._entries)
+
+    def table(self, name: str) -> Mapping[str, Any] | None:
+        """The settings of a channel; None for one that was given."""
+        return self.require(name).table
 
     def why_not(self, name: str) -> str | None:
         """Why nothing can be sent through a channel now, as a sentence; None when something can."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "chat": "host.cli.chat:chat",
     "agent-group": "host.cli.agent_group:agent_group",
     "messaging-group": "host.cli.messaging_group:messaging_group",
+    "channel": "host.cli.channel:channel",
     "wire": "host.cli.wiring:wire",
     "unwire": "host.cli.wiring:unwire",
     "wirings": "host.cli.wiring:wirings",

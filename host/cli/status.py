@@ -30,6 +30,15 @@ TURN_COLUMNS = (
     Column("attempt", spare=2),
     Column("tool", cut=True, spare=3),
 )
+CHANNEL_COLUMNS = (
+    Column("name"),
+    Column("type", spare=2),
+    Column("state"),
+    Column("since"),
+    Column("reconnects", spare=3),
+    Column("reason", cut=True),
+    Column("hint", "what to do", cut=True, spare=1),
+)
 FAILURE_COLUMNS = (Column("at", "when"), SESSION, Column("what", cut=True))
 
 
@@ -68,6 +77,9 @@ def _show(state: dict[str, Any]) -> None:
         },
         ("host", "runtime", "data", "version", "sessions", "agents", "turns", "messages", "deliveries", "files"),
     )
+    if state.get("channels"):
+        click.echo("\nChannels")
+        print_table(state["channels"], CHANNEL_COLUMNS, none="")
     if state["agents"]:
         click.echo("\nAgents")
         print_table(state["agents"], AGENT_COLUMNS, none="")

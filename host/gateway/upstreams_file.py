@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tomllib
-from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 
 from host.gateway.upstreams import read_file
-from shared_schema.errors import FileTrouble, InvalidValue
+from host.private_file import replace_private
+from shared_schema.errors import InvalidValue
 
 _HEADER = re.compile(r"^\s*\[")
 
@@ -36,7 +34,7 @@ def store(path: Path, name: str, values: dict[str, str | None]) -> None:
         raise InvalidValue(
             f"'{name}' cannot be changed in this file by a command", where=path, hint=f"set [{name}] in it by hand"
         )
-    _replace(path, new)
+    replace_private(path, new)
 
 
 def _without(text: str, name: str) -> str:
@@ -48,26 +46,3 @@ def _without(text: str, name: str) -> str:
         if not inside:
             kept.append(line)
     return "".join(kept)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _keep_owner(path, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise FileTrouble(f"the file with keys cannot be written: {error.strerror}", where=path) from error
-
-
-def _keep_owner(path: Path, temporary: Path) -> None:
-    """A file that root writes into another person's data folder belongs to that person."""
-    owner = path.stat() if path.exists() else path.parent.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(temporary, owner.st_uid, owner.st_gid)

@@ -17,6 +17,8 @@ from typing import Any
 from host.central import agent_groups, rate_limits, tool_server_problems
 from host.central.database import CENTRAL
 from host.central.upgrade import too_new
+from host.channels.build import trouble_of
+from host.channels.health import ChannelStatus
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
@@ -53,7 +55,7 @@ _LARGE = 4 * 1024**3
 _SHOWN = 5
 
 AskHost = Callable[[], dict[str, Any] | None]
-"""What the running host says of itself (`status`: `host`, with `faults` and `repairs`), None when nobody listens.
+"""What the running host says of itself (`status`: `host`, with `faults`, `repairs`, `channels`), None when none runs.
 
 Raises `DumbwaiterError`.
 """
@@ -62,7 +64,7 @@ Raises `DumbwaiterError`.
 async def examine_running(services: Services) -> list[dict[str, Any]]:
     """The checks as the running host sees them, with its settings, its environment and the runtime it took."""
     found = await status(services)
-    host = {**found["host"], "faults": found["faults"], "repairs": found["repairs"]}
+    host = {**found["host"], "faults": found["faults"], "repairs": found["repairs"], "channels": found["channels"]}
     checks = await examine(services.settings.data, services.settings, lambda: host)
     return [asdict(check) for check in checks]
 
@@ -78,6 +80,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     checks += [check_host(layout, ask_host), *check_sessions(ask_host)]
     if isinstance(settings, Settings):
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
+        checks += await asyncio.to_thread(check_channels, settings, ask_host)
         checks += [*await check_runtime(settings), *check_mounts(settings)]
     return checks
 
@@ -226,6 +229,37 @@ def check_sessions(ask_host: AskHost) -> list[Check]:
         hint = "after a restored backup that is as it should be; else look after the disk, and see `dumbwaiter status`"
         checks.append(Check("files", None, what, hint))
     return checks or [Check("sessions", True, "all of them can be looked after")]
+
+
+def check_channels(settings: Settings, ask_host: AskHost) -> list[Check]:
+    """Whether each channel is connected; without a host, whether it could be. Blocks."""
+    host: dict[str, Any] | None = None
+    with suppress(DumbwaiterError):  # said by `check_host`
+        host = ask_host()
+    if host is not None:
+        return [_channel(state) for state in host.get("channels") or []]
+    checks = []
+    for name, table in settings.channels.items():
+        trouble = trouble_of(name, table, SystemClock())
+        if trouble is not None:
+            checks.append(Check("channel", False, f"{name}: {trouble.what}", trouble.hint))
+        else:
+            what = f"{name}: it can be made; `dumbwaiter channel check {name}` asks its platform"
+            checks.append(Check("channel", True, what))
+    return checks
+
+
+def _channel(state: dict[str, Any]) -> Check:
+    """What a running host says of one of its channels."""
+    what = f"{state['name']} is {state['state']} since {state['since']}"
+    if state["state"] == ChannelStatus.CONNECTED:
+        again = f", connected anew {state['reconnects']} times" if state["reconnects"] else ""
+        return Check("channel", True, f"{what}{again}")
+    hint = (
+        state["hint"] or f"the host tries again by itself; `dumbwaiter channel check {state['name']}` asks its platform"
+    )
+    ok = False if state["state"] == ChannelStatus.REFUSED else None
+    return Check("channel", ok, what if state["reason"] is None else f"{what}: {state['reason']}", hint)
 
 
 async def check_runtime(settings: Settings) -> list[Check]:

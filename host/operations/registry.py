@@ -14,6 +14,7 @@ from pydantic import ConfigDict, ValidationError, validate_call
 
 from host.operations import (
     agent_groups,
+    channels,
     chat,
     destinations,
     doctor,
@@ -83,6 +84,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "session.restore": session_stop.restore,
     "session.prune": prune.prune,
     "session.title": titles.set_title,
+    "channel.add": channels.add,
+    "channel.list": channels.list_all,
+    "channel.check": channels.check,
+    "channel.remove": channels.remove,
     "home.set": home.put,
     "home.list": home.list_all,
     "home.remove": home.remove,
@@ -124,7 +129,7 @@ def only_looks(name: str) -> bool:
 
 def changes(name: str) -> bool:
     """Whether an operation changes anything, so that the log says who did it."""
-    return not only_looks(name) and name != "model_service.ask"  # which needs no data folder
+    return not only_looks(name) and name not in ("model_service.ask", "channel.check")  # the first needs no data folder
 
 
 async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:

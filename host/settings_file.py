@@ -1,0 +1,57 @@
+"""Changing tables of `dumbwaiter.toml`. What a person wrote in it stays as it is, comments and order too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from host.private_file import replace_private
+from shared_schema.errors import FileTrouble, InvalidValue
+from shared_schema.foreign_text import decoded
+
+
+def put_table(path: Path, group: str, name: str, values: Mapping[str, Any]) -> None:
+    """Add the table `[group.name]`, or put it in place of the one that is there; the file is its owner's alone then.
+
+    Raises `InvalidValue` for a file that is no TOML, and `FileTrouble`.
+    """
+    document = _document(path)
+    tables = document.get(group)
+    if tables is None:
+        tables = tomlkit.table(is_super_table=True)
+        document[group] = tables
+    if not isinstance(tables, dict):
+        raise InvalidValue(f"'{group}' is no table in this file", where=path, hint="mend it by hand")
+    table = tomlkit.table()
+    for key, value in values.items():
+        table[key] = value
+    tables[name] = table
+    replace_private(path, tomlkit.dumps(document))
+
+
+def remove_table(path: Path, group: str, name: str) -> bool:
+    """Take the table `[group.name]` away; whether it was there. Raises as `put_table`."""
+    document = _document(path)
+    tables = document.get(group)
+    if not isinstance(tables, dict) or name not in tables:
+        return False
+    del tables[name]
+    if not tables:
+        del document[group]
+    replace_private(path, tomlkit.dumps(document))
+    return True
+
+
+def _document(path: Path) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(decoded(path.read_bytes()) if path.exists() else "")
+    except OSError as error:
+        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=path) from error
+    except (TOMLKitError, ValueError, RecursionError) as error:
+        raise InvalidValue(
+            f"the file is malformed: {error}", where=path, hint="mend it, then type this again"
+        ) from error
