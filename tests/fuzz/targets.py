@@ -10,6 +10,7 @@ from tests.fuzz.forwarding import FORWARDING
 from tests.fuzz.gateway import GATEWAY
 from tests.fuzz.history import HISTORY
 from tests.fuzz.incoming import INCOMING
+from tests.fuzz.mails import MAILS
 from tests.fuzz.markdown import MARKDOWN
 from tests.fuzz.metering import METERING
 from tests.fuzz.model import MODEL
@@ -24,6 +25,6 @@ from tests.fuzz.webhooks import WEBHOOKS
 
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
-    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS,
+    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}
