@@ -1,0 +1,217 @@
+"""Sending to Slack, so that a message is there once.
+
+Slack takes no idempotency key. Each message of ours carries its key as metadata instead, which people do not see. Where
+it is not known whether a message arrived (the connection was cut, the last host was killed), the chat is read for its
+key before it is sent again. In the ordinary case that costs no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from host.channels.protocol import Button, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.slack.api import SlackApi, SlackError
+from host.channels.slack.mrkdwn import to_mrkdwn
+from shared_schema.rows import Address
+
+EVENT_TYPE = "dumbwaiter_message"
+_MAX_EDIT = 4_000  # characters of `text` that chat.update takes
+_MAX_SECTION = 3_000
+_MAX_BLOCKS = 50
+_BUTTONS_A_ROW = 25
+_REMEMBERED = 5_000
+_LOOK_BACK_SECONDS = 48 * 3600.0
+_PAGES, _PAGE = 5, 200
+
+
+class Sender:
+    """Posts messages and files. It outlives the connections of its channel: it knows what is sent, and what is unsure.
+
+    `now` gives seconds since 1970. Until `doubtful_until` each message may have been sent by an earlier host. `own_ids`
+    are the ids under which we write.
+    """
+
+    def __init__(
+        self, api: Callable[[], SlackApi], session: Callable[[], aiohttp.ClientSession], now: Callable[[], float]
+    ) -> None:
+        self._api = api
+        self._session = session
+        self._now = now
+        self.own_ids: frozenset[str] = frozenset()
+        self._done: OrderedDict[str, str] = OrderedDict()
+        self._posted: OrderedDict[str, str] = OrderedDict()
+        self._unsure: set[str] = set()
+        self.doubtful_until = 0.0
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is known of every message if it arrived."""
+        return not self._unsure
+
+    async def send(self, message: Outgoing) -> str:
+        """Send a message with its files; its `ts`. Raises the errors of the protocol, and `SlackError`."""
+        if (done := self._done.get(message.key)) is not None:
+            return done
+        ours: list[Mapping[str, Any]] = []
+        if message.key in self._unsure or self._now() < self.doubtful_until:
+            ours = await self._ours(message.address)
+        self._unsure.add(message.key)
+        try:
+            ts = await self._text(message)
+            if message.files and not _has_files(ours, ts, message.files):
+                await self._share(message.address, message.files)
+        except (SlackError, DeliveryRefused):
+            self._unsure.discard(message.key)  # it surely did not arrive
+            raise
+        self._unsure.discard(message.key)
+        _keep(self._done, message.key, ts)
+        return ts
+
+    async def _text(self, message: Outgoing) -> str:
+        if message.draft_id is not None:
+            await self.edit(message.address, message.draft_id, message.text, message.buttons)
+            return message.draft_id
+        if (ts := self._posted.get(message.key)) is not None:
+            return ts
+        # A message of files alone gets their names as its text: only what has a text can carry the key.
+        text = message.text if message.text.strip() else ", ".join(path.name for path in message.files)
+        written = to_mrkdwn(text)
+        answer = await self._api().call(
+            "chat.postMessage",
+            channel=message.address.platform_id,
+            thread_ts=message.address.thread_id,
+            text=written,
+            blocks=blocks_of(written, message.buttons) if message.buttons else None,
+            metadata={"event_type": EVENT_TYPE, "event_payload": {"key": message.key}},
+            unfurl_links=False,
+            unfurl_media=False,
+        )
+        ts = answer.get("ts")
+        if not isinstance(ts, str) or not ts:
+            raise ChannelUnavailable("Slack took a message and gave it no ts")
+        _keep(self._posted, message.key, ts)
+        return ts
+
+    async def edit(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
+        """Replace a message of ours. Raises the errors of the protocol, and `SlackError`."""
+        written = to_mrkdwn(text)
+        await self._api().call(
+            "chat.update",
+            channel=address.platform_id,
+            ts=ts,
+            text=written[:_MAX_EDIT],
+            # An empty list takes away the buttons that were there.
+            blocks=blocks_of(written, buttons) if buttons or len(written) > _MAX_EDIT else [],
+        )
+
+    async def _ours(self, address: Address) -> list[Mapping[str, Any]]:
+        """Our own messages there of the last two days; the keys that they carry are noted."""
+        if not self.own_ids:
+            raise ChannelUnavailable("the channel is not connected")
+        method = "conversations.history" if address.thread_id is None else "conversations.replies"
+        cursor: str | None = None
+        found: list[Mapping[str, Any]] = []
+        for _ in range(_PAGES):
+            try:
+                answer = await self._api().call(
+                    method,
+                    channel=address.platform_id,
+                    ts=address.thread_id,
+                    oldest=f"{self._now() - _LOOK_BACK_SECONDS:.6f}",
+                    limit=_PAGE,
+                    include_all_metadata=True,
+                    cursor=cursor,
+                )
+            except SlackError:  # a chat that cannot be read: what is wrong with it, sending will say
+                return found
+            messages = answer.get("messages")
+            found += [each for each in messages if self._is_ours(each)] if isinstance(messages, list) else []
+            metadata = answer.get("response_metadata")
+            cursor = metadata.get("next_cursor") if isinstance(metadata, Mapping) else None
+            if not isinstance(cursor, str) or not cursor:
+                break
+        for message in found:
+            metadata = message.get("metadata")
+            payload = metadata.get("event_payload") if isinstance(metadata, Mapping) else None
+            key = payload.get("key") if isinstance(payload, Mapping) else None
+            if isinstance(key, str) and isinstance(ts := message.get("ts"), str):
+                _keep(self._posted, key, ts)
+        return found
+
+    def _is_ours(self, message: object) -> bool:
+        return isinstance(message, Mapping) and bool({message.get("user"), message.get("bot_id")} & self.own_ids)
+
+    async def _share(self, address: Address, files: Sequence[Path]) -> None:
+        """Upload files and show them in the chat, all of them in one message."""
+        uploaded = []
+        for path in files:
+            size = (await asyncio.to_thread(path.stat)).st_size
+            if size == 0:
+                raise DeliveryRefused(f"Slack takes no empty file: {path.name}")
+            answer = await self._api().call("files.getUploadURLExternal", filename=path.name, length=size)
+            url, file_id = answer.get("upload_url"), answer.get("file_id")
+            if not isinstance(url, str) or not isinstance(file_id, str):
+                raise ChannelUnavailable("Slack gives no address for a file")
+            await self._upload(url, path)
+            uploaded.append({"id": file_id, "title": path.name})
+        await self._api().call(
+            "files.completeUploadExternal",
+            files=uploaded,
+            channel_id=address.platform_id,
+            thread_ts=address.thread_id,
+        )
+
+    async def _upload(self, url: str, path: Path) -> None:
+        with await asyncio.to_thread(path.open, "rb") as file:
+            try:
+                async with self._session().post(url, data=file) as response:
+                    if response.status != 200:
+                        raise ChannelUnavailable(f"Slack does not take the file (status {response.status})")
+                    await response.read()
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise ChannelUnavailable(f"the file could not be sent ({type(error).__name__})") from None
+
+
+def blocks_of(written: str, buttons: Sequence[Button]) -> list[dict[str, Any]]:
+    """The blocks of a message: its text in sections that Slack takes, and its buttons. `written` is mrkdwn. Pure."""
+    rows = [buttons[at : at + _BUTTONS_A_ROW] for at in range(0, len(buttons), _BUTTONS_A_ROW)][: _MAX_BLOCKS // 2]
+    actions = [{"type": "actions", "elements": [_button(*each) for each in enumerate(row)]} for row in rows]
+    sections: list[dict[str, Any]] = []
+    while written and len(sections) < _MAX_BLOCKS - len(actions):
+        at = len(written)
+        if at > _MAX_SECTION:
+            at = max(written.rfind("\n", 1, _MAX_SECTION), 0) or _MAX_SECTION
+        sections.append({"type": "section", "text": {"type": "mrkdwn", "text": written[:at]}})
+        written = written[at:].lstrip("\n")
+    return sections + actions
+
+
+def _button(number: int, button: Button) -> dict[str, Any]:
+    label = button.label[:75] or "…"
+    text = {"type": "plain_text", "text": label, "emoji": True}
+    return {"type": "button", "action_id": f"choice-{number}", "text": text, "value": button.value}
+
+
+def _has_files(ours: Sequence[Mapping[str, Any]], ts: str, files: Sequence[Path]) -> bool:
+    """Whether a later message of ours has these files."""
+    names = sorted(path.name for path in files)
+    for message in ours:
+        there, at = message.get("files"), message.get("ts")
+        if isinstance(there, list) and isinstance(at, str) and at > ts:
+            shown = sorted(str(each.get("title") or each.get("name")) for each in there if isinstance(each, Mapping))
+            if shown == names:
+                return True
+    return False
+
+
+def _keep(table: OrderedDict[str, str], key: str, value: str) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > _REMEMBERED:
+        table.popitem(last=False)
