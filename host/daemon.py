@@ -24,6 +24,7 @@ from host.central.database import Central
 from host.install import Answer
 from host.lock import claimed, held
 from host.operations import first_run
+from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
 from host.operations.mounts import mount_troubles
 from host.operations.prune import clearing_away
@@ -98,7 +99,12 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         await _warn_of_mounts(services)
         await services.start()
         api = ApiServer(services)
-        async with carrying_out(services), answering(services), clearing_away(services):
+        async with (
+            carrying_out(services),
+            answering(services),
+            clearing_away(services),
+            following_decisions(services),
+        ):
             try:
                 await api.start()
                 _greet(services, choice, perf_counter() - began)

@@ -10,6 +10,7 @@ from typing import Any
 
 from host import install
 from host.central import runs
+from host.central.audit import Actor, acting
 from host.central.database import Central
 from host.lock import held
 from host.operations.registry import call, only_looks, stream
@@ -82,7 +83,8 @@ async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
     services = await _open(settings)
     try:
         await services.find_agents()
-        result = await call(services, name, parameters)
+        with acting(Actor(f"uid {os.getuid()}", "command line")):
+            result = await call(services, name, parameters)
         with suppress(FileTrouble):  # it is accepted; the next host writes it
             await services.write_accepted()
         return result

@@ -14,6 +14,7 @@ from host.channels.protocol import Channel
 from host.channels.running import RunningChannels
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
+from host.delivery.host_messages import HostMessenger
 from host.delivery.request import AgentRequest
 from host.delivery.retry import RetryPolicy
 from host.delivery.titling import Titling
@@ -117,7 +118,7 @@ class Services:
             settings.channels,
             given=make_channels(central, clock),
             built=self._built,
-            connected=lambda name: self.deliverer.channel_is_back(name),
+            connected=self._connected,
         )
         self.channels = self.running.channels
         self.channels[self.terminal.name] = self.terminal
@@ -138,6 +139,18 @@ class Services:
             why_not=self.running.why_not,
             hide=self.running.hide,
         )
+        self.messenger = HostMessenger(
+            central,
+            clock,
+            self.channels,
+            policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
+            attempt_seconds=settings.delivery_seconds,
+            noticed=self.terminal.notice,
+            hide=self.running.hide,
+        )
+        self.decided = asyncio.Event()
+        """Set when an approval was asked for or decided."""
+        self._changed_agent_groups: set[str] = set()
         self.history = History(
             settings.layout, hour_rows=settings.kept_rows_per_hour, hour_bytes=settings.kept_bytes_per_hour
         )
@@ -185,7 +198,7 @@ class Services:
             settings.layout,
             clock,
             Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
-            Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick),
+            Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
             file_limits=file_limits,
         )
         self._watcher: Watcher | None = None
@@ -211,6 +224,7 @@ class Services:
         )
         self.supervisor.open()
         await self.deliverer.mark_interrupted()
+        await self.messenger.mark_interrupted()
         for session_id in await self.central.read(
             lambda c: [*runs.unsettled(c), *ingest.sessions_with_work(c), *deliveries.sessions_to_record(c)]
         ):
@@ -218,6 +232,7 @@ class Services:
         await self.terminal.start(self.router.ingest)
         await self.running.start(self.router.ingest)
         await self.deliverer.take_up()
+        self.messenger.kick()
 
     async def find_agents(self) -> None:
         """Without a running host: know the agents that a dead host left, so that operations can end them."""
@@ -236,6 +251,7 @@ class Services:
         await self.gateway.aclose()
         if self._watcher is not None:
             await self._watcher.close()
+        await self.messenger.close()
         await self.deliverer.close()
         await self.running.close()
         await self.terminal.close()
@@ -278,6 +294,26 @@ class Services:
             self._to_write[session_id] = None
         else:
             self.supervisor.accepted(session_id)
+
+    def _connected(self, name: str) -> None:
+        """A channel was started: what waited for it is sent now."""
+        self.deliverer.channel_is_back(name)
+        self.messenger.channel_is_back(name)
+
+    def says(self, agent_groups: tuple[str, ...] = ()) -> None:
+        """The host has something to say outside of any conversation, or something was decided.
+
+        `agent_groups` are the ids of those whose agents are to be told. Without a running host, the next one does it.
+        """
+        self._changed_agent_groups.update(agent_groups)
+        if self.started_at is not None:
+            self.messenger.kick()
+            self.decided.set()
+
+    def changed_agent_groups(self) -> list[str]:
+        """The agent groups whose agents are to be told of changes; asking takes them."""
+        changed, self._changed_agent_groups = list(self._changed_agent_groups), set()
+        return changed
 
     def _finished(self) -> None:
         """A message got its outcome: whoever waits at the terminal may want to know."""

@@ -21,6 +21,8 @@ class Prefix(StrEnum):
     TURN = "trn"
     INSTALL = "ins"
     RUN = "run"
+    PERSON = "prs"
+    APPROVAL = "apr"
 
 
 _PATTERN = {prefix: re.compile(rf"{prefix.value}_[0-9a-f]{{{_HEX_DIGITS}}}") for prefix in Prefix}

@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from host.api.client import socket_path
+from host.central.audit import Actor, acting
 from host.operations.registry import call, changes, stream
 from host.services import Services
 from shared_schema import json_text
@@ -102,7 +103,7 @@ class ApiServer:
             self._look_at_load()
             parameters = await self._parameters(request)
             # The client may leave; what was begun is done to its end all the same.
-            result = await asyncio.shield(self._begin(request.match_info["name"], parameters))
+            result = await asyncio.shield(self._begin(request, parameters))
             if changes(request.match_info["name"]):
                 log.info("something was changed", extra=_who(request, parameters))
         except DumbwaiterError as error:
@@ -126,8 +127,10 @@ class ApiServer:
             except TimeoutError as error:
                 raise InvalidValue(f"the body did not come within {self._body_seconds:g} seconds") from error
 
-    def _begin(self, name: str, parameters: Mapping[str, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(call(self._services, name, parameters))
+    def _begin(self, request: web.Request, parameters: Mapping[str, Any]) -> asyncio.Task[Any]:
+        # A task takes over who acts from where it is made; what it changes is theirs in the audit log.
+        with acting(Actor(f"uid {_peer(request)}", "command line")):
+            task = asyncio.create_task(call(self._services, request.match_info["name"], parameters))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -11,6 +11,7 @@ saves it the way to another thread and back.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import queue
 import sqlite3
@@ -41,6 +42,7 @@ SMALL_CACHE = "PRAGMA cache_size = -256"  # KiB: there is a reader in every thre
 class _Job:
     run: Callable[[sqlite3.Connection], Any]
     done: Future[Any]
+    context: contextvars.Context  # of who asks: the audit log wants to know on whose behalf something is changed
 
 
 class Central:
@@ -96,7 +98,7 @@ class Central:
 
     def submit(self, run: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """The same for a thread that may block on the future, or hand it on."""
-        job = _Job(run, Future())
+        job = _Job(run, Future(), contextvars.copy_context())
         self._jobs.put(job)
         return job.done
 
@@ -160,7 +162,7 @@ class Central:
             for job in jobs:
                 self._connection.execute("SAVEPOINT job")
                 try:
-                    finished.append((job, job.run(self._connection)))
+                    finished.append((job, job.context.run(job.run, self._connection)))
                 except Exception as error:  # a caller's own error, handed back to it
                     if not self._connection.in_transaction:
                         raise

@@ -135,7 +135,14 @@ UNION ALL
 SELECT message_out_id, content FROM deliveries
 WHERE message_out_id = :id AND channel_type = :channel_type AND platform_id = :platform_id LIMIT 1
 """
-
+SAID_BY = """
+SELECT s.agent_group_id FROM deliveries d INDEXED BY deliveries_by_platform_message
+JOIN sessions s ON s.id = d.session_id
+WHERE d.channel_type = :channel_type AND d.platform_id = :platform_id AND d.platform_message_id = :id
+UNION ALL
+SELECT s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
+WHERE d.message_out_id = :id AND d.channel_type = :channel_type AND d.platform_id = :platform_id LIMIT 1
+"""
 
 MOST_NOTICES = 3
 """Notices of the host's own about one message: its failure, and what became of what it was answered with."""
@@ -264,6 +271,12 @@ def add_notice(
 def sent_as(connection: sqlite3.Connection, chat: Chat, message_id: str) -> sqlite3.Row | None:
     """`message_out_id, content` of what was sent to a chat, by the platform's id of it or by ours."""
     return one(connection, SENT_AS, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
+
+
+def said_by(connection: sqlite3.Connection, chat: Chat, message_id: str) -> str | None:
+    """The agent group of what was sent to a chat, by the platform's id of it or by ours."""
+    row = one(connection, SAID_BY, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
+    return None if row is None else row["agent_group_id"]
 
 
 def next_for(

@@ -19,9 +19,9 @@ from shared_schema.rows import Address, MessageInStatus, Row, decode
 
 INSERT = """
 INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id, thread_id,
-    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at, state)
+    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at, hops, state)
 VALUES (:message_id, :agent_group_id, :session_id, :generation, :channel_type, :platform_id, :thread_id,
-    :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at,
+    :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at, :hops,
     CASE :kind WHEN 'command' THEN 'written' ELSE 'accepted' END)
 ON CONFLICT DO NOTHING
 """
@@ -59,7 +59,7 @@ UPDATE ingest SET status = ?, error = ?, finished_at = ? WHERE message_id = ? AN
 COMMANDS = "SELECT * FROM ingest WHERE kind = 'command' AND status = 'pending' ORDER BY position"
 CANCEL_SESSION = """
 UPDATE ingest INDEXED BY ingest_open SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
-WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
+WHERE session_id = ? AND status = 'pending' AND kind <> 'command' RETURNING trigger
 """
 # The newest messages that an agent sent here from elsewhere stay, and the older ones nobody has answered do not.
 CANCEL_OLD_CONTEXT = """
@@ -68,6 +68,34 @@ WHERE message_id IN (
     SELECT message_id FROM ingest INDEXED BY ingest_open
     WHERE session_id = :session_id AND status = 'pending' AND kind = 'agent' AND trigger = 0
     ORDER BY position DESC LIMIT -1 OFFSET :most)
+"""
+# The same of what people wrote that was not meant for the agent; and what is too old to matter.
+CANCEL_OLD_HEARD = """
+UPDATE ingest SET status = 'cancelled', finished_at = :now, recorded = (state <> 'written')
+WHERE message_id IN (
+    SELECT message_id FROM ingest INDEXED BY ingest_open
+    WHERE session_id = :session_id AND status = 'pending' AND kind = 'chat' AND trigger = 0
+    ORDER BY position DESC LIMIT -1 OFFSET :most)
+OR message_id IN (
+    SELECT message_id FROM ingest INDEXED BY ingest_open
+    WHERE session_id = :session_id AND status = 'pending' AND kind = 'chat' AND trigger = 0 AND accepted_at < :since)
+"""
+REPLACE = """
+UPDATE ingest SET content = ? WHERE message_id = ? AND status = 'pending' AND state = 'accepted'
+"""
+# The id of a platform's message stays with what stands in its place.
+SUPERSEDE = """
+UPDATE ingest SET status = 'cancelled', finished_at = :now, recorded = (state <> 'written'),
+    platform_message_id = platform_message_id || '/' || message_id
+WHERE message_id = :message_id AND status = 'pending'
+"""
+CANCEL = """
+UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
+WHERE message_id = ? AND status = 'pending'
+"""
+OF_PLATFORM_MESSAGE = """
+SELECT i.* FROM agent_groups a JOIN ingest i ON i.agent_group_id = a.id AND i.channel_type = ? AND i.platform_id = ?
+    AND i.platform_message_id = ?
 """
 NOTE_TURN = "UPDATE ingest SET turn_id = ? WHERE message_id = ? AND session_id = ?"
 FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
@@ -95,7 +123,8 @@ SELECT value AS message_id, i.status, coalesce(i.tries, 0) AS tries FROM json_ea
 LEFT JOIN ingest i ON i.message_id = value AND i.session_id = :session_id
 """
 LAST_ADDRESS = """
-SELECT channel_type, platform_id, thread_id FROM ingest WHERE session_id = ? AND kind <> 'control'
+SELECT channel_type, platform_id, thread_id FROM ingest
+WHERE session_id = ? AND kind <> 'control' AND (trigger = 1 OR kind <> 'chat')
 ORDER BY position DESC LIMIT 1
 """
 FIRST_SENDER = "SELECT sender_name FROM ingest WHERE session_id = ? AND kind = 'chat' ORDER BY position LIMIT 1"
@@ -159,6 +188,7 @@ class AcceptedMessage(Row):
     error: str | None
     turn_id: str | None
     withdrawn: int
+    hops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +201,11 @@ class OpenMessage(Row):
 
 
 def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[AcceptedMessage, bool]:
-    """Store an event for one agent group. An event that was accepted before is returned as it is, with False."""
-    added = connection.execute(INSERT, values).rowcount > 0
+    """Store an event for one agent group. An event that was accepted before is returned as it is, with False.
+
+    `hops` may be left out: how often agents have answered each other since a person wrote.
+    """
+    added = connection.execute(INSERT, {"hops": 0} | values).rowcount > 0
     row = one(
         connection,
         DUPLICATE,
@@ -252,14 +285,43 @@ def commands(connection: sqlite3.Connection) -> list[AcceptedMessage]:
 
 
 def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
-    """Cancel all open messages of a session; how many there were."""
-    return connection.execute(CANCEL_SESSION, (now, session_id)).rowcount
+    """Cancel all open messages of a session; how many of them were to be answered."""
+    return sum(row["trigger"] for row in connection.execute(CANCEL_SESSION, (now, session_id)).fetchall())
 
 
 def cancel_old_context(connection: sqlite3.Connection, session_id: str, most: int, now: str) -> int:
     """Cancel what an agent said in a session from elsewhere and no turn has taken, but for the newest; how many."""
     values = {"session_id": session_id, "most": most, "now": now}
     return connection.execute(CANCEL_OLD_CONTEXT, values).rowcount
+
+
+def cancel_old_heard(connection: sqlite3.Connection, session_id: str, most: int, since: str, now: str) -> None:
+    """Cancel what was only heard in a session and no turn has taken: all but the newest, and what is older."""
+    values = {"session_id": session_id, "most": most, "since": since, "now": now}
+    connection.execute(CANCEL_OLD_HEARD, values)
+
+
+def of_platform_message(
+    connection: sqlite3.Connection, channel_type: str, platform_id: str, platform_message_id: str
+) -> list[AcceptedMessage]:
+    """What became of one message of a platform, with each agent group that took it."""
+    rows = connection.execute(OF_PLATFORM_MESSAGE, (channel_type, platform_id, platform_message_id))
+    return [AcceptedMessage.from_row(row) for row in rows]
+
+
+def replace_content(connection: sqlite3.Connection, message_id: str, content: str) -> bool:
+    """Change a message that is in no session's file yet. False when it is, or has an outcome."""
+    return connection.execute(REPLACE, (content, message_id)).rowcount > 0
+
+
+def supersede(connection: sqlite3.Connection, message_id: str, now: str) -> bool:
+    """Cancel an open message for another one that takes its place, and its platform's id. False when it is not open."""
+    return connection.execute(SUPERSEDE, {"message_id": message_id, "now": now}).rowcount > 0
+
+
+def cancel(connection: sqlite3.Connection, message_id: str, now: str) -> bool:
+    """Cancel one open message. False when it is not open."""
+    return connection.execute(CANCEL, (now, message_id)).rowcount > 0
 
 
 def forget_content(connection: sqlite3.Connection, session_id: str) -> None:

@@ -11,13 +11,20 @@ from host.central.database import one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Row
 
+TERMINAL_CHANNEL = "cli"
+"""The channel of the host's own terminal."""
+
 ADDRESS = re.compile(r"(?P<channel_type>[a-z][a-z0-9_-]{0,31}):(?P<platform_id>\S.{0,254})")
 
 INSERT = """
-INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, created_at, timezone)
-VALUES (:id, :channel_type, :platform_id, :name, :is_group, :created_at, :timezone) ON CONFLICT DO NOTHING
+INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, created_at, timezone, unknown_sender)
+VALUES (:id, :channel_type, :platform_id, :name, :is_group, :created_at, :timezone, :unknown_sender)
+ON CONFLICT DO NOTHING
 """
-UPDATE = "UPDATE messaging_groups SET name = :name, is_group = :is_group, timezone = :timezone WHERE id = :id"
+UPDATE = """
+UPDATE messaging_groups SET name = :name, is_group = :is_group, timezone = :timezone, unknown_sender = :unknown_sender
+WHERE id = :id
+"""
 DELETE = "DELETE FROM messaging_groups WHERE id = ?"
 BY_ADDRESS = "SELECT * FROM messaging_groups WHERE channel_type = ? AND platform_id = ?"
 BY_ID = "SELECT * FROM messaging_groups WHERE id = ?"
@@ -29,27 +36,31 @@ UNION SELECT agent_group_id FROM agent_destinations WHERE messaging_group_id = :
 UNION SELECT agent_group_id FROM home_channels WHERE messaging_group_id = :id
 """
 INSERT_WIRING = """
-INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, pattern, reset,
-    reset_minutes, reset_hour, archived, created_at)
-VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :pattern, :reset,
-    :reset_minutes, :reset_hour, :archived, :created_at)
+INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, sticky, pattern, reset,
+    reset_minutes, reset_hour, archived, created_at, sender_scope, non_engaging, priority, agent_replies)
+VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :sticky, :pattern, :reset,
+    :reset_minutes, :reset_hour, :archived, :created_at, :sender_scope, :non_engaging, :priority, :agent_replies)
 ON CONFLICT (messaging_group_id, agent_group_id) DO UPDATE SET
     session_mode = excluded.session_mode, per_user = excluded.per_user,
-    engage = excluded.engage, pattern = excluded.pattern, reset = excluded.reset,
-    reset_minutes = excluded.reset_minutes, reset_hour = excluded.reset_hour, archived = excluded.archived
+    engage = excluded.engage, sticky = excluded.sticky, pattern = excluded.pattern, reset = excluded.reset,
+    reset_minutes = excluded.reset_minutes, reset_hour = excluded.reset_hour, archived = excluded.archived,
+    sender_scope = excluded.sender_scope, non_engaging = excluded.non_engaging, priority = excluded.priority,
+    agent_replies = excluded.agent_replies
 """
 DELETE_WIRING = "DELETE FROM wirings WHERE messaging_group_id = ? AND agent_group_id = ?"
-WIRINGS_OF = "SELECT * FROM wirings WHERE messaging_group_id = ? ORDER BY created_at, id"
+WIRINGS_OF = "SELECT * FROM wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
+WIRING = "SELECT * FROM wirings WHERE messaging_group_id = ? AND agent_group_id = ?"
 WIRED_TO = """
 SELECT m.* FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id
 WHERE w.agent_group_id = ? ORDER BY w.rowid LIMIT ?
 """
 WIRINGS_SHOWN = """
 SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agent_group,
-       w.session_mode, w.per_user, w.engage, w.pattern, w.reset, w.reset_minutes, w.reset_hour, w.archived,
+       w.session_mode, w.per_user, CASE w.sticky WHEN 1 THEN 'mention-sticky' ELSE w.engage END AS engage, w.pattern,
+       w.reset, w.reset_minutes, w.reset_hour, w.archived, w.sender_scope, w.non_engaging, w.priority, w.agent_replies,
        w.created_at
 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
-ORDER BY m.channel_type, m.platform_id, a.name
+ORDER BY m.channel_type, m.platform_id, w.priority DESC, a.name
 """
 
 
@@ -62,7 +73,38 @@ class SessionMode(StrEnum):
 class Engage(StrEnum):
     ALL = "all"
     MENTION = "mention"
+    MENTION_STICKY = "mention-sticky"  # and all that is written in a thread where it was mentioned once
     PATTERN = "pattern"
+
+
+class UnknownSender(StrEnum):
+    """What becomes of a message by somebody who has no role with any agent of the chat."""
+
+    STRICT = "strict"  # it is dropped
+    PAIR = "pair"  # the owner and the admins are asked whether to let them in
+    PUBLIC = "public"  # it is taken
+
+
+class SenderScope(StrEnum):
+    """Whom an agent listens to, of those the chat lets in."""
+
+    ALL = "all"
+    MEMBERS = "members"
+
+
+class NonEngaging(StrEnum):
+    """What becomes of a message that the engage rule does not take."""
+
+    DROP = "drop"
+    ACCUMULATE = "accumulate"  # the next turn sees it, as context
+
+
+class AgentReplies(StrEnum):
+    """What becomes of what other agents of the chat say there."""
+
+    IGNORE = "ignore"
+    CONTEXT = "context"  # the next turn sees it
+    ENGAGE = "engage"  # it is taken by the engage rule as if a person had written it, else it is context
 
 
 class Archived(StrEnum):
@@ -83,6 +125,7 @@ class MessagingGroup(Row):
     is_group: int
     created_at: str
     timezone: str | None = None
+    unknown_sender: str = UnknownSender.PUBLIC
 
     @property
     def address(self) -> str:
@@ -110,6 +153,23 @@ class Wiring(Row):
     reset_minutes: int = 1440
     reset_hour: int = 4
     archived: str = Archived.REFUSE
+    sticky: int = 0
+    sender_scope: str = SenderScope.ALL
+    non_engaging: str = NonEngaging.DROP
+    priority: int = 0
+    agent_replies: str = AgentReplies.IGNORE
+
+    @property
+    def rule(self) -> Engage:
+        """The engage rule; the column `engage` has `mention` for `mention-sticky`, and `sticky` tells them apart."""
+        return Engage.MENTION_STICKY if self.sticky else Engage(self.engage)
+
+
+def default_unknown_sender(channel_type: str, *, is_group: bool) -> UnknownSender:
+    """The rule of a chat that is added without one. Who sits at the terminal is the owner of the host."""
+    if channel_type == TERMINAL_CHANNEL:
+        return UnknownSender.PUBLIC
+    return UnknownSender.STRICT if is_group else UnknownSender.PAIR
 
 
 def parse_address(text: str) -> tuple[str, str]:
@@ -175,8 +235,14 @@ def unwire(connection: sqlite3.Connection, messaging_group_id: str, agent_group_
     return connection.execute(DELETE_WIRING, (messaging_group_id, agent_group_id)).rowcount > 0
 
 
+def wiring_of(connection: sqlite3.Connection, messaging_group_id: str, agent_group_id: str) -> Wiring | None:
+    """The wiring of a chat to an agent group, if they are wired."""
+    row = one(connection, WIRING, (messaging_group_id, agent_group_id))
+    return None if row is None else Wiring.from_row(row)
+
+
 def wirings_of(connection: sqlite3.Connection, messaging_group_id: str) -> list[Wiring]:
-    """The wirings of one chat, oldest first."""
+    """The wirings of one chat, the highest priority first, then the oldest."""
     return [Wiring.from_row(row) for row in connection.execute(WIRINGS_OF, (messaging_group_id,))]
 
 

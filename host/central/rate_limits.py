@@ -38,6 +38,9 @@ class Act(StrEnum):
     QUESTION = "questions that are answered without a mention"
     KEPT = "what is kept of a session"
     WAITING = "messages of a session that wait to be sent"
+    KNOCK = "strangers who ask to be let in, on a channel"
+    UNKNOWN_CHAT = "unknown chats that are asked about, on a channel"
+    HOPS = "agents that answer each other in a chat"
 
 
 PER_HOUR = {
@@ -48,6 +51,9 @@ PER_HOUR = {
     Act.QUESTION: 20,
     Act.KEPT: 0,  # each one that is counted was refused
     Act.WAITING: 0,
+    Act.KNOCK: 20,
+    Act.UNKNOWN_CHAT: 20,
+    Act.HOPS: 0,
 }
 """How often each is done in an hour, for one subject."""
 

@@ -13,12 +13,28 @@ DELETE FROM refusals WHERE session_id = ? AND position <= (
     SELECT position FROM refusals WHERE session_id = ? ORDER BY position DESC LIMIT 1 OFFSET ?)
 """
 OF_SESSION = "SELECT what, reason, created_at FROM refusals WHERE session_id = ? ORDER BY position DESC LIMIT ?"
-INSERT_DROPPED = """
-INSERT INTO dropped_messages (channel_type, platform_id, sender_id, reason, created_at) VALUES (?, ?, ?, ?, ?)
+COUNT_DROPPED = """
+UPDATE dropped_messages SET times = times + 1, last_at = :now
+WHERE position = (SELECT position FROM dropped_messages INDEXED BY dropped_messages_by_sender
+    WHERE channel_type = :channel_type AND platform_id = :platform_id AND sender_id IS :sender_id AND reason = :reason
+    LIMIT 1)
 """
+INSERT_DROPPED = """
+INSERT INTO dropped_messages (channel_type, platform_id, sender_id, reason, created_at, last_at)
+VALUES (:channel_type, :platform_id, :sender_id, :reason, :now, :now)
+"""
+# Those that were not seen for the longest time go first.
 TRIM_DROPPED = """
-DELETE FROM dropped_messages WHERE position <= (
-    SELECT position FROM dropped_messages ORDER BY position DESC LIMIT 1 OFFSET ?)
+DELETE FROM dropped_messages WHERE position IN (
+    SELECT position FROM dropped_messages INDEXED BY dropped_messages_by_time
+    ORDER BY coalesce(last_at, created_at) DESC, position DESC LIMIT -1 OFFSET ?)
+"""
+DROPPED = """
+SELECT channel_type || ':' || platform_id AS messaging_group, sender_id, reason, times, created_at AS first_at,
+    coalesce(last_at, created_at) AS last_at
+FROM dropped_messages INDEXED BY dropped_messages_by_time
+WHERE :address IS NULL OR channel_type || ':' || platform_id = :address
+ORDER BY coalesce(last_at, created_at) DESC, position DESC LIMIT :limit
 """
 
 _KEPT = 100  # of each session
@@ -39,6 +55,19 @@ def of_session(connection: sqlite3.Connection, session_id: str, limit: int = 20)
 def drop(
     connection: sqlite3.Connection, channel_type: str, platform_id: str, sender_id: str | None, reason: str, now: str
 ) -> None:
-    """Record an event that nobody is wired for; the newest are kept."""
-    connection.execute(INSERT_DROPPED, (channel_type, platform_id, sender_id, reason, now))
-    connection.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
+    """Count an event that was not taken: one record for each chat, sender and reason; the newest are kept."""
+    values = {
+        "channel_type": channel_type,
+        "platform_id": platform_id,
+        "sender_id": sender_id,
+        "reason": reason,
+        "now": now,
+    }
+    if not connection.execute(COUNT_DROPPED, values).rowcount:
+        connection.execute(INSERT_DROPPED, values)
+        connection.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
+
+
+def dropped(connection: sqlite3.Connection, address: str | None = None, limit: int = 100) -> list[dict[str, object]]:
+    """What was dropped last, of all chats or of one: `messaging_group, sender_id, reason, times, first_at, last_at`."""
+    return [dict(row) for row in connection.execute(DROPPED, {"address": address, "limit": limit})]

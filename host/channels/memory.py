@@ -9,8 +9,16 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from host.channels.protocol import BaseChannel, Capabilities, ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
-from host.routing.event import Event, ReadReceipt, Receipt
+from host.channels.protocol import (
+    BaseChannel,
+    Button,
+    Capabilities,
+    ChannelUnavailable,
+    DeliveryRefused,
+    Ingest,
+    Outgoing,
+)
+from host.routing.event import Incoming, ReadReceipt, Receipt
 from shared_schema.rows import Address
 
 
@@ -27,6 +35,9 @@ class MemoryChannel(BaseChannel):
     refuses: Callable[[Outgoing], str | None] = lambda message: None
     delay: float = 0.0
     mentions_need_ids: bool = False
+    edits: bool = True
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    """Messages of ours that were changed: the platform's id of each, and its text now."""
     on_sent: Callable[[Outgoing], None] = lambda message: None
     _keys: set[str] = field(default_factory=set)
     _ingest: Ingest | None = None
@@ -35,12 +46,18 @@ class MemoryChannel(BaseChannel):
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
         """As the fields say."""
-        return Capabilities(idempotent=self.idempotent, mentions_need_ids=self.mentions_need_ids)
+        return Capabilities(
+            idempotent=self.idempotent,
+            mentions_need_ids=self.mentions_need_ids,
+            edits=self.edits,
+            buttons=True,
+            direct_messages=True,
+        )
 
     async def start(self, ingest: Ingest) -> None:
         self._ingest = ingest
 
-    async def receive(self, event: Event) -> Receipt:
+    async def receive(self, event: Incoming) -> Receipt:
         """As if the platform had sent this."""
         assert self._ingest is not None, "the channel has been started"
         return await self._ingest(event)
@@ -65,6 +82,16 @@ class MemoryChannel(BaseChannel):
         async with self._arrived:
             self._arrived.notify_all()
         return f"mem-{len(self.sent)}"
+
+    async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
+        if self.is_down:
+            raise ChannelUnavailable("the platform is down")
+        self.changed.append((platform_message_id, text))
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def open_direct(self, user_id: str) -> str:
+        return f"direct-{user_id}"
 
     async def wait_for(self, count: int, seconds: float = 20.0) -> list[Outgoing]:
         """Wait until that many messages have arrived. Raises `TimeoutError` with what there is."""

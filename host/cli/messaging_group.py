@@ -16,12 +16,21 @@ LIST_COLUMNS = (
     Column("address", cut=True),
     Column("name", cut=True),
     Column("is_group", "group", spare=1),
+    Column("unknown_sender", "strangers", spare=2),
     Column("agent_groups", "served by", cut=True),
 )
-FIELDS = ("address", "id", "channel_type", "platform_id", "name", "is_group", "timezone", "agent_groups", "created_at")
+FIELDS = (
+    "address", "id", "channel_type", "platform_id", "name", "is_group", "timezone", "unknown_sender", "agent_groups",
+    "created_at",
+)  # fmt: skip
 
 timezone_option = click.option(
     "--timezone", metavar="ZONE", help="Its time zone, such as Europe/Berlin; '': the setting."
+)
+unknown_sender_option = click.option(
+    "--unknown-sender",
+    type=click.Choice(["strict", "pair", "public"]),
+    help="Strangers: not heard, asked about, or heard. Without it pair in direct chats, strict in groups.",
 )
 
 
@@ -38,6 +47,7 @@ def messaging_group() -> None:
 @click.option("--name", help="A name for people.")
 @click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
 @timezone_option
+@unknown_sender_option
 @json_option
 @click.pass_obj
 def add(
@@ -46,10 +56,18 @@ def add(
     name: str | None,
     is_group: bool | None,
     timezone: str | None,
+    unknown_sender: str | None,
     as_json: bool,
 ) -> None:
     """Add a messaging group. Wire it to an agent group next, so that somebody answers there."""
-    group = invocation.call("messaging_group.add", address=address, name=name, is_group=is_group, timezone=timezone)
+    group = invocation.call(
+        "messaging_group.add",
+        address=address,
+        name=name,
+        is_group=is_group,
+        timezone=timezone,
+        unknown_sender=unknown_sender,
+    )
     present(group, as_json, _show)
 
 
@@ -83,6 +101,7 @@ def show(invocation: Invocation, address: str, as_json: bool) -> None:
 @click.option("--name", help="A name for people.")
 @click.option("--group/--dm", "is_group", default=None, help="Whether several people write there; --dm: one.")
 @timezone_option
+@unknown_sender_option
 @json_option
 @click.pass_obj
 def set_values(
@@ -91,12 +110,20 @@ def set_values(
     name: str | None,
     is_group: bool | None,
     timezone: str | None,
+    unknown_sender: str | None,
     as_json: bool,
 ) -> None:
     """Change a messaging group."""
-    if name is None and is_group is None and timezone is None:
+    if name is None and is_group is None and timezone is None and unknown_sender is None:
         raise click.UsageError("There is nothing to change: give at least one option")
-    group = invocation.call("messaging_group.set", address=address, name=name, is_group=is_group, timezone=timezone)
+    group = invocation.call(
+        "messaging_group.set",
+        address=address,
+        name=name,
+        is_group=is_group,
+        timezone=timezone,
+        unknown_sender=unknown_sender,
+    )
     present(group, as_json, _show)
 
 

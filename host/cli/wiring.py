@@ -20,7 +20,11 @@ COLUMNS = (
     Column("pattern", cut=True),
     Column("reset", spare=1),
 )
-FIELDS = (*(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "archived", "created_at")
+FIELDS = (
+    *(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "archived", "sender_scope", "non_engaging",
+    "priority",
+    "agent_replies", "created_at",
+)  # fmt: skip
 
 
 @click.command("wire", cls=Command)
@@ -36,7 +40,7 @@ FIELDS = (*(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "a
 @click.option("--per-user", is_flag=True, help="A session for each sender.")
 @click.option(
     "--engage",
-    type=click.Choice(["all", "mention", "pattern"]),
+    type=click.Choice(["all", "mention", "mention-sticky", "pattern"]),
     help="Which messages the agent takes: all of them, unless there is a --pattern.",
 )
 @click.option("--pattern", metavar="RE", help="The regular expression (RE2) of --engage pattern.")
@@ -64,6 +68,30 @@ FIELDS = (*(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "a
     show_default=True,
     help="What a message to an archived conversation does: it is refused with a sentence, or opens it again.",
 )
+@click.option(
+    "--sender-scope",
+    type=click.Choice(["all", "members"]),
+    default="all",
+    show_default=True,
+    help="Whom the agent listens to: all whom the chat lets in, or its members alone.",
+)
+@click.option(
+    "--non-engaging",
+    type=click.Choice(["drop", "accumulate"]),
+    default="drop",
+    show_default=True,
+    help="Messages that it does not take: gone, or context of its next turn.",
+)
+@click.option(
+    "--priority", type=click.IntRange(-1000, 1000), default=0, show_default=True, help="The highest is asked first."
+)
+@click.option(
+    "--agent-replies",
+    type=click.Choice(["ignore", "context", "engage"]),
+    default="ignore",
+    show_default=True,
+    help="What other agents of the chat say: nothing to it, context, or as if a person had said it.",
+)
 @json_option
 @click.pass_obj
 def wire(
@@ -78,6 +106,10 @@ def wire(
     reset_minutes: int,
     reset_hour: int,
     archived: str,
+    sender_scope: str,
+    non_engaging: str,
+    priority: int,
+    agent_replies: str,
     as_json: bool,
 ) -> None:
     """Let an agent group (an agent) serve a messaging group (a chat). Wiring them again changes the wiring."""
@@ -97,6 +129,10 @@ def wire(
         reset_minutes=reset_minutes,
         reset_hour=reset_hour,
         archived=archived,
+        sender_scope=sender_scope,
+        non_engaging=non_engaging,
+        priority=priority,
+        agent_replies=agent_replies,
     )
     present(wiring, as_json, _show)
 

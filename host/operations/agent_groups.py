@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from host.central import agent_groups as table
-from host.central import sessions, tool_server_problems, usage
+from host.central import audit, sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
 from host.gateway.policy import parse_rule
 from host.operations import readiness
@@ -29,6 +29,7 @@ from host.runtime.protocol import (
 from host.services import Services
 from host.sessions.folder import Owner
 from host.supervision.runs import image_of
+from shared_schema import json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.models import problem as model_problem
@@ -63,7 +64,12 @@ async def add(
         provider=_known_provider(provider or PROVIDERS[0]),
         model=model,
     )
-    await services.central.write(lambda c: table.insert(c, group))
+
+    def store(connection: sqlite3.Connection) -> None:
+        table.insert(connection, group)
+        audit.record(connection, "agent_group.add", name, group.created_at, after=audited(group))
+
+    await services.central.write(store)
     return await show(services, name=name)
 
 
@@ -136,6 +142,8 @@ async def change(
             **changes,
         )
         table.update(connection, group)
+        now = to_text(services.clock.now())
+        audit.record(connection, "agent_group.set", name, now, before=audited(before), after=audited(group))
         if group.tool_servers != before.tool_servers:
             tool_server_problems.forget(connection, group.id)
         return before, group
@@ -154,6 +162,8 @@ async def rename(services: Services, *, name: str, new_name: str) -> dict[str, A
         group = table.get_by_name(connection, name)
         table.rename(connection, group.id, new_name)
         usage.rename_agent_group(connection, group.id, new_name)
+        now = to_text(services.clock.now())
+        audit.record(connection, "agent_group.rename", name, now, before={"name": name}, after={"name": new_name})
         return group.id
 
     await push_to_agent_group(services, await services.central.write(store))
@@ -173,9 +183,42 @@ async def remove(services: Services, *, name: str, with_sessions: bool = False) 
         if sessions.of_agent_group(connection, group.id):
             raise Conflict(f"'{name}' has got a new session meanwhile", hint="unwire it first, then try again")
         table.delete(connection, group.id)
+        audit.record(connection, "agent_group.remove", name, to_text(services.clock.now()), before=audited(group))
 
     await services.central.write(drop)
     return {"removed": name, "sessions": len(owned)}
+
+
+def set_model(connection: sqlite3.Connection, group: AgentGroup, model: str | None, now: str) -> AgentGroup:
+    """Give an agent group another model, in the caller's transaction. Raises `InvalidValue` for one that cannot be."""
+    _require_model(group.provider, model)
+    return _changed(connection, group, dataclasses.replace(group, model=model), now)
+
+
+def set_budget(
+    connection: sqlite3.Connection, group: AgentGroup, usd: float | None, tokens: int | None, period: str, now: str
+) -> AgentGroup:
+    """Give an agent group another budget, in the caller's transaction; None: no limit. Raises `InvalidValue`."""
+    changed = dataclasses.replace(
+        group,
+        budget_usd=_positive("budget_usd", usd),
+        budget_tokens=None if tokens is None else int(_positive("budget_tokens", tokens) or 0),
+        budget_period=period,
+    )
+    return _changed(connection, group, changed, now)
+
+
+def _changed(connection: sqlite3.Connection, before: AgentGroup, group: AgentGroup, now: str) -> AgentGroup:
+    table.update(connection, group)
+    audit.record(connection, "agent_group.set", group.name, now, before=audited(before), after=audited(group))
+    return group
+
+
+def audited(group: AgentGroup) -> dict[str, Any]:
+    """What the audit log keeps of an agent group; of servers of tools their names: the rest may hold keys."""
+    state = {field: getattr(group, field) for field in _CHANGEABLE if field != "tool_servers"}
+    servers = sorted(json_text.parse(group.tool_servers)) if group.tool_servers else []
+    return state | {"mounts": group.mount_requests, "allow": group.allowed_hosts, "tool_servers": servers}
 
 
 def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup) -> dict[str, Any]:

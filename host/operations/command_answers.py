@@ -28,6 +28,11 @@ SUMMING_UP = "The conversation is being summed up. You will be told when it goes
 BRANCHED = "You are in a copy of the conversation now. The one before stays as it is; /sessions shows both."
 BEGUN_ALREADY = "A new conversation has begun already."
 
+FOR_ADMINS = "Only the owner, or an admin of {agent}, can use /{command}."
+BUDGET_HOW = "Write /budget 5 for $5, /budget 5 day, /budget 200000 tokens month, or /budget off."
+NO_BUDGET_NOW = "{agent} has no budget now."
+"""What `/budget off` comes to."""
+
 _HELP: Mapping[CommandName, tuple[str, str]] = {
     CommandName.NEW: ("", "begin a new conversation"),
     CommandName.TITLE: ("[TEXT]", "show or set the title"),
@@ -40,6 +45,11 @@ _HELP: Mapping[CommandName, tuple[str, str]] = {
     CommandName.STOP: ("", "stop what the agent is doing"),
     CommandName.STATUS: ("", "what the agent is doing"),
     CommandName.USAGE: ("", "what was used, and what is left"),
+    CommandName.MODEL: ("[NAME]", "show or change the model, for admins"),
+    CommandName.BUDGET: ("[AMOUNT]", "show or change what may be used, for admins"),
+    CommandName.APPROVE: ("CODE", "say yes to what is asked, for who may decide it"),
+    CommandName.DENY: ("CODE", "say no to it"),
+    CommandName.WHOAMI: ("", "who you are to the host"),
     CommandName.HELP: ("", "this list"),
 }
 
@@ -189,6 +199,29 @@ def usage(here: Tokens, allowance: UsedBudget) -> str:
             _left(allowance),
         ]
     )
+
+
+def model_is(agent: str, provider: str, model: str | None) -> str:
+    """What `/model` shows."""
+    named = "the provider's default model" if model is None else f"the model {model}"
+    return f"{agent} answers with the provider {provider} and {named}. /model and a name changes it."
+
+
+def model_set(agent: str, model: str | None) -> str:
+    """What `/model NAME` has set."""
+    named = "its provider's default model" if model is None else model
+    return f"{agent} answers with {named} from the next message on."
+
+
+def budget(allowance: UsedBudget) -> str:
+    """What `/budget` shows."""
+    spell = {"day": " a day", "month": " a month"}.get(allowance.period, " in all")
+    parts = [] if allowance.budget_usd is None else [f"${allowance.budget_usd:,.2f}"]
+    if allowance.budget_tokens is not None:
+        parts.append(f"{allowance.budget_tokens:,} tokens")
+    if not parts:
+        return f"{allowance.agent} has no budget. {BUDGET_HOW}"
+    return f"The budget of {allowance.agent} is {' and '.join(parts)}{spell}. {_left(allowance)}"
 
 
 def help_text() -> str:

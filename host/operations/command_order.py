@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from host.central import agent_groups, deliveries, ingest, messaging_groups, routes, sessions
+from host.access.standing import TERMINAL, Standing, standing_of
+from host.central import agent_groups, deliveries, ingest, messaging_groups, routes, sessions, users
 from host.central.agent_groups import AgentGroup
+from host.central.audit import Actor
+from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.sessions import Session
 from host.operations import command_answers as answers
 from host.routing.acceptance import ARCHIVED
-from host.routing.commands import ChatCommand, CommandName
+from host.routing.commands import HOST_WIDE, ChatCommand, CommandName
 from host.services import Services
 from host.sessions.reset import zone
 from shared_schema.clock import to_text
@@ -27,7 +30,17 @@ from shared_schema.rows import Address, MessageInStatus
 
 T = TypeVar("T")
 
-_WITH_ARGUMENT = frozenset({CommandName.TITLE, CommandName.RESUME, CommandName.UNDO})
+_WITH_ARGUMENT = frozenset(
+    {
+        CommandName.TITLE,
+        CommandName.RESUME,
+        CommandName.UNDO,
+        CommandName.MODEL,
+        CommandName.BUDGET,
+        CommandName.APPROVE,
+        CommandName.DENY,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,35 @@ class Order:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "now", to_text(self.services.clock.now()))
+
+    @property
+    def chat(self) -> str:
+        """Where it was written: `<channel>:<platform id>`."""
+        return f"{self.row.channel_type}:{self.row.platform_id}"
+
+    @property
+    def actor(self) -> Actor:
+        """Who has written it, for the audit log."""
+        return Actor(self._user or f"{self.row.channel_type}:?", self.chat)
+
+    def who(self, connection: sqlite3.Connection) -> Standing | None:
+        """Who has written it, and what they may do now; None where the platform does not say."""
+        return None if self._user is None else standing_of(connection, self._user)
+
+    def require_admin(self, connection: sqlite3.Connection) -> None:
+        """Raises `Conflict` for who is no admin of who answers here. Asked in the transaction that changes anything."""
+        who = self.who(connection)
+        if who is None or not who.administers(self.row.agent_group_id):
+            name = self.agent_group(connection).name
+            raise Conflict(answers.FOR_ADMINS.format(command=self.command.name, agent=name))
+
+    @property
+    def _user(self) -> str | None:
+        """The terminal's own sender, and who hands in events there without one, is the owner of the host."""
+        row = self.row
+        if row.channel_type == TERMINAL_CHANNEL and row.sender_id in (None, "terminal"):
+            return TERMINAL
+        return None if row.sender_id is None else users.user_id(row.channel_type, row.sender_id)
 
     def present(self, connection: sqlite3.Connection) -> Session:
         """The conversation that goes on where the command was written. Raises `Conflict` when there is none."""
@@ -121,7 +163,9 @@ class Order:
         self.services.deliverer.kick((self.row.channel_type, self.row.platform_id))
 
     def _prefix(self, connection: sqlite3.Connection) -> str:
-        """Who answers, where several agents may."""
+        """Who answers, where several agents may, and it is not the host."""
+        if self.command.name in HOST_WIDE:
+            return ""
         chat = messaging_groups.find(connection, self.row.channel_type, self.row.platform_id)
         several = chat is not None and len(messaging_groups.wirings_of(connection, chat.id)) > 1
         return f"[{self.agent_group(connection).name}] " if several else ""

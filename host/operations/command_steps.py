@@ -18,6 +18,7 @@ from host.central import (
 )
 from host.central import title as title_form
 from host.central.sessions import Session
+from host.operations import command_admin as admin
 from host.operations import command_answers as answers
 from host.operations import session_stop, session_transitions
 from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
@@ -206,6 +207,11 @@ _STEPS: Mapping[CommandName, Callable[[Order], Awaitable[None]]] = {
     CommandName.STOP: _stop,
     CommandName.STATUS: _status,
     CommandName.USAGE: _usage,
+    CommandName.MODEL: admin.model,
+    CommandName.BUDGET: admin.budget,
+    CommandName.APPROVE: admin.approve,
+    CommandName.DENY: admin.deny,
+    CommandName.WHOAMI: admin.whoami,
     CommandName.HELP: _help,
 }
 

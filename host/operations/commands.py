@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from host.central import ingest, sessions
+from host.central.audit import acting
 from host.operations import command_answers as answers
 from host.operations.command_order import Order
 from host.operations.command_steps import carry_out
@@ -129,7 +130,8 @@ class Executor:
         }
         log.info("a command is carried out", extra=ids)
         try:
-            await carry_out(order)
+            with acting(order.actor):
+                await carry_out(order)
         except FileTrouble as error:
             if await self._services.central.read(order.is_open):
                 raise

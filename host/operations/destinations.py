@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, messaging_groups
+from host.central import agent_groups, audit, messaging_groups
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from shared_schema.clock import to_text
@@ -19,6 +19,9 @@ async def add(services: Services, *, agent_group: str, name: str, messaging_grou
         group = agent_groups.get_by_name(connection, agent_group)
         chat = messaging_groups.get_by_name(connection, messaging_group)
         agent_groups.add_destination(connection, group.id, name, chat.id, now)
+        audit.record(
+            connection, "destination.add", f"{agent_group} {name}", now, after={"messaging_group": chat.address}
+        )
         return group.id
 
     await push_to_agent_group(services, await services.central.write(store))
@@ -52,6 +55,7 @@ async def remove(services: Services, *, agent_group: str, name: str) -> dict[str
     def drop(connection: sqlite3.Connection) -> str:
         group = agent_groups.get_by_name(connection, agent_group)
         agent_groups.remove_destination(connection, group.id, name)
+        audit.record(connection, "destination.remove", f"{agent_group} {name}", to_text(services.clock.now()))
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from host.central import agent_groups, imports, session_list, session_lookup, sessions
+from host.central import agent_groups, audit, imports, session_list, session_lookup, sessions
 from host.central.agent_groups import AgentGroup
 from host.central.imports import Imported
 from host.history import store
@@ -123,13 +123,20 @@ async def _import(services: Services, group: AgentGroup, session: Exported) -> t
     try:
         await asyncio.to_thread(restore, layout, owner, **session.rows)
         added = await services.central.write(
-            lambda c: imports.insert(c, _imported(session_id, group.id, session, now), now)
+            lambda c: _store(c, _imported(session_id, group.id, session, now), session_id, now)
         )
     except (DumbwaiterError, OSError):
         await asyncio.to_thread(remove_session_folder, layout)
         raise
     services.history.touched(session_id, group.id)
     return session_id, added
+
+
+def _store(connection: sqlite3.Connection, new: Imported, session_id: str, now: str) -> bool:
+    added = imports.insert(connection, new, now)
+    if added:
+        audit.record(connection, "session.import", session_id, now, after={"title": new.title})
+    return added
 
 
 def _only_agent_group(connection: sqlite3.Connection) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, home_channels, messaging_groups
+from host.central import agent_groups, audit, home_channels, messaging_groups
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from shared_schema.clock import to_text
@@ -19,6 +19,7 @@ async def put(services: Services, *, agent_group: str, messaging_group: str) -> 
         group = agent_groups.get_by_name(connection, agent_group)
         chat = messaging_groups.get_by_name(connection, messaging_group)
         home_channels.put(connection, group.id, chat, now)
+        audit.record(connection, "home.set", group.name, now, after={"messaging_group": chat.address})
         return group.id, _shown(group.name, chat)
 
     agent_group_id, home = await services.central.write(store)
@@ -44,6 +45,8 @@ async def remove(services: Services, *, agent_group: str, channel_type: str) -> 
     def drop(connection: sqlite3.Connection) -> str:
         group = agent_groups.get_by_name(connection, agent_group)
         home_channels.remove(connection, group.id, channel_type)
+        now = to_text(services.clock.now())
+        audit.record(connection, "home.remove", group.name, now, before={"channel_type": channel_type})
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))

@@ -27,7 +27,10 @@ async def inject(
     platform_message_id: str | None = None,
     reply_to: str | None = None,
 ) -> dict[str, Any]:
-    """Hand an event to the router; what was accepted is on disk when this returns. Raises what the router raises."""
+    """Hand an event to the router; what was accepted is on disk when this returns. Raises what the router raises.
+
+    Without a `sender` it is the owner's own; with one, the rules of the chat decide whether that sender may speak.
+    """
     if not text and not files:
         raise InvalidValue("there is neither a text nor a file")
     group = await services.central.read(lambda c: messaging_groups.get_by_name(c, messaging_group))
@@ -41,6 +44,7 @@ async def inject(
             is_mention=mention,
             reply_to=reply_to,
             attachments=tuple(Attachment(Path(file).name, Path(file)) for file in files or []),
+            by_owner=sender is None,
         )
     )
     return {

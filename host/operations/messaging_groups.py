@@ -6,9 +6,9 @@ import dataclasses
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups
+from host.central import agent_groups, audit
 from host.central import messaging_groups as table
-from host.central.messaging_groups import MessagingGroup
+from host.central.messaging_groups import MessagingGroup, UnknownSender, default_unknown_sender
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from host.sessions.reset import zone as require_zone
@@ -18,9 +18,18 @@ from shared_schema.ids import Prefix, new_id
 
 
 async def add(
-    services: Services, *, address: str, name: str | None = None, is_group: bool = False, timezone: str | None = None
+    services: Services,
+    *,
+    address: str,
+    name: str | None = None,
+    is_group: bool = False,
+    timezone: str | None = None,
+    unknown_sender: str | None = None,
 ) -> dict[str, Any]:
-    """Register a chat. Raises `InvalidValue`, `Conflict`."""
+    """Register a chat. Without a rule for unknown senders it is `pair` in direct chats and `strict` in groups.
+
+    Raises `InvalidValue`, `Conflict`.
+    """
     channel_type, platform_id = table.parse_address(address)
     if channel_type not in services.channels:
         raise InvalidValue(
@@ -35,8 +44,14 @@ async def add(
         is_group=int(is_group),
         created_at=to_text(services.clock.now()),
         timezone=_zone(timezone),
+        unknown_sender=_rule(unknown_sender) or default_unknown_sender(channel_type, is_group=is_group),
     )
-    await services.central.write(lambda c: table.insert(c, group))
+
+    def store(connection: sqlite3.Connection) -> None:
+        table.insert(connection, group)
+        audit.record(connection, "messaging_group.add", address, group.created_at, after=_audited(group))
+
+    await services.central.write(store)
     return await show(services, address=address)
 
 
@@ -57,19 +72,24 @@ async def change(
     name: str | None = None,
     is_group: bool | None = None,
     timezone: str | None = None,
+    unknown_sender: str | None = None,
 ) -> dict[str, Any]:
-    """Change a chat's name, whether it is a group, or its time zone (empty: the setting)."""
-    zone = _zone(timezone)
+    """Change a chat's name, whether it is a group, its time zone (empty: the setting), or who may speak there."""
+    zone, rule = _zone(timezone), _rule(unknown_sender)
 
     def store(connection: sqlite3.Connection) -> list[str]:
-        group = table.get_by_name(connection, address)
+        group = before = table.get_by_name(connection, address)
         if name is not None:
             group = dataclasses.replace(group, name=name or None)
         if is_group is not None:
             group = dataclasses.replace(group, is_group=int(is_group))
         if timezone is not None:
             group = dataclasses.replace(group, timezone=zone)
+        if rule is not None:
+            group = dataclasses.replace(group, unknown_sender=rule)
         table.update(connection, group)
+        now = to_text(services.clock.now())
+        audit.record(connection, "messaging_group.set", address, now, before=_audited(before), after=_audited(group))
         return table.users(connection, group.id)
 
     for agent_group_id in await services.central.write(store):
@@ -84,11 +104,31 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
         group = table.get_by_name(connection, address)
         users = table.users(connection, group.id)
         table.delete(connection, group.id)
+        audit.record(
+            connection, "messaging_group.remove", address, to_text(services.clock.now()), before=_audited(group)
+        )
         return users
 
     for agent_group_id in await services.central.write(drop):
         await push_to_agent_group(services, agent_group_id)
     return {"removed": address}
+
+
+def _rule(unknown_sender: str | None) -> UnknownSender | None:
+    if unknown_sender is not None and unknown_sender not in set(UnknownSender):
+        raise InvalidValue(
+            f"'{unknown_sender}' is not a rule for unknown senders", hint=f"use one of {', '.join(UnknownSender)}"
+        )
+    return None if unknown_sender is None else UnknownSender(unknown_sender)
+
+
+def _audited(group: MessagingGroup) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "is_group": bool(group.is_group),
+        "timezone": group.timezone,
+        "unknown_sender": group.unknown_sender,
+    }
 
 
 def _zone(name: str | None) -> str | None:
@@ -106,6 +146,7 @@ def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, A
         "name": group.name,
         "is_group": bool(group.is_group),
         "timezone": group.timezone,
+        "unknown_sender": group.unknown_sender,
         "agent_groups": [agent.name for agent in wired if agent is not None],
         "created_at": group.created_at,
     }

@@ -14,10 +14,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from host.central import audit
 from host.gateway.upstreams import Upstream, UpstreamKind, UpstreamSetting, configure, read_file
 from host.gateway.upstreams_file import store
 from host.services import Services
 from host.settings import vendor_variables
+from shared_schema.clock import to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 _ASK_SECONDS = 15.0
@@ -65,6 +67,10 @@ async def change(services: Services, *, name: str, url: str | None = None, key: 
     given = {field: value.strip() for field, value in (("url", url), ("key", key)) if value is not None}
     if given:
         await asyncio.to_thread(store, path, name, dict(given))
+        # Of a key only that it is another one: the log is read by more people than the file of keys.
+        after = {field: value if field == "url" else "set" for field, value in given.items()}
+        now = to_text(services.clock.now())
+        await services.central.write(lambda c: audit.record(c, "model_service.set", name, now, after=after))
     fresh = configure(services.settings.upstreams, await asyncio.to_thread(read_file, path), vendor_variables())
     services.upstreams.clear()  # in place: every agent's gateway looks into this one
     services.upstreams.update(fresh)

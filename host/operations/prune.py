@@ -66,7 +66,9 @@ async def _delete(services: Services, session_id: str, before: str, *, for_good:
 
     try:
         session = await services.central.read(partial(sessions.get, session_id=session_id))
-        await (remove(services, session, require) if for_good else change(services, session, hide))
+        await (
+            remove(services, session, require) if for_good else change(services, session, hide, action="session.delete")
+        )
     except NotFound:
         return False
     return True

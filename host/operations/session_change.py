@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from host.central import session_lookup, sessions
+from host.central import audit, session_lookup, sessions
 from host.central.sessions import Session
 from host.operations.sessions import shown
 from host.services import Services
@@ -33,10 +33,19 @@ async def make_transition(
     session: Session,
     decide: Callable[[sqlite3.Connection, str], Transition],
     also: Also[Transition],
+    action: str,
 ) -> Transition:
-    """Put one session in the place of another, and bring the one that is over to rest."""
+    """Put one session in the place of another, and bring the one that is over to rest.
+
+    `action` is what the audit log calls it.
+    """
+
+    def note(connection: sqlite3.Connection, done: Transition, now: str) -> None:
+        after = {"session": done.after.id, "cancelled": done.cancelled}
+        audit.record(connection, action, session.id, now, after=after)
+
     async with services.supervisor.holding(session.id):
-        done = await _decided(services, decide, also)
+        done = await _decided(services, decide, also, note)
         if done.before.id == session.id != done.after.id:
             await end_agent(services, session)
         elif done.after.id == session.id:
@@ -53,10 +62,18 @@ async def change(
     session: Session,
     decide: Callable[[sqlite3.Connection, str], T],
     also: Also[T] = lambda c, done: None,
+    *,
+    action: str,
 ) -> T:
     """Change a session that stays where it is, and tell its agent what is cancelled and what was taken back."""
+
+    def note(connection: sqlite3.Connection, done: T, now: str) -> None:
+        current = sessions.lookup(connection, session.id)
+        after = {"status": None if current is None else current.status}
+        audit.record(connection, action, session.id, now, after=after)
+
     async with services.supervisor.holding(session.id):
-        done = await _decided(services, decide, also)
+        done = await _decided(services, decide, also, note)
         current = await services.central.read(lambda c: sessions.get(c, session.id))
         if current.status != "active":
             await end_agent(services, current)
@@ -66,13 +83,19 @@ async def change(
     return done
 
 
-async def _decided(services: Services, decide: Callable[[sqlite3.Connection, str], T], also: Also[T]) -> T:
+async def _decided(
+    services: Services,
+    decide: Callable[[sqlite3.Connection, str], T],
+    also: Also[T],
+    note: Callable[[sqlite3.Connection, T, str], None],
+) -> T:
     """The decision, and what is done with it, in one transaction."""
     now = to_text(services.clock.now())
 
     def run(connection: sqlite3.Connection) -> T:
         done = decide(connection, now)
         also(connection, done)
+        note(connection, done, now)
         return done
 
     done = await services.central.write(run)

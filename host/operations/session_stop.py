@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from host.central import events, ingest, mailbox, routes, session_lookup, sessions, turns
+from host.central import audit, events, ingest, mailbox, routes, session_lookup, sessions, turns
 from host.central.events import EventKind
 from host.central.sessions import Session
 from host.operations.session_change import Also, as_shown, change, find
@@ -29,7 +29,13 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
     found = await find(services, session)
     async with services.supervisor.holding(found.id):
         now = to_text(services.clock.now())
-        cancelled = await services.central.write(lambda c: ingest.cancel_session(c, found.id, now))
+
+        def cancel(connection: sqlite3.Connection) -> int:
+            cancelled = ingest.cancel_session(connection, found.id, now)
+            audit.record(connection, "session.stop", found.id, now, after={"cancelled": cancelled})
+            return cancelled
+
+        cancelled = await services.central.write(cancel)
         services.terminal.notice()
         stopped = await services.supervisor.termination.end(found, StopReason.ASKED)
         await asyncio.to_thread(services.inbox_sync.record, found)
@@ -46,6 +52,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
 
     def cancel(connection: sqlite3.Connection) -> int:
         cancelled = ingest.cancel_session(connection, session.id, now)
+        audit.record(connection, "session.stop", session.id, now, after={"cancelled": cancelled})
         also(connection, cancelled)
         return cancelled
 
@@ -66,7 +73,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
 async def archive(services: Services, *, session: str) -> dict[str, Any]:
     """Make a session read-only, and cancel what waits in it. `session.resume` opens it again."""
     found = await find(services, session)
-    await change(services, found, lambda c, now: transitions.archive(c, found, now))
+    await change(services, found, lambda c, now: transitions.archive(c, found, now), action="session.archive")
     return await as_shown(services, found)
 
 
@@ -83,7 +90,7 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
             "cancelled": await remove(services, found),
             "restorable": False,
         }
-    cancelled = await change(services, found, lambda c, now: transitions.delete(c, found, now))
+    cancelled = await change(services, found, lambda c, now: transitions.delete(c, found, now), action="session.delete")
     return {"session_id": found.id, "deleted": True, "cancelled": cancelled, "restorable": True}
 
 
@@ -91,7 +98,13 @@ async def restore(services: Services, *, session: str) -> dict[str, Any]:
     """Bring back a deleted session, ended; `session.resume` takes it up again. Raises `NotFound`, `Conflict`."""
     found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
     now = to_text(services.clock.now())
-    return await as_shown(services, await services.central.write(lambda c: transitions.restore(c, found, now)))
+
+    def bring_back(connection: sqlite3.Connection) -> Session:
+        restored = transitions.restore(connection, found, now)
+        audit.record(connection, "session.restore", found.id, now, after={"status": restored.status})
+        return restored
+
+    return await as_shown(services, await services.central.write(bring_back))
 
 
 async def remove(
@@ -109,6 +122,7 @@ async def remove(
             require(connection)
             current = sessions.get(connection, found.id)
             cancelled = transitions.delete(connection, current, now) if current.status != "deleted" else 0
+            audit.record(connection, "session.remove", found.id, now, before={"title": current.title})
             ingest.forget_content(connection, found.id)
             mailbox.forget_session(connection, found.id)
             events.forget_session(connection, found.id)

@@ -9,7 +9,7 @@ import asyncio
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, control_tasks, ingest, routes, session_lookup, sessions
+from host.central import agent_groups, audit, control_tasks, ingest, routes, session_lookup, sessions
 from host.central.control_tasks import ControlTask
 from host.central.routes import Route
 from host.central.sessions import Session
@@ -48,7 +48,11 @@ async def new(
 async def begin_anew(services: Services, old: Session, also: Also[Transition] = lambda c, done: None) -> Transition:
     """A fresh session in the place of one."""
     return await make_transition(
-        services, old, lambda c, now: transitions.new(c, old, now, save_memory=services.settings.save_memory), also
+        services,
+        old,
+        lambda c, now: transitions.new(c, old, now, save_memory=services.settings.save_memory),
+        also,
+        "session.new",
     )
 
 
@@ -81,7 +85,9 @@ async def take_up(
     services: Services, session: Session, onto: Route | None, also: Also[Transition] = lambda c, done: None
 ) -> Transition:
     """Make a session the present one of a route."""
-    return await make_transition(services, session, lambda c, now: transitions.resume(c, session, now, onto), also)
+    return await make_transition(
+        services, session, lambda c, now: transitions.resume(c, session, now, onto), also, "session.resume"
+    )
 
 
 async def branch(services: Services, *, session: str) -> dict[str, Any]:
@@ -94,7 +100,9 @@ async def go_on_in_copy(
     services: Services, session: Session, also: Also[Transition] = lambda c, done: None
 ) -> Transition:
     """A copy of a session in the place of what its route points at."""
-    return await make_transition(services, session, lambda c, now: transitions.branch(c, session, now), also)
+    return await make_transition(
+        services, session, lambda c, now: transitions.branch(c, session, now), also, "session.branch"
+    )
 
 
 async def undo(services: Services, *, session: str, count: int = 1) -> dict[str, Any]:
@@ -111,12 +119,16 @@ async def take_back(
     services: Services, session: Session, count: int, also: Also[Undone] = lambda c, done: None
 ) -> Undone:
     """Take back the last exchanges, and what is open; the agent hears of it before it says anything more."""
-    return await change(services, session, lambda c, now: transitions.undo(c, session, count, now), also)
+    return await change(
+        services, session, lambda c, now: transitions.undo(c, session, count, now), also, action="session.undo"
+    )
 
 
 async def ask_again(services: Services, session: Session, also: Also[Undone] = lambda c, done: None) -> Undone:
     """Take back the last exchange, and what is open, and put the messages to the agent once more."""
-    return await change(services, session, lambda c, now: transitions.retry(c, session, now), also)
+    return await change(
+        services, session, lambda c, now: transitions.retry(c, session, now), also, action="session.retry"
+    )
 
 
 async def compress(services: Services, *, session: str, timeout: float = _COMPRESS_SECONDS) -> dict[str, Any]:
@@ -150,7 +162,9 @@ async def ask_for_summary(services: Services, session: Session, also: Also[str] 
 
     def ask(connection: sqlite3.Connection) -> str:
         current = transitions.require_active(connection, session)
-        task = control_tasks.ask(connection, current, ControlTask.SUMMARIZE, to_text(services.clock.now()))
+        now = to_text(services.clock.now())
+        task = control_tasks.ask(connection, current, ControlTask.SUMMARIZE, now)
+        audit.record(connection, "session.compress", session.id, now)
         also(connection, task)
         return task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from host.central import session_lookup, sessions, titles
+from host.central import audit, session_lookup, sessions, titles
 from host.central import title as form
 from host.services import Services
 from shared_schema.clock import to_text
@@ -30,7 +30,12 @@ async def set_title(
             titles.clear(connection, found, now)
         elif title is not None:
             titles.set_manual(connection, found, title, now, lineage=following)
-        return sessions.get(connection, found.id)
+        after = sessions.get(connection, found.id)
+        if clear or title is not None:
+            audit.record(
+                connection, "session.title", found.id, now, before={"title": found.title}, after={"title": after.title}
+            )
+        return after
 
     run = services.central.read if title is None and not clear else services.central.write
     found = await run(store)

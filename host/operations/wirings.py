@@ -5,8 +5,16 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from host.central import agent_groups, messaging_groups
-from host.central.messaging_groups import Archived, Engage, SessionMode, Wiring
+from host.central import agent_groups, audit, messaging_groups
+from host.central.messaging_groups import (
+    AgentReplies,
+    Archived,
+    Engage,
+    NonEngaging,
+    SenderScope,
+    SessionMode,
+    Wiring,
+)
 from host.operations.push import push_to_agent_group
 from host.routing.engage import valid_pattern
 from host.services import Services
@@ -16,6 +24,7 @@ from shared_schema.errors import InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 
 _YEARS = 10 * 366 * 24 * 60
+_PRIORITIES = 1_000
 
 
 async def add(
@@ -31,15 +40,27 @@ async def add(
     reset_minutes: int = 1440,
     reset_hour: int = 4,
     archived: str = Archived.REFUSE,
+    sender_scope: str = SenderScope.ALL,
+    non_engaging: str = NonEngaging.DROP,
+    priority: int = 0,
+    agent_replies: str = AgentReplies.IGNORE,
 ) -> dict[str, Any]:
     """Wire a chat to an agent group, or change the wiring. Raises `InvalidValue`, `NotFound`."""
-    for what, value, known in (("reset rule", reset, Reset), ("rule for archived sessions", archived, Archived)):
+    for what, value, known in (
+        ("reset rule", reset, Reset),
+        ("rule for archived sessions", archived, Archived),
+        ("sender scope", sender_scope, SenderScope),
+        ("rule for messages that do not engage", non_engaging, NonEngaging),
+        ("rule for replies of other agents", agent_replies, AgentReplies),
+    ):
         if value not in set(known):
             raise InvalidValue(f"'{value}' is not a {what}", hint=f"use one of {', '.join(known)}")
     if not 1 <= reset_minutes <= _YEARS:
         raise InvalidValue(f"a conversation can rest for 1 to {_YEARS} minutes, not {reset_minutes}")
     if not 0 <= reset_hour <= 23:
         raise InvalidValue(f"the hour of a reset is 0 to 23, not {reset_hour}")
+    if not -_PRIORITIES <= priority <= _PRIORITIES:
+        raise InvalidValue(f"a priority is -{_PRIORITIES} to {_PRIORITIES}, not {priority}")
     if session_mode not in set(SessionMode):
         raise InvalidValue(f"'{session_mode}' is not a session mode", hint=f"use one of {', '.join(SessionMode)}")
     if engage not in set(Engage):
@@ -52,21 +73,36 @@ async def add(
 
     def store(connection: sqlite3.Connection) -> str:
         group = agent_groups.get_by_name(connection, agent_group)
+        chat = messaging_groups.get_by_name(connection, messaging_group)
+        before = messaging_groups.wiring_of(connection, chat.id, group.id)
         wiring = Wiring(
             id=new_id(Prefix.WIRING),
-            messaging_group_id=messaging_groups.get_by_name(connection, messaging_group).id,
+            messaging_group_id=chat.id,
             agent_group_id=group.id,
             session_mode=session_mode,
             per_user=int(per_user),
-            engage=engage,
+            engage=Engage.MENTION if engage == Engage.MENTION_STICKY else engage,
+            sticky=int(engage == Engage.MENTION_STICKY),
             pattern=pattern,
             reset=reset,
             reset_minutes=reset_minutes,
             reset_hour=reset_hour,
             archived=archived,
             created_at=now,
+            sender_scope=sender_scope,
+            non_engaging=non_engaging,
+            priority=priority,
+            agent_replies=agent_replies,
         )
         messaging_groups.wire(connection, wiring)
+        audit.record(
+            connection,
+            "wiring.add" if before is None else "wiring.set",
+            f"{chat.address} {group.name}",
+            now,
+            before=None if before is None else _audited(before),
+            after=_audited(wiring),
+        )
         return group.id
 
     await push_to_agent_group(services, await services.central.write(store))
@@ -89,9 +125,18 @@ async def remove(services: Services, *, messaging_group: str, agent_group: str) 
             messaging_groups.get_by_name(connection, messaging_group),
             agent_groups.get_by_name(connection, agent_group),
         )
-        if not messaging_groups.unwire(connection, chat.id, group.id):
+        before = messaging_groups.wiring_of(connection, chat.id, group.id)
+        if before is None or not messaging_groups.unwire(connection, chat.id, group.id):
             raise NotFound(f"{messaging_group} is not wired to {agent_group}", hint="`dumbwaiter wirings` shows all")
+        now = to_text(services.clock.now())
+        audit.record(connection, "wiring.remove", f"{chat.address} {group.name}", now, before=_audited(before))
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))
     return {"removed": True}
+
+
+def _audited(wiring: Wiring) -> dict[str, Any]:
+    own = ("id", "messaging_group_id", "agent_group_id", "created_at", "sticky")
+    state = {name: getattr(wiring, name) for name in Wiring.__slots__ if name not in own}
+    return state | {"engage": wiring.rule}

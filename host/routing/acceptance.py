@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from host.access import answers, gate
+from host.access.admission import AdmissionVerdict
+from host.access.gate import IncomingMessage
+from host.access.standing import Standing
 from host.central import (
     agent_groups,
     deliveries,
+    engaged_threads,
     exchanges,
     ingest,
     messaging_groups,
     questions,
+    rate_limits,
     refusals,
     routes,
     sessions,
@@ -25,10 +32,20 @@ from host.central import (
     usage,
 )
 from host.central.deliveries import Chat
-from host.central.messaging_groups import Archived, MessagingGroup, SessionMode, Wiring
+from host.central.messaging_groups import (
+    TERMINAL_CHANNEL,
+    Archived,
+    Engage,
+    MessagingGroup,
+    NonEngaging,
+    SessionMode,
+    Wiring,
+)
+from host.central.rate_limits import Act
 from host.central.sessions import EndReason, Session
-from host.routing import commands
-from host.routing.engage import engages
+from host.routing import commands, waiting
+from host.routing.commands import HOST_WIDE, CommandName
+from host.routing.engage import engages, names
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.reply import replied_to
 from host.routing.route_key import route_key
@@ -40,6 +57,13 @@ from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
 from shared_schema.text import without_lone_surrogates
+
+MOST_HEARD = 50
+"""Messages that were not meant for an agent and wait as context for its next turn: the newest, and of one day."""
+HEARD_FOR = timedelta(hours=24)
+
+_AT_TERMINAL = "terminal"
+_MENTIONS = frozenset({Engage.MENTION, Engage.MENTION_STICKY})
 
 ARCHIVED = "This conversation is archived. /resume opens it again, /new begins another one."
 
@@ -58,13 +82,17 @@ class Rules:
 class RoutingOutcome:
     """What became of an event. `over` are sessions that ended by it, `told` chats in which somebody is told something.
 
-    `command`: it is one, for the host to carry out.
+    `command`: it is one, for the host to carry out. `heard` are sessions that have more context; `says`: the host has
+    something to say outside of any conversation, and `agent_groups` are the ids of those whose wirings it changed.
     """
 
     receipt: Receipt
     over: list[str] = field(default_factory=list)
     told: dict[Chat, None] = field(default_factory=dict)
     command: bool = False
+    heard: list[str] = field(default_factory=list)
+    says: bool = False
+    agent_groups: tuple[str, ...] = ()
 
 
 def accept(
@@ -104,9 +132,12 @@ class _Acceptance:
         event, address = self._event, self._event.address
         event.require_identifiers()
         group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
+        arrival = self._arrival(group)
+        if (claimed := gate.claim_owner(self._connection, arrival, self._now)) is not None:
+            return self._said(claimed)
         if group is None:
-            return self._drop(f"no messaging group {address.channel_type}:{address.platform_id} is registered")
-        if not self._names and is_blank(event.text):
+            return self._in_unknown_chat(arrival)
+        if not self._names and not event.remote_files and is_blank(event.text):
             return self._drop("there is nothing in the message")
         if event.session_id is not None:
             self._outcome.receipt = Receipt((self._take_for(event.session_id),))
@@ -121,41 +152,150 @@ class _Acceptance:
                 f"{group.address} is not wired to '{event.agent_group}'",
                 hint=f"wire them with `dumbwaiter wire {group.address} {event.agent_group}`",
             )
-        reason = "no agent group engages with this message" if wirings else "no agent group is wired to it"
+        admission, sender = gate.admit(self._connection, arrival, group, wirings)
+        if admission.verdict != AdmissionVerdict.ADMITTED or not wirings:
+            if self._answers_at_the_door(arrival, sender):
+                return self._said("the host has answered")
+            if admission.verdict == AdmissionVerdict.ASKED and wirings:
+                return self._asked(gate.knock(self._connection, arrival, wirings, self._now))
+            return self._drop(admission.reason or "no agent group is wired to it")
+        return self._take_by(group, list(admission.wirings))
+
+    def _take_by(self, group: MessagingGroup, wirings: list[Wiring]) -> RoutingOutcome:
+        """Take the event for each of the wirings whose rule takes it; others may hear it as context."""
+        reason = "no agent group engages with this message"
         taken: list[Accepted] = []
-        for wiring in self._engaged(group, wirings):
+        engaged = self._engaged(group, wirings)
+        for wiring in engaged:
             try:
                 taken.append(self._offer(group, wiring))
             except InvalidValue as error:  # it cannot be routed for this agent group; others may take it
                 reason = error.what
+        for wiring in wirings:
+            if wiring.non_engaging == NonEngaging.ACCUMULATE and wiring not in engaged and self._command is None:
+                with suppress(InvalidValue):
+                    self._hear(group, wiring)
+                    reason = "an agent group has heard it, and answers when it is meant"
         if not taken:
+            if self._outcome.heard:
+                self._outcome.receipt = Receipt((), reason)
+                return self._outcome
             return self._drop(reason)
         if not all(accepted.duplicate for accepted in taken):
-            unread.wrote(self._connection, group.id, address.thread_id)
+            unread.wrote(self._connection, group.id, self._event.address.thread_id)
         self._outcome.receipt = Receipt(tuple(taken))
         return self._outcome
+
+    def _arrival(self, group: MessagingGroup | None) -> IncomingMessage:
+        event = self._event
+        return IncomingMessage(
+            address=event.address,
+            message_id=event.platform_message_id,
+            sender=event.sender_id,
+            sender_name=None if event.sender_name is None else without_lone_surrogates(event.sender_name),
+            text=event.text,
+            is_mention=event.is_mention,
+            is_group=event.is_group if group is None else bool(group.is_group),
+            chat_name=event.chat_name if group is None else group.name,
+            is_trusted=event.by_owner
+            or (event.address.channel_type == TERMINAL_CHANNEL and event.sender_id in (None, _AT_TERMINAL)),
+            waiting=lambda: waiting.to_json(event),
+        )
+
+    def _in_unknown_chat(self, arrival: IncomingMessage) -> RoutingOutcome:
+        """The event is of a chat that is not registered."""
+        if self._answers_at_the_door(arrival, None):
+            return self._said("the host has answered")
+        if self._names or self._event.remote_files or not is_blank(self._event.text):
+            what = gate.ask_to_wire(self._connection, arrival, self._now)
+            if what is not None:
+                return self._asked(what)
+        return self._drop(f"no messaging group {arrival.chat} is registered")
+
+    def _answers_at_the_door(self, arrival: IncomingMessage, sender: Standing | None) -> bool:
+        """Whether it is a command about the host, which is answered where no agent takes it.
+
+        Who has no role is told who they are in a direct chat, and nothing in a group: that would be a way to make the
+        bot talk there.
+        """
+        command = self._command
+        if command is None or command.name not in HOST_WIDE:
+            return False
+        sender = sender or gate.sender_of(self._connection, arrival)
+        if sender is None or (not sender.is_known and arrival.is_group is not False):
+            return False
+        if not rate_limits.take(self._connection, Act.NOTICE, arrival.chat, self._now).allowed:
+            return True
+        if command.name == CommandName.WHOAMI:
+            text = answers.whoami(self._connection, sender)
+        else:
+            decide = answers.approve if command.name == CommandName.APPROVE else answers.deny
+            answer = decide(self._connection, command.argument, sender, arrival.chat, self._now)
+            text, self._outcome.agent_groups = answer.text, answer.agent_groups
+        gate.say_once(self._connection, arrival, text, self._now)
+        return True
+
+    def _said(self, what: str) -> RoutingOutcome:
+        self._outcome.says, self._outcome.command = True, False
+        self._outcome.receipt = Receipt((), what)
+        return self._outcome
+
+    def _asked(self, what: str) -> RoutingOutcome:
+        """It waits for a decision, or it does not and is counted."""
+        outcome = self._said(what)
+        return outcome if what == gate.WAITS else self._drop(what)
 
     def _engaged(self, group: MessagingGroup, wirings: list[Wiring]) -> list[Wiring]:
         """The wirings that take the event: by their rule, or because their agent has asked and waits for the answer.
 
-        A command nobody's rule takes is for the only agent group there is.
+        A command nobody's rule takes is for the only agent group there is; one about the host for the first.
         """
         event = self._event
+        if self._command is not None and self._command.name in HOST_WIDE:
+            return wirings[:1]
         if event.agent_group is not None:
             return wirings
-        engaged = [
-            wiring
-            for wiring in wirings
+        meant = self._meant(group, wirings)
+        engaged = []
+        for wiring in wirings:
+            is_mention = wiring.agent_group_id in meant if meant else event.is_mention
             if engages(
-                wiring.engage,
+                wiring.rule,
                 wiring.pattern,
                 text=event.text,
-                is_mention=event.is_mention,
+                is_mention=is_mention,
                 is_group=bool(group.is_group),
-            )
-            or self._is_answer_to(wiring)
-        ]
+                was_mentioned=self._was_mentioned(wiring, is_mention=is_mention),
+            ) or self._is_answer_to(wiring):
+                engaged.append(wiring)
         return wirings if not engaged and self._command is not None and len(wirings) == 1 else engaged
+
+    def _meant(self, group: MessagingGroup, wirings: list[Wiring]) -> set[str]:
+        """The agent groups that a message in a group names or replies to: these are mentioned, and no others.
+
+        Empty: none of them in particular, so that the platform's own flag is for all.
+        """
+        mentions = [wiring for wiring in wirings if wiring.rule in _MENTIONS]
+        if not mentions or not group.is_group or (len(mentions) == 1 and self._event.is_mention):
+            return set()
+        ids = {wiring.agent_group_id for wiring in mentions}
+        meant = {each for each in ids if names(self._name_of(each), self._event.text)}
+        if self._event.reply_to is not None:
+            address = self._event.address
+            chat = (address.channel_type, address.platform_id)
+            replied = deliveries.said_by(self._connection, chat, self._event.reply_to)
+            meant |= {replied} & ids if replied is not None else set()
+        return meant
+
+    def _was_mentioned(self, wiring: Wiring, *, is_mention: bool) -> bool:
+        """Whether the agent was mentioned in the thread of the event; that it is now is noted."""
+        thread_id = self._event.address.thread_id
+        if wiring.rule != Engage.MENTION_STICKY or thread_id is None:
+            return False
+        if is_mention:
+            engaged_threads.engage(self._connection, wiring.id, thread_id, self._now)
+            return True
+        return engaged_threads.is_engaged(self._connection, wiring.id, thread_id)
 
     def _is_answer_to(self, wiring: Wiring) -> bool:
         try:
@@ -176,6 +316,30 @@ class _Acceptance:
             sender_id=self._event.sender_id,
         )
 
+    def _hear(self, group: MessagingGroup, wiring: Wiring) -> None:
+        """Keep the event as context of one agent group's conversation: nobody is woken for it."""
+        session = self._session(group, wiring)
+        if session.status != "active":
+            return
+        accepted = self._take(session, trigger=False)
+        if not accepted.duplicate:
+            since = to_text(self._moment - HEARD_FOR)
+            ingest.cancel_old_heard(self._connection, session.id, MOST_HEARD, since, self._now)
+        self._outcome.heard.append(session.id)
+
+    def _session(self, group: MessagingGroup, wiring: Wiring) -> Session:
+        """The session of the event's route."""
+        thread_id = self._event.address.thread_id
+        return routes.resolve(
+            self._connection,
+            agent_group_id=wiring.agent_group_id,
+            route_key=self._key(wiring),
+            messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
+            thread_id=thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
+            sender_id=self._event.sender_id if wiring.per_user else None,
+            now=self._now,
+        )
+
     def _offer(self, group: MessagingGroup, wiring: Wiring) -> Accepted:
         """Take the event for one agent group."""
         event, address = self._event, self._event.address
@@ -188,17 +352,12 @@ class _Acceptance:
         )
         if known is not None:
             return self._accepted(known, duplicate=True)
-        session = routes.resolve(
-            self._connection,
-            agent_group_id=wiring.agent_group_id,
-            route_key=self._key(wiring),
-            messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
-            thread_id=address.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
-            sender_id=event.sender_id if wiring.per_user else None,
-            now=self._now,
-        )
+        session = self._session(group, wiring)
         if self._command is not None:
             return self._take(session)
+        if wiring.non_engaging == NonEngaging.ACCUMULATE:  # what was heard long ago is not for this turn
+            since = to_text(self._moment - HEARD_FOR)
+            ingest.cancel_old_heard(self._connection, session.id, MOST_HEARD, since, self._now)
         session = self._begin_anew(session, wiring, group)
         if session.status == "archived" and wiring.archived == Archived.REOPEN:
             session = transitions.reopen(self._connection, session, self._now)
@@ -237,7 +396,7 @@ class _Acceptance:
             self._notice(fresh, None, _begun_anew(due, wiring))
         return fresh
 
-    def _take(self, session: Session) -> Accepted:
+    def _take(self, session: Session, *, trigger: bool = True) -> Accepted:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
         # A text that is too long was kept as a file and cut on its way here; without files it is a command.
         content: dict[str, object] = {"text": event.text if self._names else truncate(event.text, self._rules.max_text)}
@@ -259,13 +418,13 @@ class _Acceptance:
                 "sender_id": event.sender_id,
                 "sender_name": None if event.sender_name is None else without_lone_surrogates(event.sender_name),
                 "kind": MessageInKind.CHAT if self._command is None else ingest.COMMAND,
-                "trigger": 1 if self._command is None else 0,
+                "trigger": int(trigger and self._command is None),
                 "content": encode(content),
                 "spool": self._spool,
                 "accepted_at": self._now,
             },
         )
-        if added and self._command is None:
+        if added and trigger and self._command is None:
             sessions.heard(self._connection, session.id, preview(event.text), self._now)
             questions.answered(self._connection, session.id, event.address, event.sender_id)
             self._refuse_if_must(session, message_id)

@@ -27,7 +27,21 @@ class CommandName(StrEnum):
     STOP = "stop"
     STATUS = "status"
     USAGE = "usage"
+    MODEL = "model"
+    BUDGET = "budget"
+    APPROVE = "approve"
+    DENY = "deny"
+    WHOAMI = "whoami"
     HELP = "help"
+
+
+HOST_WIDE = frozenset({CommandName.APPROVE, CommandName.DENY, CommandName.WHOAMI})
+"""Commands that are about the host and not about a conversation: of several agents in a chat the first one takes them,
+and they are answered where there is none."""
+
+FOR_ADMINS = frozenset({CommandName.MODEL, CommandName.BUDGET})
+"""Commands for the owner, and for admins of the agent group. Others are for everybody who may speak in the chat;
+`/approve` and `/deny` ask for the role that each approval names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Source: github.com/google/re2/wiki/Syntax. This is the only module that imports 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import re2
 
 from host.central.messaging_groups import Engage
 from shared_schema.errors import InvalidValue
+from shared_schema.text import folded
 
 MAX_PATTERN = 1_000
 MAX_TEXT = 32_000
@@ -22,9 +24,18 @@ _MAX_WORK = 40_000_000
 _MAX_MEMORY = 8 * 1024**2
 
 
-def engages(engage: str, pattern: str | None, *, text: str, is_mention: bool, is_group: bool) -> bool:
+def engages(
+    engage: str,
+    pattern: str | None,
+    *,
+    text: str,
+    is_mention: bool,
+    is_group: bool,
+    was_mentioned: bool = False,
+) -> bool:
     """Whether a wiring's rule takes a message. In a direct chat every message is meant for the agent.
 
+    `was_mentioned` says that the agent was mentioned before in the message's thread: `mention-sticky` takes all of it.
     `pattern` is searched in the first 32,000 characters, in fewer when it is very large: never for a second. A pattern
     that cannot be used engages nothing.
     """
@@ -32,6 +43,8 @@ def engages(engage: str, pattern: str | None, *, text: str, is_mention: bool, is
         return True
     if engage == Engage.MENTION:
         return is_mention or not is_group
+    if engage == Engage.MENTION_STICKY:
+        return is_mention or was_mentioned or not is_group
     if engage == Engage.PATTERN and pattern is not None:
         try:
             compiled = _compiled(pattern)
@@ -40,6 +53,11 @@ def engages(engage: str, pattern: str | None, *, text: str, is_mention: bool, is
         searched = text[:MAX_TEXT].encode("utf-8", "replace")[: _MAX_WORK // compiled.programsize]
         return compiled.search(searched) is not None
     return False
+
+
+def names(agent_group: str, text: str) -> bool:
+    """Whether a message names an agent: its name as a word of its own, in any case, with or without `@`."""
+    return re.search(rf"(?<![\w-]){re.escape(agent_group)}(?![\w-])", folded(text, MAX_TEXT)) is not None
 
 
 def valid_pattern(pattern: str) -> str:

@@ -35,6 +35,8 @@ class Event:
     `is_mention`: the platform says that the bot is meant: its own flag, a reply to the bot, or its name. `is_group` and
     `chat_name` describe the chat as far as the platform says; None: not said. `remote_files` are fetched by the router,
     through the channel's `download`, once it is known that an agent takes the event; `attachments` are here already.
+
+    `by_owner`: the owner of the host handed it in at its own terminal. No channel of a platform says so.
     """
 
     address: Address
@@ -51,6 +53,7 @@ class Event:
     is_group: bool | None = None
     chat_name: str | None = None
     remote_files: tuple[RemoteFile, ...] = ()
+    by_owner: bool = False
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""

@@ -19,13 +19,13 @@ from pathlib import Path
 from host.central import messaging_groups, unread
 from host.central.database import Central
 from host.central.deliveries import Chat
-from host.routing import commands
+from host.routing import commands, updates
 from host.routing.acceptance import RoutingOutcome, Rules, accept
-from host.routing.event import Event, Incoming, ReadReceipt, Receipt
+from host.routing.event import Clicked, Deleted, Edited, Event, Incoming, Joined, ReadReceipt, Receipt
 from host.routing.open_commands import OpenCommands
 from host.routing.text import truncate
 from host.sessions.attachments import FileLimits, spool, spool_text
-from shared_schema.clock import Clock
+from shared_schema.clock import Clock, to_text
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
 from shared_schema.text import without_lone_surrogates
@@ -44,12 +44,14 @@ class Followers:
     """Who acts on what was accepted.
 
     `mail` hears of each session that has something new or is over, `command` of each command's message id, `send` of
-    each chat in which somebody is told something.
+    each chat in which somebody is told something. `says` hears that the host has something to say outside of any
+    conversation or that something was decided, with the ids of the agent groups whose wirings that changed.
     """
 
     mail: Callable[[str], None]
     command: Callable[[str], None]
     send: Callable[[Chat], None]
+    says: Callable[[tuple[str, ...]], None] = lambda agent_groups: None
 
 
 class Router:
@@ -75,7 +77,7 @@ class Router:
         self.open_commands = OpenCommands()
 
     async def ingest(self, event: Incoming) -> Receipt:
-        """Accept an event, or note that a chat was read. Other things that happen there change nothing yet.
+        """Accept an event, or note what else has happened in a chat: `host/routing/updates.py`.
 
         Raises `DumbwaiterError` when it could not be kept: then it must not be acknowledged.
 
@@ -84,11 +86,30 @@ class Router:
         if isinstance(event, ReadReceipt):
             return await self._central.write(lambda connection: _note_read(connection, event))
         if not isinstance(event, Event):
-            return Receipt(())
+            return await self._update(event)
         task = asyncio.create_task(self._in_order(event))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+    async def _update(self, event: Incoming) -> Receipt:
+        """What a person did beside writing. A button under a question says what its option says."""
+        now, said = to_text(self._clock.now()), None
+        match event:
+            case Edited():
+                # What was written before the change may still be on its way into the ledger, behind a command.
+                await self.open_commands.passed((event.address.channel_type, event.address.platform_id))
+                outcome = await self._central.write(lambda c: updates.edited(c, event, self._rules, now))
+            case Deleted():
+                outcome = await self._central.write(lambda c: updates.deleted(c, event, now))
+            case Clicked():
+                outcome, said = await self._central.write(lambda c: updates.clicked(c, event, now))
+            case Joined():
+                outcome = await self._central.write(lambda c: updates.joined(c, event, now))
+            case _:
+                return Receipt(())
+        self._follow(outcome)
+        return outcome.receipt if said is None else await self.ingest(said)
 
     async def _in_order(self, event: Event) -> Receipt:
         """Take an event; what was written after a command, once that is done."""
@@ -124,7 +145,7 @@ class Router:
         except Exception:  # refused, and nothing else: an interrupted write may have been kept
             await self._drop_spool(spool_name)
             raise
-        if all(accepted.duplicate for accepted in outcome.receipt.accepted):
+        if all(accepted.duplicate for accepted in outcome.receipt.accepted) and not outcome.heard:
             await self._drop_spool(spool_name)
         self._follow(outcome)
         return outcome.receipt
@@ -145,7 +166,7 @@ class Router:
                 log.info(what, extra=ids)
         if outcome.receipt.dropped is not None:
             log.info("a message was dropped", extra={"reason": outcome.receipt.dropped})
-        for session_id in outcome.over:
+        for session_id in (*outcome.over, *outcome.heard):
             self._followers.mail(session_id)
         for accepted in outcome.receipt.accepted:
             if not accepted.duplicate:
@@ -153,6 +174,8 @@ class Router:
                 follow(accepted.message_id if outcome.command else accepted.session_id)
         for chat in outcome.told:
             self._followers.send(chat)
+        if outcome.says:
+            self._followers.says(outcome.agent_groups)
 
     async def _drop_spool(self, spool_name: str | None) -> None:
         if spool_name is not None:

@@ -62,7 +62,7 @@ class Workbench:
             options |= {"image": self.image, "make_runtime": lambda install_id: DockerRuntime(install_id, docker_url())}
         async with running(data, channel=channel, provider="echo", **options | settings) as host:
             for number in range(chats):
-                await host.do("messaging_group.add", address=f"memory:{number}", is_group=True)
+                await host.do("messaging_group.add", address=f"memory:{number}", is_group=True, unknown_sender="public")
                 await host.do("wiring.add", messaging_group=f"memory:{number}", agent_group="assistant")
             yield BenchHost(host.services, channel)
 

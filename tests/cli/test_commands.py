@@ -27,7 +27,8 @@ SESSION = {
 
 TERMINAL = str(os.getsid(0))
 
-NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse"}
+UNCHANGED = {"sender_scope": "all", "non_engaging": "drop", "priority": 0, "agent_replies": "ignore"}
+NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse", **UNCHANGED}
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("agent-group add a", "agent_group.add", {"name": "a"}),
@@ -102,6 +103,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
             "reset_minutes": 5,
             "reset_hour": 3,
             "archived": "reopen",
+            **UNCHANGED,
         },
     ),
     (

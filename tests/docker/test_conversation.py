@@ -59,7 +59,7 @@ async def test_a_conversation_of_thirty_turns(
             data, make_runtime=DockerRuntime, image=agent_image.name, provider=tongue.provider, upstreams=upstreams
         ) as host:
             await host.do("agent_group.set", name=AGENT, model=tongue.model)
-            await host.do("messaging_group.add", address="memory:two", is_group=True)
+            await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
             await host.do("destination.add", agent_group=AGENT, name="kitchen", messaging_group="memory:two")
             talk = Talk(host, server, tongue)
 

@@ -77,7 +77,7 @@ async def test_status_says_what_runs_and_what_waits_and_since_when(tmp_path: Pat
         [session] = await host.do("session.list")
         assert (turn["session_id"], turn["agent_group"], turn["attempt"]) == (session["id"], AGENT, 1)
         assert 0 <= turn["elapsed_seconds"] < 10
-        await host.do("messaging_group.add", address="memory:two")
+        await host.do("messaging_group.add", address="memory:two", unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group=AGENT)
         await host.say("hello", chat="two")
         queued = await at_work(host, "queued")

@@ -29,7 +29,7 @@ async def session_in(host: Host, chat: str) -> str:
 
 
 async def another_chat(host: Host, chat: str, agent: str = "assistant") -> None:
-    await host.do("messaging_group.add", address=f"memory:{chat}", is_group=True)
+    await host.do("messaging_group.add", address=f"memory:{chat}", is_group=True, unknown_sender="public")
     await host.do("wiring.add", messaging_group=f"memory:{chat}", agent_group=agent)
 
 

@@ -141,7 +141,7 @@ async def test_sessions_are_listed_and_taken_up_by_number_title_and_id(tmp_path:
 async def test_nobody_lists_or_takes_up_a_conversation_of_another_chat_or_agent(tmp_path: Path) -> None:
     """FAILURES 39."""
     async with running(tmp_path, provider="echo") as host:
-        await host.do("messaging_group.add", address="memory:direct", is_group=False)
+        await host.do("messaging_group.add", address="memory:direct", is_group=False, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:direct", agent_group=AGENT)
         await host.ask("my secret", chat="direct")
         await answer_to(host, "/title Secret", chat="direct")

@@ -401,7 +401,7 @@ async def test_a_session_of_another_agent_group_cannot_be_taken_up(tmp_path: Pat
 async def test_a_long_list_is_paged_without_gaps(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         for number in range(5):
-            await host.do("messaging_group.add", address=f"memory:c{number}")
+            await host.do("messaging_group.add", address=f"memory:c{number}", unknown_sender="public")
             await host.do("wiring.add", messaging_group=f"memory:c{number}", agent_group=AGENT)
             await host.say(f"   hello\n  number {number} {'x' * 100}", chat=f"c{number}")
         await host.channel.wait_for(5)

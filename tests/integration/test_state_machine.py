@@ -35,7 +35,7 @@ class Messages(RuleBasedStateMachine):
         self.host = Daemon(Path(self.folder.name) / "data")
         self.host.start()
         self.host.call("agent_group.set", name="assistant", provider="scripted")
-        self.host.call("messaging_group.add", address=CHATS[1])
+        self.host.call("messaging_group.add", address=CHATS[1], unknown_sender="public")
         self.host.call("wiring.add", messaging_group=CHATS[1], agent_group="assistant")
         self.accepted: dict[str, list[str]] = {chat: [] for chat in CHATS}
 

@@ -31,7 +31,7 @@ def context_of(layout: SessionLayout) -> str:
 
 async def with_a_number(host: Host) -> SessionLayout:
     """Somebody with a phone number for an id and a name has a direct chat, and a destination, of that number."""
-    await host.do("messaging_group.add", address=f"memory:{NUMBER}", name=f"Ann {NUMBER}")
+    await host.do("messaging_group.add", address=f"memory:{NUMBER}", name=f"Ann {NUMBER}", unknown_sender="public")
     await host.do("wiring.add", messaging_group=f"memory:{NUMBER}", agent_group=AGENT)
     await host.do("destination.add", agent_group=AGENT, name="ann", messaging_group=f"memory:{NUMBER}")
     await host.do("home.set", agent_group=AGENT, messaging_group=f"memory:{NUMBER}")
@@ -169,7 +169,7 @@ async def test_a_conversation_is_unread_from_the_first_reply_until_somebody_read
 
 async def test_a_reply_that_is_read_at_the_terminal_leaves_nothing_unread(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="cli:terminal")
+        await host.do("messaging_group.add", address="cli:terminal", unknown_sender="public")
         await host.do("wiring.add", messaging_group="cli:terminal", agent_group=AGENT)
         await host.do("message.inject", messaging_group="cli:terminal", text="hello")
 

@@ -47,7 +47,7 @@ async def test_a_message_by_tool_comes_at_once_and_is_not_repeated_as_the_answer
 async def test_the_host_answers_within_a_second_from_this_agent_group_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
         await host.do("agent_group.add", name="other", provider="scripted")
-        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group="other")
         await host.ask("the gold is in the garden", chat="two")
         await host.ask("the tea is in the kitchen")
@@ -119,7 +119,7 @@ async def test_a_person_answers_a_question_and_the_answer_is_acknowledged_with_t
 
 async def test_where_an_agent_must_be_mentioned_an_answer_needs_no_mention(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group="assistant", engage="mention")
         await host.say(call("ask_user_question", question="Tea?", options=["Yes", "No"]), chat="two", mention=True)
         await seen(host, "Tea?\n1. Yes\n2. No")
@@ -133,7 +133,7 @@ async def test_where_an_agent_must_be_mentioned_an_answer_needs_no_mention(tmp_p
 
 async def test_an_answer_that_comes_too_late_needs_a_mention_again(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group="assistant", engage="mention")
         await host.say(call("ask_user_question", question="Tea?", seconds=1), chat="two", mention=True)
         await seen(host, "Nobody answered")

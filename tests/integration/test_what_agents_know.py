@@ -16,7 +16,7 @@ from tests.support.wait import until
 
 async def test_what_an_agent_sent_to_another_chat_stands_in_that_chats_conversation(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group=AGENT)
         await host.do("destination.add", agent_group=AGENT, name="two", messaging_group="memory:two")
         await host.say("to two The kettle is on.")
@@ -44,7 +44,7 @@ async def test_what_nobody_answered_for_long_fills_no_turn_and_hides_no_question
     posts = ingest.OPEN_LIMIT + 20
 
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="memory:two", is_group=True)
+        await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group=AGENT)
         await host.do("destination.add", agent_group=AGENT, name="two", messaging_group="memory:two")
         await host.say("to two number 0")
@@ -89,7 +89,7 @@ async def test_an_answer_where_it_was_asked_stands_there_once(tmp_path: Path) ->
 
 async def test_a_home_can_be_written_to(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        await host.do("messaging_group.add", address="memory:home", is_group=True)
+        await host.do("messaging_group.add", address="memory:home", is_group=True, unknown_sender="public")
         await host.do("home.set", agent_group=AGENT, messaging_group="memory:home")
         await host.say("to home-memory Good morning.")
         (sent,) = await host.channel.wait_for(1)
@@ -124,7 +124,13 @@ async def test_a_session_of_several_chats_says_where_a_message_was_written(tmp_p
     async with running(tmp_path) as host:
         await host.do("agent_group.add", name="shared", provider="scripted")
         for name in ("red", "blue"):
-            await host.do("messaging_group.add", address=f"memory:{name}", name=name.title(), is_group=True)
+            await host.do(
+                "messaging_group.add",
+                address=f"memory:{name}",
+                name=name.title(),
+                is_group=True,
+                unknown_sender="public",
+            )
             await host.do(
                 "wiring.add", messaging_group=f"memory:{name}", agent_group="shared", session_mode="agent-shared"
             )

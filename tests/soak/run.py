@@ -88,10 +88,10 @@ class Soak:
         call = self._keeper.call
         await call("agent_group.add", name=AGENT_GROUP, provider=self._plan.provider, model=self._plan.models[0])
         for chat in self._plan.chats:
-            await call("messaging_group.add", address=chat.address, is_group=True)
+            await call("messaging_group.add", address=chat.address, is_group=True, unknown_sender="public")
             await call("wiring.add", messaging_group=chat.address, agent_group=AGENT_GROUP)
         bell = f"{KINDS[0].name}:{DESTINATION}"
-        await call("messaging_group.add", address=bell)
+        await call("messaging_group.add", address=bell, unknown_sender="public")
         await call("destination.add", agent_group=AGENT_GROUP, name=DESTINATION, messaging_group=bell)
 
     def _agents(self) -> Agents:

@@ -15,7 +15,7 @@ from tests.support.wait import until
 async def add_chats(host: Host, *names: str, agent_group: str = AGENT, **wiring: Any) -> None:
     """Chats of the memory platform, wired to an agent group."""
     for name in names:
-        await host.do("messaging_group.add", address=f"memory:{name}", is_group=True)
+        await host.do("messaging_group.add", address=f"memory:{name}", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group=f"memory:{name}", agent_group=agent_group, **wiring)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from host.central.database import Central
 from host.channels.memory import MemoryChannel
+from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
 from host.operations.registry import call
 from host.operations.requests import answering
@@ -171,12 +172,12 @@ async def running(
     try:
         if not await host.do("agent_group.list"):
             await host.do("agent_group.add", name=AGENT, provider=provider)
-            await host.do("messaging_group.add", address=CHAT, is_group=True)
+            await host.do("messaging_group.add", address=CHAT, is_group=True, unknown_sender="public")
             await host.do("wiring.add", messaging_group=CHAT, agent_group=AGENT)
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
-        async with carrying_out(services), answering(services):
+        async with carrying_out(services), answering(services), following_decisions(services):
             yield host
     finally:
         await services.close(stop_agents=stop_agents)

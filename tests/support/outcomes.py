@@ -54,7 +54,7 @@ class Conversation:
         self._channel = channel
         self.one, self.two = (new_id(Prefix.MESSAGE) for _ in range(2))
         for chat in (self.one, self.two):
-            host.call("messaging_group.add", address=self.address(chat), is_group=True)
+            host.call("messaging_group.add", address=self.address(chat), is_group=True, unknown_sender="public")
             host.call("wiring.add", messaging_group=self.address(chat), agent_group=agent_group)
 
     def address(self, chat: str) -> str:

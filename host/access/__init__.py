@@ -1,0 +1,1 @@
+"""Who may speak, who may decide, and what is asked of those who may."""

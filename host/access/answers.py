@@ -1,0 +1,70 @@
+"""What the host answers to `/approve`, `/deny`, `/whoami` and a button: in one transaction, with what it does."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from host.access import approvals, cards
+from host.access.standing import TERMINAL, Standing
+from host.central import agent_groups
+from shared_schema.errors import DumbwaiterError
+
+APPROVE_HOW = "Write /approve and the code of the card, such as /approve K7Q2MX; /deny and the code says no."
+STRANGER = "You are {user}. This host does not know you."
+
+
+@dataclass(frozen=True, slots=True)
+class AccessAnswer:
+    """A sentence for who asked. `agent_groups` are the ids of those whose agents are to be told of a change."""
+
+    text: str
+    is_done: bool = True
+    agent_groups: tuple[str, ...] = ()
+
+
+def approve(connection: sqlite3.Connection, argument: str, who: Standing, where_from: str, now: str) -> AccessAnswer:
+    """`/approve CODE [CHOICE]`."""
+    code, _, choice = argument.partition(" ")
+    return _decided(connection, code, who, where_from, choice.strip() or None, now)
+
+
+def deny(connection: sqlite3.Connection, argument: str, who: Standing, where_from: str, now: str) -> AccessAnswer:
+    """`/deny CODE`."""
+    return _decided(connection, argument.partition(" ")[0], who, where_from, cards.NO, now)
+
+
+def click(connection: sqlite3.Connection, value: str, who: Standing, where_from: str, now: str) -> AccessAnswer | None:
+    """A button; None for one that is no approval's."""
+    parsed = cards.parsed(value)
+    return None if parsed is None else _decided(connection, parsed[0], who, where_from, parsed[1], now)
+
+
+def whoami(connection: sqlite3.Connection, who: Standing | None) -> str:
+    """Who somebody is to the host."""
+    if who is None:
+        return "The platform does not say who you are."
+    if who.user == TERMINAL:
+        return "You are at the terminal of the host: you are its owner."
+    if not who.is_known:
+        return STRANGER.format(user=who.user)
+    roles = ["owner"] if who.is_owner else []
+    for word, of in (("admin", who.admin_of), ("member", who.member_of)):
+        if None in of:
+            roles.append(f"{word} of all agents")
+        elif of:
+            groups = (agent_groups.by_id(connection, each) for each in of if each is not None)
+            roles.append(f"{word} of {', '.join(sorted(group.name for group in groups if group is not None))}")
+    return f"You are {who.user}: {', '.join(roles)}."
+
+
+def _decided(
+    connection: sqlite3.Connection, code: str, who: Standing, where_from: str, answer: str | None, now: str
+) -> AccessAnswer:
+    if not code:
+        return AccessAnswer(APPROVE_HOW, is_done=False)
+    try:
+        done = approvals.decide(connection, code, who, where_from, answer, now)
+    except DumbwaiterError as error:
+        return AccessAnswer(error.what if error.what.endswith(".") else f"{error.what}.", is_done=False)
+    return AccessAnswer(done.sentence, agent_groups=done.agent_groups)

@@ -1,0 +1,319 @@
+"""Asking people with a role, and taking their one answer.
+
+An approval is open for 24 hours, and there is one for each kind and subject. Its card goes to every decider who can be
+reached. Whoever answers is looked up at that moment: a card that was passed on, or that everybody in a group can see,
+is no right to decide. The first answer counts, in one transaction with what follows from it; the other cards then say
+by whom it was given.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from host.access import cards, codes
+from host.access.cards import ApprovalChoice
+from host.access.kinds import ApprovalDecision, ApprovalKind
+from host.access.pairing import PAIRING
+from host.access.standing import TERMINAL, Standing
+from host.access.unknown_chat import UNKNOWN_CHAT
+from host.central import approvals as table
+from host.central import audit, host_messages, users
+from host.central.approvals import Approval, ApprovalState
+from host.central.audit import Actor
+from host.central.messaging_groups import TERMINAL_CHANNEL
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+
+KINDS: Mapping[str, ApprovalKind] = {kind.name: kind for kind in (PAIRING, UNKNOWN_CHAT)}
+"""What can be approved. A further kind is one more entry."""
+
+VALID = timedelta(hours=24)
+MOST_WAITING = 5
+"""Events that wait for one decision; further ones are counted."""
+NOT_YOURS = "Only the owner, or an admin of what it is about, can decide this."
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedApproval:
+    """An approval that is open now; `is_new`: it was asked for just now. `is_kept`: what came with it waits for it."""
+
+    approval: Approval
+    is_new: bool
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedApproval:
+    """How an approval ended, as a sentence; `agent_groups` are the ids of those whose agents are to be told."""
+
+    approval: Approval
+    sentence: str
+    agent_groups: tuple[str, ...] = ()
+
+
+def ask(
+    connection: sqlite3.Connection,
+    kind: ApprovalKind,
+    subject: str,
+    arguments: Mapping[str, Any],
+    *,
+    now: str,
+    agent_groups: Sequence[str] | None = None,
+    role: str = "admin",
+    waiting: Mapping[str, Any] | None = None,
+) -> OpenedApproval | None:
+    """Ask whoever may decide; when it was asked already, what is `waiting` waits with it. None: too many are open.
+
+    `agent_groups`: the admins of these may decide, too. Raises `InvalidValue` for arguments that a card cannot show.
+    """
+    found = table.open_for(connection, kind.name, subject)
+    if found is not None and found.expires_at > now:
+        return _again(connection, found, waiting)
+    if found is not None:
+        expire(connection, found, now)
+    if table.open_count(connection) >= table.MOST_OPEN:
+        return None
+    shown = _shown(kind, arguments)
+    if sum(len(str(value)) for value in shown.values()) > cards.MOST_CHARACTERS:
+        raise InvalidValue(f"what is to be approved has more than {cards.MOST_CHARACTERS:,} characters")
+    approval_id, expires_at = new_id(Prefix.APPROVAL), to_text(from_text(now) + VALID)
+    table.insert(
+        connection,
+        id=approval_id,
+        code=_fresh_code(connection),
+        kind=kind.name,
+        subject=subject,
+        arguments=arguments,
+        role=role,
+        agent_groups=agent_groups,
+        waiting=[] if waiting is None else [waiting],
+        created_at=now,
+        expires_at=expires_at,
+    )
+    approval = table.get(connection, approval_id)
+    assert approval is not None
+    _send_cards(connection, kind, approval, now)
+    return OpenedApproval(approval, is_new=True, is_kept=waiting is not None)
+
+
+def may_decide(standing: Standing, approval: Approval, agent_group_id: str | None = None) -> bool:
+    """Whether somebody may decide an approval, or choose this agent group in it. Pure."""
+    if approval.role == "owner":
+        return standing.is_owner
+    if agent_group_id is not None:
+        return standing.administers(agent_group_id)
+    of = approval.of_agent_groups
+    return standing.administers(None) or any(standing.administers(each) for each in of or ())
+
+
+def decide(
+    connection: sqlite3.Connection, code: str, decider: Standing, where_from: str, answer: str | None, now: str
+) -> ClosedApproval:
+    """Take an answer: None or a choice (its number or value) for yes, `no`.
+
+    Raises `Conflict` for who may not decide, and for what is decided already; `NotFound`; `InvalidValue` for an answer
+    that is none.
+    """
+    if not decider.is_decider:
+        raise Conflict(NOT_YOURS)
+    approval = table.by_code(connection, codes.normalised(code))
+    if approval is None:
+        raise NotFound(f"There is no approval {code[:20]}.", hint="`dumbwaiter approval list` shows those that wait")
+    if not may_decide(decider, approval):
+        raise Conflict(NOT_YOURS)
+    if approval.state == ApprovalState.PENDING and approval.expires_at <= now:
+        expire(connection, approval, now)
+        approval = table.get(connection, approval.id) or approval
+    if approval.state != ApprovalState.PENDING:
+        raise Conflict(ended(approval))
+    kind = KINDS[approval.kind]
+    with audit.acting(Actor(decider.user, where_from)):
+        if answer == cards.NO:
+            done = _close(connection, approval, ApprovalState.DENIED, decider, where_from, None, None, now)
+            _tell_waiting(connection, approval, kind.denied, now)
+            return ClosedApproval(done, ended(done))
+        choice = _chosen(kind.choices(connection, approval.about), answer)
+        if choice.agent_group_id is not None and not may_decide(decider, approval, choice.agent_group_id):
+            raise Conflict(f"You are no admin of {choice.label}. {NOT_YOURS}")
+        came_of_it = kind.approved(connection, ApprovalDecision(approval, choice, decider, now))
+        done = _close(
+            connection, approval, ApprovalState.APPROVED, decider, where_from, choice.value, came_of_it.sentence, now
+        )
+        return ClosedApproval(done, f"{ended(done)} {came_of_it.sentence}", came_of_it.agent_groups)
+
+
+def expire_due(connection: sqlite3.Connection, now: str) -> int:
+    """Close what nobody has decided in time, and say so; how many."""
+    due = table.expired(connection, now)
+    for approval in due:
+        expire(connection, approval, now)
+    return len(due)
+
+
+def expire(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
+    """Close one approval because its time is over, and tell who waits."""
+    kind = KINDS.get(approval.kind)
+    _close(connection, approval, ApprovalState.EXPIRED, None, None, None, None, now)
+    _tell_waiting(connection, approval, None if kind is None else kind.expired, now)
+
+
+def ended(approval: Approval) -> str:
+    """How an approval ended."""
+    match approval.state:
+        case ApprovalState.APPROVED:
+            return f"Approved by {approval.decided_by}."
+        case ApprovalState.DENIED:
+            return f"Denied by {approval.decided_by}."
+        case ApprovalState.EXPIRED:
+            return "It has expired: nobody decided within 24 hours."
+        case _:
+            return "It waits for a decision."
+
+
+def card_text(connection: sqlite3.Connection, approval: Approval) -> str:
+    """What a decider is shown."""
+    kind = KINDS[approval.kind]
+    choices = kind.choices(connection, approval.about)
+    return cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
+
+
+def _shown(kind: ApprovalKind, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name not in kind.hidden}
+
+
+def _again(connection: sqlite3.Connection, approval: Approval, waiting: Mapping[str, Any] | None) -> OpenedApproval:
+    """The same is asked once more: it waits with the rest, once however often the platform sends it."""
+    events = approval.events
+    known = waiting is not None and any(
+        each.get("platform_message_id") == waiting.get("platform_message_id") for each in events
+    )
+    if known:
+        return OpenedApproval(approval, is_new=False, is_kept=True)
+    fits = waiting is not None and len(events) < MOST_WAITING
+    table.repeated(connection, approval, [*events, waiting] if waiting is not None and fits else events)
+    return OpenedApproval(approval, is_new=False, is_kept=fits)
+
+
+def _fresh_code(connection: sqlite3.Connection) -> str:
+    while table.by_code(connection, code := codes.new_approval_code()) is not None:
+        pass
+    return code
+
+
+def _send_cards(connection: sqlite3.Connection, kind: ApprovalKind, approval: Approval, now: str) -> None:
+    """To every decider, wherever they are known; to the terminal when there is no other place."""
+    choices = kind.choices(connection, approval.about)
+    text = cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
+    buttons = cards.buttons(choices, approval.code)
+    deciders = [
+        user
+        for user in users.deciders(connection, approval.role, approval.of_agent_groups)
+        if user.channel != TERMINAL_CHANNEL
+    ]
+    for user in deciders:
+        host_messages.say(
+            connection,
+            f"card/{approval.id}/{user.id}",
+            user.channel,
+            user.direct_chat,
+            text,
+            now,
+            to_user=user.id,
+            buttons=buttons,
+            approval_id=approval.id,
+        )
+    if not deciders:
+        channel, _, platform_id = TERMINAL.partition(":")
+        host_messages.say(
+            connection,
+            f"card/{approval.id}/{TERMINAL}",
+            channel,
+            platform_id,
+            text,
+            now,
+            buttons=buttons,
+            approval_id=approval.id,
+        )
+
+
+def _close(
+    connection: sqlite3.Connection,
+    approval: Approval,
+    state: ApprovalState,
+    decider: Standing | None,
+    where_from: str | None,
+    choice: str | None,
+    outcome: str | None,
+    now: str,
+) -> Approval:
+    """Give it its one decision, and say so on the cards. Raises `Conflict` when it has one."""
+    by = None if decider is None else decider.user
+    if not table.decide(
+        connection, approval, state, by=by, where_from=where_from, choice=choice, outcome=outcome, now=now
+    ):
+        raise Conflict(ended(table.get(connection, approval.id) or approval))
+    done = table.get(connection, approval.id)
+    assert done is not None
+    audit.record(
+        connection,
+        f"approval.{state}",
+        approval.subject,
+        now,
+        before={"kind": approval.kind, "code": approval.code, **approval.about},
+        after={"choice": choice, "outcome": outcome},
+    )
+    host_messages.suppress_cards(connection, approval.id, now)
+    sentence = ended(done) if outcome is None else f"{ended(done)} {outcome}"
+    for card in host_messages.cards(connection, approval.id):
+        if card.status not in ("delivered", "uncertain", "sending"):
+            continue
+        host_messages.say(
+            connection,
+            f"{card.key}/{state}",
+            card.channel_type,
+            card.platform_id,
+            cards.decided(card.text, sentence),
+            now,
+            to_user=card.to_user,
+            approval_id=approval.id,
+            edits=card.key,
+            short=f"{approval.code}: {sentence}",
+        )
+    return done
+
+
+def _tell_waiting(connection: sqlite3.Connection, approval: Approval, sentence: str | None, now: str) -> None:
+    """Tell who waits in vain, where they wait."""
+    if sentence is None or not approval.events:
+        return
+    event = approval.events[0]
+    host_messages.say(
+        connection,
+        f"in-vain/{approval.id}",
+        event["channel_type"],
+        event["platform_id"],
+        sentence,
+        now,
+        thread_id=event.get("thread_id"),
+    )
+
+
+def _chosen(choices: Sequence[ApprovalChoice], answer: str | None) -> ApprovalChoice:
+    if not choices:
+        raise Conflict("There is nothing left to choose from.")
+    if answer is None or not answer.strip():
+        if len(choices) == 1:
+            return choices[0]
+        raise InvalidValue(
+            "Say which one: " + ", ".join(f"{number} for {each.label}" for number, each in enumerate(choices, 1)) + "."
+        )
+    wanted = answer.strip()
+    for number, choice in enumerate(choices, 1):
+        if wanted in (str(number), choice.value):
+            return choice
+    raise InvalidValue(f"'{wanted[:40]}' is none of {', '.join(each.value for each in choices)}.")

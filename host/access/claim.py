@@ -1,0 +1,82 @@
+"""The first owner: who says the code that the host prints is the owner from then on.
+
+The code has eight symbols, holds for an hour, and is locked for an hour by five wrong tries: 2^40 codes and five tries
+an hour are not guessed. Wrong tries count for the host, not for a sender: accounts cost nothing. Who sits at the
+terminal needs no code (`dumbwaiter role grant`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import timedelta
+
+from host.access import codes
+from host.central import audit, owner_claim, users
+from host.central.audit import Actor
+from host.central.users import Role
+from shared_schema.clock import from_text, to_text
+
+VALID = timedelta(hours=1)
+LOCKED = timedelta(hours=1)
+MOST_WRONG = 5
+
+OWNER_NOW = "You are the owner of this host now. /whoami says who you are to it; /help what you can say here."
+WRONG = "That is not the code of this host. `dumbwaiter doctor` on the host's machine prints it."
+LOCKED_NOW = (
+    "There were 5 wrong tries: no code is taken for an hour. On the host's machine, "
+    "`dumbwaiter role grant {user} owner` makes you the owner at once."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOffer:
+    """The code to print, or until when none is taken."""
+
+    code: str | None
+    expires_at: str | None = None
+    locked_until: str | None = None
+
+
+def offer(connection: sqlite3.Connection, now: str) -> ClaimOffer | None:
+    """The code with which the owner is claimed, a fresh one when there is none; None when there is an owner."""
+    if users.has_owner(connection):
+        return None
+    claim = owner_claim.get(connection)
+    if claim is not None and claim.locked_until is not None and claim.locked_until > now:
+        return ClaimOffer(None, locked_until=claim.locked_until)
+    if claim is None or claim.expires_at <= now or claim.locked_until is not None:
+        expires_at = to_text(from_text(now) + VALID)
+        owner_claim.put(connection, codes.new_claim_code(), expires_at)
+        claim = owner_claim.get(connection)
+        assert claim is not None
+    return ClaimOffer(codes.grouped(claim.code), claim.expires_at)
+
+
+def tried(
+    connection: sqlite3.Connection, said: str, *, user: str, name: str | None, direct_chat: str, now: str
+) -> tuple[bool, str] | None:
+    """Somebody says a code in a direct chat: whether they are the owner now, and what they are told.
+
+    None when no code is waited for: then it is a message like any other.
+    """
+    if users.has_owner(connection):
+        return None
+    claim = owner_claim.get(connection)
+    if claim is None:
+        return None
+    if claim.locked_until is not None and claim.locked_until > now:
+        return False, LOCKED_NOW.format(user=user)
+    if claim.expires_at <= now:
+        return False, WRONG
+    if not codes.same(codes.normalised(said), claim.code):
+        is_last = claim.wrong_tries + 1 >= MOST_WRONG
+        owner_claim.wrong(connection, to_text(from_text(now) + LOCKED) if is_last else None)
+        return False, LOCKED_NOW.format(user=user) if is_last else WRONG
+    found = users.ensure(connection, user, name, now)
+    users.seen(connection, user, direct_chat, name)
+    users.grant(connection, found.person_id, Role.OWNER, None, now)
+    owner_claim.forget(connection)
+    with audit.acting(Actor(user, f"{found.channel}:{direct_chat}")):
+        audit.record(connection, "role.grant", user, now, after={"role": "owner", "by": "the code of the host"})
+    return True, OWNER_NOW

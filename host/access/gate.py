@@ -1,0 +1,250 @@
+"""At the door: what becomes of a message before any agent hears of it. In the transaction that accepts it.
+
+Invariant: what is refused here makes no session, no user and no context. It is counted (`dropped_messages`), or waits
+for a decision with the approval that asks for one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from host.access import approvals, cards, claim, codes
+from host.access.admission import UNKNOWN, Admission, AdmissionVerdict, admission, asks_who_it_is
+from host.access.kinds import ApprovalKind
+from host.access.pairing import PAIRING
+from host.access.standing import AT_TERMINAL, TERMINAL, Standing, standing_of
+from host.access.unknown_chat import MOST_CHOICES, UNKNOWN_CHAT, register, wire
+from host.central import agent_groups, host_messages, messaging_groups, rate_limits, users
+from host.central import approvals as table
+from host.central.approvals import ApprovalState
+from host.central.messaging_groups import TERMINAL_CHANNEL, MessagingGroup, Wiring
+from host.central.rate_limits import Act
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import InvalidValue
+from shared_schema.rows import Address
+from shared_schema.text import one_line
+
+NOT_AGAIN = timedelta(days=7)
+"""After a no the same is not asked again for so long."""
+
+WAITS = "the owner is asked, and the message waits"
+_DENIED = "it was denied before"
+_TOO_MANY = "too much waits for a decision already"
+_KNOCKED = (
+    "You are not known here yet. The owner of this bot is asked to let you in, and your message waits. "
+    "Your code is {code}."
+)
+_ASKED_TO_WIRE = "This bot does not know this chat yet. Its owner is asked, and your message waits. The code is {code}."
+_NAME = 80
+_NAMES_OF_AGENTS = 800
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingMessage:
+    """A message as the door sees it. `waiting` makes JSON of the whole event, should it wait for a decision.
+
+    `is_trusted`: it was handed in at the host's own terminal, by its owner.
+    """
+
+    address: Address
+    message_id: str
+    sender: str | None
+    sender_name: str | None
+    text: str
+    is_mention: bool
+    is_group: bool | None
+    chat_name: str | None
+    is_trusted: bool
+    waiting: Callable[[], Mapping[str, Any]]
+
+    @property
+    def chat(self) -> str:
+        """`<channel>:<platform id>`."""
+        return f"{self.address.channel_type}:{self.address.platform_id}"
+
+    @property
+    def user(self) -> str | None:
+        """`<channel>:<handle>`, where the platform says who it is."""
+        if self.is_trusted:
+            return TERMINAL
+        return None if self.sender is None else users.user_id(self.address.channel_type, self.sender)
+
+
+def sender_of(connection: sqlite3.Connection, arrival: IncomingMessage) -> Standing | None:
+    """Who has written. None where the platform does not say."""
+    if arrival.is_trusted:
+        return AT_TERMINAL
+    return None if arrival.user is None else standing_of(connection, arrival.user)
+
+
+def admit(
+    connection: sqlite3.Connection, arrival: IncomingMessage, chat: MessagingGroup, wirings: Sequence[Wiring]
+) -> tuple[Admission, Standing | None]:
+    """Which agents of a chat listen, and who the sender is where that was asked for.
+
+    One statement, and none in a chat that lets everybody speak with everybody.
+    """
+    if arrival.is_trusted:
+        return Admission(AdmissionVerdict.ADMITTED, tuple(wirings)), AT_TERMINAL
+    sender = None
+    if asks_who_it_is(chat.unknown_sender, wirings):
+        sender = sender_of(connection, arrival)
+        if sender is not None and sender.is_decider and not chat.is_group:
+            _note_direct_chat(connection, arrival, sender)
+    return admission(chat.unknown_sender, wirings, sender), sender
+
+
+def claim_owner(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str | None:
+    """The code of the first owner, said in a direct chat, alone or behind `/claim`; what became of it.
+
+    None: it is a message like any other.
+    """
+    said = codes.claimed(arrival.text)
+    if said is None or arrival.is_group is not False or arrival.user is None:
+        return None
+    if arrival.address.channel_type == TERMINAL_CHANNEL:  # who sits there is the owner
+        return None
+    tried = claim.tried(
+        connection,
+        said,
+        user=arrival.user,
+        name=_short(arrival.sender_name),
+        direct_chat=arrival.address.platform_id,
+        now=now,
+    )
+    if tried is None:
+        return None
+    is_owner, sentence = tried
+    if is_owner:
+        sentence = f"{sentence} {_greet(connection, arrival, now)}".rstrip()
+    say_once(connection, arrival, sentence, now)
+    return "the code of the owner was said" if is_owner else "a wrong code of the owner was said"
+
+
+def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Sequence[Wiring], now: str) -> str:
+    """A stranger is asked about; what became of their message."""
+    assert arrival.user is not None, "only somebody who can be named can be let in"
+    is_direct = not arrival.is_group
+    arguments = {
+        "user": arrival.user,
+        "name": _short(arrival.sender_name),
+        "chat": arrival.chat,
+        "chat_name": _short(arrival.chat_name),
+        "agents": [_name_of(connection, wiring.agent_group_id) for wiring in wirings],
+        "message": cards.shortened(arrival.text, 600),
+        "agent_group_ids": [wiring.agent_group_id for wiring in wirings],
+        "direct_chat": arrival.address.platform_id if is_direct else None,
+    }
+    return _ask(connection, arrival, PAIRING, f"{arrival.user} in {arrival.chat}", arguments, Act.KNOCK, _KNOCKED, now)
+
+
+def ask_to_wire(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str | None:
+    """The bot is spoken to in a chat that nobody knows; what became of the message. None: it was not spoken to."""
+    if arrival.is_group is not False and not arrival.is_mention:
+        return None
+    names: list[str] = []
+    groups = agent_groups.all_groups(connection)
+    for group in groups[:MOST_CHOICES]:
+        if sum(map(len, names)) + len(group.name) <= _NAMES_OF_AGENTS:
+            names.append(group.name)
+    if not names:
+        return None
+    arguments = {
+        "chat": arrival.chat,
+        "chat_name": _short(arrival.chat_name),
+        "group": arrival.is_group is not False,
+        "user": arrival.user,
+        "name": _short(arrival.sender_name),
+        "agents": names,
+        "message": cards.shortened(arrival.text, 600),
+    }
+    return _ask(
+        connection,
+        arrival,
+        UNKNOWN_CHAT,
+        arrival.chat,
+        arguments,
+        Act.UNKNOWN_CHAT,
+        _ASKED_TO_WIRE,
+        now,
+        agent_group_ids=[group.id for group in groups if group.name in names],
+    )
+
+
+def say_once(connection: sqlite3.Connection, arrival: IncomingMessage, text: str, now: str) -> None:
+    """Answer a message outside of any conversation, once however often its platform sends it."""
+    host_messages.say(
+        connection,
+        f"answer/{arrival.chat}/{arrival.message_id}",
+        arrival.address.channel_type,
+        arrival.address.platform_id,
+        text,
+        now,
+        thread_id=arrival.address.thread_id,
+    )
+
+
+def _ask(
+    connection: sqlite3.Connection,
+    arrival: IncomingMessage,
+    kind: ApprovalKind,
+    subject: str,
+    arguments: Mapping[str, Any],
+    act: Act,
+    sentence: str,
+    now: str,
+    agent_group_ids: Sequence[str] | None = None,
+) -> str:
+    last = table.last_for(connection, kind.name, subject)
+    is_open = last is not None and last.state == ApprovalState.PENDING
+    if last is not None and last.state == ApprovalState.DENIED and (last.decided_at or "") > _before(now):
+        return _DENIED
+    if not is_open and not rate_limits.take(connection, act, arrival.address.channel_type, now).allowed:
+        return _TOO_MANY
+    of = agent_group_ids if agent_group_ids is not None else arguments["agent_group_ids"]
+    try:
+        asked = approvals.ask(connection, kind, subject, arguments, now=now, agent_groups=of, waiting=arrival.waiting())
+    except InvalidValue:  # identifiers of an absurd length: nobody could judge them
+        return UNKNOWN
+    if asked is None:
+        return _TOO_MANY
+    if asked.is_new:
+        say_once(connection, arrival, sentence.format(code=asked.approval.code), now)
+    return WAITS if asked.is_kept else _TOO_MANY
+
+
+def _greet(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str:
+    """Let the agent of a new owner answer in the chat where they are: the only one, else they choose."""
+    if messaging_groups.find(connection, arrival.address.channel_type, arrival.address.platform_id) is not None:
+        return ""
+    groups = agent_groups.all_groups(connection)
+    if not groups:
+        return "There is no agent yet: `dumbwaiter init` on the host's machine makes one."
+    if len(groups) > 1:
+        return "What you write next asks you which agent is to answer here."
+    chat = register(connection, arrival.chat, name=_short(arrival.chat_name), is_group=False, now=now)
+    wire(connection, chat, groups[0].id, groups[0].name, now)
+    return f"{groups[0].name} answers here."
+
+
+def _note_direct_chat(connection: sqlite3.Connection, arrival: IncomingMessage, sender: Standing) -> None:
+    """Note where somebody who decides can be reached, when that is new."""
+    if sender.direct_chat != arrival.address.platform_id:
+        users.seen(connection, sender.user, arrival.address.platform_id, _short(arrival.sender_name))
+
+
+def _name_of(connection: sqlite3.Connection, agent_group_id: str) -> str:
+    group = agent_groups.by_id(connection, agent_group_id)
+    return "" if group is None else group.name
+
+
+def _short(name: str | None) -> str | None:
+    return (one_line(name, _NAME) or None) if name else None
+
+
+def _before(now: str) -> str:
+    return to_text(from_text(now) - NOT_AGAIN)

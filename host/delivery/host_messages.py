@@ -1,0 +1,254 @@
+"""Sending what the host says outside of any conversation: one worker for each channel, retried for hours.
+
+A card of an approval is looked at once more before it is sent: one that is decided meanwhile is not shown. An edit
+comes behind the card it is about, and stands as a message of its own where the platform changes none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from host.central import approvals, host_messages, users
+from host.central.approvals import ApprovalState
+from host.central.database import Central
+from host.central.host_messages import HostMessage
+from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.delivery.retry import RetryPolicy, wait_after
+from shared_schema.clock import Clock, to_text
+from shared_schema.errors import DumbwaiterError
+from shared_schema.rows import Address, DeliveryStatus, MessageOutKind
+from shared_schema.text import without_lone_surrogates
+
+log = logging.getLogger(__name__)
+
+_LONGEST_WAIT = 30.0
+_LONGEST_ERROR = 500
+
+
+@dataclass(slots=True)
+class _Rests:
+    """Messages whose last attempt failed, and until when (monotonic seconds) each rests."""
+
+    until: dict[int, float] = field(default_factory=dict)
+
+    def resting(self, now: float) -> list[int]:
+        """The positions that rest now."""
+        self.until = {position: until for position, until in self.until.items() if until > now}
+        return list(self.until)
+
+    def next_in(self, now: float) -> float | None:
+        """Seconds until the first of them may be tried again."""
+        return max(0.05, min(self.until.values()) - now) if self.until else None
+
+
+class HostMessenger:
+    """Sends through the channels. `kick` when the ledger has something new."""
+
+    def __init__(
+        self,
+        central: Central,
+        clock: Clock,
+        channels: Mapping[str, Channel],
+        *,
+        policy: RetryPolicy,
+        attempt_seconds: float,
+        noticed: Callable[[], None],
+        hide: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """`noticed` hears of each message that was sent; `hide` takes the secrets of channels out of an error."""
+        self._central = central
+        self._clock = clock
+        self._channels = channels
+        self._policy = policy
+        self._attempt_seconds = attempt_seconds
+        self._noticed = noticed
+        self._hide = hide
+        self._back: set[str] = set()  # channels that were just started: what rests need not rest
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._news: dict[str, asyncio.Event] = {}
+        self._kicks: set[asyncio.Task[None]] = set()
+
+    async def mark_interrupted(self) -> None:
+        """At the start of a host: what the last one was sending may or may not have arrived."""
+        now = to_text(self._clock.now())
+        reason = "the host stopped while it was sending this"
+        await self._central.write(lambda c: host_messages.mark_interrupted(c, reason, now))
+
+    def channel_is_back(self, name: str) -> None:
+        """A channel was started: what failed through it is tried again now."""
+        self._back.add(name)
+        self.kick()
+
+    def kick(self) -> None:
+        """There may be something to send."""
+        task = asyncio.create_task(self._kick())
+        self._kicks.add(task)
+        task.add_done_callback(self._kicks.discard)
+
+    async def close(self) -> None:
+        """Stop; what was not sent stays in the ledger."""
+        tasks = [*self._kicks, *self._workers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _kick(self) -> None:
+        for channel in await self._central.read(host_messages.channels_with_work):
+            self._news.setdefault(channel, asyncio.Event()).set()
+            if channel not in self._workers:
+                self._workers[channel] = asyncio.create_task(self._serve(channel), name=f"host messages {channel}")
+
+    async def _serve(self, channel: str) -> None:
+        news, rests = self._news[channel], _Rests()
+        try:
+            while True:
+                news.clear()
+                wait = await self._send_next(channel, rests)
+                if wait is None and not news.is_set():
+                    return
+                if wait:
+                    try:
+                        async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
+                            await news.wait()
+                    except TimeoutError:
+                        pass
+        finally:
+            del self._workers[channel], self._news[channel]
+
+    async def _send_next(self, channel: str, rests: _Rests) -> float | None:
+        """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
+        try:
+            if channel in self._back:
+                self._back.discard(channel)
+                rests.until.clear()
+            resting = rests.resting(time.monotonic())
+            message = await self._central.read(lambda c: host_messages.next_for(c, channel, resting))
+            if message is None:
+                return rests.next_in(time.monotonic())
+            wait = await self._attempt(message)
+        except DumbwaiterError as error:
+            log.error("the ledger cannot be used", extra={"channel": channel, "error": str(error)})
+            return self._policy.first_seconds
+        except Exception as error:  # the boundary of one message: what comes behind it is sent
+            log.exception("a message of the host cannot be sent", extra={"channel": channel})
+            assert message is not None
+            await self._finish(message, DeliveryStatus.FAILED, error=f"the host failed over it: {type(error).__name__}")
+            return 0
+        if wait is not None:
+            rests.until[message.position] = time.monotonic() + wait
+        return 0
+
+    async def _attempt(self, message: HostMessage) -> float | None:
+        """Send one message. Seconds after which to try again; None: it has its outcome."""
+        channel = self._channels.get(message.channel_type)
+        if channel is None:
+            return await self._failed(message, f"the channel {message.channel_type} is not set up")
+        if await self._central.read(lambda c: _is_stale(c, message)):
+            await self._finish(message, "suppressed")
+            return None
+        if not channel.capabilities.idempotent and not await self._central.write(
+            lambda c: host_messages.mark_sending(c, message.position)
+        ):
+            return None
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                platform_id, sent_as = await self._deliver(channel, message)
+        except ChannelUnavailable as error:
+            return await self._failed(message, error.what, error.retry_after)
+        except DeliveryRefused as error:
+            reason = self._hide(error.what)
+            log.warning("a message of the host was refused", extra={"key": message.key, "error": reason})
+            await self._finish(message, DeliveryStatus.FAILED, error=reason)
+        except TimeoutError:
+            if channel.capabilities.idempotent:
+                return await self._failed(message, "the platform did not answer in time")
+            await self._finish(message, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
+        else:
+            await self._finish(message, DeliveryStatus.DELIVERED, platform_id=platform_id, sent_as=sent_as)
+            self._noticed()
+        return None
+
+    async def _deliver(self, channel: Channel, message: HostMessage) -> tuple[str, str | None]:
+        """Send it; in which chat, and the platform's id of it."""
+        edits = message.edits
+        before = None if edits is None else await self._central.read(lambda c: host_messages.by_key(c, edits))
+        if before is not None and before.platform_id is not None and before.platform_message_id is not None:
+            address = Address(before.channel_type, before.platform_id, before.thread_id)
+            if channel.capabilities.edits:
+                await channel.edit(address, before.platform_message_id, message.text, ())
+                return before.platform_id, before.platform_message_id
+        platform_id = message.platform_id or (None if before is None else before.platform_id)
+        if platform_id is None:
+            if message.to_user is None:
+                raise DeliveryRefused("it says neither a chat nor a user")
+            if not channel.capabilities.direct_messages:
+                raise DeliveryRefused(
+                    f"{channel.name} cannot open a direct chat, and {message.to_user} has not written"
+                )
+            platform_id = await channel.open_direct(message.to_user.partition(":")[2])
+            await self._note_direct_chat(message.to_user, platform_id)
+        sent_as = await channel.deliver(
+            Outgoing(
+                key=f"host/{message.key}",
+                address=Address(message.channel_type, platform_id, message.thread_id),
+                kind=MessageOutKind.CARD if message.buttons else MessageOutKind.CHAT,
+                text=message.text if edits is None else message.short,
+                from_host=True,
+                buttons=tuple(Button(label, value) for label, value in message.buttons),
+            )
+        )
+        return platform_id, sent_as
+
+    async def _note_direct_chat(self, user: str, platform_id: str) -> None:
+        await self._central.write(lambda c: users.seen(c, user, platform_id, None))
+
+    async def _failed(self, message: HostMessage, error: str, retry_after: float | None = None) -> float | None:
+        """An attempt that surely did not arrive."""
+        error = self._hide(error)
+        attempts = message.attempts + 1
+        wait = wait_after(attempts, self._policy, retry_after=retry_after)
+        if wait is None:
+            log.error("a message of the host is given up", extra={"key": message.key, "error": error})
+            await self._finish(message, DeliveryStatus.FAILED, error=error)
+            return None
+        await self._central.write(lambda c: host_messages.mark_attempted(c, message.position, attempts, _stored(error)))
+        return wait
+
+    async def _finish(
+        self,
+        message: HostMessage,
+        status: str,
+        *,
+        platform_id: str | None = None,
+        sent_as: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        now = to_text(self._clock.now())
+        await self._central.write(
+            lambda c: host_messages.finish(
+                c,
+                message.position,
+                status,
+                now,
+                platform_id=platform_id,
+                platform_message_id=None if sent_as is None else _stored(sent_as),
+                error=None if error is None else _stored(error),
+            )
+        )
+
+
+def _is_stale(connection: sqlite3.Connection, message: HostMessage) -> bool:
+    """Whether it is a card of an approval that is decided."""
+    if message.approval_id is None or message.edits is not None:
+        return False
+    approval = approvals.get(connection, message.approval_id)
+    return approval is None or approval.state != ApprovalState.PENDING
+
+
+def _stored(text: str) -> str:
+    return without_lone_surrogates(str(text))[:_LONGEST_ERROR]

@@ -1,0 +1,115 @@
+"""The commands for owners and admins, and `/whoami`. The role is asked for in the transaction that answers."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.access import answers as access
+from host.access.standing import Standing
+from host.central import usage
+from host.operations import agent_groups
+from host.operations import command_answers as answers
+from host.operations.command_answers import UsedBudget
+from host.operations.command_order import Order
+from host.operations.push import push_to_agent_group
+from shared_schema.errors import Conflict, InvalidValue
+
+DEFAULT = "default"
+_PERIODS = ("day", "month", "total")
+_MOST_USD = 1e9
+_MOST_TOKENS = 10**15
+
+
+async def model(order: Order) -> None:
+    """`/model [NAME]`: show or change the model of who answers here; `default` is the provider's own."""
+    wanted = order.command.argument
+
+    def run(connection: sqlite3.Connection) -> None:
+        order.require_admin(connection)
+        group = order.agent_group(connection)
+        if not wanted:
+            order.finish(connection, answers.model_is(group.name, group.provider, group.model))
+            return
+        name = None if wanted.lower() == DEFAULT else wanted
+        group = agent_groups.set_model(connection, group, name, order.now)
+        order.finish(connection, answers.model_set(group.name, group.model))
+
+    await order.write(run)
+    if wanted:
+        await push_to_agent_group(order.services, order.row.agent_group_id)
+
+
+async def budget(order: Order) -> None:
+    """`/budget [AMOUNT]`: show or change what who answers here may use."""
+    wanted = order.command.argument
+
+    def run(connection: sqlite3.Connection) -> None:
+        order.require_admin(connection)
+        group = order.agent_group(connection)
+        if wanted:
+            usd, tokens, period = parsed_budget(wanted, group.budget_period)
+            group = agent_groups.set_budget(connection, group, usd, tokens, period, order.now)
+            if not group.has_budget:
+                order.finish(connection, answers.NO_BUDGET_NOW.format(agent=group.name))
+                return
+        used = usage.state(connection, group, order.now)
+        allowance = UsedBudget(
+            group.name, group.budget_period, used.used_tokens, used.used_usd, group.budget_tokens, group.budget_usd
+        )
+        order.finish(connection, answers.budget(allowance))
+
+    await order.write(run)
+
+
+async def approve(order: Order) -> None:
+    """`/approve CODE [CHOICE]`."""
+    await _decide(order, yes=True)
+
+
+async def deny(order: Order) -> None:
+    """`/deny CODE`."""
+    await _decide(order, yes=False)
+
+
+async def whoami(order: Order) -> None:
+    """`/whoami`."""
+    await order.write(lambda c: order.finish(c, access.whoami(c, order.who(c))))
+
+
+async def _decide(order: Order, *, yes: bool) -> None:
+    changed: list[str] = []
+
+    def run(connection: sqlite3.Connection) -> None:
+        changed.clear()  # of an attempt that was rolled back
+        if not order.is_open(connection):
+            return
+        who = order.who(connection) or Standing("?")
+        decide = access.approve if yes else access.deny
+        answer = decide(connection, order.command.argument, who, order.chat, order.now)
+        changed.extend(answer.agent_groups)
+        order.finish(connection, answer.text)
+
+    await order.write(run)
+    order.services.says(tuple(changed))
+
+
+def parsed_budget(text: str, period: str) -> tuple[float | None, int | None, str]:
+    """Dollars, tokens and period of what stands behind `/budget`; without a period the one it has.
+
+    `5`, `$5 day`, `200000 tokens month`, `off`. Raises `InvalidValue` that says how to write it. Pure.
+    """
+    words = text.lower().split()
+    if words == ["off"]:
+        return None, None, period
+    if words and words[-1] in _PERIODS:
+        period = words.pop()
+    is_tokens = len(words) == 2 and words[1] in ("token", "tokens")
+    if len(words) != 1 + is_tokens or len(words[0]) > 20:
+        raise InvalidValue(answers.BUDGET_HOW)
+    number = words[0].removeprefix("$").replace(",", "").replace("_", "")
+    if not number.isascii() or not number.replace(".", "", 1).isdigit() or (is_tokens and "." in number):
+        raise InvalidValue(answers.BUDGET_HOW)
+    amount = float(number)
+    if not 0 < amount < (_MOST_TOKENS if is_tokens else _MOST_USD):
+        raise Conflict("A budget is more than nothing and less than everything there is. /budget off takes it away.")
+    return (None, int(amount), period) if is_tokens else (amount, None, period)

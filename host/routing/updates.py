@@ -1,0 +1,227 @@
+"""What people do in a chat beside writing: they change and delete messages, press buttons, and add the bot.
+
+Each is one transaction, and may come twice. A message that waits is replaced or cancelled; one that a turn has taken is
+answered as it was, and what it says now is context for the next turn. The turn that takes it at this very moment ends
+by itself when its message is cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+
+from host.access import answers, gate
+from host.access.admission import UNKNOWN, AdmissionVerdict
+from host.access.gate import IncomingMessage
+from host.access.standing import standing_of
+from host.central import approvals, deliveries, host_messages, ingest, messaging_groups, refusals, sessions, users
+from host.central.messaging_groups import Engage, MessagingGroup
+from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome, Rules
+from host.routing.event import Clicked, Deleted, Edited, Event, Joined, Receipt
+from host.routing.text import preview, truncate
+from host.routing.waiting import LONGEST
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import FileDamaged
+from shared_schema.ids import Prefix, is_id, new_id
+from shared_schema.rows import Address, MessageInKind, MessageInStatus, decode, encode
+from shared_schema.text import without_lone_surrogates
+
+ANSWER = "answer:"
+"""A button under a question: `answer:<message id>:<number of the option>`."""
+
+_NOT_HERE = "there is no message here that this could change"
+
+
+def edited(connection: sqlite3.Connection, event: Edited, rules: Rules, now: str) -> RoutingOutcome:
+    """A person has changed a message."""
+    address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
+    group = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    text = truncate(without_lone_surrogates(event.text), rules.max_text)
+    rows = ingest.of_platform_message(connection, address.channel_type, address.platform_id, event.platform_message_id)
+    if not rows or group is None:
+        _change_waiting(connection, address, event.platform_message_id, text)
+        return outcome
+    allowed = _heard_by(connection, group, event, rows[0].sender_id)
+    for row in rows:
+        if row.agent_group_id not in allowed:
+            refusals.drop(connection, address.channel_type, address.platform_id, event.sender_id, UNKNOWN, now)
+        elif row.kind == MessageInKind.CHAT and ingest.text_of(row) != text:
+            _change(connection, row, text, now, outcome)
+    if outcome.heard:
+        outcome.receipt = Receipt(())
+    return outcome
+
+
+def deleted(connection: sqlite3.Connection, event: Deleted, now: str) -> RoutingOutcome:
+    """A person has deleted a message: where it waits, nobody answers it."""
+    address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
+    for row in ingest.of_platform_message(
+        connection, address.channel_type, address.platform_id, event.platform_message_id
+    ):
+        is_waiting = row.kind == MessageInKind.CHAT and row.turn_id is None
+        if is_waiting and row.session_id is not None and ingest.cancel(connection, row.message_id, now):
+            outcome.heard.append(row.session_id)
+            outcome.receipt = Receipt(())
+    _change_waiting(connection, address, event.platform_message_id, None)
+    return outcome
+
+
+def clicked(connection: sqlite3.Connection, event: Clicked, now: str) -> tuple[RoutingOutcome, Event | None]:
+    """A person has pressed a button: an approval is decided, or (the event) a question is answered."""
+    outcome, address = RoutingOutcome(Receipt(())), event.address
+    chat = f"{address.channel_type}:{address.platform_id}"
+    who = standing_of(connection, users.user_id(address.channel_type, event.sender_id))
+    answer = answers.click(connection, event.value, who, chat, now)
+    if answer is None:
+        said = _option(connection, event)
+        if said is None:
+            outcome.receipt = Receipt((), "the button is of no message here")
+        return outcome, said
+    outcome.says, outcome.agent_groups = True, answer.agent_groups
+    if not answer.is_done:  # else the card itself says how it ended
+        outcome.receipt = Receipt((), answer.text)
+        host_messages.say(
+            connection,
+            f"click/{chat}/{event.click_id}",
+            address.channel_type,
+            address.platform_id,
+            answer.text,
+            now,
+            thread_id=address.thread_id,
+        )
+    return outcome, None
+
+
+def joined(connection: sqlite3.Connection, event: Joined, now: str) -> RoutingOutcome:
+    """The bot was added to a group, which is told once a day what it hears there."""
+    outcome, address = RoutingOutcome(Receipt(())), event.address
+    if not event.is_group:
+        return outcome
+    chat = f"{address.channel_type}:{address.platform_id}"
+    group = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    wirings = [] if group is None else messaging_groups.wirings_of(connection, group.id)
+    if not wirings:
+        text = (
+            "I hear what mentions me here, and no agent answers yet: mention me, and my owner is asked; or type "
+            f"`dumbwaiter wire {chat} AGENT --engage mention-sticky` on my host's machine."
+        )
+    elif all(wiring.rule in (Engage.MENTION, Engage.MENTION_STICKY) for wiring in wirings):
+        text = f"I hear what mentions me here. `dumbwaiter wire {chat} AGENT --engage all` makes me hear everything."
+    else:
+        text = (
+            f"I hear what is written here. `dumbwaiter wire {chat} AGENT --engage mention` makes me wait for my name."
+        )
+    key = f"joined/{chat}/{now[:10]}"
+    outcome.says = host_messages.say(
+        connection, key, address.channel_type, address.platform_id, text, now, thread_id=address.thread_id
+    )
+    return outcome
+
+
+def _heard_by(
+    connection: sqlite3.Connection, group: MessagingGroup, event: Edited, sender_id: str | None
+) -> frozenset[str]:
+    """The agent groups that listen to who has changed a message, by the rules of the chat as they are now."""
+    sender = event.sender_id or sender_id
+    arrival = IncomingMessage(
+        event.address, event.platform_message_id, sender, None, event.text, False, bool(group.is_group), None,
+        event.address.channel_type == messaging_groups.TERMINAL_CHANNEL, dict,
+    )  # fmt: skip
+    admission, _ = gate.admit(connection, arrival, group, messaging_groups.wirings_of(connection, group.id))
+    if admission.verdict != AdmissionVerdict.ADMITTED:
+        return frozenset()
+    return frozenset(wiring.agent_group_id for wiring in admission.wirings)
+
+
+def _change(
+    connection: sqlite3.Connection, row: ingest.AcceptedMessage, text: str, now: str, outcome: RoutingOutcome
+) -> None:
+    """Bring the new text to one agent group that took the message."""
+    session = None if row.session_id is None else sessions.lookup(connection, row.session_id)
+    if session is None or session.status != "active":
+        return
+    try:
+        content = decode(row.content)
+    except FileDamaged:
+        return
+    is_waiting = row.status == MessageInStatus.PENDING and row.turn_id is None
+    if is_waiting and ingest.replace_content(connection, row.message_id, encode(content | {"text": text})):
+        outcome.heard.append(session.id)
+    elif is_waiting and ingest.supersede(connection, row.message_id, now):
+        # It is in the session's file already, where a row is never changed: another one takes its place.
+        _put(connection, row, row.platform_message_id, content | {"text": text}, row.trigger, session, now)
+        outcome.heard.append(session.id)
+    elif row.generation == session.generation:
+        was = {"message": row.message_id, "text": preview(str(content.get("text", "")))}
+        mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+        told: dict[str, object] = {"text": f"edited: {text}", "reply_to": was}
+        _put(connection, row, f"{row.platform_message_id}/edited/{mark}", told, 0, session, now)
+        since = to_text(from_text(now) - HEARD_FOR)
+        ingest.cancel_old_heard(connection, session.id, MOST_HEARD, since, now)
+        outcome.heard.append(session.id)
+
+
+def _put(
+    connection: sqlite3.Connection,
+    row: ingest.AcceptedMessage,
+    platform_message_id: str,
+    content: dict[str, object],
+    trigger: int,
+    session: sessions.Session,
+    now: str,
+) -> None:
+    ingest.accept(
+        connection,
+        {
+            "message_id": new_id(Prefix.MESSAGE),
+            "agent_group_id": row.agent_group_id,
+            "session_id": session.id,
+            "generation": session.generation,
+            "channel_type": row.channel_type,
+            "platform_id": row.platform_id,
+            "thread_id": row.thread_id,
+            "platform_message_id": platform_message_id,
+            "sender_id": row.sender_id,
+            "sender_name": row.sender_name,
+            "kind": MessageInKind.CHAT,
+            "trigger": trigger,
+            "content": encode(content),
+            "spool": None,
+            "accepted_at": now,
+        },
+    )
+
+
+def _change_waiting(connection: sqlite3.Connection, address: Address, message_id: str, text: str | None) -> None:
+    """Change what waits for a decision; None: it is deleted."""
+    for approval in approvals.waiting_for(connection, address.channel_type, address.platform_id, message_id):
+        events = [
+            event if event["platform_message_id"] != message_id else event | {"text": truncate(text or "", LONGEST)}
+            for event in approval.events
+            if text is not None or event["platform_message_id"] != message_id
+        ]
+        approvals.set_waiting(connection, approval, events)
+
+
+def _option(connection: sqlite3.Connection, event: Clicked) -> Event | None:
+    """What a person says who presses a button under a question: its option, in reply to it."""
+    message_id, _, number = event.value.removeprefix(ANSWER).partition(":")
+    if not event.value.startswith(ANSWER) or not is_id(message_id, Prefix.MESSAGE) or not number.isdecimal():
+        return None
+    chat = (event.address.channel_type, event.address.platform_id)
+    sent = deliveries.sent_as(connection, chat, message_id)
+    try:
+        options = [] if sent is None else decode(sent["content"]).get("options")
+    except FileDamaged:
+        return None
+    for option in options if isinstance(options, list) else []:
+        if isinstance(option, dict) and str(option.get("id")) == number:
+            return Event(
+                address=event.address,
+                platform_message_id=f"click/{event.click_id}",
+                text=str(option.get("label", "")),
+                sender_id=event.sender_id,
+                sender_name=event.sender_name,
+                reply_to=message_id,
+            )
+    return None
