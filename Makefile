@@ -36,8 +36,8 @@ image: ## build the image of agents; VARIANT=model or claude with what those pro
 	    --build-arg VARIANT=$(VARIANT) \
 	    --build-arg SOURCES=$$($(PYTHON) host/runtime/sources.py) -t $(IMAGE) .
 
-bench: .venv/installed-dev ## measure speed and cost, each beside its floor (docs/performance.md)
-	$(BIN)/python -m tests.bench
+bench: .venv/installed-dev ## measure speed and cost, each beside its floor; AGAINST=REV beside an older revision (docs/performance.md)
+	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST))
 
 chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
 	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration tests/claude

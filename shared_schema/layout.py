@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 CONTAINER_SESSION = Path("/session")
@@ -36,13 +37,13 @@ GATEWAY_ALIVE = "/dumbwaiter/alive"
 """What an agent asks the gateway for to learn whether it lives: it answers with its id, which every restart changes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # slots would leave no room for what is made once
 class SessionLayout:
-    """The paths inside one session folder, the same for both sides."""
+    """The paths inside one session folder, the same for both sides. Those that every message needs are made once."""
 
     folder: Path
 
-    @property
+    @cached_property
     def inbound(self) -> Path:
         return self.folder / "inbound.db"
 
@@ -67,19 +68,19 @@ class SessionLayout:
         """Names a port and a token, where the folder takes no sockets."""
         return self.folder / "gateway.json"
 
-    @property
+    @cached_property
     def reading(self) -> Path:
         return self.folder / ".reading"
 
-    @property
+    @cached_property
     def out(self) -> Path:
         return self.folder / OUT
 
-    @property
+    @cached_property
     def outbound(self) -> Path:
         return self.out / OUTBOUND
 
-    @property
+    @cached_property
     def heartbeat(self) -> Path:
         return self.out / HEARTBEAT
 

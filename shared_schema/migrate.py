@@ -74,10 +74,10 @@ def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = 
             connection.execute(f"PRAGMA user_version = {number:d}")  # a pragma takes no parameters
 
 
-def require_readable(connection: sqlite3.Connection, schema: Schema) -> None:
+def require_readable(connection: sqlite3.Connection, schema: Schema) -> int:
     """Check that this code understands the file of the other side: at most one version newer than its own.
 
-    Raises `NewerSchema`.
+    Returns the file's version. Raises `NewerSchema`.
     """
     current = version_of(connection)
     if current > schema.version + 1:
@@ -85,6 +85,7 @@ def require_readable(connection: sqlite3.Connection, schema: Schema) -> None:
             f"{schema.name} has schema version {current}, and this side reads {schema.version + 1} at most",
             hint="use a host and an agent image at most one version apart",
         )
+    return current
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from host.central import rate_limits
@@ -67,6 +67,10 @@ SELECT min((SELECT deliver_after FROM deliveries INDEXED BY deliveries_open
       AND status IN ('pending', 'sending') AND status = 'pending'
     ORDER BY deliver_after LIMIT 1)) AS due
 FROM lanes
+"""
+ANY_OPEN = """
+SELECT 1 FROM deliveries INDEXED BY deliveries_open
+WHERE channel_type = ? AND platform_id = ? AND status IN ('pending', 'sending') LIMIT 1
 """
 CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
 SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
@@ -301,6 +305,11 @@ def next_for(
     return None if row is None else Delivery.from_row(row)
 
 
+def is_any_open(connection: sqlite3.Connection, chat: Chat) -> bool:
+    """Whether anything waits to be sent to a chat, now or later, or is being sent."""
+    return one(connection, ANY_OPEN, chat) is not None
+
+
 def next_due(connection: sqlite3.Connection, chat: Chat) -> str | None:
     """When the earliest delayed message of a chat is due."""
     row = one(connection, NEXT_DUE, {"channel_type": chat[0], "platform_id": chat[1], "after": ""})
@@ -354,7 +363,7 @@ def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500
     return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
 
 
-def mark_recorded(connection: sqlite3.Connection, session_id: str, rows: list[sqlite3.Row]) -> None:
+def mark_recorded(connection: sqlite3.Connection, session_id: str, rows: Sequence[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now."""
     connection.executemany(RECORDED, [(session_id, row["message_out_id"]) for row in rows])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 from host.central import agent_groups
 from host.central.messaging_groups import MessagingGroup
@@ -32,15 +33,17 @@ def remove(connection: sqlite3.Connection, agent_group_id: str, channel_type: st
         raise NotFound(f"there is no home on '{channel_type}'", hint="`dumbwaiter home list` shows all")
 
 
-def reachable(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
+def reachable(
+    connection: sqlite3.Connection, agent_group_id: str, homes: Sequence[MessagingGroup] | None = None
+) -> list[Destination]:
     """Where an agent group may send, by name: its destinations, and its homes as `home-<channel type>`.
 
-    A home that is a destination already keeps the one name it has.
+    A home that is a destination already keeps the one name it has. `homes`: where they were read already.
     """
     found = agent_groups.destinations(connection, agent_group_id)
     names = {each.name for each in found}
     places = {(each.channel_type, each.platform_id) for each in found}
-    for chat in of(connection, agent_group_id):
+    for chat in of(connection, agent_group_id) if homes is None else homes:
         name = f"home-{chat.channel_type}"
         while name in names:
             name = f"{name}-home"

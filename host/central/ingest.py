@@ -23,13 +23,14 @@ INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_
 VALUES (:message_id, :agent_group_id, :session_id, :generation, :channel_type, :platform_id, :thread_id,
     :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at, :hops,
     CASE :kind WHEN 'command' THEN 'written' ELSE 'accepted' END)
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING *
 """
 DUPLICATE = """
 SELECT * FROM ingest
 WHERE agent_group_id = ? AND channel_type = ? AND platform_id = ? AND platform_message_id = ?
 """
 BY_ID = "SELECT * FROM ingest WHERE message_id = ?"
+BY_IDS = "SELECT * FROM ingest WHERE message_id IN (SELECT value FROM json_each(?))"
 ACCEPTED = """
 SELECT * FROM ingest INDEXED BY ingest_open
 WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY position LIMIT ?
@@ -49,7 +50,8 @@ WHERE session_id = ? AND status = 'pending' AND kind <> 'command'
 ORDER BY position LIMIT ?
 """
 FINISH = """
-UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = (state <> 'written')
+UPDATE ingest SET status = ?, error = ?, finished_at = ?, recorded = (state <> 'written'),
+    turn_id = coalesce(?, turn_id)
 WHERE message_id = ? AND session_id = ? AND status = 'pending'
 """
 # A command of a person's is the host's own work: no session needs to be told, and no ending of one cancels it.
@@ -158,6 +160,9 @@ NEWEST = "SELECT coalesce(max(position), 0) AS position FROM ingest"
 COMMAND = "command"
 """The kind of what people ask of the host."""
 
+ACCEPTED_LIMIT = 100
+"""How many accepted messages are written into a session's file at a time."""
+
 OPEN_LIMIT = 500
 """How many open messages of a session are looked after at a time."""
 
@@ -205,14 +210,15 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
 
     `hops` may be left out: how often agents have answered each other since a person wrote.
     """
-    added = connection.execute(INSERT, {"hops": 0} | values).rowcount > 0
+    if (new := one(connection, INSERT, {"hops": 0} | values)) is not None:
+        return AcceptedMessage.from_row(new), True
     row = one(
         connection,
         DUPLICATE,
         (values["agent_group_id"], values["channel_type"], values["platform_id"], values["platform_message_id"]),
     )
     assert row is not None
-    return AcceptedMessage.from_row(row), added
+    return AcceptedMessage.from_row(row), False
 
 
 def text_of(row: AcceptedMessage) -> str:
@@ -234,7 +240,13 @@ def get(connection: sqlite3.Connection, message_id: str) -> AcceptedMessage | No
     return None if row is None else AcceptedMessage.from_row(row)
 
 
-def accepted(connection: sqlite3.Connection, session_id: str, limit: int = 100) -> list[AcceptedMessage]:
+def get_all(connection: sqlite3.Connection, message_ids: Sequence[str]) -> dict[str, AcceptedMessage]:
+    """The ledger's rows of some messages, by their ids."""
+    rows = connection.execute(BY_IDS, (json.dumps(list(message_ids)),)) if message_ids else ()
+    return {row["message_id"]: AcceptedMessage.from_row(row) for row in rows}
+
+
+def accepted(connection: sqlite3.Connection, session_id: str, limit: int = ACCEPTED_LIMIT) -> list[AcceptedMessage]:
     """What has still to be written into the session, in the order of acceptance."""
     return [AcceptedMessage.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
 
@@ -262,9 +274,10 @@ def finish(
     *,
     now: str,
     error: str | None = None,
+    turn_id: str | None = None,
 ) -> bool:
-    """Give a message its outcome. False when it has one already or is not of this session."""
-    return connection.execute(FINISH, (status, error, now, message_id, session_id)).rowcount > 0
+    """Give a message its outcome, by a turn if one is named. False when it has one or is not of this session."""
+    return connection.execute(FINISH, (status, error, now, turn_id, message_id, session_id)).rowcount > 0
 
 
 def note_turn(connection: sqlite3.Connection, session_id: str, message_id: str, turn_id: str) -> None:
@@ -340,7 +353,7 @@ def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500
     return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
 
 
-def mark_recorded(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> None:
+def mark_recorded(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now; a row that changed meanwhile stays unrecorded."""
     connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
 

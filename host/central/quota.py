@@ -86,6 +86,11 @@ class Kept:
         self._hour_bytes += size
         self._changed = True
 
+    @property
+    def values(self) -> tuple[int, int, str, int, int]:
+        """Rows and bytes in all, the hour, and rows and bytes in it."""
+        return self._rows, self._bytes, self._hour, self._hour_rows, self._hour_bytes
+
     def store(self, connection: sqlite3.Connection, session_id: str) -> None:
         """Note it, where something was taken."""
         if self._changed:

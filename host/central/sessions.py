@@ -62,6 +62,11 @@ ALL_IDS = "SELECT id FROM sessions"
 COUNT = "SELECT count(*) AS n FROM sessions WHERE status <> 'deleted'"
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
 
+NOTE_COPY = """
+UPDATE sessions SET out_cursor = ?, turn_cursor = ?, last_active = coalesce(?, last_active),
+    kept_rows = ?, kept_bytes = ?, kept_hour = ?, kept_hour_rows = ?, kept_hour_bytes = ?
+WHERE id = ?
+"""
 ADVANCE = "UPDATE sessions SET out_cursor = ?, turn_cursor = ? WHERE id = ?"
 # An empty resume pointer never overwrites a recorded one.
 KEEP_POINTER = """
@@ -196,10 +201,7 @@ def heard(connection: sqlite3.Connection, session_id: str, preview: str, now: st
 
 def get(connection: sqlite3.Connection, session_id: str) -> Session:
     """The session with that id. Raises `NotFound`."""
-    row = one(connection, BY_ID, (session_id,))
-    if row is None:
-        raise NotFound(f"there is no session {session_id}", hint="`dumbwaiter session list` shows all")
-    return Session.from_row(row)
+    return Session.from_row(row_of(connection, session_id))
 
 
 def lookup(connection: sqlite3.Connection, session_id: str) -> Session | None:
@@ -227,6 +229,30 @@ def count(connection: sqlite3.Connection) -> int:
     """How many sessions there are, without those that were deleted and can be restored."""
     row = one(connection, COUNT)
     return 0 if row is None else int(row["n"])
+
+
+def row_of(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row:
+    """Everything that is known of a session. Raises `NotFound`."""
+    row = one(connection, BY_ID, (session_id,))
+    if row is None:
+        raise NotFound(f"there is no session {session_id}", hint="`dumbwaiter session list` shows all")
+    return row
+
+
+def note_copy(
+    connection: sqlite3.Connection,
+    session_id: str,
+    *,
+    out_cursor: int,
+    turn_cursor: int,
+    active_at: str | None,
+    kept: tuple[int, int, str, int, int],
+) -> None:
+    """Note up to where the agent's file was copied, when the session was last active, and what is kept of it.
+
+    `active_at` None: as before. `kept` is as `Kept.values` gives it.
+    """
+    connection.execute(NOTE_COPY, (out_cursor, turn_cursor, active_at, *kept, session_id))
 
 
 def advance(connection: sqlite3.Connection, session_id: str, out_cursor: int, turn_cursor: int) -> None:

@@ -31,8 +31,7 @@ TAKE_AWAY = """
 UPDATE sessions SET title = NULL, title_source = NULL WHERE agent_group_id = ? AND title = ? AND status = 'deleted'
 """
 SET = "UPDATE sessions SET title = ?, title_source = ? WHERE id = ?"
-SOURCE = "SELECT title_source FROM sessions WHERE id = ?"
-ASKED = "SELECT 1 FROM sessions WHERE id = ? AND title_asked = 1"
+SOURCE = "SELECT title_source, title_asked FROM sessions WHERE id = ?"
 MARK_ASKED = "UPDATE sessions SET title_asked = 1 WHERE id = ? AND title_asked = 0"
 
 
@@ -91,9 +90,12 @@ def source_of(connection: sqlite3.Connection, session: Session) -> TitleSource |
     return None if row is None or row["title_source"] is None else TitleSource(row["title_source"])
 
 
-def is_asked(connection: sqlite3.Connection, session_id: str) -> bool:
-    """Whether the session's agent was asked for a title, or need not be."""
-    return one(connection, ASKED, (session_id,)) is not None
+def progress(connection: sqlite3.Connection, session: Session) -> tuple[TitleSource | None, bool]:
+    """The same, and whether the session's agent was asked for a title, or need not be."""
+    row = one(connection, SOURCE, (session.id,))
+    if row is None:
+        return None, False
+    return None if row["title_source"] is None else TitleSource(row["title_source"]), bool(row["title_asked"])
 
 
 def mark_asked(connection: sqlite3.Connection, session_id: str) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Sequence
 
 from host.central.database import one
 from shared_schema.rows import FailureReason, Turn, TurnStatus
@@ -30,9 +28,6 @@ ON CONFLICT (session_id, id) DO UPDATE SET
     attempt = max(coalesce(turns.attempt, 1), excluded.attempt),
     withdrawn = max(turns.withdrawn, excluded.withdrawn)
 WHERE turns.status = 'running'
-"""
-TRIES = """
-SELECT max(tries) AS tries FROM ingest WHERE message_id IN (SELECT value FROM json_each(?)) AND +session_id = ?
 """
 RUNNING = "SELECT id FROM turns INDEXED BY turns_running WHERE session_id = ? AND status = 'running' LIMIT ?"
 CLOSE = """
@@ -73,20 +68,20 @@ def copy(
     turn: Turn,
     *,
     generation: int,
-    messages: Sequence[str] = (),
+    tries: int = 0,
     error: str | None = None,
 ) -> bool:
-    """Take over what an agent says of a turn over some messages; whether it is over by that.
+    """Take over what an agent says of a turn; whether it is over by that.
 
-    `generation` is the session's; `error` is what the people are told who asked.
+    `generation` is the session's; `tries` says how often its messages were tried before; `error` is what the people
+    are told who asked.
     """
-    row = one(connection, TRIES, (json.dumps(messages), session_id))
     values = {name: getattr(turn, name) for name in Turn.__slots__} | {
         "session_id": session_id,
         "present": generation,
         "failure_reason": FailureReason.of(turn.failure_reason),
         "error": error,
-        "attempt": 1 + (row["tries"] or 0 if row is not None else 0),
+        "attempt": 1 + tries,
     }
     is_new = connection.execute(UPSERT, values).rowcount > 0
     return is_new and turn.status != TurnStatus.RUNNING

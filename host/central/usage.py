@@ -195,7 +195,11 @@ def count_call(connection: sqlite3.Connection, session_id: str, tokens: int, usd
 
 def exhausted(connection: sqlite3.Connection, agent_group_id: str, now: str) -> str | None:
     """Why an agent group may do nothing more, as a sentence for people; None when it may."""
-    group = agent_groups.by_id(connection, agent_group_id)
+    return refusal(connection, agent_groups.by_id(connection, agent_group_id), now)
+
+
+def refusal(connection: sqlite3.Connection, group: AgentGroup | None, now: str) -> str | None:
+    """The same of an agent group that was read already."""
     if group is None or not group.has_budget:
         return None
     budget = state(connection, group, now)

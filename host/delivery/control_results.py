@@ -85,10 +85,10 @@ def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: 
 
     Whether its agent is to be asked for a better one, when nobody waits for it.
     """
-    source = titles.source_of(connection, session)
+    source, is_asked = titles.progress(connection, session)
     if source is None:
         titles.set_first_words(connection, session, control_tasks.first_text(connection, session.id), now)
-    return source in _REPLACED and not titles.is_asked(connection, session.id) and _can_summarize(connection, session)
+    return source in _REPLACED and not is_asked and _can_summarize(connection, session)
 
 
 def compress_when_full(

@@ -19,6 +19,7 @@ from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.central.quota import DEFAULT, Kept, Quota
 from host.central.rate_limits import Act
+from host.central.sessions import Session
 from host.delivery import control_results
 from host.delivery import turn as turn_taken
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
@@ -62,6 +63,7 @@ class Copied:
     """
 
     kept: Kept
+    rows: dict[str, ingest.AcceptedMessage]  # the ledger's, of the messages that were acknowledged
     chats: dict[Chat, Delivery | None] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
@@ -129,8 +131,13 @@ class Copier:
         candidates: Sequence[_Candidate],
     ) -> Copied:
         now = to_text(self._clock.now())
-        session = sessions.get(connection, session_id)
-        copied = Copied(refused=list(snapshot.bad_rows), kept=Kept.load(connection, session.id, self._quota, now))
+        row = sessions.row_of(connection, session_id)
+        session = Session.from_row(row)
+        copied = Copied(
+            refused=list(snapshot.bad_rows),
+            kept=Kept(self._quota, now, row),
+            rows=ingest.get_all(connection, [ack.message_id for ack in snapshot.acks]),
+        )
         of_turn: dict[str | None, list[Ack]] = {}
         for ack in snapshot.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
@@ -143,22 +150,38 @@ class Copier:
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
                 ack = acks.popleft()
-                copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=snapshot.more))
+                self._take_ack(connection, session, ack, now, snapshot, copied)
             _store_candidate(connection, session, candidate, now, copied)
             if copied.accepted:
                 session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
-            copied.settle(ack.message_id, take_ack(connection, session.id, ack, now, more=snapshot.more))
+            self._take_ack(connection, session, ack, now, snapshot, copied)
         copied.wants_title = copied.exchanged and control_results.wants_title(connection, session, now)
         for bad in copied.refused:
             refusals.refuse(connection, session.id, bad.what, bad.reason, now)
-        copied.kept.store(connection, session.id)
-        sessions.advance(connection, session.id, snapshot.out_cursor, snapshot.turn_cursor)
-        if copied.chats or copied.finished:
-            sessions.touch(connection, session.id, now)
+        sessions.note_copy(
+            connection,
+            session.id,
+            out_cursor=snapshot.out_cursor,
+            turn_cursor=snapshot.turn_cursor,
+            active_at=now if copied.chats or copied.finished else None,
+            kept=copied.kept.values,
+        )
         for chat in copied.chats:
             copied.chats[chat] = deliveries.next_for(connection, chat, now)
         return copied
+
+    def _take_ack(
+        self,
+        connection: sqlite3.Connection,
+        session: Session,
+        ack: Ack,
+        now: str,
+        snapshot: OutboxSnapshot,
+        copied: Copied,
+    ) -> None:
+        row = copied.rows.get(ack.message_id)
+        copied.settle(ack.message_id, take_ack(connection, session.id, ack, row, now, more=snapshot.more))
 
 
 def _store_candidate(
@@ -177,7 +200,7 @@ def _store_candidate(
                 _strike(connection, session, Act.WAITING, reason, now, copied)
                 raise RowRefused(reason)
             if message.kind != MessageOutKind.SYSTEM:
-                copied.tell(enqueue(connection, session, message, candidate.files, now))
+                copied.tell(enqueue(connection, session, message, candidate.files, now, copied.rows))
             elif (asked := request_of(message)) is not None:
                 copied.requests.append(asked)
             else:
@@ -216,14 +239,14 @@ def _store_turn(
     if problem is not None:
         copied.refused.append(BadRow("a turn", problem))
         return
-    if not turns.is_known(connection, session.id, turn.id):
+    if not (is_known := turns.is_known(connection, session.id, turn.id)):
         if (full := copied.kept.refusal()) is not None:
             if Act.KEPT not in copied.struck:
                 copied.refused.append(BadRow("a turn", full))
             _strike(connection, session, Act.KEPT, full, now, copied)
             return
         copied.kept.add(_ROWS_OF_TURN, 0)
-    told, is_news = turn_taken.store(connection, session, turn, acks, now)
+    told, is_news = turn_taken.store(connection, session, turn, acks, now, is_known=is_known, rows=copied.rows)
     copied.chats.update(dict.fromkeys(told))
     if is_news:
         copied.turns.append(turn)

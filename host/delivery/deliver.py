@@ -154,7 +154,8 @@ class Deliverer:
         self._resting.discard(chat)
         rounds.begin(delivery.lane)
         try:
-            await self._attempt(delivery, rounds)
+            if await self._attempt(delivery, rounds):
+                return None
         except DumbwaiterError:
             raise
         except Exception as error:  # the boundary of one message: what comes behind it is sent
@@ -162,24 +163,25 @@ class Deliverer:
             await self._refused(delivery, f"the host failed over it: {type(error).__name__}")
         return 0
 
-    async def _attempt(self, delivery: Delivery, rounds: Rounds) -> None:
+    async def _attempt(self, delivery: Delivery, rounds: Rounds) -> bool:
+        """Try to send one message. Whether it is known that nothing else waits to be sent to its chat."""
         channel = self._channels.get(delivery.channel_type)
         if channel is None:
             why = self._why_not(delivery.channel_type)
             await self._failed_attempt(delivery, rounds, why or f"the channel {delivery.channel_type} is not set up")
-            return
+            return False
         if (why := self._why_not(delivery.channel_type)) is not None:
             await self._failed_attempt(delivery, rounds, why)
-            return
+            return False
         try:
             message = self._outgoing(delivery)
         except DumbwaiterError as error:  # what is kept of it is no good, and will not be
             await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
-            return
+            return False
         if not channel.capabilities.idempotent and not await self._central.write(
             lambda c: deliveries.mark_sending(c, delivery.position)
         ):
-            return
+            return False
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 platform_message_id = await channel.deliver(message)
@@ -206,7 +208,9 @@ class Deliverer:
             else:
                 await self._failed_attempt(delivery, rounds, reason)
         else:
-            await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=_identifier(platform_message_id))
+            arrived = _identifier(platform_message_id)
+            return await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=arrived)
+        return False
 
     async def _failed_attempt(
         self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
@@ -255,12 +259,15 @@ class Deliverer:
         *,
         platform_message_id: str | None = None,
         error: str | None = None,
-    ) -> None:
+    ) -> bool:
+        """Note what became of a message. Whether nothing else waits to be sent to its chat."""
         now = to_text(self._clock.now())
 
         told: list[str] = []
+        is_last = False
 
         def finish(connection: sqlite3.Connection) -> None:
+            nonlocal is_last
             told.clear()  # of an attempt that was rolled back
             is_new = deliveries.finish(
                 connection,
@@ -275,12 +282,15 @@ class Deliverer:
                 unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
                 if is_new:
                     told.extend(_mirrored(connection, delivery, now))
+            # Asked here, it costs no way to another thread. What comes later is told to the worker (`kick`).
+            is_last = not deliveries.is_any_open(connection, delivery.chat)
 
         await self._record(finish)
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
         self._done(delivery.session_id)
         for session_id in told:
             self._done(session_id)
+        return is_last
 
     async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
         """Write what came of an attempt into the ledger, however long that takes: nobody could find out later."""

@@ -29,22 +29,35 @@ class Outcome:
     exchanged: bool = False
 
 
-def take_ack(connection: sqlite3.Connection, session_id: str, ack: Ack, now: str, *, more: bool) -> Outcome:
-    """Take over what became of a message. `more`: the agent's file has rows that are read the next time.
+def take_ack(
+    connection: sqlite3.Connection,
+    session_id: str,
+    ack: Ack,
+    row: ingest.AcceptedMessage | None,
+    now: str,
+    *,
+    more: bool,
+) -> Outcome:
+    """Take over what became of a message; `row` is the ledger's of it, as it was before.
+
+    `more`: the agent's file has rows that are read the next time.
 
     An errand gets its outcome not before its answer, which may be among those.
     """
-    row = ingest.get(connection, ack.message_id)
     if row is None or (row.kind == MessageInKind.CONTROL and more):
         return Outcome()
-    if row.turn_id != ack.turn_id and is_id(ack.turn_id, Prefix.TURN):
-        ingest.note_turn(connection, session_id, ack.message_id, str(ack.turn_id))
+    turn_id = str(ack.turn_id) if row.turn_id != ack.turn_id and is_id(ack.turn_id, Prefix.TURN) else None
     if ack.status == AckStatus.COMPLETED:
-        if not ingest.finish(connection, session_id, ack.message_id, MessageInStatus.COMPLETED, now=now):
+        completed = MessageInStatus.COMPLETED
+        if not ingest.finish(connection, session_id, ack.message_id, completed, now=now, turn_id=turn_id):
+            if turn_id is not None:  # it has its outcome, and was taken all the same
+                ingest.note_turn(connection, session_id, ack.message_id, turn_id)
             return Outcome()
         if row.kind == MessageInKind.CONTROL:
             return Outcome(final=True, told=control_results.ended(connection, session_id, row, None, now))
         return Outcome(final=True, exchanged=row.kind == MessageInKind.CHAT and bool(row.trigger))
+    if turn_id is not None:
+        ingest.note_turn(connection, session_id, ack.message_id, turn_id)
     if ack.status == AckStatus.FAILED:
         sentence = ack.error[:_MAX_ERROR] if isinstance(ack.error, str) and ack.error else "the turn failed"
         final, told = fail_message(connection, session_id, ack.message_id, sentence, now)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from host.central import deliveries, home_channels, ingest, questions, refusals
 from host.central.deliveries import Chat
@@ -19,15 +21,24 @@ _MOST_DELAYED = 200
 
 
 def enqueue(
-    connection: sqlite3.Connection, session: Session, message: CheckedMessage, files: tuple[str, ...], now: str
+    connection: sqlite3.Connection,
+    session: Session,
+    message: CheckedMessage,
+    files: tuple[str, ...],
+    now: str,
+    known: Mapping[str, ingest.AcceptedMessage],
 ) -> Chat | None:
-    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`."""
-    answered = _answered(connection, session, message.in_reply_to)
+    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`.
+
+    `known` are rows of the ledger that were read before; others are read here.
+    """
+    answered = _answered(connection, session, message.in_reply_to, known)
+    names_place, answers = message.destination is not None, message.in_reply_to is not None
     address = address_of(
         message,
         replies=_replies(answered),
-        routing=ingest.last_address(connection, session.id),
-        destinations=home_channels.reachable(connection, session.agent_group_id),
+        routing=None if names_place or answers else ingest.last_address(connection, session.id),
+        destinations=home_channels.reachable(connection, session.agent_group_id) if names_place else (),
     )
     stale = session.status != "active" or message.generation != session.generation
     if message.deliver_after is not None and not stale:
@@ -91,10 +102,13 @@ def _require_room(connection: sqlite3.Connection, session: Session) -> None:
 
 
 def _answered(
-    connection: sqlite3.Connection, session: Session, in_reply_to: str | None
+    connection: sqlite3.Connection,
+    session: Session,
+    in_reply_to: str | None,
+    known: Mapping[str, ingest.AcceptedMessage] = MappingProxyType({}),
 ) -> ingest.AcceptedMessage | None:
     """The message that is answered, if it is one of this session's and somebody wrote it."""
-    row = None if in_reply_to is None else ingest.get(connection, in_reply_to)
+    row = None if in_reply_to is None else known.get(in_reply_to) or ingest.get(connection, in_reply_to)
     if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
         return None
     return row

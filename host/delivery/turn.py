@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from host.central import deliveries, events, ingest, sessions, turns, usage
 from host.central.deliveries import Chat
@@ -15,19 +15,28 @@ _AFRESH = "The provider could not take up its own record of this conversation an
 
 
 def store(
-    connection: sqlite3.Connection, session: sessions.Session, turn: Turn, acks: Sequence[Ack], now: str
+    connection: sqlite3.Connection,
+    session: sessions.Session,
+    turn: Turn,
+    acks: Sequence[Ack],
+    now: str,
+    *,
+    is_known: bool,
+    rows: Mapping[str, ingest.AcceptedMessage],
 ) -> tuple[list[Chat], bool]:
-    """Take over what an agent says of a turn. `acks` are of its messages.
+    """Take over what an agent says of a turn. `acks` are of its messages, `rows` the ledger's of those.
+
+    `is_known`: the host has heard of the turn before.
 
     The chats that are told something, and whether the turn has begun or ended by that.
     """
-    is_known = turns.is_known(connection, session.id, turn.id)
+    taken = [row for ack in acks if (row := rows.get(ack.message_id)) is not None and row.session_id == session.id]
     is_over = turns.copy(
         connection,
         session.id,
         turn,
         generation=session.generation,
-        messages=[ack.message_id for ack in acks],
+        tries=max((row.tries for row in taken), default=0),
         error=next((error for ack in acks if (error := _error(ack)) is not None), None),
     )
     if is_over or not is_known:

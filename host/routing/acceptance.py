@@ -31,6 +31,7 @@ from host.central import (
     unread,
     usage,
 )
+from host.central.agent_groups import AgentGroup
 from host.central.deliveries import Chat
 from host.central.messaging_groups import (
     TERMINAL_CHANNEL,
@@ -125,6 +126,7 @@ class _Acceptance:
         self._now = to_text(now)
         self._spool = spool
         self._names = names
+        self._agent_groups: dict[str, AgentGroup | None] = {}
         self._command = commands.parse(event.text) if not names else None
         self._outcome = RoutingOutcome(Receipt(()), command=self._command is not None)
 
@@ -435,7 +437,7 @@ class _Acceptance:
         if session.status == "archived":
             sentence: str | None = ARCHIVED
         else:
-            sentence = usage.exhausted(self._connection, session.agent_group_id, self._now)
+            sentence = usage.refusal(self._connection, self._group_of(session.agent_group_id), self._now)
         if sentence is not None:
             ingest.finish(
                 self._connection, session.id, message_id, MessageInStatus.FAILED, now=self._now, error=sentence
@@ -461,8 +463,14 @@ class _Acceptance:
         return Accepted(row.message_id, row.session_id or "", self._name_of(row.agent_group_id), duplicate)
 
     def _name_of(self, agent_group_id: str) -> str:
-        group = agent_groups.by_id(self._connection, agent_group_id)
+        group = self._group_of(agent_group_id)
         return "" if group is None else group.name
+
+    def _group_of(self, agent_group_id: str) -> AgentGroup | None:
+        """The agent group, which nothing here changes: it is read once."""
+        if agent_group_id not in self._agent_groups:
+            self._agent_groups[agent_group_id] = agent_groups.by_id(self._connection, agent_group_id)
+        return self._agent_groups[agent_group_id]
 
 
 def _begun_anew(due: Reset, wiring: Wiring) -> str:

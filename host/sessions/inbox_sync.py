@@ -9,9 +9,11 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Sequence, Set
+import threading
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 
 from host.central import agent_groups, deliveries, home_channels, ingest, messaging_groups, routes, sessions, turns
 from host.central.agent_groups import AgentGroup
@@ -22,7 +24,7 @@ from host.sessions.attachments import unspool
 from host.sessions.context import MAX_CHATS, ContextInputs, TurnLimits, described, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.host_profile import HostProfile
-from host.sessions.inbox import NewMessage, StatusUpdate
+from host.sessions.inbox import NewMessage, Push, StatusUpdate
 from host.sessions.initial_transcript import InitialStep
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
@@ -45,6 +47,35 @@ class PendingMessages:
     inputs: ContextInputs
 
 
+@dataclass(frozen=True, slots=True)
+class Unrecorded:
+    """What became of messages and deliveries, of which the session's file was not told yet: rows of the ledger."""
+
+    outcomes: tuple[sqlite3.Row, ...]
+    sent: tuple[sqlite3.Row, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.sent)
+
+    @property
+    def statuses(self) -> list[StatusUpdate]:
+        """The outcomes of messages, as `inbound.db` takes them."""
+        return [StatusUpdate(row["message_id"], row["status"], row["tries"]) for row in self.outcomes]
+
+    @property
+    def delivered(self) -> list[Delivered]:
+        """What became of what was sent, as `inbound.db` takes it."""
+        return [_delivered(row) for row in self.sent]
+
+    def mark(self, connection: sqlite3.Connection, session_id: str) -> None:
+        """Note that the file was told. What has changed since it was read stays unrecorded."""
+        ingest.mark_recorded(connection, self.outcomes)
+        deliveries.mark_recorded(connection, session_id, self.sent)
+
+
+NOTHING_UNRECORDED = Unrecorded((), ())
+
+
 class InboxSync:
     """The writer of session folders. Every method blocks."""
 
@@ -56,13 +87,25 @@ class InboxSync:
         self._owner = owner
         self._limits = limits
         self._profile = profile
+        self._unmarked: dict[str, frozenset[str]] = {}
+        self._marking = threading.Lock()  # the writing thread takes away what a session's own thread has added
+        self._pushed: dict[str, tuple[int, bytes]] = {}  # which file of a session has which pushed tables
 
     def folder(self, session: sessions.Session) -> SessionLayout:
         """The folder of a session."""
         return self._layout.session(session.agent_group_id, session.id)
 
-    def write(self, session: sessions.Session, pending: PendingMessages) -> None:
-        """Write mail into the session's folder, then note that it is there.
+    def unmarked(self, session_id: str) -> frozenset[str]:
+        """The messages that are in the session's file already, which the ledger may not say yet.
+
+        Ask before reading the ledger: what is marked meanwhile is written by both accounts.
+        """
+        return self._unmarked.get(session_id, frozenset())
+
+    def write(
+        self, session: sessions.Session, pending: PendingMessages, unrecorded: Unrecorded = NOTHING_UNRECORDED
+    ) -> None:
+        """Write messages into the session's folder, and what became of earlier messages, then note that it is there.
 
         Raises `FileTrouble`, `OSError`; then the rest is written the next time.
         """
@@ -70,11 +113,42 @@ class InboxSync:
         if not layout.inbound.exists():
             self._make_folder(session)
         messages = [self._message(row, session) for row in pending.rows]
-        inbox.update(layout, messages=messages, push=push_of(pending.inputs, self._limits, self._profile))
-        self._central.submit(lambda c: ingest.mark_written(c, [message.id for message in messages])).result()
-        for spool in {row.spool for row in pending.rows if row.spool is not None}:
+        push = push_of(pending.inputs, self._limits, self._profile)
+        version = (layout.inbound.stat().st_ino, _digest(push))
+        inbox.update(
+            layout,
+            messages=messages,
+            push=None if self._pushed.get(session.id) == version else push,
+            statuses=unrecorded.statuses,
+            delivered=unrecorded.delivered,
+        )
+        self._pushed[session.id] = version
+        ids = frozenset(message.id for message in messages)
+        spools = {row.spool for row in pending.rows if row.spool is not None}
+        # Nobody waits for the mark, and it can be repeated: it goes along with the next commit. Until then this process
+        # knows what is written, so that it is not written again.
+        can_wait = not spools and len(ids) < ingest.ACCEPTED_LIMIT
+        if can_wait:
+            with self._marking:
+                self._unmarked[session.id] = self.unmarked(session.id) | ids
+        submit = self._central.submit_with_next if can_wait else self._central.submit
+        marks = (partial(ingest.mark_written, message_ids=list(ids)), partial(unrecorded.mark, session_id=session.id))
+        marked = submit(partial(_run_all, marks))
+        if can_wait:
+            marked.add_done_callback(lambda _: self._are_marked(session.id, ids))
+            return
+        marked.result()
+        for spool in spools:
             if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
+
+    def _are_marked(self, session_id: str, ids: frozenset[str]) -> None:
+        """The ledger knows what is written; or it failed to note it, and then it is written again."""
+        with self._marking:
+            if rest := self._unmarked.get(session_id, frozenset()) - ids:
+                self._unmarked[session_id] = rest
+            else:
+                self._unmarked.pop(session_id, None)
 
     def clear_spool(self, suspects: Set[str] | None = None) -> set[str]:
         """Remove files that no accepted message needs, and return the names of the folders they were found in.
@@ -93,17 +167,22 @@ class InboxSync:
 
         def load(connection: sqlite3.Connection) -> tuple[sessions.Session, PendingMessages | None] | None:
             session = sessions.lookup(connection, session_id)
-            return None if session is None else (session, pending_messages(connection, session))
+            if session is None:
+                return None
+            accepted, _ = accepted_of(connection, session_id, unmarked)
+            return session, pending_messages(connection, session, accepted)
 
+        unmarked = self.unmarked(session_id)
         while (found := self._central.read_here(load)) is not None and found[1] is not None:
             self.write(found[0], found[1])
+            unmarked = self.unmarked(session_id)
 
     def prepare(self, session: sessions.Session) -> AgentGroup:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
         inputs = self._central.read_here(lambda c: context_inputs(c, session))
         make_workspace(self._layout.workspace(inputs.agent_group.folder), self._owner)
         self._make_folder(session)
-        inbox.update(self.folder(session), push=push_of(inputs, self._limits, self._profile))
+        self._push(session, inputs)
         return inputs.agent_group
 
     def mend(self, session: sessions.Session) -> list[str]:
@@ -154,26 +233,28 @@ class InboxSync:
         """Rewrite routing, destinations and context, after somebody changed one of them."""
         inputs = self._central.read_here(lambda c: context_inputs(c, session))
         if self.folder(session).inbound.exists():
-            inbox.update(self.folder(session), push=push_of(inputs, self._limits, self._profile))
+            self._push(session, inputs)
+
+    def _push(self, session: sessions.Session, inputs: ContextInputs) -> None:
+        push = push_of(inputs, self._limits, self._profile)
+        inbox.update(self.folder(session), push=push)
+        self._pushed[session.id] = (self.folder(session).inbound.stat().st_ino, _digest(push))
 
     def record(self, session: sessions.Session) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last."""
-        outcomes, sent = self._central.read_here(
-            lambda c: (ingest.unrecorded(c, session.id), deliveries.unrecorded(c, session.id))
-        )
-        if not outcomes and not sent:
+        unrecorded = self._central.read_here(lambda c: unrecorded_of(c, session.id))
+        if not unrecorded:
             return
         if not self.folder(session).inbound.exists():
             self._make_folder(session)
         inbox.update(
             self.folder(session),
-            statuses=[StatusUpdate(row["message_id"], row["status"], row["tries"]) for row in outcomes],
-            delivered=[_delivered(row) for row in sent],
+            statuses=unrecorded.statuses,
+            delivered=unrecorded.delivered,
         )
 
         def mark(connection: sqlite3.Connection) -> None:
-            ingest.mark_recorded(connection, outcomes)
-            deliveries.mark_recorded(connection, session.id, sent)
+            unrecorded.mark(connection, session.id)
 
         self._central.submit(mark).result()
 
@@ -250,9 +331,25 @@ class InboxSync:
         return encode({"text": content["text"] + _FILES_ARE_GONE})
 
 
-def pending_messages(connection: sqlite3.Connection, session: sessions.Session) -> PendingMessages | None:
-    """What is to be written for a session, oldest first; None when nothing is."""
-    rows = ingest.accepted(connection, session.id)
+def unrecorded_of(connection: sqlite3.Connection, session_id: str) -> Unrecorded:
+    """Of what the session's file was not told yet."""
+    outcomes, sent = ingest.unrecorded(connection, session_id), deliveries.unrecorded(connection, session_id)
+    return Unrecorded(tuple(outcomes), tuple(sent))
+
+
+def accepted_of(
+    connection: sqlite3.Connection, session_id: str, unmarked: Set[str]
+) -> tuple[Sequence[ingest.AcceptedMessage], Sequence[ingest.AcceptedMessage]]:
+    """What the ledger calls accepted, oldest first: what is to be written, and what is in the file (`unmarked`)."""
+    rows = ingest.accepted(connection, session_id, ingest.ACCEPTED_LIMIT + len(unmarked))
+    new = [row for row in rows if row.message_id not in unmarked]
+    return new[: ingest.ACCEPTED_LIMIT], [row for row in rows if row.message_id in unmarked]
+
+
+def pending_messages(
+    connection: sqlite3.Connection, session: sessions.Session, rows: Sequence[ingest.AcceptedMessage]
+) -> PendingMessages | None:
+    """These rows with what the agent must know to answer them; None for none."""
     return PendingMessages(tuple(rows), context_inputs(connection, session)) if rows else None
 
 
@@ -266,18 +363,29 @@ def context_inputs(connection: sqlite3.Connection, session: sessions.Session) ->
         chat = messaging_groups.by_id(connection, session.messaging_group_id)
     one_person = routes.route_of(connection, session).sender_id is not None
     shared = not one_person and (chat is None or bool(chat.is_group))
+    homes = home_channels.of(connection, group.id)
     return ContextInputs(
         session=session,
         agent_group=group,
         messaging_group=chat,
-        destinations=tuple(home_channels.reachable(connection, group.id)),
+        destinations=tuple(home_channels.reachable(connection, group.id, homes)),
         shared=shared,
         routing=ingest.last_address(connection, session.id),
         person=None if shared else ingest.first_sender(connection, session.id),
         connected=tuple(messaging_groups.wired_to(connection, group.id, MAX_CHATS + 2)),
-        homes=tuple(home_channels.of(connection, group.id)),
+        homes=tuple(homes),
         withdrawn=tuple(turns.withdrawn(connection, session.id)),
     )
+
+
+def _run_all(jobs: Sequence[Callable[[sqlite3.Connection], None]], connection: sqlite3.Connection) -> None:
+    for job in jobs:
+        job(connection)
+
+
+def _digest(push: Push) -> bytes:
+    """What tells one content of the pushed tables from another; the tables themselves are too much to keep."""
+    return blake2b(repr(push).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _delivered(row: sqlite3.Row) -> Delivered:

@@ -9,13 +9,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from host.sessions.hard_link import header, reading
 from shared_schema.errors import FileDamaged
 from shared_schema.layout import HEARTBEAT, SessionLayout
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
-from shared_schema.migrate import require_readable, version_of
+from shared_schema.migrate import require_readable
 from shared_schema.rows import DRAFT, Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 50
@@ -124,6 +124,12 @@ class OutboxSnapshot:
     out_cursor: int = 0
     turn_cursor: int = 0
     more: bool = False
+    signature: Signature | None = None  # of the state that was read
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to be taken over."""
+        return not (self.messages or self.acks or self.turns or self.bad_rows or self.more)
 
 
 def signature(layout: SessionLayout) -> Signature | None:
@@ -157,8 +163,11 @@ def read(
     is no good, `NewerSchema` when the agent is too new.
     """
     with reading(layout, _TABLES) as connection:
-        require_readable(connection, OUTBOUND_SCHEMA)
-        return _read(connection, out_cursor, turn_cursor, open_messages, running_turns)
+        version = require_readable(connection, OUTBOUND_SCHEMA)
+        # Within the snapshot: it is locked, so this is the state that is read, and not one before its last commit.
+        present = signature(layout)
+        found = _read(connection, version, out_cursor, turn_cursor, open_messages, running_turns)
+    return replace(found, signature=present)
 
 
 def agent_state(layout: SessionLayout) -> AgentState | None:
@@ -202,6 +211,7 @@ def standing(layout: SessionLayout) -> OutboxStanding:
 
 def _read(
     connection: sqlite3.Connection,
+    version: int,
     out_cursor: int,
     turn_cursor: int,
     open_messages: Sequence[str],
@@ -214,7 +224,7 @@ def _read(
     messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
     places = [row["place"] for row in connection.execute(NEXT_TURNS, (turn_cursor, MAX_TURNS))]
-    new_turn, known_turn = _TURN_OF_VERSION.get(version_of(connection), (NEW_TURN, TURN))
+    new_turn, known_turn = _TURN_OF_VERSION.get(version, (NEW_TURN, TURN))
     turns = [_one(connection, new_turn, place, "a turn", bad_rows) for place in places]
     turns += [_one(connection, known_turn, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)

@@ -33,7 +33,9 @@ from shared_schema.rows import AgentPhase
 log = logging.getLogger(__name__)
 
 _BEGIN_SECONDS = 0.002
-_RECORD_SECONDS = 0.1
+_BEGUN_SECONDS = 0.03
+"""How long an answer is waited for once its turn has begun. It is not held up by that: it is a hint of its own."""
+_RECORD_SECONDS = 0.2
 _POLL_BUSY_SECONDS = 1.0
 _POLL_IDLE_SECONDS = 10.0
 _MEASURE_SECONDS = 15.0
@@ -101,7 +103,7 @@ class Supervisor:
             self._scheduler.schedule_within(session_id, agent.rest)
         elif agent is not None and agent.has_new_messages:
             agent.has_new_messages = False
-            self._scheduler.schedule_within(session_id, _BEGIN_SECONDS)
+            self._scheduler.schedule_within(session_id, _BEGUN_SECONDS)
         else:
             self._scheduler.schedule(session_id)
 

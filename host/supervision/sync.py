@@ -10,19 +10,27 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
-from host.central import deliveries, ingest, refusals, repairs, sessions, turns
-from host.central.database import Central
+from host.central import ingest, refusals, repairs, sessions, turns
+from host.central.database import Central, committed
 from host.central.deliveries import Chat, Delivery
 from host.delivery.copy import Copied, Copier
 from host.delivery.request import AgentRequest
 from host.sessions import outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
-from host.sessions.inbox_sync import InboxSync, PendingMessages, pending_messages
+from host.sessions.inbox_sync import (
+    NOTHING_UNRECORDED,
+    InboxSync,
+    PendingMessages,
+    Unrecorded,
+    accepted_of,
+    pending_messages,
+    unrecorded_of,
+)
 from host.sessions.outbox import OutboxSnapshot, Signature
 from host.supervision.agent import RunningAgent, rest_after
 from shared_schema.clock import Clock, from_text, to_text
@@ -45,6 +53,7 @@ class View:
     pending: PendingMessages | None
     open_messages: tuple[ingest.OpenMessage, ...]
     running_turns: tuple[str, ...]
+    unrecorded: Unrecorded
     has_unrecorded: bool
 
     @property
@@ -64,6 +73,17 @@ class View:
         """The same once these messages have got their outcome."""
         rest = tuple(message for message in self.open_messages if message.message_id not in finished)
         return replace(self, open_messages=rest, has_unrecorded=self.has_unrecorded or bool(finished))
+
+    def written(self) -> View:
+        """The same once what was pending, and what was unrecorded, stand in the session's file."""
+        rows = () if self.pending is None else self.pending.rows
+        return replace(
+            self,
+            pending=None,
+            open_messages=(*self.open_messages, *map(_open, rows))[: ingest.OPEN_LIMIT],
+            unrecorded=NOTHING_UNRECORDED,
+            has_unrecorded=False,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,7 @@ class _Observation:
     is_usable: bool = True
     heartbeat: int | None = None
     signature: Signature | None = None
-    news: tuple[OutboxSnapshot, Future[Copied]] | None = None
+    news: tuple[OutboxSnapshot, Future[Copied] | None] | None = None
     trouble: FileTrouble | None = None
 
 
@@ -136,7 +156,8 @@ class SessionSync:
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
-        return await self._central.read(partial(view_of, session_id=session_id))
+        unmarked = self._inbox_sync.unmarked(session_id)
+        return await self._central.read(partial(view_of, session_id=session_id, unmarked=unmarked))
 
     async def run_once(self, session_id: str, agent: RunningAgent | None) -> SyncResult | None:
         """Write what was accepted for a session, and read what its agent wrote since the last time.
@@ -158,7 +179,7 @@ class SessionSync:
         finished = await self._copied(session_id, copying)
         more = snapshot.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
         rest = rest_after(time.monotonic() - began) if more else None
-        agent.saw_output(found.signature, now, rest=rest, doing=_doing(snapshot))
+        agent.saw_output(snapshot.signature, now, rest=rest, doing=_doing(snapshot))
         return SyncResult(found.view.after(finished), len(finished))
 
     async def final_output(self, session_id: str, layout: SessionLayout, *, gives_up: bool) -> FinalOutput | None:
@@ -224,9 +245,11 @@ class SessionSync:
         await self._central.write(note)
         return kept
 
-    async def _copied(self, session_id: str, copying: Future[Copied]) -> frozenset[str]:
+    async def _copied(self, session_id: str, copying: Future[Copied] | None) -> frozenset[str]:
         """Wait until a snapshot is in the ledger, and have it sent; the messages that got their outcome."""
-        copied = await asyncio.shield(asyncio.wrap_future(copying))
+        if copying is None:
+            return frozenset()
+        copied = await committed(copying)
         if copied.refused:
             first = copied.refused[0]
             log.warning(
@@ -242,6 +265,8 @@ class SessionSync:
             _note_turn(session_id, turn)
         for chat, following in copied.chats.items():
             self._send(chat, following)
+        if copied.chats:
+            await asyncio.sleep(0)  # the answer is handed to its platform before anything else of this reconcile
         if copied.finished:
             self._finished()
         for accepted in copied.accepted:
@@ -254,19 +279,20 @@ class SessionSync:
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
         """The part that blocks."""
-        view = self._central.read_here(partial(view_of, session_id=session_id))
+        view = self._view_here(session_id)
         is_usable = True
         try:
             while view is not None and view.pending is not None:
                 try:
-                    self._inbox_sync.write(view.session, view.pending)
+                    self._inbox_sync.write(view.session, view.pending, view.unrecorded)
                 except FileDamaged as error:
                     if agent is not None or not view.session.run_settled:
                         raise
                     self._put_aside(view.session, error)
                     self._inbox_sync.write(view.session, view.pending)
                 self._touched(view.session.id, view.session.agent_group_id)
-                view = self._central.read_here(partial(view_of, session_id=session_id))
+                has_more = len(view.pending.rows) >= ingest.ACCEPTED_LIMIT
+                view = self._view_here(session_id) if has_more else view.written()
         except FileBusy:
             if agent is None:
                 raise
@@ -282,6 +308,10 @@ class SessionSync:
         except FileTrouble as error:
             return _Observation(view, is_usable, heartbeat, trouble=error)
 
+    def _view_here(self, session_id: str) -> View | None:
+        unmarked = self._inbox_sync.unmarked(session_id)
+        return self._central.read_here(partial(view_of, session_id=session_id, unmarked=unmarked))
+
     def _put_aside(self, session: sessions.Session, error: FileDamaged) -> None:
         """The host's own file is no good. No agent may live. The next agent's start gives it back what is known."""
         now = self._clock.now()
@@ -292,7 +322,8 @@ class SessionSync:
         )
         self._central.submit(lambda c: repairs.note(c, session, [said], to_text(now))).result()
 
-    def _read(self, view: View, layout: SessionLayout) -> tuple[OutboxSnapshot, Future[Copied]]:
+    def _read(self, view: View, layout: SessionLayout) -> tuple[OutboxSnapshot, Future[Copied] | None]:
+        """What is new in the agent's file, and its way into the ledger; None where nothing is."""
         self._touched(view.session.id, view.session.agent_group_id)
         snapshot = outbox.read(
             layout,
@@ -301,23 +332,32 @@ class SessionSync:
             open_messages=[message.message_id for message in view.open_messages],
             running_turns=view.running_turns,
         )
-        return snapshot, self._copier.copy(view.session.id, layout, snapshot)
+        return snapshot, None if snapshot.is_empty else self._copier.copy(view.session.id, layout, snapshot)
 
 
-def view_of(connection: sqlite3.Connection, session_id: str) -> View | None:
-    """What the ledger knows now; None when there is no such session."""
+def view_of(connection: sqlite3.Connection, session_id: str, unmarked: Set[str] = frozenset()) -> View | None:
+    """What the ledger knows now; None when there is no such session.
+
+    `unmarked` are messages that the session's file has, which the ledger may not say yet.
+    """
     session = sessions.lookup(connection, session_id)
     if session is None:
         return None
+    accepted, in_file = accepted_of(connection, session_id, unmarked)
+    open_messages = (*ingest.open_messages(connection, session_id), *map(_open, in_file))
+    unrecorded = unrecorded_of(connection, session_id)
     return View(
         session=session,
-        pending=pending_messages(connection, session),
-        open_messages=tuple(ingest.open_messages(connection, session_id)),
+        pending=pending_messages(connection, session, accepted),
+        open_messages=open_messages[: ingest.OPEN_LIMIT],
         running_turns=tuple(turns.running(connection, session_id)),
-        has_unrecorded=bool(
-            ingest.unrecorded(connection, session_id, 1) or deliveries.unrecorded(connection, session_id, 1)
-        ),
+        unrecorded=unrecorded,
+        has_unrecorded=bool(unrecorded),
     )
+
+
+def _open(row: ingest.AcceptedMessage) -> ingest.OpenMessage:
+    return ingest.OpenMessage(row.message_id, row.trigger, row.tries)
 
 
 def _note_turn(session_id: str, turn: Turn) -> None:

@@ -12,6 +12,7 @@ import click
 
 from tests.bench import (
     accepting,
+    against,
     burst,
     cold_start,
     gateway,
@@ -19,6 +20,7 @@ from tests.bench import (
     idle_agent,
     idle_host,
     long_outbox,
+    message,
     parts,
     round_trip,
     session_list,
@@ -30,6 +32,7 @@ from tests.bench.workbench import Workbench, machine, workbench
 Measure = Callable[[Workbench], Iterator[Figure]]
 
 FIGURES: Mapping[str, Measure] = {
+    "message": message.measure,
     "round-trip": round_trip.measure,
     "parts": parts.measure,
     "polling": round_trip.measure_polling,
@@ -52,16 +55,22 @@ ON_REQUEST = frozenset({"history-full"})
 @click.command()
 @click.argument("names", nargs=-1, metavar="[FIGURE]...", type=click.Choice(list(FIGURES)))
 @click.option("--markdown", "as_markdown", is_flag=True, help=f"Print the table of {FILE} and measure nothing.")
-def main(names: tuple[str, ...], as_markdown: bool) -> None:
+@click.option("--against", "revision", metavar="REV", help="Measure an older revision as well, in alternating blocks.")
+def main(names: tuple[str, ...], as_markdown: bool, revision: str | None) -> None:
     """Measure all figures, or some, and write them to build/bench.json."""
     if as_markdown:
         click.echo(markdown(Run.load()))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is cleared away
+    chosen = names or tuple(name for name in FIGURES if name not in ON_REQUEST)
+    if revision is not None:
+        measures = [FIGURES[name] for name in names or ("message",)]
+        against.compare(revision, [(measure.__module__, measure.__name__) for measure in measures])
+        return
     began = time.monotonic()
     with workbench() as bench:
         described = machine(bench.folder)
-        figures, left_out = _measure(bench, names or tuple(name for name in FIGURES if name not in ON_REQUEST))
+        figures, left_out = _measure(bench, chosen)
     if bench.why_no_engine is not None:
         left_out.insert(0, f"Figures with docker are left out: {bench.why_no_engine}.")
     run = Run(described, time.monotonic() - began, figures, left_out)

@@ -43,7 +43,7 @@ async def _measure(bench: Workbench, runtime: str) -> tuple[float, list[tuple[fl
     commits: list[tuple[float, str]] = []
     async with bench.host(runtime) as host:
         await host.warm_up()
-        async with observing("journals", (await host.session()).folder) as observer:
+        async with observing((await host.session()).folder) as observer:
             noting = asyncio.create_task(_note(observer, commits))
             for number in range(ROUNDS):
                 bare.append(floor.write(path))

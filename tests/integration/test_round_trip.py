@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
-from tests.support.host import Host, rows, running
+from shared_schema.database import open_writer
+from tests.support.host import AGENT, Host, rows, running
 from tests.support.wait import until
 
 
@@ -54,6 +56,34 @@ async def test_an_idle_agent_is_stopped_and_the_next_message_starts_another(tmp_
         await until(lambda: not host.services.supervisor.agents, "the agent was stopped")
         assert not Path(f"/proc/{first}").exists()
         assert await host.ask("two") == "scripted: two"
+
+
+async def test_what_an_agent_is_told_is_written_again_only_when_it_has_changed(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("one")
+        folder = await host.session()
+        await host.settled()
+        mark = "INSERT INTO session_context (key, value) VALUES ('a_mark', 'of the test')"
+        with closing(open_writer(folder.inbound)) as connection:
+            connection.execute(mark)
+        find = "SELECT value FROM session_context WHERE key = 'a_mark'"
+        await host.ask("two")
+        assert len(rows(folder.inbound, find)) == 1
+        await host.do("agent_group.set", name=AGENT, model="another")
+        assert rows(folder.inbound, find) == []
+        assert rows(folder.inbound, "SELECT value FROM session_context WHERE key = 'model'") == [{"value": "another"}]
+
+
+async def test_what_became_of_a_message_goes_into_the_file_with_the_next_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        for number in range(5):
+            await host.ask(f"number {number}")
+        await host.settled()
+        folder = await host.session()
+        told = rows(folder.inbound, "SELECT status FROM messages_in") + rows(
+            folder.inbound, "SELECT status FROM delivered"
+        )
+        assert [row["status"] for row in told] == ["completed"] * 5 + ["delivered"] * 5
 
 
 def _pid(host: Host) -> int:

@@ -115,7 +115,7 @@ class MortalDaemon(Daemon):
 
     def start(self) -> None:
         self.spawn()
-        until_sync(self._is_ready, "the host is ready")
+        until_sync(self._is_ready, "the host is ready", 90)
 
     def dies(self, point: object) -> None:
         """Wait until it is killed by its plan."""

@@ -205,3 +205,57 @@ def _count(connection: sqlite3.Connection) -> int:
     row = one(connection, "SELECT count(*) AS n FROM dropped_messages")
     assert row is not None
     return int(row["n"])
+
+
+async def test_what_fails_alone_leaves_nothing_behind(central: Central, tmp_path: Path) -> None:
+    def fails(connection: sqlite3.Connection) -> None:
+        connection.execute(ADD, ("half",))
+        raise NotFound("there is no such thing")
+
+    with pytest.raises(NotFound):
+        await central.write(fails)
+    await central.write(add("whole"))
+    assert seen_outside(tmp_path / "central.db") == ["whole"]
+
+
+async def test_what_can_wait_is_done_before_the_next_job_and_committed_with_it(
+    central: Central, tmp_path: Path
+) -> None:
+    commits = 0
+
+    def count() -> None:
+        nonlocal commits
+        commits += 1
+
+    with central.watched(count):
+        async with held_up(central):
+            waiting = central.submit_with_next(add("waits"))
+            seen = asyncio.create_task(central.write(_count))
+            await asyncio.sleep(0)
+        assert await seen == 1
+        assert waiting.done()
+    assert commits == 2  # that of `held_up`, and one for both
+    assert seen_outside(tmp_path / "central.db") == ["waits"]
+
+
+async def test_what_can_wait_is_committed_by_itself_when_nothing_follows(central: Central, tmp_path: Path) -> None:
+    assert await asyncio.wrap_future(central.submit_with_next(add("alone"))) == "alone"
+    assert seen_outside(tmp_path / "central.db") == ["alone"]
+
+
+async def test_what_can_wait_is_committed_before_the_file_is_closed(tmp_path: Path) -> None:
+    central = Central.open(tmp_path / "other.db", ManualClock())
+    waiting = central.submit_with_next(add("last"))
+    await asyncio.to_thread(central.close)
+    assert waiting.result() == "last"
+    assert seen_outside(tmp_path / "other.db") == ["last"]
+
+
+async def test_a_waiter_that_is_cancelled_does_not_undo_its_write(central: Central, tmp_path: Path) -> None:
+    async with held_up(central):
+        waiter = asyncio.create_task(central.write(add("kept")))
+        await asyncio.sleep(0)
+        waiter.cancel()
+    await central.write(_count)
+    assert waiter.cancelled()
+    assert seen_outside(tmp_path / "central.db") == ["kept"]

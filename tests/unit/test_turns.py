@@ -8,7 +8,8 @@ import pytest
 
 from host.central import ingest, sessions, turns
 from host.central.sessions import Session
-from shared_schema.rows import FailureReason, Turn, TurnStatus
+from host.delivery.turn import store
+from shared_schema.rows import Ack, FailureReason, Turn, TurnStatus
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
 
 
@@ -78,9 +79,11 @@ def test_the_attempt_is_one_more_than_its_messages_were_tried(registry: sqlite3.
     accepted = [ingest.accept(registry, accepted_values(session))[0].message_id for _ in range(2)]
     for _ in range(2):
         ingest.count_try(registry, accepted[1])
-    copy(registry, session, turn("running"), messages=accepted)
+    acks = [Ack(message_id, "processing", "trn_0123456789abcdef", None, NOW) for message_id in accepted]
+    rows = ingest.get_all(registry, accepted)
+    store(registry, session, turn("running"), acks, NOW, is_known=False, rows=rows)
     copy(registry, session, turn("completed"))
-    copy(registry, session, turn("running", id="trn_first"), messages=[])
+    store(registry, session, turn("running", id="trn_first"), [], NOW, is_known=False, rows={})
     assert [row["attempt"] for row in registry.execute("SELECT attempt FROM turns ORDER BY rowid")] == [3, 1]
 
 
