@@ -17,7 +17,7 @@ _SECRETS: set[str] = set()
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NOISY = (
-    "docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles", "httpx", "httpcore", "hpack", "telegram",
+    "docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles", "httpx", "httpcore", "hpack", "markdown_it",
     "apscheduler", "slack_sdk", "slack_bolt", "discord", "nio", "aiosmtplib", "aioimaplib", "githubkit", "websockets",
 )  # fmt: skip
 """Libraries that tell at the level `info` what is of no interest to whoever runs a host."""

@@ -365,7 +365,7 @@ class TelegramServer:
     def _count(self, call: Call) -> None:
         """30 a second in all, 20 a minute in a group; in a chat one a second, with short bursts."""
         chat, now = _int(call, "chat_id"), time.monotonic()
-        rules: list[tuple[object, int, float]] = [("all", 30, 1.0), (chat, 5, 5.0)]
+        rules: list[tuple[object, int, float]] = [("all", 30, 1.0), (chat, 5, 3.0), (("steady", chat), 60, 60.0)]
         if chat < 0:
             rules.append((("group", chat), 20, 60.0))
         for key, count, seconds in rules:

@@ -207,7 +207,8 @@ class TelegramChannel(BaseChannel):
             timeout_seconds=self._settings.timeout_seconds,
             heard=self._context.health.heard,
         )
-        self._listen(self._poll(self._polling), self._ask_me(client))
+        polling = self._polling
+        self._listen(lambda: self._poll(polling), lambda: self._ask_me(client))
 
     async def _poll(self, polling: Polling) -> None:
         _POLLED_HERE.setdefault(self._token, None)
@@ -232,9 +233,9 @@ class TelegramChannel(BaseChannel):
             client,
             lambda: client.bot.set_webhook(url, secret_token=secret_of(self._token), allowed_updates=list(KINDS)),
         )
-        self._listen(self._watch_webhook(client, url))
+        self._listen(lambda: self._watch_webhook(client, url))
 
-    def _listen(self, *loops: Any) -> None:
+    def _listen(self, *loops: Callable[[], Awaitable[None]]) -> None:
         self._listening = asyncio.create_task(_until_one_ends(*loops), name=f"listen {self.name}")
         # Without anybody in `serve` its failure is not lost either: it is raised when `serve` is called.
         self._listening.add_done_callback(lambda task: None if task.cancelled() else task.exception())
@@ -538,9 +539,9 @@ async def _whole(client: Client, call: Callable[[], Awaitable[T]]) -> T:
         raise ChannelUnavailable(str(error) or "Telegram does not answer") from None
 
 
-async def _until_one_ends(*loops: Any) -> None:
+async def _until_one_ends(*loops: Callable[[], Awaitable[None]]) -> None:
     """Run loops side by side; the first failure ends all, and is raised."""
-    tasks = [asyncio.ensure_future(loop) for loop in loops]
+    tasks = [asyncio.ensure_future(loop()) for loop in loops]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -29,8 +29,9 @@ from telegram.request import HTTPXRequest
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
 from shared_schema.errors import DumbwaiterError
 
-for _name in ("httpx", "httpcore", "telegram"):
+for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # below that they tell every address
+logging.getLogger("telegram").setLevel(logging.CRITICAL + 1)  # what it logs it also raises
 
 NEW_TOKEN = "get the token from @BotFather (/mybots, API Token), and set it anew"
 SECOND_POLLER = "another program asks for this bot's messages with the same token"
