@@ -10,6 +10,7 @@ from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
 from host.channels.cli import TerminalChannel
+from host.channels.downloads import Downloads
 from host.channels.protocol import Channel
 from host.channels.running import RunningChannels
 from host.delivery.copy import Copier
@@ -200,6 +201,9 @@ class Services:
             Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
             Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
             file_limits=file_limits,
+            fetched=Downloads(
+                self.channels, settings.layout.downloads, file_limits, seconds=settings.delivery_seconds
+            ).fetched,
         )
         self._watcher: Watcher | None = None
         self._to_write: dict[str, None] = {}

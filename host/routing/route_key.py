@@ -43,3 +43,9 @@ def route_key(
     if per_user and sender_id:
         parts.append(f"u:{quote(address.channel_type, safe='')}:{quote(sender_id, safe='')}")
     return "/".join(parts)
+
+
+def chat_prefixes(channel_type: str, platform_id: str) -> list[str]:
+    """How the keys of all routes of a chat begin; what follows begins with a slash."""
+    chat = f"{quote(channel_type, safe='')}/{quote(platform_id, safe='')}"
+    return [f"{mode}/{chat}" for mode in ("shared", "per-thread")]

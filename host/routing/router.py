@@ -12,7 +12,8 @@ import dataclasses
 import logging
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,18 @@ from host.central.database import Central
 from host.central.deliveries import Chat
 from host.routing import commands, updates
 from host.routing.acceptance import RoutingOutcome, Rules, accept
-from host.routing.event import Clicked, Deleted, Edited, Event, Incoming, Joined, ReadReceipt, Receipt
+from host.routing.event import (
+    ChatGone,
+    ChatMoved,
+    Clicked,
+    Deleted,
+    Edited,
+    Event,
+    Incoming,
+    Joined,
+    ReadReceipt,
+    Receipt,
+)
 from host.routing.open_commands import OpenCommands
 from host.routing.text import truncate
 from host.sessions.attachments import FileLimits, spool, spool_text
@@ -37,6 +49,24 @@ WHOLE_TEXT = "message.txt"
 
 _LONGEST_COMMAND = 1_000
 """Characters in which a command is recognised: what is longer than a message may be is none."""
+
+
+Fetched = Callable[[Event], AbstractAsyncContextManager[Event]]
+"""An event with the files that lie on its platform, for as long as the block lasts."""
+
+
+class _Tried(Exception):
+    """What accepting an event would come to; raised, so that nothing of it is kept."""
+
+    def __init__(self, outcome: RoutingOutcome) -> None:
+        super().__init__("tried")
+        self.outcome = outcome
+
+
+@asynccontextmanager
+async def no_files(event: Event) -> AsyncIterator[Event]:
+    """The event as it is: nothing is fetched."""
+    yield event
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +96,7 @@ class Router:
         followers: Followers,
         *,
         file_limits: FileLimits,
+        fetched: Fetched = no_files,
     ) -> None:
         self._central = central
         self._layout = layout
@@ -73,6 +104,7 @@ class Router:
         self._rules = rules
         self._followers = followers
         self._file_limits = file_limits
+        self._fetched = fetched
         self._tasks: set[asyncio.Task[Receipt]] = set()
         self.open_commands = OpenCommands()
 
@@ -106,6 +138,13 @@ class Router:
                 outcome, said = await self._central.write(lambda c: updates.clicked(c, event, now))
             case Joined():
                 outcome = await self._central.write(lambda c: updates.joined(c, event, now))
+            case ChatMoved():
+                outcome = await self._central.write(lambda c: updates.moved(c, event))
+                log.info("a chat has moved", extra={"chat": event.new_platform_id, "channel": event.channel})
+            case ChatGone():
+                chat = f"{event.address.channel_type}:{event.address.platform_id}"
+                log.warning("a chat is gone", extra={"chat": chat, "reason": event.reason})
+                return Receipt(())
             case _:
                 return Receipt(())
         self._follow(outcome)
@@ -114,7 +153,7 @@ class Router:
     async def _in_order(self, event: Event) -> Receipt:
         """Take an event; what was written after a command, once that is done."""
         chat = (event.address.channel_type, event.address.platform_id)
-        if event.attachments or commands.parse(event.text) is None:
+        if event.attachments or event.remote_files or commands.parse(event.text) is None:
             await self.open_commands.passed(chat)
             return await self._ingest(event)
         arrival, new = self.open_commands.arrive(chat), []
@@ -126,6 +165,28 @@ class Router:
         return receipt
 
     async def _ingest(self, event: Event) -> Receipt:
+        if event.remote_files and not await self._is_taken(event):
+            return await self._keep(event)
+        async with self._fetched(event) as with_files:
+            return await self._keep(with_files)
+
+    async def _is_taken(self, event: Event) -> bool:
+        """Whether an agent takes or hears an event that is new, found out by accepting it and taking that back."""
+        now = self._clock.now()
+
+        def attempt(connection: sqlite3.Connection) -> None:
+            # A file is content, and a command with a file is none: the name stands for the file.
+            names = [file.name for file in event.remote_files]
+            raise _Tried(accept(connection, event, self._rules, now, spool=None, names=names))
+
+        try:
+            await self._central.write(attempt)
+        except _Tried as tried:
+            taken = [each for each in tried.outcome.receipt.accepted if not each.duplicate]
+            return bool(taken or tried.outcome.heard)
+        return False
+
+    async def _keep(self, event: Event) -> Receipt:
         event = dataclasses.replace(
             event,
             text=without_lone_surrogates(event.text),

@@ -14,10 +14,21 @@ from host.access import answers, gate
 from host.access.admission import UNKNOWN, AdmissionVerdict
 from host.access.gate import IncomingMessage
 from host.access.standing import standing_of
-from host.central import approvals, deliveries, host_messages, ingest, messaging_groups, refusals, sessions, users
+from host.central import (
+    approvals,
+    chat_moves,
+    deliveries,
+    host_messages,
+    ingest,
+    messaging_groups,
+    refusals,
+    sessions,
+    users,
+)
 from host.central.messaging_groups import Engage, MessagingGroup
 from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome, Rules
-from host.routing.event import Clicked, Deleted, Edited, Event, Joined, Receipt
+from host.routing.event import ChatMoved, Clicked, Deleted, Edited, Event, Joined, Receipt
+from host.routing.route_key import chat_prefixes
 from host.routing.text import preview, truncate
 from host.routing.waiting import LONGEST
 from shared_schema.clock import from_text, to_text
@@ -225,3 +236,11 @@ def _option(connection: sqlite3.Connection, event: Clicked) -> Event | None:
                 reply_to=message_id,
             )
     return None
+
+
+def moved(connection: sqlite3.Connection, event: ChatMoved) -> RoutingOutcome:
+    """A chat goes on under another id: its wirings and its sessions are those of the new one."""
+    old, new = event.old_platform_id, event.new_platform_id
+    prefixes = zip(chat_prefixes(event.channel, old), chat_prefixes(event.channel, new), strict=True)
+    chat_moves.move(connection, event.channel, old, new, prefixes)
+    return RoutingOutcome(Receipt(()))

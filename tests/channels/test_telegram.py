@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from shared_schema.rows import Address
 from tests.channels.contract import MemoryState
 from tests.platforms import telegram
 from tests.platforms.telegram import GROUP, SUPERGROUP, TOKEN, Refusal, TelegramServer, telegram_server
-from tests.support.host import AGENT, Host, running
+from tests.support.host import AGENT, Host, rows, running
 from tests.support.wait import until
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"x" * 20
@@ -82,7 +83,9 @@ async def host_on(server: TelegramServer, data: Path, *chats: str, **more: Any) 
         known = {row["address"] for row in await host.do("messaging_group.list")}
         for chat in chats:
             if (address := f"telegram:{chat}") not in known:
-                await host.do("messaging_group.add", address=address, is_group=chat.startswith("-"))
+                await host.do(
+                    "messaging_group.add", address=address, is_group=chat.startswith("-"), unknown_sender="public"
+                )
                 await host.do("wiring.add", messaging_group=address, agent_group=AGENT, engage="all")
         yield host
 
@@ -140,6 +143,47 @@ async def test_an_update_that_comes_again_after_a_kill_is_answered_once(server: 
     first, _, last = [message.get("text") for message in server.sent]
     assert (first, last) == ("scripted: once", "scripted: after")
     assert len(rows) == 3
+
+
+async def test_files_of_a_person_reach_the_agent(server: TelegramServer, tmp_path: Path) -> None:
+    """What cannot be fetched is said instead; the message is answered all the same."""
+    async with host_on(server, tmp_path, "1001") as host:
+        server.say(None, document=server.file(b"milk, eggs", file_name="list.txt"), caption="buy this")
+        server.say("and this", document={"file_id": "unknown", "file_unique_id": "u", "file_name": "other.txt"})
+        await server.wait_for(2)
+        session = await host.session()
+        first, second = rows(session.inbound, "SELECT id, content FROM messages_in WHERE kind = 'chat' ORDER BY seq")
+        content = json.loads(first["content"])
+        assert content["text"] == "buy this"
+        assert (session.inbox / first["id"] / "list.txt").read_bytes() == b"milk, eggs"
+        assert [file["name"] for file in content["files"]] == ["list.txt"]
+        other = json.loads(second["content"])
+        assert other["text"].startswith("and this\n[the file other.txt is not here: Telegram refuses it")
+        assert "files" not in other
+        assert list((tmp_path / "downloads" / "telegram").iterdir()) == []
+
+
+async def test_files_of_a_stranger_are_not_fetched(server: TelegramServer, tmp_path: Path) -> None:
+    async with host_on(server, tmp_path):
+        server.say("look", chat=2002, document=server.file(b"x", file_name="x.txt"))
+        await server.until(lambda: server.confirmed == 1)
+    assert server.calls_of("getFile") == []
+
+
+async def test_a_group_that_becomes_a_supergroup_keeps_its_conversation(server: TelegramServer, tmp_path: Path) -> None:
+    server.chat(SUPERGROUP)
+    async with host_on(server, tmp_path, str(GROUP)) as host:
+        server.say("before", chat=GROUP)
+        await server.wait_for(1)
+        server.moved[GROUP] = SUPERGROUP
+        server.say(None, chat=GROUP, migrate_to_chat_id=SUPERGROUP)
+        server.say(None, chat=SUPERGROUP, migrate_from_chat_id=GROUP)
+        await server.until(lambda: server.confirmed == 3)
+        server.say("after", chat=SUPERGROUP)
+        await server.wait_for(2)
+        (session,) = await host.do("session.list")
+        assert session["messaging_group"] == f"telegram:{SUPERGROUP}"
+    assert [message["chat"]["id"] for message in server.sent] == [GROUP, SUPERGROUP]
 
 
 async def test_an_outage_loses_and_doubles_nothing(server: TelegramServer, tmp_path: Path) -> None:

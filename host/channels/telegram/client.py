@@ -162,8 +162,8 @@ class Client:
                 return ChannelUnavailable("Telegram cannot be reached", hint="is this machine connected?")
             case NetworkError():
                 return TimeoutError(f"the connection to Telegram was lost: {said}")
-            case TelegramError():
-                return DeliveryRefused(f"Telegram refuses it: {said}")
+            case TelegramError():  # an answer that is not the Bot API's: a proxy's page, for instance
+                return TimeoutError(f"what Telegram answers cannot be read: {said}")
             case _:
                 return TimeoutError(f"the connection to Telegram failed: {type(error).__name__}")
 
