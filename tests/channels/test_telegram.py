@@ -200,6 +200,7 @@ async def test_an_outage_loses_and_doubles_nothing(server: TelegramServer, tmp_p
     assert [message["text"] for message in server.sent] == ["scripted: before", "scripted: meanwhile"]
 
 
+@pytest.mark.slow
 async def test_a_thousand_chats_fifty_of_them_busy_lose_nothing(server: TelegramServer, tmp_path: Path) -> None:
     """One chat floods meanwhile. What Telegram allows is kept: a second of waiting, and no refusal."""
     async with host_on(server, tmp_path, *[str(number) for number in range(5000, 5050)]) as host:

@@ -21,11 +21,13 @@ from tests.fuzz.reach import REACH
 from tests.fuzz.requests import REQUEST_TARGETS
 from tests.fuzz.servers import SERVERS
 from tests.fuzz.slack import SLACK_TARGETS
+from tests.fuzz.telegrams import TELEGRAM
 from tests.fuzz.tools import TOOLS
 from tests.fuzz.webhooks import WEBHOOKS
 
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
     METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, SLACK_TARGETS,
+    TELEGRAM,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}
