@@ -23,7 +23,7 @@ from host.central import agent_groups, runs
 from host.central.database import Central
 from host.install import Answer
 from host.lock import claimed, held
-from host.operations import first_run
+from host.operations import first_run, users
 from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
 from host.operations.mounts import mount_troubles
@@ -107,7 +107,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         ):
             try:
                 await api.start()
-                _greet(services, choice, perf_counter() - began)
+                _greet(services, choice, perf_counter() - began, await _owner_line(services))
                 tell(notify_socket(), READY)
                 await stop.wait()
                 tell(notify_socket(), STOPPING)
@@ -140,14 +140,25 @@ def _raise_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _greet(services: Services, choice: Choice, seconds: float) -> None:
+async def _owner_line(services: Services) -> str | None:
+    """How the first owner is claimed, while there is a channel to do it in and no owner."""
+    if len(services.channels) < 2:  # the terminal alone
+        return None
+    offer = await users.claim_code(services)
+    return None if offer["has_owner"] else str(offer["sentence"])
+
+
+def _greet(services: Services, choice: Choice, seconds: float, owner: str | None) -> None:
     """Say where things are and what to type next: to a person as a page, to a log as a line."""
     data = services.settings.data
     following = f'{_command(data, "chat")} -m "hello"'
     if services.settings.log_format == "json" or not sys.stderr.isatty():
         facts = {"data": str(data), "runtime": services.runtime.name, "reason": choice.reason, "next": following}
         log.info("ready", extra=facts | {"adopted": services.adopted, "seconds": round(seconds, 2)})
+        if owner is not None:
+            log.info("nobody is the owner yet", extra={"next": owner})
         return
+    claim = "" if owner is None else f"\n  {owner}\n"
     page = f"""
   Dumbwaiter is ready.
   data      {data}
@@ -155,7 +166,7 @@ def _greet(services: Services, choice: Choice, seconds: float) -> None:
 
   Next, in a second terminal:
     {following}
-
+{claim}
   Ctrl-C stops the host and its agents.
 """
     print(page, file=sys.stderr, flush=True)

@@ -39,7 +39,10 @@ SESSIONS_WITH_WORK = """
 SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL AND kind <> 'command'
 """
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
-WRITTEN = "UPDATE ingest SET state = 'written' WHERE message_id = ?"
+# What got its outcome while it was being written is told to the file afterwards.
+WRITTEN = """
+UPDATE ingest SET state = 'written', recorded = CASE status WHEN 'pending' THEN recorded ELSE 0 END WHERE message_id = ?
+"""
 OPEN = """
 SELECT message_id, trigger, tries FROM ingest INDEXED BY ingest_open
 WHERE session_id = ? AND status = 'pending' AND state = 'written' AND kind <> 'command' ORDER BY position LIMIT ?
@@ -81,9 +84,6 @@ WHERE message_id IN (
 OR message_id IN (
     SELECT message_id FROM ingest INDEXED BY ingest_open
     WHERE session_id = :session_id AND status = 'pending' AND kind = 'chat' AND trigger = 0 AND accepted_at < :since)
-"""
-REPLACE = """
-UPDATE ingest SET content = ? WHERE message_id = ? AND status = 'pending' AND state = 'accepted'
 """
 # The id of a platform's message stays with what stands in its place.
 SUPERSEDE = """
@@ -320,11 +320,6 @@ def of_platform_message(
     """What became of one message of a platform, with each agent group that took it."""
     rows = connection.execute(OF_PLATFORM_MESSAGE, (channel_type, platform_id, platform_message_id))
     return [AcceptedMessage.from_row(row) for row in rows]
-
-
-def replace_content(connection: sqlite3.Connection, message_id: str, content: str) -> bool:
-    """Change a message that is in no session's file yet. False when it is, or has an outcome."""
-    return connection.execute(REPLACE, (content, message_id)).rowcount > 0
 
 
 def supersede(connection: sqlite3.Connection, message_id: str, now: str) -> bool:

@@ -39,6 +39,7 @@ CHANNEL_COLUMNS = (
     Column("reason", cut=True),
     Column("hint", "what to do", cut=True, spare=1),
 )
+APPROVAL_COLUMNS = (Column("code"), Column("kind"), Column("subject", cut=True), Column("created_at", "asked"))
 FAILURE_COLUMNS = (Column("at", "when"), SESSION, Column("what", cut=True))
 
 
@@ -86,6 +87,9 @@ def _show(state: dict[str, Any]) -> None:
     if state["turns"]:
         click.echo("\nTurns")
         print_table(state["turns"], TURN_COLUMNS, none="")
+    if state.get("approvals"):
+        click.echo("\nWaiting for a decision (`dumbwaiter approval show CODE`)")
+        print_table(state["approvals"], APPROVAL_COLUMNS, none="")
     if state["limits"]:
         click.echo("\nLimits that held something back in this hour or the last")
         print_table(state["limits"], ("what", "subject", "hour", "held_back"), none="")

@@ -9,7 +9,7 @@ import click
 from host.cli.command import Group, json_option
 from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
-from host.cli.output import moment, present, print_fields, print_table
+from host.cli.output import present, print_fields, print_table
 from host.cli.table import Column
 
 USER_COLUMNS = (
@@ -122,7 +122,7 @@ def remove(invocation: Invocation, user: str, yes: bool, as_json: bool) -> None:
 @click.pass_obj
 def claim_code(invocation: Invocation, as_json: bool) -> None:
     """The code that makes who writes it to the bot the first owner. It holds for an hour."""
-    present(invocation.call("user.claim_code"), as_json, lambda offer: click.echo(claim_sentence(offer)))
+    present(invocation.call("user.claim_code"), as_json, lambda offer: click.echo(offer["sentence"]))
 
 
 @click.group("role", cls=Group)
@@ -194,15 +194,6 @@ def add_member(invocation: Invocation, user: str, agent_group: str | None, as_js
 def remove_member(invocation: Invocation, user: str, agent_group: str | None, as_json: bool) -> None:
     """Take that away again."""
     present(invocation.call("role.revoke", user=user, role="member", agent_group=agent_group), as_json, _show)
-
-
-def claim_sentence(offer: dict[str, Any]) -> str:
-    """What a person is told of the owner's code."""
-    if offer["has_owner"]:
-        return "There is an owner already: `dumbwaiter role list --role owner` shows who."
-    if offer["code"] is None:
-        return f"There were 5 wrong tries: no code is taken until {moment(offer['locked_until'])}."
-    return f"Write {offer['code']} to the bot in a direct chat before {moment(offer['expires_at'])} to be the owner."
 
 
 def _present_roles(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -15,14 +15,17 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from host.central import deliveries, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
-from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.protocol import Button, Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.mirror import mirror
+from host.delivery.overheard import overhear
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
+from host.routing.updates import ANSWER
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.layout import DataLayout
@@ -36,6 +39,8 @@ _MAX_FAILURES = 5
 """Attempts at a message over which its channel itself fails: that is not the platform's state, and does not pass."""
 
 _MAX_SENTENCE = 500
+_MOST_BUTTONS = 8
+_LONGEST_LABEL = 60
 _LONGEST_WAIT = 30.0
 """Seconds until a due time is looked at again: the wall clock may be set meanwhile."""
 
@@ -317,13 +322,26 @@ class Deliverer:
             files=tuple(folder / name for name in files) if folder is not None else (),
             in_reply_to=delivery.in_reply_to,
             from_host=bool(delivery.from_host),
+            buttons=_buttons(delivery, content),
         )
 
 
+def _buttons(delivery: Delivery, content: Mapping[str, Any]) -> tuple[Button, ...]:
+    """The options of a question; the text has them, too, for where there are no buttons."""
+    options = content.get("options") if delivery.kind == MessageOutKind.QUESTION else None
+    if not isinstance(options, list) or len(options) > _MOST_BUTTONS:
+        return ()
+    return tuple(
+        Button(str(option.get("label") or number)[:_LONGEST_LABEL], f"{ANSWER}{delivery.message_out_id}:{number}")
+        for number, option in enumerate(options, 1)
+        if isinstance(option, dict)
+    )
+
+
 def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
-    """The same as `mirror`. What it fails over never makes what was delivered undelivered, and so sent again."""
+    """What `mirror` and `overhear` find. What they fail over never makes what was delivered be sent again."""
     try:
-        return mirror(connection, delivery, now)
+        return [*mirror(connection, delivery, now), *overhear(connection, delivery, now)]
     except sqlite3.Error:  # the ledger's own file: all of it is written again
         raise
     except Exception:

@@ -22,6 +22,7 @@ from host.channels.health import ChannelStatus
 from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
+from host.operations import users
 from host.operations.folder_checks import check_install, check_owner, check_privacy
 from host.operations.mounts import mount_troubles
 from host.operations.status import file_sizes, status
@@ -66,6 +67,7 @@ async def examine_running(services: Services) -> list[dict[str, Any]]:
     found = await status(services)
     host = {**found["host"], "faults": found["faults"], "repairs": found["repairs"], "channels": found["channels"]}
     checks = await examine(services.settings.data, services.settings, lambda: host)
+    checks += await check_owner_of_bots(services)
     return [asdict(check) for check in checks]
 
 
@@ -83,6 +85,16 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
         checks += await asyncio.to_thread(check_channels, settings, ask_host)
         checks += [*await check_runtime(settings), *check_mounts(settings)]
     return checks
+
+
+async def check_owner_of_bots(services: Services) -> list[Check]:
+    """Whether somebody on a platform is the owner; the code for it when nobody is. Nothing without a channel."""
+    if len(services.channels) < 2:  # the terminal alone
+        return []
+    offer = await users.claim_code(services)
+    if offer["has_owner"]:
+        return [Check("owner", True, "somebody on a platform is the owner of this host")]
+    return [Check("owner", None, "nobody on a platform is the owner of this host yet", users.claim_sentence(offer))]
 
 
 def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check:

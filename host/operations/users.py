@@ -99,15 +99,25 @@ async def remove(services: Services, *, user: str) -> dict[str, Any]:
 
 
 async def claim_code(services: Services) -> dict[str, Any]:
-    """The code with which the first owner is claimed: `{code, expires_at, locked_until, has_owner}`."""
+    """The code with which the first owner is claimed: `{has_owner, code, expires_at, locked_until, sentence}`."""
     now = to_text(services.clock.now())
     offered = await services.central.write(lambda c: claim.offer(c, now))
-    return {
+    said = {
         "has_owner": offered is None,
         "code": None if offered is None else offered.code,
         "expires_at": None if offered is None else offered.expires_at,
         "locked_until": None if offered is None else offered.locked_until,
     }
+    return said | {"sentence": claim_sentence(said)}
+
+
+def claim_sentence(offer: dict[str, Any]) -> str:
+    """What a person is told of the owner's code. Times are UTC."""
+    if offer["has_owner"]:
+        return "There is an owner already: `dumbwaiter role list --role owner` shows who."
+    if offer["code"] is None:
+        return f"There were 5 wrong tries: no code is taken until {offer['locked_until'][11:16]} UTC."
+    return f"Write {offer['code']} to the bot in a direct chat before {offer['expires_at'][11:16]} UTC to be the owner."
 
 
 async def grant(services: Services, *, user: str, role: str, agent_group: str | None = None) -> dict[str, Any]:

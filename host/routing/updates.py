@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from typing import cast
 
 from host.access import answers, gate
 from host.access.admission import UNKNOWN, AdmissionVerdict
@@ -156,10 +157,8 @@ def _change(
     except FileDamaged:
         return
     is_waiting = row.status == MessageInStatus.PENDING and row.turn_id is None
-    if is_waiting and ingest.replace_content(connection, row.message_id, encode(content | {"text": text})):
-        outcome.heard.append(session.id)
-    elif is_waiting and ingest.supersede(connection, row.message_id, now):
-        # It is in the session's file already, where a row is never changed: another one takes its place.
+    if is_waiting and ingest.supersede(connection, row.message_id, now):
+        # Never changed in place: it may be in the session's file, or on its way there at this moment.
         _put(connection, row, row.platform_message_id, content | {"text": text}, row.trigger, session, now)
         outcome.heard.append(session.id)
     elif row.generation == session.generation:
@@ -181,10 +180,15 @@ def _put(
     session: sessions.Session,
     now: str,
 ) -> None:
+    message_id, spool = new_id(Prefix.MESSAGE), None
+    if trigger == row.trigger and row.spool is not None and row.state == "accepted":
+        spool = row.spool  # its files go where the new message looks for them
+        names = [file["name"] for file in cast("list[dict[str, str]]", content["files"])]
+        content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in names]
     ingest.accept(
         connection,
         {
-            "message_id": new_id(Prefix.MESSAGE),
+            "message_id": message_id,
             "agent_group_id": row.agent_group_id,
             "session_id": session.id,
             "generation": session.generation,
@@ -197,7 +201,7 @@ def _put(
             "kind": MessageInKind.CHAT,
             "trigger": trigger,
             "content": encode(content),
-            "spool": None,
+            "spool": spool,
             "accepted_at": now,
         },
     )
@@ -225,12 +229,12 @@ def _option(connection: sqlite3.Connection, event: Clicked) -> Event | None:
         options = [] if sent is None else decode(sent["content"]).get("options")
     except FileDamaged:
         return None
-    for option in options if isinstance(options, list) else []:
-        if isinstance(option, dict) and str(option.get("id")) == number:
+    for place, option in enumerate(options if isinstance(options, list) else [], 1):
+        if isinstance(option, dict) and str(place) == number:
             return Event(
                 address=event.address,
                 platform_message_id=f"click/{event.click_id}",
-                text=str(option.get("label", "")),
+                text=str(option.get("label") or number),
                 sender_id=event.sender_id,
                 sender_name=event.sender_name,
                 reply_to=message_id,

@@ -1,0 +1,134 @@
+"""What an agent says in a chat, for the other agents of that chat, as their wirings have it (`agent_replies`).
+
+It stands in their conversations as a message of kind `agent`: context of the next turn, or taken by the engage rule as
+if a person had said it. Each answer to an answer is one hop further from the last person; beyond `MOST_HOPS` it is
+context alone, and the chat is told. So agents that answer each other come to an end by themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import agent_groups, deliveries, ingest, messaging_groups, rate_limits, routes, usage
+from host.central.deliveries import Delivery
+from host.central.messaging_groups import AgentReplies, MessagingGroup, SessionMode, Wiring
+from host.central.rate_limits import Act
+from host.central.sessions import Session
+from host.delivery.mirror import MOST_CONTEXT
+from host.routing.engage import engages, names
+from host.routing.route_key import route_key
+from shared_schema.errors import InvalidValue
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode, encode
+
+MOST_HOPS = 4
+"""Answers of agents to agents since a person has written."""
+
+_SAID = (MessageOutKind.CHAT, MessageOutKind.QUESTION)
+_HAVE_STOPPED = (
+    "{one} and {other} have answered each other {hops} times, and stop here until a person writes. "
+    "`dumbwaiter wire … --agent-replies context` lets them listen without answering."
+)
+
+
+def overhear(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
+    """Put what was delivered into the conversations of the other agents of its chat; the sessions that have more."""
+    if delivery.kind not in _SAID or delivery.from_host:
+        return []
+    chat = messaging_groups.find(connection, delivery.channel_type, delivery.platform_id)
+    if chat is None:
+        return []
+    answered = None if delivery.in_reply_to is None else ingest.get(connection, delivery.in_reply_to)
+    found = []
+    for wiring in messaging_groups.wirings_of(connection, chat.id):
+        if wiring.agent_group_id == delivery.agent_group_id or wiring.agent_replies == AgentReplies.IGNORE:
+            continue
+        session = _session(connection, chat, wiring, delivery, answered, now)
+        if session is not None and _put(connection, session, wiring, delivery, answered, now):
+            found.append(session.id)
+    return found
+
+
+def _session(
+    connection: sqlite3.Connection,
+    chat: MessagingGroup,
+    wiring: Wiring,
+    delivery: Delivery,
+    answered: ingest.AcceptedMessage | None,
+    now: str,
+) -> Session | None:
+    """The conversation of a wiring in which it was said; with `per_user`, that of the person who is answered."""
+    sender_id = answered.sender_id if answered is not None and wiring.per_user else None
+    try:
+        key = route_key(
+            wiring.session_mode,
+            Address(delivery.channel_type, delivery.platform_id, delivery.thread_id),
+            agent_group_id=wiring.agent_group_id,
+            per_user=bool(wiring.per_user),
+            sender_id=sender_id,
+        )
+    except InvalidValue:  # it is said to nobody in particular, and each person has a conversation of their own
+        return None
+    session = routes.resolve(
+        connection,
+        agent_group_id=wiring.agent_group_id,
+        route_key=key,
+        messaging_group_id=chat.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
+        thread_id=delivery.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
+        sender_id=sender_id,
+        now=now,
+    )
+    return session if session.status == "active" else None
+
+
+def _put(
+    connection: sqlite3.Connection,
+    session: Session,
+    wiring: Wiring,
+    delivery: Delivery,
+    answered: ingest.AcceptedMessage | None,
+    now: str,
+) -> bool:
+    """Whether it is new there: a delivery that is recorded twice stands there once."""
+    speaker, listener = (
+        agent_groups.by_id(connection, each) for each in (delivery.agent_group_id, wiring.agent_group_id)
+    )
+    if speaker is None or listener is None:
+        return False
+    content = decode(delivery.content)
+    text = str(content.get("text") or "")
+    hops = 1 if answered is None else answered.hops + 1
+    wants = wiring.agent_replies == AgentReplies.ENGAGE and engages(
+        wiring.rule, wiring.pattern, text=text, is_mention=names(listener.name, text), is_group=True
+    )
+    answers = wants and hops <= MOST_HOPS and usage.exhausted(connection, listener.id, now) is None
+    _, added = ingest.accept(
+        connection,
+        {
+            "message_id": new_id(Prefix.MESSAGE),
+            "agent_group_id": session.agent_group_id,
+            "session_id": session.id,
+            "generation": session.generation,
+            "channel_type": delivery.channel_type,
+            "platform_id": delivery.platform_id,
+            "thread_id": delivery.thread_id,
+            "platform_message_id": f"heard-{delivery.session_id}/{delivery.message_out_id}",
+            "sender_id": None,
+            "sender_name": speaker.name,
+            "kind": MessageInKind.AGENT,
+            "trigger": int(answers),
+            "content": encode({"text": text}),
+            "spool": None,
+            "accepted_at": now,
+            "hops": hops,
+        },
+    )
+    if not added:
+        return False
+    ingest.cancel_old_context(connection, session.id, MOST_CONTEXT, now)
+    if wants and hops > MOST_HOPS:
+        address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
+        rate_limits.take(connection, Act.HOPS, f"{delivery.channel_type}:{delivery.platform_id}", now)
+        told = _HAVE_STOPPED.format(one=speaker.name, other=listener.name, hops=MOST_HOPS)
+        deliveries.add_notice(connection, session.id, address, None, told, now)
+    return True
