@@ -147,6 +147,14 @@ def decide(
         return ClosedApproval(done, f"{ended(done)} {came_of_it.sentence}", came_of_it.agent_groups)
 
 
+def close_approved(
+    connection: sqlite3.Connection, approval: Approval, by: Standing, where_from: str, choice: str, now: str
+) -> None:
+    """Note that what an approval asks for was done another way: what waits for it is answered."""
+    with audit.acting(Actor(by.user, where_from)):
+        _close(connection, approval, ApprovalState.APPROVED, by, where_from, choice, None, now)
+
+
 def expire_due(connection: sqlite3.Connection, now: str) -> int:
     """Close what nobody has decided in time, and say so; how many."""
     due = table.expired(connection, now)

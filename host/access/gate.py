@@ -38,6 +38,10 @@ _KNOCKED = (
     "You are not known here yet. The owner of this bot is asked to let you in, and your message waits. "
     "Your code is {code}."
 )
+_NO_OWNER = (
+    "Nobody owns this bot yet. Whoever runs it writes here the code that its host prints: `dumbwaiter doctor`. "
+    "Your message waits."
+)
 _ASKED_TO_WIRE = "This bot does not know this chat yet. Its owner is asked, and your message waits. The code is {code}."
 _NAME = 80
 _NAMES_OF_AGENTS = 800
@@ -213,6 +217,8 @@ def _ask(
     if asked is None:
         return _TOO_MANY
     if asked.is_new:
+        if kind is UNKNOWN_CHAT and not users.has_owner(connection):
+            sentence = _NO_OWNER
         say_once(connection, arrival, sentence.format(code=asked.approval.code), now)
     return WAITS if asked.is_kept else _TOO_MANY
 
@@ -228,6 +234,11 @@ def _greet(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -
         return "What you write next asks you which agent is to answer here."
     chat = register(connection, arrival.chat, name=_short(arrival.chat_name), is_group=False, now=now)
     wire(connection, chat, groups[0].id, groups[0].name, now)
+    # What was written here before the code, such as the /start of a platform, waits for no decision any more.
+    waiting = table.open_for(connection, UNKNOWN_CHAT.name, arrival.chat)
+    if waiting is not None and arrival.user is not None:
+        owner = standing_of(connection, arrival.user)
+        approvals.close_approved(connection, waiting, owner, arrival.chat, groups[0].name, now)
     return f"{groups[0].name} answers here."
 
 

@@ -138,3 +138,14 @@ async def test_a_group_the_bot_is_added_to_is_told_once_what_it_hears(tmp_path: 
         assert "dumbwaiter wire memory:new AGENT" in told.text
         await host.settled()
         assert len(await said_in(host, "new")) == 1
+
+
+async def test_what_was_written_before_the_code_is_answered_after_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        code = (await host.do("user.claim_code"))["code"]
+        await write(host, "/start", where="olgas", sender="olga", is_group=False)
+        assert "Nobody owns this bot yet." in (await said_in(host, "olgas"))[0].text
+        await write(host, code, where="olgas", sender="olga", is_group=False)
+        said = [message.text for message in await said_in(host, "olgas", 3)]
+        assert sorted(text[:20] for text in said[1:]) == ["You are the owner of", "scripted: /start"]
+        assert await host.do("approval.list") == []

@@ -77,7 +77,7 @@ class ChannelHost:
     async def register(self, chat: str, *, is_group: bool = False, **wiring: Any) -> None:
         """Wire a chat to the agent."""
         address = f"{self.channel.name}:{chat}"
-        await self.host.do("messaging_group.add", address=address, is_group=is_group)
+        await self.host.do("messaging_group.add", address=address, is_group=is_group, unknown_sender="public")
         await self.host.do("wiring.add", messaging_group=address, agent_group=AGENT, **wiring)
 
     async def answered(self, count: int) -> list[dict[str, Any]]:

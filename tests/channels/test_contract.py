@@ -68,11 +68,13 @@ class Memory(NoPlatform):
         return event.platform_message_id
 
     async def arrived(self) -> list[Arrived]:
+        changed = dict(self.channel.changed)
         return [
             Arrived(
                 f"mem-{number}",
-                message.text,
+                changed.get(f"mem-{number}", message.text),
                 message.address.platform_id,
+                buttons=message.buttons,
                 files=tuple((path.name, path.read_bytes()) for path in message.files),
             )
             for number, message in enumerate(self.channel.sent, 1)
