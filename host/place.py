@@ -3,10 +3,13 @@
 What a folder is known by:
 
 birth        when it was made, in nanoseconds. A rename, a remount and a bind mount keep it, nothing can set it, and
-             `cp -a` makes a new one. Where both times are known, nothing else counts.
+             `cp -a` makes a new one. Where both times are known, nothing else counts, but for snapshots.
 inode        its number in its file system; where there are no birth times.
 file_system  the id that `statvfs` gives, which comes from the superblock; where that is 0 (NFS, FUSE), what is mounted.
              Never `st_dev`: its numbers are dealt out anew at every boot.
+snapshots    whether the file system makes snapshots that keep every time and number (btrfs, ZFS, bcachefs). There
+             the id counts as well: it is another one for each subvolume or data set, and the same after a remount.
+             Elsewhere it does not, because that of XFS comes from the device's number.
 path         where it was last used: for people, and where a file system numbers its folders anew at every mount.
 """
 
@@ -27,6 +30,8 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _AT_FDCWD = -100
 _STATX_BTIME = 0x800
 _STATX_BYTES = 256  # of struct statx, linux/stat.h
+_STATFS_BYTES = 256  # of struct statfs, which begins with the type
+_WITH_SNAPSHOTS = frozenset({0x9123683E, 0x2FC12FC1, 0xCA451A4E})  # btrfs, ZFS, bcachefs: linux/magic.h, OpenZFS
 _MASK, _BIRTH, _BIRTH_OFFSET = struct.Struct("=I"), struct.Struct("=qI"), 0x50
 
 
@@ -38,11 +43,13 @@ class Place:
     inode: int
     file_system: str
     birth: int | None = None
+    snapshots: bool = False
 
     def is_same(self, other: Place) -> bool:
         """Whether both are the same folder, wherever it is mounted or was moved to."""
         if self.birth is not None and other.birth is not None:
-            return self.birth == other.birth
+            may_be_snapshots = self.snapshots and other.snapshots
+            return self.birth == other.birth and (self.file_system == other.file_system or not may_be_snapshots)
         return self.file_system == other.file_system and (self.inode == other.inode or self.path == other.path)
 
 
@@ -50,7 +57,7 @@ def place_of(folder: Path) -> Place:
     """The place of a folder that is there. Raises `FileTrouble`."""
     try:
         path = folder.resolve(strict=True)
-        return Place(str(path), path.stat().st_ino, _file_system(path), _birth(path))
+        return Place(str(path), path.stat().st_ino, _file_system(path), _birth(path), _has_snapshots(path))
     except OSError as error:
         raise FileTrouble(f"the data folder cannot be used: {error.strerror}", where=folder) from error
 
@@ -106,6 +113,16 @@ def _birth(path: Path) -> int | None:
     seconds, nanoseconds = _BIRTH.unpack_from(buffer, _BIRTH_OFFSET)
     birth: int = seconds * 10**9 + nanoseconds
     return birth or None  # 0: a file system that has the field and does not keep it
+
+
+def _has_snapshots(path: Path) -> bool:
+    """By the type that `statfs` tells; Python's `os.statvfs` leaves it out."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    try:
+        done = ctypes.CDLL(None).statfs(os.fsencode(path), buffer)
+    except (OSError, AttributeError):
+        return False
+    return bool(done == 0 and ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _WITH_SNAPSHOTS)
 
 
 def _file_system(path: Path) -> str:

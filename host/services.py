@@ -153,7 +153,11 @@ class Services:
         """Set when an approval was asked for or decided."""
         self._changed_agent_groups: set[str] = set()
         self.history = History(
-            settings.layout, hour_rows=settings.kept_rows_per_hour, hour_bytes=settings.kept_bytes_per_hour
+            settings.layout,
+            hour_rows=settings.kept_rows_per_hour,
+            hour_bytes=settings.kept_bytes_per_hour,
+            rows=settings.kept_rows,
+            bytes=settings.kept_bytes,
         )
         quota = Quota(
             settings.kept_rows,

@@ -158,6 +158,13 @@ class Settings(BaseSettings):
     calls_per_minute: int | None = Field(None, ge=0, description="model calls of one agent group in a minute")
     tokens_per_minute: int | None = Field(None, ge=0, description="tokens of one agent group in a minute")
 
+    answer_tokens: int = Field(
+        128_000,
+        ge=1,
+        description="tokens that an answer is taken to have at most, in budgets, while it is under way: for models "
+        "that are not known, in calls that do not say it",
+    )
+
     delivery_seconds: float = Field(60, gt=0, description="time limit of one attempt to send a message")
     delivery_retry_seconds: float = Field(
         1, gt=0, description="wait before the second attempt; doubles up to 5 minutes"
@@ -168,7 +175,9 @@ class Settings(BaseSettings):
         1_000, ge=1, description="messages of one session that may wait to be sent; more are refused, and it is told"
     )
     kept_rows: int = Field(
-        1_000_000, ge=100, description="rows that the host keeps of one session in central.db; then it takes no more"
+        1_000_000,
+        ge=100,
+        description="rows that the host keeps of one session, in central.db and in history.db; then it takes no more",
     )
     kept_bytes: int = Field(2048 * _MIB, ge=_MIB, description="the same in bytes")
     kept_rows_per_hour: int = Field(

@@ -126,7 +126,7 @@ LEFT JOIN ingest i ON i.message_id = value AND i.session_id = :session_id
 """
 LAST_ADDRESS = """
 SELECT channel_type, platform_id, thread_id FROM ingest
-WHERE session_id = ? AND kind <> 'control' AND (trigger = 1 OR kind <> 'chat')
+WHERE session_id = ? AND kind <> 'control' AND (trigger = 1 OR kind NOT IN ('chat', 'agent'))
 ORDER BY position DESC LIMIT 1
 """
 FIRST_SENDER = "SELECT sender_name FROM ingest WHERE session_id = ? AND kind = 'chat' ORDER BY position LIMIT 1"
@@ -372,7 +372,10 @@ def first_sender(connection: sqlite3.Connection, session_id: str) -> str | None:
 
 
 def last_address(connection: sqlite3.Connection, session_id: str) -> Address | None:
-    """Where the newest message of a session came from: its default reply address."""
+    """Where the newest message of a session came from: its default reply address.
+
+    What its agent said in the chat of another session stands there as context, and asks for nothing.
+    """
     row = one(connection, LAST_ADDRESS, (session_id,))
     return None if row is None else Address.from_row(row)
 

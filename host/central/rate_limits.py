@@ -66,9 +66,9 @@ class Verdict:
     is_first: bool = False
 
 
-def take(connection: sqlite3.Connection, act: Act, subject: str, now: str) -> Verdict:
-    """Count one more; whether it is to be done."""
-    most = PER_HOUR[act]
+def take(connection: sqlite3.Connection, act: Act, subject: str, now: str, *, most: int | None = None) -> Verdict:
+    """Count one more; whether it is to be done. `most` in an hour, where that depends on what it is done for."""
+    most = PER_HOUR[act] if most is None else most
     row = one(connection, TAKE, {"act": act, "subject": subject, "hour": now[:_HOUR], "most": most})
     used = 0 if row is None else int(row["used"])
     return Verdict(used <= most, used == most + 1)

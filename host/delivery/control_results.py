@@ -23,6 +23,8 @@ _MAX_SUMMARY = 20_000
 """Characters. A longer one is no summary, and it is a part of every later turn."""
 
 _FULL = 0.85
+_USUAL_WINDOW = 64_000
+_MOST_SUMMARIES = 24
 _NEARLY_FULL = "This conversation has nearly filled what its model can keep in mind, and is being summed up."
 _TOO_OFTEN_FULL = (
     "This conversation fills what its model can keep in mind again and again, and is not summed up any more within "
@@ -112,7 +114,9 @@ def compress_when_full(
         or not (exchanges.has_one(connection, session.id) or _answers_somebody(connection, session, acks))
     ):
         return None
-    verdict = rate_limits.take(connection, Act.COMPRESSION, session.route_id, now)
+    verdict = rate_limits.take(
+        connection, Act.COMPRESSION, session.route_id, now, most=_summaries_per_hour(turn.context_window)
+    )
     if not verdict.allowed:
         return (
             deliveries.add_notice(connection, session.id, address, None, _TOO_OFTEN_FULL, now)
@@ -121,6 +125,13 @@ def compress_when_full(
         )
     control_tasks.ask(connection, session, ControlTask.SUMMARIZE, now)
     return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
+
+
+def _summaries_per_hour(context_window: int) -> int:
+    """A small window is full after a few exchanges, and its summary costs little. An agent that says its window is
+    smaller than it is gets no more than the most."""
+    usual = rate_limits.PER_HOUR[Act.COMPRESSION]
+    return max(usual, min(_MOST_SUMMARIES, usual * _USUAL_WINDOW // context_window))
 
 
 def _answers_somebody(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> bool:

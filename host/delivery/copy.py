@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
@@ -40,6 +41,8 @@ from shared_schema.rows import (
 
 log = logging.getLogger(__name__)
 
+# SQLite's errors that are about what was to be stored, and not about the file.
+_OF_A_VALUE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _ROWS_OF_TURN = 4
 """Rows that become of one turn: its copy, its usage, and two events."""
 
@@ -142,16 +145,17 @@ class Copier:
         for ack in snapshot.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
         for turn in snapshot.turns:
-            _store_turn(connection, session, turn, of_turn.get(turn.id, []), now, copied)
+            with _one_row(connection, "a turn", copied):
+                _store_turn(connection, session, turn, of_turn.get(turn.id, []), now, copied)
         acks = deque(snapshot.acks)  # in the order of the messages they are about
         place = {ack.message_id: number for number, ack in enumerate(snapshot.acks)}
         for candidate in candidates:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
-                ack = acks.popleft()
-                self._take_ack(connection, session, ack, now, snapshot, copied)
-            _store_candidate(connection, session, candidate, now, copied)
+                self._take_ack(connection, session, acks.popleft(), now, snapshot, copied)
+            with _one_row(connection, f"out-{candidate.row.seq}", copied):
+                _store_candidate(connection, session, candidate, now, copied)
             if copied.accepted:
                 session = sessions.get(connection, session_id)  # it may be over
         for ack in acks:
@@ -181,7 +185,26 @@ class Copier:
         copied: Copied,
     ) -> None:
         row = copied.rows.get(ack.message_id)
-        copied.settle(ack.message_id, take_ack(connection, session.id, ack, row, now, more=snapshot.more))
+        with _one_row(connection, "an acknowledgement", copied):
+            copied.settle(ack.message_id, take_ack(connection, session.id, ack, row, now, more=snapshot.more))
+
+
+@contextmanager
+def _one_row(connection: sqlite3.Connection, what: str, copied: Copied) -> Iterator[None]:
+    """The boundary of one row: what the host fails over is refused, undone, and holds up nothing behind it.
+
+    A fault of the ledger's own file is none of the row's: all of it is read again.
+    """
+    connection.execute("SAVEPOINT one_row")  # without it half of a row would stay
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
+            raise
+        connection.execute("ROLLBACK TO one_row")
+        log.exception("a row cannot be handled", extra={"row": what})
+        copied.refused.append(BadRow(what, f"the host failed over it: {type(error).__name__}"))
+    connection.execute("RELEASE one_row")
 
 
 def _store_candidate(

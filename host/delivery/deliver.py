@@ -15,6 +15,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from host.central import deliveries, unread
@@ -74,7 +75,8 @@ class Deliverer:
         self._workers: dict[Chat, asyncio.Task[None]] = {}
         self._news: dict[Chat, asyncio.Event] = {}
         self._rounds: dict[Chat, Rounds] = {}
-        self._resting: set[Chat] = set()  # chats whose platform is down at the moment
+        self._one_rests = asyncio.Event()
+        self._resting: set[Chat] = set()  # nothing is to be sent there now: it has its time, or the platform is down
 
     async def start(self) -> None:
         """Take up what an earlier host left."""
@@ -112,13 +114,23 @@ class Deliverer:
 
     async def close(self, drain_seconds: float = 2.0) -> None:
         """Send what can be sent within `drain_seconds`, then stop; what was not sent stays in the ledger."""
-        busy = [worker for chat, worker in self._workers.items() if chat not in self._resting]
-        if busy:
-            await asyncio.wait(busy, timeout=drain_seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain_seconds):
+                await self._until_all_rest()
         workers = list(self._workers.values())
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _until_all_rest(self) -> None:
+        """Wait until no worker has something to send. One that has begun to rest would only end much later."""
+        while busy := [worker for chat, worker in self._workers.items() if chat not in self._resting]:
+            self._one_rests.clear()
+            rests = asyncio.create_task(self._one_rests.wait())
+            try:
+                await asyncio.wait([*busy, rests], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                rests.cancel()
 
     async def _serve(self, chat: Chat, following: Delivery | None) -> None:
         """Send everything for one chat, then leave."""
@@ -136,9 +148,11 @@ class Deliverer:
                 if wait is None and not news.is_set():
                     return
                 if wait is not None and wait > 0:
-                    if rounds.is_resting:
-                        self._resting.add(chat)
+                    self._resting.add(chat)
+                    self._one_rests.set()
                     await _wait_for(news, wait)
+                    if not rounds.is_resting:  # else it rests until something is really attempted
+                        self._resting.discard(chat)
         finally:
             self._resting.discard(chat)
             del self._workers[chat], self._news[chat], self._rounds[chat]

@@ -49,13 +49,13 @@ class ExpectedOutput:
         whole = self._has_begun and self._depth == 0 and not self._in_long_string
         return whole and not self._is_broken and not self._rest.strip()
 
-    @property
-    def tokens(self) -> int:
-        """The most that may come out."""
+    def tokens(self, largest: int = LARGEST_OUTPUT) -> int:
+        """The most that may come out. `largest` is what the model gives where the request does not say how much."""
         if self._method in _NO_OUTPUT:
             return 0
-        said = max(self._outputs, default=self._default)
-        return int(min(_MOST_OUTPUT, (said if said >= 0 else self._default) * max(1.0, self._times)))
+        default = min(largest, self._default)
+        said = max(self._outputs, default=default)
+        return int(min(_MOST_OUTPUT, (said if said >= 0 else default) * max(1.0, self._times)))
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes of the body. Never raises."""

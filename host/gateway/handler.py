@@ -239,7 +239,7 @@ class RequestHandler:
         request.is_under_way = True
         url = urlsplit(upstream.url)
         proxy = self._proxies.of(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        asked = model_call.Asked(call, head, upstream, counts, proxy, session_id, reserve)
+        asked = model_call.Asked(call, head, upstream, counts, proxy, session_id, reserve, grant.limits.answer_tokens)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
         try:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from host.gateway.expected import LARGEST_OUTPUT
+
 _MINUTE = 60.0
 _SOON = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Of model calls of an agent group in a minute, None for no limit; and of connections of one session at a time."""
+    """Of model calls of an agent group in a minute, None for no limit; and of connections of one session at a time.
+
+    `answer_tokens` is how long an answer is taken to be at most where neither its request nor its model says it.
+    """
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     connections: int = 256
+    answer_tokens: int = LARGEST_OUTPUT
 
 
 class Minute:

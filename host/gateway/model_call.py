@@ -25,9 +25,10 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from host.gateway.connection import FULL, Connection
-from host.gateway.expected import ExpectedOutput
+from host.gateway.expected import LARGEST_OUTPUT, ExpectedOutput
 from host.gateway.grant import Patience
 from host.gateway.head import Call, Head, passed_on
+from host.gateway.output_limits import largest_output
 from host.gateway.pace import Pace, Slices
 from host.gateway.proxies import Proxy
 from host.gateway.redaction import WithoutKey, without_key, without_keys
@@ -81,6 +82,7 @@ Reserve: TypeAlias = Callable[[CallUsage, bool], Awaitable[None]]
 class Asked:
     """A call that was let through; `counts` when it uses tokens. `proxy` is what the upstream is reached through.
 
+    `answer_tokens` is how long an answer may be of a model that is not known, where the request does not say it.
     `reserve` is asked before the last piece of the request is sent, without which no service answers it.
     """
 
@@ -91,6 +93,7 @@ class Asked:
     proxy: Proxy | None = None
     session_id: str = ""
     reserve: Reserve | None = None
+    answer_tokens: int = LARGEST_OUTPUT
 
 
 def client(patience: Patience) -> aiohttp.ClientSession:
@@ -373,6 +376,7 @@ class _Body:
         self._reserve = asked.reserve if asked.counts else None
         self._models = RequestedModels(asked.call.path) if asked.counts else None
         self._output = ExpectedOutput(asked.call.path)
+        self._answer_tokens = asked.answer_tokens
         self.was_sent = False
         self._kept = b""
         self._left = head.length or 0
@@ -394,9 +398,10 @@ class _Body:
     @property
     def expected(self) -> CallUsage:
         """What the call can use at most."""
+        largest = largest_output(self.requested_models, self._answer_tokens)
         return CallUsage(
             input_tokens=tokens_of(self.taken),
-            output_tokens=self._output.tokens,
+            output_tokens=self._output.tokens(largest),
             requested_models=self.requested_models,
         )
 

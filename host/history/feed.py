@@ -29,7 +29,7 @@ from typing import TypeVar
 
 from host.fair_threads import FairThreads
 from host.history import reading, store
-from host.history.intake import Intake
+from host.history.intake import Intake, size_of
 from host.history.record import Record
 from host.history.store import State, StoredStep
 from shared_schema.errors import DumbwaiterError, FileBusy, FileTrouble
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _HOUR_ROWS, _HOUR_BYTES = 100_000, 256 * 1024**2
+_ROWS, _BYTES = 1_000_000, 2 * 1024**3
 
 QUIET_SECONDS = 0.3
 LONGEST_WAIT_SECONDS = 1.0
@@ -56,9 +57,17 @@ _BUSY_SECONDS = 0.05
 class History:
     """The searchable record of a data folder. Made anywhere; `start` sets the feeding going."""
 
-    def __init__(self, layout: DataLayout, *, hour_rows: int = _HOUR_ROWS, hour_bytes: int = _HOUR_BYTES) -> None:
+    def __init__(
+        self,
+        layout: DataLayout,
+        *,
+        hour_rows: int = _HOUR_ROWS,
+        hour_bytes: int = _HOUR_BYTES,
+        rows: int = _ROWS,
+        bytes: int = _BYTES,
+    ) -> None:
         self._layout = layout
-        self.intake = Intake(hour_rows, hour_bytes)
+        self.intake = Intake(hour_rows, hour_bytes, rows, bytes)
         self._record = Record(layout.history, self._all_is_lost)
         self._threads = FairThreads(2, "history-read")
         self._feeder: threading.Thread | None = None
@@ -129,6 +138,7 @@ class History:
         """The same as `forget`, in this thread."""
         with self._changed:
             self._dirty.pop(session_id, None)
+        self.intake.forget(session_id)
         self._record.write(lambda c: store.forget(c, session_id))
 
     def catch_up_here(self, session_id: str, agent_group_id: str, seconds: float = CATCH_UP_SECONDS) -> bool:
@@ -204,6 +214,9 @@ class History:
             return None, True
         layout = self._layout.session(agent_group_id, session_id)
         before = self._record.read(lambda c: store.state(c, session_id))
+        taken = (0, 0) if before is None else before.taken
+        if self.intake.is_filled(session_id, taken):
+            return None, True
         try:
             signature: str | None = reading.signature(layout)
             if before is not None and before.signature == signature:
@@ -224,7 +237,8 @@ class History:
             self.unreadable += 1
         if found.more or isinstance(found.trouble, FileBusy):
             signature = None
-        after = State(agent_group_id, signature, found.cursors)
+        taken = (taken[0] + len(found.entries), taken[1] + size_of(found.entries))
+        after = State(agent_group_id, signature, found.cursors, taken)
         return StoredStep(session_id, before, after, found.entries, found.steps_begin_anew, found.bytes), False
 
     def _all_is_lost(self) -> None:

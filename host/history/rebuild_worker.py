@@ -19,6 +19,7 @@ from typing import Any
 
 from host.history import reading
 from host.history.entry import COLUMNS, Entry
+from host.history.intake import size_of
 from host.history.reading import Cursors
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.errors import FileBusy, FileTrouble
@@ -30,17 +31,20 @@ _SESSION_SECONDS = 300.0
 QUICK = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -50000")
 ENTRIES = f"CREATE TABLE entries ({', '.join(COLUMNS)})"
 SESSIONS = """
-CREATE TABLE sessions (session_id, agent_group_id, signature, inbound_cursor, outbound_cursor, steps_cursor, place)
+CREATE TABLE sessions (
+    session_id, agent_group_id, signature, inbound_cursor, outbound_cursor, steps_cursor, place, taken_rows, taken_bytes
+)
 """
 ADD = f"INSERT INTO entries VALUES ({', '.join('?' * len(COLUMNS))})"
-ADD_SESSION = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)"
+ADD_SESSION = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
 class SessionRead:
-    """How far a session was read, and how many entries that were."""
+    """How far a session was read, and how many entries that were, of how many bytes."""
 
     entries: int
+    bytes: int
     signature: str | None
     cursors: Cursors
     readable: bool
@@ -66,7 +70,7 @@ def read_whole(
     """
     folder = layout.session(agent_group_id, session_id)
     signature: str | None = None
-    entries = 0
+    entries = size = 0
     deadline = time.monotonic() + _SESSION_SECONDS
     cursors = Cursors()
     readable = more = True
@@ -77,6 +81,7 @@ def read_whole(
             more = found.more and found.cursors != cursors
             take(found.entries)
             entries += len(found.entries)
+            size += size_of(found.entries)
             cursors = found.cursors
             readable = readable and found.trouble is None
             signature = None if isinstance(found.trouble, FileBusy) else signature
@@ -84,7 +89,7 @@ def read_whole(
                 signature, more = None, False
     except (FileTrouble, OSError):
         signature, readable = None, False
-    return SessionRead(entries, signature, cursors, readable)
+    return SessionRead(entries, size, signature, cursors, readable)
 
 
 def _fill(layout: DataLayout, target: Path, sessions: list[tuple[str, str]]) -> None:
@@ -98,11 +103,9 @@ def _fill(layout: DataLayout, target: Path, sessions: list[tuple[str, str]]) -> 
                 whole = read_whole(
                     layout, agent_group_id, session_id, lambda entries: connection.executemany(ADD, entries)
                 )
-                at = whole.cursors
-                connection.execute(
-                    ADD_SESSION,
-                    (session_id, agent_group_id, whole.signature, at.inbound, at.outbound, at.steps, at.place),
-                )
+                at = (whole.cursors.inbound, whole.cursors.outbound, whole.cursors.steps, whole.cursors.place)
+                values = (session_id, agent_group_id, whole.signature, *at, whole.entries, whole.bytes)
+                connection.execute(ADD_SESSION, values)
                 count, entries = count + 1, entries + whole.entries
                 unreadable += not whole.readable
                 if count % _AT_A_TIME == 0:

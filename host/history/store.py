@@ -14,10 +14,12 @@ from host.history.reading import Cursors
 STATE = "SELECT * FROM sessions WHERE session_id = ?"
 SIGNATURES = "SELECT session_id, signature FROM sessions"
 SET_STATE = """
-INSERT INTO sessions (session_id, agent_group_id, signature, inbound_cursor, outbound_cursor, steps_cursor, place)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sessions (
+    session_id, agent_group_id, signature, inbound_cursor, outbound_cursor, steps_cursor, place, taken_rows, taken_bytes
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (session_id) DO UPDATE SET signature = excluded.signature, inbound_cursor = excluded.inbound_cursor,
-    outbound_cursor = excluded.outbound_cursor, steps_cursor = excluded.steps_cursor, place = excluded.place
+    outbound_cursor = excluded.outbound_cursor, steps_cursor = excluded.steps_cursor, place = excluded.place,
+    taken_rows = excluded.taken_rows, taken_bytes = excluded.taken_bytes
 """
 INSERT = f"INSERT INTO entries ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 LAST_POSITION = "SELECT coalesce(max(position), 0) AS position FROM entries"
@@ -86,11 +88,15 @@ ORDER BY place, source, seq LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How far a session was read. `signature` is None when it has to be read again in any case."""
+    """How far a session was read. `signature` is None when it has to be read again in any case.
+
+    `taken` is how much of it was taken in all: entries and bytes.
+    """
 
     agent_group_id: str
     signature: str | None
     cursors: Cursors
+    taken: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +117,7 @@ def state(connection: sqlite3.Connection, session_id: str) -> State | None:
     if row is None:
         return None
     cursors = Cursors(row["inbound_cursor"], row["outbound_cursor"], row["steps_cursor"], row["place"])
-    return State(row["agent_group_id"], row["signature"], cursors)
+    return State(row["agent_group_id"], row["signature"], cursors, (row["taken_rows"], row["taken_bytes"]))
 
 
 def signatures(connection: sqlite3.Connection) -> dict[str, str | None]:
@@ -137,7 +143,8 @@ def set_state(connection: sqlite3.Connection, session_id: str, new: State) -> No
     """Note how far a session was read."""
     at = new.cursors
     connection.execute(
-        SET_STATE, (session_id, new.agent_group_id, new.signature, at.inbound, at.outbound, at.steps, at.place)
+        SET_STATE,
+        (session_id, new.agent_group_id, new.signature, at.inbound, at.outbound, at.steps, at.place, *new.taken),
     )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from typing import Any
 
 from host.central import agent_groups, messaging_groups
+from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
-from host.operations import agent_groups as agent_group_operations
-from host.operations import messaging_groups as messaging_group_operations
-from host.operations import wirings
 from host.services import Services
+from shared_schema.clock import to_text
+from shared_schema.ids import Prefix, new_id
+from shared_schema.providers import PROVIDERS
 
 log = logging.getLogger(__name__)
 
@@ -19,14 +21,24 @@ TERMINAL = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
 
 
 async def set_up(services: Services) -> dict[str, Any]:
-    """Set up a data folder that has neither agents nor chats; of any other nothing is changed. `{made}`: whether."""
-    is_new = await services.central.read(
-        lambda c: not agent_groups.all_groups(c) and not messaging_groups.all_groups(c)
-    )
-    if not is_new:
-        return {"made": False}
-    await agent_group_operations.add(services, name=FIRST_AGENT_GROUP)
-    await messaging_group_operations.add(services, address=TERMINAL, name="Terminal")
-    await wirings.add(services, messaging_group=TERMINAL, agent_group=FIRST_AGENT_GROUP)
-    log.info("made the first agent group and wired the terminal to it", extra={"agent_group": FIRST_AGENT_GROUP})
-    return {"made": True}
+    """Set up a data folder that has neither agents nor chats; of any other nothing is changed. `{made}`: whether.
+
+    It is one transaction: a host that dies in between leaves no agent without a chat, which would never get one.
+    """
+    now = to_text(services.clock.now())
+
+    def store(connection: sqlite3.Connection) -> bool:
+        if agent_groups.all_groups(connection) or messaging_groups.all_groups(connection):
+            return False
+        group = agent_groups.new_agent_group(FIRST_AGENT_GROUP, created_at=now, provider=PROVIDERS[0])
+        chat = MessagingGroup(new_id(Prefix.MESSAGING_GROUP), CHANNEL_TYPE, PLATFORM_ID, "Terminal", 0, now)
+        wiring = Wiring(new_id(Prefix.WIRING), chat.id, group.id, SessionMode.SHARED, 0, Engage.ALL, None, now)
+        agent_groups.insert(connection, group)
+        messaging_groups.insert(connection, chat)
+        messaging_groups.wire(connection, wiring)
+        return True
+
+    made = await services.central.write(store)
+    if made:
+        log.info("made the first agent group and wired the terminal to it", extra={"agent_group": FIRST_AGENT_GROUP})
+    return {"made": made}

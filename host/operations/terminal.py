@@ -41,7 +41,7 @@ from host.sessions.outbox import Signature
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import Address, AgentPhase, MessageInKind, MessageInStatus, decode
+from shared_schema.rows import Address, AgentPhase, MessageInStatus, decode
 
 TERMINAL = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
 _WORKING_SECONDS = 0.4
@@ -365,5 +365,4 @@ def _said(row: AcceptedMessage) -> dict[str, Any]:
         "session_id": row.session_id,
         "text": str(content.get("text", "")),
         "files": names,
-        "is_chat": row.kind == MessageInKind.CHAT,
     }

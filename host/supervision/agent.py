@@ -19,6 +19,10 @@ _REST = 1.0
 flood costs its own session time, and leaves half of the host to the others."""
 
 
+SHORTEST_MEASURE, NEAR_MEASURE, LONGEST_MEASURE = 1.0, 4.0, 15.0
+"""Seconds between two measures of a folder: where it grows fast, where more than half of it is used, where it rests."""
+
+
 @dataclass(slots=True)
 class RunningAgent:
     """One agent, from its start (or adoption) to its end. Times are seconds on the monotonic clock."""
@@ -37,6 +41,8 @@ class RunningAgent:
     doing: str | None = None
     polled: float = 0.0
     measured: float = 0.0
+    measure_after: float = 0.0  # seconds from then on
+    out_size: int = 0
     out_is_full: bool = False
     evicted: bool = False
     has_new_messages: bool = False
@@ -85,6 +91,13 @@ class RunningAgent:
             self.evicted = False
         return gets_busy
 
+    def saw_size(self, size: int | None, limit: int, now: float) -> None:
+        """Note how large its folder is; None when it is too large or too odd to be counted."""
+        grown = max(0, (size or 0) - self.out_size) / max(now - self.measured, 0.001)
+        self.measure_after = next_measure(self.measure_after, size or 0, grown, limit)
+        self.measured, self.out_size = now, size or 0
+        self.out_is_full = size is None or size > limit
+
     def facts(self, now: float) -> AgentFacts:
         """What is known about it now."""
         return AgentFacts(
@@ -97,6 +110,15 @@ class RunningAgent:
             out_is_full=self.out_is_full,
             evicted=self.evicted,
         )
+
+
+def next_measure(last: float, size: int, grown: float, limit: int) -> float:
+    """After how many seconds a folder of that size, which has grown by so many bytes a second, is measured again.
+
+    Twice as long as the last time while it rests; before half of what is left can be full where it grows.
+    """
+    calm = min(max(2 * last, SHORTEST_MEASURE), LONGEST_MEASURE if size < limit / 2 else NEAR_MEASURE)
+    return calm if grown <= 0 else max(SHORTEST_MEASURE, min(calm, (limit - size) / grown / 2))
 
 
 def rest_after(took: float) -> float:

@@ -37,7 +37,7 @@ def gateway_for(
     proxies: Proxies,
 ) -> Gateway:
     """The gateway of a host."""
-    limits = CallLimits(settings.calls_per_minute, settings.tokens_per_minute)
+    limits = CallLimits(settings.calls_per_minute, settings.tokens_per_minute, answer_tokens=settings.answer_tokens)
     tasks: set[asyncio.Task[None]] = set()
     reservations = Reservations()
 

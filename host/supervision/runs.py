@@ -115,7 +115,7 @@ class Runs:
             await self._mend(session, layout)
             stamp = heartbeat(layout)
         except OSError as error:
-            raise FileTrouble(f"the session's folder cannot be used: {error.strerror}", where=layout.folder) from error
+            raise _unusable(error, "the session's folder cannot be used", layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
         log.info("starting an agent", extra={"session_id": session.id, "run_id": run_id, "runtime": self.runtime.name})
         await self._open_gateway(session.id, layout)
@@ -124,6 +124,9 @@ class Runs:
         except DumbwaiterError:
             await self.gateway.close(session.id)
             raise
+        except OSError as error:
+            await self.gateway.close(session.id)
+            raise _unusable(error, "the agent cannot be started", layout.folder) from error
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
 
     async def _mend(self, session: sessions.Session, layout: SessionLayout) -> None:
@@ -373,3 +376,11 @@ def _keep_log(layout: SessionLayout, printed: bytes) -> None:
     draft = layout.log.with_suffix(".new")
     draft.write_bytes(kept + printed)
     draft.replace(layout.log)
+
+
+def _unusable(error: OSError, what: str, folder: Path) -> FileTrouble:
+    """What the system says of a file, and of which: it may be another than the session's folder."""
+    return FileTrouble(
+        f"{what}: {error.strerror or type(error).__name__}",
+        where=error.filename if isinstance(error.filename, str) else folder,
+    )

@@ -38,7 +38,6 @@ _BEGUN_SECONDS = 0.03
 _RECORD_SECONDS = 0.2
 _POLL_BUSY_SECONDS = 1.0
 _POLL_IDLE_SECONDS = 10.0
-_MEASURE_SECONDS = 15.0
 
 
 class Supervisor:
@@ -199,10 +198,9 @@ class Supervisor:
         return view
 
     async def _measure(self, agent: RunningAgent, layout: SessionLayout, now: float) -> None:
-        if now - agent.measured >= _MEASURE_SECONDS:
-            agent.measured = now
+        if now - agent.measured >= agent.measure_after:
             size = await asyncio.to_thread(folder_size, layout.out)
-            agent.out_is_full = size is None or size > self._settings.out_bytes
+            agent.saw_size(size, self._settings.out_bytes, now)
 
     def _facts(self, view: View) -> Facts:
         session_id = view.session.id

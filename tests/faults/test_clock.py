@@ -122,6 +122,17 @@ async def test_failure_15_what_is_to_be_sent_later_is_sent_once_when_the_clock_h
         assert host.texts() == ["ok: hello", later, "ok: again", "ok: and back"]
 
 
+async def test_a_host_that_stops_does_not_wait_for_what_has_its_time(tmp_path: Path) -> None:
+    clock = JumpingClock()
+    later = f"later {to_text(clock.now() + timedelta(hours=1))}"
+    async with running(tmp_path, clock=clock, command=script(tmp_path, LATER)) as host:
+        accepted = (await host.say(later)).accepted[0]
+        assert await host.outcome(accepted.message_id) == "completed"
+        assert await host.ask("hello") == "ok: hello"
+        async with asyncio.timeout(20):
+            await host.services.deliverer.close(drain_seconds=3600.0)
+
+
 async def test_failure_15_what_is_to_be_sent_later_waits_with_a_clock_that_was_set_back_and_holds_up_nothing(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 import sqlite3
@@ -12,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from host.operations.doctor import check_sessions
+from host.runtime.process import ProcessRuntime
+from host.runtime.protocol import AgentHandle, AgentSpecification
 from shared_schema.ids import Prefix, new_id
-from shared_schema.layout import SessionLayout
+from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import encode
 from tests.support.chats import add_chats, answers, ask_in, folder_of
 from tests.support.host import Host, running
@@ -136,3 +139,22 @@ async def test_a_dead_agents_file_is_read_to_its_end_though_nothing_waits(tmp_pa
     async with running(tmp_path, unsettled=True, poll_seconds=0.05, **QUICK) as host:
         await until(lambda: is_at_rest(host), "the dead agent is buried", 60)
         assert [message.text for message in await host.channel.wait_for(1)] == ["the last words"]
+
+
+class CannotStart(ProcessRuntime):
+    """The system gives it no more files."""
+
+    async def start(self, specification: AgentSpecification) -> AgentHandle:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+async def test_an_agent_that_the_system_does_not_let_start_is_told_as_that_and_not_as_a_fault_of_a_folder(
+    tmp_path: Path,
+) -> None:
+    def runtime(install_id: str) -> ProcessRuntime:
+        return CannotStart(install_id, DataLayout(tmp_path).run)
+
+    async with running(tmp_path, make_runtime=runtime, **QUICK) as host:
+        await host.say("hello")
+        (told,) = await answers(host, "one", 1)
+        assert "the agent cannot be started: Too many open files" in told

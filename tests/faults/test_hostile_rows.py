@@ -194,3 +194,21 @@ def answer(message, text):
         assert await host.outcome(flood.message_id) == "completed"
         (count,) = await host.central("SELECT count(*) AS n FROM refusals")
         assert 0 < count["n"] <= 100
+
+
+async def test_a_row_that_the_host_fails_over_is_undone_and_holds_up_none_behind_it(tmp_path: Path) -> None:
+    lines = """
+def answer(message, text):
+    write(row(message, "first"), row(message, "poison"), row(message, "last"), ack(message))
+"""
+    broken = """
+CREATE TRIGGER broken BEFORE INSERT ON deliveries WHEN NEW.content LIKE '%poison%' BEGIN SELECT raise(ABORT, 'no'); END
+"""
+    async with running(tmp_path, command=script(tmp_path, lines)) as host:
+        await host.services.central.write(lambda c: c.execute(broken))
+        asked = (await host.say("go")).accepted[0]
+        assert await host.outcome(asked.message_id) == "completed"
+        await hears(host, "last")
+        await host.settled()
+        assert said(host) == ["first", "last"]
+        assert "the host failed over it: IntegrityError" in str(await refusals(host, asked.session_id))

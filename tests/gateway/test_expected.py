@@ -41,12 +41,12 @@ def test_the_output_is_what_the_request_allows_itself(
     body: dict[str, object], path: str, tokens: int, piece: int
 ) -> None:
     read = _read(json.dumps(body, indent=1).encode(), path, piece)
-    assert (read.tokens, read.is_readable) == (tokens, True)
+    assert (read.tokens(), read.is_readable) == (tokens, True)
 
 
 @pytest.mark.parametrize("piece", [1, 10**9])
 def test_a_field_is_known_however_it_is_spelt_and_the_largest_of_several_counts(piece: int) -> None:
-    assert _read(b'{"max_t\\u006fkens":20,"max_tokens":3}', piece=piece).tokens == 20
+    assert _read(b'{"max_t\\u006fkens":20,"max_tokens":3}', piece=piece).tokens() == 20
 
 
 @pytest.mark.parametrize("piece", [1, 10**9])
@@ -70,3 +70,11 @@ def test_a_field_is_known_however_it_is_spelt_and_the_largest_of_several_counts(
 )
 def test_what_is_not_one_object_cannot_be_read(body: bytes, piece: int) -> None:
     assert not _read(body, piece=piece).is_readable
+
+
+def test_what_a_model_gives_at_most_counts_where_nothing_is_said() -> None:
+    assert _read(b'{"model":"x"}').tokens(4_096) == 4_096
+    assert _read(b'{"model":"x","n":3}').tokens(4_096) == 3 * 4_096
+    assert _read(b'{"max_tokens":9000}').tokens(4_096) == 9_000
+    assert _read(b'{"max_tokens":-1}').tokens(4_096) == 4_096
+    assert _read(b'{"prompt":"x"}', "/v1/completions").tokens(4_096) == 16

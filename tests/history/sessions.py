@@ -66,9 +66,9 @@ class Folder:
 
 
 @contextmanager
-def history(data: Path) -> Iterator[History]:
+def history(data: Path, **quota: int) -> Iterator[History]:
     """History without a host: nothing is fed by itself."""
-    opened = History(DataLayout(data))
+    opened = History(DataLayout(data), **quota)
     try:
         yield opened
     finally:

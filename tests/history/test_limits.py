@@ -170,3 +170,23 @@ async def test_the_steps_of_a_turn_that_failed_are_told_before_those_of_the_next
             tools = [entry["turn_id"] for entry in told if entry.get("role") == "tool"]
             assert len(tools) == 3
             assert len(set(tools)) == 2
+
+
+def test_of_a_session_so_much_is_kept_in_all_and_a_search_says_that_there_may_be_more(tmp_path: Path) -> None:
+    folder, other = Folder(tmp_path), Folder(tmp_path, 2)
+    with history(tmp_path, rows=3) as opened:
+        for number in range(3):
+            folder.hears(f"early {number}")
+        other.hears("early as well")
+        assert opened.catch_up_all_here()
+        folder.hears("late")
+        assert not opened.catch_up_all_here(seconds=0.5)
+        assert not opened.catch_up_here(folder.id, folder.agent_group_id, seconds=0.5)
+        assert (found(opened, "early"), found(opened, "late")) == (4, 0)
+        assert opened.intake.full(time.monotonic()) == [folder.id]
+    with history(tmp_path, rows=3) as opened:  # also for the next host
+        other.hears("late, and of another session")
+        assert not opened.catch_up_all_here(seconds=0.5)
+        assert found(opened, "late") == 1
+        opened.forget_here(folder.id)
+        assert opened.intake.full(time.monotonic()) == []

@@ -35,3 +35,14 @@ def test_what_is_over_is_forgotten() -> None:
     for number in range(1_000):
         intake.took(f"ses_{number}", [entry()], float(number))
     assert len(intake.full(4_000.0)) == 599
+
+
+def test_a_session_that_has_all_that_is_kept_of_one_has_no_room_also_in_the_next_hour() -> None:
+    intake = Intake(rows=10, size=10**9, most_rows=100, most_size=1_000_000)
+    assert not intake.is_filled("ses_1", (99, 999_999))
+    assert intake.is_filled("ses_1", (100, 0))
+    assert intake.is_filled("ses_2", (0, 1_000_000))
+    assert not intake.has_room("ses_1", 10_000.0)
+    assert sorted(intake.full(10_000.0)) == ["ses_1", "ses_2"]
+    intake.forget("ses_1")
+    assert intake.has_room("ses_1", 0.0)

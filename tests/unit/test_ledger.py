@@ -377,3 +377,14 @@ def test_an_answer_is_out_when_all_that_answers_the_message_was_sent_or_failed(
         finish_next(registry, status)
     assert [*out, deliveries.is_answer_out(registry, session.id, "asked")] == [False, False, True]
     assert not deliveries.is_answer_out(registry, session.id, "other")
+
+
+def test_what_an_agent_said_elsewhere_and_stands_here_as_context_changes_no_reply_address(
+    registry: sqlite3.Connection, session: Session
+) -> None:
+    assert ingest.last_address(registry, session.id) is None
+    accept(registry, session, platform_id="asked-here")
+    accept(registry, session, platform_id="told-there", kind="agent", trigger=0, sender_id=None)
+    assert ingest.last_address(registry, session.id) == Address("memory", "asked-here", None)
+    accept(registry, session, platform_id="another-agent-asks", kind="agent", sender_id=None)
+    assert ingest.last_address(registry, session.id) == Address("memory", "another-agent-asks", None)

@@ -100,3 +100,35 @@ def test_what_was_noted_is_read_again_and_anything_else_is_no_record(tmp_path: P
     for text in ("", "[]", '{"install_id": 1}', '{"install_id": "ins_1", "place": {"x": 1}}', "\udcff"):
         file.write_bytes(text.encode("utf-8", "surrogateescape"))
         assert read_record(file) is None
+
+
+def test_a_snapshot_is_a_copy_although_it_keeps_all_times_and_numbers() -> None:
+    original = Place("/data", inode=257, file_system="a1", birth=1, snapshots=True)
+    assert not replace(original, path="/snapshot", file_system="b2").is_same(original)
+    assert replace(original, path="/elsewhere").is_same(original)
+    xfs = replace(original, snapshots=False)
+    assert replace(xfs, file_system="b2").is_same(xfs)  # there the id is the device's number of the moment
+
+
+def test_a_snapshot_of_btrfs_is_a_copy_and_the_original_is_the_same_after_a_remount(tmp_path: Path) -> None:
+    for program in ("mkfs.btrfs", "btrfs"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    disk, top = tmp_path / "disk", tmp_path / "top"
+    disk.write_bytes(b"")
+    os.truncate(disk, 120 * 1024**2)
+    top.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", disk], check=True, capture_output=True)
+    with mounted("-o", "loop", disk, top):
+        subprocess.run(["btrfs", "subvolume", "create", top / "first"], check=True, capture_output=True)
+        (top / "first" / "data").mkdir()
+        subprocess.run(
+            ["btrfs", "subvolume", "snapshot", top / "first", top / "second"], check=True, capture_output=True
+        )
+        original, snapshot = place_of(top / "first" / "data"), place_of(top / "second" / "data")
+        assert snapshot.birth == original.birth
+        assert not snapshot.is_same(original)
+        assert (top / "first" / "data").rename(top / "first" / "moved").is_dir()
+        assert place_of(top / "first" / "moved").is_same(original)
+    with mounted("-o", "loop", disk, top):
+        assert place_of(top / "first" / "moved").is_same(original)

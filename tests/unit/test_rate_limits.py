@@ -80,10 +80,16 @@ def test_a_message_brings_three_notices_at_most(registry: sqlite3.Connection, se
     assert deliveries.waiting(registry) == 3
 
 
-def fill_up(connection: sqlite3.Connection, session: Session, *acks: Ack) -> Session:
+def fill_up(connection: sqlite3.Connection, session: Session, *acks: Ack, window: int = 200_000) -> Session:
     """A turn says that the window is full; the session in which the conversation goes on."""
     turn = Turn(
-        new_id(Prefix.TURN), "completed", NOW, NOW, generation=session.generation, context_tokens=95, context_window=100
+        new_id(Prefix.TURN),
+        "completed",
+        NOW,
+        NOW,
+        generation=session.generation,
+        context_tokens=window,
+        context_window=window,
     )
     control_results.compress_when_full(connection, session, turn, acks, NOW)
     if not connection.execute("SELECT 1 FROM ingest WHERE kind = 'control' AND status = 'pending'").fetchone():
@@ -114,13 +120,15 @@ def test_a_turn_that_answers_counts_before_its_answer_does(registry: sqlite3.Con
     assert fill_up(registry, session, Ack(message, "completed", None, None, NOW)).id != session.id
 
 
+@pytest.mark.parametrize(("window", "most"), [(200_000, 4), (32_000, 8), (8_000, 24), (1, 24)])
 def test_a_conversation_is_summed_up_so_often_in_an_hour_whatever_is_written(
-    registry: sqlite3.Connection, session: Session
+    registry: sqlite3.Connection, session: Session, window: int, most: int
 ) -> None:
+    """A small window is full after a few exchanges; one that is said to be tiny brings no more than the most."""
     for _ in range(50):
         write(registry, session)
-        session = fill_up(registry, session)
-    assert sessions.count(registry) == 1 + PER_HOUR[Act.COMPRESSION]
+        session = fill_up(registry, session, window=window)
+    assert sessions.count(registry) == 1 + most
     told = registry.execute("SELECT count(*) FROM deliveries WHERE content LIKE '%not summed up any more%'").fetchone()
     assert told[0] == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from host.runtime.protocol import AgentHandle
 from host.sessions.outbox import Signature
-from host.supervision.agent import RunningAgent
+from host.supervision.agent import LONGEST_MEASURE, NEAR_MEASURE, SHORTEST_MEASURE, RunningAgent
 from host.supervision.decide import Facts, Stop, StopReason, Wait, decide
 from shared_schema.clock import ManualClock
 from shared_schema.layout import SessionLayout
@@ -192,3 +192,28 @@ def test_an_adopted_agent_gets_the_patience_of_one_that_has_just_beaten(clock: M
     assert stop_reason(agent, clock) is None
     clock.advance(0.001)
     assert stop_reason(agent, clock) is StopReason.SILENT
+
+
+def test_a_folder_that_rests_is_measured_less_and_less_often_and_one_that_grows_before_it_is_full() -> None:
+    clock = ManualClock()
+    agent = started(clock)
+    limit, now = 1_000_000, 0.0
+    waits = []
+    for _ in range(6):
+        now += agent.measure_after
+        agent.saw_size(1_000, limit, now)
+        waits.append(agent.measure_after)
+    assert waits == [1.0, 2.0, 4.0, 8.0, LONGEST_MEASURE, LONGEST_MEASURE]
+    now += LONGEST_MEASURE
+    agent.saw_size(151_000, limit, now)  # 10,000 a second: the rest is full in 85
+    assert agent.measure_after == LONGEST_MEASURE
+    now += 1.0
+    agent.saw_size(451_000, limit, now)  # full within two seconds
+    assert agent.measure_after == SHORTEST_MEASURE
+    agent.saw_size(700_000, limit, now + 100.0)
+    assert agent.measure_after <= NEAR_MEASURE
+    assert not agent.out_is_full
+    agent.saw_size(1_000_001, limit, now + 101.0)
+    assert agent.out_is_full
+    agent.saw_size(None, limit, now + 102.0)
+    assert agent.out_is_full
