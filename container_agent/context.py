@@ -22,7 +22,7 @@ class IncompatibleContract(DumbwaiterError):
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class SessionContext:
     """`session_context`. `max_batch` is in messages, `turn_seconds` in seconds, `max_text` in characters of one
     message; text that is not set is empty.
 

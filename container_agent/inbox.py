@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from shared_schema import database
 from shared_schema.migrate import INBOUND, require_readable
 from shared_schema.rows import ContextKey, Destination, MessageIn
@@ -64,7 +64,7 @@ class InboxSnapshot:
     pending.
     """
 
-    context: Context
+    context: SessionContext
     destinations: tuple[Destination, ...]
     pending: tuple[MessageIn, ...]
     is_complete: bool = True
@@ -87,7 +87,7 @@ class Inbox:
         self._path = path
         self._acknowledged = acknowledged
         self._sent = sent
-        self._parsed: tuple[dict[str, str | None], Context] | None = None
+        self._parsed: tuple[dict[str, str | None], SessionContext] | None = None
 
     def read(self) -> InboxSnapshot:
         """One snapshot of what the host wrote.
@@ -109,10 +109,10 @@ class Inbox:
                 undelivered=self._undelivered(connection, context.generation),
             )
 
-    def _context_of(self, values: dict[str, str | None]) -> Context:
+    def _context_of(self, values: dict[str, str | None]) -> SessionContext:
         """The context of these values, parsed again only when they are others than the last time."""
         if self._parsed is None or self._parsed[0] != values:
-            self._parsed = (values, Context.from_values(values))
+            self._parsed = (values, SessionContext.from_values(values))
         return self._parsed[1]
 
     def wants(self, message_ids: Sequence[str], generation: int) -> bool:
@@ -123,7 +123,7 @@ class Inbox:
         """
         with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
             row = connection.execute(STANDING, (json.dumps(message_ids),)).fetchone()
-        context = Context.from_values({ContextKey.GENERATION: row["generation"]})
+        context = SessionContext.from_values({ContextKey.GENERATION: row["generation"]})
         return bool(row["pending"]) and context.generation == generation
 
     def name_of(self, message_id: str) -> str | None:
@@ -141,7 +141,7 @@ class Inbox:
             for row in rows
         }
 
-    def _pending(self, connection: sqlite3.Connection, context: Context) -> Iterator[MessageIn]:
+    def _pending(self, connection: sqlite3.Connection, context: SessionContext) -> Iterator[MessageIn]:
         """Unacknowledged rows in order, up to `max_batch` that trigger and need not wait: enough for any batch."""
         after, enough = 0, context.max_batch
         while True:

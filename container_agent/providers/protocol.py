@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.heading import Names, heading
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
@@ -111,7 +111,7 @@ class TurnRequest:
     """
 
     messages: tuple[MessageIn, ...]
-    context: Context
+    context: SessionContext
     destinations: tuple[Destination, ...]
     workspace: Path
     session: SessionLayout

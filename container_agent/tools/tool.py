@@ -52,7 +52,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ToolResult:
     """What came of a call: text for the model, and whether it says why nothing was done."""
 
     text: str

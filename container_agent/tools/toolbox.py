@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from container_agent.tools import schema
 from container_agent.tools.running import Running, SetTool
-from container_agent.tools.tool import Definition, Result, Tool, ToolRefused, shortened
+from container_agent.tools.tool import Definition, Tool, ToolRefused, ToolResult, shortened
 from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger("container_agent")
@@ -34,15 +34,15 @@ class Toolbox:
         """The text of `answer`."""
         return (await self.answer(name, arguments, call_id)).text
 
-    async def answer(self, name: str, arguments: object, call_id: str = "") -> Result:
+    async def answer(self, name: str, arguments: object, call_id: str = "") -> ToolResult:
         """Carry out one call; what came of it, also when it is "Error: …". `arguments` is an object or JSON text.
 
         Calls may overlap. Raises nothing but `CancelledError`.
         """
         result = await self._result(name, arguments, call_id)
-        return Result(without_lone_surrogates(result.text), result.is_error)
+        return ToolResult(without_lone_surrogates(result.text), result.is_error)
 
-    async def _result(self, name: str, arguments: object, call_id: str) -> Result:
+    async def _result(self, name: str, arguments: object, call_id: str) -> ToolResult:
         tool = self._tools.get(name)
         if tool is None:
             known = ", ".join(sorted(self._tools)) or "none"
@@ -64,8 +64,8 @@ class Toolbox:
         except Exception as error:  # the boundary of one call: a broken tool must not end the turn
             log.exception("a tool failed: tool=%s call=%s", name, call_id)
             return _error(f"{name} failed: {type(error).__name__}")
-        return Result(shortened(text, tool.max_characters))
+        return ToolResult(shortened(text, tool.max_characters))
 
 
-def _error(sentence: str) -> Result:
-    return Result(f"Error: {sentence}", is_error=True)
+def _error(sentence: str) -> ToolResult:
+    return ToolResult(f"Error: {sentence}", is_error=True)

@@ -240,9 +240,12 @@ class InboxSync:
         inbox.update(self.folder(session), push=push)
         self._pushed[session.id] = (self.folder(session).inbound.stat().st_ino, _digest(push))
 
-    def record(self, session: sessions.Session) -> None:
-        """Tell `inbound.db` what became of messages and deliveries since it was told last."""
-        unrecorded = self._central.read_here(lambda c: unrecorded_of(c, session.id))
+    def record(self, session: sessions.Session, known: Unrecorded = NOTHING_UNRECORDED) -> None:
+        """Tell `inbound.db` what became of messages and deliveries since it was told last.
+
+        `known` is what the caller has just read of that; without anything in it, the ledger is asked.
+        """
+        unrecorded = known or self._central.read_here(lambda c: unrecorded_of(c, session.id))
         if not unrecorded:
             return
         if not self.folder(session).inbound.exists():

@@ -33,7 +33,7 @@ from shared_schema.rows import AgentPhase
 log = logging.getLogger(__name__)
 
 _BEGIN_SECONDS = 0.002
-_BEGUN_SECONDS = 0.03
+_BEGUN_SECONDS = 0.1
 """How long an answer is waited for once its turn has begun. It is not held up by that: it is a hint of its own."""
 _RECORD_SECONDS = 0.2
 _POLL_BUSY_SECONDS = 1.0
@@ -264,7 +264,7 @@ class Supervisor:
         if now < due:
             return due - now
         del self._record_at[session_id]
-        await asyncio.to_thread(self._inbox_sync.record, view.session)
+        await asyncio.to_thread(self._inbox_sync.record, view.session, view.unrecorded)
         return None
 
     async def _start(self, session: sessions.Session) -> None:

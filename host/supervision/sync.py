@@ -72,7 +72,9 @@ class View:
     def after(self, finished: Collection[str]) -> View:
         """The same once these messages have got their outcome."""
         rest = tuple(message for message in self.open_messages if message.message_id not in finished)
-        return replace(self, open_messages=rest, has_unrecorded=self.has_unrecorded or bool(finished))
+        unrecorded = NOTHING_UNRECORDED if finished else self.unrecorded  # there is more of it than was read
+        has_unrecorded = self.has_unrecorded or bool(finished)
+        return replace(self, open_messages=rest, unrecorded=unrecorded, has_unrecorded=has_unrecorded)
 
     def written(self) -> View:
         """The same once what was pending, and what was unrecorded, stand in the session's file."""

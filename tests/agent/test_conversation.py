@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import Step, TurnRequest, TurnResult, Usage
 from shared_schema.clock import ManualClock
@@ -127,7 +127,7 @@ def test_where_several_people_speak_a_message_carries_its_senders_name(
 ) -> None:
     """FAILURES 28."""
     message = replace(PLAIN, sender_name=name, sender_id=sender, content='{"text":"hello"}')
-    request = TurnRequest((message,), Context(shared=shared), (), tmp_path, session.layout)
+    request = TurnRequest((message,), SessionContext(shared=shared), (), tmp_path, session.layout)
     assert request.spoken(message) == expected
 
 

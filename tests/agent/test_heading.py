@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.heading import Names, heading, local_time, without_heading
 from container_agent.providers.protocol import TurnRequest
 from shared_schema.rows import encode
@@ -70,7 +70,7 @@ def test_what_the_agent_said_elsewhere_is_told_as_its_own() -> None:
 
 def test_only_the_first_message_of_a_turn_names_the_last_answer(session: BareSession, tmp_path: Path) -> None:
     second = replace(MESSAGE, id="msg_2", seq=4)
-    request = TurnRequest((MESSAGE, second), Context(time_zone="UTC"), (), tmp_path, session.layout, names=NAMES)
+    request = TurnRequest((MESSAGE, second), SessionContext(time_zone="UTC"), (), tmp_path, session.layout, names=NAMES)
     assert request.spoken(MESSAGE) == "[in-3 | Sat 2026-02-28 23:30 | Ann | your last message is out-7]\nhi"
     assert request.spoken(second) == "[in-4 | Sat 2026-02-28 23:30 | Ann]\nhi"
     assert without_heading(request.spoken(second)) == "hi"
@@ -79,14 +79,14 @@ def test_only_the_first_message_of_a_turn_names_the_last_answer(session: BareSes
 
 
 def test_a_host_that_names_no_zone_is_an_older_one(session: BareSession, tmp_path: Path) -> None:
-    request = TurnRequest((MESSAGE,), Context(shared=True), (), tmp_path, session.layout, names=NAMES)
+    request = TurnRequest((MESSAGE,), SessionContext(shared=True), (), tmp_path, session.layout, names=NAMES)
     assert request.spoken(MESSAGE) == "Ann: hi"
 
 
 def test_what_did_not_arrive_is_told_once_with_the_next_message(session: BareSession, tmp_path: Path) -> None:
     names = replace(NAMES, undelivered=("your message out-2 did not arrive: the chat is gone",))
     second = replace(MESSAGE, id="msg_2", seq=4)
-    request = TurnRequest((MESSAGE, second), Context(time_zone="UTC"), (), tmp_path, session.layout, names=names)
+    request = TurnRequest((MESSAGE, second), SessionContext(time_zone="UTC"), (), tmp_path, session.layout, names=names)
     told = request.spoken(MESSAGE).splitlines()
     assert told[1:] == ["[your message out-2 did not arrive: the chat is gone]", "hi"]
     assert "did not arrive" not in request.spoken(second)

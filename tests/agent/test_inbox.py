@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from container_agent.context import Context, IncompatibleContract
+from container_agent.context import IncompatibleContract, SessionContext
 from container_agent.inbox import PAGE_ROWS, PENDING, Inbox
 from shared_schema.database import open_reader
 from shared_schema.errors import FileBusy, FileDamaged, NewerSchema
@@ -24,12 +24,12 @@ def texts(session: BareSession) -> list[str]:
 
 
 def test_without_a_context_the_defaults_hold(session: BareSession) -> None:
-    assert Inbox(session.layout.inbound, none_of).read().context == Context()
+    assert Inbox(session.layout.inbound, none_of).read().context == SessionContext()
 
 
 def test_the_context_is_what_the_host_wrote(session: BareSession) -> None:
     session.context(generation=4, provider="scripted", max_batch=3, turn_seconds=1.5, resume="p", contract_version=1)
-    expected = Context(generation=4, provider="scripted", max_batch=3, turn_seconds=1.5, resume="p")
+    expected = SessionContext(generation=4, provider="scripted", max_batch=3, turn_seconds=1.5, resume="p")
     assert Inbox(session.layout.inbound, none_of).read().context == expected
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.inbox import Inbox
 from container_agent.providers.claude import ClaudeProvider
 from container_agent.providers.claude_failures import of_transcript
@@ -298,7 +298,7 @@ async def test_what_people_write_meanwhile_is_told_between_two_tools(
     session.say("and hurry up", sender_name="Ann")
     first, second = Inbox(session.layout.inbound, lambda ids: set()).read().pending
     out = Listening([second])
-    context = Context(model=MODEL, shared=True)
+    context = SessionContext(model=MODEL, shared=True)
     request = TurnRequest((first,), context, (), session.workspace, session.layout)
     result = await ClaudeProvider(environment).run(request, out)
     roles = ["user", "assistant", "tool", "user", "assistant", "tool"]

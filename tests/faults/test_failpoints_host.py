@@ -31,7 +31,7 @@ MIGRATE = "shared_schema.migrate"
 WHILE_TALKING = (
     Point("ingest: files kept, not accepted", FILES, "spool", "return names"),
     Point("ingest: not committed", "host.central.database", "Central._commit", 'execute("COMMIT")'),
-    Point("ingest: committed, not acknowledged", ROUTER, "Router._ingest", "if all(accepted.duplicate"),
+    Point("ingest: committed, not acknowledged", ROUTER, "Router._keep", "if all(accepted.duplicate"),
     Point("write: read, nothing written", POST, "InboxSync.write", "layout.inbound.exists()"),
     Point("write: a file half in place", FILES, "unspool", "share_file(target / name"),
     Point("write: files in place, no row", FILES, "unspool", "sync_folder(layout.inbox)"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.providers.model import ModelProvider
 from container_agent.providers.model_seams import ToolDefinition, TurnSetup
 from container_agent.providers.model_turn import MOST_REQUESTS
@@ -351,7 +351,7 @@ async def test_what_is_said_in_mid_turn_reaches_the_model_between_tool_calls(
     talking = Talking([message("and be quick")])
     request = TurnRequest(
         messages=(message('call add {"a": 1, "b": 1}'),),
-        context=Context(model=MODELS[model], provider="model"),
+        context=SessionContext(model=MODELS[model], provider="model"),
         destinations=(),
         workspace=session.workspace,
         session=session.layout,

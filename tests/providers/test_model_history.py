@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.providers.model import ModelProvider
 from container_agent.providers.protocol import Reply, Step, TurnRequest
 from shared_schema.rows import MessageIn, encode
@@ -39,7 +39,7 @@ async def heard(session: BareSession, server: ModelServer, model: str, *historie
         for history in histories:
             request = TurnRequest(
                 messages=(message,),
-                context=Context(model=MODELS[model]),
+                context=SessionContext(model=MODELS[model]),
                 destinations=(),
                 workspace=session.workspace,
                 session=session.layout,

@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from container_agent.context import Context
+from container_agent.context import SessionContext
 from container_agent.inbox import Inbox
 from container_agent.prompt.skills import Skill
 from container_agent.providers.protocol import Reply, Step, TurnRequest
@@ -83,7 +83,7 @@ class Turn:
         snapshot = Inbox(session.layout.inbound, lambda ids: set()).read()
         self.request = TurnRequest(
             messages=tuple(message for message in snapshot.pending if message.id == self.message_id),
-            context=Context(turn_seconds=seconds, tool_servers=tool_servers),
+            context=SessionContext(turn_seconds=seconds, tool_servers=tool_servers),
             destinations=snapshot.destinations,
             workspace=session.workspace,
             session=session.layout,
