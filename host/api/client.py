@@ -112,7 +112,11 @@ class HostClient:
                 where=self._path,
                 hint="look at what it prints; `dumbwaiter status` shows whether it is well",
             )
-        return HostGone("the host went away before it had answered", where=self._path, hint="look at what it printed")
+        return HostGone(
+            "the host went away before it had answered",
+            where=self._path,
+            hint=f"{start_line(self._path.parent)} starts it again; what was accepted is kept",
+        )
 
     def _object(self, body: bytes) -> dict[str, Any]:
         try:

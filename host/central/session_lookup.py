@@ -34,6 +34,8 @@ def find(
     name = name.strip()
     found = _by_number(connection, name, place) or _by_id(connection, name, agent_group_id, deleted=deleted)
     found = found or titles.find(connection, name, agent_group_id)
+    if deleted and not found:  # the title may be another session's by now, which is meant before it
+        found = titles.find(connection, name, agent_group_id, deleted=True)
     if len(found) > 1:
         raise Conflict(f"several sessions fit '{name[:100]}'", hint="write more of the id")
     session = sessions.lookup(connection, found[0]) if found else None

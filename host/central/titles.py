@@ -25,7 +25,7 @@ SELECT title FROM sessions WHERE agent_group_id = :agent_group_id AND status <> 
 NAMED = """
 SELECT id, agent_group_id, title FROM sessions
 WHERE agent_group_id IN (SELECT id FROM agent_groups WHERE :agent_group_id IS NULL OR id = :agent_group_id)
-  AND (title = :base OR (title > :first AND title < :last)) AND status <> 'deleted'
+  AND (title = :base OR (title > :first AND title < :last)) AND (status = 'deleted') = :deleted
 """
 TAKE_AWAY = """
 UPDATE sessions SET title = NULL, title_source = NULL WHERE agent_group_id = ? AND title = ? AND status = 'deleted'
@@ -103,8 +103,10 @@ def mark_asked(connection: sqlite3.Connection, session_id: str) -> bool:
     return connection.execute(MARK_ASKED, (session_id,)).rowcount > 0
 
 
-def find(connection: sqlite3.Connection, name: str, agent_group_id: str | None = None) -> list[str]:
-    """The sessions a title means, one at most of each agent group (or of the one given).
+def find(
+    connection: sqlite3.Connection, name: str, agent_group_id: str | None = None, *, deleted: bool = False
+) -> list[str]:
+    """The sessions a title means, one at most of each agent group (or of the one given); or of those that were deleted.
 
     `name` is the newest of `name`, `name #2`, …; `name #2` is that one.
     """
@@ -112,7 +114,9 @@ def find(connection: sqlite3.Connection, name: str, agent_group_id: str | None =
         wanted = form.clean(name)
     except InvalidValue:
         return []
-    rows = connection.execute(NAMED, _span(wanted) | {"agent_group_id": agent_group_id}).fetchall()
+    rows = connection.execute(
+        NAMED, _span(wanted) | {"agent_group_id": agent_group_id, "deleted": int(deleted)}
+    ).fetchall()
     is_name = form.number_of(wanted) == 1
     newest: dict[str, tuple[int, str]] = {}
     for row in rows:

@@ -59,7 +59,13 @@ def agent_group() -> None:
 @click.pass_obj
 def add(invocation: Invocation, name: str, provider: str | None, model: str | None, as_json: bool) -> None:
     """Add an agent group, with a workspace folder of that name."""
-    present(invocation.call("agent_group.add", name=name, provider=provider, model=model), as_json, _show)
+    group = invocation.call("agent_group.add", name=name, provider=provider, model=model)
+    present(group, as_json, _show)
+    click.echo(
+        f"Next: it answers in no chat yet; `dumbwaiter wire cli:terminal {one_line(name)} --engage mention` lets it at "
+        f"the terminal (`dumbwaiter chat {one_line(name)}`). Any other chat: `dumbwaiter messaging-group list`.",
+        err=True,
+    )
 
 
 @agent_group.command("list")

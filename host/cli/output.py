@@ -60,8 +60,31 @@ def print_fields(value: Mapping[str, Any], fields: Iterable[str]) -> None:
         entry = value.get(field)
         items = entry if isinstance(entry, list) and entry else [entry]
         rows += [[field.replace("_", " ") if number == 0 else "", cell(item)] for number, item in enumerate(items)]
-    for line in aligned(rows):
+    for line in field_lines(rows, width() if on_terminal() else None):
         click.echo(line)
+
+
+def field_lines(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Names and their values; a path that does not fit beside its name has a line of its own, to be copied."""
+    lines: list[str] = []
+    for line, row in zip(aligned(rows), rows, strict=True):
+        is_cut = width is not None and row[-1].startswith("/") and len(line) > width
+        lines += [line[: -len(row[-1])].rstrip(), row[-1]] if is_cut else [line]
+    return lines
+
+
+def print_wrapped(text: str, indent: str = "", first: str = "") -> None:
+    """A text on lines that fit the terminal, on one line elsewhere. It may be styled."""
+    click.echo(wrapped(text, width(), indent, first) if on_terminal() else f"{first or indent}{text}")
+
+
+def wrapped(text: str, width: int, indent: str, first: str = "") -> str:
+    """A text, which may be styled, broken between words; `first` begins its first line, `indent` the others."""
+    from rich.cells import cell_len  # not needed in a pipe
+
+    bare = click.unstyle(text)
+    room = width // 2 if cell_len(bare) != len(bare) else width  # wide characters take two cells
+    return click.wrap_text(text, room, initial_indent=first or indent, subsequent_indent=indent)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

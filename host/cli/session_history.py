@@ -10,7 +10,7 @@ import click
 
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
-from host.cli.output import moment, on_terminal, present, print_fields, print_json
+from host.cli.output import moment, on_terminal, present, print_fields, print_json, print_wrapped
 from host.cli.plain import as_json as to_json
 from host.cli.plain import one_line, plain
 from host.cli.transcript import print_entry
@@ -112,14 +112,16 @@ def import_file(invocation: Invocation, file: Path, agent_group: str | None, as_
 def _print_hit(hit: dict[str, Any]) -> None:
     who = one_line(hit["sender"] or hit["role"])
     place = " ".join(one_line(part) for part in (hit["agent_group"], hit["messaging_group"], hit["title"]) if part)
-    click.secho(f"{moment(hit['time'] or '-')}  {who}  {one_line(hit['session_id'])}  {place}", fg="cyan")
+    heading = f"{moment(hit['time'] or '-')}  {who}  {one_line(hit['session_id'])}  {place}"
+    print_wrapped(click.style(heading, fg="cyan"), "  " if on_terminal() else "", "")
     for side, sign in (("before", "  "), (None, "> "), ("after", "  ")):
         if side is None:
-            click.echo(f"  {sign}{_marked(hit['snippet'], hit['marks'])}")
+            print_wrapped(" ".join(_marked(hit["snippet"], hit["marks"]).split()), "    ", f"  {sign}")
         elif hit[side] is not None:
             neighbour = hit[side]
             text = one_line(neighbour["text"])[:120]
-            click.secho(f"  {sign}{one_line(neighbour['sender'] or neighbour['role'])}: {text}", dim=True)
+            who = one_line(neighbour["sender"] or neighbour["role"])
+            print_wrapped(click.style(f"{who}: {text}", dim=True), "    ")
 
 
 def _marked(text: str, marks: list[list[int]]) -> str:

@@ -27,7 +27,7 @@ from host.cli import terminal_view as view
 from host.cli.plain import one_line
 from host.cli.root import DONE
 from host.cli.terminal_feed import Feed
-from host.cli.terminal_words import KnownWords, attached, completions, is_leaving, other_agent
+from host.cli.terminal_words import KnownWords, attached, completions, is_leaving, other_agent, own_help
 from host.routing import commands
 from host.routing.commands import CommandName
 from shared_schema.errors import DumbwaiterError
@@ -116,6 +116,8 @@ class _Talk:
                 await self._change_partner(name)
             elif text.strip():
                 view.show_said(self._screen, text)
+                if own := own_help(text):
+                    view.show_hint(self._screen, own)
                 self._outgoing.put_nowait(text)
 
     def _message(self) -> AnyFormattedText:

@@ -132,6 +132,11 @@ def show(screen: Console, entry: dict[str, Any], *, partner: str) -> None:
     screen.print()
 
 
+def show_hint(screen: Console, text: str) -> None:
+    """Print what the prompt says of itself."""
+    screen.print(Text(text, style="dim"), width=_width(screen.width))
+
+
 def show_said(screen: Console, text: str, *, other: bool = False, files: tuple[str, ...] = ()) -> None:
     """Print what somebody typed; `other`: at another terminal."""
     lines = [f"[file] {one_line(file)}" for file in files]

@@ -52,6 +52,14 @@ class KnownWords:
     titles: Sequence[str] = ()
 
 
+def own_help(text: str) -> str:
+    """What the prompt itself adds to the answer to `/help`; empty for any other text."""
+    if text.strip().lower() != f"/{CommandName.HELP}":
+        return ""
+    words = f"{AGENT} NAME: {_OWN[AGENT]}; {LEAVE[0]}: {_OWN[LEAVE[0]]}"
+    return f"At this prompt also {words}; @FILE in a message attaches it."
+
+
 def is_leaving(text: str) -> bool:
     """Whether somebody wants to leave the prompt."""
     return text.strip().lower() in LEAVE

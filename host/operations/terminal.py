@@ -119,7 +119,7 @@ async def send(
         )
     )
     if not receipt.accepted:
-        hint = f"`dumbwaiter wire {TERMINAL} {partner.group.name}` lets it answer at the terminal"
+        hint = _how_to_wire(partner.group.name)
         raise NotFound(f"nobody took the message: {receipt.dropped}", hint=hint)
     services.terminal.notice()
     accepted = receipt.accepted[0]
@@ -306,10 +306,18 @@ def _partner(connection: sqlite3.Connection, agent_group: str | None, session: s
     terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
     wired = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
     if group.id not in {wiring.agent_group_id for wiring in wired}:
-        hint = f"`dumbwaiter wire {TERMINAL} {group.name}` lets it"
+        hint = _how_to_wire(group.name)
         raise NotFound(f"'{group.name}' does not answer at the terminal", hint=hint)
     active = [] if terminal is None else routes.active_in_chat(connection, group.id, terminal.id, None)
     return Partner(group, active[0] if len(active) == 1 else None, is_pinned=False)
+
+
+def _how_to_wire(name: str) -> str:
+    """What lets an agent answer at the terminal, beside those that do already."""
+    return (
+        f"`dumbwaiter wire {TERMINAL} {name} --engage mention` lets it answer there when it is meant, "
+        f"`--pattern '^{name}'` what begins with that, `--engage all` everything"
+    )
 
 
 def _of_terminal(connection: sqlite3.Connection) -> AgentGroup:

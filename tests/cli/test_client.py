@@ -86,8 +86,9 @@ def test_a_host_that_leaves_without_an_answer_is_said(host: PlayedHost, client: 
 
     host.operations["status"] = leave
 
-    with pytest.raises(HostGone, match="went away"):
+    with pytest.raises(HostGone, match="went away") as gone:
         client.call("status", {})
+    assert "dumbwaiter run --data" in str(gone.value)
 
 
 def test_a_stream_gives_its_entries_and_ends(host: PlayedHost, client: HostClient) -> None:

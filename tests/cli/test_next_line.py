@@ -22,6 +22,7 @@ LINES = [
     ("messaging-group add telegram:1", "dumbwaiter messaging-group add cli:team"),
     ("wire cli:terminal nobody", "dumbwaiter agent-group list"),
     ("inject cli:none hi", "dumbwaiter messaging-group add cli:none"),
+    ("agent-group add other", "dumbwaiter wire cli:terminal other --engage mention"),
     ("session show nothing", "dumbwaiter session list"),
     ("session list --agent-group nobody", "dumbwaiter agent-group list"),
     ("home set nobody cli:terminal", "dumbwaiter agent-group list"),

@@ -290,6 +290,17 @@ async def test_a_deleted_session_can_be_restored_until_its_time_is_over(tmp_path
         assert await host.ask("a new one") == "scripted: a new one"
 
 
+async def test_a_deleted_session_can_be_restored_by_its_title(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await host.ask("hello")
+        session = (await present(host))["id"]
+        await host.do("session.title", session=session, title="The garden")
+        await host.do("session.delete", session=session)
+        with pytest.raises(NotFound):
+            await host.do("session.resume", session="The garden")
+        assert (await host.do("session.restore", session="The garden"))["id"] == session
+
+
 async def test_a_message_that_races_with_a_delete_begins_a_new_session_or_is_cancelled(tmp_path: Path) -> None:
     """FAILURES 34."""
     async with running(tmp_path) as host:
