@@ -36,9 +36,11 @@ from host.settings import Settings, engine_address, proxy_variables, vendor_vari
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.decide import SupervisionLimits
 from host.supervision.gateway import gateway_for, tell_of_way
+from host.supervision.progress import ProgressDisplay
 from host.supervision.runs import Runs
 from host.supervision.supervisor import Supervisor
 from host.supervision.sync import SessionSync
+from host.transcription import Transcriber
 from host.watch.choose import choose as choose_watcher
 from host.watch.protocol import Watcher
 from shared_schema.clock import Clock
@@ -137,6 +139,7 @@ class Services:
             policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
             attempt_seconds=settings.delivery_seconds,
             done=self._delivered,
+            settle=lambda session_id: self.progress.settle(session_id),
             why_not=self.running.why_not,
             hide=self.running.hide,
         )
@@ -206,9 +209,15 @@ class Services:
             Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
             file_limits=file_limits,
             fetched=Downloads(
-                self.channels, settings.layout.downloads, file_limits, seconds=settings.delivery_seconds
+                self.channels,
+                settings.layout.downloads,
+                file_limits,
+                seconds=settings.delivery_seconds,
+                transcribe=Transcriber(upstreams, {str(name): value for name, value in settings.transcription.items()}),
+                hide=self.running.hide,
             ).fetched,
         )
+        self.progress = ProgressDisplay(central, clock, self.channels, lambda: self.supervisor.agents)
         self._watcher: Watcher | None = None
         self._to_write: dict[str, None] = {}
 
@@ -239,6 +248,7 @@ class Services:
             self.supervisor.schedule(session_id)
         await self.terminal.start(self.router.ingest)
         await self.running.start(self.router.ingest)
+        await self.progress.start()
         await self.deliverer.take_up()
         self.messenger.kick()
 
@@ -254,6 +264,7 @@ class Services:
 
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
+        await self.progress.close()
         await self.titling.close()
         await self.supervisor.close(stop_agents=stop_agents)
         await self.gateway.aclose()
@@ -302,6 +313,7 @@ class Services:
             self._to_write[session_id] = None
         else:
             self.supervisor.accepted(session_id)
+            self.progress.accepted(session_id)
 
     def _connected(self, name: str) -> None:
         """A channel was started: what waited for it is sent now."""

@@ -150,6 +150,10 @@ class Settings(BaseSettings):
         {}, repr=False, description="bots on chat platforms by name: `type`, secrets and more, see channels/README.md"
     )
 
+    transcription: dict[Literal["upstream", "model"], str] = Field(
+        {}, description="who writes down voice messages: `upstream`, a model service by name, and its `model`"
+    )
+
     gateway: Literal["unix", "tcp"] = Field(
         "unix",
         description="how agents reach the gateway; tcp, with runtime = process alone, where the data folder takes no "
@@ -347,7 +351,7 @@ def is_closed(file: Path) -> bool:
 def _field(variable: str) -> str:
     name = variable[len(PREFIX) :].lower()
     table, nested, _ = name.partition("__")
-    return table if nested and table in ("upstreams", "channels") else name
+    return table if nested and table in ("upstreams", "channels", "transcription") else name
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

@@ -43,7 +43,13 @@ WITH RECURSIVE lanes (lane) AS (
 """
 NEXT = f"""
 {_LANES}
-SELECT d.*, s.agent_group_id FROM lanes
+SELECT d.*, s.agent_group_id,
+    (SELECT i.platform_message_id FROM ingest i WHERE i.message_id = d.in_reply_to
+        AND i.channel_type = d.channel_type AND i.platform_id = d.platform_id) AS reply_to,
+    (SELECT f.platform_message_id FROM drafts f WHERE f.session_id = d.session_id AND d.kind = 'chat'
+        AND d.in_reply_to IS NOT NULL AND d.deliver_after IS NULL AND f.channel_type = d.channel_type
+        AND f.platform_id = d.platform_id AND f.thread_id IS d.thread_id) AS draft_id
+FROM lanes
 CROSS JOIN deliveries d ON d.position = (
     SELECT min(position) FROM (
         SELECT * FROM (
@@ -73,17 +79,31 @@ SELECT 1 FROM deliveries INDEXED BY deliveries_open
 WHERE channel_type = ? AND platform_id = ? AND status IN ('pending', 'sending') LIMIT 1
 """
 CHATS_WITH_WORK = "SELECT DISTINCT channel_type, platform_id FROM deliveries WHERE status IN ('pending', 'sending')"
-SENDING = "UPDATE deliveries SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
+SENDING = """
+UPDATE deliveries SET status = 'sending', attempts = attempts + 1, parts = ? WHERE position = ? AND status = 'pending'
+"""
+PART_SENT = """
+UPDATE deliveries SET status = 'pending', parts = :parts, parts_sent = :number,
+    platform_message_id = coalesce(platform_message_id, :id), is_doubtful = max(is_doubtful, :is_doubtful)
+WHERE position = :position AND status IN ('pending', 'sending')
+"""
 ATTEMPTED = """
 UPDATE deliveries SET status = 'pending', attempts = ?, error = ?
 WHERE position = ? AND status IN ('pending', 'sending')
 """
 # What was kept back while the platform was called may have arrived nevertheless.
 FINISH = """
-UPDATE deliveries SET status = :status, attempts = :attempts, platform_message_id = :platform_message_id,
-    error = :error, finished_at = :now, recorded = from_host
+UPDATE deliveries SET attempts = :attempts,
+    status = CASE WHEN is_doubtful = 1 AND :status = 'delivered' THEN 'uncertain' ELSE :status END,
+    platform_message_id = coalesce(platform_message_id, :platform_message_id), error = :error, finished_at = :now,
+    recorded = from_host
 WHERE position = :position AND (status IN ('pending', 'sending')
     OR status = 'suppressed' AND :status IN ('delivered', 'uncertain'))
+"""
+# Of a message in parts the one that was on its way is not sent again, and those behind it are.
+INTERRUPTED_PART = """
+UPDATE deliveries INDEXED BY deliveries_open SET status = 'pending', parts_sent = parts_sent + 1, is_doubtful = 1
+WHERE status IN ('pending', 'sending') AND status = 'sending' AND parts_sent + 1 < parts
 """
 INTERRUPTED = """
 UPDATE deliveries INDEXED BY deliveries_open
@@ -139,6 +159,16 @@ UNION ALL
 SELECT message_out_id, content FROM deliveries
 WHERE message_out_id = :id AND channel_type = :channel_type AND platform_id = :platform_id LIMIT 1
 """
+SENT_OF_SESSION = """
+SELECT channel_type, platform_id, thread_id, platform_message_id, content FROM deliveries
+WHERE session_id = ? AND message_out_id = ?
+"""
+GIVE_UP_CHAT = """
+UPDATE deliveries INDEXED BY deliveries_open SET status = 'failed', error = :reason, finished_at = :now,
+    recorded = from_host
+WHERE channel_type = :channel_type AND platform_id = :platform_id AND status IN ('pending', 'sending')
+RETURNING session_id
+"""
 SAID_BY = """
 SELECT s.agent_group_id FROM deliveries d INDEXED BY deliveries_by_platform_message
 JOIN sessions s ON s.id = d.session_id
@@ -177,6 +207,9 @@ class Delivery(Row):
     status: str
     attempts: int
     lane: str
+    parts_sent: int = 0
+    reply_to: str | None = None
+    draft_id: str | None = None
 
     @property
     def chat(self) -> Chat:
@@ -316,9 +349,40 @@ def next_due(connection: sqlite3.Connection, chat: Chat) -> str | None:
     return None if row is None else row["due"]
 
 
-def mark_sending(connection: sqlite3.Connection, position: int) -> bool:
+def mark_sending(connection: sqlite3.Connection, position: int, parts: int = 1) -> bool:
     """Note that the platform is about to be called. False when the message is not waiting any more."""
-    return connection.execute(SENDING, (position,)).rowcount > 0
+    return connection.execute(SENDING, (parts, position)).rowcount > 0
+
+
+def mark_part(
+    connection: sqlite3.Connection,
+    position: int,
+    number: int,
+    parts: int,
+    platform_message_id: str | None,
+    *,
+    is_doubtful: bool = False,
+) -> bool:
+    """Note that a part of a message was sent, or (`is_doubtful`) may have been. False: nothing more is to be sent."""
+    values = {
+        "position": position,
+        "number": number,
+        "parts": parts,
+        "id": platform_message_id,
+        "is_doubtful": int(is_doubtful),
+    }
+    return connection.execute(PART_SENT, values).rowcount > 0
+
+
+def sent_of_session(connection: sqlite3.Connection, session_id: str, message_out_id: str) -> sqlite3.Row | None:
+    """What became of a message of a session: its address, `platform_message_id` and `content`."""
+    return one(connection, SENT_OF_SESSION, (session_id, message_out_id))
+
+
+def give_up_chat(connection: sqlite3.Connection, chat: Chat, reason: str, now: str) -> list[str]:
+    """Fail all that waits for a chat that is gone; the sessions whose agents are to be told."""
+    values = {"channel_type": chat[0], "platform_id": chat[1], "reason": reason, "now": now}
+    return list({row["session_id"] for row in connection.execute(GIVE_UP_CHAT, values).fetchall()})
 
 
 def mark_attempted(connection: sqlite3.Connection, position: int, attempts: int, error: str) -> None:
@@ -350,6 +414,7 @@ def finish(
 
 def mark_interrupted(connection: sqlite3.Connection, error: str, now: str) -> int:
     """At the start of a host: what the last one was sending may or may not have arrived. How many."""
+    connection.execute(INTERRUPTED_PART)
     return connection.execute(INTERRUPTED, (error, now)).rowcount
 
 

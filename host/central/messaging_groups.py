@@ -37,15 +37,16 @@ UNION SELECT agent_group_id FROM home_channels WHERE messaging_group_id = :id
 """
 INSERT_WIRING = """
 INSERT INTO wirings (id, messaging_group_id, agent_group_id, session_mode, per_user, engage, sticky, pattern, reset,
-    reset_minutes, reset_hour, archived, created_at, sender_scope, non_engaging, priority, agent_replies)
+    reset_minutes, reset_hour, archived, created_at, sender_scope, non_engaging, priority, agent_replies, progress)
 VALUES (:id, :messaging_group_id, :agent_group_id, :session_mode, :per_user, :engage, :sticky, :pattern, :reset,
-    :reset_minutes, :reset_hour, :archived, :created_at, :sender_scope, :non_engaging, :priority, :agent_replies)
+    :reset_minutes, :reset_hour, :archived, :created_at, :sender_scope, :non_engaging, :priority, :agent_replies,
+    :progress)
 ON CONFLICT (messaging_group_id, agent_group_id) DO UPDATE SET
     session_mode = excluded.session_mode, per_user = excluded.per_user,
     engage = excluded.engage, sticky = excluded.sticky, pattern = excluded.pattern, reset = excluded.reset,
     reset_minutes = excluded.reset_minutes, reset_hour = excluded.reset_hour, archived = excluded.archived,
     sender_scope = excluded.sender_scope, non_engaging = excluded.non_engaging, priority = excluded.priority,
-    agent_replies = excluded.agent_replies
+    agent_replies = excluded.agent_replies, progress = excluded.progress
 """
 DELETE_WIRING = "DELETE FROM wirings WHERE messaging_group_id = ? AND agent_group_id = ?"
 WIRINGS_OF = "SELECT * FROM wirings WHERE messaging_group_id = ? ORDER BY priority DESC, created_at, id"
@@ -58,7 +59,7 @@ WIRINGS_SHOWN = """
 SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agent_group,
        w.session_mode, w.per_user, CASE w.sticky WHEN 1 THEN 'mention-sticky' ELSE w.engage END AS engage, w.pattern,
        w.reset, w.reset_minutes, w.reset_hour, w.archived, w.sender_scope, w.non_engaging, w.priority, w.agent_replies,
-       w.created_at
+       w.progress, w.created_at
 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
 ORDER BY m.channel_type, m.platform_id, w.priority DESC, a.name
 """
@@ -114,6 +115,14 @@ class Archived(StrEnum):
     REOPEN = "reopen"
 
 
+class ShownProgress(StrEnum):
+    """What a chat is shown while an agent works: nothing, a sign of typing, or the answer as it grows."""
+
+    OFF = "off"
+    TYPING = "typing"
+    DRAFT = "draft"
+
+
 @dataclass(frozen=True, slots=True)
 class MessagingGroup(Row):
     """One chat on one platform. `timezone` is a name such as Europe/Berlin; None means the setting."""
@@ -158,6 +167,7 @@ class Wiring(Row):
     non_engaging: str = NonEngaging.DROP
     priority: int = 0
     agent_replies: str = AgentReplies.IGNORE
+    progress: str = ShownProgress.TYPING
 
     @property
     def rule(self) -> Engage:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import sqlite3
 from datetime import timedelta
 
-from host.central import rate_limits
+from host.central import deliveries, rate_limits
 from host.central.database import one
+from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import InvalidValue
-from shared_schema.rows import Address
+from shared_schema.rows import Address, MessageOutKind, decode, encode
 
 INSERT = """
 INSERT INTO questions (session_id, message_out_id, channel_type, platform_id, thread_id, sender_id, expires_at)
@@ -42,6 +43,11 @@ LIMIT 1
 ANSWERED = """
 DELETE FROM questions
 WHERE session_id = ? AND channel_type = ? AND platform_id = ? AND thread_id IS ? AND sender_id = ?
+RETURNING message_out_id
+"""
+NO_EXPIRY = """
+UPDATE deliveries SET status = 'suppressed', finished_at = ?
+WHERE session_id = ? AND message_out_id = ? AND status = 'pending'
 """
 FORGET = "DELETE FROM questions WHERE session_id = ?"
 
@@ -90,6 +96,8 @@ def ask(
         "most": MOST_OPEN,
     }
     if connection.execute(INSERT, values).rowcount:
+        late = "(The time for an answer is over.)"
+        _change(connection, session_id, message_out_id, "expired", late, now, deliver_after=to_text(until))
         return None
     return f"{MOST_OPEN} questions of this conversation are open already: the answer to this one needs a mention"
 
@@ -117,10 +125,43 @@ def is_open(
     return one(connection, IS_OPEN, parameters) is not None
 
 
-def answered(connection: sqlite3.Connection, session_id: str, address: Address, sender_id: str | None) -> None:
-    """That person has written there: what was asked of them is answered, and the rule of the wiring holds again."""
+def answered(
+    connection: sqlite3.Connection, session_id: str, address: Address, sender_id: str | None, said: str, now: str
+) -> bool:
+    """That person has written there: what was asked of them is answered, and the rule of the wiring holds again.
+
+    The questions in the chat are changed to say so, where the platform can. Whether there were any.
+    """
     values = (session_id, address.channel_type, address.platform_id, address.thread_id, sender_id)
-    connection.execute(ANSWERED, values)
+    found = [row["message_out_id"] for row in connection.execute(ANSWERED, values).fetchall()]
+    for message_id in found:
+        connection.execute(NO_EXPIRY, (now, session_id, f"{message_id}/expired"))
+        _change(connection, session_id, message_id, "answered", f"✓ {said}" if said else "✓ answered", now)
+    return bool(found)
+
+
+def _change(
+    connection: sqlite3.Connection, session_id: str, message_id: str, how: str, sentence: str, now: str,
+    *, deliver_after: str | None = None,
+) -> None:  # fmt: skip
+    """Queue the change of a question in its chat. The terminal shows all that was said, and changes nothing."""
+    row = deliveries.sent_of_session(connection, session_id, message_id)
+    if row is None or row["channel_type"] == TERMINAL_CHANNEL:
+        return
+    text = str(decode(row["content"]).get("text", ""))
+    deliveries.add(
+        connection,
+        message_out_id=f"{message_id}/{how}",
+        session_id=session_id,
+        kind=MessageOutKind.EDIT,
+        from_host=True,
+        channel_type=row["channel_type"],
+        platform_id=row["platform_id"],
+        thread_id=row["thread_id"],
+        content=encode({"edit": message_id, "text": f"{text}\n\n{sentence}"}),
+        deliver_after=deliver_after,
+        created_at=now,
+    )
 
 
 def forget(connection: sqlite3.Connection, session_id: str) -> None:

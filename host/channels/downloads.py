@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,14 +27,43 @@ _BETWEEN_SECONDS = 1.0
 _LONGEST_NAME = 100
 
 
+Transcribe = Callable[[Path], Awaitable[str | None]]
+"""What is said in a file; None where nobody writes it down. Raises `DumbwaiterError`."""
+
+_AUDIO = frozenset({".ogg", ".oga", ".opus", ".mp3", ".m4a", ".wav", ".webm", ".flac", ".aac", ".amr"})
+
+
+async def no_transcriber(path: Path) -> str | None:
+    """Nobody writes down what is said."""
+    return None
+
+
+def audio_suffix(name: str) -> str:
+    """The ending of a file's name, where it is one of audio; empty for any other."""
+    suffix = Path(name).suffix.lower() if "\0" not in name else ""
+    return suffix if suffix in _AUDIO else ""
+
+
 class Downloads:
     """Fetches through the channels into a folder of the host's, which is emptied behind each event."""
 
-    def __init__(self, channels: Mapping[str, Channel], folder: Path, limits: FileLimits, *, seconds: float) -> None:
+    def __init__(
+        self,
+        channels: Mapping[str, Channel],
+        folder: Path,
+        limits: FileLimits,
+        *,
+        seconds: float,
+        transcribe: Transcribe = no_transcriber,
+        hide: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """`transcribe` writes down what is said in a file, `hide` takes secrets out of what a channel says."""
         self._channels = channels
         self._folder = folder
         self._limits = limits
         self._seconds = seconds
+        self._transcribe = transcribe
+        self._hide = hide
 
     @asynccontextmanager
     async def fetched(self, event: Event) -> AsyncIterator[Event]:
@@ -57,7 +86,7 @@ class Downloads:
     async def _with_files(self, event: Event, folder: Path) -> Event:
         attachments, text = list(event.attachments), event.text
         for number, file in enumerate(event.remote_files):
-            target = folder / str(number)
+            target = folder / f"{number}{audio_suffix(file.name)}"
             if number >= self._limits.max_files:
                 reason: str | None = f"{self._limits.max_files} files are allowed with one message"
             elif file.size is not None and file.size > self._limits.max_bytes:
@@ -66,11 +95,22 @@ class Downloads:
                 reason = await self._fetch(event.address.channel_type, file, target)
             if reason is None:
                 attachments.append(Attachment(file.name, target))
+                if target.suffix and (said := await self._written_down(target)) is not None:
+                    note = f"[in {one_line(file.name, _LONGEST_NAME)} is said: {said}]"
+                    text = f"{text}\n{note}" if text else note
             else:
                 log.warning("a file could not be fetched", extra={"channel": event.address.channel_type})
-                note = f"[the file {one_line(file.name, _LONGEST_NAME)} is not here: {reason}]"
+                note = f"[the file {one_line(file.name, _LONGEST_NAME)} is not here: {self._hide(reason)}]"
                 text = f"{text}\n{note}" if text else note
         return dataclasses.replace(event, attachments=tuple(attachments), remote_files=(), text=text)
+
+    async def _written_down(self, path: Path) -> str | None:
+        """What is said in a file of audio; the message comes without it where it cannot be written down."""
+        try:
+            return await self._transcribe(path)
+        except DumbwaiterError as error:
+            log.warning("an audio file could not be written down", extra={"error": str(error)})
+            return None
 
     async def _fetch(self, name: str, file: RemoteFile, target: Path) -> str | None:
         """Fetch one file; why not, as a sentence."""

@@ -22,7 +22,7 @@ COLUMNS = (
 )
 FIELDS = (
     *(column.key for column in COLUMNS), "reset_minutes", "reset_hour", "archived", "sender_scope", "non_engaging",
-    "priority",
+    "priority", "progress",
     "agent_replies", "created_at",
 )  # fmt: skip
 
@@ -92,6 +92,13 @@ FIELDS = (
     show_default=True,
     help="What other agents of the chat say: nothing to it, context, or as if a person had said it.",
 )
+@click.option(
+    "--progress",
+    type=click.Choice(["off", "typing", "draft"]),
+    default="typing",
+    show_default=True,
+    help="What the chat is shown while the agent works: nothing, that it types, or its answer as it grows.",
+)
 @json_option
 @click.pass_obj
 def wire(
@@ -110,6 +117,7 @@ def wire(
     non_engaging: str,
     priority: int,
     agent_replies: str,
+    progress: str,
     as_json: bool,
 ) -> None:
     """Let an agent group (an agent) serve a messaging group (a chat). Wiring them again changes the wiring."""
@@ -133,6 +141,7 @@ def wire(
         non_engaging=non_engaging,
         priority=priority,
         agent_replies=agent_replies,
+        progress=progress,
     )
     present(wiring, as_json, _show)
 

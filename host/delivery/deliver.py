@@ -14,21 +14,26 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from host.central import deliveries, unread
+from host.central import deliveries, drafts, ingest, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Button, Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.mirror import mirror
 from host.delivery.overheard import overhear
+from host.delivery.parts import parts_of
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
+from host.delivery.split import split
 from host.routing.updates import ANSWER
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
 from shared_schema.text import without_lone_surrogates
@@ -39,11 +44,16 @@ log = logging.getLogger(__name__)
 _MAX_FAILURES = 5
 """Attempts at a message over which its channel itself fails: that is not the platform's state, and does not pass."""
 
+_CHANGES = (MessageOutKind.EDIT, MessageOutKind.REACTION)
 _MAX_SENTENCE = 500
 _MOST_BUTTONS = 8
 _LONGEST_LABEL = 60
 _LONGEST_WAIT = 30.0
 """Seconds until a due time is looked at again: the wall clock may be set meanwhile."""
+
+
+async def _no_draft(session_id: str) -> str | None:
+    return None
 
 
 class Deliverer:
@@ -59,10 +69,14 @@ class Deliverer:
         policy: RetryPolicy,
         attempt_seconds: float,
         done: Callable[[str], None],
+        settle: Callable[[str], Awaitable[str | None]] = _no_draft,
         why_not: Callable[[str], str | None] = lambda name: None,
         hide: Callable[[str], str] = lambda text: text,
     ) -> None:
-        """`why_not` says why nothing can be sent through a channel now, `hide` takes secrets out of what it says."""
+        """`settle` ends the growing of an answer, and has the id of its draft.
+
+        `why_not` says why nothing can be sent through a channel now, `hide` takes secrets out of what it says.
+        """
         self._central = central
         self._layout = layout
         self._clock = clock
@@ -70,6 +84,7 @@ class Deliverer:
         self._policy = policy
         self._attempt_seconds = attempt_seconds
         self._done = done
+        self._settle = settle
         self._why_not = why_not
         self._hide = hide
         self._workers: dict[Chat, asyncio.Task[None]] = {}
@@ -192,18 +207,69 @@ class Deliverer:
         if (why := self._why_not(delivery.channel_type)) is not None:
             await self._failed_attempt(delivery, rounds, why)
             return False
+        delivery = await self._with_draft(delivery)
         try:
             message = self._outgoing(delivery)
+            if message.files:  # their sizes are looked at
+                parts = await asyncio.to_thread(parts_of, message, channel.capabilities)
+            else:
+                parts = parts_of(message, channel.capabilities)
+            change = None if delivery.kind not in _CHANGES else await self._change(channel, delivery)
+        except DeliveryRefused as error:  # what it would change is not there
+            await self._refused(delivery, error.what)
+            return False
+        except FileTrouble as error:
+            await self._failed_attempt(delivery, rounds, error.what)
+            return False
         except DumbwaiterError as error:  # what is kept of it is no good, and will not be
             await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
             return False
-        if not channel.capabilities.idempotent and not await self._central.write(
-            lambda c: deliveries.mark_sending(c, delivery.position)
-        ):
-            return False
+        if change is None and delivery.kind == MessageOutKind.EDIT and delivery.from_host:
+            return await self._finish(delivery, DeliveryStatus.DELIVERED)  # the question stays as it was
+        if change is not None:
+            return bool(await self._try(delivery, rounds, change, 1, 1, is_repeatable=True))
+        for number, message in enumerate(parts[delivery.parts_sent :], delivery.parts_sent + 1):
+            if not channel.capabilities.idempotent and not await self._central.write(
+                lambda c: deliveries.mark_sending(c, delivery.position, len(parts))
+            ):
+                return False
+            call = partial(channel.deliver, message)
+            is_last = await self._try(
+                delivery, rounds, call, number, len(parts), is_repeatable=channel.capabilities.idempotent
+            )
+            if is_last is not None:
+                return is_last
+        return False
+
+    async def _with_draft(self, delivery: Delivery) -> Delivery:
+        """The delivery with the draft that becomes it; the draft does not grow any more."""
+        is_answer = delivery.kind == MessageOutKind.CHAT and delivery.in_reply_to is not None
+        if not is_answer or delivery.deliver_after is not None or delivery.parts_sent:
+            return delivery if not delivery.parts_sent else replace(delivery, draft_id=None)
+        made = await self._settle(delivery.session_id)
+        if made is None or made == delivery.draft_id:
+            return delivery
+        found = await self._central.read(lambda c: drafts.of(c, delivery.session_id))
+        address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
+        return replace(delivery, draft_id=made) if found == (address, made) else delivery
+
+    async def _try(
+        self,
+        delivery: Delivery,
+        rounds: Rounds,
+        call: Callable[[], Awaitable[str | None]],
+        number: int,
+        parts: int,
+        *,
+        is_repeatable: bool,
+    ) -> bool | None:
+        """Make one call of the platform for one part, and record what came of it.
+
+        None: the next part follows; else whether it is known that nothing else waits to be sent to the chat.
+        """
         try:
             async with asyncio.timeout(self._attempt_seconds):
-                platform_message_id = await channel.deliver(message)
+                platform_message_id = await call()
         except ChannelRefused as error:  # a person has to mend something; the message waits for that
             await self._failed_attempt(delivery, rounds, error.what)
         except ChannelUnavailable as error:
@@ -211,25 +277,70 @@ class Deliverer:
         except DeliveryRefused as error:
             await self._refused(delivery, error.what)
         except TimeoutError:
-            if channel.capabilities.idempotent:
-                await self._failed_attempt(delivery, rounds, "the platform did not answer in time")
-            else:
-                await self._finish(delivery, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
+            reason = "the platform did not answer in time"
+            if not is_repeatable:
+                return await self._may_have_arrived(delivery, number, parts, reason)
+            await self._failed_attempt(delivery, rounds, reason)
         except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
             log.exception("a channel failed", extra=_ids(delivery))
             reason = f"the channel failed: {type(error).__name__}"
-            if not channel.capabilities.idempotent:
-                await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
-            elif isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
+            if not is_repeatable:
+                return await self._may_have_arrived(delivery, number, parts, reason)
+            if isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
                 await self._failed_attempt(delivery, rounds, reason)
             elif delivery.attempts + 1 >= _MAX_FAILURES:
                 await self._refused(delivery, reason)
             else:
                 await self._failed_attempt(delivery, rounds, reason)
         else:
+            if number < parts:
+                return await self._part_sent(delivery, number, parts, _identifier(platform_message_id))
             arrived = _identifier(platform_message_id)
             return await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=arrived)
         return False
+
+    async def _part_sent(
+        self, delivery: Delivery, number: int, parts: int, platform_message_id: str | None, *, is_doubtful: bool = False
+    ) -> bool | None:
+        """Record a part, so that a crash before the next one repeats none. None: the next one is to be sent."""
+        goes_on: list[bool] = []
+
+        def note(connection: sqlite3.Connection) -> None:
+            goes_on[:] = [
+                deliveries.mark_part(
+                    connection, delivery.position, number, parts, platform_message_id, is_doubtful=is_doubtful
+                )
+            ]
+
+        await self._record(note)
+        return None if goes_on[0] else False
+
+    async def _may_have_arrived(self, delivery: Delivery, number: int, parts: int, reason: str) -> bool | None:
+        """It is not known whether a part arrived, and it is not sent twice; those behind it are sent."""
+        if number < parts:
+            return await self._part_sent(delivery, number, parts, None, is_doubtful=True)
+        return await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
+
+    async def _change(self, channel: Channel, delivery: Delivery) -> Callable[[], Awaitable[None]] | None:
+        """The call that edits a message or puts a reaction; None where the platform is given it as a message.
+
+        Raises `DeliveryRefused` where there is nothing to change, and `FileTrouble`.
+        """
+        can, content = channel.capabilities, decode(delivery.content)
+        is_edit = delivery.kind == MessageOutKind.EDIT
+        if not (can.edits if is_edit else can.reactions):
+            return None
+        target = str(content.get("edit" if is_edit else "react_to", ""))
+        found = await self._central.read(lambda c: _platform_id_of(c, delivery, target))
+        if found is None:
+            raise DeliveryRefused("the message it is about is not in this chat")
+        address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
+        if not is_edit:
+            return partial(channel.react, address, found, str(content.get("emoji", "")))
+        text = str(content.get("text", ""))
+        if len(split(text, can.max_text, can.text_unit)) > 1:
+            raise DeliveryRefused(f"the new text is longer than one message here, which has {can.max_text} at most")
+        return partial(channel.edit, address, found, text, ())
 
     async def _failed_attempt(
         self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
@@ -301,6 +412,8 @@ class Deliverer:
                 unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
                 if is_new:
                     told.extend(_mirrored(connection, delivery, now))
+            if status == DeliveryStatus.DELIVERED and delivery.draft_id is not None:
+                drafts.remove(connection, delivery.session_id, delivery.draft_id)
             # Asked here, it costs no way to another thread. What comes later is told to the worker (`kick`).
             is_last = not deliveries.is_any_open(connection, delivery.chat)
 
@@ -337,6 +450,9 @@ class Deliverer:
             in_reply_to=delivery.in_reply_to,
             from_host=bool(delivery.from_host),
             buttons=_buttons(delivery, content),
+            # What was handed in by hand has an id of ours, which no platform knows.
+            reply_to=None if is_id(delivery.reply_to, Prefix.MESSAGE) else delivery.reply_to,
+            draft_id=delivery.draft_id,
         )
 
 
@@ -350,6 +466,19 @@ def _buttons(delivery: Delivery, content: Mapping[str, Any]) -> tuple[Button, ..
         for number, option in enumerate(options, 1)
         if isinstance(option, dict)
     )
+
+
+def _platform_id_of(connection: sqlite3.Connection, delivery: Delivery, message_id: str) -> str | None:
+    """The platform's id of a message of the same session in the same chat, sent or received; None: there is none."""
+    row = deliveries.sent_of_session(connection, delivery.session_id, message_id)
+    if row is None:
+        received = ingest.get(connection, message_id)
+        if received is None or received.session_id != delivery.session_id:
+            return None
+        chat, found = (received.channel_type, received.platform_id), received.platform_message_id
+    else:
+        chat, found = (row["channel_type"], row["platform_id"]), row["platform_message_id"]
+    return found if chat == delivery.chat else None
 
 
 def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:

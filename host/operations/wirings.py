@@ -13,6 +13,7 @@ from host.central.messaging_groups import (
     NonEngaging,
     SenderScope,
     SessionMode,
+    ShownProgress,
     Wiring,
 )
 from host.operations.push import push_to_agent_group
@@ -44,6 +45,7 @@ async def add(
     non_engaging: str = NonEngaging.DROP,
     priority: int = 0,
     agent_replies: str = AgentReplies.IGNORE,
+    progress: str = ShownProgress.TYPING,
 ) -> dict[str, Any]:
     """Wire a chat to an agent group, or change the wiring. Raises `InvalidValue`, `NotFound`."""
     for what, value, known in (
@@ -52,6 +54,7 @@ async def add(
         ("sender scope", sender_scope, SenderScope),
         ("rule for messages that do not engage", non_engaging, NonEngaging),
         ("rule for replies of other agents", agent_replies, AgentReplies),
+        ("sign of work", progress, ShownProgress),
     ):
         if value not in set(known):
             raise InvalidValue(f"'{value}' is not a {what}", hint=f"use one of {', '.join(known)}")
@@ -93,6 +96,7 @@ async def add(
             non_engaging=non_engaging,
             priority=priority,
             agent_replies=agent_replies,
+            progress=progress,
         )
         messaging_groups.wire(connection, wiring)
         audit.record(

@@ -428,7 +428,9 @@ class _Acceptance:
         )
         if added and trigger and self._command is None:
             sessions.heard(self._connection, session.id, preview(event.text), self._now)
-            questions.answered(self._connection, session.id, event.address, event.sender_id)
+            said = preview(event.text)
+            if questions.answered(self._connection, session.id, event.address, event.sender_id, said, self._now):
+                self._outcome.told[(event.address.channel_type, event.address.platform_id)] = None
             self._refuse_if_must(session, message_id)
         return self._accepted(row, duplicate=not added)
 

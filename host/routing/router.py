@@ -144,6 +144,8 @@ class Router:
             case ChatGone():
                 chat = f"{event.address.channel_type}:{event.address.platform_id}"
                 log.warning("a chat is gone", extra={"chat": chat, "reason": event.reason})
+                for session_id in await self._central.write(lambda c: updates.gone(c, event, now)):
+                    self._followers.mail(session_id)
                 return Receipt(())
             case _:
                 return Receipt(())

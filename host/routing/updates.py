@@ -28,7 +28,7 @@ from host.central import (
 )
 from host.central.messaging_groups import Engage, MessagingGroup
 from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome, Rules
-from host.routing.event import ChatMoved, Clicked, Deleted, Edited, Event, Joined, Receipt
+from host.routing.event import ChatGone, ChatMoved, Clicked, Deleted, Edited, Event, Joined, Receipt
 from host.routing.route_key import chat_prefixes
 from host.routing.text import preview, truncate
 from host.routing.waiting import LONGEST
@@ -248,3 +248,10 @@ def moved(connection: sqlite3.Connection, event: ChatMoved) -> RoutingOutcome:
     prefixes = zip(chat_prefixes(event.channel, old), chat_prefixes(event.channel, new), strict=True)
     chat_moves.move(connection, event.channel, old, new, prefixes)
     return RoutingOutcome(Receipt(()))
+
+
+def gone(connection: sqlite3.Connection, event: ChatGone, now: str) -> list[str]:
+    """The bot cannot write in a chat any more: what waits for it is given up; the sessions whose agents are told."""
+    address = event.address
+    reason = f"the chat is gone: {event.reason}"[:500]
+    return deliveries.give_up_chat(connection, (address.channel_type, address.platform_id), reason, now)

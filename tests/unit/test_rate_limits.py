@@ -223,9 +223,9 @@ def test_a_question_waits_for_one_message_of_the_person_who_was_asked_where_they
     assert not waits(registry, session, address=Address("memory", "two"))
     assert not waits(registry, session, address=Address("memory", "one", "a thread"))
     assert not waits(registry, session, now=IN_AN_HOUR)
-    questions.answered(registry, session.id, HERE, "bob")
+    questions.answered(registry, session.id, HERE, "bob", "yes", NOW)
     assert waits(registry, session)
-    questions.answered(registry, session.id, HERE, "ann")
+    questions.answered(registry, session.id, HERE, "ann", "yes", NOW)
     assert not waits(registry, session)
 
 
@@ -275,7 +275,7 @@ def test_few_questions_are_open_at_a_time_and_few_in_an_hour(registry: sqlite3.C
     assert "open already" in str(reasons[-1])
     heard = 0
     for _ in range(100):
-        questions.answered(registry, session.id, HERE, "ann")
+        questions.answered(registry, session.id, HERE, "ann", "yes", NOW)
         ask(registry, session)
         heard += waits(registry, session)
     assert heard <= PER_HOUR[Act.QUESTION]

@@ -1,0 +1,148 @@
+"""While an agent works its chat is shown that; an answer that grows is one whole message in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from host.channels.memory import MemoryChannel
+from host.channels.protocol import Capabilities, ChannelUnavailable, Outgoing
+from shared_schema.rows import Address
+from tests.support.host import AGENT, CHAT, running
+from tests.support.wait import until
+
+
+@dataclass
+class Showing(MemoryChannel):
+    """A platform that shows typing and lets replies grow. `now` is each message as people see it at the moment."""
+
+    can: Capabilities = field(
+        default_factory=lambda: Capabilities(typing_seconds=1.0, draft_seconds=(0.2, 0.2), edits=True)
+    )
+    typed: int = 0
+    now: dict[str, str] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+    typing_fails: bool = False
+
+    @property
+    def capabilities(self) -> Capabilities:  # type: ignore[override]
+        return self.can
+
+    async def typing(self, address: Address) -> None:
+        self.typed += 1
+        if self.typing_fails:
+            raise ChannelUnavailable("later", retry_after=0.1)
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        if message.draft_id is not None:
+            self.now[message.draft_id] = message.text
+            await super().deliver(message)
+            return message.draft_id
+        made = await super().deliver(message)
+        assert made is not None
+        self.now[made] = message.text
+        self.seen.append(message.text)
+        return made
+
+    async def edit(self, address: Address, platform_message_id: str, text: str, buttons: Any) -> None:
+        self.now[platform_message_id] = text
+        self.seen.append(text)
+
+
+async def test_typing_is_shown_until_the_answer_and_renewed(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        receipt = await host.say("think 2.5")
+        await until(lambda: channel.typed >= 2, "it is shown again")
+        await host.outcome(receipt.accepted[0].message_id)
+        await host.settled()
+        await until(lambda: not host.services.progress.at_work, "nothing is shown any more")
+
+
+async def test_a_wiring_can_switch_it_off(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await host.do("wiring.add", messaging_group=CHAT, agent_group=AGENT, progress="off")
+        await host.ask("think 1.2")
+
+    assert channel.typed == 0
+
+
+async def test_a_platform_that_cannot_show_it_holds_up_nothing(tmp_path: Path) -> None:
+    channel = Showing(typing_fails=True)
+    async with running(tmp_path, channel=channel) as host:
+        assert await host.ask("hello") == "scripted: hello"
+
+
+WORDS = "Once upon a time there was a lift between two floors which carried trays"
+
+
+async def drafting(host: Any) -> None:
+    await host.do("wiring.add", messaging_group=CHAT, agent_group=AGENT, progress="draft")
+
+
+async def test_an_answer_grows_in_one_message_and_is_whole_in_the_end(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        receipt = await host.say(f"write 0.3 {WORDS}")
+        await host.outcome(receipt.accepted[0].message_id)
+        await host.settled()
+        rows = await host.central("SELECT platform_message_id FROM deliveries")
+        left = await host.central("SELECT * FROM drafts")
+
+    assert channel.now == {"mem-1": WORDS}
+    assert channel.seen
+    assert all(WORDS.startswith(text) and len(text) < len(WORDS) for text in channel.seen)
+    assert rows == [{"platform_message_id": "mem-1"}]
+    assert left == []
+
+
+async def test_after_a_restart_the_answer_still_is_one_whole_message(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        receipt = await host.say(f"write 0.3 {WORDS}")
+        await until(lambda: channel.seen, "the answer grows")
+    async with running(tmp_path, channel=channel) as host:
+        await host.outcome(receipt.accepted[0].message_id)
+        await host.settled()
+
+    assert channel.now == {"mem-1": WORDS}
+
+
+async def test_an_answer_that_is_stopped_says_so(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        await host.say(f"write 0.3 {WORDS}")
+        await until(lambda: channel.seen, "the answer grows")
+        await host.say("/stop")
+        await until(lambda: channel.now["mem-1"].endswith("(This answer was interrupted.)"), "it says so", 60)
+        await until(lambda: not host.services.progress.at_work, "nothing is shown any more")
+        assert await host.central("SELECT * FROM drafts") == []
+
+
+async def test_a_turn_that_fails_leaves_no_half_answer(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel, max_retries=0) as host:
+        await drafting(host)
+        receipt = await host.say(f"write 0.3 {WORDS}\nfail the model is away")
+        assert await host.outcome(receipt.accepted[0].message_id) == "failed"
+        await host.settled()
+        await until(lambda: not host.services.progress.at_work, "nothing is shown any more", 60)
+
+    assert not any(text != WORDS and WORDS.startswith(text) for text in channel.now.values()), channel.now
+
+
+async def test_a_long_tool_run_says_what_it_does(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        receipt = await host.say("tool tests 8")
+        await host.outcome(receipt.accepted[0].message_id)
+        await host.settled()
+
+    assert any(text.startswith("⏳ tests, ") for text in channel.seen)
+    assert channel.now == {"mem-1": "tests is done"}
