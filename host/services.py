@@ -296,7 +296,7 @@ class Services:
     def _built(self, channel: Channel) -> None:
         """A channel is there: agents of its chats are told what its platform can do."""
         can = channel.capabilities
-        self._platforms[channel.name] = Platform(can.max_text, can.takes_files, can.mentions_need_ids)
+        self._platforms[channel.name] = Platform(None, can.takes_files, can.mentions_need_ids)  # longer text is split
         if can.mentions_need_ids:
             self._in_clear.add(channel.name)
         else:

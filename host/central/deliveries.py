@@ -48,6 +48,8 @@ SELECT d.*, s.agent_group_id,
         AND i.channel_type = d.channel_type AND i.platform_id = d.platform_id) AS reply_to,
     (SELECT f.platform_message_id FROM drafts f WHERE f.session_id = d.session_id AND d.kind = 'chat'
         AND d.in_reply_to IS NOT NULL AND d.deliver_after IS NULL AND f.channel_type = d.channel_type
+        AND (d.from_host = 0 OR EXISTS (
+            SELECT 1 FROM ingest i WHERE i.message_id = d.in_reply_to AND i.kind = 'chat'))
         AND f.platform_id = d.platform_id AND f.thread_id IS d.thread_id) AS draft_id
 FROM lanes
 CROSS JOIN deliveries d ON d.position = (

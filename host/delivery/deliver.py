@@ -246,6 +246,8 @@ class Deliverer:
         is_answer = delivery.kind == MessageOutKind.CHAT and delivery.in_reply_to is not None
         if not is_answer or delivery.deliver_after is not None or delivery.parts_sent:
             return delivery if not delivery.parts_sent else replace(delivery, draft_id=None)
+        if delivery.from_host and delivery.draft_id is None:
+            return delivery  # the answer to a command, for instance
         made = await self._settle(delivery.session_id)
         if made is None or made == delivery.draft_id:
             return delivery

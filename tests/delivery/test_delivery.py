@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from host.channels.memory import MemoryChannel
 from host.channels.protocol import Capabilities, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.parts import parts_of
 from host.routing.event import ChatGone, Event, RemoteFile
+from shared_schema.clock import to_text
 from shared_schema.rows import Address, MessageOutKind, encode
 from tests.support.host import Host, running
 from tests.support.wait import until
@@ -231,7 +233,8 @@ async def test_a_question_has_buttons_and_says_when_it_is_answered(tmp_path: Pat
             route = connection.execute("SELECT route_id FROM sessions").fetchone()["route_id"]
             questions.ask(
                 connection, session_id=said["session_id"], route_id=route, message_out_id=question, address=CHAT,
-                sender_id="ann", expires="2999-01-01T00:00:00.000Z", now="2026-01-01T00:00:00.000Z",
+                sender_id="ann", expires=to_text(host.services.clock.now() + timedelta(minutes=5)),
+                now=to_text(host.services.clock.now()),
             )  # fmt: skip
 
         await host.services.central.write(ask)
