@@ -142,7 +142,7 @@ def _raise_descriptors() -> None:
 
 async def _owner_line(services: Services) -> str | None:
     """How the first owner is claimed, while there is a channel to do it in and no owner."""
-    if len(services.channels) < 2:  # the terminal alone
+    if not services.running.names():  # the terminal alone; one that is still connecting counts
         return None
     offer = await users.claim_code(services)
     return None if offer["has_owner"] else str(offer["sentence"])

@@ -89,7 +89,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
 
 async def check_owner_of_bots(services: Services) -> list[Check]:
     """Whether somebody on a platform is the owner; the code for it when nobody is. Nothing without a channel."""
-    if len(services.channels) < 2:  # the terminal alone
+    if not services.running.names():  # the terminal alone; one that is still connecting counts
         return []
     offer = await users.claim_code(services)
     if offer["has_owner"]:

@@ -31,9 +31,10 @@ async def add(
     Raises `InvalidValue`, `Conflict`.
     """
     channel_type, platform_id = table.parse_address(address)
-    if channel_type not in services.channels:
+    known = {*services.channels, *services.running.names()}  # one that cannot be connected yet is one all the same
+    if channel_type not in known:
         raise InvalidValue(
-            f"this host has no channel '{channel_type}', only {', '.join(sorted(services.channels))}",
+            f"this host has no channel '{channel_type}', only {', '.join(sorted(known))}",
             hint="a chat on the terminal is cli: and any name, such as `dumbwaiter messaging-group add cli:team`",
         )
     group = MessagingGroup(

@@ -145,6 +145,14 @@ async def test_an_update_that_comes_again_after_a_kill_is_answered_once(server: 
     assert len(rows) == 3
 
 
+async def test_a_chat_is_registered_before_its_channel_is_connected(server: TelegramServer, tmp_path: Path) -> None:
+    """Telegram may be away, and the host may have been started a moment ago."""
+    await server.stop()
+    async with host_on(server, tmp_path, "1001") as host:
+        assert state(host) != "connected"
+        assert "telegram:1001" in [row["address"] for row in await host.do("messaging_group.list")]
+
+
 async def test_files_of_a_person_reach_the_agent(server: TelegramServer, tmp_path: Path) -> None:
     """What cannot be fetched is said instead; the message is answered all the same."""
     async with host_on(server, tmp_path, "1001") as host:
