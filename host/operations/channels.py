@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from host.central import audit
 from host.channels.build import build, settings_of, trouble_of, type_of
 from host.channels.health import ChannelStatus, Health
 from host.channels.protocol import Channel, ChannelUnavailable, Identity
@@ -13,6 +14,7 @@ from host.secrets import hidden
 from host.services import Services
 from host.settings import CHANNEL_NAME, RESERVED, load
 from host.settings_file import put_table, remove_table
+from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 
 _CHECK_SECONDS = 30.0
@@ -64,6 +66,7 @@ async def add(
         identity = await _ask(made.channel, lambda text: hidden(text, given.secrets()), close=True)
     path = services.settings.layout.settings
     await asyncio.to_thread(put_table, path, "channels", name, table)
+    await _audit(services, "channel.add", name, {"type": kind.name, "settings": sorted(settings)})
     await services.running.put(name, load({"data": services.settings.data}).channels[name])
     state = next(each for each in await list_all(services) if each["name"] == name)
     about = {} if identity is None else _shown(name, kind.name, identity)
@@ -81,8 +84,15 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
             f"the channel '{name}' is not set up in dumbwaiter.toml",
             hint=f"unset the variables DUMBWAITER_CHANNELS__{name.upper()}__…, then restart the host",
         )
+    await _audit(services, "channel.remove", name, None)
     await services.running.remove(name)
     return {"removed": name}
+
+
+async def _audit(services: Services, action: str, name: str, after: dict[str, Any] | None) -> None:
+    """Of settings only their names: among the values are tokens."""
+    now = to_text(services.clock.now())
+    await services.central.write(lambda c: audit.record(c, action, name, now, after=after))
 
 
 async def _ask(channel: Channel, hide: Any, *, close: bool) -> Identity:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from host.central import (
+    audit,
     exchanges,
     ingest,
     routes,
@@ -54,6 +55,8 @@ async def _title(order: Order) -> None:
         if order.command.argument:
             title = titles.set_manual(connection, present, order.command.argument, order.now, lineage=True)
             is_cut = title_form.is_cut(order.command.argument)
+            before = {"title": present.title}
+            audit.record(connection, "session.title", present.id, order.now, before=before, after={"title": title})
             order.finish(connection, answers.title_set(title, cut=is_cut))
         else:
             order.finish(connection, answers.title_is(present.title))

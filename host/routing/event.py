@@ -12,6 +12,13 @@ from shared_schema.text import is_all_shown
 _LONGEST_IDENTIFIER = 500
 
 
+def require_identifiers(address: Address, *others: tuple[str, str | None]) -> None:
+    """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""
+    for what, value in (("chat", address.platform_id), ("thread", address.thread_id), *others):
+        if value is not None and (not value or len(value) > _LONGEST_IDENTIFIER or not is_all_shown(value)):
+            raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """A file that still lies on the platform: its name and size (bytes) as the platform says them, not to be trusted.
@@ -57,15 +64,10 @@ class Event:
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""
-        for what, value in (
-            ("chat", self.address.platform_id),
-            ("thread", self.address.thread_id),
-            ("sender", self.sender_id),
-            ("message id", self.platform_message_id),
+        require_identifiers(
+            self.address, ("sender", self.sender_id), ("message id", self.platform_message_id),
             ("message it replies to", self.reply_to),
-        ):
-            if value is not None and (not value or len(value) > _LONGEST_IDENTIFIER or not is_all_shown(value)):
-                raise InvalidValue(f"the {what} '{value[:40]!r}' of an event cannot be an identifier")
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

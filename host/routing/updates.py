@@ -28,7 +28,17 @@ from host.central import (
 )
 from host.central.messaging_groups import Engage, MessagingGroup
 from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome, Rules
-from host.routing.event import ChatGone, ChatMoved, Clicked, Deleted, Edited, Event, Joined, Receipt
+from host.routing.event import (
+    ChatGone,
+    ChatMoved,
+    Clicked,
+    Deleted,
+    Edited,
+    Event,
+    Joined,
+    Receipt,
+    require_identifiers,
+)
 from host.routing.route_key import chat_prefixes
 from host.routing.text import preview, truncate
 from host.routing.waiting import LONGEST
@@ -41,11 +51,14 @@ from shared_schema.text import without_lone_surrogates
 ANSWER = "answer:"
 """A button under a question: `answer:<message id>:<number of the option>`."""
 
+_LONGEST_VALUE = 64
+_NO_BUTTON = "the button is of no message here"
 _NOT_HERE = "there is no message here that this could change"
 
 
 def edited(connection: sqlite3.Connection, event: Edited, rules: Rules, now: str) -> RoutingOutcome:
-    """A person has changed a message."""
+    """A person has changed a message. Raises `InvalidValue` for what identifies nothing, as the others here do."""
+    require_identifiers(event.address, ("message id", event.platform_message_id), ("sender", event.sender_id))
     address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
     group = messaging_groups.find(connection, address.channel_type, address.platform_id)
     text = truncate(without_lone_surrogates(event.text), rules.max_text)
@@ -66,6 +79,7 @@ def edited(connection: sqlite3.Connection, event: Edited, rules: Rules, now: str
 
 def deleted(connection: sqlite3.Connection, event: Deleted, now: str) -> RoutingOutcome:
     """A person has deleted a message: where it waits, nobody answers it."""
+    require_identifiers(event.address, ("message id", event.platform_message_id))
     address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
     for row in ingest.of_platform_message(
         connection, address.channel_type, address.platform_id, event.platform_message_id
@@ -80,6 +94,9 @@ def deleted(connection: sqlite3.Connection, event: Deleted, now: str) -> Routing
 
 def clicked(connection: sqlite3.Connection, event: Clicked, now: str) -> tuple[RoutingOutcome, Event | None]:
     """A person has pressed a button: an approval is decided, or (the event) a question is answered."""
+    require_identifiers(event.address, ("sender", event.sender_id), ("click id", event.click_id))
+    if not event.value.isascii() or len(event.value) > _LONGEST_VALUE:  # ours are neither
+        return RoutingOutcome(Receipt((), _NO_BUTTON)), None
     outcome, address = RoutingOutcome(Receipt(())), event.address
     chat = f"{address.channel_type}:{address.platform_id}"
     who = standing_of(connection, users.user_id(address.channel_type, event.sender_id))
@@ -87,7 +104,7 @@ def clicked(connection: sqlite3.Connection, event: Clicked, now: str) -> tuple[R
     if answer is None:
         said = _option(connection, event)
         if said is None:
-            outcome.receipt = Receipt((), "the button is of no message here")
+            outcome.receipt = Receipt((), _NO_BUTTON)
         return outcome, said
     outcome.says, outcome.agent_groups = True, answer.agent_groups
     if not answer.is_done:  # else the card itself says how it ended
@@ -106,6 +123,7 @@ def clicked(connection: sqlite3.Connection, event: Clicked, now: str) -> tuple[R
 
 def joined(connection: sqlite3.Connection, event: Joined, now: str) -> RoutingOutcome:
     """The bot was added to a group, which is told once a day what it hears there."""
+    require_identifiers(event.address, ("sender", event.sender_id))
     outcome, address = RoutingOutcome(Receipt(())), event.address
     if not event.is_group:
         return outcome

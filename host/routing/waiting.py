@@ -11,7 +11,9 @@ from typing import Any
 from host.routing.event import Event
 from host.routing.text import truncate
 from shared_schema.rows import Address
+from shared_schema.text import one_line, without_lone_surrogates
 
+_LONGEST_NAME = 200
 LONGEST = 8_000
 """Characters of a text that waits."""
 
@@ -21,9 +23,10 @@ _FILES = "\n[files came with this message and were not kept while it waited: {na
 def to_json(event: Event) -> dict[str, Any]:
     """What is kept of an event."""
     text = truncate(event.text, LONGEST)
+    # Names come as platforms send them; the text was looked at when it came in.
     files = [each.name for each in event.attachments] + [each.name for each in event.remote_files]
     if files:
-        text += _FILES.format(names=", ".join(name[:80] for name in files[:10]))
+        text += _FILES.format(names=", ".join(one_line(name, 80) for name in files[:10]))
     return {
         "channel_type": event.address.channel_type,
         "platform_id": event.address.platform_id,
@@ -31,13 +34,17 @@ def to_json(event: Event) -> dict[str, Any]:
         "platform_message_id": event.platform_message_id,
         "text": text,
         "sender_id": event.sender_id,
-        "sender_name": event.sender_name,
+        "sender_name": _stored(event.sender_name),
         "is_mention": event.is_mention,
         "is_group": event.is_group,
-        "chat_name": event.chat_name,
+        "chat_name": _stored(event.chat_name),
         "reply_to": event.reply_to,
         "quote": event.quote,
     }
+
+
+def _stored(name: str | None) -> str | None:
+    return None if name is None else without_lone_surrogates(name)[:_LONGEST_NAME]
 
 
 def from_json(kept: Mapping[str, Any]) -> Event:
