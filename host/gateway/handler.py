@@ -18,6 +18,7 @@ from weakref import WeakSet
 from aiohttp import ClientSession
 
 from host.gateway import model_call
+from host.gateway.call_request import Asked, ClientGone
 from host.gateway.coalesced import Coalesced
 from host.gateway.connection import Connection
 from host.gateway.egress import Egress
@@ -145,7 +146,7 @@ class RequestHandler:
             connection.write(answer(refused, request.kind))
             connection.write_eof()
             await connection.swallow(self._patience.linger)
-        except (model_call.ClientGone, EOFError, ConnectionResetError):
+        except (ClientGone, EOFError, ConnectionResetError):
             pass
         except Exception as error:  # its text could repeat a header, and the traceback with it
             at = extract_tb(error.__traceback__)[-1]
@@ -239,7 +240,7 @@ class RequestHandler:
         request.is_under_way = True
         url = urlsplit(upstream.url)
         proxy = self._proxies.of(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        asked = model_call.Asked(call, head, upstream, counts, proxy, session_id, reserve, grant.limits.answer_tokens)
+        asked = Asked(call, head, upstream, counts, proxy, session_id, reserve, grant.limits.answer_tokens)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
         try:
