@@ -87,7 +87,8 @@ class _Splitting:
                 block, head = None, ""  # an opening line that fills a message
             end = self._reach(position, self._limit - size_of(head, self._unit))
             if end >= len(text):
-                parts.append(head + text[position:])
+                if text[position:].strip():
+                    parts.append(head + text[position:])
                 break
             cut, following, tail = self._cut(position, end, block, head)
             part = head + text[position:cut] + tail
@@ -98,6 +99,12 @@ class _Splitting:
 
     def _cut(self, position: int, end: int, inside: _Code | None, head: str) -> tuple[int, int, str]:
         """Where the part ends, where the next one begins, and what closes this one."""
+        if inside is not None and inside.after <= end:  # it ends in this part, by its own last line
+            for pattern in (_PARAGRAPH, _LINE):
+                found = self._last(pattern, inside.after, end)
+                if found is not None and not any(each.start < found[0] < each.after for each in self._blocks):
+                    return *found, ""
+            return inside.after, inside.after, ""
         block = inside or self._inside(end) or next((b for b in self._blocks if b.start < end < b.after), None)
         if block is not None and block is not inside and block.start > position:
             fits = size_of(self._text[block.start : block.after], self._unit) <= self._limit
@@ -115,13 +122,13 @@ class _Splitting:
 
     def _cut_code(self, position: int, end: int, block: _Code) -> tuple[int, int, str]:
         tail = f"\n{block.fence}"
-        end = self._back(position, end, size_of(tail, self._unit))
+        end = min(self._back(position, end, size_of(tail, self._unit)), block.end)
         start = max(position, block.body)
         cut = self._line_before(start, end)
-        if cut is not None:
-            return cut, cut + 1, tail
+        if cut is not None:  # what is closed by its last line is closed already
+            return cut, block.after if cut + 1 >= block.end else cut + 1, tail
         cut = self._grapheme(position, max(end, position + 1))
-        return cut, cut, tail
+        return cut, block.after if cut >= block.end else cut, tail
 
     def _line_before(self, start: int, end: int) -> int | None:
         """The last end of a line between two places, with something before it."""
