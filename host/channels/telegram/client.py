@@ -29,10 +29,6 @@ from telegram.request import HTTPXRequest
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
 from shared_schema.errors import DumbwaiterError
 
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # below that they tell every address
-logging.getLogger("telegram").setLevel(logging.CRITICAL + 1)  # what it logs it also raises
-
 NEW_TOKEN = "get the token from @BotFather (/mybots, API Token), and set it anew"
 SECOND_POLLER = "another program asks for this bot's messages with the same token"
 SECOND_POLLER_HINT = "stop the other one, or give it a bot of its own: Telegram gives each message to one of them alone"
@@ -102,6 +98,7 @@ class Client:
     """One connection to the Bot API: a fresh one for every start, as a pool that was broken off stays broken."""
 
     def __init__(self, token: str, api_url: str, timeout: float) -> None:
+        _quiet_libraries()  # before the first request: its address has the token in it
         base = api_url.rstrip("/")
         self._token = token
         self._timeout = timeout
@@ -214,3 +211,10 @@ def _bad_request(said: str) -> Exception:
     if "reaction_invalid" in lower:
         return DeliveryRefused("Telegram has no such reaction")
     return DeliveryRefused(f"Telegram refuses it: {said}")
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own log lines out of the log."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # below that they tell every address
+    logging.getLogger("telegram").setLevel(logging.CRITICAL + 1)  # what it logs it also raises
