@@ -111,7 +111,7 @@ def _build(invocation: Invocation, provider: str, agrees: Callable[[str], bool],
 
     from host.operations.images import build
     from host.runtime.docker import DockerRuntime
-    from host.runtime.images import how_to_build, image_for
+    from host.runtime.image_names import how_to_build, image_for
 
     settings = invocation.settings()
     image = image_for(provider, settings.image)

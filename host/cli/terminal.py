@@ -29,7 +29,6 @@ from host.cli.root import DONE
 from host.cli.terminal_feed import Feed
 from host.cli.terminal_words import KnownWords, attached, completions, is_leaving, other_agent, own_help
 from host.routing import commands
-from host.routing.commands import CommandName
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, new_id
 
@@ -38,7 +37,6 @@ HISTORY = "chat-history"
 _TICK_SECONDS = 0.2
 _SEND_ON_LEAVING_SECONDS = 5.0
 _STOP = "/stop"
-_CHANGES_CONVERSATION = {CommandName.NEW, CommandName.RESUME, CommandName.BRANCH, CommandName.COMPRESS}
 _KEYS = (
     "Enter sends, Alt-Enter begins a new line, Tab completes, @PATH attaches a file, Ctrl-C stops the agent,"
     " /help lists commands, /exit leaves."
@@ -186,7 +184,7 @@ class _Talk:
         )
         if command is None and not answer.get("command"):
             self._work.sent()
-        elif command is not None and command.name in _CHANGES_CONVERSATION and "session" in self._where:
+        elif command is not None and command.entry.changes_session and "session" in self._where:
             self._where = {"agent_group": answer["agent_group"]}
         for file in files:
             await self._print(lambda file=file: view.say(self._screen, f"  with {file}", "cyan"))

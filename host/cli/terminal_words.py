@@ -10,26 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.routing.commands import CommandName
+from host.routing.commands import COMMANDS
 
 LEAVE = ("/exit", "/quit")
 AGENT = "/agent"
 _OWN = {"/exit": "leave", "/quit": "leave", AGENT: "talk to another agent"}
-_MEANINGS = {
-    CommandName.NEW: "begin a new conversation",
-    CommandName.TITLE: "show or set the title",
-    CommandName.SESSIONS: "list the conversations",
-    CommandName.RESUME: "take up another conversation",
-    CommandName.UNDO: "take back the last exchange",
-    CommandName.RETRY: "ask the last thing again",
-    CommandName.BRANCH: "go on in a copy",
-    CommandName.COMPRESS: "sum up, and go on from that",
-    CommandName.STOP: "stop what the agent does",
-    CommandName.STATUS: "what runs and what waits",
-    CommandName.USAGE: "what was used",
-    CommandName.HELP: "all commands",
-}
-_TAKE_TITLES = (f"/{CommandName.RESUME}", f"/{CommandName.TITLE}")
 _FILE = re.compile(r'(?<!\S)@(?:"(?P<quoted>[^"\n]+)"|(?P<bare>[^\s"]\S*))')
 _AT_END = re.compile(r'(?<!\S)@(?P<quote>"?)(?P<path>[^"\n]*)$')
 _MOST = 50
@@ -98,15 +83,20 @@ def completions(before: str, known: KnownWords) -> Iterator[Completion]:
         return
     word, space, rest = before.partition(" ")
     if not space:
-        meanings = {**{f"/{name}": meaning for name, meaning in _MEANINGS.items()}, **_OWN}
+        meanings = {**{f"/{entry.word}": entry.help for entry in COMMANDS.values()}, **_OWN}
         for command in sorted(meanings):
             if command.startswith(word.lower()):
                 yield Completion(command, len(word), meanings[command])
         return
-    names = known.agents if word == AGENT else known.titles if word in _TAKE_TITLES else ()
+    names = known.agents if word == AGENT else known.titles if _takes_title(word) else ()
     for name in names:
         if name.casefold().startswith(rest.casefold()):
             yield Completion(name, len(rest))
+
+
+def _takes_title(word: str) -> bool:
+    entry = COMMANDS.get(word.removeprefix("/"))
+    return entry is not None and entry.takes_title
 
 
 def _files(typed: str, *, is_quoted: bool) -> Iterator[Completion]:

@@ -489,7 +489,7 @@ def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> l
         return [*mirror(connection, delivery, now), *overhear(connection, delivery, now)]
     except sqlite3.Error:  # the ledger's own file: all of it is written again
         raise
-    except Exception:
+    except Exception:  # a copy for others, which must not undo a delivery that has happened
         log.exception("what was delivered cannot be shown in its chat's conversation", extra=_ids(delivery))
         return []
 

@@ -14,7 +14,7 @@ from host.gateway.call_request import Asked
 from host.gateway.connection import Connection
 from host.gateway.grant import Patience
 from host.gateway.head import passed_on
-from host.gateway.pace import Pace, Slices
+from host.gateway.pace import SessionPace, Slices
 from host.gateway.redaction import WithoutKey, without_key, without_keys
 from host.gateway.upstreams import Upstream
 from host.gateway.usage import UsageReader
@@ -68,7 +68,7 @@ async def pass_on(
     return True
 
 
-async def _read_along(reader: UsageReader, chunk: bytes, pace: Pace) -> None:
+async def _read_along(reader: UsageReader, chunk: bytes, pace: SessionPace) -> None:
     """Look for what was used, in pieces: how long that takes is up to what the service sends."""
     slices, at = Slices(), 0
     while at < len(chunk):

@@ -15,7 +15,7 @@ from enum import Flag, auto
 from typing import cast
 
 from host.gateway.memory import CONNECTION, Memory, MemoryAccount
-from host.gateway.pace import Pace, Paces
+from host.gateway.pace import Paces, SessionPace
 
 FULL = 64 * 1024
 """Bytes that may wait to be read at one end before it takes no more; and the most that one read brings."""
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self,
         opened: Callable[[Connection], None] | None = None,
         closed: Callable[[Connection], None] | None = None,
-        pace: Pace | None = None,
+        pace: SessionPace | None = None,
         memory: MemoryAccount | None = None,
     ) -> None:
         self.pace = Paces().new() if pace is None else pace

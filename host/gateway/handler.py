@@ -27,7 +27,7 @@ from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, p
 from host.gateway.limits import CallLimits, Minute
 from host.gateway.lookups import Turns
 from host.gateway.memory import Memory, MemoryAccount
-from host.gateway.pace import Pace, Paces
+from host.gateway.pace import Paces, SessionPace
 from host.gateway.paths import Use, only_reads, use_of
 from host.gateway.proxies import Proxies
 from host.gateway.refusal import Reason, Refused, answer
@@ -53,7 +53,7 @@ class GatewaySession:
 
     id: str
     layout: SessionLayout
-    pace: Pace
+    pace: SessionPace
     memory: MemoryAccount
     lookups: asyncio.Semaphore
     token: str = ""
@@ -73,7 +73,7 @@ class GatewaySession:
 
 
 @dataclass(slots=True)
-class _Request:
+class _Ask:
     """What is known so far of a request: what it asks for, whose errors it understands, whether its answer begins."""
 
     session: GatewaySession
@@ -132,13 +132,13 @@ class RequestHandler:
     def turn_away(self, session: GatewaySession, connection: Connection) -> None:
         """Refuse a connection of a session that has too many."""
         refused = Refused(Reason.TOO_MANY, "This agent has too many connections open at the same time.")
-        self._tell(_Request(session), refused)
+        self._tell(_Ask(session), refused)
         connection.write(answer(refused))
         connection.close_read()
 
     async def serve(self, session: GatewaySession, connection: Connection) -> None:
         """One connection, from its first byte to its end: the boundary of one request."""
-        request = _Request(session)
+        request = _Ask(session)
         try:
             await self._answer(request, connection)
         except Refused as refused:
@@ -160,7 +160,7 @@ class RequestHandler:
         finally:
             connection.close()
 
-    async def _answer(self, request: _Request, connection: Connection) -> None:
+    async def _answer(self, request: _Ask, connection: Connection) -> None:
         session = request.session
         head = await self._head(session, connection)
         if (head.method, head.target) == ("GET", GATEWAY_ALIVE):
@@ -194,7 +194,7 @@ class RequestHandler:
             raise Refused(Reason.MALFORMED, f"The head of the request is longer than {LONGEST_HEAD} bytes.", status=431)
         return parse(data)
 
-    async def _call(self, request: _Request, grant: Grant, head: Head, call: Call, connection: Connection) -> None:
+    async def _call(self, request: _Ask, grant: Grant, head: Head, call: Call, connection: Connection) -> None:
         session_id = request.session.id
         upstream = grant.upstreams.get(call.upstream)
         if upstream is None:
@@ -270,7 +270,7 @@ class RequestHandler:
         minute.add(now, requests=1)
 
     async def _carry(
-        self, request: _Request, grant: Grant, head: Head, asked: Tunnel | Fetch, connection: Connection
+        self, request: _Ask, grant: Grant, head: Head, asked: Tunnel | Fetch, connection: Connection
     ) -> None:
         """Connect to another host and carry everything in both directions."""
         other, proxy = await self._egress.connect(
@@ -291,7 +291,7 @@ class RequestHandler:
         finally:
             other.close()
 
-    def _tell(self, request: _Request, refused: Refused) -> None:
+    def _tell(self, request: _Ask, refused: Refused) -> None:
         left_out = self._throttle.told(request.session.id, request.what, refused, self._clock.monotonic())
         if left_out is not None:
             extra = {

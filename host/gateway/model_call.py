@@ -24,7 +24,7 @@ from host.gateway.call_answer import is_coded, pass_error, pass_on
 from host.gateway.call_request import Asked, ClientGone, RequestBody, headers_of, login_of, query_of
 from host.gateway.connection import FULL, Connection
 from host.gateway.grant import Patience
-from host.gateway.pace import Pace, Slices
+from host.gateway.pace import SessionPace, Slices
 from host.gateway.refusal import Reason, Refused
 from host.gateway.usage import CallUsage, UsageReader
 
@@ -58,7 +58,7 @@ class _Answers(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.pace: Pace | None = None
+        self.pace: SessionPace | None = None
         self._slices = Slices()
         self._slices.size = _FIRST_READ
         self._waits = False

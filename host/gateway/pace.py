@@ -41,20 +41,20 @@ class Paces:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
-        self._charged: dict[Pace, float] = {}
+        self._charged: dict[SessionPace, float] = {}
         self._counted = 0.0
         self._number = 1
 
-    def new(self) -> Pace:
+    def new(self) -> SessionPace:
         """The pace of one more session."""
-        return Pace(self)
+        return SessionPace(self)
 
     def rate(self, now: float) -> float:
         """The part of the loop's time that each session may take."""
         sessions = self.at_work(now)
         return RATE if sessions == 1 else RATE_OF_MANY / sessions
 
-    def note(self, pace: Pace, now: float) -> None:
+    def note(self, pace: SessionPace, now: float) -> None:
         """A session is at work."""
         self._charged[pace] = now
 
@@ -68,7 +68,7 @@ class Paces:
         return self._number
 
 
-class Pace:
+class SessionPace:
     """What one session has left. `charge` it for what was done, and begin nothing while it may not go on."""
 
     def __init__(self, paces: Paces) -> None:
@@ -131,7 +131,7 @@ class Pace:
 class Paced(Coroutine[Any, Any, _T]):
     """A coroutine whose every step waits for its session's turn, and is charged to it."""
 
-    def __init__(self, work: Coroutine[Any, Any, _T], pace: Pace) -> None:
+    def __init__(self, work: Coroutine[Any, Any, _T], pace: SessionPace) -> None:
         self._work = work
         self._pace = pace
         self._turn: Generator[Any, None, None] | None = None

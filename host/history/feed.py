@@ -29,7 +29,7 @@ from typing import TypeVar
 
 from host.fair_threads import FairThreads
 from host.history import reading, store
-from host.history.intake import Intake, size_of
+from host.history.intake import HourlyIntake, size_of
 from host.history.record import Record
 from host.history.store import State, StoredStep
 from shared_schema.errors import DumbwaiterError, FileBusy, FileTrouble
@@ -67,7 +67,7 @@ class History:
         bytes: int = _BYTES,
     ) -> None:
         self._layout = layout
-        self.intake = Intake(hour_rows, hour_bytes, rows, bytes)
+        self.intake = HourlyIntake(hour_rows, hour_bytes, rows, bytes)
         self._record = Record(layout.history, self._all_is_lost)
         self._threads = FairThreads(2, "history-read")
         self._feeder: threading.Thread | None = None

@@ -17,7 +17,7 @@ _ROW_BYTES = 300
 """What an entry costs beside its texts."""
 
 
-class Intake:
+class HourlyIntake:
     """The quotas of each session: `rows` and `size` in an hour, `most_rows` and `most_size` in all.
 
     Callable from any thread; times are monotonic, in seconds.

@@ -38,28 +38,28 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
+class And:
     """All of the parts."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Either:
+class Or:
     """At least one of the parts."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Without:
+class Not:
     """The first, and not the second."""
 
     wanted: Node
     unwanted: Node
 
 
-Node = Term | Both | Either | Without
+Node = Term | And | Or | Not
 Token = Term | str
 """A term, or one of `AND OR NOT ( )`."""
 
@@ -84,9 +84,9 @@ def terms(node: Node, *, wanted: bool = True) -> list[Term]:
     match node:
         case Term():
             return [node] if wanted else []
-        case Both() | Either():
+        case And() | Or():
             return [term for part in node.parts for term in terms(part, wanted=wanted)]
-        case Without():
+        case Not():
             return terms(node.wanted, wanted=wanted)
 
 
@@ -95,12 +95,12 @@ def in_words(node: Node) -> str | None:
     match node:
         case Term():
             return _words_of(node)
-        case Both() | Either():
+        case And() | Or():
             found = [part for part in map(in_words, node.parts) if part is not None]
-            if not found or (isinstance(node, Either) and len(found) < len(node.parts)):
+            if not found or (isinstance(node, Or) and len(found) < len(node.parts)):
                 return None
-            return f"({(' AND ' if isinstance(node, Both) else ' OR ').join(found)})"
-        case Without():
+            return f"({(' AND ' if isinstance(node, And) else ' OR ').join(found)})"
+        case Not():
             wanted, unwanted = in_words(node.wanted), in_words(node.unwanted)
             return wanted if wanted is None or unwanted is None else f"({wanted} NOT {unwanted})"
 
@@ -115,13 +115,13 @@ def in_pieces(node: Node) -> str | None:
             pieces = list(dict.fromkeys(node.text[at : at + 3] for at in range(len(node.text) - 2)))
             chosen = pieces[:: -(-len(pieces) // _MAX_PIECES)] if pieces else []
             return f"({' AND '.join(map(_quoted, chosen))})" if chosen else None
-        case Both():
+        case And():
             found = [part for part in map(in_pieces, node.parts) if part is not None]
             return f"({' AND '.join(found)})" if found else None
-        case Either():
+        case Or():
             each = [part for part in map(in_pieces, node.parts) if part is not None]
             return f"({' OR '.join(each)})" if len(each) == len(node.parts) else None
-        case Without():
+        case Not():
             return in_pieces(node.wanted)
 
 
@@ -130,11 +130,11 @@ def fits(node: Node, text: str) -> bool:
     match node:
         case Term():
             return folded(node.text, MAX_QUERY) in text
-        case Both():
+        case And():
             return all(fits(part, text) for part in node.parts)
-        case Either():
+        case Or():
             return any(fits(part, text) for part in node.parts)
-        case Without():
+        case Not():
             return fits(node.wanted, text) and not fits(node.unwanted, text)
 
 
@@ -160,7 +160,7 @@ def _literal(query: str) -> Node | None:
 
 
 def _joined(parts: list[Node] | list[Term]) -> Node:
-    return parts[0] if len(parts) == 1 else Both(tuple(parts))
+    return parts[0] if len(parts) == 1 else And(tuple(parts))
 
 
 def _tokens(query: str) -> list[Token]:
@@ -219,14 +219,14 @@ class _QueryReader:
         parts = [self._both()]
         while self._took("OR"):
             parts.append(self._both())
-        return parts[0] if len(parts) == 1 else Either(tuple(parts))
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def _both(self) -> Node:
         parts = [self._without()]
         while True:
             if self._took("AND"):
                 if self._took("NOT"):  # as in `a AND NOT b`
-                    parts = [Without(_joined(parts), self._single())]
+                    parts = [Not(_joined(parts), self._single())]
                 else:
                     parts.append(self._without())
             elif isinstance(self._next(), Term) or self._next() == "(":
@@ -237,7 +237,7 @@ class _QueryReader:
     def _without(self) -> Node:
         node = self._single()
         while self._took("NOT"):
-            node = Without(node, self._single())
+            node = Not(node, self._single())
         return node
 
     def _single(self) -> Node:

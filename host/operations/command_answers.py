@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from host.routing.commands import CommandName
 from shared_schema.clock import from_text
 from shared_schema.errors import DumbwaiterError
 from shared_schema.text import is_shown
@@ -32,26 +31,6 @@ FOR_ADMINS = "Only the owner, or an admin of {agent}, can use /{command}."
 BUDGET_HOW = "Write /budget 5 for $5, /budget 5 day, /budget 200000 tokens month, or /budget off."
 NO_BUDGET_NOW = "{agent} has no budget now."
 """What `/budget off` comes to."""
-
-_HELP: Mapping[CommandName, tuple[str, str]] = {
-    CommandName.NEW: ("", "begin a new conversation"),
-    CommandName.TITLE: ("[TEXT]", "show or set the title"),
-    CommandName.SESSIONS: ("", "list the conversations of this chat"),
-    CommandName.RESUME: ("[NUMBER or TITLE]", "go back to an earlier one; alone, to the last one"),
-    CommandName.UNDO: ("[COUNT]", "take back the last exchange, or the last few"),
-    CommandName.RETRY: ("", "ask the last thing again"),
-    CommandName.BRANCH: ("", "go on in a copy"),
-    CommandName.COMPRESS: ("", "sum up a long conversation and go on from there"),
-    CommandName.STOP: ("", "stop what the agent is doing"),
-    CommandName.STATUS: ("", "what the agent is doing"),
-    CommandName.USAGE: ("", "what was used, and what is left"),
-    CommandName.MODEL: ("[NAME]", "show or change the model, for admins"),
-    CommandName.BUDGET: ("[AMOUNT]", "show or change what may be used, for admins"),
-    CommandName.APPROVE: ("CODE", "say yes to what is asked, for who may decide it"),
-    CommandName.DENY: ("CODE", "say no to it"),
-    CommandName.WHOAMI: ("", "who you are to the host"),
-    CommandName.HELP: ("", "this list"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +201,6 @@ def budget(allowance: UsedBudget) -> str:
     if not parts:
         return f"{allowance.agent} has no budget. {BUDGET_HOW}"
     return f"The budget of {allowance.agent} is {' and '.join(parts)}{spell}. {_left(allowance)}"
-
-
-def help_text() -> str:
-    """All commands, one on each line."""
-    lines = [f"{' '.join(filter(None, (f'/{name}', argument)))}: {what}" for name, (argument, what) in _HELP.items()]
-    return "\n".join([*lines, "", "Everything else goes to the agent."])
 
 
 def refused(error: DumbwaiterError) -> str:

@@ -21,7 +21,7 @@ from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.sessions import Session
 from host.operations import command_answers as answers
 from host.routing.acceptance import ARCHIVED
-from host.routing.commands import HOST_WIDE, ChatCommand, CommandName
+from host.routing.commands import ChatCommand
 from host.services import Services
 from host.sessions.reset import zone
 from shared_schema.clock import to_text
@@ -29,18 +29,6 @@ from shared_schema.errors import Conflict
 from shared_schema.rows import Address, MessageInStatus
 
 T = TypeVar("T")
-
-_WITH_ARGUMENT = frozenset(
-    {
-        CommandName.TITLE,
-        CommandName.RESUME,
-        CommandName.UNDO,
-        CommandName.MODEL,
-        CommandName.BUDGET,
-        CommandName.APPROVE,
-        CommandName.DENY,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +119,7 @@ class Order:
         error = None if status == MessageInStatus.COMPLETED else text
         if not ingest.finish_command(connection, row.message_id, status, now=self.now, error=error):
             return
-        if self.command.argument and self.command.name not in _WITH_ARGUMENT:
+        if self.command.argument and not self.command.entry.argument:
             text = f"{text}\n\n{answers.STANDS_ALONE.format(name=self.command.name)}"
         address = Address(row.channel_type, row.platform_id, row.thread_id)
         whole = f"{self._prefix(connection)}{text}"
@@ -164,7 +152,7 @@ class Order:
 
     def _prefix(self, connection: sqlite3.Connection) -> str:
         """Who answers, where several agents may, and it is not the host."""
-        if self.command.name in HOST_WIDE:
+        if self.command.entry.host_wide:
             return ""
         chat = messaging_groups.find(connection, self.row.channel_type, self.row.platform_id)
         several = chat is not None and len(messaging_groups.wirings_of(connection, chat.id)) > 1

@@ -24,7 +24,7 @@ from host.operations import command_answers as answers
 from host.operations import session_stop, session_transitions
 from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
 from host.operations.command_order import Order
-from host.routing.commands import CommandName
+from host.routing.commands import help_text
 from host.sessions.transitions import Transition, Undone
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue
@@ -32,13 +32,15 @@ from shared_schema.providers import SUMMARIZERS
 from shared_schema.rows import AgentPhase
 from shared_schema.text import folded
 
+Step = Callable[[Order], Awaitable[None]]
+
 _LISTED = 10
 _LONGEST_COUNT = 4
 
 
 async def carry_out(order: Order) -> None:
     """Do what a command says, and answer. Raises `DumbwaiterError` when it cannot be done; its `what` is the answer."""
-    await _STEPS[order.command.name](order)
+    await STEPS[order.command.name](order)
 
 
 async def _new(order: Order) -> None:
@@ -195,28 +197,29 @@ async def _usage(order: Order) -> None:
 
 
 async def _help(order: Order) -> None:
-    await order.write(lambda connection: order.finish(connection, answers.help_text()))
+    await order.write(lambda connection: order.finish(connection, help_text()))
 
 
-_STEPS: Mapping[CommandName, Callable[[Order], Awaitable[None]]] = {
-    CommandName.NEW: _new,
-    CommandName.TITLE: _title,
-    CommandName.SESSIONS: _sessions,
-    CommandName.RESUME: _resume,
-    CommandName.UNDO: _undo,
-    CommandName.RETRY: _retry,
-    CommandName.BRANCH: _branch,
-    CommandName.COMPRESS: _compress,
-    CommandName.STOP: _stop,
-    CommandName.STATUS: _status,
-    CommandName.USAGE: _usage,
-    CommandName.MODEL: admin.model,
-    CommandName.BUDGET: admin.budget,
-    CommandName.APPROVE: admin.approve,
-    CommandName.DENY: admin.deny,
-    CommandName.WHOAMI: admin.whoami,
-    CommandName.HELP: _help,
+STEPS: Mapping[str, Step] = {
+    "new": _new,
+    "title": _title,
+    "sessions": _sessions,
+    "resume": _resume,
+    "undo": _undo,
+    "retry": _retry,
+    "branch": _branch,
+    "compress": _compress,
+    "stop": _stop,
+    "status": _status,
+    "usage": _usage,
+    "model": admin.model,
+    "budget": admin.budget,
+    "approve": admin.approve,
+    "deny": admin.deny,
+    "whoami": admin.whoami,
+    "help": _help,
 }
+"""What carries out a command, by its word (host/routing/commands.py)."""
 
 
 def _somewhere(order: Order, connection: sqlite3.Connection) -> Session:

@@ -123,7 +123,7 @@ class Executor:
             return
         ids = {
             "message_id": message_id,
-            "command": order.command.name.value,
+            "command": order.command.name,
             "session": order.session.id,
             "by": order.row.sender_id,
             "chat": f"{order.row.channel_type}:{order.row.platform_id}",

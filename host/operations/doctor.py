@@ -36,7 +36,8 @@ from host.operations.system_checks import (
     check_sqlite,
 )
 from host.runtime.engine_facts import require_suitable
-from host.runtime.images import DOCKERFILE, ImageStanding, how_to_build, standing
+from host.runtime.image_names import how_to_build
+from host.runtime.images import DOCKERFILE, ImageStanding, standing
 from host.runtime.process_user import ProcessUsers, trouble_as_root
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT

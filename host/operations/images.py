@@ -5,7 +5,8 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from host.runtime.images import DOCKERFILE, PLAIN
+from host.runtime.image_names import PLAIN
+from host.runtime.images import DOCKERFILE
 from host.runtime.sources import SOURCE_ROOT
 from host.settings import Settings, engine_address
 from shared_schema.errors import NotFound

@@ -7,7 +7,8 @@ from typing import Any
 from host.central import agent_groups
 from host.central.agent_groups import AgentGroup
 from host.gateway.upstreams import UpstreamKind
-from host.runtime.images import how_to_build, standing
+from host.runtime.image_names import how_to_build
+from host.runtime.images import standing
 from host.runtime.protocol import RuntimeUnavailable
 from host.runtime.sources import SOURCE_ROOT
 from host.services import Services

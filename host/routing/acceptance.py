@@ -45,7 +45,6 @@ from host.central.messaging_groups import (
 from host.central.rate_limits import Act
 from host.central.sessions import EndReason, Session
 from host.routing import commands, waiting
-from host.routing.commands import HOST_WIDE, CommandName
 from host.routing.engage import engages, names
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.reply import replied_to
@@ -221,17 +220,17 @@ class _Acceptance:
         bot talk there.
         """
         command = self._command
-        if command is None or command.name not in HOST_WIDE:
+        if command is None or not command.entry.host_wide:
             return False
         sender = sender or gate.sender_of(self._connection, arrival)
         if sender is None or (not sender.is_known and arrival.is_group is not False):
             return False
         if not rate_limits.take(self._connection, Act.NOTICE, arrival.chat, self._now).allowed:
             return True
-        if command.name == CommandName.WHOAMI:
+        if command.name == "whoami":
             text = answers.whoami(self._connection, sender)
         else:
-            decide = answers.approve if command.name == CommandName.APPROVE else answers.deny
+            decide = answers.approve if command.name == "approve" else answers.deny
             answer = decide(self._connection, command.argument, sender, arrival.chat, self._now)
             text, self._outcome.agent_groups = answer.text, answer.agent_groups
         gate.say_once(self._connection, arrival, text, self._now)
@@ -253,7 +252,7 @@ class _Acceptance:
         A command nobody's rule takes is for the only agent group there is; one about the host for the first.
         """
         event = self._event
-        if self._command is not None and self._command.name in HOST_WIDE:
+        if self._command is not None and self._command.entry.host_wide:
             return wirings[:1]
         if event.agent_group is not None:
             return wirings

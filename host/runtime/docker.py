@@ -31,7 +31,7 @@ from host.runtime.engine_access import how_to_get_in, how_to_start
 from host.runtime.engine_address import DEFAULT_URL, Certificates, EngineAddress
 from host.runtime.engine_facts import EngineFacts
 from host.runtime.exit_status import reason_of
-from host.runtime.images import how_to_build
+from host.runtime.image_names import how_to_build
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
 from host.runtime.specification import (

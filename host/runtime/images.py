@@ -10,21 +10,15 @@ import logging
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from host.runtime.docker import DockerRuntime
+from host.runtime.image_names import OWN_IMAGES, PLAIN, how_to_build, image_for, variant_of
 from host.runtime.protocol import StartFailed
-from host.runtime.sources import BASE_LABEL, SOURCE_ROOT, SOURCES_LABEL, VARIANT_LABEL, digest
-from shared_schema.providers import VARIANTS
-
-if TYPE_CHECKING:
-    from host.runtime.docker import DockerRuntime
+from host.runtime.sources import BASE_LABEL, SOURCES_LABEL, VARIANT_LABEL, digest
 
 log = logging.getLogger(__name__)
 
 DOCKERFILE = "Dockerfile.agent"
-MAKEFILE = "Makefile"
-OWN_IMAGES = "dumbwaiter-agent:"
-PLAIN = "plain"
 
 
 class ImageStanding(StrEnum):
@@ -33,20 +27,6 @@ class ImageStanding(StrEnum):
     MISSING = "is missing"
     PRESENT = "is there"
     OLD = "is there, older than its sources"
-
-
-def image_for(provider: str, image: str) -> str:
-    """The image with what a provider needs: the one that is set, or its variant."""
-    variant = VARIANTS.get(provider)
-    return image if variant is None or image.endswith(f"-{variant}") else f"{image}-{variant}"
-
-
-def how_to_build(image: str, context: Path = SOURCE_ROOT) -> str:
-    """What a person types about a missing image, in a checkout or not; the variants' names end in theirs."""
-    variant = _variant(image)
-    if (context / MAKEFILE).is_file():
-        return "run `make image`" if variant is None else f"run `make image VARIANT={variant}`"
-    return "run `dumbwaiter image build`" if variant is None else f"run `dumbwaiter image build {variant}`"
 
 
 async def standing(runtime: DockerRuntime, image: str, context: Path) -> ImageStanding:
@@ -66,18 +46,13 @@ async def make_ready(
         if not (context / DOCKERFILE).is_file():
             raise StartFailed(f"the image {image} is missing", hint=how_to_build(image, context))
         log.info("building the image of agents, once", extra={"image": image, "base_image": base_image})
-        await runtime.build_image(image, base_image, _variant(image) or PLAIN, context)
+        await runtime.build_image(image, base_image, variant_of(image) or PLAIN, context)
         return "was built just now"
     stands = await _renew(runtime, image, context)
     for name in dict.fromkeys(image_for(provider, image) for provider in providers):
         if name != image:
             await _renew(runtime, name, context)
     return stands
-
-
-def _variant(image: str) -> str | None:
-    variant = image.rpartition("-")[2]
-    return variant if variant in VARIANTS.values() else None
 
 
 async def _renew(runtime: DockerRuntime, image: str, context: Path) -> str:

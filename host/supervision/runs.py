@@ -22,7 +22,7 @@ from host.central.events import EventKind
 from host.central.rate_limits import Act
 from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
-from host.runtime.images import image_for
+from host.runtime.image_names import image_for
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
 from host.runtime.protocol import (
     AgentHandle,

@@ -90,7 +90,7 @@ def test_the_sources_of_the_image_are_in_it_unchanged(installed: Path) -> None:
 
 
 def test_a_missing_image_is_built_by_a_command_that_is_there(installed: Path, tmp_path: Path) -> None:
-    from host.runtime.images import how_to_build
+    from host.runtime.image_names import how_to_build
 
     assert how_to_build("dumbwaiter-agent:1-model", ROOT) == "run `make image VARIANT=model`"
     assert how_to_build("dumbwaiter-agent:1-model", tmp_path) == "run `dumbwaiter image build model`"

@@ -92,7 +92,7 @@ def _name(folder: Path) -> Iterator[Drive]:
         choice = model_names.chosen(text, environment)
         assert choice.name
         assert choice.service
-        assert choice.key not in repr(choice) or choice.key in text + "".join(model_names.Kind)
+        assert choice.key not in repr(choice) or choice.key in text + "".join(model_names.ModelKind)
         assert choice.url == "" or choice.url.startswith(("http://", "https://"))
         model_names.usual_window(choice)
 

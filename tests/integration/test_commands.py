@@ -14,7 +14,7 @@ from host.central import routes, sessions
 from host.channels.memory import MemoryChannel
 from host.operations import command_answers as answers
 from host.operations.commands import Executor
-from host.routing.commands import CommandName
+from host.routing.commands import COMMANDS
 from host.runtime.fakes import NeverStartsRuntime
 from host.sessions import transitions
 from shared_schema.errors import FileTrouble
@@ -345,7 +345,7 @@ async def test_a_command_whose_conversation_was_removed_for_good_meanwhile_is_ca
 
 async def test_commands_wake_no_agent(tmp_path: Path) -> None:
     async with running(tmp_path) as host:
-        for name in CommandName:
+        for name in COMMANDS:
             await answer_to(host, f"/{name}")
         await host.settled()
         assert host.services.supervisor.agents == {}

@@ -13,7 +13,8 @@ import pytest
 
 from host.runtime.choose import Choice, choose
 from host.runtime.docker import DockerRuntime
-from host.runtime.images import image_for, make_ready
+from host.runtime.image_names import image_for
+from host.runtime.images import make_ready
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
 from host.runtime.sources import digest
 from shared_schema.errors import InvalidValue

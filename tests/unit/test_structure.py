@@ -150,3 +150,103 @@ def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which
         "host/sessions/inbox.py",
         "host/sessions/restore.py",
     }
+
+
+PLATFORM = "host/channels/"
+
+
+def test_no_class_name_stands_twice() -> None:
+    """The packages of platforms may have parts of the same name as each other, but none that the rest has."""
+    found: dict[str, list[str]] = {}
+    for module in MODULES:
+        for node in ast.walk(tree(module)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module)
+    twice = {name: modules for name, modules in found.items() if len(modules) > 1}
+    assert {name: modules for name, modules in twice.items() if not all(map(_is_of_a_platform, modules))} == {}
+
+
+def _is_of_a_platform(module: str) -> bool:
+    return module.startswith(PLATFORM) and module.count("/") == PLATFORM.count("/") + 1
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """What is imported for types alone counts; what a function imports when it is called does not."""
+    graph = {_name(module): set(_imported_at_once(module)) for module in MODULES}
+    rest = {name: {other for other in others if other in graph} - {name} for name, others in graph.items()}
+    while free := {name for name, others in rest.items() if not others & rest.keys()}:
+        rest = {name: others for name, others in rest.items() if name not in free}
+    assert rest == {}
+
+
+def _name(module: str) -> str:
+    return module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _imported_at_once(module: str) -> Iterator[str]:
+    known = {_name(each) for each in MODULES}
+    for statement in tree(module).body:
+        for node in ast.walk(statement) if isinstance(statement, ast.If | ast.Try) else (statement,):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                full = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from (name if name in known else str(node.module) for name in full)
+
+
+def test_what_catches_everything_says_why_or_raises_it_again() -> None:
+    silent = [
+        f"{module}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.ExceptHandler) and _is_broad(node) and not _raises(node)
+        if "  # " not in _lines(module)[node.lineno - 1]
+    ]
+    assert silent == []
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or ast.unparse(handler.type) in ("Exception", "BaseException")
+
+
+def _raises(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
+
+
+@cache
+def _lines(module: str) -> list[str]:
+    return (ROOT / module).read_text(encoding="utf-8").split("\n")
+
+
+GONE = frozenset(
+    {
+        "Conductor", "conductor", "Turnstile", "turnstile", "attend_within", "errand", "errands", "Glimpse", "glimpse",
+        "last_words", "LastWords", "bury", "bury_agent", "settle_lost", "strangers", "Obstacles", "obstacles", "Places",
+        "surroundings", "Surroundings", "House", "Both", "Post", "Mail", "keeper", "Keeper", "Workshop", "Outward",
+        "Repeats", "Wire", "Turnover", "turn_over", "Either", "Without", "DEAF", "BLOCKS", "hurry", "poke",
+    }
+)  # fmt: skip
+"""Names for which the field has others (docs/architecture.md, "The words")."""
+
+
+def test_one_idea_has_one_name() -> None:
+    names = {
+        f"{module}: {name}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        for name in _names_of(node)
+        if name in GONE
+    }
+    assert names == set()
+
+
+def _names_of(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node.name
+    elif isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.arg):
+        yield node.arg

@@ -132,7 +132,7 @@ class Client:
             yield
         except (DumbwaiterError, TimeoutError):
             raise
-        except Exception as error:
+        except Exception as error:  # of the SDK, whatever its classes: each becomes one of ours
             raise self.translated(error) from None
 
     def translated(self, error: Exception) -> Exception:
