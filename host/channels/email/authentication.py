@@ -17,7 +17,7 @@ _MOST_RESULTS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class MethodResult:
     """One method's outcome: `dkim`, `pass`, {"header.d": "example.org"}. All in small letters."""
 
     method: str
@@ -39,11 +39,11 @@ def is_from(address: str, headers: Sequence[str], authserv_id: str) -> bool:
     return False
 
 
-def parse(header: str) -> tuple[str, list[Result]]:
+def parse(header: str) -> tuple[str, list[MethodResult]]:
     """The server's name, and what it found. What cannot be read is left out."""
     parts = _without_comments(header[:_LONGEST]).lower().split(";")
     server = parts[0].split()[0] if parts[0].split() else ""
-    results: list[Result] = []
+    results: list[MethodResult] = []
     for part in parts[1 : _MOST_RESULTS + 1]:
         pairs = [word.partition("=") for word in part.split()]
         if not pairs or not pairs[0][1]:
@@ -53,11 +53,11 @@ def parse(header: str) -> tuple[str, list[Result]]:
         properties: dict[str, str] = {}
         for name, _, value in pairs[1:]:
             properties.setdefault(name, value.strip('"'))
-        results.append(Result(method.partition("/")[0], outcome, properties))
+        results.append(MethodResult(method.partition("/")[0], outcome, properties))
     return server, results
 
 
-def _aligned(result: Result, domain: str) -> bool:
+def _aligned(result: MethodResult, domain: str) -> bool:
     if result.outcome != "pass":
         return False
     if result.method == "dmarc":
@@ -68,7 +68,7 @@ def _aligned(result: Result, domain: str) -> bool:
     return result.method == "spf" and _domain(result, "smtp.mailfrom") == domain
 
 
-def _domain(result: Result, name: str) -> str:
+def _domain(result: MethodResult, name: str) -> str:
     return result.properties.get(name, "").rpartition("@")[2].rstrip(".")
 
 

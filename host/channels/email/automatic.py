@@ -5,14 +5,14 @@ RFC 3834 says what to look at; the rest is what bounces, lists and older auto-re
 
 from __future__ import annotations
 
-from host.channels.email.mime import Head
+from host.channels.email.mime import MailHead
 
 _MACHINES = ("mailer-daemon", "postmaster", "noreply", "no-reply", "donotreply", "do-not-reply", "bounce", "bounces")
 _LISTS = ("list-id", "list-post", "list-unsubscribe", "list-help", "mailing-list", "x-mailing-list", "feedback-id")
 _RESPONDERS = ("x-autoreply", "x-autorespond", "x-auto-reply-from", "x-mail-autoreply", "x-loop")
 
 
-def automatic(head: Head, sender: str) -> str | None:
+def automatic(head: MailHead, sender: str) -> str | None:
     """Why a mail is not a person's; None if nothing says so."""
     submitted = head.first("auto-submitted").partition(";")[0].strip().lower()
     if submitted and submitted != "no":

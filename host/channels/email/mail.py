@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from host.channels.email.addresses import message_ids, sole_address
 from host.channels.email.authentication import is_from
 from host.channels.email.automatic import automatic
-from host.channels.email.mime import Head, HeadTooLong, Part, Walk, read_head, words
+from host.channels.email.mime import HeadTooLong, MailHead, Part, PartWalk, read_head, words
 from host.channels.email.quoted import new_html, new_text
 from shared_schema.errors import InvalidValue
 from shared_schema.text import one_line, without_lone_surrogates
@@ -90,14 +90,14 @@ def said(mail: Mail) -> str:
     return "\n\n".join([text, *(f"[{note}]" for note in mail.notes)]).strip()
 
 
-def _referred(head: Head) -> tuple[str, ...]:
+def _referred(head: MailHead) -> tuple[str, ...]:
     references = message_ids(head.first("references"))
     replied = [each for each in message_ids(head.first("in-reply-to")) if each not in references]
     return (*references, *replied[:1])
 
 
-def _content(head: Head, body: bytes, *, is_whole: bool) -> tuple[str, tuple[File, ...], tuple[str, ...]]:
-    walk = Walk()
+def _content(head: MailHead, body: bytes, *, is_whole: bool) -> tuple[str, tuple[File, ...], tuple[str, ...]]:
+    walk = PartWalk()
     walk.add(head, body, 0)
     plain = [part for part in walk.parts if part.head.content_type() == "text/plain" and not part.is_attached()]
     html = [part for part in walk.parts if part.head.content_type() == "text/html" and not part.is_attached()]

@@ -37,7 +37,7 @@ class HeadTooLong(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class MailHead:
     """The headers of a mail or a part: names in small letters, values unfolded, from the topmost."""
 
     fields: tuple[tuple[str, str], ...]
@@ -75,7 +75,7 @@ class Head:
 class Part:
     """A part that has no parts of its own. `data` is decoded."""
 
-    head: Head
+    head: MailHead
     data: bytes
 
     def name(self) -> str | None:
@@ -94,13 +94,13 @@ class Part:
 
 
 @dataclass(slots=True)
-class Walk:
+class PartWalk:
     """The parts of a mail in their order. `is_cut`: there were more of them, or deeper ones, than are taken."""
 
     parts: list[Part] = field(default_factory=list)
     is_cut: bool = False
 
-    def add(self, head: Head, body: bytes, depth: int) -> None:
+    def add(self, head: MailHead, body: bytes, depth: int) -> None:
         """Take a part, or what is in it."""
         if len(self.parts) >= MAX_PARTS:
             self.is_cut = True
@@ -124,11 +124,11 @@ class Walk:
                     self.add(inner, rest, depth + 1)
 
 
-def read_head(data: bytes) -> tuple[Head, bytes]:
+def read_head(data: bytes) -> tuple[MailHead, bytes]:
     """The headers of a mail or a part, and what stands behind them. Raises `HeadTooLong`."""
     ends = [(data.find(mark), len(mark)) for mark in (b"\r\n\r\n", b"\n\n")]
     if data.startswith((b"\r\n", b"\n")):
-        return Head(()), data[data.index(b"\n") + 1 :]
+        return MailHead(()), data[data.index(b"\n") + 1 :]
     place, length = min(((at, size) for at, size in ends if at >= 0), default=(len(data), 0))
     if place > MAX_HEAD:
         raise HeadTooLong(f"its headers are longer than {MAX_HEAD} bytes")
@@ -144,7 +144,7 @@ def read_head(data: bytes) -> tuple[Head, bytes]:
         name, colon, value = " ".join(parts).partition(":")
         if colon and _NAME.fullmatch(name.rstrip()):
             fields.append((name.rstrip().lower(), value.strip()[:_LONGEST_HEADER].replace("\0", "\ufffd")))
-    return Head(tuple(fields)), data[place + length :]
+    return MailHead(tuple(fields)), data[place + length :]
 
 
 def words(header: str) -> str:
@@ -189,7 +189,7 @@ def _split(body: bytes, boundary: bytes) -> Iterator[bytes]:
         yield body[start:]
 
 
-def _transfer_decoded(head: Head, body: bytes) -> bytes:
+def _transfer_decoded(head: MailHead, body: bytes) -> bytes:
     match head.first("content-transfer-encoding").strip().lower():
         case "base64":
             # Only whole groups: what a server or a limit has cut off is no reason to lose the rest.
