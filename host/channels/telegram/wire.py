@@ -21,7 +21,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class User(_Wire):
+class TelegramUser(_Wire):
     id: Id
     is_bot: bool = False
     first_name: str = ""
@@ -56,7 +56,7 @@ class Entity(_Wire):
     type: str
     offset: Annotated[int, Field(ge=0, le=10_000_000)]
     length: Annotated[int, Field(ge=0, le=10_000_000)]
-    user: User | None = None
+    user: TelegramUser | None = None
 
 
 class File(_Wire):
@@ -74,7 +74,7 @@ class Quote(_Wire):
 
 
 class Origin(_Wire):
-    sender_user: User | None = None
+    sender_user: TelegramUser | None = None
     sender_user_name: str | None = None
     sender_chat: Chat | None = None
     chat: Chat | None = None
@@ -114,7 +114,7 @@ class Dice(_Wire):
 class Message(_Wire):
     message_id: Id
     chat: Chat
-    from_: User | None = Field(None, alias="from")
+    from_: TelegramUser | None = Field(None, alias="from")
     sender_chat: Chat | None = None
     message_thread_id: Id | None = None
     is_topic_message: bool = False
@@ -147,7 +147,7 @@ class ReplyTo(_Wire):
     """The message that is replied to: it may be anything, so that little of it is read."""
 
     message_id: Id
-    from_: User | None = Field(None, alias="from")
+    from_: TelegramUser | None = Field(None, alias="from")
     text: str | None = None
     caption: str | None = None
     forum_topic_created: dict[str, Any] | None = None
@@ -162,7 +162,7 @@ class ClickedMessage(_Wire):
 
 class CallbackQuery(_Wire):
     id: Reference
-    from_: User = Field(alias="from")
+    from_: TelegramUser = Field(alias="from")
     message: ClickedMessage | None = None
     data: str | None = None
 
@@ -175,7 +175,7 @@ class Reaction(_Wire):
 class MessageReaction(_Wire):
     chat: Chat
     message_id: Id
-    user: User | None = None
+    user: TelegramUser | None = None
     actor_chat: Chat | None = None
     new_reaction: list[Reaction] = []
 
@@ -186,7 +186,7 @@ class Member(_Wire):
 
 class MemberUpdate(_Wire):
     chat: Chat
-    from_: User = Field(alias="from")
+    from_: TelegramUser = Field(alias="from")
     old_chat_member: Member
     new_chat_member: Member
 
