@@ -223,7 +223,7 @@ GONE = frozenset(
     {
         "Conductor", "conductor", "Turnstile", "turnstile", "attend_within", "errand", "errands", "Glimpse", "glimpse",
         "last_words", "LastWords", "bury", "bury_agent", "settle_lost", "strangers", "Obstacles", "obstacles", "Places",
-        "surroundings", "Surroundings", "House", "Both", "Post", "keeper", "Keeper", "Workshop", "Outward",
+        "surroundings", "Surroundings", "House", "Both", "Post", "Workshop", "Outward",
         "Repeats", "Wire", "Turnover", "turn_over", "Either", "Without", "DEAF", "BLOCKS", "hurry", "poke",
     }
 )  # fmt: skip
