@@ -78,7 +78,7 @@ class _Talk:
         self._seconds = seconds
         self._prompt = prompt
         self._screen = screen
-        self._work = view.Work()
+        self._work = view.WorkLine()
         self._sent: set[str] = set()
         """The platform message ids of what was typed here."""
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()

@@ -35,7 +35,7 @@ _PHASES: dict[str, str] = {
 
 
 @dataclass(slots=True)
-class Work:
+class WorkLine:
     """What the agent does for this terminal, as it was told last. `since` is monotonic."""
 
     since: float | None = None

@@ -39,7 +39,7 @@ class KnownWords:
 
 def own_help(text: str) -> str:
     """What the prompt itself adds to the answer to `/help`; empty for any other text."""
-    if text.strip().lower() != f"/{CommandName.HELP}":
+    if text.strip().lower() != "/help":
         return ""
     words = f"{AGENT} NAME: {_OWN[AGENT]}; {LEAVE[0]}: {_OWN[LEAVE[0]]}"
     return f"At this prompt also {words}; @FILE in a message attaches it."

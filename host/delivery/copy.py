@@ -198,7 +198,7 @@ def _one_row(connection: sqlite3.Connection, what: str, copied: Copied) -> Itera
     connection.execute("SAVEPOINT one_row")  # without it half of a row would stay
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of one row, which must not hold up the rows behind it
         if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
             raise
         connection.execute("ROLLBACK TO one_row")

@@ -89,7 +89,7 @@ def _as_set(services: Services, name: str, url: str | None, key: str | None) -> 
     return configure(services.settings.upstreams, file, vendor_variables())[name]
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class _StaysThere(urllib.request.HTTPRedirectHandler):
     """A key goes where it was meant to go."""
 
     def redirect_request(self, *arguments: Any, **more: Any) -> None:
@@ -102,7 +102,7 @@ def _models(upstream: Upstream) -> list[str]:
     headers = {**upstream.authentication(), "Accept": "application/json", "User-Agent": "dumbwaiter"}
     if upstream.kind is UpstreamKind.ANTHROPIC:
         headers["anthropic-version"] = "2023-06-01"
-    opener = urllib.request.build_opener(_NoRedirect)
+    opener = urllib.request.build_opener(_StaysThere)
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=_ASK_SECONDS) as answer:
             document = json.loads(answer.read(_LARGEST_ANSWER))

@@ -22,7 +22,7 @@ from telegram import (
     Message,
     ReactionTypeEmoji,
     ReplyParameters,
-    TelegramUser,
+    User,
 )
 from telegram.constants import ReactionEmoji
 
@@ -574,7 +574,7 @@ def _bound(kept: OrderedDict[str, Any]) -> None:
         kept.popitem(last=False)
 
 
-def _missing_rights(me: TelegramUser) -> list[str]:
+def _missing_rights(me: User) -> list[str]:
     missing = []
     if me.can_join_groups is False:
         missing.append("the bot may not be added to groups: @BotFather, /setjoingroups, Enable")
