@@ -152,22 +152,23 @@ def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which
     }
 
 
-PLATFORM = "host/channels/"
+PLATFORMS = "host/channels/"
 
 
 def test_no_class_name_stands_twice() -> None:
-    """The packages of platforms may have parts of the same name as each other, but none that the rest has."""
-    found: dict[str, list[str]] = {}
+    """Each platform's package under host/channels is a house of its own; names are unique inside it."""
+    found: dict[tuple[str, str], list[str]] = {}
     for module in MODULES:
         for node in ast.walk(tree(module)):
             if isinstance(node, ast.ClassDef):
-                found.setdefault(node.name, []).append(module)
-    twice = {name: modules for name, modules in found.items() if len(modules) > 1}
-    assert {name: modules for name, modules in twice.items() if not all(map(_is_of_a_platform, modules))} == {}
+                found.setdefault((_platform(module), node.name), []).append(module)
+    assert {name: modules for (_, name), modules in found.items() if len(modules) > 1} == {}
 
 
-def _is_of_a_platform(module: str) -> bool:
-    return module.startswith(PLATFORM) and module.count("/") == PLATFORM.count("/") + 1
+def _platform(module: str) -> str:
+    """The package of a platform that a module is in; empty for all others."""
+    package, _, name = module.removeprefix(PLATFORMS).partition("/")
+    return package if module.startswith(PLATFORMS) and name else ""
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

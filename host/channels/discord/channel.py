@@ -36,7 +36,7 @@ from host.channels.protocol import (
     Ingest,
     Outgoing,
 )
-from host.routing.commands import CommandName
+from host.routing.commands import COMMANDS
 from host.routing.event import ChatMoved, Event, Incoming, RemoteFile
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.rows import Address
@@ -60,12 +60,6 @@ _RIGHTS = 1 << 6 | 1 << 10 | 1 << 11 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 38
 """Add reactions, view channels, send messages, embed links, attach files, read history, send in threads."""
 
 _NEWEST, _DIRECT, _CLEAN, _COMMANDS = "newest", "direct", "ended_cleanly", "commands"
-_SAYS = {
-    CommandName.NEW: "Begin a new conversation",
-    CommandName.STOP: "Stop what the agent is doing",
-    CommandName.STATUS: "What is going on",
-    CommandName.HELP: "All commands",
-}
 
 
 class DiscordChannel(BaseChannel):
@@ -403,12 +397,12 @@ class DiscordChannel(BaseChannel):
         """Offer our commands while people type. Discord allows few changes a day: only when something is new."""
         commands = [
             {
-                "name": str(name),
+                "name": entry.word,
                 "type": 1,
-                "description": _SAYS.get(name, f"The command /{name} of the agent"),
+                "description": f"{entry.help[0].upper()}{entry.help[1:]}",
                 "options": [{"type": 3, "name": "text", "description": "what belongs to it", "required": False}],
             }
-            for name in CommandName
+            for entry in COMMANDS.values()
         ]
         mark = f"{application_id}/{hashlib.sha256(json.dumps(commands).encode()).hexdigest()}"
         if await self._context.state.get(_COMMANDS) == mark:
