@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +18,16 @@ from host.routing.event import Incoming, Receipt
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
-from tests.conftest import cannot_run
 from tests.platforms.mail_server import (
     AUTHSERV_ID,
     PASSWORD,
     Dovecot,
     MailServer,
-    dovecot,
     mail_server,
-    missing_dovecot,
 )
 from tests.support.wait import until
 
 ANN = "ann@people.test"
-
-
-@pytest.fixture(scope="session")
-def imap() -> Iterator[Dovecot]:
-    if (reason := missing_dovecot()) is not None:
-        cannot_run(reason)
-    with dovecot() as server:
-        yield server
 
 
 @pytest.fixture

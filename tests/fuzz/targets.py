@@ -10,9 +10,11 @@ from tests.fuzz.events import EVENT_TARGETS
 from tests.fuzz.forwarding import FORWARDING
 from tests.fuzz.gateway import GATEWAY
 from tests.fuzz.history import HISTORY
+from tests.fuzz.hub import HUB
 from tests.fuzz.incoming import INCOMING
 from tests.fuzz.mails import MAILS
 from tests.fuzz.markdown import MARKDOWN
+from tests.fuzz.matrices import MATRICES
 from tests.fuzz.metering import METERING
 from tests.fuzz.model import MODEL
 from tests.fuzz.outbound_file import OUTBOUND_FILE
@@ -28,7 +30,7 @@ from tests.fuzz.webhooks import WEBHOOKS
 
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
-    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, SLACK_TARGETS,
-    DISCORD_TARGETS, TELEGRAM,
+    METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, MATRICES, HUB,
+    SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}

@@ -25,7 +25,7 @@ from email.policy import SMTP as SMTP_POLICY
 from email.policy import default
 from email.utils import make_msgid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -166,7 +166,13 @@ class MailServer:
     refuses: set[str] = field(default_factory=set)
     answers: list[str] = field(default_factory=list)
     drops_after: int = 0
+    slow: float = 0.0
     _server: asyncio.Server | None = None
+
+    @classmethod
+    def new(cls, server: Dovecot) -> Self:
+        """A mailbox of its own."""
+        return cls(server, f"bot-{next(_NUMBERS)}@{DOMAIN}")
 
     @property
     def maildir(self) -> Path:
@@ -232,6 +238,7 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        await asyncio.sleep(self.slow)
         if self.answers:
             return self.answers.pop(0)
         assert isinstance(envelope.content, bytes)
@@ -299,7 +306,7 @@ class MailServer:
 @asynccontextmanager
 async def mail_server(server: Dovecot) -> AsyncIterator[MailServer]:
     """A mailbox of its own, until the block ends."""
-    mailbox = MailServer(server, f"bot-{next(_NUMBERS)}@{DOMAIN}")
+    mailbox = MailServer.new(server)
     await mailbox.start()
     try:
         yield mailbox

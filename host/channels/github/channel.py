@@ -1,0 +1,309 @@
+"""The channel `github`. A repository is a chat, an issue or pull request a thread in it.
+
+The repositories are asked for news over and over, and a webhook only tells earlier: what a lost webhook would have told
+is found by asking. Invariant: the time from which on a repository is asked moves only when everything before it is on
+the disk. What comes twice, by both ways or because that was interrupted, is known by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from host.channels.github import events
+from host.channels.github.client import GitHubClient, NotModified
+from host.channels.github.events import Me, Post
+from host.channels.github.marks import mark_in, mark_of, marked
+from host.channels.github.receiver import WebhookReceiver
+from host.channels.github.settings import GitHubSettings, is_repository
+from host.channels.protocol import (
+    BaseChannel,
+    Button,
+    Capabilities,
+    ChannelRefused,
+    ChannelUnavailable,
+    Context,
+    DeliveryRefused,
+    Identity,
+    Ingest,
+    Outgoing,
+)
+from host.routing.event import Incoming
+from shared_schema import json_text
+from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.rows import Address
+from shared_schema.text import one_line
+
+log = logging.getLogger(__name__)
+
+MAX_TEXT = 60_000
+"""Characters of a comment: GitHub takes 65,536, and the mark has to fit too."""
+REACTIONS = {
+    "👍": "+1", "👎": "-1", "😄": "laugh", "😕": "confused", "❤️": "heart", "❤": "heart", "🎉": "hooray",
+    "🚀": "rocket", "👀": "eyes",
+}  # fmt: skip
+_OVERLAP = timedelta(seconds=60)
+"""So long may GitHub take until a comment is in its lists: every question goes that far back."""
+_SENDING_PLACES = 256
+_MOST_SEEN = 20_000
+_PATHS = {"comment": "issues/comments", "line": "pulls/comments", "issue": "issues"}
+
+
+class GitHubChannel(BaseChannel):
+    """One account."""
+
+    type = "github"
+    capabilities = Capabilities(
+        max_text=MAX_TEXT, takes_files=False, threads=True, edits=True, reactions=True, idempotent=True
+    )
+
+    def __init__(self, settings: GitHubSettings, context: Context) -> None:
+        self.name = context.name
+        self._settings = settings
+        self._context = context
+        self._client: GitHubClient | None = None
+        self._receiver: WebhookReceiver | None = None
+        self._ingest: Ingest | None = None
+        self._me: Me | None = None
+        self._seen: dict[str, str] = {}
+        self.refused = 0
+        """Events that the host did not take, since it was started."""
+
+    @property
+    def webhook_port(self) -> int:
+        """The port on which webhooks are taken."""
+        return 0 if self._receiver is None else self._receiver.port
+
+    async def check(self) -> Identity:
+        client = GitHubClient(self._settings)
+        user = await client.get("/user")
+        missing = []
+        for repository in self._settings.repositories:
+            try:
+                found = await client.get(f"/repos/{repository}")
+            except DeliveryRefused as error:
+                missing.append(f"the repository {repository} cannot be seen by the token: {error.what}")
+                continue
+            if found.get("has_issues") is False:
+                missing.append(f"issues are switched off in {repository}")
+            if found.get("archived") is True:
+                missing.append(f"{repository} is archived: nothing can be written there")
+        return Identity(str(user["login"]), str(user.get("name") or user["login"]), tuple(missing))
+
+    async def start(self, ingest: Ingest) -> None:
+        await self.close()
+        self._ingest = ingest
+        client = GitHubClient(self._settings)
+        try:
+            user = await client.get("/user")
+        except DeliveryRefused as error:
+            raise ChannelRefused(error.what, hint="set `token` to one of the account's") from error
+        self._client = client
+        self._me = Me(self.name, str(user["login"]), self._settings.label)
+        if self._settings.webhook_secret is not None:
+            secret = self._settings.webhook_secret.get_secret_value()
+            self._receiver = WebhookReceiver(self.name, secret, self._context.state, self._webhook)
+            await self._receiver.start(self._settings.webhook_host, self._settings.webhook_port)
+        for repository in self._settings.repositories:
+            if await self._since(repository) is None:  # old issues are not answered
+                await self._keep_since(repository, self._context.clock.now())
+        self._context.health.heard()
+
+    async def serve(self) -> None:
+        while True:
+            refused = []
+            for repository in self._settings.repositories:
+                try:
+                    await self._poll(repository)
+                except DeliveryRefused as error:  # this one alone; the others go on
+                    refused.append(f"{repository}: {error.what}")
+                    log.warning("a repository cannot be read", extra={"channel": self.name, "error": refused[-1]})
+            if len(refused) == len(self._settings.repositories):
+                raise ChannelRefused(
+                    f"no repository can be read: {refused[0]}",
+                    hint="give the token the right to read and write issues of these repositories",
+                )
+            self._context.health.heard()
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    async def close(self) -> None:
+        self._client = None
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            await receiver.close()
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        client, repository = self._connected(), message.address.platform_id
+        if not is_repository(repository):
+            raise DeliveryRefused(f"'{repository[:80]}' is no repository")
+        thread, mark = message.address.thread_id, mark_of(message.key)
+        now = self._context.clock.now()
+        place = f"sending-{int(mark[-14:-4], 16) % _SENDING_PLACES}"
+        before = await self._context.state.get(place)
+        if before is not None and before.startswith(mark):
+            since = datetime.fromisoformat(before.partition("|")[2]) - timedelta(minutes=5)
+            if (found := await self._posted(client, repository, thread, mark, since)) is not None:
+                return found
+        else:
+            # Kept before it is sent: who finds it afterwards looks for the mark first.
+            await self._context.state.set(place, f"{mark}|{now.isoformat()}")
+        body = marked(message.text, mark)
+        if thread is None:
+            title = next((line for line in message.text.splitlines() if line.strip()), "A message")
+            made = await client.post(
+                f"/repos/{repository}/issues", {"title": one_line(title.strip("#* "), 200), "body": body}
+            )
+            return f"issue-{made['number']}"
+        made = await client.post(f"/repos/{repository}/issues/{_number(thread)}/comments", {"body": body})
+        return f"comment-{made['id']}"
+
+    async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
+        client, path = self._connected(), _path(address.platform_id, platform_message_id)
+        mark = mark_in(str((await client.get(path)).get("body") or ""))
+        await client.patch(path, {"body": text if mark is None else marked(text, mark)})
+
+    async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
+        client, path = self._connected(), f"{_path(address.platform_id, platform_message_id)}/reactions"
+        if emoji is not None and emoji not in REACTIONS:
+            raise DeliveryRefused(f"GitHub has only these reactions: {' '.join(dict.fromkeys(REACTIONS))}")
+        me = self._identity().login
+        for reaction in await client.pages(path):
+            if reaction["user"]["login"] == me and reaction["content"] != REACTIONS.get(emoji or ""):
+                await client.delete(f"{path}/{int(reaction['id'])}")
+        if emoji is not None:
+            await client.post(path, {"content": REACTIONS[emoji]})
+
+    async def chat_name(self, platform_id: str) -> str | None:
+        return platform_id
+
+    async def _posted(
+        self, client: GitHubClient, repository: str, thread: str | None, mark: str, since: datetime
+    ) -> str | None:
+        """The id of what was posted with a mark, if it was."""
+        when = _when(since)
+        if thread is None:
+            found = await client.pages(f"/repos/{repository}/issues", state="all", since=when)
+            return next((f"issue-{each['number']}" for each in found if mark in (each.get("body") or "")), None)
+        found = await client.pages(f"/repos/{repository}/issues/{_number(thread)}/comments", since=when)
+        return next((f"comment-{each['id']}" for each in found if mark in (each.get("body") or "")), None)
+
+    async def _poll(self, repository: str) -> None:
+        """Take what is new in a repository, oldest first."""
+        client = self._connected()
+        since = await self._since(repository)
+        assert since is not None, "it was set at the start"
+        began = self._context.clock.now()
+        question: dict[str, str | int] = {"since": _when(since - _OVERLAP), "sort": "updated", "direction": "asc"}
+        posts: list[Post] = []
+        readers: tuple[tuple[str, Callable[[object], Post | None]], ...] = (
+            ("issues", events.issue),
+            ("issues/comments", events.comment),
+            ("pulls/comments", lambda content: events.comment(content, "line")),
+        )
+        for path, reader in readers:
+            more = {"state": "all"} if path == "issues" else {}
+            try:
+                found = await client.pages(f"/repos/{repository}/{path}", **question, **more)
+            except NotModified:
+                continue
+            posts += [post for content in found if (post := reader(content)) is not None]
+        try:
+            for post in sorted(posts, key=lambda post: post.changed):
+                await self._take(client, repository, post, since)
+        except BaseException:
+            client.forget()  # or the next question would be answered with "nothing is new"
+            raise
+        if posts:
+            # What GitHub says counts, and not our clock, which may be off by an hour.
+            latest = max(post.changed for post in posts)
+            await self._keep_since(repository, max(since, min(_time(latest) or since, began + timedelta(days=1))))
+
+    async def _take(self, client: GitHubClient, repository: str, post: Post, since: datetime) -> None:
+        key = f"{repository} {post.id}"
+        if self._seen.get(key) == post.changed:
+            return
+        me = self._identity()
+        labels = post.labels
+        created = _time(post.created)
+        is_old = key in self._seen or (created is not None and created < since - _OVERLAP)
+        if self._settings.label is not None and not post.id.startswith("issue-"):
+            labels = await self._labels(client, repository, post.thread)
+        event: Incoming | None = events.message(post, repository, me, labels)
+        if is_old and not (post.id.startswith("issue-") and me.label is not None and me.label in labels):
+            event = events.edit(post, repository, me)
+        if event is not None:
+            await self._tell(event)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[key] = post.changed
+
+    async def _labels(self, client: GitHubClient, repository: str, thread: str) -> frozenset[str]:
+        found = events.issue(await client.get(f"/repos/{repository}/issues/{thread}"))
+        return frozenset() if found is None else found.labels
+
+    async def _webhook(self, kind: str, payload: Any) -> None:
+        found = events.of_webhook(kind, payload, self._identity())
+        if found is None:
+            return
+        repository, event = found
+        if repository in self._settings.repositories:
+            await self._tell(event)
+            self._context.health.heard()
+
+    async def _tell(self, event: Incoming) -> None:
+        """Hand something over. What the host will never take is counted, and holds up nothing."""
+        assert self._ingest is not None, "the channel has been started"
+        try:
+            await self._ingest(event)
+        except InvalidValue as error:
+            self.refused += 1
+            extra = {"channel": self.name, "reason": error.what, "refused": self.refused}
+            log.warning("an event was refused", extra=extra)
+        except DumbwaiterError as error:
+            raise ChannelUnavailable(f"an event cannot be kept: {error.what}") from error
+
+    async def _since(self, repository: str) -> datetime | None:
+        text = await self._context.state.get(f"since-{repository}")
+        return None if text is None else datetime.fromisoformat(json_text.parse(text)["since"])
+
+    async def _keep_since(self, repository: str, since: datetime) -> None:
+        await self._context.state.set(f"since-{repository}", json.dumps({"since": since.isoformat()}))
+
+    def _connected(self) -> GitHubClient:
+        if self._client is None:
+            raise ChannelUnavailable("it is not connected to GitHub")
+        return self._client
+
+    def _identity(self) -> Me:
+        if self._me is None:
+            raise ChannelUnavailable("it is not connected to GitHub")
+        return self._me
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def _number(thread: str) -> int:
+    if not (thread.isascii() and thread.isdigit() and len(thread) < 12):
+        raise DeliveryRefused(f"'{thread[:40]}' is no number of an issue or pull request")
+    return int(thread)
+
+
+def _path(repository: str, message_id: str) -> str:
+    kind, _, number = message_id.partition("-")
+    if not is_repository(repository) or kind not in _PATHS:
+        raise DeliveryRefused(f"'{message_id[:40]}' is no comment that can be changed")
+    return f"/repos/{repository}/{_PATHS[kind]}/{_number(number)}"

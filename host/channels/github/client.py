@@ -1,0 +1,141 @@
+"""GitHub's REST API: the one module that imports githubkit.
+
+Answers are taken as JSON and not as the library's models: what people write must not decide whether a page of comments
+can be read. The library never tries again by itself: the host does that, and tells of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from githubkit import GitHub, TokenAuthStrategy
+from githubkit.exception import GitHubException, RateLimitExceeded, RequestFailed, RequestTimeout
+
+from host.channels.github.settings import GitHubSettings
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from shared_schema.text import one_line
+
+_SECONDS = 30.0
+_PAGE = 100
+_MOST_PAGES = 20
+_LONGEST_SENTENCE = 200
+
+
+class NotModified(Exception):
+    """Nothing is new there."""
+
+
+class GitHubClient:
+    """One account. Its methods raise as those of `Channel`."""
+
+    def __init__(self, settings: GitHubSettings) -> None:
+        for noisy in ("githubkit", "httpx", "httpcore"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        self._settings = settings
+        self._github = GitHub(
+            TokenAuthStrategy(settings.token.get_secret_value()),
+            base_url=settings.api_url,
+            auto_retry=False,
+            http_cache=False,
+            timeout=_SECONDS,
+            user_agent="dumbwaiter",
+        )
+        self._tags: dict[str, str] = {}
+
+    async def get(self, path: str, **parameters: str | int) -> Any:
+        """One object. Raises `DeliveryRefused` where there is none, or it may not be seen."""
+        return (await self._call("GET", path, parameters)).json()
+
+    async def headers(self, path: str) -> dict[str, str]:
+        """The headers of an answer: what the token may do is in them."""
+        return dict((await self._call("GET", path, {})).headers)
+
+    async def pages(self, path: str, **parameters: str | int) -> list[Any]:
+        """All objects of a list, a bounded number. Raises `NotModified` where it is that of last time."""
+        found: list[Any] = []
+        for page in range(1, _MOST_PAGES + 1):
+            key = f"{path}?{sorted(parameters.items())}" if page == 1 else None
+            tag = self._tags.get(key) if key is not None else None
+            answer = await self._call("GET", path, {**parameters, "per_page": _PAGE, "page": page}, tag)
+            if answer.status_code == 304:
+                raise NotModified
+            if key is not None and (etag := answer.headers.get("etag")) is not None:
+                self._tags = {key: etag, **self._tags} if len(self._tags) < 1_000 else {key: etag}
+            objects = answer.json()
+            found += objects if isinstance(objects, list) else []
+            if not isinstance(objects, list) or len(objects) < _PAGE:
+                break
+        return found
+
+    def forget(self) -> None:
+        """Ask for whole lists again: what came last was not taken."""
+        self._tags.clear()
+
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Make something."""
+        return (await self._call("POST", path, {}, body=body)).json()
+
+    async def patch(self, path: str, body: dict[str, Any]) -> None:
+        """Change something."""
+        await self._call("PATCH", path, {}, body=body)
+
+    async def delete(self, path: str) -> None:
+        """Take something away."""
+        await self._call("DELETE", path, {})
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        parameters: dict[str, str | int],
+        tag: str | None = None,
+        *,
+        body: dict[str, Any] | None = None,
+    ) -> Any:
+        async with self._told():
+            return await self._github.arequest(
+                method,
+                path,
+                params=parameters or None,
+                json=body,
+                headers={} if tag is None else {"If-None-Match": tag},
+            )
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """What the library raises as a sentence of ours."""
+        try:
+            yield
+        except RateLimitExceeded as error:
+            seconds = max(1.0, error.retry_after.total_seconds())
+            raise ChannelUnavailable("GitHub asks to wait: too many requests", retry_after=seconds) from None
+        except RequestFailed as error:
+            self._raise(error)
+        except RequestTimeout:
+            raise ChannelUnavailable("GitHub does not answer") from None
+        except (GitHubException, OSError, ValueError) as error:
+            raise ChannelUnavailable(f"GitHub cannot be reached: {type(error).__name__}") from None
+
+    def _raise(self, error: RequestFailed) -> None:
+        status = error.response.status_code
+        try:
+            said = error.response.json()
+        except ValueError:
+            said = {}
+        sentence = one_line(str(said.get("message", "") if isinstance(said, dict) else ""), _LONGEST_SENTENCE)
+        what = f"GitHub answered {status} {sentence}".strip()
+        what = what.replace(self._settings.token.get_secret_value(), "…")
+        if status == 401:
+            raise ChannelRefused(
+                "GitHub does not take the access token", hint="make a new token for the account, and set `token` to it"
+            ) from None
+        if status == 403:
+            needed = error.response.headers.get("x-accepted-github-permissions", "")
+            if needed:
+                what += f" (needed: {one_line(needed, _LONGEST_SENTENCE)})"
+        if status in (403, 404, 410, 413, 422, 451):
+            raise DeliveryRefused(what) from None
+        raise ChannelUnavailable(what) from None

@@ -1,0 +1,229 @@
+"""A client of a homeserver: the one module that imports nio.
+
+Invariants: the library never tries again by itself and never waits for ever (the host does that, and tells of it), and
+neither the token nor what people say gets into an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import nio
+from nio.api import Api, MessageDirection, RelationshipType
+
+from host.channels.matrix.settings import MatrixSettings
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from shared_schema.text import one_line
+
+_SECONDS = 60.0
+_PAGE = 100
+_LONGEST_SENTENCE = 200
+_TOKEN_REFUSED = ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_DEACTIVATED", "M_USER_LOCKED")
+_FILTER: dict[str, Any] = {
+    "presence": {"types": []},
+    "account_data": {"types": []},
+    "room": {
+        "timeline": {"limit": _PAGE, "lazy_load_members": True},
+        "state": {"lazy_load_members": True},
+        "account_data": {"types": []},
+        "ephemeral": {"types": ["m.receipt"]},
+    },
+}
+
+
+class MatrixClient:
+    """One account. Its methods raise as those of `Channel`."""
+
+    def __init__(self, settings: MatrixSettings) -> None:
+        logging.getLogger("nio").setLevel(logging.ERROR)  # below that it tells what is in events it cannot read
+        self._settings = settings
+        config = nio.AsyncClientConfig(
+            max_limit_exceeded=0,
+            max_timeouts=0,
+            request_timeout=_SECONDS,
+            encryption_enabled=False,
+            store=None,
+        )
+        self._nio = nio.AsyncClient(settings.homeserver, config=config)
+        self._nio.access_token = settings.token.get_secret_value()
+
+    @property
+    def me(self) -> str:
+        """The user id of the account, once `who` was asked."""
+        return str(self._nio.user_id)
+
+    async def who(self) -> tuple[str, str]:
+        """The user id and the name of the account."""
+        async with self._told():
+            answer = self._right(await self._nio.whoami())
+        self._nio.user_id = answer.user_id
+        self._nio.user = answer.user_id
+        return answer.user_id, await self.name_of(answer.user_id) or answer.user_id
+
+    async def name_of(self, user_id: str) -> str | None:
+        """How a person is called."""
+        async with self._told():
+            answer = await self._nio.get_displayname(user_id)
+        return None if isinstance(answer, nio.ErrorResponse) else answer.displayname or None
+
+    async def sync(self, since: str | None, *, is_first: bool) -> nio.SyncResponse:
+        """What is new. The first one after a start brings the state of all rooms, and comes at once."""
+        wait = 0 if is_first else int(self._settings.sync_seconds * 1000)
+        limits = _FILTER if since is not None else _without_timeline()
+        async with self._told(), asyncio.timeout(wait / 1000 + _SECONDS):
+            answer = await self._nio.sync(wait, limits, since=since, full_state=True if is_first else None)
+        return self._right(answer)
+
+    def room(self, room_id: str) -> nio.MatrixRoom | None:
+        """What is known of a room that we are in."""
+        return self._nio.rooms.get(room_id)
+
+    def invitation(self, info: nio.InviteInfo) -> list[Mapping[str, Any]]:
+        """The events that describe a room that we are invited to. The library takes the content out of some of them."""
+        return [{"content": getattr(event, "content", {}), **event.source} for event in info.invite_state]
+
+    def receipts(self, info: nio.RoomInfo) -> list[tuple[str, str, object]]:
+        """What people have read: the type of the receipt, the user, and the thread."""
+        events = [event for event in info.ephemeral if isinstance(event, nio.ReceiptEvent)]
+        return [(str(each.receipt_type), each.user_id, each.thread_id) for event in events for each in event.receipts]
+
+    async def history(self, room_id: str, before: str, since: str | None, longest: int) -> list[Mapping[str, Any]]:
+        """The events between two tokens, oldest first, at most so many of the latest."""
+        events: list[Mapping[str, Any]] = []
+        token: str | None = before
+        while token is not None and len(events) < longest:
+            async with self._told():
+                answer = self._right(
+                    await self._nio.room_messages(
+                        room_id, token, end=since, direction=MessageDirection.back, limit=_PAGE
+                    )
+                )
+            events += [event.source for event in answer.chunk]
+            token = answer.end if answer.chunk else None
+        return events[:longest][::-1]
+
+    async def send(self, room_id: str, kind: str, content: dict[str, Any], transaction_id: str) -> str:
+        """Send an event; its id, which is the same for the same transaction."""
+        async with self._told():
+            answer = self._right(await self._nio.room_send(room_id, kind, content, tx_id=transaction_id))
+        return str(answer.event_id)
+
+    async def redact(self, room_id: str, event_id: str, transaction_id: str) -> None:
+        """Take an event back."""
+        async with self._told():
+            self._right(await self._nio.room_redact(room_id, event_id, tx_id=transaction_id))
+
+    async def reactions_of_mine(self, room_id: str, event_id: str) -> list[str]:
+        """The events by which we have reacted to an event."""
+        async with self._told():
+            relations = self._nio.room_get_event_relations(
+                room_id, event_id, RelationshipType.annotation, "m.reaction", limit=_PAGE
+            )
+            return [event.event_id async for event in relations if event.sender == self.me]
+
+    async def sender_of(self, room_id: str, event_id: str) -> str | None:
+        """Who has sent an event; None where that cannot be known."""
+        async with self._told():
+            answer = await self._nio.room_get_event(room_id, event_id)
+        return None if isinstance(answer, nio.ErrorResponse) else str(answer.event.sender)
+
+    async def upload(self, path: Path, kind: str) -> str:
+        """Put a file on the server; its address there."""
+        with path.open("rb") as file:
+            async with self._told():
+                answer, _ = await self._nio.upload(file, kind, path.name, filesize=path.stat().st_size)
+        return str(self._right(answer).content_uri)
+
+    async def download(self, address: str, target: Path, max_bytes: int) -> None:
+        """Fetch a file, never more than so many bytes."""
+        server, _, media = address.removeprefix("mxc://").partition("/")
+        method, path = Api.download(server, media, access_token=self._nio.access_token)
+        bearer = {"Authorization": f"Bearer {self._nio.access_token}"}
+        async with self._told(), asyncio.timeout(10 * _SECONDS):
+            answer = await self._nio.send(method, path.partition("?")[0], headers=bearer, timeout=0)
+            try:
+                if answer.status != 200:
+                    raise DeliveryRefused(
+                        f"the file cannot be fetched: the server answered with status {answer.status}"
+                    )
+                room = max_bytes
+                with target.open("xb") as file:
+                    async for chunk in answer.content.iter_chunked(65_536):
+                        room -= len(chunk)
+                        if room < 0:
+                            raise DeliveryRefused(f"the file has more than {max_bytes} bytes")
+                        file.write(chunk)
+            finally:
+                answer.close()
+
+    async def typing(self, room_id: str, seconds: float) -> None:
+        """Show for so long that we write."""
+        async with self._told():
+            self._right(await self._nio.room_typing(room_id, True, timeout=int(seconds * 1000)))
+
+    async def mark_read(self, room_id: str, event_id: str) -> None:
+        """Show people that everything up to an event is read."""
+        async with self._told():
+            self._right(await self._nio.room_read_markers(room_id, event_id, event_id))
+
+    async def join(self, room_id: str) -> None:
+        """Enter a room."""
+        async with self._told():
+            self._right(await self._nio.join(room_id))
+
+    async def open_direct(self, user_id: str) -> str:
+        """Make a room with one person."""
+        async with self._told():
+            answer = await self._nio.room_create(
+                is_direct=True, invite=[user_id], preset=nio.RoomPreset.trusted_private_chat
+            )
+        return str(self._right(answer).room_id)
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        await self._nio.close()
+
+    def _right(self, answer: Any) -> Any:
+        """An answer that is no error. Raises what the error means."""
+        if not isinstance(answer, nio.ErrorResponse):
+            return answer
+        code = answer.status_code or ""
+        status = getattr(answer.transport_response, "status", 0)
+        what = f"the homeserver answered {code or status} {one_line(answer.message, _LONGEST_SENTENCE)}"
+        what = what.replace(self._settings.token.get_secret_value(), "…")
+        if code in _TOKEN_REFUSED or status == 401:
+            raise ChannelRefused(
+                "the homeserver does not take the access token",
+                hint="log the account in again, and set `token` to its new access token",
+            )
+        if code == "M_LIMIT_EXCEEDED" or status == 429:
+            raise ChannelUnavailable(what, retry_after=(answer.retry_after_ms or 1_000) / 1000)
+        if 400 <= int(status or 0) < 500:
+            raise DeliveryRefused(what)
+        raise ChannelUnavailable(what)
+
+    @asynccontextmanager
+    async def _told(self) -> AsyncIterator[None]:
+        """What the library raises as a sentence of ours."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise ChannelUnavailable("the homeserver does not answer") from error
+        except (OSError, nio.ProtocolError) as error:
+            raise ChannelUnavailable(f"the homeserver cannot be used: {type(error).__name__}") from None
+        except nio.TransferCancelledError as error:
+            raise ChannelUnavailable("the transfer of a file broke off") from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "aiohttp":  # which this room does not import
+                raise
+            raise ChannelUnavailable(f"the homeserver cannot be reached: {type(error).__name__}") from None
+
+
+def _without_timeline() -> dict[str, Any]:
+    """The filter of the very first sync: old messages are not answered."""
+    return {**_FILTER, "room": {**_FILTER["room"], "timeline": {"limit": 1, "lazy_load_members": True}}}
