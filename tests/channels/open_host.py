@@ -75,7 +75,7 @@ class ChannelHost:
         return self.events()
 
     async def register(self, chat: str, *, is_group: bool = False, **wiring: Any) -> None:
-        """Wire a chat to the agent."""
+        """Wire a chat to the agent, which hears everybody there."""
         address = f"{self.channel.name}:{chat}"
         await self.host.do("messaging_group.add", address=address, is_group=is_group, unknown_sender="public")
         await self.host.do("wiring.add", messaging_group=address, agent_group=AGENT, **wiring)
@@ -145,13 +145,14 @@ class DyingHost:
         self._log = data.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> DyingHost:
+    async def __aenter__(self) -> DyingHost:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.channels.open_host", *self._arguments], stdout=subprocess.PIPE, stderr=log
             )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n", self._log.read_text()
+        # Not in the loop: the platform that the host connects to may be served by it.
+        assert await asyncio.to_thread(self._process.stdout.readline) == b"ready\n", self._log.read_text()
         return self
 
     async def dead(self) -> None:
@@ -161,10 +162,10 @@ class DyingHost:
         await until(lambda: process.poll() is not None, "the host has taken the message and died", 60)
         assert process.returncode == -signal.SIGKILL, self._log.read_text()
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        await asyncio.to_thread(self._process.wait)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

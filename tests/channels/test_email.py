@@ -133,7 +133,7 @@ async def test_a_host_that_dies_before_the_position_moves_knows_the_mail_when_it
     server: MailServer, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    with DyingHost(data, "email", server.settings(), ANN) as dying:
+    async with DyingHost(data, "email", server.settings(), ANN) as dying:
         server.write("reply 1 once")
         await dying.dead()
     async with channel_host(data, EMAIL, server.settings()) as there:

@@ -132,7 +132,7 @@ class EmailPlatform(MailServer):
         return 0
 
 
-@pytest.mark.slow
+@pytest.mark.full  # the mailbox's own tests are in test_email.py
 class TestEmail(ChannelContract):
     @pytest.fixture
     def subject(self, imap: Dovecot) -> Subject:

@@ -137,7 +137,7 @@ async def test_a_host_that_dies_before_it_answers_knows_the_request_when_it_come
 ) -> None:
     data = tmp_path / "data"
     port = await _free_port()
-    with DyingHost(data, "webhook", SETTINGS | {"port": port}, "alerts") as dying:
+    async with DyingHost(data, "webhook", SETTINGS | {"port": port}, "alerts") as dying:
         with pytest.raises(aiohttp.ClientError):
             await Caller(f"http://127.0.0.1:{port}", session).post({"text": "reply 1 pong"})
         await dying.dead()

@@ -145,6 +145,11 @@ class GitHubApi:
         await until(lambda: len(self.by_bot()) >= count, f"{count} comments of the bot", 60)
         return self.by_bot()
 
+    async def said(self, text: str) -> dict[str, Any]:
+        """Wait until the bot has written a comment that begins so."""
+        await until(lambda: any(each["body"].startswith(text) for each in self.by_bot()), f"the bot says '{text}'", 60)
+        return next(each for each in self.by_bot() if each["body"].startswith(text))
+
     # What the API answers.
 
     @web.middleware

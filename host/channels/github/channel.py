@@ -109,8 +109,9 @@ class GitHubChannel(BaseChannel):
             self._receiver = WebhookReceiver(self.name, secret, self._context.state, self._webhook)
             await self._receiver.start(self._settings.webhook_host, self._settings.webhook_port)
         for repository in self._settings.repositories:
-            if await self._since(repository) is None:  # old issues are not answered
-                await self._keep_since(repository, self._context.clock.now())
+            if await self._place(repository) is None:  # old issues are not answered
+                now = self._context.clock.now().replace(microsecond=0)
+                await self._keep_place(repository, now, now)
         self._context.health.heard()
 
     async def serve(self) -> None:
@@ -194,8 +195,9 @@ class GitHubChannel(BaseChannel):
     async def _poll(self, repository: str) -> None:
         """Take what is new in a repository, oldest first."""
         client = self._connected()
-        since = await self._since(repository)
-        assert since is not None, "it was set at the start"
+        place = await self._place(repository)
+        assert place is not None, "it was set at the start"
+        since, first = place
         began = self._context.clock.now()
         question: dict[str, str | int] = {"since": _when(since - _OVERLAP), "sort": "updated", "direction": "asc"}
         posts: list[Post] = []
@@ -207,20 +209,22 @@ class GitHubChannel(BaseChannel):
         for path, reader in readers:
             more = {"state": "all"} if path == "issues" else {}
             try:
-                found = await client.pages(f"/repos/{repository}/{path}", **question, **more)
+                found = await client.news(f"/repos/{repository}/{path}", **question, **more)
             except NotModified:
                 continue
             posts += [post for content in found if (post := reader(content)) is not None]
         try:
             for post in sorted(posts, key=lambda post: post.changed):
-                await self._take(client, repository, post, since)
+                await self._take(client, repository, post, max(since - _OVERLAP, first))
         except BaseException:
             client.forget()  # or the next question would be answered with "nothing is new"
             raise
         if posts:
             # What GitHub says counts, and not our clock, which may be off by an hour.
             latest = max(post.changed for post in posts)
-            await self._keep_since(repository, max(since, min(_time(latest) or since, began + timedelta(days=1))))
+            await self._keep_place(
+                repository, max(since, min(_time(latest) or since, began + timedelta(days=1))), first
+            )
 
     async def _take(self, client: GitHubClient, repository: str, post: Post, since: datetime) -> None:
         key = f"{repository} {post.id}"
@@ -229,7 +233,7 @@ class GitHubChannel(BaseChannel):
         me = self._identity()
         labels = post.labels
         created = _time(post.created)
-        is_old = key in self._seen or (created is not None and created < since - _OVERLAP)
+        is_old = key in self._seen or (created is not None and created < since)
         if self._settings.label is not None and not post.id.startswith("issue-"):
             labels = await self._labels(client, repository, post.thread)
         event: Incoming | None = events.message(post, repository, me, labels)
@@ -266,12 +270,17 @@ class GitHubChannel(BaseChannel):
         except DumbwaiterError as error:
             raise ChannelUnavailable(f"an event cannot be kept: {error.what}") from error
 
-    async def _since(self, repository: str) -> datetime | None:
+    async def _place(self, repository: str) -> tuple[datetime, datetime] | None:
+        """From when on a repository is asked, and when it was asked for the first time."""
         text = await self._context.state.get(f"since-{repository}")
-        return None if text is None else datetime.fromisoformat(json_text.parse(text)["since"])
+        content = None if text is None else json_text.parse(text)
+        if content is None:
+            return None
+        return datetime.fromisoformat(content["since"]), datetime.fromisoformat(content["first"])
 
-    async def _keep_since(self, repository: str, since: datetime) -> None:
-        await self._context.state.set(f"since-{repository}", json.dumps({"since": since.isoformat()}))
+    async def _keep_place(self, repository: str, since: datetime, first: datetime) -> None:
+        content = {"since": since.isoformat(), "first": first.isoformat()}
+        await self._context.state.set(f"since-{repository}", json.dumps(content))
 
     def _connected(self) -> GitHubClient:
         if self._client is None:

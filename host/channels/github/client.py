@@ -54,10 +54,17 @@ class GitHubClient:
         return dict((await self._call("GET", path, {})).headers)
 
     async def pages(self, path: str, **parameters: str | int) -> list[Any]:
-        """All objects of a list, a bounded number. Raises `NotModified` where it is that of last time."""
+        """All objects of a list, a bounded number."""
+        return await self._pages(path, parameters, None)
+
+    async def news(self, path: str, **parameters: str | int) -> list[Any]:
+        """The same. Raises `NotModified` where it is the list of last time, which costs nothing."""
+        return await self._pages(path, parameters, f"{path}?{sorted(parameters.items())}")
+
+    async def _pages(self, path: str, parameters: dict[str, str | int], known_as: str | None) -> list[Any]:
         found: list[Any] = []
         for page in range(1, _MOST_PAGES + 1):
-            key = f"{path}?{sorted(parameters.items())}" if page == 1 else None
+            key = known_as if page == 1 else None
             tag = self._tags.get(key) if key is not None else None
             answer = await self._call("GET", path, {**parameters, "per_page": _PAGE, "page": page}, tag)
             if answer.status_code == 304:
