@@ -100,6 +100,7 @@ class GitHubPlatform(GitHubApi):
         return 0
 
 
+@pytest.mark.full
 class TestGitHub(ChannelContract):
     @pytest.fixture
     def subject(self) -> Subject:
