@@ -253,7 +253,7 @@ class DiscordChannel(BaseChannel):
             incoming = self._reader.read(event, data)
             incoming += self._reader.joined(data) if is_new_guild and guild_id not in self._directory.guilds else []
         except InvalidValue as error:
-            log.warning("an event of Discord cannot be used", extra={"event": event[:50], "error": str(error)})
+            log.warning("an event of Discord cannot be used", extra={"kind": event[:50], "error": str(error)})
             return
         finally:
             self._directory.learn(event, data)

@@ -6,7 +6,6 @@ own. Source: docs.slack.dev/authentication/verifying-requests-from-slack.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +19,7 @@ from slack_sdk.signature import SignatureVerifier
 from host.channels.protocol import ChannelRefused
 from shared_schema.clock import Clock
 from shared_schema.errors import InvalidValue
+from shared_schema.json_text import parse
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +73,14 @@ def read_body(body: bytes, content_type: str) -> tuple[str, Mapping[str, Any]]:
     try:
         text = body.decode("utf-8")
         if content_type != "application/x-www-form-urlencoded":
-            payload, kind = json.loads(text), "events_api"
+            payload, kind = parse(text), "events_api"
         else:
             fields = dict(parse_qsl(text, max_num_fields=200))
             if "payload" in fields:
-                payload, kind = json.loads(fields["payload"]), "interactive"
+                payload, kind = parse(fields["payload"]), "interactive"
             else:
                 payload, kind = fields, "slash_commands"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidValue("the request cannot be read") from error
     if not isinstance(payload, dict):
         raise InvalidValue("the request is not an object")

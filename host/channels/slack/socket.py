@@ -23,6 +23,7 @@ import aiohttp
 
 from host.channels.protocol import ChannelRefused, ChannelUnavailable
 from host.channels.slack.api import APP_PAGE, SlackApi, SlackError
+from shared_schema.json_text import parse
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,8 @@ class Socket:
                 case aiohttp.WSMsgType.TEXT:
                     self._note()
                     try:
-                        envelope = json.loads(message.data)
-                    except (ValueError, RecursionError):
+                        envelope = parse(message.data)
+                    except ValueError:
                         log.warning("Slack sent what is no JSON", extra={"bytes": len(message.data)})
                         continue
                     if isinstance(envelope, dict):

@@ -30,8 +30,10 @@ from host.routing.event import (
 )
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
+from shared_schema.text import folded
 
 _LONGEST_QUOTE = 1_000
+_LONGEST_NAME = 100
 _OUTSIDE = frozenset({"left", "kicked"})
 
 
@@ -137,13 +139,13 @@ def _is_mention(message: Message, me: Me) -> bool:
     reply = message.reply_to_message
     if reply is not None and reply.from_ is not None and reply.from_.id == me.id and not _is_topic_root(message):
         return True
-    name = f"@{me.username}".casefold()
+    name = folded(f"@{me.username}", _LONGEST_NAME)
     text = message.text if message.text is not None else message.caption or ""
     for entity in message.entities if message.text is not None else message.caption_entities:
         if entity.type == "text_mention" and entity.user is not None and entity.user.id == me.id:
             return True
         if entity.type in ("mention", "bot_command") and entity.length <= 200:
-            said = utf16_slice(text, entity.offset, entity.length).casefold()
+            said = folded(utf16_slice(text, entity.offset, entity.length), 200)
             if said == name or (entity.type == "bot_command" and said.endswith(name)):
                 return True
     return False
@@ -162,7 +164,7 @@ def _without_our_name(text: str, me: Me) -> str:
     """`/new@our_bot` is `/new`, as everywhere else."""
     word, space, rest = text.partition(" ")
     command, at, name = word.partition("@")
-    if text.startswith("/") and at and name.casefold() == me.username.casefold():
+    if text.startswith("/") and at and folded(name, _LONGEST_NAME) == folded(me.username, _LONGEST_NAME):
         return command + space + rest
     return text
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 
 from aiohttp import web
 
 from host.channels.protocol import ChannelUnavailable
 from host.channels.telegram.intake import Intake
+from shared_schema.json_text import parse
 
 _MAX_BYTES = 1024 * 1024
 _HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -60,8 +60,8 @@ class Webhook:
             self.refused += 1
             return web.Response(status=403)
         try:
-            raw = json.loads(await request.read())
-        except (ValueError, RecursionError):
+            raw = parse(await request.read())
+        except ValueError:
             raw = None  # it is from Telegram, and would come again and again: counted, and taken
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._intake.put(raw, lambda is_done: None if done.done() else done.set_result(is_done))
