@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from secrets import token_hex
 
 from host.gateway.upstreams import Upstream
 from shared_schema.errors import DumbwaiterError
+from shared_schema.json_text import parse
 
 _SECONDS = 120.0
 _LARGEST_FILE = 25 * 1024**2
@@ -74,13 +74,13 @@ def _ask(upstream: Upstream, model: str, path: Path) -> str:
     request = urllib.request.Request(f"{upstream.url}/audio/transcriptions", body, headers)
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=_SECONDS) as answer:
-            document = json.loads(answer.read(_LARGEST_ANSWER))
+            document = parse(answer.read(_LARGEST_ANSWER))
     except urllib.error.HTTPError as error:
         with error:
             raise TranscriptionFailed(f"{upstream.name} answers with status {error.code}") from None
     except (OSError, http.client.HTTPException) as error:
         raise TranscriptionFailed(f"{upstream.name} cannot be reached: {type(error).__name__}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise TranscriptionFailed(f"{upstream.name} answers with something that is no text") from None
     text = document.get("text") if isinstance(document, dict) else None
     if not isinstance(text, str):

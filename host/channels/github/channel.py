@@ -16,7 +16,7 @@ from typing import Any
 
 from host.channels.github import events
 from host.channels.github.client import GitHubClient, NotModified
-from host.channels.github.events import Me, Post
+from host.channels.github.events import Me, Remark
 from host.channels.github.marks import mark_in, mark_of, marked
 from host.channels.github.receiver import WebhookReceiver
 from host.channels.github.settings import GitHubSettings, is_repository
@@ -200,8 +200,8 @@ class GitHubChannel(BaseChannel):
         since, first = place
         began = self._context.clock.now()
         question: dict[str, str | int] = {"since": _when(since - _OVERLAP), "sort": "updated", "direction": "asc"}
-        posts: list[Post] = []
-        readers: tuple[tuple[str, Callable[[object], Post | None]], ...] = (
+        posts: list[Remark] = []
+        readers: tuple[tuple[str, Callable[[object], Remark | None]], ...] = (
             ("issues", events.issue),
             ("issues/comments", events.comment),
             ("pulls/comments", lambda content: events.comment(content, "line")),
@@ -226,7 +226,7 @@ class GitHubChannel(BaseChannel):
                 repository, max(since, min(_time(latest) or since, began + timedelta(days=1))), first
             )
 
-    async def _take(self, client: GitHubClient, repository: str, post: Post, since: datetime) -> None:
+    async def _take(self, client: GitHubClient, repository: str, post: Remark, since: datetime) -> None:
         key = f"{repository} {post.id}"
         if self._seen.get(key) == post.changed:
             return

@@ -40,7 +40,7 @@ class Me:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Remark:
     """An issue or a comment as far as it can be read. `changed` is when it was last edited or labelled (RFC 3339)."""
 
     id: str
@@ -54,7 +54,7 @@ class Post:
     title: str | None = None
 
 
-def issue(content: object) -> Post | None:
+def issue(content: object) -> Remark | None:
     """An issue or a pull request; its title is the first line of its text."""
     fields = _dict(content)
     number = _whole(fields.get("number"))
@@ -65,12 +65,12 @@ def issue(content: object) -> Post | None:
     if found is None:
         return None
     text = f"{title}\n\n{found.text}".strip()
-    return Post(
+    return Remark(
         found.id, found.thread, text, found.author, found.created, found.changed, found.is_machine, found.labels, title
     )
 
 
-def comment(content: object, kind: str = "comment") -> Post | None:
+def comment(content: object, kind: str = "comment") -> Remark | None:
     """A comment of an issue or pull request, or (`line`) on a line of one."""
     fields = _dict(content)
     found = _NUMBER.search(_text(fields.get("issue_url") or fields.get("pull_request_url"))[:500])
@@ -82,10 +82,10 @@ def comment(content: object, kind: str = "comment") -> Post | None:
         return post
     where = one_line(_text(fields.get("path")), 300)
     text = f"{where}:\n\n{post.text}" if where else post.text
-    return Post(post.id, post.thread, text, post.author, post.created, post.changed, post.is_machine)
+    return Remark(post.id, post.thread, text, post.author, post.created, post.changed, post.is_machine)
 
 
-def message(post: Post, repository: str, me: Me, labels: frozenset[str]) -> Event | None:
+def message(post: Remark, repository: str, me: Me, labels: frozenset[str]) -> Event | None:
     """The event of a post; None for what the bot or another machine has written, or of a text that is empty."""
     if post.is_machine or post.author.lower() == me.login.lower() or not post.text:
         return None
@@ -101,7 +101,7 @@ def message(post: Post, repository: str, me: Me, labels: frozenset[str]) -> Even
     )
 
 
-def edit(post: Post, repository: str, me: Me) -> Edited | None:
+def edit(post: Remark, repository: str, me: Me) -> Edited | None:
     """The edit of a post, as `message` has it."""
     event = message(post, repository, me, frozenset())
     if event is None:
@@ -141,13 +141,13 @@ def of_webhook(kind: str, payload: object, me: Me) -> tuple[str, Incoming] | Non
     return None if found is None else (repository, found)
 
 
-def _post(fields: Mapping[str, Any], identifier: str, thread: str, labels: frozenset[str]) -> Post | None:
+def _post(fields: Mapping[str, Any], identifier: str, thread: str, labels: frozenset[str]) -> Remark | None:
     user = _dict(fields.get("user"))
     author = _text(user.get("login"))
     created = _text(fields.get("created_at"))[:40]
     if not _LOGIN.fullmatch(author) or not created.isprintable():
         return None
-    return Post(
+    return Remark(
         identifier,
         thread,
         _text(fields.get("body"))[:MAX_TEXT].replace("\r\n", "\n"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-_MARK = re.compile(r"\n*<!-- dumbwaiter:[0-9a-f]{40} -->\n*")
+_MARK = re.compile(r"<!-- dumbwaiter:[0-9a-f]{40} -->")
 
 
 def mark_of(key: str) -> str:
@@ -21,9 +21,9 @@ def marked(text: str, mark: str) -> str:
 def mark_in(text: str) -> str | None:
     """The mark of a comment of ours."""
     found = _MARK.search(text)
-    return None if found is None else found[0].strip()
+    return None if found is None else found[0]
 
 
 def without_mark(text: str) -> str:
     """The text without any mark."""
-    return _MARK.sub("\n\n", text).strip() if "<!-- dumbwaiter:" in text else text
+    return _MARK.sub("", text).strip() if "<!-- dumbwaiter:" in text else text

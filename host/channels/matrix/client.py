@@ -218,8 +218,8 @@ class MatrixClient:
             raise ChannelUnavailable(f"the homeserver cannot be used: {type(error).__name__}") from None
         except nio.TransferCancelledError as error:
             raise ChannelUnavailable("the transfer of a file broke off") from error
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] != "aiohttp":  # which this room does not import
+        except Exception as error:  # those of aiohttp, which this room does not import; others are raised again
+            if type(error).__module__.partition(".")[0] != "aiohttp":
                 raise
             raise ChannelUnavailable(f"the homeserver cannot be reached: {type(error).__name__}") from None
 
