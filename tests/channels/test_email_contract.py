@@ -140,5 +140,5 @@ class TestEmail(ChannelContract):
             platform=EmailPlatform.new(imap),
             kind=TYPE,
             faults=frozenset({Fault.SLOW, Fault.FAILS, Fault.DROPS_AFTER, Fault.CHAT_GONE}),
-            abilities=frozenset({Ability.FILES, Ability.THREADS, Ability.AWAY}),
+            abilities=frozenset({Ability.THREADS, Ability.AWAY}),  # files are gone when they were taken
         )

@@ -89,7 +89,6 @@ async def test_edits_are_handed_over(there: ChannelHost, api: GitHubApi) -> None
     assert edits == [Edited(Address("github", REPOSITORY, str(number)), f"comment-{identifier}", "two", "ann")]
 
 
-@pytest.mark.full
 async def test_a_webhook_tells_earlier_and_its_delivery_is_taken_once(api: GitHubApi, tmp_path: Path) -> None:
     number = api.open_issue("title", "body", by=BOT)
     more = settings(api, webhook_secret=SECRET, webhook_port=0, poll_seconds=3_600)
@@ -116,7 +115,6 @@ async def test_a_webhook_tells_earlier_and_its_delivery_is_taken_once(api: GitHu
     assert Deleted(Address("github", REPOSITORY, str(number)), f"comment-{identifier}") in there.incoming
 
 
-@pytest.mark.full
 async def test_a_host_that_dies_before_its_place_moves_knows_the_comment_when_it_comes_again(
     api: GitHubApi, tmp_path: Path
 ) -> None:
@@ -134,7 +132,6 @@ async def test_a_host_that_dies_before_its_place_moves_knows_the_comment_when_it
     assert sorted(each["body"].partition("\n")[0] for each in api.by_bot()) == ["once 1", "then 1"]
 
 
-@pytest.mark.full
 async def test_a_comment_that_github_took_before_the_connection_broke_is_known_by_its_mark(
     there: ChannelHost, api: GitHubApi
 ) -> None:
@@ -160,7 +157,6 @@ async def test_a_comment_that_github_took_before_the_connection_broke_is_known_b
     assert all("<!-- dumbwaiter:" in body for body in bodies)
 
 
-@pytest.mark.full
 async def test_an_outage_loses_and_doubles_nothing(there: ChannelHost, api: GitHubApi) -> None:
     number = api.open_issue("", f"reply 1 before @{BOT}")
     await api.got(1)
@@ -176,7 +172,6 @@ async def test_an_outage_loses_and_doubles_nothing(there: ChannelHost, api: GitH
     assert [each["body"].partition(" @")[0] for each in comments] == ["before", "after"]
 
 
-@pytest.mark.full
 async def test_what_cannot_be_kept_comes_again(api: GitHubApi, tmp_path: Path) -> None:
     full = [True]
 
@@ -201,7 +196,6 @@ async def test_what_cannot_be_kept_comes_again(api: GitHubApi, tmp_path: Path) -
     assert comment["issue_url"].endswith(f"/{number}")
 
 
-@pytest.mark.full
 async def test_limits_of_github_are_waited_out_and_refusals_are_final(there: ChannelHost, api: GitHubApi) -> None:
     number = api.open_issue("title", "body")
     here = Address("github", REPOSITORY, str(number))
@@ -221,7 +215,6 @@ async def test_limits_of_github_are_waited_out_and_refusals_are_final(there: Cha
         await there.channel.deliver(Outgoing("key", Address("github", "x", "1"), "chat", "hello"))
 
 
-@pytest.mark.full
 async def test_comments_are_changed_and_reacted_to(there: ChannelHost, api: GitHubApi) -> None:
     number = api.open_issue("title", "body")
     here = Address("github", REPOSITORY, str(number))
@@ -273,7 +266,6 @@ async def test_a_repository_that_the_token_may_not_see_is_named(api: GitHubApi, 
     assert isinstance(error, ChannelRefused)
 
 
-@pytest.mark.full
 def test_the_fake_speaks_as_the_library_knows_it() -> None:
     """The names and types of the fields are those of the library's own models."""
     from githubkit_schemas.latest.models import Issue, IssueComment
