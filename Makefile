@@ -40,7 +40,7 @@ bench: .venv/installed-dev ## measure speed and cost, each beside its floor; AGA
 	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST))
 
 chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
-	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration tests/claude
+	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration tests/claude tests/channels
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
 
