@@ -128,7 +128,7 @@ class Services:
         self._built(self.terminal)
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
         self.profile = self._profile()
-        self.inbox_sync = InboxSync(central, settings.layout, owner, turn_limits, self.profile)
+        self.inbox_sync = InboxSync(central, settings.layout, owner, turn_limits, self.profile, self._outdated)
         self.commands: asyncio.Queue[str] = asyncio.Queue()
         self.requests: asyncio.Queue[tuple[str, AgentRequest]] = asyncio.Queue()
         self.deliverer = Deliverer(
@@ -220,6 +220,7 @@ class Services:
         self.progress = ProgressDisplay(central, clock, self.channels, lambda: self.supervisor.agents)
         self._watcher: Watcher | None = None
         self._to_write: dict[str, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Take up everything an earlier host left, then take events."""
@@ -229,6 +230,7 @@ class Services:
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy)
         self.started_at = self.clock.now()
+        self._loop = asyncio.get_running_loop()
         tell_of_way(*self._way_out)
         self.adopted = await adopt(
             self.central,
@@ -334,6 +336,11 @@ class Services:
         """The agent groups whose agents are to be told of changes; asking takes them."""
         changed, self._changed_agent_groups = list(self._changed_agent_groups), set()
         return changed
+
+    def _outdated(self, session_id: str) -> None:
+        """A session's file is to be told what became of a message (the next host's work if none runs). Any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.supervisor.schedule, session_id)
 
     def _finished(self) -> None:
         """A message got its outcome: whoever waits at the terminal may want to know."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from host.central.database import one
@@ -42,6 +42,7 @@ SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 
 # What got its outcome while it was being written is told to the file afterwards.
 WRITTEN = """
 UPDATE ingest SET state = 'written', recorded = CASE status WHEN 'pending' THEN recorded ELSE 0 END WHERE message_id = ?
+RETURNING recorded
 """
 OPEN = """
 SELECT message_id, trigger, tries FROM ingest INDEXED BY ingest_open
@@ -251,9 +252,13 @@ def accepted(connection: sqlite3.Connection, session_id: str, limit: int = ACCEP
     return [AcceptedMessage.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
 
 
-def mark_written(connection: sqlite3.Connection, message_ids: list[str]) -> None:
-    """Note that `inbound.db` has these messages."""
-    connection.executemany(WRITTEN, [(message_id,) for message_id in message_ids])
+def mark_written(connection: sqlite3.Connection, message_ids: Collection[str]) -> bool:
+    """Note that `inbound.db` has these messages.
+
+    True when one of them got its outcome on its way there (it was cancelled): the file is to be told.
+    """
+    recorded = [connection.execute(WRITTEN, (message_id,)).fetchone() for message_id in message_ids]
+    return any(row is not None and not row["recorded"] for row in recorded)
 
 
 def open_messages(connection: sqlite3.Connection, session_id: str, limit: int = OPEN_LIMIT) -> list[OpenMessage]:

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence, Set
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -77,16 +78,26 @@ NOTHING_UNRECORDED = Unrecorded((), ())
 
 
 class InboxSync:
-    """The writer of session folders. Every method blocks."""
+    """The writer of session folders. Every method blocks.
+
+    `outdated` hears, in any thread, of a session of whose message something became while it was being written.
+    """
 
     def __init__(
-        self, central: Central, layout: DataLayout, owner: Owner, limits: TurnLimits, profile: HostProfile
+        self,
+        central: Central,
+        layout: DataLayout,
+        owner: Owner,
+        limits: TurnLimits,
+        profile: HostProfile,
+        outdated: Callable[[str], object] = lambda session_id: None,
     ) -> None:
         self._central = central
         self._layout = layout
         self._owner = owner
         self._limits = limits
         self._profile = profile
+        self._outdated = outdated
         self._unmarked: dict[str, frozenset[str]] = {}
         self._marking = threading.Lock()  # the writing thread takes away what a session's own thread has added
         self._pushed: dict[str, tuple[int, bytes]] = {}  # which file of a session has which pushed tables
@@ -132,8 +143,14 @@ class InboxSync:
             with self._marking:
                 self._unmarked[session.id] = self.unmarked(session.id) | ids
         submit = self._central.submit_with_next if can_wait else self._central.submit
-        marks = (partial(ingest.mark_written, message_ids=list(ids)), partial(unrecorded.mark, session_id=session.id))
-        marked = submit(partial(_run_all, marks))
+
+        def mark(connection: sqlite3.Connection) -> bool:
+            is_outdated = ingest.mark_written(connection, ids)
+            unrecorded.mark(connection, session.id)
+            return is_outdated
+
+        marked = submit(mark)
+        marked.add_done_callback(lambda done: self._tell_if_outdated(session.id, done))
         if can_wait:
             marked.add_done_callback(lambda _: self._are_marked(session.id, ids))
             return
@@ -141,6 +158,12 @@ class InboxSync:
         for spool in spools:
             if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
+
+    def _tell_if_outdated(self, session_id: str, marked: Future[bool]) -> None:
+        # A message that was cancelled between the reading of the ledger and this mark is open in the file, and nobody
+        # comes by to close it there: the cancellation found a message that was not written.
+        if not marked.cancelled() and marked.exception() is None and marked.result():
+            self._outdated(session_id)
 
     def _are_marked(self, session_id: str, ids: frozenset[str]) -> None:
         """The ledger knows what is written; or it failed to note it, and then it is written again."""
@@ -379,11 +402,6 @@ def context_inputs(connection: sqlite3.Connection, session: sessions.Session) ->
         homes=tuple(homes),
         withdrawn=tuple(turns.withdrawn(connection, session.id)),
     )
-
-
-def _run_all(jobs: Sequence[Callable[[sqlite3.Connection], None]], connection: sqlite3.Connection) -> None:
-    for job in jobs:
-        job(connection)
 
 
 def _digest(push: Push) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -157,13 +156,9 @@ async def test_a_dropped_gateway_is_resumed_and_nothing_is_lost(tmp_path: Path, 
 
 
 async def test_a_host_that_dies_before_it_has_noted_an_event_answers_once(tmp_path: Path, fake: FakeDiscord) -> None:
-    dying = DyingHost(tmp_path, "discord", settings(fake), DIRECT)
-    await asyncio.to_thread(dying.__enter__)
-    try:
+    async with DyingHost(tmp_path, "discord", settings(fake), DIRECT) as dying:
         await fake.say("hello")
         await dying.dead()
-    finally:
-        dying.__exit__()
     async with talking(tmp_path, fake) as there:
         await there.answered(1)
         await there.host.settled()
@@ -329,6 +324,7 @@ async def test_no_token_is_in_a_log_or_an_error(
     async with talking(tmp_path, fake) as there:
         await fake.command("status")
         await until(lambda: bool(fake.answers), "the command is answered")
+        await there.host.settled()  # the next call is the test's own
         for fault in (Fault.DROP_BEFORE, Fault.DROP_AFTER):
             fake.faults.append(fault)
             with pytest.raises(ChannelUnavailable) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -121,13 +120,9 @@ async def test_an_envelope_is_acknowledged_when_it_is_on_the_disk_and_not_before
 
 
 async def test_a_host_that_dies_before_the_acknowledgement_answers_once(tmp_path: Path, fake: FakeSlack) -> None:
-    dying = DyingHost(tmp_path, "slack", settings(fake), DIRECT)
-    await asyncio.to_thread(dying.__enter__)
-    try:
+    async with DyingHost(tmp_path, "slack", settings(fake), DIRECT) as dying:
         await fake.say("hello")
         await dying.dead()
-    finally:
-        dying.__exit__()
     assert not fake.acknowledged
     async with talking(tmp_path, fake) as there:
         await until(lambda: bool(fake.sockets), "the next one is connected")

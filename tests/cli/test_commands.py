@@ -27,7 +27,13 @@ SESSION = {
 
 TERMINAL = str(os.getsid(0))
 
-UNCHANGED = {"sender_scope": "all", "non_engaging": "drop", "priority": 0, "agent_replies": "ignore"}
+UNCHANGED = {
+    "sender_scope": "all",
+    "non_engaging": "drop",
+    "priority": 0,
+    "agent_replies": "ignore",
+    "progress": "typing",
+}
 NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse", **UNCHANGED}
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [

@@ -36,7 +36,7 @@ WHILE_TALKING = (
     Point("write: a file half in place", FILES, "unspool", "share_file(target / name"),
     Point("write: files in place, no row", FILES, "unspool", "sync_folder(layout.inbox)"),
     Point("write: rows inserted, not committed", "host.sessions.inbox", "update", "executemany(SET_STATUS"),
-    Point("write: rows committed", POST, "InboxSync.write", "ingest.mark_written"),
+    Point("write: rows committed", POST, "InboxSync.write", "marked = submit(mark)"),
     Point("write: ledger told", POST, "InboxSync.write", "ingest.spool_in_use"),
     Point("wake: run noted", RUNS, "Runs.start", "self._inbox_sync.prepare, session"),
     Point("wake: agent started, not on record", "host.runtime.process", "ProcessRuntime._start", "_records.write("),

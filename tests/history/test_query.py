@@ -25,7 +25,7 @@ VALUES (?, 'ses_0', 'messages_in', ?, ?, 'user', ?, ?)
 
 def stored(connection: sqlite3.Connection, texts: Sequence[str]) -> None:
     """Texts in the tables of history."""
-    connection.execute("INSERT INTO sessions VALUES ('ses_0', 'agr_0', NULL, 0, 0, 0, 0)")
+    connection.execute("INSERT INTO sessions VALUES ('ses_0', 'agr_0', NULL, 0, 0, 0, 0, 0, 0)")
     for number, text in enumerate(texts, 1):
         connection.execute(INSERT, (number, number, number, text, looked_up(text)))
     connection.execute("INSERT INTO words (words) VALUES ('rebuild')")

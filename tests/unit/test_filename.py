@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from host.sessions.filename import MAX_BYTES, is_safe_component, safe_name
+from shared_schema.text import JOINERS
 
 # learn.microsoft.com/windows/win32/fileio/naming-a-file; superscript digits count as digits there.
 DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789"}
@@ -79,7 +80,8 @@ def is_device(name: str) -> bool:
 def assert_safe(name: str) -> None:
     assert 0 < len(name.encode()) <= MAX_BYTES
     assert not set(name) & set('/\\<>:"|?*')
-    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in name)
+    shown = "".join(character for character in name if character not in JOINERS)  # as words of some scripts need them
+    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in shown)
     assert name == name.strip(" ")
     assert not name.startswith(".")
     assert not name.endswith(".")

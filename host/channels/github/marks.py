@@ -26,4 +26,4 @@ def mark_in(text: str) -> str | None:
 
 def without_mark(text: str) -> str:
     """The text without any mark."""
-    return _MARK.sub("", text).strip() if "<!-- dumbwaiter:" in text else text
+    return _MARK.sub("\n\n", text).strip() if "<!-- dumbwaiter:" in text else text
