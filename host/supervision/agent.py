@@ -7,6 +7,7 @@ or keeps one alive.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from host.runtime.protocol import AgentHandle
@@ -43,6 +44,7 @@ class RunningAgent:
     measured: float = 0.0
     measure_after: float = 0.0  # seconds from then on
     out_size: int = 0
+    first_out_size: float | None = None
     out_is_full: bool = False
     evicted: bool = False
     has_new_messages: bool = False
@@ -96,7 +98,12 @@ class RunningAgent:
         grown = max(0, (size or 0) - self.out_size) / max(now - self.measured, 0.001)
         self.measure_after = next_measure(self.measure_after, size or 0, grown, limit)
         self.measured, self.out_size = now, size or 0
-        self.out_is_full = size is None or size > limit
+        bytes_there = math.inf if size is None else size
+        if self.first_out_size is None:
+            self.first_out_size = bytes_there
+        # What is full when an agent starts, another one has filled: it has some seconds in which to clear away.
+        is_its_own = bytes_there > self.first_out_size or now - self.started >= LONGEST_MEASURE
+        self.out_is_full = bytes_there > limit and is_its_own
 
     def facts(self, now: float) -> AgentFacts:
         """What is known about it now."""
