@@ -73,7 +73,8 @@ SELECT seq FROM messages_out WHERE generation = ? AND kind IN ('chat', 'card', '
 
 # The newest messages of a generation: generation, how many.
 NEWEST_MESSAGES = """
-SELECT id, seq FROM messages_out WHERE generation = ? AND kind <> 'system' ORDER BY seq DESC LIMIT ?
+SELECT id, seq FROM messages_out
+WHERE generation = ? AND kind <> 'system' AND typeof(id) = 'text' AND length(id) <= 200 ORDER BY seq DESC LIMIT ?
 """
 
 # A value of the agent's own: key.

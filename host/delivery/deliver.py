@@ -32,7 +32,7 @@ from host.delivery.rounds import Rounds
 from host.delivery.split import split
 from host.routing.updates import ANSWER
 from shared_schema.clock import Clock, from_text, to_text
-from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.errors import DumbwaiterError, FileDamaged, FileTrouble
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
@@ -218,11 +218,11 @@ class Deliverer:
         except DeliveryRefused as error:  # what it would change is not there
             await self._refused(delivery, error.what)
             return False
-        except FileTrouble as error:
-            await self._failed_attempt(delivery, rounds, error.what)
-            return False
-        except DumbwaiterError as error:  # what is kept of it is no good, and will not be
-            await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
+        except DumbwaiterError as error:
+            if isinstance(error, FileTrouble) and not isinstance(error, FileDamaged):  # a full disk: that passes
+                await self._failed_attempt(delivery, rounds, error.what)
+            else:  # what is kept of it is no good, and will not be
+                await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
             return False
         if change is None and delivery.kind == MessageOutKind.EDIT and delivery.from_host:
             return await self._finish(delivery, DeliveryStatus.DELIVERED)  # the question stays as it was

@@ -35,7 +35,7 @@ class Sizes:
 
 SIZES = {
     "quick": Sizes(
-        rows=200_000, turns=20_000, refusals=5_000, value_bytes=60_000_000, replies=2_000, files=21_000, seconds=1.5
+        rows=200_000, turns=2_000, refusals=5_000, value_bytes=60_000_000, replies=2_000, files=21_000, seconds=1.5
     ),
     "container": Sizes(
         rows=200_000, turns=20_000, refusals=5_000, value_bytes=500_000_000, replies=2_000, files=21_000, seconds=1.5

@@ -17,7 +17,7 @@ from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate, version_of
 from tests.support.host import rows, running
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-EARLIER = sorted(path.name for path in FIXTURES.glob("central-*"))
+EARLIER = sorted((path.name for path in FIXTURES.glob("central-*")), key=lambda name: int(name.split("-")[1]))
 
 
 def made_from(fixture: str, data: Path) -> Path:
@@ -39,7 +39,17 @@ def schema_of(path: Path) -> list[tuple[str, str]]:
 
 def test_every_version_before_the_present_one_is_here() -> None:
     assert [f"central-{version}" for version in range(1, CENTRAL.version)] == EARLIER
-    assert HISTORY.version == 1, "there is an earlier history.db now: keep one here"
+
+
+def test_a_history_of_the_first_version_becomes_one_of_the_present(tmp_path: Path) -> None:
+    first = Path(__file__).parents[2] / "host/history/migrations/0001_first.sql"
+    for name, script in (("earlier", first.read_text() + "PRAGMA user_version = 1;"), ("fresh", "")):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.executescript(script)
+        with closing(open_writer(tmp_path / name)) as connection:
+            migrate(connection, HISTORY)
+            assert version_of(connection) == HISTORY.version
+    assert schema_of(tmp_path / "earlier") == schema_of(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("fixture", EARLIER)
