@@ -49,7 +49,10 @@ NO_EXPIRY = """
 UPDATE deliveries SET status = 'suppressed', finished_at = ?
 WHERE session_id = ? AND message_out_id = ? AND status = 'pending'
 """
-FORGET = "DELETE FROM questions WHERE session_id = ?"
+EXPIRES_NOW = """
+UPDATE deliveries SET deliver_after = NULL WHERE session_id = ? AND message_out_id = ? AND status = 'pending'
+"""
+FORGET = "DELETE FROM questions WHERE session_id = ? RETURNING message_out_id"
 
 MOST_OPEN = 3
 """Questions of one session that are open at a time. Further ones are sent, and their answers need a mention."""
@@ -165,5 +168,6 @@ def _change(
 
 
 def forget(connection: sqlite3.Connection, session_id: str) -> None:
-    """Nobody waits for answers in a session any more."""
-    connection.execute(FORGET, (session_id,))
+    """Nobody waits for answers in a session any more, and each of its questions says so now."""
+    found = [row["message_out_id"] for row in connection.execute(FORGET, (session_id,)).fetchall()]
+    connection.executemany(EXPIRES_NOW, [(session_id, f"{message_id}/expired") for message_id in found])

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from host.central import audit, events, ingest, mailbox, routes, session_lookup, sessions, turns
+from host.central import audit, events, ingest, mailbox, questions, routes, session_lookup, sessions, turns
 from host.central.events import EventKind
 from host.central.sessions import Session
 from host.operations.session_change import Also, as_shown, change, find
@@ -31,6 +31,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         now = to_text(services.clock.now())
 
         def cancel(connection: sqlite3.Connection) -> int:
+            questions.forget(connection, found.id)
             cancelled = ingest.cancel_session(connection, found.id, now)
             audit.record(connection, "session.stop", found.id, now, after={"cancelled": cancelled})
             return cancelled
@@ -51,6 +52,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
     now = to_text(services.clock.now())
 
     def cancel(connection: sqlite3.Connection) -> int:
+        questions.forget(connection, session.id)
         cancelled = ingest.cancel_session(connection, session.id, now)
         audit.record(connection, "session.stop", session.id, now, after={"cancelled": cancelled})
         also(connection, cancelled)
