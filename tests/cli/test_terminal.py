@@ -148,6 +148,7 @@ class Talk:
         host.streams["terminal.follow"] = self._follow
 
     def tell(self, **entry: Any) -> None:
+        until_sync(lambda: self.is_followed, "a terminal that follows")  # it shows its prompt before it follows
         for entries in self._entries:
             entries.put(entry)
 
@@ -406,7 +407,6 @@ def test_a_host_that_goes_is_a_line_and_when_it_is_back_all_goes_on(terminal: Te
     terminal.wait_for("before")
     talk.end()
     terminal.wait_for("✗ the host has ended the conversation")
-    until_sync(lambda: talk.is_followed, "another try")
     talk.answer("behind it")
 
     shown = terminal.wait_for("behind it")
