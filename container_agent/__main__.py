@@ -179,7 +179,7 @@ async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
         )
         end_with(asyncio.get_running_loop(), loop.stop)
         heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
-        heartbeat.touch()  # whoever sees it may tell this agent to stop
+        heartbeat.touch()  # the host that sees it may send a signal, which from here on ends the loop in good order
         beating = asyncio.create_task(heartbeat.beat())
         try:
             await loop.run()

@@ -3,7 +3,7 @@
 Invariant: what an agent reaches is what the host's gateway lets it reach, in a container as in a process. A client goes
 by the proxy that the given environment names, which is the forwarder's port; neither `NO_PROXY` nor the environment of
 the process is asked, and no name is resolved here. Model services alone may be on this machine: their URLs are the
-forwarder's own, or a service that somebody runs beside the agent (docs/providers.md, `@URL`).
+forwarder's own, or a service that runs beside the agent (docs/providers.md, `@URL`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """TLS, which asyncio imports and most agents never use: a third of what the start of an agent takes in memory.
 
-The modules are put in place unloaded, and load when something in them is used for the first time, whoever uses it.
+The modules are put in place unloaded, and load when any code uses something in them for the first time.
 `importlib.util.LazyLoader` would not do: with it the import statement itself loads them.
 """
 

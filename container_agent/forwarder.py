@@ -2,9 +2,10 @@
 
 SDKs and tools know proxies and URLs, not Unix sockets. Every connection to the port is carried, byte by byte, to
 `gateway.sock` in the session folder; or, where that takes no sockets, to the port that `gateway.json` names, with its
-token in the first line. Nothing is started before somebody asks for the port. No key is in here: the host adds it.
+token in the first line. Nothing is started before a provider or tool asks for the port. No key is in here: the host
+adds it.
 
-Invariant: at most 64 KiB wait in either direction of a connection; whoever is full makes the other wait.
+Invariant: at most 64 KiB wait in either direction of a connection; then the sender waits.
 """
 
 from __future__ import annotations

@@ -100,6 +100,6 @@ def _reply(said: object, names: Names) -> str:
 
 
 def _plain(text: str, most: int) -> str:
-    """A text of somebody's within the line: on one line, and without what ends it or divides it."""
+    """Returns a foreign text for use within the heading: on one line, without the characters that end or divide it."""
     plain = " ".join(text.split()).translate(str.maketrans('[]|"', "()/'"))
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"

@@ -1,9 +1,9 @@
 """The life of an agent: recover, take a batch, run its turn, end it, wait.
 
-Invariant: a message leaves `pending` only by the end of its turn. Whatever kills the process anywhere in here, the next
+Invariant: a message leaves `pending` only by the end of its turn. When the process is killed anywhere in here, the next
 one finds the messages of the unfinished turn and answers them.
 
-A control task of the host is run as a turn of its own, which says nothing to anybody but the host.
+A control task of the host is run as a turn of its own, whose answer the host alone reads.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class Outbox:
         return self._named(sql.OUT_SEQ, (message_id,))
 
     def last_message(self, generation: int) -> str:
-        """`out-<seq>` of the newest message of this generation that somebody can see; empty before the first."""
+        """Returns `out-<seq>` of the newest message of this generation that people can see; empty before the first."""
         return self._named(sql.LAST_MESSAGE, (generation,)) or ""
 
     def newest_messages(self, generation: int) -> dict[str, str]:

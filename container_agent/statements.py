@@ -66,7 +66,7 @@ ORDER BY s.seq
 # Where a message stands that went out: id.
 OUT_SEQ = "SELECT seq FROM messages_out WHERE id = ?"
 
-# The newest message that somebody can see: generation.
+# The newest message that people can see: generation.
 LAST_MESSAGE = """
 SELECT seq FROM messages_out WHERE generation = ? AND kind IN ('chat', 'card', 'question') ORDER BY seq DESC LIMIT 1
 """

@@ -1,7 +1,7 @@
 """One run of a provider: over one batch, or for one control task of the host.
 
-Invariant: whatever a provider does, its turn ends as a result or as a failure with one sentence. Only cancellation and
-the end of the process pass through, and those leave the turn as it stands in `outbound.db`.
+Invariant: a provider's turn always ends as a result or as a failure with one sentence. Only cancellation and the end of
+the process pass through, and those leave the turn as it stands in `outbound.db`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from shared_schema.text import without_lone_surrogates
 log = logging.getLogger("container_agent")
 
 MEMORY_SECONDS = 60.0
-"""What saving to memory may take: nobody waits for it, and a conversation that is summed up waits for all of it."""
+"""What saving to memory may take: the summary of the conversation, and all that is written meanwhile, waits for it."""
 
 
 class GivenBack:
@@ -53,7 +53,7 @@ _DRAFT_SECONDS = 0.4
 _DRAFT_SHARE = 10
 """Where a commit is slow (a network mount), drafts take at most a tenth of the time."""
 _DRAFT_CHARACTERS = 8_000
-"""Of an answer that is longer the end is shown: nobody sees more of it on a screen."""
+"""Of an answer that is longer the end is shown: a screen has no room for more."""
 
 
 class Output:
@@ -167,13 +167,13 @@ class QuietOutput(Output):
         return ()  # what people say meanwhile is for a turn of its own
 
     async def send(self, reply: Reply) -> str:
-        raise ProviderError(FailureReason.BAD_INPUT, "a control task has nobody to send to")
+        raise ProviderError(FailureReason.BAD_INPUT, "a control task sends no messages")
 
     def append_steps(self, steps: Sequence[Step]) -> None:
         self.used = usage_accounting.added(self.used, usage_accounting.of_steps(steps))
 
     def draft(self, text: Callable[[], str]) -> None:
-        """Nobody looks at a control task."""
+        """No view shows a control task."""
 
 
 async def at_once(name: str) -> None:
@@ -260,7 +260,7 @@ async def _remember(provider: Provider, request: TurnRequest, output: Output) ->
 
 
 def _storable_result(result: TurnResult, used: Usage) -> TurnResult:
-    """A result as SQLite can store it, whatever the provider made of it; `used` is of the steps it added before."""
+    """Returns any result of a provider as SQLite can store it; `used` is of the steps it added before."""
     steps = usage_accounting.added(used, usage_accounting.of_steps(result.steps))
     said = usage_accounting.storable(result.usage)
     pointer = result.provider_session_id

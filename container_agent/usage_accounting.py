@@ -1,4 +1,4 @@
-"""What a turn used, from whatever its provider counts. Pure.
+"""What a turn used, from what its provider counts. Pure.
 
 Invariant: what was used is counted once. A provider says it in one of three ways:
 - for the turn: taken as it is;

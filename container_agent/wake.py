@@ -1,6 +1,6 @@
 """Waiting until `inbound.db` has changed.
 
-Invariant: no wakeup is lost. `arm` comes before the read; whatever changes after it ends the next `wait` at once. File
+Invariant: no wakeup is lost. `arm` comes before the read; each change after it ends the next `wait` at once. File
 events only end a wait early; behind them the file itself is looked at every `poll_seconds`, and that alone is enough.
 
 What is compared is the file's identity, size, time and SQLite's own change counter: two commits within one tick of the

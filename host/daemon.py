@@ -156,7 +156,7 @@ def _greet(services: Services, choice: Choice, seconds: float, owner: str | None
         facts = {"data": str(data), "runtime": services.runtime.name, "reason": choice.reason, "next": following}
         log.info("ready", extra=facts | {"adopted": services.adopted, "seconds": round(seconds, 2)})
         if owner is not None:
-            log.info("nobody is the owner yet", extra={"next": owner})
+            log.info("this host has no owner yet", extra={"next": owner})
         return
     claim = "" if owner is None else f"\n  {owner}\n"
     page = f"""

@@ -1,9 +1,9 @@
-"""Threads for work that somebody else's data makes long: of every owner one piece at a time.
+"""Threads for work that foreign data makes long: of every owner one piece at a time.
 
-`asyncio.to_thread` gives whoever asks first; one session with many requests would have every thread. Here an owner (a
-session, or the person at the command line) has one thread at most, and what it asks besides waits in its own line.
-Whoever is cancelled while it waits is taken out of the line. What runs in a thread is not ended by that: it has its own
-deadline.
+`asyncio.to_thread` serves first come, first served; one session with many requests would have every thread. Here an
+owner (a session, or the person at the command line) has one thread at most, and its other work waits in its own line.
+Work that is cancelled while it waits is taken out of the line. What runs in a thread is not ended by that: it has its
+own deadline.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FairThreads:
                 except asyncio.CancelledError:
                     # The thread goes on: its owner has no other until it is done.
                     await asyncio.wait([running])
-                    running.exception()  # whoever wanted to know it has left
+                    running.exception()  # retrieved here, since the caller has left
                     raise
         finally:
             line.length -= 1

@@ -29,7 +29,7 @@ class Answer(StrEnum):
 
 
 class FolderElsewhere(Conflict):
-    """The folder was copied or moved, and nobody has said yet which."""
+    """The folder was copied or moved, and the operator has not said yet which."""
 
 
 class ForeignFolder(Conflict):
@@ -151,7 +151,7 @@ def require_own_content(layout: DataLayout) -> None:
 
 
 def foreign(layout: DataLayout) -> list[Path]:
-    """The host's files and folders that belong to somebody else. What agents own is not looked into."""
+    """Returns the host's files and folders that belong to another user. What agents own is not looked into."""
     me = os.geteuid()
     if not layout.data.is_dir() or is_foreign(layout.data) is None:
         return []

@@ -70,7 +70,7 @@ async def _next(objects: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None
 
 async def _open(settings: Settings) -> Services:
     clock = SystemClock()
-    # Of a copy nobody has said yet what it is: until then it has no agents, for they may be the original's.
+    # Until the operator has said what a copied folder is, it has no agents, for they may be the original's.
     is_at_home = await asyncio.to_thread(lambda: install.standing(settings.layout).is_at_home)
     central = await asyncio.to_thread(Central.open, settings.layout.central, clock)
     runtime, *rest = (await _runtimes(settings, central) if is_at_home else []) or [AbsentRuntime()]

@@ -20,13 +20,13 @@ _NOISY = (
     "docker", "urllib3", "aiohttp.access", "asyncio", "watchfiles", "httpx", "httpcore", "hpack", "markdown_it",
     "apscheduler", "slack_sdk", "slack_bolt", "discord", "nio", "aiosmtplib", "aioimaplib", "githubkit", "websockets",
 )  # fmt: skip
-"""Libraries that tell at the level `info` what is of no interest to whoever runs a host."""
+"""Libraries that tell at the level `info` what is of no interest to the operator of a host."""
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _RESET = "\x1b[0m"
 
 
 def keep_out(secrets: Iterable[str]) -> None:
-    """Show these secrets in no line from now on, whoever logs it and however long its traceback is."""
+    """Show these secrets in no line from now on, of any logger and in any traceback."""
     _SECRETS.update(secrets)
 
 

@@ -11,7 +11,7 @@ from shared_schema.errors import FileTrouble
 
 
 def replace_private(path: Path, text: str) -> None:
-    """Put a text in the place of a file, which nobody but its owner can read. Raises `FileTrouble`."""
+    """Put a text in the place of a file, which its owner alone can read. Raises `FileTrouble`."""
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -48,7 +48,7 @@ def secrets_in(path: Path) -> list[tuple[str, str]]:
 
 
 def is_private(path: Path) -> bool:
-    """Whether nobody but its owner may read or change a file that is there."""
+    """Whether its owner alone may read or change a file that is there."""
     return not stat.S_IMODE(path.stat().st_mode) & OPEN
 
 

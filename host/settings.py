@@ -56,7 +56,7 @@ class BadSetting(DumbwaiterError):
 
 
 class _SettingsFile(TomlConfigSettingsSource):
-    """`dumbwaiter.toml`, in whatever encoding an editor has marked it with."""
+    """`dumbwaiter.toml`, in the encoding that an editor has marked it with."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         return tomllib.loads(decoded(file_path.read_bytes()))
@@ -128,12 +128,12 @@ class Settings(BaseSettings):
     save_memory: bool = Field(
         True,
         description="before `/new`, a reset and a compression an agent may save to its memory what is worth it, in a "
-        "turn nobody sees; an agent group can say otherwise",
+        "turn that no chat shows; an agent group can say otherwise",
     )
     redact_ids: bool = Field(
         False,
         description="agents see short hashes in place of phone numbers and of the ids of people and chats, on "
-        "platforms where nobody needs them to be mentioned",
+        "platforms where no mention needs them",
     )
 
     notify: Literal["auto", "watchfiles", "off"] = Field(
@@ -341,7 +341,7 @@ def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> S
 
 
 def is_closed(file: Path) -> bool:
-    """Whether nobody but its owner can read the keys in a dumbwaiter.toml, if it has any."""
+    """Whether its owner alone can read the keys in a dumbwaiter.toml, if it has any."""
     try:
         return is_private(file) or not secrets_in(file)
     except OSError:  # it is not there, or cannot be looked at: its reader says so

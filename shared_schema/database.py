@@ -4,7 +4,7 @@ Session files are opened, used in one transaction and closed; both keep `journal
 memory, which crosses neither a VM mount nor a network mount. A commit that was reported survives a power cut: with WAL
 that takes `synchronous=FULL`; with a rollback journal, whose removal is the commit, it takes `EXTRA`, which syncs the
 folder as well (with FULL the journal comes back and the commit is rolled back). Every connection is in autocommit
-mode; transactions are explicit (`transaction`, `snapshot`). No open waits for somebody's lease (`descriptors.py`).
+mode; transactions are explicit (`transaction`, `snapshot`). No open waits for a lease (`descriptors.py`).
 
 `writer`, `reader`      a file of this side, or one the host wrote
 `untrusted_reader`      a file an agent wrote: read-only, bounded in time and size, no schema of its own is run

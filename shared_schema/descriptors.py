@@ -4,7 +4,7 @@ Two rules of POSIX make this necessary:
 
 - An open can wait. The owner of a file may hold a *lease* on it (fcntl(2), F_SETLEASE), and an open then waits up
   to 45 s until the owner gives it up. SQLite opens that way. So a file is opened here first, without waiting, and
-  stays open for as long as SQLite has it: meanwhile nobody can take a lease that would make SQLite wait.
+  stays open for as long as SQLite has it: meanwhile no process can take a lease that would make SQLite wait.
 - A close drops locks. Closing *any* descriptor of a file drops all locks that the process holds on it (fcntl(2)),
   also those of SQLite connections in other threads. So the descriptors of a file are shared, and closed when its last
   user in this process leaves.
@@ -24,7 +24,7 @@ from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 
 _FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
-# Trouble of the machine. All other errors of an open, a link or a read are something that whoever owns the file can
+# Trouble of the machine. All other errors of an open, a link or a read are something that the owner of the file can
 # cause: modes, links, leases, names, sizes.
 _OF_THE_MACHINE = frozenset(
     {
@@ -76,7 +76,7 @@ def hold(name: str | Path, *, write: bool = False, folder: int | None = None, fo
     """Open a file without waiting, or share the descriptor that is open already. Raises `OSError`.
 
     `folder` is an open folder that the name is below; a link is followed only with `follow`. `BlockingIOError` says
-    that somebody holds a lease. Asking makes the kernel take the lease from him, after 45 s at most.
+    that another process holds a lease. Asking makes the kernel take the lease from it, after 45 s at most.
     """
     status = os.stat(name, dir_fd=folder, follow_symlinks=follow)
     if (joined := _join((status.st_dev, status.st_ino), write)) is not None:
@@ -125,7 +125,7 @@ def _join(key: _Key, write: bool) -> HeldFile | None:
 
 
 def _release(key: _Key) -> None:
-    with _lock:  # nobody can join a file between the count and the close
+    with _lock:  # no thread may join a file between the count and the close
         shared = _files[key]
         shared.users -= 1
         if shared.users == 0:

@@ -1,6 +1,6 @@
 """HTML as plain text: what a person would read of it. Pure, and never raises: any text is some HTML.
 
-The pages are somebody else's, so each is read once, from left to right, in time that grows with its length alone.
+The pages are foreign, so each is read once, from left to right, in time that grows with its length alone.
 Python's own parser takes minutes for a page of nothing but `<a <a <a`, and gives up over `<![x[`.
 """
 

@@ -1,7 +1,7 @@
-"""JSON that somebody else wrote, read the same way wherever it is read.
+"""JSON that another program wrote, read the same way wherever it is read.
 
-Python's own reader takes whatever the stack of the moment has room for, so the same text may pass in one thread and
-fail in another. Here the bounds are fixed: what is taken once can be read, written and walked again anywhere.
+Python's own reader takes as much depth as the stack of the moment has room for, so the same text may pass in one thread
+and fail in another. Here the bounds are fixed: what is taken once can be read, written and walked again anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LARGEST = 2**63
 def parse(text: str | bytes) -> Any:
     """The value of a JSON text. Raises `ValueError` for anything else, for too much depth and for numbers too large.
 
-    `NaN` and `Infinity`, which Python writes and nobody else reads, are no numbers. Of two equal names the last counts.
+    `NaN` and `Infinity`, which Python writes and JSON does not know, are refused. Of two equal names the last counts.
     """
     try:
         value = json.loads(text, parse_constant=_refuse)

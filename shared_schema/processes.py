@@ -1,7 +1,8 @@
-"""Ending everything that somebody has started, for good.
+"""Ending every process that a program has started, for good.
 
 Programs start others in process groups and sessions of their own, so no group has them all. Two things hold: a
-variable in the environment (the *mark*) is inherited, and whoever has shed it still descends from somebody who has not.
+variable in the environment (the *mark*) is inherited, and a process that has shed it still descends from one that has
+not.
 Works where there is a `/proc`; elsewhere nothing is found.
 """
 
@@ -58,7 +59,7 @@ def kill(processes: Collection[int]) -> int:
         try:
             os.kill(process, signal.SIGKILL)
             count += 1
-        except (ProcessLookupError, PermissionError):  # it is gone, or somebody else's
+        except (ProcessLookupError, PermissionError):  # it is gone, or another user's
             continue
     return count
 

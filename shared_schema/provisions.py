@@ -34,7 +34,7 @@ def how_to_install_extra(extra: str, *, python: str = sys.executable, root: Path
 
 
 def how_to_build(provider: str, *, root: Path = _ROOT) -> str:
-    """The line for agents in containers. Inside of one nobody knows whether the host has a checkout."""
+    """Returns the line for agents in containers. Inside of one it is not known whether the host has a checkout."""
     variant = VARIANTS[provider]
     return f"make image VARIANT={variant}" if (root / _MAKEFILE).is_file() else f"dumbwaiter image build {variant}"
 
@@ -42,4 +42,4 @@ def how_to_build(provider: str, *, root: Path = _ROOT) -> str:
 def missing(provider: str) -> str:
     """The sentence of an agent that lacks what its provider needs."""
     line = how_to_build(provider) if CONTAINER_SESSION.is_dir() else how_to_install(provider)
-    return f"what the provider `{provider}` needs is not installed; whoever runs the host types: {line}"
+    return f"what the provider `{provider}` needs is not installed; type this on the host: {line}"

@@ -87,7 +87,7 @@ class FailureReason(StrEnum):
 
 
 PROVIDER_BROKE = "the provider failed: "
-"""How the sentence of a turn begins that ended with an exception nobody foresaw: the agent's log has more of it."""
+"""How the sentence of a turn begins that ended with an unexpected exception: the agent's log has more of it."""
 
 
 class DeliveryStatus(StrEnum):

@@ -1,9 +1,9 @@
-"""Text that somebody else wrote, before anything of Unicode is done to it. Pure.
+"""Foreign text, before anything of Unicode is done to it. Pure.
 
 `unicodedata.normalize` sorts the marks behind a letter by insertion: a letter with 40,000 marks takes 16 s, in one call
 into C that holds the interpreter's lock, so that nothing else runs meanwhile. `casefold` and `lower` are linear, but
-make up to three characters of one. So whoever brings foreign text into a form does it here: every function first takes
-at most so many characters as its caller needs, and then does what costs a fixed time for each of them.
+make up to three characters of one. So all code that brings foreign text into a form does it here: every function first
+takes at most so many characters as its caller needs, and then does what costs a fixed time for each of them.
 
 Nothing else calls `unicodedata.normalize`, `casefold` or `lower` on foreign text (tests/unit/test_foreign_data.py).
 """

@@ -1,8 +1,8 @@
 """The prompt of a turn, from the files as they are when it begins.
 
-Invariant: `stable` comes first and has the same bytes from turn to turn, as long as nobody changes the agent group's
-instructions, its skills or its surroundings; what changes by itself (memory, notes) is in `changing`, which comes last.
-So a vendor's prompt cache holds.
+Invariant: `stable` comes first and has the same bytes from turn to turn, as long as the agent group's instructions, its
+skills and its context stay the same; what changes by itself (memory, notes) is in `changing`, which comes last. So a
+vendor's prompt cache holds.
 """
 
 from __future__ import annotations

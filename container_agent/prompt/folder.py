@@ -1,7 +1,7 @@
 """Reading texts that an agent keeps in its workspace, for its prompt.
 
-Whatever is there, a turn goes on: a file that is too long is cut, one that cannot be read becomes a note. A link that
-leads out of the folder is not followed.
+No file here ends a turn: one that is too long is truncated, one that cannot be read becomes a note. A link that leads
+out of the folder is not followed.
 """
 
 from __future__ import annotations

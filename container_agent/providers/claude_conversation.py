@@ -92,7 +92,7 @@ class ClaudeConversation:
         return loop.call_later(seconds, loop.run_in_executor, None, processes.end_marked, _MARK, self._mark)
 
     async def _end(self) -> None:
-        """Kill the program and all that it has started, whatever is cancelled meanwhile."""
+        """Kill the program and all that it has started, also when the caller is cancelled meanwhile."""
         await asyncio.to_thread(processes.end_marked, _MARK, self._mark)
 
 

@@ -61,7 +61,7 @@ def _said(heard: Transcript, service: str, model: str) -> tuple[FailureReason, s
 
 
 def _another_key(service: str) -> str:
-    return f"whoever runs the host sets another one: dumbwaiter init --model {service}"
+    return f"set another one on the host: dumbwaiter init --model {service}"
 
 
 def broken_off() -> ProviderError:

@@ -1,8 +1,8 @@
 """How the SDK and its program are set up: their environment, their folder, their options.
 
 Invariant: what the workspace holds sets up nothing. The program reads no settings, no `CLAUDE.md`, no MCP servers and
-no memory but ours; it asks nobody, since the container is the limit of what it may do; and it calls nobody but the
-model service.
+no memory but ours; it asks for no permission, since the container is the limit of what it may do; and it connects to
+the model service alone.
 """
 
 from __future__ import annotations

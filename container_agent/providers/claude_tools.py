@@ -15,7 +15,7 @@ from container_agent.tools.server import NAME
 from shared_schema.rows import MessageIn
 
 OWN = ("Bash", "Edit", "NotebookEdit", "Read", "Task", "WebFetch", "WebSearch", "Write")
-"""The SDK's tools that an agent has. Those that outlive a turn, or ask somebody at a terminal, are left out."""
+"""The SDK's tools that an agent has. Those that outlive a turn, or ask a person at a terminal, are left out."""
 
 BASH_SECONDS = 120.0
 MOST_BASH_SECONDS = 600.0

@@ -47,7 +47,7 @@ class Transcript:
         return "\n".join(self._said) or self._said_before
 
     def add(self, step: Step) -> None:
-        """A step that the SDK does not report: what somebody said."""
+        """Add a step that the SDK does not report: what a person said."""
         self._end_answer()
         self._steps.append(step)
 

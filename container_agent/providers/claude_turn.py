@@ -1,6 +1,6 @@
 """One turn of the SDK: what it is told, and what comes of it.
 
-Invariant: whatever ends a turn, what was said until then is in the transcript, and nothing of it twice.
+Invariant: however a turn ends, what was said until then is in the transcript, and nothing of it twice.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ClaudeTurn:
     def _result(self) -> TurnResult:
         heard = self._heard
         reply = heard.reply
-        # A tool may have done all the talking; and at a control task of the host's nobody waits for words.
+        # A tool may have sent every message itself; and a control task of the host's needs no words.
         is_answered = has_answered(self._request, self._out) if self._request.triggering else heard.has_worked
         if not reply and not is_answered:
             after = " after it had used its tools" if heard.has_worked else ""

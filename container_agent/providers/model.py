@@ -68,7 +68,7 @@ class ModelProvider:
         turn = await self._turn(request, out, setup)
         try:
             return await turn.run(request.history())
-        except asyncio.CancelledError:  # an SDK may leave an answer open that nobody listens to any more
+        except asyncio.CancelledError:  # an SDK may leave the connection of an unfinished answer open
             await self.aclose()
             raise
 

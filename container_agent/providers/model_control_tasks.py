@@ -15,7 +15,7 @@ Give the conversation below a title: at most six words, in the language of the c
 without a full stop. Answer with the title alone.
 """
 _SUMMARY = """\
-Sum up the conversation below, so that somebody can go on with it who has not seen it: what it is about, what was
+Sum up the conversation below for a reader who has not seen it and is to go on with it: what it is about, what was
 decided, what was done and where it is to be found, what is still open, and what matters about the people in it. Write
 in the language of the conversation, in at most 500 words. Answer with the summary alone.
 """
@@ -24,7 +24,7 @@ The conversation below is over or will be cut short. Save to your memory what sh
 is not there yet: decisions, facts about people and things, what was promised, where results are. Use the tools for
 files:
 `memory/MEMORY.md` is the index, with a line for each thing; keep it short, and correct what is wrong. Mostly there is
-little to save, and often nothing: then change nothing. Nobody reads what you answer; end with "done".
+little to save, and often nothing: then change nothing. Your answer is shown to no person; end with "done".
 """
 _FOR_TITLE = 4_000
 MOST_TO_REMEMBER = 60_000

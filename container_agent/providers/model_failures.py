@@ -117,13 +117,13 @@ def _url(choice: ModelChoice) -> str:
 
 
 def _another_key(service: str) -> str:
-    return f"whoever runs the host sets another one: dumbwaiter init --model {service}"
+    return f"set another one on the host: dumbwaiter init --model {service}"
 
 
 def _another_model(choice: ModelChoice) -> str:
     if choice.kind is ModelKind.OLLAMA:
-        return f"whoever runs it gets it: ollama pull {choice.name}"
-    return f"whoever runs the host sets another one: dumbwaiter agent-group set AGENT --model {choice.kind}:NAME"
+        return f"get it where Ollama runs: ollama pull {choice.name}"
+    return f"set another one on the host: dumbwaiter agent-group set AGENT --model {choice.kind}:NAME"
 
 
 def too_long(model: str) -> tuple[FailureReason, str]:

@@ -1,4 +1,4 @@
-"""The transcript as the library's messages, and back. A vendor takes what `messages_of` makes, whatever the steps are.
+"""The transcript as the library's messages, and back. Every vendor takes what `messages_of` makes, from any steps.
 
 Steps may be of another provider, of another model, cut off, or broken: a call without a result gets one that says so, a
 result without a call is left out, ids that a vendor would refuse are replaced, and texts that are empty do not count.
@@ -60,7 +60,7 @@ def messages_of(
 
 
 def user_part(content: str, session: SessionLayout, *, hidden: frozenset[str] | None = frozenset()) -> UserPromptPart:
-    """What somebody says now; `content` as a step records it."""
+    """Returns what a person says now as a prompt part; `content` as a step records it."""
     return UserPromptPart(_user_content(content, _Images(session, [Step("user", content)], hidden)))
 
 

@@ -81,7 +81,7 @@ class ModelPrompt:
         self.messages += messages
 
     def user_part(self, content: str) -> UserPromptPart:
-        """What somebody says in the course of the turn."""
+        """Returns what a person says in the course of the turn as a prompt part."""
         abilities = self._abilities
         return model_history.user_part(content, self._session, hidden=None if abilities.no_images else abilities.images)
 

@@ -1,6 +1,6 @@
 """One turn of a model: ask it, call the tools it wants, ask again, until it has nothing more to call.
 
-Invariants: whatever ends a turn, what was said and used until then is in the transcript; a request is repeated only
+Invariants: however a turn ends, what was said and used until then is in the transcript; a request is repeated only
 while nothing of its answer was used; a turn makes a bounded number of requests.
 """
 
@@ -88,7 +88,7 @@ class ModelTurn:
 
     @property
     def window(self) -> int | None:
-        """How many tokens the model takes; None when nobody knows."""
+        """How many tokens the model takes; None when that is not known."""
         return self._model.context_window or usual_window(self._choice)
 
     async def run(self, history: Sequence[Step]) -> TurnResult:

@@ -25,7 +25,7 @@ _LIES_IN_THE_QUESTION = frozenset({FailureReason.CONTEXT_TOO_LONG, FailureReason
 class ProviderError(DumbwaiterError):
     """The provider cannot answer. The turn fails with `reason`; the sentence is shown to the person who asked.
 
-    `detail` is what a service said itself, for whoever runs the host: redacted and bounded (`service_words.py`).
+    `detail` is what a service said itself, for the operator of the host: redacted and bounded (`service_words.py`).
     `stop_reason` is why its last answer ended, in its own word.
     """
 
@@ -197,7 +197,7 @@ class Summarizer(Protocol):
     """A provider that can say in a few words what a conversation is about."""
 
     async def summarize(self, request: TurnRequest, purpose: ControlTask, out: TurnOutput) -> TurnResult:
-        """The text for `purpose` about `request.history()`, as the result's replies; it is not said to anybody.
+        """Returns the text for `purpose` about `request.history()`, as the result's replies; no chat shows it.
 
         Steps and pointer of the result do not count, its usage does. Raises as `run`.
         """

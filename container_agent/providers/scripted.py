@@ -36,7 +36,7 @@
 
 A title is `Title of ` and the first words people said, a summary `Summary of N messages`.
 
-Of replies and steps there are at most 5,000 to a line, and a file has at most 256 MiB: nobody can fill the memory.
+Of replies and steps there are at most 5,000 to a line, and a file has at most 256 MiB: no line fills the memory.
 Anything else is answered with `scripted: <line>`. Every triggering message is obeyed, in order; context is ignored.
 Replies that are not sent in mid-turn go out together at the end of the turn, each to its own message. What was heard
 and replied so is the transcript.

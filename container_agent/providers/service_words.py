@@ -1,7 +1,7 @@
-"""What a service itself said of a refusal, for whoever runs the host: short, and without what looks like a key.
+"""What a service itself said of a refusal, for the operator of the host: short, and without what looks like a key.
 
-The host's gateway has taken its own key out before, in whatever writing. This is for keys of others: one in a message,
-or of a service that is called without the gateway. Pure.
+The host's gateway has taken its own key out before, in every encoding it knows. This is for keys of others: one in a
+message, or of a service that is called without the gateway. Pure.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ from container_agent.providers.model_seams import Speaking
 from container_agent.providers.protocol import TurnOutput, TurnRequest
 
 _MAY_BE_SILENT = frozenset({"heartbeat", "schedule"})
-"""Kinds of session in which nobody has asked."""
+"""Kinds of session in which no person has asked."""
 
 
 def has_answered(request: TurnRequest, out: TurnOutput) -> bool:
-    """Whether nobody is left without an answer if the turn ends now without a word."""
+    """Whether the turn may end now without a word: every person who asked has an answer."""
     if request.context.kind in _MAY_BE_SILENT or not isinstance(out, Speaking):
         return request.context.kind in _MAY_BE_SILENT
     here = {(message.channel_type, message.platform_id) for message in request.triggering}

@@ -214,7 +214,7 @@ def _spellings(before: _WrittenFile, old: str) -> Iterator[tuple[str, Callable[[
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in place of another in one step: whoever reads it sees one or the other."""
+    """Put a file in place of another in one step: a reader sees the old content or the new one."""
     if path.exists() and not path.is_file():
         raise ToolRefused(f"'{path.name}' is not an ordinary file")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None

@@ -1,4 +1,4 @@
-"""Names and results of tools that somebody else made, as a model can take them. Pure."""
+"""Names and results of foreign tools, as a model can take them. Pure."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ class _Sending:
             raise ToolRefused(f"the text has {len(text):,} characters, and {most:,} are allowed", hint="send a file")
 
     def _require_arrival(self, name: str, message_id: str) -> None:
-        """Raises `ToolRefused` for a message of ours that nobody can see."""
+        """Raises `ToolRefused` for a message of ours that never reached its chat."""
         if (why := self._tool_context.turn_inbox.refusal(message_id)) is not None:
             raise ToolRefused(f"'{name}' never arrived: {why}")
 

@@ -1,7 +1,7 @@
 """One command, and all that it starts, beneath a subreaper (`subreaper.py`) of its own.
 
-Invariants: nothing of it outlives `end`, or the agent, whatever kills that; making one holds no descriptor when it
-fails. The subreaper is what ends it, so whoever does not wait for the end need not.
+Invariants: nothing of it outlives `end`, or the agent, however that dies; making one holds no descriptor when it
+fails. The subreaper ends it, so a caller need not wait for the end.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Program:
         with suppress(TimeoutError):
             async with asyncio.timeout(_ENDING_SECONDS):
                 await self._kept.closed.wait()
-        if self._subreaper.returncode:  # somebody has killed it
+        if self._subreaper.returncode:  # it was killed, so it has ended nothing
             await asyncio.to_thread(processes.end_marked, _MARK, self._mark)
         self.output.close()
 

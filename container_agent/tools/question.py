@@ -2,8 +2,8 @@
 
 It survives restarts. The question is a row of `outbound.db`, with the `seq` behind which its answer stands; an agent
 that died while it waited runs its turn again, asks the same, and finds the question that is open instead of sending
-another. The answer is a row of the host's that names the question (a button), or the next message somebody writes in
-that chat: the number of an option, its text, or any other text.
+another. The answer is a row of the host's that names the question (a button), or the next message that a person writes
+in that chat: the number of an option, its text, or any other text.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Asking:
         if found is None:
             why = "" if seconds == arguments["seconds"] else ", which is all that this turn had left"
             return (
-                f"Nobody answered within {seconds} seconds{why}. The question stays in the chat; an answer that comes "
+                f"No answer came within {seconds} seconds{why}. The question stays in the chat; an answer that comes "
                 "later is a new message. Go on without it, or end your turn."
             )
         if isinstance(found, MessageIn):

@@ -1,7 +1,7 @@
 """The tools that the host answers: `list_sessions`, `search_messages`, `read_history`.
 
 A request is a row of kind `system` in `outbound.db`, its answer a row of kind `system` in `inbound.db` that names it.
-They only read, so a request that nobody answers (the host was restarted over it) is simply written once more.
+They only read, so a request without an answer (the host was restarted over it) is simply written once more.
 """
 
 from __future__ import annotations

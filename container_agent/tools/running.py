@@ -24,7 +24,7 @@ class Running:
         self._say()
 
     def end(self, key: object) -> None:
-        """It is over. If it is not known here, somebody else has named it, and those that are known are named again."""
+        """End a call. One that is not known here was announced elsewhere; then the known ones are announced again."""
         if self._calls.pop(key, None) is not None or self._calls:
             self._say()
 

@@ -2,7 +2,7 @@
 
 Invariant: a server that fails, hangs or talks nonsense costs its own tools and nothing else. Its tools are called
 `<server>__<tool>`. The configuration comes from the host with the session's context; an agent cannot change it. What is
-behind a URL is reached through the gateway, whatever runs the agent.
+behind a URL is reached through the gateway, under every runtime.
 
 A client must be left in the task that entered it, so each server has a task of its own, which does nothing but keep it.
 """
@@ -164,7 +164,7 @@ class _Server:
             if not ready.done():
                 ready.cancel()
             raise
-        except BaseException as error:  # whatever a server and its library come up with
+        except BaseException as error:  # a server and its library raise anything; it costs this server alone
             if not ready.done():
                 ready.set_exception(RuntimeError(connections.why_refused(error, self._chosen.url) or _cause(error)))
         finally:

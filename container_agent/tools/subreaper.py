@@ -1,7 +1,8 @@
 """The process above a command of `bash`, which has all that the command starts beneath it, and ends it.
 
-It adopts whoever loses its parent, so nothing gets away: not by a session of its own, not by an empty environment. It
-ends all when the agent closes its standard input, which an agent also does by dying; and leaves when nothing is left.
+It adopts every process that loses its parent, so none gets away: not by a session of its own, not by an empty
+environment. It ends all when the agent closes its standard input, which an agent also does by dying; and leaves when
+nothing is left.
 Run by `program.py`; needs Linux to adopt and to find, elsewhere it ends the command's process group.
 """
 

@@ -1,7 +1,7 @@
 """The tools of one turn, and the calling of them.
 
 Invariant: a call ends as text, within the limits of its tool. Only cancellation passes through: it ends the call, and
-whatever the call has begun.
+every process that the call has started.
 """
 
 from __future__ import annotations

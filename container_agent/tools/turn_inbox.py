@@ -28,7 +28,7 @@ ANSWERS = """
 SELECT content FROM messages_in WHERE seq > ? AND kind = 'system' AND content ->> 'answer_to' = ? ORDER BY seq LIMIT 1
 """
 
-# What people have written since a row and nobody has answered: seq, generation, rows.
+# What people have written since a row and the agent has not answered: seq, generation, rows.
 SINCE = """
 SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type,
        platform_id, thread_id, sender_id, sender_name, source_session_id, content
@@ -102,7 +102,7 @@ class TurnInbox:
     async def reply(
         self, message_id: str, address: tuple[str | None, ...], *, after: int, seconds: float
     ) -> Answer | MessageIn | None:
-        """The same, or the first message that somebody writes there instead; that becomes part of the turn."""
+        """The same, or the first message that a person writes there instead; that becomes part of the turn."""
 
         def find(connection: sqlite3.Connection) -> Answer | MessageIn | None:
             answer = _answer(connection, message_id, after)
@@ -114,7 +114,7 @@ class TurnInbox:
         return found
 
     def follow_ups(self, address: tuple[str | None, ...], *, after: int) -> list[MessageIn]:
-        """What somebody wrote there behind a row, oldest first; that becomes part of the turn.
+        """Returns what people wrote there behind a row, oldest first; that becomes part of the turn.
 
         What was tried before is left for a turn of its own. Raises `FileTrouble`.
         """
@@ -164,7 +164,7 @@ class TurnInbox:
         return next((row for row in self._open(connection, after) if row.address == address), None)
 
     def _open(self, connection: sqlite3.Connection, after: int) -> list[MessageIn]:
-        """What people have written behind a row, and nobody has acknowledged."""
+        """Returns what people have written behind a row and the agent has not acknowledged."""
         rows = [MessageIn.from_row(row) for row in connection.execute(SINCE, (after, self._generation, _ROWS))]
         done = self._acknowledged([row.id for row in rows]) if rows else set()
         return [row for row in rows if row.id not in done]

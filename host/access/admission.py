@@ -1,6 +1,6 @@
 """Which agents of a chat listen to a message, by who wrote it. Pure.
 
-A chat says what becomes of unknown senders (`unknown_sender`): somebody who has no role with any agent of the chat. A
+A chat says what becomes of unknown senders (`unknown_sender`): people who have no role with any agent of the chat. A
 wiring says whom its agent listens to (`sender_scope`) of those the chat lets in. The order matters: what the chat
 refuses is refused for all of its agents.
 """
@@ -42,7 +42,7 @@ def asks_who_it_is(unknown_sender: str, wirings: Sequence[Wiring]) -> bool:
 
 
 def admission(unknown_sender: str, wirings: Sequence[Wiring], sender: Standing | None) -> Admission:
-    """Who listens to a sender. None: somebody of whom nothing is known."""
+    """Returns who listens to a sender; `sender` is None for a person of whom nothing is known."""
     members = [wiring for wiring in wirings if sender is not None and sender.belongs_to(wiring.agent_group_id)]
     is_known = bool(members) or (sender is not None and sender.is_owner)
     if not is_known and unknown_sender != UnknownSender.PUBLIC:

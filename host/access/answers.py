@@ -41,7 +41,7 @@ def click(connection: sqlite3.Connection, value: str, who: Standing, where_from:
 
 
 def whoami(connection: sqlite3.Connection, who: Standing | None) -> str:
-    """Who somebody is to the host."""
+    """Returns the sentences that tell a person who they are to the host."""
     if who is None:
         return "The platform does not say who you are."
     if who.user == TERMINAL:

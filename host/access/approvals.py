@@ -1,9 +1,9 @@
 """Asking people with a role, and taking their one answer.
 
 An approval is open for 24 hours, and there is one for each kind and subject. Its card goes to every decider who can be
-reached. Whoever answers is looked up at that moment: a card that was passed on, or that everybody in a group can see,
-is no right to decide. The first answer counts, in one transaction with what follows from it; the other cards then say
-by whom it was given.
+reached. The roles of a person who answers are looked up at that moment: a card that was passed on, or that a whole
+group can see, is no right to decide. The first answer counts, in one transaction with what follows from it; the other
+cards then say by whom it was given.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def ask(
     role: str = "admin",
     waiting: Mapping[str, Any] | None = None,
 ) -> OpenedApproval | None:
-    """Ask whoever may decide; when it was asked already, what is `waiting` waits with it. None: too many are open.
+    """Ask the deciders; when that was done already, what is `waiting` waits with it. Returns None: too many are open.
 
     `agent_groups`: the admins of these may decide, too. Raises `InvalidValue` for arguments that a card cannot show.
     """
@@ -102,7 +102,7 @@ def ask(
 
 
 def may_decide(standing: Standing, approval: Approval, agent_group_id: str | None = None) -> bool:
-    """Whether somebody may decide an approval, or choose this agent group in it. Pure."""
+    """Whether a person may decide an approval, or choose this agent group in it. Pure."""
     if approval.role == "owner":
         return standing.is_owner
     if agent_group_id is not None:
@@ -156,7 +156,7 @@ def close_approved(
 
 
 def expire_due(connection: sqlite3.Connection, now: str) -> int:
-    """Close what nobody has decided in time, and say so; how many."""
+    """Close the approvals that were not decided in time, and say so. Returns how many."""
     due = table.expired(connection, now)
     for approval in due:
         expire(connection, approval, now)
@@ -178,7 +178,7 @@ def ended(approval: Approval) -> str:
         case ApprovalState.DENIED:
             return f"Denied by {approval.decided_by}."
         case ApprovalState.EXPIRED:
-            return "It has expired: nobody decided within 24 hours."
+            return "It has expired: there was no decision within 24 hours."
         case _:
             return "It waits for a decision."
 

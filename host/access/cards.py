@@ -68,14 +68,14 @@ def decided(card: str, sentence: str) -> str:
 
 
 def shortened(message: str, longest: int = 1_000) -> str:
-    """What somebody wrote, for an argument: what is left out of it is said."""
+    """Returns a person's message as an argument of a card, with a note of what was left out of it."""
     if len(message) <= longest:
         return message
     return f"{message[:longest]} [the first {longest:,} of {len(message):,} characters]"
 
 
 def _shown(name: str, value: Any) -> list[str]:
-    """An argument with its name; the name is ours, the value is anybody's."""
+    """Returns an argument with its name; the name is ours, the value is foreign."""
     lines = [_plain(line) for line in _worded(value).splitlines()] or [""]
     label = name.replace("_", " ").capitalize()
     if len(lines) == 1:

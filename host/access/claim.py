@@ -56,7 +56,7 @@ def offer(connection: sqlite3.Connection, now: str) -> ClaimOffer | None:
 def tried(
     connection: sqlite3.Connection, said: str, *, user: str, name: str | None, direct_chat: str, now: str
 ) -> tuple[bool, str] | None:
-    """Somebody says a code in a direct chat: whether they are the owner now, and what they are told.
+    """Take a code that a person says in a direct chat. Returns whether they are the owner now, and what they are told.
 
     None when no code is waited for: then it is a message like any other.
     """

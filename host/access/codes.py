@@ -29,7 +29,7 @@ def new_approval_code() -> str:
 
 
 def claimed(text: str) -> str | None:
-    """The code that a whole message says: eight symbols with a digit among them, or whatever stands behind `/claim`."""
+    """Returns the code that a message is: eight symbols with a digit among them, or what stands behind `/claim`."""
     if len(text) > _LONGEST_CLAIM:
         return None
     word, _, rest = text.strip().partition(" ")
@@ -39,7 +39,7 @@ def claimed(text: str) -> str | None:
 
 
 def normalised(text: str) -> str:
-    """A code as it is stored, from how somebody typed it."""
+    """Returns a code as it is stored, from how a person typed it."""
     return text[:100].upper().replace("-", "").replace(" ", "")
 
 

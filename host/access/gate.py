@@ -39,7 +39,7 @@ _KNOCKED = (
     "Your code is {code}."
 )
 _NO_OWNER = (
-    "Nobody owns this bot yet. Whoever runs it writes here the code that its host prints: `dumbwaiter doctor`. "
+    "This bot has no owner yet. If you run its host, write here the code that `dumbwaiter doctor` prints. "
     "Your message waits."
 )
 _ASKED_TO_WIRE = "This bot does not know this chat yet. Its owner is asked, and your message waits. The code is {code}."
@@ -130,8 +130,8 @@ def claim_owner(connection: sqlite3.Connection, arrival: IncomingMessage, now: s
 
 
 def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Sequence[Wiring], now: str) -> str:
-    """A stranger is asked about; what became of their message."""
-    assert arrival.user is not None, "only somebody who can be named can be let in"
+    """Ask the deciders about a stranger. Returns what became of the stranger's message."""
+    assert arrival.user is not None, "only a person with an id can be let in"
     is_direct = not arrival.is_group
     arguments = {
         "user": arrival.user,
@@ -147,7 +147,7 @@ def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Seq
 
 
 def ask_to_wire(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str | None:
-    """The bot is spoken to in a chat that nobody knows; what became of the message. None: it was not spoken to."""
+    """Ask about an unknown chat in which the bot is spoken to. Returns what became of the message; None: it was not."""
     if arrival.is_group is not False and not arrival.is_mention:
         return None
     names: list[str] = []
@@ -212,7 +212,7 @@ def _ask(
     of = agent_group_ids if agent_group_ids is not None else arguments["agent_group_ids"]
     try:
         asked = approvals.ask(connection, kind, subject, arguments, now=now, agent_groups=of, waiting=arrival.waiting())
-    except InvalidValue:  # identifiers of an absurd length: nobody could judge them
+    except InvalidValue:  # identifiers of an absurd length: no person could judge them
         return UNKNOWN
     if asked is None:
         return _TOO_MANY
@@ -243,7 +243,7 @@ def _greet(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -
 
 
 def _note_direct_chat(connection: sqlite3.Connection, arrival: IncomingMessage, sender: Standing) -> None:
-    """Note where somebody who decides can be reached, when that is new."""
+    """Note where a decider can be reached, when that is new."""
     if sender.direct_chat != arrival.address.platform_id:
         users.seen(connection, sender.user, arrival.address.platform_id, _short(arrival.sender_name))
 

@@ -36,8 +36,8 @@ class ApprovalKind:
 
     `question` is the first line of a card, `choices` the ways to say yes (one at least). `approved` does what was asked
     for, in the transaction of the decision, and raises `DumbwaiterError` when that cannot be done any more: the
-    approval stays open then. `told` is the sentence that who waits is told of a no or of the end of the time; None:
-    nobody waits.
+    approval stays open then. `told` is the sentence that tells the person who waits of a no or of the end of the time;
+    None: there is no such person.
     """
 
     name: str

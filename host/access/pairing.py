@@ -45,10 +45,10 @@ def make_member(
 
 PAIRING = ApprovalKind(
     name="pairing",
-    question="Somebody who is not known asks to be let in.",
+    question="A person who is not known asks to be let in.",
     choices=_choices,
     approved=_approved,
     denied="You were not let in here, and your message was not answered.",
-    expired="Nobody has let you in within 24 hours, and your message was not answered. Write again to ask again.",
+    expired="You were not let in within 24 hours, and your message was not answered. Write again to ask again.",
     hidden=frozenset({"agent_group_ids", "direct_chat"}),
 )

@@ -1,4 +1,4 @@
-"""Who somebody is to the host: their roles, and what these allow. What decides here is pure."""
+"""Who a person is to the host: their roles, and what these allow. What decides here is pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from host.central import users
 from host.central.users import Role
 
 TERMINAL = "cli:terminal"
-"""The user at the host's own terminal, who is the owner: nobody else can open its socket."""
+"""The user at the host's own terminal, who is the owner: its socket is closed to all other users of the machine."""
 
 
 @dataclass(frozen=True, slots=True)

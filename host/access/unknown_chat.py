@@ -1,6 +1,6 @@
 """Unknown chats: the bot is spoken to where no agent serves, and those who may wire the chat are asked.
 
-A yes wires the chat to an agent group, and lets in who has asked: in a direct chat there is nobody else.
+A yes wires the chat to an agent group, and lets in the person who asked: a direct chat has no other.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def wire(connection: sqlite3.Connection, chat: MessagingGroup, agent_group_id: s
 
 UNKNOWN_CHAT = ApprovalKind(
     name="unknown-chat",
-    question="Somebody speaks to the bot in a chat that is wired to no agent. Wire it, and let them speak?",
+    question="A person speaks to the bot in a chat that is wired to no agent. Wire it, and let them speak?",
     choices=_choices,
     approved=_approved,
     denied="The owner of this bot does not want it to answer here.",
-    expired="Nobody has decided within 24 hours whether this bot answers here. Write again to ask again.",
+    expired="It was not decided within 24 hours whether this bot answers here. Write again to ask again.",
 )

@@ -33,7 +33,7 @@ _NOBODY_LISTENS = (FileNotFoundError, ConnectionRefusedError, NotADirectoryError
 
 
 class NoHost(DumbwaiterError):
-    """Nobody listens on the socket of this data folder."""
+    """No host listens on the socket of this data folder."""
 
 
 class HostGone(DumbwaiterError):

@@ -181,7 +181,7 @@ async def _parameters(request: web.Request) -> dict[str, Any]:
 
 
 def _who(request: web.Request, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Which operation, of what, and by which user of this machine; of no text that somebody wrote."""
+    """Returns the operation, what it is about, and the user of this machine, without any text that a person wrote."""
     named = [str(parameters[name])[:_LONGEST_NAME] for name in _NAMES if parameters.get(name) is not None]
     of = {"of": ", ".join(named)} if named else {}  # `name` itself belongs to the record of the log
     return {"operation": request.match_info["name"], "by": f"uid {_peer(request)}", **of}

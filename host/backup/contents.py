@@ -16,7 +16,7 @@ from pathlib import Path
 from shared_schema.layout import DataLayout
 
 DEEPEST = 64
-"""Folders within folders; an agent can make more than anybody has descriptors for."""
+"""Folders within folders; an agent can make more than a process has descriptors for."""
 SETTINGS = ".toml"
 SECRET_FILES = frozenset({".env"})
 WHOLE_FILES = frozenset({"install.json", "chat-history"})

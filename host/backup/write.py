@@ -170,9 +170,9 @@ def _write_folder(writing: _Writing, entries: Iterator[FoundFile], staging: Path
 
 
 def _write_database(writing: _Writing, found: FoundFile, staging: Path) -> None:
-    """A session's file in one state: nothing was committed, and nobody was committing, while it was read.
+    """Write a session's file in one state: nothing was committed, or being committed, while it was read.
 
-    A journal that stays is of a writer that died in mid-commit: both are taken as they lie there, and whoever may write
+    A journal that stays is of a writer that died in mid-commit: both are taken as they lie there, and the next writer
     rolls back. A file that is never at rest is left out, and named.
     """
     journal = f"{found.name}-journal"
@@ -253,7 +253,7 @@ def without_secrets(content: bytes) -> bytes | None:
         found = list(secrets_of(tomllib.loads(text)))
         for _, secret in sorted(found, key=lambda each: -len(each[1])):
             text = text.replace(secret, "")
-        # Whatever spelling hid a secret from that (an escape, a text of several lines): then the file stays out.
+        # Some spellings hide a secret from that (an escape, a text of several lines): then the file stays out.
         left = list(secrets_of(tomllib.loads(text)))
     except (ValueError, RecursionError):
         return None

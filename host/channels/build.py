@@ -55,7 +55,7 @@ def build(table: Mapping[str, Any], context: Context, find: FindType = channel_t
         raise _missing(kind, error) from error
     except DumbwaiterError:
         raise
-    except Exception as error:  # the boundary to a package of anybody's
+    except Exception as error:  # the boundary to an installed package
         log.exception("a channel cannot be built", extra={"channel": context.name})
         raise CannotBuild(
             f"the channel cannot be built: {type(error).__name__}", hint="the host's log says more"
@@ -95,7 +95,7 @@ def settings_of(kind: ChannelType, name: str, table: Mapping[str, Any]) -> Chann
         return kind.settings(**given)
     except ValidationError as error:
         raise _misfit(name, error) from None  # its own text would have the values
-    except Exception as error:  # a validator of somebody's package
+    except Exception as error:  # a validator of an installed package
         raise InvalidValue(f"the settings of the channel cannot be checked: {type(error).__name__}") from None
 
 

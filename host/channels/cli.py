@@ -1,4 +1,4 @@
-"""The terminal as a channel. What is delivered lies in a mailbox in central.db until somebody reads it with `chat`.
+"""The terminal as a channel. What is delivered lies in a mailbox in central.db until a person reads it with `chat`.
 
 So a reply waits for the terminal to be opened again, and lies there once: the mailbox knows the key of each message. It
 counts as read when it is handed to the command; `session transcript` has it for good.
@@ -22,7 +22,7 @@ PLATFORM_ID = "terminal"
 
 
 class TerminalChannel(BaseChannel):
-    """The mailbox, its readers, and the way in for what somebody types."""
+    """The mailbox, its readers, and the way in for what a person types."""
 
     name = type = CHANNEL_TYPE
     capabilities = Capabilities(idempotent=True)
@@ -37,7 +37,7 @@ class TerminalChannel(BaseChannel):
         self._ingest = ingest
 
     async def send(self, event: Event) -> Receipt:
-        """Hand over what somebody typed."""
+        """Hand over what a person typed."""
         assert self._ingest is not None, "the channel has been started"
         return await self._ingest(event)
 
@@ -66,7 +66,7 @@ class TerminalChannel(BaseChannel):
         return str(position)
 
     def notice(self) -> None:
-        """Wake whoever waits for a change."""
+        """Wake every reader that waits for a change."""
         self._arrived.set()
         self._arrived = asyncio.Event()
 
@@ -75,20 +75,20 @@ class TerminalChannel(BaseChannel):
         return self._arrived
 
     async def collect(self, platform_id: str) -> list[Letter]:
-        """The letters of a chat that nobody has read yet, oldest first; they are read now."""
+        """Returns the unread letters of a chat, oldest first, and marks them read."""
         return await self._central.write(lambda c: self._read(c, mailbox.unread(c, platform_id)))
 
     async def behind(self, platform_id: str, position: int, in_reply_to: str | None = None) -> list[Letter]:
         """The letters of a chat behind a position, oldest first; all, or the answers to one message. They are read now.
 
-        What another terminal has read is among them: whoever asked a question gets the answer, and everybody who looks
-        at a conversation sees all of it.
+        What another terminal has read is among them: the terminal that asked a question gets the answer, and every
+        terminal that shows a conversation shows all of it.
         """
         letters = await self._central.read(lambda c: mailbox.behind(c, platform_id, position, in_reply_to))
         return await self.read(letters)
 
     async def read(self, letters: list[Letter]) -> list[Letter]:
-        """Note that these are shown to somebody now."""
+        """Note that a terminal shows these now."""
         if letters:
             await self._central.write(lambda c: self._read(c, letters))
         return letters

@@ -28,13 +28,13 @@ _LONGEST_NAME = 100
 
 
 Transcribe = Callable[[Path], Awaitable[str | None]]
-"""What is said in a file; None where nobody writes it down. Raises `DumbwaiterError`."""
+"""What is said in a file; None where no transcriber is set. Raises `DumbwaiterError`."""
 
 _AUDIO = frozenset({".ogg", ".oga", ".opus", ".mp3", ".m4a", ".wav", ".webm", ".flac", ".aac", ".amr"})
 
 
 async def no_transcriber(path: Path) -> str | None:
-    """Nobody writes down what is said."""
+    """The transcriber of a host that has none set."""
     return None
 
 

@@ -63,7 +63,7 @@ class MemoryChannel(BaseChannel):
         return await self._ingest(event)
 
     async def read(self, address: Address) -> None:
-        """As if somebody had read what is in a chat, or in a thread of it."""
+        """As if a person had read what is in a chat, or in a thread of it."""
         assert self._ingest is not None, "the channel has been started"
         await self._ingest(ReadReceipt(address))
 

@@ -1,8 +1,8 @@
 """The types of channels that are installed: the packages below `host/channels/`, and the entry points of others.
 
-A type of Dumbwaiter's own is a package `host/channels/<type>/` whose attribute `TYPE` is its `ChannelType`. A package
-of anybody's adds a type by an entry point of the group `dumbwaiter.channels` whose value is a `ChannelType`. Its module
-is imported when a channel of that type is configured, and imports the SDK of its platform in `make`, no earlier.
+A type of Dumbwaiter's own is a package `host/channels/<type>/` whose attribute `TYPE` is its `ChannelType`. Any other
+package adds a type by an entry point of the group `dumbwaiter.channels` whose value is a `ChannelType`. Its module is
+imported when a channel of that type is configured, and imports the SDK of its platform in `make`, no earlier.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def channel_type(name: str) -> ChannelType:
             found: object = getattr(importlib.import_module(f"{host.channels.__name__}.{name}"), ATTRIBUTE)
         else:
             found = _of_others()[name].load()
-    except Exception as error:  # the boundary to a package of anybody's
+    except Exception as error:  # the boundary to an installed package
         what = f"the type of channel '{name}' cannot be loaded: {type(error).__name__}: {error}"
         raise DumbwaiterError(what, hint="install its package again") from error
     if not isinstance(found, ChannelType):

@@ -74,8 +74,8 @@ class _Entry:
 class RunningChannels:
     """All channels of a host but the terminal.
 
-    `channels` is what can be sent through, by name; whoever holds it sees channels come and go. `connected` hears of
-    each that has just been started, `built` of each that is there.
+    `channels` is what can be sent through, by name, and changes as channels come and go. `connected` hears of each that
+    has just been started, `built` of each that is there.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class RunningChannels:
             self._add(channel)
 
     async def start(self, ingest: Ingest) -> None:
-        """Build and run all of them. Returns soon, whatever they do."""
+        """Build and run all of them. Returns soon, also when one of them hangs."""
         self._ingest = ingest
         await asyncio.to_thread(shutil.rmtree, self._downloads, ignore_errors=True)
         entries = list(self._entries.values())
@@ -138,7 +138,7 @@ class RunningChannels:
             self.channels.pop(name, None)
 
     def try_again(self, name: str) -> None:
-        """Whatever was wrong with a channel may be mended: try it now."""
+        """Try a channel now: what was wrong with it may be mended."""
         if (entry := self._entries.get(name)) is not None:
             entry.again.set()
 
@@ -296,7 +296,7 @@ class RunningChannels:
         entry.health.stopped()
 
     async def _close(self, entry: _Entry, channel: Channel) -> None:
-        """Disconnect, whatever that brings; a platform that hangs holds up nothing."""
+        """Disconnect; a platform that fails or hangs holds up nothing."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await channel.close()

@@ -220,7 +220,7 @@ def remove(invocation: Invocation, name: str, with_sessions: bool, yes: bool, as
 
 
 def _text_of(file: BinaryIO) -> str:
-    """The text of a file, whatever its editor marked it with."""
+    """Returns the text of a file, without the byte order mark of an editor. Raises `click.BadParameter`."""
     try:
         return decoded(file.read())
     except UnicodeDecodeError as error:

@@ -59,9 +59,7 @@ def list_all(
     present(
         entries,
         as_json,
-        lambda rows: print_table(
-            [_worded(row) for row in rows], AUDIT_COLUMNS, none="Nobody has changed anything yet."
-        ),
+        lambda rows: print_table([_worded(row) for row in rows], AUDIT_COLUMNS, none="Nothing was changed yet."),
     )
 
 

@@ -19,12 +19,12 @@ def yes_option(function: F) -> F:
 def confirm(loss: str, yes: bool) -> None:
     """Ask a person whether to go on; `loss` is a sentence that says what is lost.
 
-    Raises `click.Abort` when the answer is no, and `click.UsageError` where nobody can be asked.
+    Raises `click.Abort` when the answer is no, and `click.UsageError` without a terminal to ask at.
     """
     if yes:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(
-            f"Nothing was done, because nobody can be asked. {loss} This cannot be undone: add --yes to do it"
+            f"Nothing was done: there is no terminal to ask at. {loss} This cannot be undone: add --yes to do it"
         )
     click.confirm(f"{loss} This cannot be undone. Go on?", abort=True, err=True)

@@ -1,4 +1,4 @@
-"""Talking to an agent through the running host, whatever shows the replies."""
+"""Talking to an agent through the running host, for the prompt and for `chat -m`."""
 
 from __future__ import annotations
 

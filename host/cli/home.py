@@ -17,7 +17,7 @@ FIELDS = ("agent_group", "channel_type", "messaging_group", "name")
 def home() -> None:
     """Where an agent group is at home: one chat on each platform.
 
-    The agent is told; it is where it writes when nobody has asked.
+    The agent is told; it writes there when it writes without having been asked.
     """
 
 

@@ -74,5 +74,5 @@ def inject(
                 click.echo(f"{accepted['agent_group']} had accepted this message before.", err=True)
     if receipt["accepted"]:
         return DONE
-    say_error(f"nobody took the message: {receipt['dropped'] or 'no agent group is wired to this chat'}")
+    say_error(f"no agent took the message: {receipt['dropped'] or 'no agent group is wired to this chat'}")
     return FAILED

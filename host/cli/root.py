@@ -52,7 +52,7 @@ COMMANDS = {
 
 
 class _ReaderHasLeft(Exception):
-    """Nobody reads what is printed any more. No `OSError`: click takes a broken pipe for a failure, and exits."""
+    """The reader of what is printed has left. No `OSError`: click takes a broken pipe for a failure, and exits."""
 
 
 class Root(Group):

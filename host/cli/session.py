@@ -71,7 +71,7 @@ def session() -> None:
 @click.option("--messaging-group", metavar="ADDRESS", help="Only of this messaging group.")
 @click.option("--channel", metavar="TYPE", help="Only of this channel.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only with this status; without it, all but the deleted.")
-@click.option("--unread", is_flag=True, help="Only with something nobody has read yet.")
+@click.option("--unread", is_flag=True, help="Only with unread messages.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @click.option("--after", metavar="ID", help="Go on behind this session: its id, or LAST_ACTIVE/ID.")
 @json_option

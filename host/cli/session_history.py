@@ -150,7 +150,7 @@ def _as_message(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _print_markdown(entries: list[dict[str, Any]]) -> None:
     for entry in map(_as_message, entries):
-        click.echo(f"**{_escaped(entry['sender'] or 'somebody')}** · {one_line(moment(entry['time'] or '-'))}\n")
+        click.echo(f"**{_escaped(entry['sender'] or 'a person')}** · {one_line(moment(entry['time'] or '-'))}\n")
         text = plain(entry["text"] or "")
         click.echo(_fenced(text) if entry["direction"] == "step" else f"{text}\n")
         for file in entry["files"]:

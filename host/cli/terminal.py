@@ -1,7 +1,7 @@
 """The prompt of `dumbwaiter chat`. The only module that imports prompt_toolkit.
 
 Reading the keyboard, showing what comes and sending are three tasks: a new line can be typed at any time, and what
-comes late appears above it. Whatever goes wrong with one message, the prompt stays; only the person leaves.
+comes late appears above it. When one message fails the prompt stays; only the person leaves it.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def show_hint(screen: Console, text: str) -> None:
 
 
 def show_said(screen: Console, text: str, *, other: bool = False, files: tuple[str, ...] = ()) -> None:
-    """Print what somebody typed; `other`: at another terminal."""
+    """Print what a person typed; `other`: at another terminal."""
     lines = [f"[file] {one_line(file)}" for file in files]
     shown = Text("> ") + Text("\n".join([plain(text), *lines]), style="bold")
     if other:

@@ -46,7 +46,7 @@ def own_help(text: str) -> str:
 
 
 def is_leaving(text: str) -> bool:
-    """Whether somebody wants to leave the prompt."""
+    """Whether a line means to leave the prompt."""
     return text.strip().lower() in LEAVE
 
 

@@ -16,7 +16,7 @@ _SETTLED = frozenset({"completed", "delivered", None, ""})
 def print_entry(entry: dict[str, Any]) -> None:
     """One message: a line with its time, direction and sender, then its text and files, indented."""
     inward = entry["direction"] == "in"
-    sender = one_line(entry.get("sender") or ("somebody" if inward else "agent"))
+    sender = one_line(entry.get("sender") or ("a person" if inward else "agent"))
     notes = [entry["kind"]] if entry.get("kind") not in ("chat", None) else []
     notes += [entry["status"]] if entry.get("status") not in _SETTLED else []
     note = f"  ({one_line(', '.join(notes))})" if notes else ""

@@ -197,7 +197,7 @@ def remove_member(invocation: Invocation, user: str, agent_group: str | None, as
 
 
 def _present_roles(rows: list[dict[str, Any]], as_json: bool) -> None:
-    none = "Nobody has a role yet: `dumbwaiter role grant USER ROLE` gives one."
+    none = "No user has a role yet: `dumbwaiter role grant USER ROLE` gives one."
     present(rows, as_json, lambda rows: print_table(rows, ROLE_COLUMNS, none=none))
 
 

@@ -29,7 +29,7 @@ class Allowances:
     """The allowances of all sessions. One that asked nothing for a day is forgotten: nothing of it counts any more."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, Allowance, Allowance]] = {}  # whoever asked last stands last
+        self._known: dict[str, tuple[float, Allowance, Allowance]] = {}  # the session that asked last stands last
 
     def of(self, session_id: str, now: float) -> tuple[Allowance, Allowance]:
         """Those of a session that asks now: for answers, and for being told that there is none."""

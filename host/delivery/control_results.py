@@ -73,7 +73,7 @@ def ended(
 ) -> Chat | None:
     """An errand got its outcome without the host having gone on from its answer; the chat that is told of it.
 
-    `sentence` says why it failed. A title that does not come is missed by nobody: the first words stand.
+    `sentence` says why it failed. A title that does not come needs no notice: the first words stand.
     """
     address = ingest.last_address(connection, session_id)
     if control_tasks.control_task_of(row) != ControlTask.SUMMARIZE or address is None:
@@ -85,7 +85,7 @@ def ended(
 def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: str) -> bool:
     """See to the title of a session in which something was answered: the first words serve at once.
 
-    Whether its agent is to be asked for a better one, when nobody waits for it.
+    Returns whether its agent is to be asked for a better one, when no message waits.
     """
     source, is_asked = titles.progress(connection, session)
     if source is None:
@@ -99,8 +99,8 @@ def compress_when_full(
     """Ask for a summary when a conversation has nearly filled its model's window; the chat that is told of it.
 
     Once in each generation: what could not be summed up is not tried again with every message. And a summary begins a
-    generation: so only where somebody was answered since, and so often in an hour, whatever a conversation says of
-    its size. `acks` are of the messages of the turn.
+    generation: so only where a person was answered since, and so often in an hour, however large a conversation says
+    it is. `acks` are of the messages of the turn.
     """
     if turn.status != TurnStatus.COMPLETED or not turn.context_window or session.status != "active":
         return None
@@ -111,7 +111,7 @@ def compress_when_full(
         address is None
         or not _can_summarize(connection, session)
         or control_tasks.was_asked(connection, session, ControlTask.SUMMARIZE)
-        or not (exchanges.has_one(connection, session.id) or _answers_somebody(connection, session, acks))
+        or not (exchanges.has_one(connection, session.id) or _answers_a_person(connection, session, acks))
     ):
         return None
     verdict = rate_limits.take(
@@ -134,8 +134,8 @@ def _summaries_per_hour(context_window: int) -> int:
     return max(usual, min(_MOST_SUMMARIES, usual * _USUAL_WINDOW // context_window))
 
 
-def _answers_somebody(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> bool:
-    """Whether a turn answers something that somebody wrote in this session and that had no outcome."""
+def _answers_a_person(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> bool:
+    """Whether a turn answers something that a person wrote in this session and that had no outcome."""
     for ack in acks:
         row = ingest.get(connection, ack.message_id) if ack.status == AckStatus.COMPLETED else None
         if row is not None and row.session_id == session.id and row.kind == MessageInKind.CHAT and row.trigger:
@@ -146,7 +146,7 @@ def _answers_somebody(connection: sqlite3.Connection, session: sessions.Session,
 def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool:
     """Ask the agent of a session for a title, once; whether it was asked.
 
-    It is not while somebody waits for it, nor where a person has set a title.
+    It is not while a message waits for it, nor where a person has set a title.
     """
     session = sessions.lookup(connection, session_id)
     if session is None or session.status != "active" or control_tasks.talk_waits(connection, session_id):

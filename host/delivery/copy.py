@@ -72,7 +72,7 @@ class Copied:
     refused: list[BadRow] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     requests: list[AgentRequest] = field(default_factory=list)  # what the agent asks of the host, to be answered now
-    exchanged: bool = False  # something that somebody wrote was answered
+    exchanged: bool = False  # something that a person wrote was answered
     wants_title: bool = False
     turns: list[Turn] = field(default_factory=list)  # that began or ended, as far as the host had not known
     struck: set[Act] = field(default_factory=set)  # limits that held something back at this look

@@ -19,8 +19,8 @@ from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode, e
 
 OF_CHAT = "SELECT id FROM sessions WHERE agent_group_id = ? AND messaging_group_id = ? AND status = 'active' LIMIT 20"
 MOST_CONTEXT = 50
-"""Messages that wait in a conversation for somebody to answer: an agent that posts every hour does not fill the next
-turn with all of a month, and what a person writes is always among the open messages that a look takes."""
+"""Messages that wait in a conversation for a person to answer: an agent that posts every hour does not fill the next
+turn with all of a month, and what a person writes is always among the open messages that one reconcile takes."""
 _SAID = (MessageOutKind.CHAT, MessageOutKind.CARD, MessageOutKind.QUESTION)
 
 

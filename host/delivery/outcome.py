@@ -21,7 +21,7 @@ _MAX_ERROR = 500
 class Outcome:
     """What an acknowledgement changed. `final`: the message got its outcome. `told`: a chat that is told of it.
 
-    `exchanged`: something that somebody wrote was answered.
+    `exchanged`: something that a person wrote was answered.
     """
 
     final: bool = False
@@ -70,7 +70,7 @@ def fail_message(
 ) -> tuple[bool, Chat | None]:
     """Give a message the outcome `failed` and tell the person who asked, once, in the same transaction.
 
-    Whether it had no outcome before, and the chat that is told (context, which nobody asked, fails silently).
+    Returns whether it had no outcome before, and the chat that is told (context, which asks nothing, fails silently).
     """
     row = ingest.get(connection, message_id)
     if row is None or not ingest.finish(

@@ -67,7 +67,7 @@ def _session(
             per_user=bool(wiring.per_user),
             sender_id=sender_id,
         )
-    except InvalidValue:  # it is said to nobody in particular, and each person has a conversation of their own
+    except InvalidValue:  # it names no person, and here each person has a conversation of their own
         return None
     session = routes.resolve(
         connection,

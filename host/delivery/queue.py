@@ -17,7 +17,7 @@ from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKin
 _STALE = "the conversation was reset or ended before this was said"
 
 _MOST_DELAYED = 200
-"""Messages of one session that wait for a time of their own: nobody makes more plans than that in one conversation."""
+"""Messages of one session that wait for a time of their own: more than the plans of any real conversation."""
 
 
 def enqueue(
@@ -90,7 +90,7 @@ def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut,
     ):
         return None
     if row.kind == MessageOutKind.SYSTEM or deliveries.has_notice(connection, session.id, row.in_reply_to):
-        return None  # what is for the host alone was never to reach anybody
+        return None  # what is for the host alone goes to no chat
     return deliveries.add_notice(
         connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
     )
@@ -107,7 +107,7 @@ def _answered(
     in_reply_to: str | None,
     known: Mapping[str, ingest.AcceptedMessage] = MappingProxyType({}),
 ) -> ingest.AcceptedMessage | None:
-    """The message that is answered, if it is one of this session's and somebody wrote it."""
+    """Returns the message that is answered, if it is one of this session's and a person wrote it."""
     row = None if in_reply_to is None else known.get(in_reply_to) or ingest.get(connection, in_reply_to)
     if row is None or row.session_id != session.id or row.kind == MessageInKind.CONTROL:
         return None

@@ -2,7 +2,7 @@
 
 A request is a message of kind `system` with the content `{"request": name, "arguments": {…}}`. It only reads, or says
 how things are, so it may be asked, answered and lost any number of times. What it may read is of its own agent group;
-that is seen to by whoever answers.
+the answering side enforces that.
 """
 
 from __future__ import annotations

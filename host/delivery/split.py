@@ -38,7 +38,7 @@ _LEAST = 3
 _SMALLEST = 40
 """Room in which fences and links are looked after; in less, a text is cut where it must be."""
 _WINDOW = 200
-"""Characters around a cut in which graphemes are looked for; a longer one is none that anybody wrote."""
+"""Characters around a cut in which graphemes are looked for; no real text has a longer one."""
 
 
 def size_of(text: str, unit: Unit) -> int:

@@ -1,4 +1,4 @@
-"""Asking agents for titles, at a moment when that holds up nobody: their conversation has rested for a little while.
+"""Asking agents for titles, at a moment when no message waits: their conversation has rested for a little while.
 
 Nothing of it is kept: what is lost with the host is asked for after the next exchange, and the first words serve until
 then. No agent is started only for a title.

@@ -1,4 +1,4 @@
-"""What a model service gets of a call: the agent's request, with the key in place of whatever the agent sent there.
+"""What a model service gets of a call: the agent's request, with the key in place of what the agent sent there.
 
 Invariant: the agent chooses neither host nor scheme, of its headers only those on a list pass, and the body is looked
 at while it passes: what the call can use is reserved before its last piece is sent.
@@ -42,7 +42,7 @@ service knows: it may be a credential, another account to bill, or another reque
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client closed its connection before the answer."""
 
 
 Reserve: TypeAlias = Callable[[CallUsage, bool], Awaitable[None]]

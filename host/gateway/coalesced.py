@@ -23,7 +23,8 @@ class Coalesced(Generic[_T]):
         """An answer to a question that is asked from now on. Raises what `ask` does."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._after(self._current))
-            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also by nobody
+            # Its exception counts as retrieved also when no caller waits.
+            self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._next)
 
     async def _after(self, previous: asyncio.Future[_T] | None) -> _T:

@@ -1,7 +1,7 @@
 """Connecting to other hosts: the name is looked up once, and only an address that was checked is connected to.
 
 Where the host has to go through a proxy, that looks the name up itself: what this side finds is checked all the same,
-and only a name that nobody on this side can look up is left to the proxy unseen.
+and only a name that this side cannot look up is left to the proxy unseen.
 """
 
 from __future__ import annotations

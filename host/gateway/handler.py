@@ -219,7 +219,7 @@ class RequestHandler:
             counted = self._used(session_id, upstream.name, usage)
 
         async def reserve(expected: CallUsage, is_readable: bool) -> None:
-            """Before the end of a request passes: until then nobody answers it, and nothing is used."""
+            """Runs before the end of a request passes: until then the service does not answer, and nothing is used."""
             if grant.has_budget and not is_readable:
                 raise Refused(
                     Reason.UNCOUNTED,
@@ -260,7 +260,7 @@ class RequestHandler:
             raise Refused(
                 Reason.NO_KEY,
                 f"The host has no key for the model service '{upstream.name}'; "
-                f"whoever runs the host types: dumbwaiter init --model {upstream.name}",
+                f"type this on the host: dumbwaiter init --model {upstream.name}",
             )
         sentence = await grant.exhausted()
         if sentence is not None:
@@ -333,7 +333,7 @@ def _look_at_unknown(method: str, upstream: Upstream, grant: Grant) -> None:
 
 
 def _shown(asked: Wanted) -> str:
-    """What a request asks for, for people: never its path or query, which may hold secrets of somebody's."""
+    """Returns what a request asks for, for people: never its path or query, which may hold secrets."""
     match asked:
         case Call(upstream=name):
             return f"a call of the model service '{name}'"

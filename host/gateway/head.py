@@ -103,7 +103,7 @@ class Chunks:
         try:
             self._parser.feed_data(data)
         except (HttpProcessingError, ValueError) as error:
-            if not self._body.is_eof():  # else it is what came behind the body, which nobody reads
+            if not self._body.is_eof():  # else it is what came behind the body, which is ignored
                 raise Refused(Reason.MALFORMED, "The body of the request is malformed.") from error
         if self._body.exception() is not None:
             raise Refused(Reason.MALFORMED, "The body of the request is malformed.")

@@ -1,4 +1,4 @@
-"""One model call: the agent's request with the key in place of whatever the agent sent there, and the answer streamed.
+"""One model call: the agent's request with the key in place of what the agent sent there, and the answer streamed.
 
 Invariant: the key goes to the upstream's own URL and nowhere else: no redirect is followed, the agent chooses neither
 host nor scheme, and nothing here puts a header, a URL or the text of a library's error into a log line or an answer.
@@ -119,7 +119,7 @@ async def carry_out(
             raise ClientGone
         response = await _first_byte(asked, body, session, patience)
         try:
-            if response.status < 200:  # nobody asked for another protocol
+            if response.status < 200:  # no request here asks for another protocol
                 raise _nonsense(asked)
             if response.status >= 400:
                 counts = False

@@ -1,10 +1,10 @@
 """How much of the host's loop the requests of one session may take. No I/O.
 
-Invariant: whatever one session asks of the gateway, and in however small pieces, all requests together take no more
+Invariant: however much one session asks of the gateway, and in however small pieces, all requests together take no more
 than `RATE_OF_MANY` of the loop's time (one session alone `RATE`), and each session that is at work an equal part of it.
 Who has used its part waits; what it sends meanwhile waits with the system, and comes in larger pieces.
 
-Time is what the loop was held up, by the clock: that is what delays the others, whatever the reason.
+Time is what the loop was held up, by the clock: that is what delays the others, for any reason.
 """
 
 from __future__ import annotations

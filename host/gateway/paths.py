@@ -1,6 +1,6 @@
 """Which calls of a model service are model calls, and which of these use tokens. Pure.
 
-Agents of different people share a key, and a service may do more than answer: keep files and batches for whoever has
+Agents of different people share a key, and a service may do more than answer: keep files and batches for all users of
 the key, load and delete models (Ollama). So what is not listed here is not open to them. A path counts as it is
 written: another spelling of a listed one is none. One list is for all services, since some speak the formats of others.
 """
@@ -41,5 +41,5 @@ def use_of(method: str, path: str) -> Use | None:
 
 
 def only_reads(method: str) -> bool:
-    """Whether a call of a kind that nobody knows uses no tokens all the same."""
+    """Whether a call of an unknown kind uses no tokens all the same."""
     return method in ("GET", "HEAD")

@@ -2,7 +2,7 @@
 
 Invariant: a connection goes only to an address that `usable` returned, and `usable` returns an address that is not
 public only where an entry written as an address or a network contains it. A name alone never opens the way into the
-host's own network, whatever it resolves to. An IPv6 address that stands for an IPv4 one (NAT64) is judged as that.
+host's own network, to no address it resolves to. An IPv6 address that stands for an IPv4 one (NAT64) is judged as that.
 
     code.example.org             this host, ports 443 and 80
     *.example.com        every host beneath it, not example.com itself
@@ -140,7 +140,7 @@ def usable(rules: Sequence[Rule], addresses: Iterable[Address], port: int) -> li
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is somewhere on the internet, and not in this machine's or anybody's own network."""
+    """Whether an address is somewhere on the internet, and not in a private network or this machine."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_4)
     return (

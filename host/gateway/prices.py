@@ -1,6 +1,6 @@
 """What a model call costs in US dollars: the list prices of `genai-prices`, which this module alone imports, when used.
 
-The list is the one that was installed: nobody is asked for a newer one. It is about tokens: what a service takes for
+The list is the one that was installed: the host fetches no newer one. It is about tokens: what a service takes for
 searches or for storing something is not counted.
 """
 
@@ -56,8 +56,8 @@ def _find(upstream: Upstream, model: str) -> tuple[Provider, ModelInfo] | None:
 def _found(name: str, url: str, kind: UpstreamKind, model: str) -> tuple[Provider, ModelInfo] | None:
     """Whose list it is, and the model in it.
 
-    A service is known by its URL or its name. Whoever speaks as Anthropic or Google do has their models; as OpenAI does
-    may speak anybody.
+    A service is known by its URL or its name. A service that speaks as Anthropic or Google do has their models; many
+    different ones speak as OpenAI does.
     """
     from genai_prices.data_snapshot import get_snapshot
 

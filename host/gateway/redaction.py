@@ -32,7 +32,7 @@ def without_key(text: str, key: str | None) -> str:
 
 
 def without_keys(text: str) -> str:
-    """The text without anything that looks like a key of somebody's."""
+    """Returns the text without anything that looks like a key."""
     return _LOOKS_LIKE_A_KEY.sub(MARK, text)
 
 

@@ -65,7 +65,7 @@ TEXT: Mapping[int, str] = {
     504: "Gateway Timeout",
 }
 
-# The names of errors in the vendors' documentation, by status; whatever is not here is an error of the service.
+# The names of errors in the vendors' documentation, by status; every other status is an error of the service.
 _ANTHROPIC = {
     400: "invalid_request_error",
     401: "authentication_error",

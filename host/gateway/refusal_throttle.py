@@ -11,7 +11,7 @@ _SECONDS = 60.0
 _MOST = 20
 """Different ones of a session within that time."""
 _TROUBLE = frozenset({Reason.UNREACHABLE, Reason.SILENT, Reason.BROKEN})
-"""What nobody refused: it is logged alone."""
+"""Failures rather than refusals: each is only logged."""
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Which models a request may mean, read out of its path and its body while that passes. Pure.
 
 For calls whose answer does not say it: one that was broken off before it began, or that was asked to leave it out. The
-agent may name several, or spell a name so that it is hard to find: whatever can be one counts.
+agent may name several, or spell a name so that it is hard to find: every text that can be one counts.
 """
 
 from __future__ import annotations

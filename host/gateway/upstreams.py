@@ -33,7 +33,7 @@ class UpstreamKind(StrEnum):
 
 
 class UpstreamSetting(BaseModel):
-    """What somebody set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`, and its
+    """What the operator set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`, and its
     `paths`: `all`, or else those of model calls.
     """
 
@@ -100,7 +100,7 @@ VARIABLES = (*KEY_VARIABLES.values(), *(name for names in URL_VARIABLES.values()
 """All that `configure` wants to know of the environment."""
 
 _OLLAMA_PORT = 11434
-_EVERYWHERE = ("0.0.0.0", "::", "[::]")  # what a server listens on, and nobody can call
+_EVERYWHERE = ("0.0.0.0", "::", "[::]")  # what a server listens on, and no client can call
 _SDK_ADDS = {
     UpstreamKind.ANTHROPIC: ("/v1",),
     UpstreamKind.GOOGLE: ("/v1beta", "/v1"),

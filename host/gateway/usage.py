@@ -2,7 +2,7 @@
 
 Whose answer it is shows in its fields: Anthropic Messages, OpenAI Chat Completions and Responses, Gemini and Ollama,
 each as one JSON document or in events. What has no usage in it (an OpenAI stream without `include_usage`, a stream
-that somebody broke off) is estimated, so that leaving it out is no way around a budget.
+that was broken off) is estimated, so that leaving it out is no way around a budget.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class UsageReader:
         return any(key in text for key in _KEYS.values()) or (self._model is None and _MODEL in text)
 
     def _take(self, text: bytes) -> None:
-        """Whatever a line or document says; later numbers of a stream replace smaller ones before."""
+        """Take the numbers of a line or document; later ones of a stream replace smaller ones before."""
         if len(text) > _WHOLE:
             text = text[-_END:]
         if not self._says(text):

@@ -33,7 +33,7 @@ def spaced(text: str) -> str:
 
 
 def asked(text: str) -> tuple[str, bool]:
-    """The same for what somebody looks for, and whether its last word is only the beginning of one.
+    """Returns the same for a query, and whether its last word is only the beginning of one.
 
     The last run of it may go on in the text that is looked for; the others end there, too.
     """

@@ -1,11 +1,11 @@
 """Keeping history up to date, off the way of the messages.
 
-Whoever changes a session's files says `touched`; one thread reads them once they have been quiet for a
-moment, many sessions in one transaction. Whoever wants to read a session says `catch_up` first. With every call lost,
-the comparison at the start of a host still finds what is new.
+Code that changes a session's files calls `touched`; one thread reads them once they have been quiet for a moment, many
+sessions in one transaction. Code that reads a session's history calls `catch_up` first. With every call lost, the
+comparison at the start of a host still finds what is new.
 
-A session is on the list (`_dirty`) or under way (`_under_way`) until what is new in it is stored: whoever searches
-meanwhile waits for it, or is told that something may be missing. What cannot be read this time goes back on the list.
+A session is on the list (`_dirty`) or under way (`_under_way`) until what is new in it is stored: a search meanwhile
+waits for it, or says that something may be missing. What cannot be read this time goes back on the list.
 
 An agent may write faster than it is read, and as much as its disk holds. So everything has a deadline at which the work
 itself ends, a session brings at most `reading.MAX_BYTES` at a time, and all that is read and not yet stored has at most
@@ -50,7 +50,7 @@ _BATCH = 50
 _BATCH_BYTES = 16_000_000
 _BATCH_SECONDS = 0.3
 CATCH_UP_SECONDS = 2.0
-"""How long whoever wants to read waits for what is new. One session's agent can make it as long."""
+"""How long a reader waits for what is new. One session's agent can make it as long."""
 _BUSY_SECONDS = 0.05
 
 
@@ -83,7 +83,7 @@ class History:
         self.unreadable = 0
 
     def start(self) -> None:
-        """Begin to feed; first of all with what changed while nobody looked."""
+        """Begin to feed; first of all with what changed while no host ran."""
         self._feeder = threading.Thread(target=self._feed, name="history-feed", daemon=True)
         self._feeder.start()
 
@@ -105,7 +105,7 @@ class History:
         return await self._threads.run(session_id, lambda: self.catch_up_here(session_id, agent_group_id))
 
     async def catch_up_all(self, agent_groups: Collection[str] | None = None, *, owner: Hashable = None) -> bool:
-        """Bring up to date what is known to have changed; without a feeder, whatever has changed at all.
+        """Bring up to date what is known to have changed; without a feeder, everything that has changed at all.
 
         `agent_groups` are the ids of those whose sessions matter; None: all. `owner` is the agent that asks, which has
         one thread at a time; None: a person. False when something may be missing: it could not be read in two seconds,
@@ -337,7 +337,7 @@ class History:
             self._changed.notify_all()
 
     def _leave_to_others(self, seconds: float) -> None:
-        """Rest for as long as the last sessions took: where there is much to read, nobody else is to notice."""
+        """Rest for as long as the last sessions took, so that much reading does not slow down the rest of the host."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing, min(seconds, LONGEST_WAIT_SECONDS))
 

@@ -142,7 +142,7 @@ def _understood(line: bytes, target: Path) -> dict[str, int]:
 
 
 def _quick(path: Path) -> sqlite3.Connection:
-    """A writer of a file that nobody else uses, with the tables of history."""
+    """Returns a writer of a file that no other process uses, with the tables of history."""
     connection = open_writer(path, create=True)
     path.chmod(0o600)
     for pragma in QUICK:

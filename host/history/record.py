@@ -82,7 +82,7 @@ class Record:
             os.replace(draft, self._path)
 
     def close(self) -> None:
-        """Close all connections. Nobody may be reading any more."""
+        """Close all connections. No reader may be left."""
         with self._lock:
             self._close()
             for connection in self._readers:

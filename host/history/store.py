@@ -130,7 +130,7 @@ def add(connection: sqlite3.Connection, steps: Iterable[StoredStep]) -> None:
     last = connection.execute(LAST_POSITION).fetchone()["position"]
     for step in steps:
         if state(connection, step.session_id) != step.before:
-            continue  # somebody else was faster
+            continue  # another process was faster
         if step.steps_begin_anew:
             _forget(connection, step.session_id, "steps")
         set_state(connection, step.session_id, step.after)

@@ -69,7 +69,7 @@ async def following_decisions(services: Services) -> AsyncIterator[None]:
 
 
 class _ApprovalWorker:
-    """Hands in what waited for a yes, tells agents of changed wirings, and closes what nobody decides in time.
+    """Hands in what waited for a yes, tells agents of changed wirings, and closes what is not decided in time.
 
     What is to be handed in stands in the ledger until it is: a host that dies in between does it at its next start, and
     the router knows what it has had.

@@ -38,7 +38,7 @@ async def check(services: Services, *, name: str) -> dict[str, Any]:
     channel = await services.running.built_apart(name)
     is_own = channel is not services.channels.get(name)
     identity = await _ask(channel, services.running.hide, close=is_own)
-    services.running.try_again(name)  # whatever was wrong before
+    services.running.try_again(name)  # the settings that just worked may have mended it
     return _shown(name, channel.type, identity)
 
 

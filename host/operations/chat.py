@@ -63,7 +63,7 @@ async def chat(
         )
     )
     if not receipt.accepted:
-        raise NotFound(f"nobody took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows who would")
+        raise NotFound(f"no agent took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows which would")
     accepted = receipt.accepted[0]
     services.terminal.notice()
     yield {

@@ -1,4 +1,4 @@
-"""A command that somebody wrote, on its way: what it is about, and how it is answered.
+"""A command that a person wrote, on its way: what it is about, and how it is answered.
 
 Answer and outcome are always one transaction, with what the command does.
 """
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A command that somebody wrote: its row of the ledger, and the session it was accepted for."""
+    """A command that a person wrote: its row of the ledger, and the session it was accepted for."""
 
     services: Services
     row: ingest.AcceptedMessage
@@ -88,7 +88,7 @@ class Order:
         return present
 
     def why_not(self, connection: sqlite3.Connection) -> str | None:
-        """Why nothing can be done here at all: somebody may have deleted the conversation meanwhile."""
+        """Returns why nothing can be done here at all: the conversation may have been deleted meanwhile."""
         try:
             self.present(connection)
         except Conflict as error:

@@ -50,7 +50,7 @@ class Executor:
         self._taking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take up what an earlier host left, then whatever comes."""
+        """Take up what an earlier host left, then each new command."""
         self._services.router.open_commands.is_served = True
         for row in await self._services.central.read(ingest.commands):
             await self._begin(row.message_id)

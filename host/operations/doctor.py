@@ -89,13 +89,13 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
 
 
 async def check_owner_of_bots(services: Services) -> list[Check]:
-    """Whether somebody on a platform is the owner; the code for it when nobody is. Nothing without a channel."""
+    """Check that a person on a platform is the owner; the code for it when there is none. Nothing without a channel."""
     if not services.running.names():  # the terminal alone; one that is still connecting counts
         return []
     offer = await users.claim_code(services)
     if offer["has_owner"]:
-        return [Check("owner", True, "somebody on a platform is the owner of this host")]
-    return [Check("owner", None, "nobody on a platform is the owner of this host yet", users.claim_sentence(offer))]
+        return [Check("owner", True, "a person on a platform is the owner of this host")]
+    return [Check("owner", None, "no person on a platform is the owner of this host yet", users.claim_sentence(offer))]
 
 
 def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check:

@@ -62,7 +62,7 @@ async def follow(
 
 
 async def _wait_for(news: asyncio.Event) -> None:
-    """Wait until something was committed, and a moment more; or for long, should nobody have said so."""
+    """Wait until something was committed, and a moment more; or for long, should the news have been lost."""
     try:
         async with asyncio.timeout(_LOOK_SECONDS):
             await news.wait()

@@ -37,7 +37,7 @@ _EARLIEST, _LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzin
 
 @dataclass(frozen=True, slots=True)
 class ForeignMessage:
-    """One message: who (`user` or `assistant`), what, and when (a stored time; empty when nobody knows)."""
+    """One message: who (`user` or `assistant`), what, and when (a stored time; empty when it is not known)."""
 
     role: str
     text: str
@@ -57,7 +57,7 @@ class ForeignConversation:
 
 @contextmanager
 def opened(path: Path) -> Iterator[list[TextIO]]:
-    """The texts in a file, whatever marks its beginning: one, or several of a zip file. Raises `InvalidValue`."""
+    """Yields the texts in a file, without byte order marks: one, or several of a zip file. Raises `InvalidValue`."""
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:

@@ -177,7 +177,7 @@ async def rebuild(services: Services) -> AsyncIterator[dict[str, Any]]:
                 yield asdict(progress)
             await asyncio.to_thread(services.history.replace, draft)
         finally:
-            if step is not None:  # whoever asked has left: its thread works on until the step is done
+            if step is not None:  # the caller has left: its thread works on until the step is done
                 await asyncio.gather(step, return_exceptions=True)
             await asyncio.to_thread(making.close)
             draft.unlink(missing_ok=True)

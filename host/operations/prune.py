@@ -1,4 +1,4 @@
-"""Removing what is old: sessions that ended long ago, when somebody asks; those that were deleted, after a while, and
+"""Removing what is old: sessions that ended long ago, when a person asks; those that were deleted, after a while, and
 files that came with messages no agent will see."""
 
 from __future__ import annotations

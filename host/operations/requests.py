@@ -260,7 +260,7 @@ class Answers:
         }
 
     def _may_be_of(self, speaker: _Speaker | None, wanted: str | None) -> bool:
-        """Whether somebody can be asked for by that name or id: not by one that the agent is not to see."""
+        """Whether an agent may ask for a person by that name or id: not by one that it is not to see."""
         if wanted is None or not self._redaction.key:
             return True
         seen = () if speaker is None else (speaker.id, speaker.name)

@@ -115,7 +115,7 @@ async def remove(
     """Remove a session for good: rows in one transaction, then its agent, folder and history; what that cancelled.
 
     `require` raises in that transaction when it is not to be removed after all. Once the rows are gone, all that can
-    be removed is, whatever fails; raises what failed.
+    be removed is, also when one removal fails; raises what failed.
     """
     async with services.supervisor.holding(found.id):
         now = to_text(services.clock.now())

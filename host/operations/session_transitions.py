@@ -139,7 +139,7 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
     """
     if services.started_at is None:
         hint = f"start it with {start_line(services.settings.data)}"
-        raise Conflict("nobody can sum up a conversation while no host runs", hint=hint)
+        raise Conflict("a conversation cannot be summed up while no host runs", hint=hint)
     found = await find(services, session)
     task = await ask_for_summary(services, found)
     deadline = services.clock.monotonic() + timeout

@@ -45,7 +45,7 @@ def check_sqlite() -> Check:
 
 
 def check_folder(data: Path) -> Check:
-    """Whether the data folder is there (or can be made), is ours, and nobody else's to write."""
+    """Check that the data folder is there (or can be made), is ours, and is closed to other users."""
     if not data.exists():
         parent = next(each for each in data.parents if each.exists())
         if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):

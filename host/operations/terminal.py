@@ -1,7 +1,7 @@
 """The prompt of the terminal: with whom it talks, sending, and a stream of all that it should show.
 
-Invariants: every terminal that looks at a conversation sees all of it, whoever typed it; what no terminal looks at is
-shown by the next one, once; an agent's draft is only shown, what counts is the message that follows.
+Invariants: every terminal that shows a conversation shows all of it, also what was typed at another; what no terminal
+shows is shown by the next one, once; an agent's draft is only shown, what counts is the message that follows.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ async def send(
     files: list[str] | None = None,
     platform_message_id: str | None = None,
 ) -> dict[str, Any]:
-    """Send what somebody typed; its answers come with `follow`. The same `platform_message_id` is taken once.
+    """Send what a person typed; its answers come with `follow`. The same `platform_message_id` is taken once.
 
     Returns message_id, session_id, agent_group, and whether the host itself answers (`command`).
     """
@@ -120,7 +120,7 @@ async def send(
     )
     if not receipt.accepted:
         hint = _how_to_wire(partner.group.name)
-        raise NotFound(f"nobody took the message: {receipt.dropped}", hint=hint)
+        raise NotFound(f"no agent took the message: {receipt.dropped}", hint=hint)
     services.terminal.notice()
     accepted = receipt.accepted[0]
     return {
@@ -185,7 +185,7 @@ class _View:
         return _LEFT_ALONE.total_seconds() if self.has_strange else _IDLE_SECONDS
 
     async def begin(self, after: int | None) -> list[dict[str, Any]]:
-        """What lies there already: all that nobody has read; after an interruption what this one has missed."""
+        """Returns what lies there already: all that is unread; after an interruption what this one has missed."""
         terminal, central = self.services.terminal, self.services.central
         self.said = await central.read(ingest.newest)
         self.letter = await central.read(mailbox.newest) if after is None else after

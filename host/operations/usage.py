@@ -31,7 +31,7 @@ async def report(
     """`by`, `rows` (the newest first) and their `total`: turns, tokens and cost in US dollars (None: no price is
     known).
 
-    `called_tokens` and `called_usd` are of the model calls that went through the gateway, whatever agents say of them;
+    `called_tokens` and `called_usd` are of the model calls that went through the gateway, as the gateway counted them;
     None by model, session or turn.
     `since` and `until` are days of UTC, both included. A session or agent group that is gone is known by what it used.
     Raises `InvalidValue`, `NotFound`.

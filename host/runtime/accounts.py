@@ -55,7 +55,7 @@ class AccountFiles:
             self._folder.mkdir(parents=True, exist_ok=True)
             draft = path.with_suffix(f".{new_id(Prefix.RUN)}")  # another thread may be making the same file
             draft.write_bytes(content)
-            draft.chmod(0o644)  # whatever the umask: where the host is root, agents are another user
+            draft.chmod(0o644)  # against the umask: where the host is root, agents are another user
             draft.replace(path)
         return path
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from host.runtime.docker import DockerRuntime
 
 SETTINGS = ("auto", "docker", "process")
-NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change whatever their user can"
+NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change everything their user can"
 
 
 @dataclass(frozen=True, slots=True)

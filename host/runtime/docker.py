@@ -1,8 +1,8 @@
 """Agents in containers of an engine. The only module that imports `docker`; import it when it is needed (150 ms).
 
 Two invariants. The host's loop never waits for the engine: every call runs in a thread of this runtime and has a time
-limit, after which it is `RuntimeUnavailable` whatever the thread still does. And no container is touched that does not
-carry this install's label: other installs on the same engine are somebody else's.
+limit, after which it is `RuntimeUnavailable`, though the thread may still work. And no container is touched that does
+not carry this install's label: other installs may share the engine.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class DockerRuntime:
         return self._connection
 
     def _knock(self) -> None:
-        """Whether anybody listens; docker's client leaves a socket open for each time it finds nobody."""
+        """Raise when no engine listens; docker's client leaves a socket open for each time it finds none."""
         if self.engine.problem is not None:
             raise RuntimeUnavailable(self.engine.problem, where=self.engine.url, hint=self.engine.hint)
         path = self.engine.socket
@@ -342,7 +342,7 @@ class DockerRuntime:
         return output[-max_bytes:]
 
     def _remove(self, reference: str) -> None:
-        # NotFound: it is gone. Conflict: somebody else is removing it just now.
+        # NotFound: it is gone. Conflict: another client is removing it just now.
         with contextlib.suppress(APIError), self._translated():
             self._client().api.remove_container(reference, force=True, v=True)
 
@@ -386,7 +386,7 @@ class DockerRuntime:
                 forcerm=True,
                 decode=True,
             )
-            for line in progress:  # to the end, whatever it says: only then is the connection free again
+            for line in progress:  # to the end, also after a failure: only then is the connection free again
                 failure = line.get("error", failure)
         except DockerException as error:
             failure = str(error)

@@ -43,4 +43,4 @@ def how_to_get_in(socket: Path) -> str:
         return f"uid {uid} has no name to put into the group '{group.gr_name}': run as a user of that group"
     if user in group.gr_mem:
         return f"'{user}' is in the group '{group.gr_name}', but this login is older than that: log in anew"
-    return f"type `sudo usermod -aG {group.gr_name} {user}` and log in anew; whoever is in it can become root"
+    return f"type `sudo usermod -aG {group.gr_name} {user}` and log in anew; its members can become root"

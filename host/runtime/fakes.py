@@ -39,7 +39,7 @@ class FakeAgent:
 
 @dataclass(slots=True)
 class FakeEngine:
-    """What runs, of whatever install. Keys are run ids."""
+    """What runs, of all installs. Keys are run ids."""
 
     agents: dict[str, FakeAgent] = field(default_factory=dict)
 

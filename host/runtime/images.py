@@ -1,6 +1,6 @@
 """The images of agents: which one an agent needs, and that those this checkout builds are no older than its sources.
 
-An image of ours is one of that name with our labels. One of any other name is somebody's own, also when it was made
+An image of ours is one of that name with our labels. One of any other name is the operator's own, also when it was made
 from ours, and is never built.
 """
 

@@ -32,7 +32,7 @@ def trouble_with(mount: Mount, uid: int, gid: int) -> MountTrouble | None:
         return MountTrouble(f"{mount.source} cannot be looked at: {error.strerror}", "mount another folder")
     asked, letters = (0o7, "rwx") if mount.writable else (0o5, "rx")
     if mount.writable and os.statvfs(mount.source).f_flag & os.ST_RDONLY:
-        return MountTrouble(f"nobody may write in {mount.source}: its file system is read-only", "leave out ':rw'")
+        return MountTrouble(f"no user may write in {mount.source}: its file system is read-only", "leave out ':rw'")
     if _has_access_list(mount.source) or _bits(status, uid, gid) & asked == asked:
         return None
     doing = "write" if _bits(status, uid, gid) & 0o5 == 0o5 else "read"

@@ -1,7 +1,7 @@
 """One process that this host started, from its start until it was waited for.
 
 The invariant: a child is waited for here and nowhere else, and only after all that it has started was killed: its
-process group, while the group's number cannot yet mean anybody else, and whatever has left that.
+process group, while the group's number cannot yet mean another one, and every process that has left that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a container of an agent is allowed to be: from an `AgentSpecification` to docker's words. Pure.
 
 Everything of DESIGN section 8 that an engine enforces is written here and nowhere else, as plain data that a test
-compares. The invariant: whatever the specification says, the container has no network, no capability, no root, no
+compares. The invariant: under any specification the container has no network, no capability, no root, no
 writable file but `out/`, the workspace and a bounded /tmp, and no value of the host's environment.
 """
 

@@ -14,7 +14,7 @@ def choose(
 ) -> Watcher | None:
     """What the setting `notify` asks for: `auto` is inotify on Linux and watchfiles elsewhere; None for `off`.
 
-    `hint` gets the id of a session whose agent wrote; `is_busy` says whether somebody waits for an answer.
+    `hint` gets the id of a session whose agent wrote; `is_busy` says whether a person waits for an answer.
     """
     if notify == "off":
         return None

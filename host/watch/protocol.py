@@ -15,7 +15,7 @@ class Watcher(Protocol):
         ...
 
     def poll_now(self) -> None:
-        """Somebody has begun to wait for an answer."""
+        """A person has begun to wait for an answer."""
         ...
 
     async def close(self) -> None:

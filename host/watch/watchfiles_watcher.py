@@ -1,6 +1,6 @@
 """Hints by watchfiles, on every system it knows.
 
-Its watcher sleeps in steps, so the step is short only while somebody waits for an answer, and changes are collected for
+Its watcher sleeps in steps, so the step is short only while a person waits for an answer, and changes are collected for
 a moment only, so that an agent that writes without end does not hold up the others' hints. This is the only module that
 imports watchfiles.
 """
@@ -32,7 +32,7 @@ _IDLE_TIMEOUT_MS = 60_000
 class WatchfilesWatcher:
     """Calls `hint(session id)` in the event loop soon after the session's `outbound.db` has changed.
 
-    `is_busy` says whether somebody waits for an answer; `poke` that this may have changed.
+    `is_busy` says whether a person waits for an answer; `poll_now` that this may have changed.
     """
 
     def __init__(self, hint: Callable[[str], None], is_busy: Callable[[], bool]) -> None:
@@ -54,7 +54,7 @@ class WatchfilesWatcher:
         self._interrupt.set()
 
     def poll_now(self) -> None:
-        """Somebody has begun to wait: shorten the step, if it is not short already."""
+        """A person has begun to wait: shorten the step, if it is not short already."""
         if self._is_slow:
             self._interrupt.set()
 

@@ -106,7 +106,7 @@ async def test_what_nobody_decides_expires_and_says_so(tmp_path: Path) -> None:
         (card,) = await said_in(host, OWNERS_CHAT)
         clock.ahead = timedelta(hours=24, minutes=1)
         receipt = await click(host, card, "Let in", sender="olga")
-        assert receipt.dropped == "It has expired: nobody decided within 24 hours."
+        assert receipt.dropped == "It has expired: there was no decision within 24 hours."
         assert "within 24 hours" in (await said_in(host, "dm", 2))[1].text
         await until(lambda: host.channel.changed, "the card says that it has expired")
         assert (await host.do("approval.list", state="all"))[0]["state"] == "expired"
@@ -144,7 +144,7 @@ async def test_what_was_written_before_the_code_is_answered_after_it(tmp_path: P
     async with running(tmp_path) as host:
         code = (await host.do("user.claim_code"))["code"]
         await write(host, "/start", where="olgas", sender="olga", is_group=False)
-        assert "Nobody owns this bot yet." in (await said_in(host, "olgas"))[0].text
+        assert "This bot has no owner yet." in (await said_in(host, "olgas"))[0].text
         await write(host, code, where="olgas", sender="olga", is_group=False)
         said = [message.text for message in await said_in(host, "olgas", 3)]
         assert sorted(text[:20] for text in said[1:]) == ["You are the owner of", "scripted: /start"]

@@ -470,7 +470,7 @@ def test_inject_that_nobody_takes_says_why_and_fails(run: Run, host: PlayedHost)
     result = run("inject", "t:1", "hello")
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: nobody took the message: not mentioned\n"
+    assert result.stderr == "Error: no agent took the message: not mentioned\n"
 
 
 def test_the_choices_of_wire_are_those_of_the_registry() -> None:

@@ -36,7 +36,7 @@ def test_no_heavy_module_is_loaded(line: str, host: PlayedHost, data: Path) -> N
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_warning_is_framed_at_the_width_of_the_terminal(columns: int) -> None:
-    text = "NO ISOLATION: agents run as plain processes and can read and change whatever their user can"
+    text = "NO ISOLATION: agents run as plain processes and can read and change everything their user can"
 
     lines = framed(text, columns).splitlines()
 

@@ -136,7 +136,7 @@ async def test_an_answer_that_comes_too_late_needs_a_mention_again(tmp_path: Pat
         await host.do("messaging_group.add", address="memory:two", is_group=True, unknown_sender="public")
         await host.do("wiring.add", messaging_group="memory:two", agent_group="assistant", engage="mention")
         await host.say(call("ask_user_question", question="Tea?", seconds=1), chat="two", mention=True)
-        await seen(host, "Nobody answered")
+        await seen(host, "No answer came")
         assert (await host.say("2", chat="two")).accepted == ()
 
 

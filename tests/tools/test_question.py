@@ -66,7 +66,7 @@ async def test_the_question_reads_well_where_there_are_no_buttons(turn: Turn, se
 async def test_nobody_answers_and_the_tool_says_so(turn: Turn) -> None:
     box = await turn.tools()
     said = await box.call("ask_user_question", {"question": "Anybody?", "seconds": 1})
-    assert said.startswith("Nobody answered within 1 seconds.")
+    assert said.startswith("No answer came within 1 seconds.")
     assert turn.out.named[0][0] == "ask_user_question"
     assert (turn.out.named[0][1] or 0) > 1
 
@@ -74,7 +74,7 @@ async def test_nobody_answers_and_the_tool_says_so(turn: Turn) -> None:
 async def test_a_question_waits_no_longer_than_the_turn_has_time(session: BareSession) -> None:
     turn = Turn(session, seconds=3)
     said = await (await turn.tools()).call("ask_user_question", {"question": "Anybody?", "seconds": 3600})
-    assert re.match("Nobody answered within [12] seconds, which is all that this turn had left. ", said)
+    assert re.match("No answer came within [12] seconds, which is all that this turn had left. ", said)
     expires = from_text(turn.out_rows()[0]["content"]["expires"])
     assert expires < SystemClock().now() + timedelta(seconds=3)
 

@@ -54,7 +54,7 @@ _NEVER = {
     160005: "the thread is locked",
 }
 
-discord.VoiceClient.warn_nacl = False  # nobody speaks here
+discord.VoiceClient.warn_nacl = False  # the bot joins no voice chat
 discord.VoiceClient.warn_dave = False
 
 

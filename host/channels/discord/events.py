@@ -95,7 +95,7 @@ class Reader:
 
     def _edited(self, data: Mapping[str, Any]) -> Edited | None:
         author = table(data.get("author"))
-        # Discord sends the same event when it adds the preview of a link; then nobody has edited.
+        # Discord sends the same event when it adds the preview of a link; then the text is what it was.
         if author.get("bot") or text(data, "edited_timestamp") is None or not isinstance(data.get("content"), str):
             return None
         said = from_discord(str(data["content"]), self.own_id)

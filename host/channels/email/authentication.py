@@ -1,6 +1,6 @@
 """Who a mail is from: `Authentication-Results` (RFC 8601) of the server that received it, and nothing else. Pure.
 
-The name in `From` is what anybody writes there. The receiving server has checked whether the domain of it stands behind
+Every sender can write any name into `From`. The receiving server has checked whether the domain of it stands behind
 the mail, and puts what it found on top of the others; a server that follows the RFC takes away what claims to be its
 own. So only the topmost header with that server's name counts.
 """
@@ -49,7 +49,7 @@ def parse(header: str) -> tuple[str, list[MethodResult]]:
         if not pairs or not pairs[0][1]:
             continue
         method, _, outcome = pairs[0]
-        # Of a property that is given twice the first one counts: what is behind it may be of somebody else's making.
+        # Of a property that is given twice the first one counts: the sender may have written what is behind it.
         properties: dict[str, str] = {}
         for name, _, value in pairs[1:]:
             properties.setdefault(name, value.strip('"'))

@@ -85,7 +85,7 @@ class EmailChannel(BaseChannel):
                 hint=f"`dumbwaiter channel check {self.name}` says how to find out `authserv_id`",
             )
         self._box = await Mailbox.open(self._settings)
-        if await self._position() is None:  # a mailbox may be full of old mail, which nobody expects to be answered
+        if await self._position() is None:  # a mailbox may be full of old mail, which must not be answered now
             await self._keep_position(self._box, self._box.next_uid - 1)
         self._context.health.heard()
 
@@ -203,7 +203,7 @@ class EmailChannel(BaseChannel):
             )
         except InvalidValue as error:
             self._refuse(uid, error.what)
-        except Exception:  # the boundary of one mail: what nobody foresaw in it must not hold up the others
+        except Exception:  # the boundary of one mail: a fault in reading it must not hold up the others
             log.exception("a mail cannot be read", extra={"channel": self.name, "uid": uid})
             self._refuse(uid, "the host failed over it")
         return None

@@ -29,7 +29,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail. `ids` are what it refers to, oldest first; `ignored` says why nobody answers it."""
+    """One mail. `ids` are what it refers to, oldest first; `ignored` says why it is not answered."""
 
     sender: str
     sender_name: str | None

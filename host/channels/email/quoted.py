@@ -1,7 +1,7 @@
 """What is new in a mail: the text without the history that the mail program put under it. Pure.
 
-Cut is only what stands at the end: whoever answers between the lines means the lines he answers to. A mail that is
-nothing but quoted is left whole.
+Only what stands at the end is removed: a person who answers between the lines means the lines in between. A mail that
+is nothing but quoted is left as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The mark in our comments: an HTML comment that nobody sees, by which a comment is known after a crash. Pure."""
+"""The mark in our comments: an HTML comment, which is not shown, by which a comment is known after a crash. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Webhooks of GitHub: signed requests about what has just happened.
 
 Invariant: a request is answered with 2xx only when what it tells is on the disk. A delivery that is known is not taken
-again; whoever sends an old one once more, as an attacker could, gets the same answer and nothing else.
+again; an old one that is sent once more, as an attacker could, gets the same answer and does nothing.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class MatrixChannel(BaseChannel):
                 await self._take_room(client, room_id, info, since)
         for room_id in answer.rooms.leave:
             await self._tell(ChatGone(Address(self.name, room_id), "the bot is not in this room any more"))
-        # Last of all: whoever is interrupted before gets the same events again.
+        # Last of all: a host that is interrupted before this gets the same events again.
         await self._context.state.set(_SYNC, answer.next_batch)
 
     async def _take_room(self, client: MatrixClient, room_id: str, info: Any, since: str) -> None:

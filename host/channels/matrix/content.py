@@ -21,7 +21,7 @@ def transaction_id(key: str, part: int = 0) -> str:
 
 
 def text_content(text: str, *, is_notice: bool) -> dict[str, Any]:
-    """The content of a text. People whose ids stand in it are mentioned, and nobody else."""
+    """Returns the content of a text. The people whose ids stand in it are mentioned, and no others."""
     content: dict[str, Any] = {
         "msgtype": "m.notice" if is_notice else "m.text",
         "body": text,
@@ -34,7 +34,7 @@ def text_content(text: str, *, is_notice: bool) -> dict[str, Any]:
 
 
 def edited(content: dict[str, Any], event_id: str) -> dict[str, Any]:
-    """The content that takes the place of an event's. Nobody is mentioned anew."""
+    """Returns the content that takes the place of an event's. It mentions no person anew."""
     return {
         **content,
         "body": f"* {content['body']}",

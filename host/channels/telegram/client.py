@@ -132,7 +132,7 @@ class Client:
             yield
         except (DumbwaiterError, TimeoutError):
             raise
-        except Exception as error:  # of the SDK, whatever its classes: each becomes one of ours
+        except Exception as error:  # the SDK's classes: each becomes one of ours
             raise self.translated(error) from None
 
     def translated(self, error: Exception) -> Exception:

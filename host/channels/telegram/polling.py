@@ -1,7 +1,7 @@
 """The long poll, and the proof that it hears.
 
-A poll that does not come back in its time is a lost connection, whatever the socket says; beside it `getMe` is asked
-again and again, over another connection. Either ends `run`, and the host connects anew.
+A poll that does not come back in its time is a lost connection, also where the socket seems open; beside it `getMe` is
+asked again and again, over another connection. Either ends `run`, and the host connects anew.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def from_messages(messages: Sequence[Message], me: Me) -> list[Incoming]:
     text = "\n\n".join(filter(None, (_text(part, me) for part in parts)))
     files = tuple(file for part in parts for file in _files(part))
     if not text and not files:
-        return []  # a notice of the platform's: somebody joined, a title changed
+        return []  # a notice of the platform's: a person joined, a title changed
     reply = None if _is_topic_root(first) else first.reply_to_message
     event = Event(
         address=_address(me, chat, first.message_thread_id if first.is_topic_message else None),
@@ -101,7 +101,7 @@ def _address(me: Me, chat: Chat, thread: int | None) -> Address:
 
 
 def _thread(message: Message | ClickedMessage) -> int | None:
-    """The topic: other replies in a group have a thread id too, and are no threads that anybody sees."""
+    """Returns the topic: other replies in a group have a thread id too, and no app shows them as threads."""
     return message.message_thread_id if message.is_topic_message else None
 
 
@@ -117,7 +117,7 @@ def _sender_name(message: Message) -> str | None:
 
 
 def _is_topic_root(message: Message) -> bool:
-    """In a topic whatever replies to nothing "replies" to the notice that the topic was made."""
+    """In a topic, a message that replies to nothing "replies" to the notice that the topic was made."""
     reply = message.reply_to_message
     return reply is not None and (
         reply.forum_topic_created is not None
@@ -247,7 +247,7 @@ def _reacted(reaction: MessageReaction, me: Me) -> list[Incoming]:
         return []
     emoji = next((each.emoji for each in reaction.new_reaction if each.type == "emoji" and each.emoji), None)
     if emoji is None and reaction.new_reaction:
-        return []  # a picture of somebody's own, which has no character
+        return []  # a custom picture, which has no character
     return [
         Reacted(
             _address(me, reaction.chat, None),

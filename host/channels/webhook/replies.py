@@ -1,7 +1,7 @@
 """Replies that a caller waits for, or asks for again: the last ones, kept over a restart.
 
 A caller whose connection broke sends the same request once more, and gets the reply that was made meanwhile. So a reply
-is kept before anybody who waits is told. The number of places is fixed: a new reply takes the place of an old one.
+is kept before a waiting client is told. The number of places is fixed: a new reply takes the place of an old one.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def signed(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[st
 
 
 def require_recent(headers: Mapping[str, str], now: float, tolerance: float) -> None:
-    """Refuse a request that cannot be right whatever its body is, before that is read. Raises `SignatureRefused`."""
+    """Refuse a request that cannot be right with any body, before that is read. Raises `SignatureRefused`."""
     for name in (ID, TIMESTAMP, SIGNATURE):
         if not headers.get(name):
             raise SignatureRefused(f"the header {name} is missing")
