@@ -18,24 +18,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from host.central import deliveries, drafts, ingest, unread
+from host.central import deliveries, drafts, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
-from host.channels.protocol import Button, Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.delivery.change import CHANGES, change_of
 from host.delivery.mirror import mirror
+from host.delivery.outgoing import outgoing_of
 from host.delivery.overheard import overhear
 from host.delivery.parts import parts_of
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
-from host.delivery.split import split
-from host.routing.updates import ANSWER
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileDamaged, FileTrouble
-from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import DataLayout
-from shared_schema.rows import Address, DeliveryStatus, MessageOutKind, decode
+from shared_schema.rows import Address, DeliveryStatus, MessageOutKind
 from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger(__name__)
@@ -44,10 +42,7 @@ log = logging.getLogger(__name__)
 _MAX_FAILURES = 5
 """Attempts at a message over which its channel itself fails: that is not the platform's state, and does not pass."""
 
-_CHANGES = (MessageOutKind.EDIT, MessageOutKind.REACTION)
 _MAX_SENTENCE = 500
-_MOST_BUTTONS = 8
-_LONGEST_LABEL = 60
 _LONGEST_WAIT = 30.0
 """Seconds until a due time is looked at again: the wall clock may be set meanwhile."""
 
@@ -99,7 +94,7 @@ class Deliverer:
         await self.take_up()
 
     async def mark_interrupted(self) -> None:
-        """Of what an earlier host was sending nobody knows whether it arrived. Before anything is sent."""
+        """Mark what an earlier host was sending: it is not known whether it arrived. Before anything is sent."""
         now = to_text(self._clock.now())
         reason = "the host stopped while it was sending this"
         await self._central.write(lambda connection: deliveries.mark_interrupted(connection, reason, now))
@@ -209,12 +204,12 @@ class Deliverer:
             return False
         delivery = await self._with_draft(delivery)
         try:
-            message = self._outgoing(delivery)
+            message = outgoing_of(delivery, self._layout)
             if message.files:  # their sizes are looked at
                 parts = await asyncio.to_thread(parts_of, message, channel.capabilities)
             else:
                 parts = parts_of(message, channel.capabilities)
-            change = None if delivery.kind not in _CHANGES else await self._change(channel, delivery)
+            change = await change_of(self._central, channel, delivery) if delivery.kind in CHANGES else None
         except DeliveryRefused as error:  # what it would change is not there
             await self._refused(delivery, error.what)
             return False
@@ -323,27 +318,6 @@ class Deliverer:
             return await self._part_sent(delivery, number, parts, None, is_doubtful=True)
         return await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
 
-    async def _change(self, channel: Channel, delivery: Delivery) -> Callable[[], Awaitable[None]] | None:
-        """The call that edits a message or puts a reaction; None where the platform is given it as a message.
-
-        Raises `DeliveryRefused` where there is nothing to change, and `FileTrouble`.
-        """
-        can, content = channel.capabilities, decode(delivery.content)
-        is_edit = delivery.kind == MessageOutKind.EDIT
-        if not (can.edits if is_edit else can.reactions):
-            return None
-        target = str(content.get("edit" if is_edit else "react_to", ""))
-        found = await self._central.read(lambda c: _platform_id_of(c, delivery, target))
-        if found is None:
-            raise DeliveryRefused("the message it is about is not in this chat")
-        address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
-        if not is_edit:
-            return partial(channel.react, address, found, str(content.get("emoji", "")))
-        text = str(content.get("text", ""))
-        if len(split(text, can.max_text, can.text_unit)) > 1:
-            raise DeliveryRefused(f"the new text is longer than one message here, which has {can.max_text} at most")
-        return partial(channel.edit, address, found, text, ())
-
     async def _failed_attempt(
         self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
     ) -> None:
@@ -427,7 +401,7 @@ class Deliverer:
         return is_last
 
     async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
-        """Write what came of an attempt into the ledger, however long that takes: nobody could find out later."""
+        """Write what came of an attempt into the ledger, however long that takes: it cannot be found out later."""
         while True:
             try:
                 await self._central.write(outcome)
@@ -436,51 +410,6 @@ class Deliverer:
                 await asyncio.sleep(self._policy.first_seconds)
             else:
                 return
-
-    def _outgoing(self, delivery: Delivery) -> Outgoing:
-        content = decode(delivery.content)
-        files = [str(name) for name in content.get("files", [])] if delivery.kind == MessageOutKind.CHAT else []
-        folder = None
-        if files:
-            folder = self._layout.session(delivery.agent_group_id, delivery.session_id).folder
-        return Outgoing(
-            key=f"{delivery.session_id}/{delivery.message_out_id}",
-            address=Address(delivery.channel_type, delivery.platform_id, delivery.thread_id),
-            kind=delivery.kind,
-            text=str(content.get("text", "")),
-            files=tuple(folder / name for name in files) if folder is not None else (),
-            in_reply_to=delivery.in_reply_to,
-            from_host=bool(delivery.from_host),
-            buttons=_buttons(delivery, content),
-            # What was handed in by hand has an id of ours, which no platform knows.
-            reply_to=None if is_id(delivery.reply_to, Prefix.MESSAGE) else delivery.reply_to,
-            draft_id=delivery.draft_id,
-        )
-
-
-def _buttons(delivery: Delivery, content: Mapping[str, Any]) -> tuple[Button, ...]:
-    """The options of a question; the text has them, too, for where there are no buttons."""
-    options = content.get("options") if delivery.kind == MessageOutKind.QUESTION else None
-    if not isinstance(options, list) or len(options) > _MOST_BUTTONS:
-        return ()
-    return tuple(
-        Button(str(option.get("label") or number)[:_LONGEST_LABEL], f"{ANSWER}{delivery.message_out_id}:{number}")
-        for number, option in enumerate(options, 1)
-        if isinstance(option, dict)
-    )
-
-
-def _platform_id_of(connection: sqlite3.Connection, delivery: Delivery, message_id: str) -> str | None:
-    """The platform's id of a message of the same session in the same chat, sent or received; None: there is none."""
-    row = deliveries.sent_of_session(connection, delivery.session_id, message_id)
-    if row is None:
-        received = ingest.get(connection, message_id)
-        if received is None or received.session_id != delivery.session_id:
-            return None
-        chat, found = (received.channel_type, received.platform_id), received.platform_message_id
-    else:
-        chat, found = (row["channel_type"], row["platform_id"]), row["platform_message_id"]
-    return found if chat == delivery.chat else None
 
 
 def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
