@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from container_agent import providers
+from container_agent.check import checking
 from container_agent.heartbeat import Heartbeat
 from container_agent.lock import alone
 from container_agent.loop import Loop
@@ -176,6 +177,7 @@ async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
             ready=loaded.ready,
             clock=clock,
             stop_seconds=settings.stop_seconds,
+            check=checking(loaded.environment),
         )
         end_with(asyncio.get_running_loop(), loop.stop)
         heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)

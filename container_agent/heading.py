@@ -85,6 +85,9 @@ def _zone(name: str) -> tuple[tzinfo, str]:
 def _sender(message: MessageIn) -> str:
     if message.kind == MessageInKind.AGENT:
         return SELF
+    if message.kind == MessageInKind.TASK:
+        name = _plain(message.sender_name or "", _MAX_NAME)
+        return f"{name}: no person has written this. Answer [SILENT] alone to send nothing".strip()
     return _plain(message.sender_name or message.sender_id or "", _MAX_NAME)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from container_agent import turn
 from container_agent.batch import BatchChoice, choose
+from container_agent.check import Check, no_check
 from container_agent.heading import Names
 from container_agent.inbox import Inbox, InboxSnapshot
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
@@ -48,6 +49,7 @@ class Loop:
         ready: Callable[[str], Awaitable[None]] = turn.at_once,
         clock: Clock,
         stop_seconds: float,
+        check: Check = no_check,
     ) -> None:
         self._session = session
         self._workspace = workspace
@@ -58,6 +60,7 @@ class Loop:
         self._ready = ready
         self._clock = clock
         self._stop_seconds = stop_seconds
+        self._check = check
         self._stopping = False
         self._must_go = False
         self._turn: RunningTurn | None = None
@@ -140,7 +143,7 @@ class Loop:
         )
         kind = turn.QuietOutput if choice.control_task else turn.Output
         output = kind(self._outbox, running, self._session, context.turn_seconds, context.max_text)
-        work = asyncio.create_task(turn.run(self._load, request, output, choice.control_task, self._ready))
+        work = asyncio.create_task(turn.run(self._load, request, output, choice.control_task, self._ready, self._check))
         try:
             ended = await watch(
                 work, running, self._inbox, self._waker, lambda: self._must_go, output.turn_inbox.changed

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from container_agent import attachments, parts, usage_accounting
+from container_agent.check import NOTHING, Check, no_check
 from container_agent.outbox import Outbox, RunningTurn, TurnFailure
 from container_agent.providers.protocol import (
     Provider,
@@ -195,6 +196,7 @@ async def run(
     output: Output,
     control_task: ControlTask | None = None,
     ready: Callable[[str], Awaitable[None]] = at_once,
+    check: Check = no_check,
 ) -> Outcome:
     """Run the provider that the context names, until the turn's deadline.
 
@@ -203,6 +205,11 @@ async def run(
     try:
         async with asyncio.timeout_at(output.deadline) as limit, output.at_end:
             output.limit = limit
+            if control_task is None:
+                checked = await check(request)
+                if checked is None:
+                    return TurnResult(stop_reason=NOTHING), []
+                request = checked
             await ready(request.context.provider)
             provider = load(request.context.provider)
             if control_task is None:

@@ -29,6 +29,7 @@ from host.operations.commands import carrying_out
 from host.operations.mounts import mount_troubles
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
+from host.operations.schedules import scheduling
 from host.runtime.choose import Choice, others
 from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for
@@ -104,6 +105,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             answering(services),
             clearing_away(services),
             following_decisions(services),
+            scheduling(services),
         ):
             try:
                 await api.start()

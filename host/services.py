@@ -154,6 +154,8 @@ class Services:
         )
         self.decided = asyncio.Event()
         """Set when an approval was asked for or decided."""
+        self.schedules_changed = asyncio.Event()
+        """Set when a schedule was made or changed: when the next one is due must be found out anew."""
         self._changed_agent_groups: set[str] = set()
         self.history = History(
             settings.layout,
@@ -331,6 +333,7 @@ class Services:
         if self.started_at is not None:
             self.messenger.kick()
             self.decided.set()
+            self.schedules_changed.set()
 
     def changed_agent_groups(self) -> list[str]:
         """The agent groups whose agents are to be told of changes; asking takes them."""

@@ -23,6 +23,8 @@ class Prefix(StrEnum):
     RUN = "run"
     PERSON = "prs"
     APPROVAL = "apr"
+    SCHEDULE = "sch"
+    SCHEDULE_RUN = "srn"
 
 
 _PATTERN = {prefix: re.compile(rf"{prefix.value}_[0-9a-f]{{{_HEX_DIGITS}}}") for prefix in Prefix}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from container_agent.prompt.skills import Skill
-from container_agent.tools import files, messages, question, requests, shell, skill, web
+from container_agent.tools import files, messages, question, requests, schedules, shell, skill, web
 from container_agent.tools.tool import Tool
 from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
@@ -29,6 +29,7 @@ def toolbox(
         *messages.tools(tool_context),
         question.tool(tool_context, clock),
         *requests.tools(tool_context),
+        *schedules.tools(tool_context),
     ]
     if not brings_own:
         found += [

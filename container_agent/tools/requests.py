@@ -15,22 +15,22 @@ from container_agent.tools.tool import Arguments, Tool, ToolRefused
 from container_agent.tools.tool_context import ToolContext
 from shared_schema.rows import MessageOutKind
 
-_ATTEMPT_SECONDS = 8.0
+ATTEMPT_SECONDS = 8.0
 _ATTEMPTS = 3
-_SECONDS = _ATTEMPTS * _ATTEMPT_SECONDS + 2
+SECONDS = _ATTEMPTS * ATTEMPT_SECONDS + 2
 _MAX_CHARACTERS = 40_000  # more than the host says at once (`MAX_ANSWER`): cut in the middle it would be no JSON
 _TIME = "A time, as 2026-02-28 or 2026-02-28T12:00 (UTC), or how long ago: 90m, 12h, 7d, 2w."
 
 
-def tools(tool_context: ToolContext, *, attempt_seconds: float = _ATTEMPT_SECONDS) -> list[Tool]:
+def tools(tool_context: ToolContext, *, attempt_seconds: float = ATTEMPT_SECONDS) -> list[Tool]:
     """The tools of one turn; each attempt waits that long for the host."""
     session = text("Id or title of a session, as `list_sessions` shows it.", 200)
 
     def tool(name: str, description: str, parameters: dict[str, Any]) -> Tool:
         async def run(arguments: Arguments) -> str:
-            return await _ask(tool_context, name, arguments, attempt_seconds)
+            return await ask(tool_context, name, arguments, attempt_seconds)
 
-        return Tool(name, description, parameters, run, seconds=_SECONDS, max_characters=_MAX_CHARACTERS)
+        return Tool(name, description, parameters, run, seconds=SECONDS, max_characters=_MAX_CHARACTERS)
 
     return [
         tool(
@@ -61,7 +61,8 @@ def tools(tool_context: ToolContext, *, attempt_seconds: float = _ATTEMPT_SECOND
     ]
 
 
-async def _ask(tool_context: ToolContext, name: str, arguments: Arguments, attempt_seconds: float) -> str:
+async def ask(tool_context: ToolContext, name: str, arguments: Arguments, attempt_seconds: float) -> str:
+    """Ask the host; its result as text. Raises `ToolRefused`."""
     request = Reply(
         "",
         in_reply_to=tool_context.answered.id,

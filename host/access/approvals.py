@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from host.access import cards, codes
+from host.access.agent_schedule import AGENT_SCHEDULE
 from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind
 from host.access.pairing import PAIRING
@@ -29,7 +30,7 @@ from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 
-KINDS: Mapping[str, ApprovalKind] = {kind.name: kind for kind in (PAIRING, UNKNOWN_CHAT)}
+KINDS: Mapping[str, ApprovalKind] = {kind.name: kind for kind in (PAIRING, UNKNOWN_CHAT, AGENT_SCHEDULE)}
 """What can be approved. A further kind is one more entry."""
 
 VALID = timedelta(hours=24)

@@ -17,9 +17,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
-    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory)
+    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
-    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory)
+    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules)
 """
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
@@ -27,7 +27,7 @@ FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
     cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
-    save_memory = :save_memory,
+    save_memory = :save_memory, schedules = :schedules,
     budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
     budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
         AND budget_period = :budget_period THEN budget_warned END
@@ -57,6 +57,8 @@ class AgentGroup(Row):
     `tool_servers` is a JSON object of MCP servers (docs/tools.md), `save_memory` whether it may save to memory what is
     worth it before a conversation is over; None means the setting.
 
+    `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
+
     A budget is what it may use in each period (`day`, `month` or `total`), in US dollars and in tokens; None: no limit.
     """
 
@@ -77,6 +79,7 @@ class AgentGroup(Row):
     allow: str = "[]"
     tool_servers: str | None = None
     save_memory: int | None = None
+    schedules: str = "ask"
 
     @property
     def has_budget(self) -> bool:

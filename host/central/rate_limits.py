@@ -40,6 +40,7 @@ class Act(StrEnum):
     WAITING = "messages of a session that wait to be sent"
     KNOCK = "strangers who ask to be let in, on a channel"
     UNKNOWN_CHAT = "unknown chats that are asked about, on a channel"
+    SCHEDULE = "schedules that an agent makes by itself"
     HOPS = "agents that answer each other in a chat"
 
 
@@ -53,6 +54,7 @@ PER_HOUR = {
     Act.WAITING: 0,
     Act.KNOCK: 20,
     Act.UNKNOWN_CHAT: 20,
+    Act.SCHEDULE: 30,
     Act.HOPS: 0,
 }
 """How often each is done in an hour, for one subject."""

@@ -24,7 +24,7 @@ UPDATE routes SET generation = max(generation, ?) + 1, active_session_id = NULL 
 INSERT_SESSION = """
 INSERT INTO sessions (id, agent_group_id, route_id, messaging_group_id, thread_id, generation, kind, status,
     created_at, last_active, parent_session_id, parent_relation, reset_note, summary)
-VALUES (:id, :agent_group_id, :route_id, :messaging_group_id, :thread_id, :generation, 'chat', 'active',
+VALUES (:id, :agent_group_id, :route_id, :messaging_group_id, :thread_id, :generation, :kind, 'active',
     :now, :now, :parent, :relation, :note, :summary)
 """
 REOPEN = """
@@ -39,7 +39,8 @@ UPDATE sessions SET generation = ?, provider_session_id = CASE ? WHEN 1 THEN pro
 """
 ACTIVE_IN_CHAT = """
 SELECT s.* FROM sessions s JOIN routes r ON r.active_session_id = s.id
-WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.status IN ('active', 'archived')
+WHERE s.agent_group_id = ? AND s.messaging_group_id IS ? AND s.thread_id IS ? AND s.kind = 'chat'
+    AND s.status IN ('active', 'archived')
 ORDER BY s.last_active DESC
 """
 
@@ -65,6 +66,7 @@ def resolve(
     thread_id: str | None,
     now: str,
     sender_id: str | None = None,
+    kind: str = "chat",
 ) -> Session:
     """The session of a route, active or archived; route and session are made when they are not there.
 
@@ -86,7 +88,9 @@ def resolve(
                 connection.execute(ADOPT, (messaging_group_id, session.id))
                 return sessions.get(connection, session.id)
             return session
-    return open_session(connection, route, messaging_group_id=messaging_group_id, thread_id=thread_id, now=now)
+    return open_session(
+        connection, route, messaging_group_id=messaging_group_id, thread_id=thread_id, now=now, kind=kind
+    )
 
 
 def open_session(
@@ -100,6 +104,7 @@ def open_session(
     relation: Relation | None = None,
     note: str | None = None,
     summary: str | None = None,
+    kind: str = "chat",
 ) -> Session:
     """A fresh session on a route, which now points at it; in the chat and thread of its parent, if it has one.
 
@@ -120,6 +125,7 @@ def open_session(
             "relation": relation,
             "note": note,
             "summary": summary,
+            "kind": kind if parent is None else parent.kind,
         },
     )
     point(connection, route, session_id)

@@ -89,6 +89,7 @@ class EndReason(StrEnum):
     ARCHIVED = "archived"
     DELETED = "deleted"
     IMPORTED = "imported"
+    DONE = "done"  # the run of a schedule it was made for is over
 
 
 class Relation(StrEnum):

@@ -10,7 +10,7 @@ import sqlite3
 # A letter of the terminal may have been taken out of the mailbox before its delivery is noted.
 REPLIED = """
 UPDATE sessions SET unread_since = :now
-WHERE id = :session_id AND unread_since IS NULL AND status <> 'archived'
+WHERE id = :session_id AND kind = 'chat' AND unread_since IS NULL AND status <> 'archived'
   AND NOT EXISTS (SELECT 1 FROM terminal_mailbox WHERE message_out_id = :key AND read_at IS NOT NULL)
 """
 READ = "UPDATE sessions SET unread_since = NULL WHERE id = ? AND unread_since IS NOT NULL"

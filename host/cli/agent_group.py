@@ -27,8 +27,8 @@ LIST_COLUMNS = (
 )
 FIELDS = (
     "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
-    "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "mounts", "workspace", "sessions",
-    "created_at",
+    "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "mounts", "workspace",
+    "sessions", "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
@@ -119,6 +119,11 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
     help="Its MCP servers: a JSON file as for Claude, Cursor or VS Code; no secrets, it can read them.",
 )
 @click.option(
+    "--schedules",
+    type=click.Choice(["allow", "ask", "deny"]),
+    help="Whether it may make schedules by itself: allow, ask (its admins decide) or deny.",
+)
+@click.option(
     "--save-memory/--no-save-memory",
     default=None,
     help="Save to memory what is worth it before a conversation is over; without it, as the setting says.",
@@ -151,6 +156,7 @@ def set_values(
     disallow: tuple[str, ...],
     tool_servers: BinaryIO | None,
     save_memory: bool | None,
+    schedules: str | None,
     mount: str | None,
     unmount: str | None,
     unset: tuple[str, ...],
@@ -174,6 +180,7 @@ def set_values(
         "disallow": list(disallow) or None,
         "tool_servers": None if tool_servers is None else _text_of(tool_servers),
         "save_memory": save_memory,
+        "schedules": schedules,
         "add_mount": None if mount is None else _mount(mount),
         "remove_mount": unmount,
     }

@@ -11,6 +11,7 @@ from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import moment, present, print_fields, print_table
 from host.cli.root import DONE, say_error
+from host.cli.schedule import show_acting
 from host.cli.table import Column
 from host.start_line import start_line
 from shared_schema.errors import NotFound
@@ -90,6 +91,9 @@ def _show(state: dict[str, Any]) -> None:
     if state.get("approvals"):
         click.echo("\nWaiting for a decision (`dumbwaiter approval show CODE`)")
         print_table(state["approvals"], APPROVAL_COLUMNS, none="")
+    if (acting := state.get("schedules")) and (acting["active"] or acting["paused"] or acting["week"]):
+        click.echo("\nWhat acts by itself")
+        show_acting(acting)
     if state["limits"]:
         click.echo("\nLimits that held something back in this hour or the last")
         print_table(state["limits"], ("what", "subject", "hour", "held_back"), none="")

@@ -9,6 +9,7 @@ import click
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import present, print_table
+from host.cli.schedule import show_acting
 from host.cli.table import Column
 
 WAYS = ("day", "model", "session", "agent-group", "turn")
@@ -66,6 +67,9 @@ def _show(report: dict[str, Any]) -> None:
     columns = [NUMBERS[column] for column in NUMBERS if column in ALWAYS or total[column]]
     shown = [row | {column: _dollars(row[column]) for column in DOLLARS} for row in rows]
     print_table(shown, [Column(name, cut=True), *columns], none="Nothing was used.")
+    if (acting := report.get("schedules")) and (acting["active"] or acting["week"]):
+        click.echo("\nWhat acts by itself")
+        show_acting(acting)
 
 
 def _dollars(amount: float | None) -> str | None:

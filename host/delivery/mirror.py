@@ -17,7 +17,10 @@ from host.routing.route_key import route_key
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode, encode
 
-OF_CHAT = "SELECT id FROM sessions WHERE agent_group_id = ? AND messaging_group_id = ? AND status = 'active' LIMIT 20"
+OF_CHAT = """
+SELECT id FROM sessions
+WHERE agent_group_id = ? AND messaging_group_id = ? AND kind = 'chat' AND status = 'active' LIMIT 20
+"""
 MOST_CONTEXT = 50
 """Messages that wait in a conversation for a person to answer: an agent that posts every hour does not fill the next
 turn with all of a month, and what a person writes is always among the open messages that one reconcile takes."""
@@ -46,9 +49,11 @@ def mirror(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list
 
 
 def _is_at_home(connection: sqlite3.Connection, delivery: Delivery) -> bool:
-    """Whether it went where the message came from that it answers."""
+    """Whether it went where the message came from that it answers. The run of a schedule was asked for in no chat."""
     row = None if delivery.in_reply_to is None else ingest.get(connection, delivery.in_reply_to)
-    return row is not None and (row.channel_type, row.platform_id) == delivery.chat
+    if row is None or row.kind == MessageInKind.TASK:
+        return False
+    return (row.channel_type, row.platform_id) == delivery.chat
 
 
 def _sessions(connection: sqlite3.Connection, chat: MessagingGroup, wiring: Wiring, now: str) -> Iterator[Session]:

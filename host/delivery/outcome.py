@@ -82,6 +82,8 @@ def fail_message(
         return True, control_results.ended(connection, session_id, row, sentence, now)
     if not row.trigger:
         return True, None
+    if row.kind == MessageInKind.TASK:
+        return True, None  # its owner is told, and the log of its schedule says it
     address = Address(row.channel_type, row.platform_id, row.thread_id)
     return True, deliveries.add_notice(
         connection, session_id, address, message_id, f"This message could not be answered: {sentence}", now

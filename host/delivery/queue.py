@@ -11,6 +11,8 @@ from host.central.deliveries import Chat
 from host.central.sessions import Session
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused
+from host.schedules.outcome import is_silent
+from host.schedules.place import NO_CHAT
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, encode
 
@@ -41,6 +43,7 @@ def enqueue(
         destinations=home_channels.reachable(connection, session.agent_group_id) if names_place else (),
     )
     stale = session.status != "active" or message.generation != session.generation
+    unsaid = _STALE if stale else _unsaid(message, answered, address)
     if message.deliver_after is not None and not stale:
         _require_room(connection, session)
     content: dict[str, object] = {"text": message.text}
@@ -59,14 +62,24 @@ def enqueue(
         content=encode(content) if message.kind == MessageOutKind.CHAT else message.canonical,
         deliver_after=message.deliver_after,
         created_at=now,
-        status="suppressed" if stale else "pending",
-        error=_STALE if stale else None,
+        status="pending" if unsaid is None else "suppressed",
+        error=unsaid,
     )
     if not added:
         raise RowRefused("its id was used before")
-    if message.kind == MessageOutKind.QUESTION and not stale:
+    if message.kind == MessageOutKind.QUESTION and unsaid is None:
         _wait_for_answer(connection, session, message, answered, address, now)
-    return None if stale else (address.channel_type, address.platform_id)
+    return None if unsaid is not None else (address.channel_type, address.platform_id)
+
+
+def _unsaid(message: CheckedMessage, answered: ingest.AcceptedMessage | None, address: Address) -> str | None:
+    """Why something said in the run of a schedule is kept and not sent; None: it is sent."""
+    if address.channel_type == NO_CHAT:
+        return "its schedule speaks nowhere"
+    is_run = answered is not None and answered.kind == MessageInKind.TASK
+    if is_run and message.kind == MessageOutKind.CHAT and is_silent(message.text):
+        return "it had nothing to say"
+    return None
 
 
 def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut, refusal: str, now: str) -> Chat | None:

@@ -29,19 +29,26 @@ class RequestName(StrEnum):
     SEARCH_MESSAGES = "search_messages"
     READ_HISTORY = "read_history"
     REPORT_TOOL_SERVERS = "report_tool_servers"
+    SCHEDULE_TASK = "schedule_task"
+    LIST_TASKS = "list_tasks"
+    UPDATE_TASK = "update_task"
+    PAUSE_TASK = "pause_task"
+    RESUME_TASK = "resume_task"
+    CANCEL_TASK = "cancel_task"
 
 
 @dataclass(frozen=True, slots=True)
 class _Number:
     least: int
     most: int
-    default: int
+    default: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
     default: str | None = None
     is_required: bool = False
+    most: int = _MAX_TEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,15 @@ class _Sentences:
     most_text: int
 
 
+_MAX_PROMPT = 3_000
+_TASK: Mapping[str, _Number | _Text | _Sentences] = {
+    "zone": _Text(),
+    "to": _Text(),
+    "session": _Text(),
+    "missed": _Text(),
+    "max_runs": _Number(1, 10**9, None),
+    "ends": _Text(),
+}
 _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
     RequestName.LIST_SESSIONS: {"limit": _Number(1, 100, 20)},
     RequestName.SEARCH_MESSAGES: {
@@ -64,6 +80,22 @@ _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
         "limit": _Number(1, 200, 50),
     },
     RequestName.REPORT_TOOL_SERVERS: {"problems": _Sentences(tool_servers.MAX_SERVERS + 1, 64, 500)},
+    RequestName.SCHEDULE_TASK: {
+        "when": _Text(is_required=True),
+        "prompt": _Text(is_required=True, most=_MAX_PROMPT),
+        "name": _Text(),
+        **_TASK,
+    },
+    RequestName.LIST_TASKS: {},
+    RequestName.UPDATE_TASK: {
+        "name": _Text(is_required=True),
+        "when": _Text(),
+        "prompt": _Text(most=_MAX_PROMPT),
+        **_TASK,
+    },
+    RequestName.PAUSE_TASK: {"name": _Text(is_required=True)},
+    RequestName.RESUME_TASK: {"name": _Text(is_required=True)},
+    RequestName.CANCEL_TASK: {"name": _Text(is_required=True)},
     RequestName.READ_HISTORY: {"session": _Text(), "limit": _Number(1, 200, 50)},
 }
 
@@ -113,8 +145,8 @@ def _argument(name: str, rule: _Number | _Text | _Sentences, value: Any) -> Any:
         if rule.is_required:
             raise InvalidValue(f"'{name}' is missing")
         return rule.default
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_TEXT:
-        raise InvalidValue(f"'{name}' must be a text of 1 to {_MAX_TEXT} characters")
+    if not isinstance(value, str) or not value.strip() or len(value) > rule.most:
+        raise InvalidValue(f"'{name}' must be a text of 1 to {rule.most} characters")
     return value
 
 

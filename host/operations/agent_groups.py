@@ -39,7 +39,7 @@ from shared_schema.tool_servers import stored
 _CHANGEABLE = (
     "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "budget_period",
     "tool_servers",
-    "save_memory",
+    "save_memory", "schedules",
 )  # fmt: skip
 _CAN_BE_UNSET = (
     "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers", "save_memory",
@@ -50,6 +50,7 @@ _IMAGE = re.compile(
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*:[0-9a-fA-F]{32,})?"
 )
 _LONGEST_IMAGE = 512
+_POLICIES = ("allow", "ask", "deny")
 _PERIODS = ("day", "month", "total")
 
 
@@ -101,6 +102,7 @@ async def change(
     disallow: list[str] | None = None,
     tool_servers: str | None = None,
     save_memory: bool | None = None,
+    schedules: str | None = None,
     add_mount: dict[str, Any] | None = None,
     remove_mount: str | None = None,
     unset: list[str] | None = None,
@@ -112,6 +114,8 @@ async def change(
     """
     if budget_period is not None and budget_period not in _PERIODS:
         raise InvalidValue(f"'{budget_period}' is no period of a budget", hint=f"use one of {', '.join(_PERIODS)}")
+    if schedules is not None and schedules not in _POLICIES:
+        raise InvalidValue(f"'{schedules}' is no policy", hint=f"use one of {', '.join(_POLICIES)}")
     given = {
         "provider": None if provider is None else _known_provider(provider),
         "model": model,
@@ -123,6 +127,7 @@ async def change(
         "budget_tokens": _positive("budget_tokens", budget_tokens),
         "budget_period": budget_period,
         "save_memory": None if save_memory is None else int(save_memory),
+        "schedules": schedules,
         "tool_servers": None if tool_servers is None else stored(tool_servers),
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}

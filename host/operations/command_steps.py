@@ -21,6 +21,7 @@ from host.central import title as title_form
 from host.central.sessions import Session
 from host.operations import command_admin as admin
 from host.operations import command_answers as answers
+from host.operations import command_schedules as schedules
 from host.operations import session_stop, session_transitions
 from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
 from host.operations.command_order import Order
@@ -212,6 +213,8 @@ STEPS: Mapping[str, Step] = {
     "stop": _stop,
     "status": _status,
     "usage": _usage,
+    "schedule": schedules.schedule,
+    "pause": schedules.pause,
     "model": admin.model,
     "budget": admin.budget,
     "approve": admin.approve,

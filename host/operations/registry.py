@@ -30,6 +30,7 @@ from host.operations import (
     messaging_groups,
     model_services,
     prune,
+    schedules,
     session_stop,
     session_transitions,
     sessions,
@@ -108,6 +109,17 @@ OPERATIONS: Mapping[str, Operation] = {
     "channel.list": channels.list_all,
     "channel.check": channels.check,
     "channel.remove": channels.remove,
+    "schedule.add": schedules.add,
+    "schedule.list": schedules.list_all,
+    "schedule.show": schedules.show,
+    "schedule.set": schedules.change,
+    "schedule.pause": schedules.pause,
+    "schedule.resume": schedules.resume,
+    "schedule.cancel": schedules.cancel,
+    "schedule.run": schedules.run,
+    "schedule.log": schedules.log,
+    "schedule.pause_all": schedules.pause_all,
+    "schedule.resume_all": schedules.resume_all,
     "home.set": home.put,
     "home.list": home.list_all,
     "home.remove": home.remove,
@@ -137,7 +149,7 @@ STREAMS: Mapping[str, Stream] = {
 _LOOKING = frozenset(
     {
         "list", "show", "numbered", "path", "transcript", "search", "logs", "sql", "status", "usage", "events",
-        "unread", "open", "tail", "export", "examine",
+        "unread", "open", "tail", "export", "examine", "log",
     }
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
 from host.delivery.request import MAX_ANSWER, AgentRequest, RequestName, arguments_of
-from host.operations import history
+from host.operations import agent_schedules, history
 from host.services import Services
 from host.sessions import inbox
 from host.sessions.inbox import NewMessage, StatusUpdate
@@ -90,11 +90,20 @@ class _Speaker:
         return self.name or self.id
 
 
+def _task(name: RequestName) -> Callable[[Answers, Session, Mapping[str, Any]], Awaitable[list[dict[str, Any]]]]:
+    """What answers a request about schedules."""
+
+    async def answer(answers: Answers, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return await agent_schedules.answer(answers.services, session, name, arguments)
+
+    return answer
+
+
 class Answers:
     """Answers requests; those of one session in order, those of several side by side."""
 
     def __init__(self, services: Services, redaction: Redaction) -> None:
-        self._services = services
+        self.services = services
         self._redaction = redaction
         self._waiting: dict[str, list[AgentRequest]] = {}
         self._workers: dict[str, asyncio.Task[None]] = {}
@@ -129,7 +138,7 @@ class Answers:
             del self._waiting[session_id], self._workers[session_id]
 
     async def _answer(self, session_id: str, request: AgentRequest) -> None:
-        session = await self._services.central.read(lambda c: sessions.lookup(c, session_id))
+        session = await self.services.central.read(lambda c: sessions.lookup(c, session_id))
         if session is None or session.status != "active" or session.generation != request.generation:
             return
         content = await self._content(session, request)
@@ -138,7 +147,7 @@ class Answers:
         message = NewMessage(
             id=_answer_id(request.message_id),
             kind=MessageInKind.SYSTEM,
-            timestamp=to_text(self._services.clock.now()),
+            timestamp=to_text(self.services.clock.now()),
             generation=session.generation,
             trigger=0,
             address=_ADDRESS,
@@ -147,14 +156,14 @@ class Answers:
             content=encode({"answer_to": request.message_id, **content}),
         )
         done = StatusUpdate(message.id, MessageInStatus.COMPLETED, 0)
-        async with self._services.supervisor.holding(session_id):
-            folder = self._services.inbox_sync.folder(session)
+        async with self.services.supervisor.holding(session_id):
+            folder = self.services.inbox_sync.folder(session)
             if folder.inbound.exists():
                 await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
 
     async def _content(self, session: Session, request: AgentRequest) -> dict[str, Any] | None:
         """`{"result": …}` or `{"error": sentence}`; None: it asks so much that it is not even told so any more."""
-        now = self._services.clock.monotonic()
+        now = self.services.clock.monotonic()
         asked, refused = self._allowances.of(session.id, now)
         if (refusal := asked.refusal(now)) is not None:
             is_told = refused.refusal(now) is None
@@ -173,7 +182,7 @@ class Answers:
 
     async def _sessions(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         chosen = session_list.Filter(agent_group_id=session.agent_group_id)
-        rows = await self._services.central.read(lambda c: session_list.page(c, chosen, limit=arguments["limit"]))
+        rows = await self.services.central.read(lambda c: session_list.page(c, chosen, limit=arguments["limit"]))
         return _bounded([self._shown(row) | {"is_this_one": row["id"] == session.id} for row in rows])
 
     async def _search(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -181,7 +190,7 @@ class Answers:
         if named is not None:
             named = (await self._named(session, named)).id
         found = await history.search(
-            self._services,
+            self.services,
             query=arguments["query"],
             session=named,
             sender=arguments["sender"],
@@ -209,7 +218,7 @@ class Answers:
 
     async def _history(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         meant_one = session if arguments["session"] is None else await self._named(session, arguments["session"])
-        told = await history.transcript(self._services, session=meant_one.id, limit=arguments["limit"])
+        told = await history.transcript(self.services, session=meant_one.id, limit=arguments["limit"])
         speakers = await self._speakers({entry["id"]: entry["sender"] for entry in told if entry["direction"] == "in"})
         entries = [
             {"from": "you" if entry["direction"] == "out" else speakers[entry["id"]].shown, "time": entry["time"],
@@ -221,7 +230,7 @@ class Answers:
 
     async def _tool_servers(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Keep which servers of tools cannot be used, and tell the chat of each once."""
-        moment = self._services.clock.now()
+        moment = self.services.clock.now()
         now, later = to_text(moment), to_text(moment + _BEHIND_THE_ANSWER)
 
         def store(connection: sqlite3.Connection) -> deliveries.Chat | None:
@@ -237,9 +246,9 @@ class Answers:
                 connection, session.id, address, None, "\n".join(lines), now, deliver_after=later
             )
 
-        chat = await self._services.central.write(store)
+        chat = await self.services.central.write(store)
         if chat is not None:
-            self._services.deliverer.kick(chat)
+            self.services.deliverer.kick(chat)
         return []
 
     async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
@@ -248,7 +257,7 @@ class Answers:
         def look(connection: sqlite3.Connection) -> list[ingest.AcceptedMessage | None]:
             return [ingest.get(connection, message_id) for message_id in said]
 
-        rows = await self._services.central.read(look)
+        rows = await self.services.central.read(look)
         redaction = self._redaction
         return {
             message_id: _Speaker(redaction.person("", said[message_id]), None)
@@ -268,7 +277,7 @@ class Answers:
 
     async def _named(self, session: Session, name: str) -> Session:
         """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""
-        return await self._services.central.read(
+        return await self.services.central.read(
             lambda c: session_lookup.find(c, name, agent_group_id=session.agent_group_id)
         )
 
@@ -289,6 +298,7 @@ class Answers:
         RequestName.SEARCH_MESSAGES: _search,
         RequestName.READ_HISTORY: _history,
         RequestName.REPORT_TOOL_SERVERS: _tool_servers,
+        **{name: _task(name) for name in agent_schedules.REQUESTS},
     }
 
 

@@ -23,7 +23,7 @@ from host.central import (
     tool_server_problems,
     turns,
 )
-from host.operations import approvals, channels
+from host.operations import approvals, channels, schedules
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -80,6 +80,7 @@ async def status(services: Services) -> dict[str, Any]:
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "channels": await channels.list_all(services),
         "approvals": await approvals.list_all(services),
+        "schedules": await services.central.read(lambda c: schedules.acting(c, now_text)),
         "files": files,
         "faults": [
             {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}

@@ -10,7 +10,9 @@ from typing import Any
 from host.central import agent_groups, session_lookup
 from host.central import usage as table
 from host.central.usage import By
+from host.operations import schedules
 from host.services import Services
+from shared_schema.clock import to_text
 from shared_schema.errors import InvalidValue, NotFound
 from shared_schema.ids import Prefix, is_id
 
@@ -31,6 +33,8 @@ async def report(
     """`by`, `rows` (the newest first) and their `total`: turns, tokens and cost in US dollars (None: no price is
     known).
 
+    `schedules` says what acts by itself, and what that has used in a week.
+
     `called_tokens` and `called_usd` are of the model calls that went through the gateway, as the gateway counted them;
     None by model, session or turn.
     `since` and `until` are days of UTC, both included. A session or agent group that is gone is known by what it used.
@@ -40,6 +44,7 @@ async def report(
         raise InvalidValue(f"usage cannot be added up by '{by}'", hint=f"use one of {', '.join(By)}")
     if not 1 <= limit <= _MAX_ROWS:
         raise InvalidValue(f"the limit must be 1 to {_MAX_ROWS}, not {limit}")
+    now = to_text(services.clock.now())
     first, last = _day(since), _day(until)
     after = None if last is None else (last + timedelta(days=1)).isoformat()
 
@@ -52,7 +57,12 @@ async def report(
         }
         rows = table.report(connection, By(by), **chosen, limit=limit)
         total = table.report(connection, None, **chosen) or [table.Used("total", 0, 0, 0, 0, 0, 0, 0.0)]
-        return {"by": by, "rows": [_shown(row, by) for row in rows], "total": _shown(total[0], "total")}
+        return {
+            "by": by,
+            "rows": [_shown(row, by) for row in rows],
+            "total": _shown(total[0], "total"),
+            "schedules": schedules.acting(connection, now),
+        }
 
     return await services.central.read(load)
 

@@ -54,6 +54,8 @@ _ENTRIES = (
     CommandEntry("stop", "stop what the agent is doing"),
     CommandEntry("status", "what the agent is doing"),
     CommandEntry("usage", "what was used, and what is left"),
+    CommandEntry("schedule", "what the agent does by itself", "[WHEN: WHAT, or a word and NAME]"),
+    CommandEntry("pause", "pause all that runs by itself, for the owner; /pause off ends that", "[off]"),
     CommandEntry("model", "show or change the model, for admins", "[NAME]"),
     CommandEntry("budget", "show or change what may be used, for admins", "[AMOUNT]"),
     CommandEntry("approve", "say yes to what is asked, for who may decide it", "CODE", host_wide=True),

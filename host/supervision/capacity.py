@@ -19,51 +19,68 @@ from shared_schema.clock import Clock
 
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 30.0
+_MOST_KNOWN = 1_000
 
 
 class AgentSlots:
-    """Who runs and who waits. `agents` is the supervisor's own, by session id."""
+    """Who runs and who waits. `agents` is the supervisor's own, by session id.
+
+    Runs of schedules are background: they take at most half of the slots, and wait behind every conversation, so that
+    a thousand of them that are due at once hold up no person.
+    """
 
     def __init__(self, agents: Mapping[str, RunningAgent], max_agents: int) -> None:
         self._agents = agents
         self._max_agents = max_agents
-        self._starting = 0
+        self._max_background = max(1, max_agents // 2)
+        self._starting: list[str] = []
         self._queue: dict[str, None] = {}
+        self._behind: dict[str, None] = {}  # the same of what runs in the background
+        self._background: set[str] = set()
 
     @property
     def waiting(self) -> list[str]:
-        """The sessions that wait for a slot, the longest waiting first."""
-        return list(self._queue)
+        """The sessions that wait for a slot, in the order in which they get one."""
+        return [*self._queue, *self._behind]
 
     @property
     def next_in_line(self) -> list[str]:
         """The sessions that wait and may start their agents now."""
-        return list(islice(self._queue, max(0, self._free)))
+        first = list(islice(self._queue, max(0, self._free)))
+        room = min(self._free - len(self._queue), self._background_free)
+        return [*first, *islice(self._behind, max(0, room))]
 
-    def has_one_for(self, session_id: str) -> bool:
+    def has_one_for(self, session_id: str, *, is_background: bool = False) -> bool:
         """Whether a session may start its agent now: there is a slot, and no other session waits longer for it."""
-        ahead = self.waiting.index(session_id) if session_id in self._queue else len(self._queue)
-        return self._free > ahead
+        if not is_background:
+            return self._free > _ahead(session_id, self._queue)
+        self._background.add(session_id)
+        if len(self._background) > _MOST_KNOWN + len(self._behind):  # most of them are over
+            self._background &= {*self._agents, *self._starting, *self._behind, session_id}
+        ahead = _ahead(session_id, self._behind)
+        return self._free > len(self._queue) + ahead and self._background_free > ahead
 
     def leave_queue(self, session_id: str) -> None:
         """The session does not wait any more."""
         self._queue.pop(session_id, None)
+        self._behind.pop(session_id, None)
 
     @contextmanager
-    def being_taken(self) -> Iterator[None]:
+    def being_taken(self, session_id: str) -> Iterator[None]:
         """A slot is taken while an agent is being started."""
-        self._starting += 1
+        self._starting.append(session_id)
         try:
             yield
         finally:
-            self._starting -= 1
+            self._starting.remove(session_id)
 
     def join_queue(self, session_id: str, now: float) -> list[str]:
         """The session waits from now on; the sessions whose idle agents are asked to leave for those that wait."""
-        self._queue[session_id] = None
+        (self._behind if session_id in self._background else self._queue)[session_id] = None
         leaving = sum(1 for agent in self._agents.values() if agent.evicted)
+        wanted = len(self._queue) + min(len(self._behind), max(0, self._background_free))
         asked = []
-        for _ in range(len(self._queue) - leaving):
+        for _ in range(wanted - leaving):
             victim = choose_victim(
                 (name, now - agent.last_activity)
                 for name, agent in self._agents.items()
@@ -77,7 +94,21 @@ class AgentSlots:
 
     @property
     def _free(self) -> int:
-        return self._max_agents - len(self._agents) - self._starting
+        return self._max_agents - len(self._agents) - len(self._starting)
+
+    @property
+    def _background_free(self) -> int:
+        """How many more agents may run in the background."""
+        if not self._background:
+            return self._max_background
+        return self._max_background - sum(
+            1 for session_id in (*self._agents, *self._starting) if session_id in self._background
+        )
+
+
+def _ahead(session_id: str, queue: Mapping[str, None]) -> int:
+    """How many sessions of a queue come before one that is in it, or would join it."""
+    return list(queue).index(session_id) if session_id in queue else len(queue)
 
 
 @dataclass(slots=True)

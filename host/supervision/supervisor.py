@@ -211,7 +211,7 @@ class Supervisor:
             agent=None if agent is None else agent.facts(self._clock.monotonic()),
             retry_in=self._retry_in(session_id),
             unavailable_for=self._backoff.unavailable_for(session_id),
-            has_slot=self.slots.has_one_for(session_id),
+            has_slot=self.slots.has_one_for(session_id, is_background=view.session.kind != "chat"),
         )
 
     def _retry_in(self, session_id: str) -> float:
@@ -269,7 +269,7 @@ class Supervisor:
 
     async def _start(self, session: sessions.Session) -> None:
         try:
-            with self.slots.being_taken():
+            with self.slots.being_taken(session.id):
                 agent = await self._runs.start(session)
         except RuntimeUnavailable as error:
             self._note_unavailable(session.id, error)

@@ -15,6 +15,7 @@ from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
 from host.operations.registry import call
 from host.operations.requests import answering
+from host.operations.schedules import scheduling
 from host.routing.event import Event, Receipt
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import Runtime
@@ -177,7 +178,7 @@ async def running(
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
-        async with carrying_out(services), answering(services), following_decisions(services):
+        async with carrying_out(services), answering(services), following_decisions(services), scheduling(services):
             yield host
     finally:
         await services.close(stop_agents=stop_agents)

@@ -39,13 +39,13 @@ def test_as_many_are_next_as_there_are_free_places() -> None:
     assert slots.next_in_line == ["first"]
     del agents["b"]
     assert slots.next_in_line == ["first", "second"]
-    with slots.being_taken():
+    with slots.being_taken("starting"):
         assert slots.next_in_line == ["first"]
 
 
 def test_a_place_is_taken_while_an_agent_starts() -> None:
     slots = AgentSlots({}, 1)
-    with slots.being_taken():
+    with slots.being_taken("starting"):
         assert not slots.has_one_for("other")
     assert slots.has_one_for("other")
 
@@ -84,3 +84,26 @@ def test_a_retry_waits_also_when_the_wall_clock_jumps() -> None:
     clock.advance(1)
     assert backoff.retry_in("s") == 0
     assert backoff.unavailable_for("s") is None
+
+
+def test_what_runs_in_the_background_takes_half_of_the_slots_and_waits_behind_every_conversation() -> None:
+    agents: dict[str, RunningAgent] = {}
+    slots = AgentSlots(agents, 4)
+    for name in ("run-1", "run-2"):
+        assert slots.has_one_for(name, is_background=True)
+        agents[name] = agent(name, busy=True)
+    assert not slots.has_one_for("run-3", is_background=True)
+    slots.join_queue("run-3", 10.0)
+    assert slots.has_one_for("person")
+    agents["person"] = agent("person", busy=True)
+    agents["another"] = agent("another", busy=True)
+    assert not slots.has_one_for("late")
+    slots.join_queue("late", 10.0)
+    assert slots.waiting == ["late", "run-3"]
+    del agents["run-1"]
+    assert slots.next_in_line == ["late"]
+    assert not slots.has_one_for("run-3", is_background=True)
+    slots.leave_queue("late")
+    agents["late"] = agent("late", busy=True)
+    del agents["person"]
+    assert slots.next_in_line == ["run-3"]

@@ -1,0 +1,288 @@
+"""What a person can do about schedules, and the timer that runs them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from host.access.standing import TERMINAL
+from host.central import agent_groups, audit, messaging_groups, schedule_runs, session_list
+from host.central import schedules as table
+from host.central.schedule_runs import RunState
+from host.central.schedules import Schedule
+from host.schedules import making, runs
+from host.schedules.request import Wish
+from host.schedules.runs import RunEffects
+from host.schedules.timer import ScheduleTimer
+from host.services import Services
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import InvalidValue
+from shared_schema.rows import Address
+
+OWNER = "the owner"
+COMMAND_LINE = "command line"
+_WEEK = timedelta(days=7)
+_MOST = 10_000
+
+
+@asynccontextmanager
+async def scheduling(services: Services) -> AsyncIterator[None]:
+    """Run what is due until the block ends. The services have been started."""
+    timer = ScheduleTimer(
+        services.central, services.clock, services.schedules_changed, lambda effects: follow(services, effects)
+    )
+    async with timer.running():
+        yield
+
+
+def follow(services: Services, effects: RunEffects) -> None:
+    """Do what follows from a step of the schedules, which is committed."""
+    for session_id in effects.sessions:
+        services.supervisor.accepted(session_id)
+    if effects.says:
+        services.says()
+
+
+async def add(
+    services: Services,
+    *,
+    agent_group: str,
+    when: str,
+    prompt: str,
+    name: str | None = None,
+    zone: str | None = None,
+    to: str | None = None,
+    session: str | None = None,
+    missed: str | None = None,
+    max_runs: int | None = None,
+    ends: str | None = None,
+    max_failures: int | None = None,
+    budget_tokens: int | None = None,
+    budget_usd: float | None = None,
+    check: str | None = None,
+    urgent: bool | None = None,
+) -> dict[str, Any]:
+    """Add a schedule. Raises `InvalidValue`, `NotFound`, `Conflict`."""
+    wish = Wish(
+        when, prompt, name, zone, to, session, missed, max_runs, ends, max_failures, budget_tokens, budget_usd, check,
+        urgent,
+    )  # fmt: skip
+    now = services.clock.now()
+
+    def store(connection: sqlite3.Connection) -> Schedule:
+        group = agent_groups.get_by_name(connection, agent_group)
+        wired = messaging_groups.wired_to(connection, group.id, 2)
+        # At the terminal there is no chat in which it is asked for: the only one the agent serves, else its home.
+        origin = Address(wired[0].channel_type, wired[0].platform_id) if len(wired) == 1 else None
+        zone = services.settings.zone
+        return making.make(connection, group, wish, origin=origin, by=TERMINAL, setting_zone=zone, now=now)
+
+    return await _changed(services, store)
+
+
+async def list_all(services: Services, *, agent_group: str | None = None, all: bool = False) -> list[dict[str, Any]]:
+    """Schedules, what is due first before the others; `all`: those that are over as well."""
+
+    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
+        rows = table.listed(connection, agent_group_id=group, with_ended=all, limit=_MOST)
+        return [making.shown(connection, Schedule.from_row(row), row["agent_group"]) for row in rows]
+
+    return await services.central.read(load)
+
+
+async def show(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
+    """One schedule, and its last runs. Raises `NotFound`, `Conflict`."""
+
+    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+        schedule = _find(connection, name, agent_group)
+        shown = _shown(connection, schedule)
+        return shown | {"log": _log(connection, schedule_runs.log(connection, schedule.id, None, 5))}
+
+    return await services.central.read(load)
+
+
+async def change(
+    services: Services,
+    *,
+    name: str,
+    agent_group: str | None = None,
+    when: str | None = None,
+    prompt: str | None = None,
+    new_name: str | None = None,
+    zone: str | None = None,
+    to: str | None = None,
+    session: str | None = None,
+    missed: str | None = None,
+    max_runs: int | None = None,
+    ends: str | None = None,
+    max_failures: int | None = None,
+    budget_tokens: int | None = None,
+    budget_usd: float | None = None,
+    check: str | None = None,
+    urgent: bool | None = None,
+    unset: list[str] | None = None,
+) -> dict[str, Any]:
+    """Change a schedule; a new time begins now. Raises `InvalidValue`, `NotFound`, `Conflict`."""
+    wish = Wish(
+        when, prompt, new_name, zone, to, session, missed, max_runs, ends, max_failures, budget_tokens, budget_usd,
+        check, urgent, tuple(unset or ()),
+    )  # fmt: skip
+    now = services.clock.now()
+    return await _changed(services, lambda c: making.change(c, _find(c, name, agent_group), wish, now))
+
+
+async def pause(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
+    """Pause a schedule. Raises `NotFound`, `Conflict`."""
+    now = services.clock.now()
+    return await _changed(services, lambda c: making.pause(c, _find(c, name, agent_group), OWNER, now))
+
+
+async def resume(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
+    """Let a paused schedule run again. Raises `NotFound`, `Conflict`."""
+    now = services.clock.now()
+    return await _changed(services, lambda c: making.resume(c, _find(c, name, agent_group), now))
+
+
+async def cancel(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
+    """End a schedule for good. Raises `NotFound`, `Conflict`."""
+    now = services.clock.now()
+    return await _changed(services, lambda c: making.cancel(c, _find(c, name, agent_group), OWNER, now))
+
+
+async def run(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
+    """Begin a run now, besides its times. Raises `NotFound`, `Conflict`."""
+    now = services.clock.now()
+
+    def begin(connection: sqlite3.Connection) -> tuple[dict[str, Any], RunEffects]:
+        schedule = _find(connection, name, agent_group)
+        run_id, effects = runs.start_by_hand(connection, schedule, now)
+        audit.record(connection, "schedule.run", schedule.name, to_text(now), after={"run": run_id})
+        (found,) = _log(connection, schedule_runs.log(connection, schedule.id, None, 1))
+        return found, effects
+
+    started, effects = await services.central.write(begin)
+    if services.started_at is not None:
+        follow(services, effects)
+        services.schedules_changed.set()
+    return started
+
+
+async def log(
+    services: Services,
+    *,
+    name: str | None = None,
+    agent_group: str | None = None,
+    state: str | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Runs, the newest first: those of one schedule, or all. Raises `NotFound`, `InvalidValue`."""
+    if state is not None and state not in set(RunState):
+        raise InvalidValue(f"'{state}' is not a state of a run", hint=f"use one of {', '.join(RunState)}")
+    if not 1 <= limit <= _MOST:
+        raise InvalidValue(f"the limit must be 1 to {_MOST}, not {limit}")
+
+    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        found = None if name is None else _find(connection, name, agent_group).id
+        return _log(connection, schedule_runs.log(connection, found, state, limit))
+
+    return await services.central.read(load)
+
+
+async def pause_all(services: Services) -> dict[str, Any]:
+    """Pause everything that runs by itself."""
+    now = to_text(services.clock.now())
+
+    def store(connection: sqlite3.Connection) -> dict[str, Any]:
+        if table.pause_all(connection, now, TERMINAL, COMMAND_LINE):
+            audit.record(connection, "schedule.pause_all", "everything", now, after={"paused": True})
+        return acting(connection, now)
+
+    found = await services.central.write(store)
+    services.schedules_changed.set()
+    return found
+
+
+async def resume_all(services: Services) -> dict[str, Any]:
+    """Let everything run again; what was due meanwhile is not made up for."""
+    now = services.clock.now()
+
+    def store(connection: sqlite3.Connection) -> dict[str, Any]:
+        go_on(connection, now)
+        return acting(connection, to_text(now))
+
+    found = await services.central.write(store)
+    services.schedules_changed.set()
+    return found
+
+
+def go_on(connection: sqlite3.Connection, now: Any) -> bool:
+    """Let everything run again, in the caller's transaction. False when it was not paused."""
+    if not table.resume_all(connection):
+        return False
+    runs.skip_missed(connection, now)
+    audit.record(connection, "schedule.resume_all", "everything", to_text(now), after={"paused": False})
+    return True
+
+
+def acting(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
+    """What acts by itself: `paused` (or None), `active`, `next`, and of each schedule what it used in a week."""
+    counts = table.counts(connection)
+    since = to_text(from_text(now) - _WEEK)
+    week = schedule_runs.since(connection, since)
+    return {
+        "paused": table.paused(connection),
+        "active": counts["active"],
+        "paused_ones": counts["paused"],
+        "next_at": counts["next_at"],
+        "week": week,
+        "week_tokens": sum(row["tokens"] for row in week),
+        "week_usd": sum(row["cost_usd"] for row in week),
+    }
+
+
+async def _changed(services: Services, store: Callable[[sqlite3.Connection], Schedule]) -> dict[str, Any]:
+    """Do a transaction, wake the timer, and show the schedule as it is then."""
+
+    def run(connection: sqlite3.Connection) -> dict[str, Any]:
+        return _shown(connection, store(connection))
+
+    found = await services.central.write(run)
+    services.schedules_changed.set()
+    return found
+
+
+def _find(connection: sqlite3.Connection, name: str, agent_group: str | None) -> Schedule:
+    group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
+    return table.find(connection, name, group)
+
+
+def _shown(connection: sqlite3.Connection, schedule: Schedule) -> dict[str, Any]:
+    group = agent_groups.by_id(connection, schedule.agent_group_id)
+    return making.shown(connection, schedule, "" if group is None else group.name)
+
+
+def _log(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": row["id"],
+            "schedule": row["schedule"],
+            "due_at": row["due_at"],
+            "started_at": row["started_at"],
+            "finished_at": row["finished_at"],
+            "state": row["state"],
+            "cause": row["cause"],
+            "note": row["note"],
+            "delivery": row["delivery"],
+            "tokens": row["tokens"],
+            "cost_usd": row["cost_usd"],
+            "session_id": row["session_id"],
+            "short_session_id": None
+            if row["session_id"] is None
+            else session_list.short_id(connection, row["session_id"]),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,250 @@
+"""Making and changing schedules, in the caller's transaction: the same for the command line, chats and agents."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from host.central import audit, messaging_groups, schedule_runs, schedules
+from host.central.agent_groups import AgentGroup
+from host.central.schedules import Schedule
+from host.schedules import place, when
+from host.schedules.catch_up import Missed
+from host.schedules.recurrence import first, stored
+from host.schedules.request import DEFAULT_FAILURES, Wish, columns, name_of, valid_name
+from host.schedules.runs import recurrence_of
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address
+
+_AUDITED = (
+    "prompt", "kind", "spec", "timezone", "status", "missed", "session_mode", "speaks_in", "channel_type",
+    "platform_id", "urgent", "max_runs", "ends_at", "max_failures", "budget_usd", "budget_tokens", "check_script",
+)  # fmt: skip
+
+
+def make(
+    connection: sqlite3.Connection,
+    group: AgentGroup,
+    wish: Wish,
+    *,
+    origin: Address | None,
+    by: str,
+    setting_zone: str,
+    now: datetime,
+    status: str = "active",
+) -> Schedule:
+    """Add a schedule of an agent group. `origin` is the chat in which it is asked for, `by` who asks.
+
+    Raises `InvalidValue`, `Conflict`, `NotFound`.
+    """
+    if wish.when is None or wish.prompt is None:
+        raise InvalidValue("a schedule needs a time and a prompt", hint=f"a time is, for instance, {when.EXAMPLES}")
+    speaks = _speaks(connection, group.id, wish.to or (place.ORIGIN if origin else place.HOME), origin)
+    address = _address(connection, group.id, speaks)
+    values: dict[str, Any] = {
+        "id": new_id(Prefix.SCHEDULE),
+        "agent_group_id": group.id,
+        "name": _free_name(connection, group.id, wish),
+        "check_script": None,
+        "status": status,
+        "why": None,
+        "timezone": place.zone_of(connection, address, setting_zone),
+        "missed": str(Missed.ONCE),
+        "session_mode": "own",
+        "urgent": 0,
+        "max_runs": None,
+        "ends_at": None,
+        "max_failures": DEFAULT_FAILURES,
+        "failures": 0,
+        "budget_usd": None,
+        "budget_tokens": None,
+        "created_by": by,
+        "created_at": to_text(now),
+        **speaks,
+    }
+    values |= columns(wish, values["timezone"], now)
+    _require_some(values["next_at"], values["ends_at"])
+    schedule = schedules.insert(connection, values)
+    audit.record(connection, "schedule.add", schedule.name, to_text(now), after=audited(schedule))
+    return schedule
+
+
+def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
+    """Change a schedule; with another time or zone it is planned anew. Raises `InvalidValue`, `Conflict`."""
+    found = columns(wish, schedule.timezone, now)
+    if wish.to is not None:
+        origin = None
+        if schedule.channel_type is not None and schedule.platform_id is not None:
+            origin = Address(schedule.channel_type, schedule.platform_id, schedule.thread_id)
+        found |= _speaks(connection, schedule.agent_group_id, wish.to, origin)
+    if wish.name is not None and wish.name != schedule.name:
+        _require_free(connection, schedule.agent_group_id, wish.name)
+    after = replace(schedule, **found)
+    if "timezone" in found and "kind" not in found:
+        after = replace(after, next_at=stored(first(recurrence_of(after), now)), planned_at=to_text(now))
+    if after.is_over and after.next_at is not None and "kind" in found:
+        after = replace(after, status="active", why=None, failures=0)  # what is over begins anew with a new time
+    if not after.is_over:
+        _require_some(after.next_at, after.ends_at)
+    schedules.update(connection, after)
+    audit.record(connection, "schedule.set", after.name, to_text(now), before=audited(schedule), after=audited(after))
+    return schedules.get(connection, schedule.id)
+
+
+def pause(connection: sqlite3.Connection, schedule: Schedule, by: str, now: datetime) -> Schedule:
+    """Pause a schedule. A run that goes on is not stopped. Raises `Conflict` for one that is over."""
+    _require_going(schedule)
+    if schedule.status == "active":
+        schedules.set_status(connection, schedule.id, "paused", f"{by} has paused it", keep_next=True)
+        audit.record(connection, "schedule.pause", schedule.name, to_text(now), after={"status": "paused"})
+    return schedules.get(connection, schedule.id)
+
+
+def resume(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> Schedule:
+    """Let a schedule run again. What was due while it was paused is not made up for. Raises `Conflict`."""
+    _require_going(schedule)
+    if schedule.status == "waiting":
+        raise Conflict(f"'{schedule.name}' waits for an approval", hint="`dumbwaiter approval list` shows it")
+    if schedule.status == "paused":
+        is_to_come = schedule.next_at is not None and from_text(schedule.next_at) > now
+        next_at = schedule.next_at if is_to_come else stored(first(recurrence_of(schedule), now))
+        if next_at is None:
+            raise Conflict(f"'{schedule.name}' is over", hint=f"`dumbwaiter schedule set {schedule.name} --when …`")
+        after = replace(schedule, status="active", why=None, failures=0, next_at=next_at, planned_at=to_text(now))
+        schedules.update(connection, after)
+        audit.record(connection, "schedule.resume", schedule.name, to_text(now), after={"status": "active"})
+    return schedules.get(connection, schedule.id)
+
+
+def cancel(connection: sqlite3.Connection, schedule: Schedule, by: str, now: datetime) -> Schedule:
+    """End a schedule for good. Its log stays; its name is free. A run that goes on is not stopped."""
+    if schedule.status != "cancelled":
+        schedules.set_status(connection, schedule.id, "cancelled", f"{by} has cancelled it")
+        audit.record(connection, "schedule.cancel", schedule.name, to_text(now), after={"status": "cancelled"})
+    return schedules.get(connection, schedule.id)
+
+
+def shown(connection: sqlite3.Connection, schedule: Schedule, agent_group: str) -> dict[str, Any]:
+    """A schedule as people and agents see it."""
+    last = schedule_runs.last(connection, schedule.id)
+    return {
+        "id": schedule.id,
+        "name": schedule.name,
+        "agent_group": agent_group,
+        "status": schedule.status,
+        "why": schedule.why,
+        "when": when.in_words(recurrence_of(schedule)),
+        "next": None if schedule.next_at is None else when.at_in_words(schedule.next_at, schedule.timezone),
+        "next_at": schedule.next_at,
+        "zone": schedule.timezone,
+        "prompt": schedule.prompt,
+        "to": _to(connection, schedule),
+        "session": schedule.session_mode,
+        "missed": schedule.missed,
+        "urgent": bool(schedule.urgent),
+        "check": schedule.check_script,
+        "max_runs": schedule.max_runs,
+        "ends": None if schedule.ends_at is None else when.at_in_words(schedule.ends_at, schedule.timezone),
+        "max_failures": schedule.max_failures,
+        "failures": schedule.failures,
+        "budget_tokens": schedule.budget_tokens,
+        "budget_usd": schedule.budget_usd,
+        "runs": schedule.runs,
+        "running": schedule.open_run is not None,
+        "last": None if last is None else last.state,
+        "last_at": None if last is None else last.started_at,
+        "created_by": schedule.created_by,
+        "created_at": schedule.created_at,
+    }
+
+
+def audited(schedule: Schedule) -> dict[str, Any]:
+    """What the audit log keeps of a schedule."""
+    return {name: getattr(schedule, name) for name in _AUDITED}
+
+
+def _to(connection: sqlite3.Connection, schedule: Schedule) -> str:
+    """Where it speaks, as it may be written in `to`; with the chat behind it."""
+    try:
+        address = place.address_of(connection, schedule)
+    except NotFound:
+        return f"{schedule.speaks_in} (gone)"
+    chat = f"{address.channel_type}:{address.platform_id}"
+    if schedule.speaks_in == place.NOWHERE:
+        return place.NOWHERE
+    return chat if schedule.speaks_in == place.ORIGIN else f"{schedule.speaks_in} ({chat})"
+
+
+def _speaks(connection: sqlite3.Connection, agent_group_id: str, to: str, origin: Address | None) -> dict[str, Any]:
+    """The columns of where a schedule speaks. Raises `NotFound`, `InvalidValue`."""
+    kept = origin or Address(None, None)  # type: ignore[arg-type]
+    found = {
+        "speaks_in": to,
+        "channel_type": kept.channel_type,
+        "platform_id": kept.platform_id,
+        "thread_id": kept.thread_id,
+    }
+    if to == place.ORIGIN:
+        if origin is None:
+            raise InvalidValue("it is asked for in no chat", hint="say where it speaks: --to home, nowhere, or a chat")
+    elif ":" in to:
+        chat = messaging_groups.get_by_name(connection, to)
+        found |= {
+            "speaks_in": place.ORIGIN, "channel_type": chat.channel_type, "platform_id": chat.platform_id,
+            "thread_id": None,
+        }  # fmt: skip
+    elif to != place.NOWHERE:
+        place.named(connection, agent_group_id, to)
+    return found
+
+
+def _address(connection: sqlite3.Connection, agent_group_id: str, speaks: dict[str, Any]) -> Address | None:
+    if speaks["speaks_in"] == place.NOWHERE:
+        return None
+    if speaks["speaks_in"] == place.ORIGIN:
+        return Address(speaks["channel_type"], speaks["platform_id"], speaks["thread_id"])
+    return place.named(connection, agent_group_id, speaks["speaks_in"])
+
+
+def _free_name(connection: sqlite3.Connection, agent_group_id: str, wish: Wish) -> str:
+    """The name that was asked for, if it is free; else one made of the prompt that is."""
+    if wish.name is not None:
+        _require_free(connection, agent_group_id, valid_name(wish.name))
+        return wish.name
+    base = name_of(wish.prompt or "")
+    for name in (base, *(f"{base}-{number}" for number in range(2, 10_000))):
+        if _is_free(connection, agent_group_id, name):
+            return name
+    raise Conflict("there are too many schedules with that prompt", hint="give it a name")
+
+
+def _require_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+    if not _is_free(connection, agent_group_id, name):
+        raise Conflict(f"there is a schedule '{name}' already", hint="choose another name, or change that one")
+
+
+def _is_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+    try:
+        found = schedules.find(connection, name, agent_group_id)
+    except NotFound:
+        return True
+    except Conflict:
+        return False
+    return found.name != name or found.is_over
+
+
+def _require_going(schedule: Schedule) -> None:
+    if schedule.is_over:
+        raise Conflict(
+            f"'{schedule.name}' is over: {schedule.why or schedule.status}",
+            hint=f"`dumbwaiter schedule set {schedule.name} --when …` begins it anew",
+        )
+
+
+def _require_some(next_at: str | None, ends_at: str | None) -> None:
+    if next_at is None or (ends_at is not None and next_at > ends_at):
+        raise InvalidValue("it would never run: it ends before its first time")

@@ -1,0 +1,39 @@
+"""Telling the owner of a schedule something: who made it, or (an agent made it) those who decide about the agent."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import host_messages, users
+from host.central.messaging_groups import TERMINAL_CHANNEL
+from host.central.schedules import Schedule
+
+TERMINAL = "cli:terminal"
+BY_AGENT = "@"
+"""Before the name of an agent group that has made a schedule by itself."""
+
+
+def tell(connection: sqlite3.Connection, schedule: Schedule, key: str, text: str, now: str) -> None:
+    """Say something to the owner of a schedule, once for each `key`, wherever they can be reached."""
+    found = [] if schedule.created_by.startswith(BY_AGENT) else _users(connection, schedule.created_by)
+    if not found and schedule.created_by != TERMINAL:
+        found = [
+            user
+            for user in users.deciders(connection, "admin", [schedule.agent_group_id])
+            if user.channel != TERMINAL_CHANNEL
+        ]
+    for user in found:
+        chat = user.direct_chat
+        host_messages.say(
+            connection, f"schedule/{schedule.id}/{key}/{user.id}", user.channel, chat, text, now, to_user=user.id
+        )
+    if not found:
+        channel, _, platform_id = TERMINAL.partition(":")
+        host_messages.say(connection, f"schedule/{schedule.id}/{key}/{TERMINAL}", channel, platform_id, text, now)
+
+
+def _users(connection: sqlite3.Connection, user: str) -> list[users.User]:
+    if user == TERMINAL:
+        return []
+    found = users.find(connection, user)
+    return [] if found is None else [found]

@@ -1,0 +1,48 @@
+"""Where a schedule speaks: the chat in which it was made, a destination or a home of its agent, or nowhere."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from host.central import home_channels, messaging_groups
+from host.central.schedules import Schedule
+from shared_schema.errors import NotFound
+from shared_schema.rows import Address
+
+ORIGIN = "origin"
+NOWHERE = "nowhere"
+HOME = "home"
+NO_CHAT = "nowhere"
+"""The channel of what is said in a run that speaks nowhere: nothing is ever sent there."""
+
+
+def address_of(connection: sqlite3.Connection, schedule: Schedule) -> Address:
+    """Where the runs of a schedule speak now. Raises `NotFound` when that is gone."""
+    if schedule.speaks_in == NOWHERE:
+        return Address(NO_CHAT, schedule.id)
+    if schedule.speaks_in == ORIGIN:
+        if schedule.channel_type is None or schedule.platform_id is None:
+            raise NotFound("the chat in which it was made is not known")
+        return Address(schedule.channel_type, schedule.platform_id, schedule.thread_id)
+    return named(connection, schedule.agent_group_id, schedule.speaks_in)
+
+
+def named(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Address:
+    """The chat that an agent group knows by a name: a destination, `home` or `home-<channel>`. Raises `NotFound`."""
+    if name == HOME:
+        homes = home_channels.of(connection, agent_group_id)
+        if not homes:
+            raise NotFound(
+                "its agent is at home in no chat", hint="`dumbwaiter home set AGENT CHAT` makes one its home"
+            )
+        return Address(homes[0].channel_type, homes[0].platform_id)
+    for each in home_channels.reachable(connection, agent_group_id):
+        if each.name == name and each.channel_type is not None and each.platform_id is not None:
+            return Address(each.channel_type, each.platform_id)
+    raise NotFound(f"'{name[:80]}' is not one of its agent's destinations or homes")
+
+
+def zone_of(connection: sqlite3.Connection, address: Address | None, setting: str) -> str:
+    """The time zone of a chat, or the host's."""
+    chat = None if address is None else messaging_groups.find(connection, address.channel_type, address.platform_id)
+    return (chat and chat.timezone) or setting

@@ -1,0 +1,390 @@
+"""Beginning and ending runs. Each function is one step in its caller's transaction, and decides by what stands there.
+
+Invariants:
+- the run, its session, its message in the ledger and the next due time are one transaction: a host that dies before it
+  has changed nothing, and one that dies after it finds all of it at its next start;
+- a schedule whose run goes on is not due;
+- a run that does not take place is a row as well, with why.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from host.central import agent_groups, ingest, messaging_groups, routes, schedule_runs, schedules, sessions, usage
+from host.central.schedule_runs import RunState
+from host.central.schedules import Schedule
+from host.central.sessions import EndReason, Session
+from host.routing.route_key import route_key
+from host.schedules import place
+from host.schedules.catch_up import Missed, Plan, plan, was_set_back
+from host.schedules.outcome import RunOutcome, Said, outcome
+from host.schedules.owner import tell
+from host.schedules.recurrence import Kind, Recurrence, first, stored
+from host.schedules.when import at_in_words, span
+from shared_schema.clock import from_text, to_text
+from shared_schema.errors import Conflict, NotFound
+from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address, MessageInKind, encode
+
+log = logging.getLogger(__name__)
+
+BY_HAND = "by hand"
+DUE = "due"
+AT_ONCE = 50
+"""How many runs begin or end in one transaction: others of the host do not wait for all of a thousand."""
+
+
+@dataclass(slots=True)
+class RunEffects:
+    """What follows from a step, after its commit: sessions that have something new or are over, and `says`: the host
+    has something to say to an owner. `more`: there is more to do at once."""
+
+    sessions: list[str] = field(default_factory=list)
+    says: bool = False
+    more: bool = False
+
+
+def recurrence_of(schedule: Schedule) -> Recurrence:
+    """When a schedule recurs."""
+    return Recurrence(Kind(schedule.kind), schedule.spec, schedule.timezone)
+
+
+def start_due(connection: sqlite3.Connection, now: datetime) -> RunEffects:
+    """Begin what is due, in the order of its time; nothing while everything is paused."""
+    effects, stamp = RunEffects(), to_text(now)
+    if schedules.paused(connection) is not None:
+        return effects
+    due = schedules.due(connection, stamp, AT_ONCE)
+    for schedule in due:
+        connection.execute("SAVEPOINT one_schedule")  # what the host fails over holds up no other schedule
+        try:
+            _take(connection, schedule, now, effects)
+        except sqlite3.Error:  # the ledger's own file: all of it is done again
+            raise
+        except Exception as error:  # the boundary of one schedule
+            connection.execute("ROLLBACK TO one_schedule")
+            log.exception("a schedule cannot be handled", extra={"schedule": schedule.name})
+            why = f"the host failed over it: {type(error).__name__}"
+            schedules.set_status(connection, schedule.id, "paused", why)
+            _note(connection, schedule, schedule.next_at or stamp, stamp, RunState.FAILED, why)
+            tell(connection, schedule, f"broken-{stamp}", f"The schedule '{schedule.name}' is paused: {why}.", stamp)
+            effects.says = True
+        connection.execute("RELEASE one_schedule")
+    effects.more = len(due) == AT_ONCE
+    return effects
+
+
+def _take(connection: sqlite3.Connection, schedule: Schedule, now: datetime, effects: RunEffects) -> None:
+    """Begin the run of one schedule that is due, or note why there is none."""
+    assert schedule.next_at is not None
+    found = plan(recurrence_of(schedule), from_text(schedule.next_at), now, Missed(schedule.missed))
+    _advance(connection, schedule, found, to_text(now))
+    if found.run is None:
+        _note_missed(connection, schedule, found, to_text(now))
+    else:
+        _begin(connection, schedule, found, now, effects)
+
+
+def start_by_hand(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> tuple[str, RunEffects]:
+    """Begin a run now, besides the schedule's times; its id. Raises `Conflict` while one goes on, and `NotFound`."""
+    if schedule.open_run is not None:
+        raise Conflict(
+            f"'{schedule.name}' runs already", hint=f"`dumbwaiter schedule log {schedule.name}` shows its session"
+        )
+    effects, stamp = RunEffects(), to_text(now)
+    address = place.address_of(connection, schedule)
+    if (refusal := _refusal(connection, schedule, stamp)) is not None:
+        raise Conflict(refusal)
+    return _start(connection, schedule, address, stamp, stamp, BY_HAND, None, effects), effects
+
+
+def close_ended(connection: sqlite3.Connection, now: datetime) -> RunEffects:
+    """Take down what became of runs."""
+    effects, stamp = RunEffects(), to_text(now)
+    answered = schedule_runs.answered(connection, AT_ONCE)
+    for row in answered:
+        schedule = schedules.get(connection, row["schedule_id"])
+        came_to = _outcome(connection, row)
+        schedules.close_run(connection, schedule.id, row["id"])
+        if came_to.state == RunState.DELIVERING:
+            schedule_runs.mark_delivering(connection, row["id"], came_to.delivery or "")
+        else:
+            _finish(connection, schedule, row, came_to, stamp, effects)
+    sent = schedule_runs.sent(connection, AT_ONCE)
+    for row in sent:
+        schedule = schedules.get(connection, row["schedule_id"])
+        _finish(connection, schedule, row, _outcome(connection, row), stamp, effects)
+    effects.more = AT_ONCE in (len(answered), len(sent))
+    return effects
+
+
+def plan_anew(connection: sqlite3.Connection, now: datetime) -> int:
+    """Plan anew what was planned before the clock was set back; how many are due at another time now.
+
+    What recurs goes on from the present time: it neither waits until the old time has come again, nor is a run that
+    took place then taken for one of the times to come.
+    """
+    stamp, changed = to_text(now), 0
+    for schedule in schedules.planned_after(connection, stamp):
+        if schedule.planned_at is None or not was_set_back(from_text(schedule.planned_at), now):
+            continue
+        next_at = stored(first(recurrence_of(schedule), now))
+        if next_at is None or (schedule.next_at is not None and next_at >= schedule.next_at):
+            next_at = schedule.next_at
+        schedules.plan(connection, schedule.id, next_at, stamp)
+        if next_at != schedule.next_at and next_at is not None:
+            changed += 1
+            minutes = -(-(from_text(schedule.planned_at) - now).total_seconds() // 60)
+            back, following = span(60 * minutes), at_in_words(next_at, schedule.timezone)
+            note = f"the clock was set back by about {back}: the next time is {following}"
+            _note(connection, schedule, next_at, stamp, RunState.MISSED, note)
+    return changed
+
+
+def skip_missed(connection: sqlite3.Connection, now: datetime) -> None:
+    """Everything was paused and goes on: what was due meanwhile is not made up for."""
+    for schedule in schedules.overdue(connection, to_text(now)):
+        next_at = stored(first(recurrence_of(schedule), now))
+        schedules.plan(connection, schedule.id, next_at, to_text(now))
+
+
+def _advance(connection: sqlite3.Connection, schedule: Schedule, found: Plan, stamp: str) -> None:
+    """Store the next due time, or that there is none, before the run begins."""
+    runs = schedule.runs + (found.run is not None)
+    next_at, why = stored(found.next_at), None
+    if next_at is None:
+        why = "its time has come" if schedule.kind == Kind.ONCE else "it has no further time"
+    elif schedule.max_runs is not None and runs >= schedule.max_runs:
+        why = f"it has run {schedule.max_runs:,} time{'' if schedule.max_runs == 1 else 's'}"
+    elif schedule.ends_at is not None and next_at > schedule.ends_at:
+        why = f"it ended at {at_in_words(schedule.ends_at, schedule.timezone)}"
+    if why is not None:
+        schedules.set_status(connection, schedule.id, "done", why)
+    else:
+        schedules.plan(connection, schedule.id, next_at, stamp)
+
+
+def _begin(connection: sqlite3.Connection, schedule: Schedule, found: Plan, now: datetime, effects: RunEffects) -> None:
+    assert found.run is not None
+    due_at, stamp = to_text(found.run), to_text(now)
+    note = None
+    if found.missed:
+        since = at_in_words(to_text(found.missed_from or found.run), schedule.timezone)
+        note = f"{found.missed_in_words} since {since} passed without a run, and are not made up for"
+    try:
+        address = place.address_of(connection, schedule)
+    except NotFound as error:
+        _failed_at_once(connection, schedule, due_at, error.what, stamp, effects)
+        return
+    if (refusal := _refusal(connection, schedule, stamp)) is not None:
+        _note(connection, schedule, due_at, stamp, RunState.SKIPPED, refusal)
+        if schedules.is_first_today(connection, schedule.id, stamp[:10]):
+            text = f"The schedule '{schedule.name}' did not run: {refusal}"
+            tell(connection, schedule, f"budget-{stamp[:10]}", text, stamp)
+            effects.says = True
+        return
+    _start(connection, schedule, address, due_at, stamp, DUE, note, effects)
+
+
+def _refusal(connection: sqlite3.Connection, schedule: Schedule, stamp: str) -> str | None:
+    """Why no run may be paid for now: the budget of the agent group, or that of the schedule for today."""
+    group = agent_groups.by_id(connection, schedule.agent_group_id)
+    if (refusal := usage.refusal(connection, group, stamp)) is not None:
+        return refusal
+    if schedule.budget_tokens is None and schedule.budget_usd is None:
+        return None
+    tokens, usd = schedule_runs.used_on_day(connection, schedule.id, stamp[:10])
+    if schedule.budget_tokens is not None and tokens >= schedule.budget_tokens:
+        said = f"{tokens:,} of {schedule.budget_tokens:,} tokens"
+    elif schedule.budget_usd is not None and usd >= schedule.budget_usd:
+        said = f"{usd:.2f} of {schedule.budget_usd:g} US dollars"
+    else:
+        return None
+    return f"The budget of '{schedule.name}' for today is used up: {said}. It begins anew at 00:00 UTC."
+
+
+def _start(
+    connection: sqlite3.Connection,
+    schedule: Schedule,
+    address: Address,
+    due_at: str,
+    stamp: str,
+    cause: str,
+    note: str | None,
+    effects: RunEffects,
+) -> str:
+    """Begin a run: its row, its session, and its prompt in the ledger, as a message is accepted that a person wrote."""
+    run_id = new_id(Prefix.SCHEDULE_RUN)
+    session = _session(connection, schedule, address, run_id, stamp)
+    content: dict[str, object] = {"text": schedule.prompt}
+    if schedule.check_script is not None:
+        content["check"] = schedule.check_script
+    message, _ = ingest.accept(
+        connection,
+        {
+            "message_id": new_id(Prefix.MESSAGE),
+            "agent_group_id": schedule.agent_group_id,
+            "session_id": session.id,
+            "generation": session.generation,
+            "channel_type": address.channel_type,
+            "platform_id": address.platform_id,
+            "thread_id": address.thread_id,
+            # Due time and number: after a clock was set back, the same time may come again.
+            "platform_message_id": f"schedule:{schedule.id}:{due_at}/{schedule.runs + 1}",
+            "sender_id": None,
+            "sender_name": f"schedule {schedule.name}",
+            "kind": MessageInKind.TASK,
+            "trigger": 1,
+            "content": encode(content),
+            "spool": None,
+            "accepted_at": stamp,
+        },
+    )
+    sessions.heard(connection, session.id, f"{schedule.name}: {schedule.prompt}"[:200], stamp)
+    schedule_runs.insert(
+        connection,
+        id=run_id,
+        schedule_id=schedule.id,
+        due_at=due_at,
+        now=stamp,
+        state=RunState.RUNNING,
+        cause=cause,
+        session_id=session.id,
+        message_id=message.message_id,
+        note=note,
+    )
+    schedules.begin_run(connection, schedule.id, run_id)
+    effects.sessions.append(session.id)
+    log.info("a scheduled run begins", extra={"schedule": schedule.name, "due": due_at, "session_id": session.id})
+    return run_id
+
+
+def _session(connection: sqlite3.Connection, schedule: Schedule, address: Address, run_id: str, stamp: str) -> Session:
+    """A session of its own for the run; or the chat's, where it was asked for and the agent serves the chat."""
+    chat = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    if schedule.session_mode == "chat" and chat is not None:
+        wiring = messaging_groups.wiring_of(connection, chat.id, schedule.agent_group_id)
+        if wiring is not None and not wiring.per_user:
+            mode = wiring.session_mode
+            session = routes.resolve(
+                connection,
+                agent_group_id=schedule.agent_group_id,
+                route_key=route_key(mode, address, agent_group_id=schedule.agent_group_id),
+                messaging_group_id=chat.id if mode != "agent-shared" else None,
+                thread_id=address.thread_id if mode == "per-thread" else None,
+                now=stamp,
+            )
+            if session.status == "active":
+                return session
+    return routes.resolve(
+        connection,
+        agent_group_id=schedule.agent_group_id,
+        route_key=f"schedule/{run_id}",
+        messaging_group_id=None if chat is None else chat.id,
+        thread_id=None,
+        now=stamp,
+        kind="schedule",
+    )
+
+
+def _outcome(connection: sqlite3.Connection, row: sqlite3.Row) -> RunOutcome:
+    said = [
+        Said(each["status"], each["error"], each["deliver_after"], each["chat"])
+        for each in schedule_runs.said(connection, row["session_id"], row["message_id"])
+    ]
+    return outcome(row["outcome"], row["error"], said, row["stop_reason"])
+
+
+def _finish(
+    connection: sqlite3.Connection,
+    schedule: Schedule,
+    row: sqlite3.Row,
+    came_to: RunOutcome,
+    stamp: str,
+    effects: RunEffects,
+) -> None:
+    session = sessions.lookup(connection, row["session_id"])
+    is_own = session is not None and session.kind == "schedule"
+    tokens, usd = schedule_runs.used(connection, row["session_id"], row["turn_id"], whole=is_own)
+    schedule_runs.finish(
+        connection,
+        row["id"],
+        came_to.state,
+        stamp,
+        note=came_to.note,
+        delivery=came_to.delivery,
+        tokens=tokens,
+        cost_usd=usd,
+    )
+    if is_own and session is not None and session.status == "active":
+        sessions.end(connection, session.id, EndReason.DONE, stamp)  # its agent is stopped, and its slot is free
+    effects.sessions.append(row["session_id"])
+    _count(connection, schedule, came_to, row["id"], stamp, effects)
+    ids = {"schedule": schedule.name, "session_id": row["session_id"], "outcome": came_to.state, "reason": came_to.note}
+    log.info("a scheduled run ended", extra={key: value for key, value in ids.items() if value is not None})
+
+
+def _count(
+    connection: sqlite3.Connection,
+    schedule: Schedule,
+    came_to: RunOutcome,
+    run_id: str,
+    stamp: str,
+    effects: RunEffects,
+) -> None:
+    """Count failures in a row; at the limit the schedule is paused, and its owner is told once."""
+    if came_to.state == RunState.CANCELLED:
+        return
+    failures = schedule.failures + 1 if came_to.has_failed else 0
+    schedules.count_failures(connection, schedule.id, failures)
+    if failures < schedule.max_failures or schedule.status not in ("active", "done"):
+        return
+    times = "time" if failures == 1 else f"{failures} times in a row"
+    why = f"it has failed {times}: {came_to.note or 'unknown'}"
+    if schedule.status == "active":
+        schedules.set_status(connection, schedule.id, "paused", why)
+        after = f"`dumbwaiter schedule resume {schedule.name}` (or /schedule resume {schedule.name}) lets it run again."
+        tell(
+            connection,
+            schedule,
+            f"paused-{run_id}",
+            f"The schedule '{schedule.name}' is paused, because {why}. {after}",
+            stamp,
+        )
+    else:
+        tell(connection, schedule, f"failed-{run_id}", f"The schedule '{schedule.name}' failed: {why}.", stamp)
+    effects.says = True
+
+
+def _failed_at_once(
+    connection: sqlite3.Connection, schedule: Schedule, due_at: str, why: str, stamp: str, effects: RunEffects
+) -> None:
+    run_id = _note(connection, schedule, due_at, stamp, RunState.FAILED, why)
+    schedule = schedules.get(connection, schedule.id)
+    _count(connection, schedule, RunOutcome(RunState.FAILED, why), run_id, stamp, effects)
+
+
+def _note_missed(connection: sqlite3.Connection, schedule: Schedule, found: Plan, stamp: str) -> None:
+    since = at_in_words(to_text(found.missed_from), schedule.timezone) if found.missed_from is not None else "then"
+    note = (
+        f"{found.missed_in_words} since {since} passed without a run; by its rule '{schedule.missed}' none is made up"
+    )
+    _note(
+        connection, schedule, to_text(found.missed_from) if found.missed_from else stamp, stamp, RunState.MISSED, note
+    )
+
+
+def _note(
+    connection: sqlite3.Connection, schedule: Schedule, due_at: str, stamp: str, state: RunState, note: str
+) -> str:
+    """A row for something that did not take place; its id."""
+    run_id = new_id(Prefix.SCHEDULE_RUN)
+    schedule_runs.insert(
+        connection, id=run_id, schedule_id=schedule.id, due_at=due_at, now=stamp, state=state, note=note
+    )
+    log.info("a scheduled run did not take place", extra={"schedule": schedule.name, "reason": note})
+    return run_id
