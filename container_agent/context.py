@@ -33,6 +33,7 @@ class SessionContext:
     agent_group: str = ""
     provider: str = "echo"
     model: str = ""
+    fallbacks: tuple[str, ...] = ()
     context: str = ""
     reset_note: str = ""
     resume: str = ""
@@ -95,6 +96,7 @@ class SessionContext:
             agent_group=text(ContextKey.AGENT_GROUP),
             provider=text(ContextKey.PROVIDER, default.provider),
             model=text(ContextKey.MODEL),
+            fallbacks=names(ContextKey.FALLBACKS),
             context=text(ContextKey.CONTEXT),
             reset_note=text(ContextKey.RESET_NOTE),
             resume=text(ContextKey.RESUME),

@@ -39,7 +39,7 @@ _LEARNED = "learned "
 
 _Form = TypeVar("_Form", dict[str, Any], list[Any])
 
-About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, str | None]
+About: TypeAlias = tuple[str | None, int | None, int | None, int, str | None, str | None, str | None, str | None]
 """The columns of a turn from `provider_session_id` on."""
 
 
@@ -240,6 +240,8 @@ class Outbox:
                 int(result.resume_refused),
                 result.stop_reason,
                 result.detail or None,
+                result.model,
+                result.fallback or None,
             )
             self._finish(turn, TurnStatus.COMPLETED, None, self._usage(turn, result, now), now, about)
             self._connection.execute(sql.SET_ACKS, (AckStatus.COMPLETED, None, now, turn.id))
@@ -249,7 +251,7 @@ class Outbox:
     def fail_turn(self, turn: RunningTurn, failure: TurnFailure, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
         """The turn failed, and its messages with it. Raises `Conflict` when the turn does not run any more."""
         with self._transaction() as now:
-            about = (None, None, None, 0, failure.stop_reason, failure.detail or None)
+            about = (None, None, None, 0, failure.stop_reason, failure.detail or None, None, None)
             self._finish(turn, TurnStatus.FAILED, failure.reason, failure.usage, now, about)
             self._connection.execute(sql.SET_ACKS, (AckStatus.FAILED, failure.sentence, now, turn.id))
             self._set_state(phase, None, now)
@@ -318,7 +320,7 @@ class Outbox:
         reason: FailureReason | None,
         usage: Usage,
         now: str,
-        about: About = (None, None, None, 0, None, None),
+        about: About = (None, None, None, 0, None, None, None, None),
     ) -> None:
         if _OWED in self._passing:
             usage = usage_accounting.added(usage, usage_accounting.of_texts(self._owed()))

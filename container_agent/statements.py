@@ -32,11 +32,12 @@ SELECT s.usage FROM steps AS s JOIN turns AS t ON t.id = s.turn_id WHERE t.statu
 FAIL_RUNNING_TURNS = "UPDATE turns SET status = 'failed', finished_at = ?, failure_reason = ? WHERE status = 'running'"
 
 # A running turn ends: status, finished_at, failure_reason, six of usage, provider_session_id, context_tokens,
-# context_window, resume_refused, stop_reason, detail, id.
+# context_window, resume_refused, stop_reason, detail, model (none: the one it began with), fallback, id.
 FINISH_TURN = """
 UPDATE turns SET status = ?, finished_at = ?, failure_reason = ?, input_tokens = ?, output_tokens = ?,
        cache_read_tokens = ?, cache_write_tokens = ?, cost_usd = ?, reasoning_tokens = ?, provider_session_id = ?,
-       context_tokens = ?, context_window = ?, resume_refused = ?, stop_reason = ?, detail = ?
+       context_tokens = ?, context_window = ?, resume_refused = ?, stop_reason = ?, detail = ?,
+       model = coalesce(?, model), fallback = ?
 WHERE id = ? AND status = 'running'
 """
 

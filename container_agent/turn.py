@@ -250,7 +250,7 @@ async def _run_control_task(
     if not text:
         raise ProviderError(FailureReason.PROVIDER_ERROR, f"the provider {provider.name} had no answer")
     answer = Reply(text, in_reply_to=request.messages[0].id, kind=MessageOutKind.SYSTEM)
-    return TurnResult(replies=[answer], usage=result.usage)
+    return TurnResult(replies=[answer], usage=result.usage, model=result.model, fallback=result.fallback)
 
 
 async def _remember(provider: Provider, request: TurnRequest, output: Output) -> TurnResult:
@@ -279,6 +279,7 @@ def _storable_result(result: TurnResult, used: Usage) -> TurnResult:
         provider_session_id=None if pointer is None else without_lone_surrogates(pointer),
         stop_reason=None if result.stop_reason is None else without_lone_surrogates(result.stop_reason),
         detail=without_lone_surrogates(result.detail),
+        fallback=without_lone_surrogates(result.fallback),
         context_tokens=usage_accounting.tokens(result.context_tokens),
         context_window=usage_accounting.tokens(result.context_window),
     )

@@ -126,6 +126,7 @@ class ContextKey(StrEnum):
     AGENT_GROUP = "agent_group"  # the agent's name
     PROVIDER = "provider"  # which provider produces the replies
     MODEL = "model"  # the provider's model, or empty
+    FALLBACKS = "fallbacks"  # JSON list: the models that answer in its place, in order
     CONTEXT = "context"  # the context block, text for the prompt
     RESET_NOTE = "reset_note"  # told to the agent once, or empty
     RESUME = "resume"  # the provider's resume pointer, or empty
@@ -246,7 +247,8 @@ class Ack(Row):
 class Turn(Row):
     """A row of `outbound.db: turns`. Tokens and cost are totals of the turn.
 
-    Version 2 of the file brought what begins with `generation`, version 3 what begins with `stop_reason`.
+    Version 2 of the file brought what begins with `generation`, version 3 what begins with `stop_reason`, version 4
+    `fallback`.
     """
 
     id: str
@@ -269,6 +271,7 @@ class Turn(Row):
     resume_refused: int = 0
     stop_reason: str | None = None  # why the last answer of the service ended, in its own word
     detail: str | None = None  # what the service said of a refusal, redacted
+    fallback: str | None = None  # why another model than the agent group's answered: a sentence; `model` is that one
 
 
 @dataclass(frozen=True, slots=True)

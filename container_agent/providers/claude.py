@@ -19,6 +19,7 @@ from container_agent.providers.claude_conversation import ClaudeConversation
 from container_agent.providers.claude_sdk import sdk
 from container_agent.providers.claude_tools import OWN
 from container_agent.providers.claude_turn import ClaudeTurn
+from container_agent.providers.model_chain import ModelChain
 from container_agent.providers.model_seams import NoWayOut, SetUpTurn, WayOut, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
 from container_agent.tools.server import NAME, mcp_server
@@ -55,7 +56,8 @@ class ClaudeProvider:
         """One turn. Raises `ProviderError`."""
         library = await asyncio.to_thread(sdk)
         setup = await self._set_up(request, out)
-        turn = ClaudeTurn(request, out, self._way_out)
+        chain = ModelChain.of(request.context)
+        turn = ClaudeTurn(request, out, self._way_out, chain)
         servers: dict[str, Any] = {}
         if isinstance(setup.toolbox, Toolbox):
             servers[NAME] = {"type": "sdk", "name": NAME, "instance": mcp_server(setup.toolbox)}
@@ -66,6 +68,7 @@ class ClaudeProvider:
             return self._talk(
                 library,
                 request,
+                chain.current,
                 resume,
                 prompt=prompt,
                 tools=OWN,
@@ -81,15 +84,17 @@ class ClaudeProvider:
         library = await asyncio.to_thread(sdk)
         once = {"max_turns": 1, "extra_args": {"no-session-persistence": None}}
         text = model_control_tasks.prompt(purpose, request.history(), most=_SUMMARY_CHARACTERS)
-        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out)
+        chain = ModelChain.of(request.context)
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out, chain)
         try:
             result = await turn.run(
-                lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=(), **once), asked=text
+                lambda _: self._talk(library, request, chain.current, request.resume, prompt=_ERRAND, tools=(), **once),
+                asked=text,
             )
         except ProviderError as error:
             raise model_control_tasks.failed(error) from error
         replies = [Reply(model_control_tasks.tidied(purpose, reply.text)) for reply in result.replies]
-        return TurnResult(replies=replies, usage=result.usage)
+        return TurnResult(replies=replies, usage=result.usage, model=result.model, fallback=result.fallback)
 
     async def remember(self, request: TurnRequest, out: TurnOutput) -> TurnResult:
         """Save to memory what is worth it, with the SDK's tools for files; its own record of it is not kept.
@@ -102,15 +107,18 @@ class ClaudeProvider:
             "extra_args": {"no-session-persistence": None},
         }
         memory = await asyncio.to_thread(memory_in, request.workspace)
-        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out)
+        chain = ModelChain.of(request.context)
+        turn = ClaudeTurn(replace(request, messages=(), resume="", recorded=tuple), out, self._way_out, chain)
         result = await turn.run(
-            lambda _: self._talk(library, request, request.resume, prompt=_ERRAND, tools=_OF_FILES, **once),
+            lambda _: self._talk(
+                library, request, chain.current, request.resume, prompt=_ERRAND, tools=_OF_FILES, **once
+            ),
             asked=model_control_tasks.to_remember(request.history(), memory),
         )
         return TurnResult(usage=result.usage)
 
-    def _talk(self, library: Any, request: TurnRequest, keep: str, **chosen: Any) -> ClaudeConversation:
-        choice = claude_options.chosen(request, self._environment)
+    def _talk(self, library: Any, request: TurnRequest, model: str, keep: str, **chosen: Any) -> ClaudeConversation:
+        choice = claude_options.chosen(model, self._environment)
         folder = claude_options.prepare(request.session, keep)
         options = claude_options.options(library, request, choice, self._environment, folder, **chosen)
         return ClaudeConversation(library, options, choice, mark=secrets.token_hex(16))

@@ -16,12 +16,14 @@ _NO_CREDIT = 402
 _TOO_LARGE = 413
 _OVERLOADED = frozenset({503, 529})
 _AWAY = frozenset({408, 502, 504})
+_ELSEWHERE = frozenset({FailureReason.RATE_LIMITED, FailureReason.KEY_REFUSED, FailureReason.NETWORK})
 
 
 def of_transcript(heard: Transcript, service: str, model: str) -> ProviderError:
     """The failure that the last message of a turn reports; an empty `model` is the SDK's own choice."""
     reason, sentence = _said(heard, service, f"'{model}'" if model else "the model")
-    return ProviderError(reason, sentence, detail=_detail(heard))
+    elsewhere = reason in _ELSEWHERE or (heard.result.api_error_status or 0) >= 500
+    return ProviderError(reason, sentence, detail=_detail(heard), elsewhere=elsewhere)
 
 
 def _detail(heard: Transcript) -> str:

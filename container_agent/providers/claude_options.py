@@ -44,9 +44,9 @@ _SWITCHED_OFF = {
 }
 
 
-def chosen(request: TurnRequest, environment: Mapping[str, str]) -> ModelChoice:
-    """The model of a turn; an empty name leaves the choice to the SDK. Raises `ProviderError` for another vendor's."""
-    said = request.context.model.strip()
+def chosen(model: str, environment: Mapping[str, str]) -> ModelChoice:
+    """The model of that name; an empty one leaves the choice to the SDK. Raises `ProviderError` for others."""
+    said = model.strip()
     if not said:
         return ModelChoice(
             ModelKind.ANTHROPIC, "", ModelKind.ANTHROPIC.value, environment.get("ANTHROPIC_BASE_URL", ""), ""

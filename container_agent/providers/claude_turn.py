@@ -17,6 +17,7 @@ from container_agent.providers.claude_conversation import ClaudeConversation, Ne
 from container_agent.providers.claude_failures import broken_off
 from container_agent.providers.claude_tools import Watch
 from container_agent.providers.claude_transcript import Transcript
+from container_agent.providers.model_chain import ModelChain
 from container_agent.providers.model_seams import Drafting, WayOut
 from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
@@ -27,6 +28,7 @@ from shared_schema.text import without_lone_surrogates
 
 _MOST_HISTORY = 60_000  # characters, about 15,000 tokens
 _MOST_IMAGES = 20
+_GO_ON_ELSEWHERE = "[Another model goes on from here. Go on where this stopped, and answer what was asked.]"
 _GO_ON = "[The connection was lost for a while. Go on where you stopped, and answer what was asked.]"
 _CUT = {
     "max_tokens": "[This answer was cut off: the model had written as much as it may at once. Ask it to go on.]",
@@ -37,10 +39,11 @@ _CUT = {
 
 
 class ClaudeTurn:
-    """Runs once."""
+    """Runs once. `chain` says which model `talk` asks."""
 
-    def __init__(self, request: TurnRequest, out: TurnOutput, way_out: WayOut) -> None:
+    def __init__(self, request: TurnRequest, out: TurnOutput, way_out: WayOut, chain: ModelChain) -> None:
         self._request = request
+        self._chain = chain
         self._out = out
         self._our_side = OurSide(way_out, out)
         self._show = out.draft if isinstance(out, Drafting) else None
@@ -65,13 +68,17 @@ class ClaudeTurn:
                 return await self._converse(talk, content, steps)
             except ProviderError as error:
                 error.stop_reason = error.stop_reason or self._stop_reason
-                if not await self._has_died(error):
+                has_died = await self._has_died(error)
+                if not has_died and not self._chain.falls_back(error):
                     self._keep(error.is_to_be_remembered)
+                    if (failed := self._chain.failed(error)) is not error:
+                        raise failed from error
                     raise
                 if self._heard.has_worked and self._heard.session_id:
                     # Its tools have done something: the same conversation goes on, and nothing is done twice.
                     self._out.append_steps(self._heard.take())
-                    self._resume, content, steps = self._heard.session_id, [_text(_GO_ON)], [Step("system", _GO_ON)]
+                    go_on = _GO_ON if has_died else _GO_ON_ELSEWHERE
+                    self._resume, content, steps = self._heard.session_id, [_text(go_on)], [Step("system", go_on)]
             except asyncio.CancelledError:
                 self._keep(True)
                 raise
@@ -123,6 +130,8 @@ class ClaudeTurn:
             context_window=claude_transcript.window(heard.result),
             resume_refused=self._is_refused,
             stop_reason=self._stop_reason,
+            model=self._chain.answered_by,
+            fallback=self._chain.why,
         )
 
     @property

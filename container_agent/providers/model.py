@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from container_agent.prompt.memory import memory_in
 from container_agent.providers import model_control_tasks
+from container_agent.providers.model_chain import ModelChain
 from container_agent.providers.model_names import ModelChoice, chosen
 from container_agent.providers.model_seams import NoWayOut, OnlyTools, SetUpTurn, TurnSetup, WayOut, bare
 from container_agent.providers.protocol import ProviderError, Reply, TurnOutput, TurnRequest, TurnResult
@@ -106,8 +107,13 @@ class ModelProvider:
             await client.aclose()
 
     async def _turn(self, request: TurnRequest, out: TurnOutput, setup: TurnSetup) -> ModelTurn:
-        choice = chosen(request.context.model, self._environment)
-        model = await asyncio.to_thread(self._model, choice)  # what it imports takes seconds
+        chain = ModelChain.of(request.context)
+
+        async def model_named(name: str) -> tuple[Model, ModelChoice]:
+            choice = chosen(name, self._environment)
+            return await asyncio.to_thread(self._model, choice), choice  # what it imports takes seconds
+
+        model, choice = await model_named(chain.current)
         from container_agent.providers.model_turn import ModelTurn
 
         return ModelTurn(
@@ -119,6 +125,8 @@ class ModelProvider:
             clock=self._clock,
             retry_seconds=self._retry_seconds,
             way_out=self._way_out,
+            chain=chain,
+            model_named=model_named,
         )
 
     def _model(self, choice: ModelChoice) -> Model:

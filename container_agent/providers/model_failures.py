@@ -22,12 +22,16 @@ _GATEWAY_REASONS = {
     "budget": FailureReason.RATE_LIMITED,
     "rate_limit": FailureReason.RATE_LIMITED,
     "too_many_connections": FailureReason.RATE_LIMITED,
+    "next_key": FailureReason.RATE_LIMITED,
     "no_key": FailureReason.KEY_REFUSED,
     "unreachable": FailureReason.NETWORK,
     "silent": FailureReason.NETWORK,
     "host_away": FailureReason.NETWORK,
 }
 _TOO_LARGE = 413
+_OF_THIS_AGENT = ("budget", "rate_limit", "too_many_connections")
+"""Refusals of the gateway that every model of this agent meets."""
+_ELSEWHERE = frozenset({FailureReason.RATE_LIMITED, FailureReason.KEY_REFUSED, FailureReason.NETWORK})
 _UNSENT = ("connect", "pool")
 _MOST_SENTENCE = 500
 
@@ -52,7 +56,8 @@ def failure_of(error: Exception, choice: ModelChoice, now: datetime) -> Provider
     if isinstance(error, exceptions.ModelHTTPError) and (refused := _of_gateway(error)):
         return refused
     reason, sentence = _said(error, choice, now)
-    return ProviderError(reason, sentence, detail=_detail(error))
+    broke = isinstance(error, exceptions.ModelUnavailableError | exceptions.ModelServerError)
+    return ProviderError(reason, sentence, detail=_detail(error), elsewhere=broke or reason in _ELSEWHERE)
 
 
 def _detail(error: Exception) -> str:
@@ -147,7 +152,9 @@ def _of_gateway(error: exceptions.ModelHTTPError) -> ProviderError | None:
         body = body.get("error", body) if isinstance(body, dict) else body
     message = body.get("message") if isinstance(body, dict) else body
     sentence = (message.strip() if isinstance(message, str) else "") or "the host's gateway refused the request"
-    return ProviderError(_GATEWAY_REASONS.get(reason, FailureReason.BAD_INPUT), sentence[:_MOST_SENTENCE])
+    found = _GATEWAY_REASONS.get(reason, FailureReason.BAD_INPUT)
+    elsewhere = found in _ELSEWHERE and reason not in _OF_THIS_AGENT
+    return ProviderError(found, sentence[:_MOST_SENTENCE], elsewhere=elsewhere)
 
 
 def _until(error: exceptions.ModelAPIError, now: datetime) -> str:

@@ -52,6 +52,7 @@ class ModelPrompt:
         self.messages: list[ModelMessage] = []
         self.lessons: list[str] = []
         self.refusals: list[str] = []
+        self.is_alone = False  # a prompt without a conversation
 
     @property
     def parameters(self) -> ModelRequestParameters:
@@ -73,6 +74,7 @@ class ModelPrompt:
 
     def say_alone(self, prompt: str) -> None:
         """A prompt without a conversation."""
+        self.is_alone = True
         self.messages = [ModelRequest([UserPromptPart(without_lone_surrogates(prompt))])]
 
     def add(self, *messages: ModelMessage) -> None:

@@ -7,7 +7,7 @@ while nothing of its answer was used; a turn makes a bounded number of requests.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic_ai import exceptions
@@ -17,6 +17,7 @@ from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
 from container_agent.providers import model_failures, model_history, model_images
+from container_agent.providers.model_chain import ModelChain
 from container_agent.providers.model_endings import Ending, How, ending_of
 from container_agent.providers.model_names import ModelChoice, usual_window
 from container_agent.providers.model_prompt import ModelPrompt
@@ -56,7 +57,10 @@ class ModelAnswer:
 
 
 class ModelTurn:
-    """Runs once. `retry_seconds` are the waits before a request is made again whose connection failed."""
+    """Runs once. `retry_seconds` are the waits before a request is made again whose connection failed.
+
+    `chain` says which model is asked when a service refuses, and `model_named` makes it.
+    """
 
     def __init__(
         self,
@@ -69,17 +73,24 @@ class ModelTurn:
         clock: Clock,
         retry_seconds: Sequence[float],
         way_out: WayOut,
+        chain: ModelChain,
+        model_named: Callable[[str], Awaitable[tuple[Model, ModelChoice]]],
     ) -> None:
         self._model = model
         self._choice = choice
         self._request = request
         self._out = out
+        self._setup = setup
         self._toolbox = setup.toolbox
+        self._chain = chain
+        self._model_named = model_named
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._our_side = OurSide(way_out, out)
         self._settings = ModelSettings(cache=True, max_retries=0)
         self._prompt = ModelPrompt(choice, request, out, setup)
+        self._history: Sequence[Step] = ()
+        self._kept: list[Step] = []  # of this turn, in the transcript
         self._steps: list[Step] = []  # not in the transcript yet
         self._context_tokens: int | None = None
         self._last: Ending | None = None
@@ -93,6 +104,7 @@ class ModelTurn:
 
     async def run(self, history: Sequence[Step]) -> TurnResult:
         """The whole turn. Raises `ProviderError`, `TurnInterrupted`."""
+        self._history = history
         self._steps += [self._step_of(message) for message in self._request.messages]
         await asyncio.to_thread(self._prompt.begin, history, list(self._steps))
         try:
@@ -100,6 +112,8 @@ class ModelTurn:
         except ProviderError as error:
             error.stop_reason = error.stop_reason or self._stop_reason
             self._keep(remembered=error.is_to_be_remembered)
+            if (failed := self._chain.failed(error)) is not error:
+                raise failed from error
             raise
         except BaseException:  # stopped, out of time, or a mistake of ours: it goes on from here
             self._keep()
@@ -112,6 +126,8 @@ class ModelTurn:
             context_window=self.window,
             stop_reason=self._stop_reason,
             detail="\n".join(self._prompt.refusals),
+            model=self._chain.answered_by,
+            fallback=self._chain.why,
         )
 
     async def answer(self, prompt: str) -> TurnResult:
@@ -121,7 +137,12 @@ class ModelTurn:
             text = model_history.said_in(await self._ask()).strip()
         finally:
             self._keep()
-        return TurnResult(replies=[Reply(text)] if text else [], stop_reason=self._stop_reason)
+        return TurnResult(
+            replies=[Reply(text)] if text else [],
+            stop_reason=self._stop_reason,
+            model=self._chain.answered_by,
+            fallback=self._chain.why,
+        )
 
     @property
     def _stop_reason(self) -> str | None:
@@ -232,14 +253,33 @@ class ModelTurn:
             try:
                 response = await self._ask_once()
             except ProviderError as error:
-                if not await self._our_side.has_died(error) and not self._prompt.learn(error):
+                again = await self._our_side.has_died(error) or self._prompt.learn(error)
+                if not again and not self._may_change_model(error):
                     raise
                 # Of the answer that broke off nothing was used but tokens.
                 broken, self._steps[before:] = self._steps[before:], []
                 self._steps += [Step("assistant", usage=step.usage) for step in broken if step.usage]
+                if not again:
+                    await self._change_model()
                 continue
             self._prompt.was_taken()
             return response
+
+    def _may_change_model(self, error: ProviderError) -> bool:
+        """Whether the next model of the list is asked now. Work at a prompt of our own stays with its first one."""
+        is_alone_at_work = self._prompt.is_alone and self._requests > 1
+        return not is_alone_at_work and self._chain.falls_back(error)
+
+    async def _change_model(self) -> None:
+        """The same conversation, with all that this turn has done, for another model. Raises `ProviderError`."""
+        before = self._prompt
+        self._model, self._choice = await self._model_named(self._chain.current)
+        self._prompt = ModelPrompt(self._choice, self._request, self._out, self._setup)
+        self._prompt.lessons, self._prompt.refusals = before.lessons, before.refusals
+        if before.is_alone:
+            self._prompt.messages, self._prompt.is_alone = before.messages, True
+        else:
+            await asyncio.to_thread(self._prompt.begin, self._history, [*self._kept, *self._steps])
 
     async def _ask_once(self) -> ModelResponse:
         """One answer, and where the service could not be reached another attempt. Raises `ProviderError`."""
@@ -300,6 +340,7 @@ class ModelTurn:
             steps = [Step("assistant", usage=step.usage) for step in steps if step.usage]
         if steps:
             self._out.append_steps(steps)
+        self._kept += self._steps
         self._steps = []
 
     def _step_of(self, message: MessageIn) -> Step:

@@ -26,13 +26,21 @@ class ProviderError(DumbwaiterError):
     """The provider cannot answer. The turn fails with `reason`; the sentence is shown to the person who asked.
 
     `detail` is what a service said itself, for the operator of the host: redacted and bounded (`service_words.py`).
-    `stop_reason` is why its last answer ended, in its own word.
+    `stop_reason` is why its last answer ended, in its own word. `elsewhere` says that another service may well answer:
+    this one takes no more, does not take the key, or is not there.
     """
 
     def __init__(
-        self, reason: FailureReason, sentence: str, *, detail: str = "", stop_reason: str | None = None
+        self,
+        reason: FailureReason,
+        sentence: str,
+        *,
+        detail: str = "",
+        stop_reason: str | None = None,
+        elsewhere: bool = False,
     ) -> None:
         super().__init__(sentence)
+        self.elsewhere = elsewhere
         self.reason = reason
         self.detail = detail
         self.stop_reason = stop_reason
@@ -155,7 +163,8 @@ class TurnResult:
     `usage` is of the turn; what it does not say is added up from the steps' own. With `cumulative` it is of the
     provider's session so far. `context_tokens` of the model's `context_window` are taken at the end of the turn.
     `resume_refused` says that the provider could not go on with `resume`, and began afresh. `stop_reason` is why the
-    last answer of the service ended, in the service's own word; `detail` is what it refused on the way to it.
+    last answer of the service ended, in the service's own word; `detail` is what it refused on the way to it. `model`
+    is the one that answered where that is not the first one of the context, and `fallback` says why, in a sentence.
     """
 
     replies: Sequence[Reply] = ()
@@ -168,6 +177,8 @@ class TurnResult:
     resume_refused: bool = False
     stop_reason: str | None = None
     detail: str = ""
+    model: str | None = None
+    fallback: str = ""
 
 
 class TurnOutput(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +18,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
-    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules)
+    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
-    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules)
+    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks)
 """
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
@@ -27,7 +28,7 @@ FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
     cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
-    save_memory = :save_memory, schedules = :schedules,
+    save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks,
     budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
     budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
         AND budget_period = :budget_period THEN budget_warned END
@@ -55,7 +56,8 @@ class AgentGroup(Row):
     """One agent. `mounts` is a JSON list of `{"path", "name", "writable"}`; None for a limit means the setting.
 
     `tool_servers` is a JSON object of MCP servers (docs/tools.md), `save_memory` whether it may save to memory what is
-    worth it before a conversation is over; None means the setting.
+    worth it before a conversation is over; None means the setting. `fallbacks` is a JSON list of the models that answer
+    in place of `model` when its service refuses.
 
     `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
 
@@ -80,6 +82,7 @@ class AgentGroup(Row):
     tool_servers: str | None = None
     save_memory: int | None = None
     schedules: str = "ask"
+    fallbacks: str = "[]"
 
     @property
     def has_budget(self) -> bool:
@@ -91,6 +94,12 @@ class AgentGroup(Row):
         """The hosts its agents may reach; entries of an allow-list (docs/gateway.md)."""
         entries: list[str] = json.loads(self.allow)
         return entries
+
+    @property
+    def fallback_models(self) -> list[str]:
+        """The models that answer in place of its own, in order."""
+        models: list[str] = json.loads(self.fallbacks)
+        return models
 
     @property
     def mount_requests(self) -> list[dict[str, Any]]:
@@ -155,7 +164,9 @@ def all_groups(connection: sqlite3.Connection) -> list[AgentGroup]:
     return [AgentGroup.from_row(row) for row in connection.execute(ALL)]
 
 
-def new_agent_group(name: str, *, created_at: str, provider: str, model: str | None = None) -> AgentGroup:
+def new_agent_group(
+    name: str, *, created_at: str, provider: str, model: str | None = None, fallbacks: Sequence[str] = ()
+) -> AgentGroup:
     """An agent group with the usual settings, not yet stored."""
     return AgentGroup(
         id=new_id(Prefix.AGENT_GROUP),
@@ -169,6 +180,7 @@ def new_agent_group(name: str, *, created_at: str, provider: str, model: str | N
         pids=None,
         mounts="[]",
         created_at=created_at,
+        fallbacks=json.dumps(list(fallbacks)),
     )
 
 

@@ -12,11 +12,11 @@ from shared_schema.rows import FailureReason, Turn, TurnStatus
 UPSERT = """
 INSERT INTO turns (session_id, id, status, started_at, finished_at, failure_reason, provider, model,
     provider_session_id, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd, generation,
-    reasoning_tokens, context_tokens, context_window, stop_reason, detail, error, attempt, withdrawn)
+    reasoning_tokens, context_tokens, context_window, stop_reason, detail, fallback, error, attempt, withdrawn)
 VALUES (:session_id, :id, :status, :started_at, :finished_at, :failure_reason, :provider, :model,
     :provider_session_id, :input_tokens, :output_tokens, :cache_read_tokens, :cache_write_tokens, :cost_usd,
-    :generation, :reasoning_tokens, :context_tokens, :context_window, :stop_reason, :detail, :error, :attempt,
-    :status <> 'running' AND coalesce(:generation <> :present, 0))
+    :generation, :reasoning_tokens, :context_tokens, :context_window, :stop_reason, :detail, :fallback, :error,
+    :attempt, :status <> 'running' AND coalesce(:generation <> :present, 0))
 ON CONFLICT (session_id, id) DO UPDATE SET
     status = excluded.status, finished_at = excluded.finished_at, failure_reason = excluded.failure_reason,
     provider = excluded.provider, model = excluded.model, provider_session_id = excluded.provider_session_id,
@@ -24,7 +24,8 @@ ON CONFLICT (session_id, id) DO UPDATE SET
     cache_read_tokens = excluded.cache_read_tokens, cache_write_tokens = excluded.cache_write_tokens,
     cost_usd = excluded.cost_usd, generation = excluded.generation, reasoning_tokens = excluded.reasoning_tokens,
     context_tokens = excluded.context_tokens, context_window = excluded.context_window,
-    stop_reason = excluded.stop_reason, detail = excluded.detail, error = excluded.error,
+    stop_reason = excluded.stop_reason, detail = excluded.detail, fallback = excluded.fallback,
+    error = excluded.error,
     attempt = max(coalesce(turns.attempt, 1), excluded.attempt),
     withdrawn = max(turns.withdrawn, excluded.withdrawn)
 WHERE turns.status = 'running'
@@ -36,7 +37,7 @@ WHERE session_id = ? AND status = 'running'
 """
 LAST = """
 SELECT id, status, failure_reason, error, attempt, started_at, finished_at, provider, model, input_tokens,
-    output_tokens, context_tokens, context_window, stop_reason, detail, withdrawn
+    output_tokens, context_tokens, context_window, stop_reason, detail, fallback, withdrawn
 FROM turns WHERE session_id = ? ORDER BY rowid DESC LIMIT ?
 """
 RUNNING_EVERYWHERE = """
@@ -53,6 +54,9 @@ JOIN sessions s ON s.id = i.session_id JOIN agent_groups a ON a.id = s.agent_gro
 WHERE i.status = 'pending' AND i.trigger = 1 AND i.kind <> 'control'
     AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.session_id = i.session_id AND t.status = 'running')
 GROUP BY i.session_id ORDER BY since LIMIT ?
+"""
+ANSWERED = """
+SELECT model, fallback FROM turns WHERE session_id = ? AND id <> ? AND status = 'completed' ORDER BY rowid DESC LIMIT 1
 """
 WITHDRAWN = """
 SELECT id FROM turns INDEXED BY turns_withdrawn WHERE session_id = ? AND withdrawn = 1 ORDER BY rowid DESC LIMIT ?
@@ -124,6 +128,14 @@ def at_work(connection: sqlite3.Connection, limit: int = 100) -> tuple[list[sqli
     """The turns that run, and the sessions in which messages wait and none does; both the oldest first."""
     running = connection.execute(RUNNING_EVERYWHERE, (limit,)).fetchall()
     return running, connection.execute(QUEUED, (limit,)).fetchall()
+
+
+def answered_before(
+    connection: sqlite3.Connection, session_id: str, turn_id: str = ""
+) -> tuple[str | None, str | None]:
+    """Which model answered last in a session, before that turn, and why it was not the agent group's own."""
+    row = one(connection, ANSWERED, (session_id, turn_id))
+    return (None, None) if row is None else (row["model"], row["fallback"])
 
 
 def running_count(connection: sqlite3.Connection) -> int:

@@ -26,12 +26,14 @@ LIST_COLUMNS = (
     Column("workspace", cut=True, spare=1),
 )
 FIELDS = (
-    "name", "id", "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens",
-    "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "mounts", "workspace",
+    "name", "id", "provider", "model", "fallbacks", "image", "memory_bytes", "cpus", "pids", "budget_usd",
+    "budget_tokens", "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "mounts",
+    "workspace",
     "sessions", "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
+    "fallback": "fallbacks",
     "image": "image",
     "memory": "memory_bytes",
     "cpus": "cpus",
@@ -43,6 +45,12 @@ UNSET = {
 }
 PERIODS = ("day", "month", "total")
 
+fallback_option = click.option(
+    "--fallback",
+    metavar="MODEL",
+    multiple=True,
+    help="A model that answers when the service of the one before refuses. Repeatable: they are asked in that order.",
+)
 _PROVIDER = f"What produces the replies: {', '.join(PROVIDERS)}."
 
 
@@ -55,11 +63,20 @@ def agent_group() -> None:
 @click.argument("name")
 @click.option("--provider", help=f"{_PROVIDER} Without it: {PROVIDERS[0]}.")
 @click.option("--model", help="The provider's model.")
+@fallback_option
 @json_option
 @click.pass_obj
-def add(invocation: Invocation, name: str, provider: str | None, model: str | None, as_json: bool) -> None:
+def add(
+    invocation: Invocation,
+    name: str,
+    provider: str | None,
+    model: str | None,
+    fallback: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Add an agent group, with a workspace folder of that name."""
-    group = invocation.call("agent_group.add", name=name, provider=provider, model=model)
+    more = {"fallbacks": list(fallback)} if fallback else {}
+    group = invocation.call("agent_group.add", name=name, provider=provider, model=model, **more)
     present(group, as_json, _show)
     click.echo(
         f"Next: it answers in no chat yet; `dumbwaiter wire cli:terminal {one_line(name)} --engage mention` lets it at "
@@ -95,6 +112,7 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.argument("name", shell_complete=agent_groups)
 @click.option("--provider", help=_PROVIDER)
 @click.option("--model", help="The provider's model.")
+@fallback_option
 @click.option("--image", help="The image of its containers.")
 @click.option("--memory", type=Size(), metavar="SIZE", help="Memory of one agent: bytes, or such as 512m or 2g.")
 @click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of one agent; 1.5 is one and a half.")
@@ -145,6 +163,7 @@ def set_values(
     name: str,
     provider: str | None,
     model: str | None,
+    fallback: tuple[str, ...],
     image: str | None,
     memory: int | None,
     cpus: float | None,
@@ -169,6 +188,7 @@ def set_values(
     changes: dict[str, Any] = {
         "provider": provider,
         "model": model,
+        "fallbacks": list(fallback) or None,
         "image": image,
         "memory_bytes": memory,
         "cpus": cpus,

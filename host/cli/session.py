@@ -42,6 +42,7 @@ TURNS = (
     Column("model", cut=True, spare=1),
     Column("input_tokens", "in", spare=2),
     Column("output_tokens", "out", spare=2),
+    Column("fallback", "instead, because", cut=True, spare=3),
     Column("error", "why", cut=True),
 )
 REFUSALS = (Column("created_at", "when"), Column("what", "refused"), Column("reason", "why", cut=True))

@@ -21,6 +21,7 @@ _MAX_ERROR = 500
 _TEXTS = {
     **dict.fromkeys(("failure_reason", "provider", "model", "provider_session_id", "stop_reason"), _MAX_ERROR),
     "detail": 2000,
+    "fallback": 1000,
 }
 
 

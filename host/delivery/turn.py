@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from host.central import deliveries, events, ingest, sessions, turns, usage
 from host.central.deliveries import Chat
 from host.central.events import EventKind
-from shared_schema.rows import Ack, AckStatus, Address, Turn, TurnStatus
+from shared_schema.rows import Ack, AckStatus, Address, MessageInKind, Turn, TurnStatus
 
 _MAX_ERROR = 500
 _AFRESH = "The provider could not take up its own record of this conversation and begins afresh. The transcript stays."
@@ -45,7 +45,7 @@ def store(
         events.add(connection, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data, now=now)
     if not is_over:
         return [], not is_known
-    notices = [_point(connection, session, turn)]
+    notices = [_point(connection, session, turn), _fallback(connection, session, turn, taken)]
     if usage.record(connection, session.id, session.agent_group_id, turn, now):
         notices.append(usage.warning(connection, session.agent_group_id, now))
     said = [notice for notice in notices if notice is not None]
@@ -72,6 +72,24 @@ def _point(connection: sqlite3.Connection, session: sessions.Session, turn: Turn
     if not turn.provider_session_id:
         sessions.drop_pointer(connection, session.id)
     return _AFRESH if session.status == "active" else None
+
+
+def _fallback(
+    connection: sqlite3.Connection, session: sessions.Session, turn: Turn, taken: Sequence[ingest.AcceptedMessage]
+) -> str | None:
+    """That another model has answered: said once, until the agent's own answers again."""
+    if not turn.fallback or turn.status != TurnStatus.COMPLETED or session.kind != "chat":
+        return None
+    if all(row.kind == MessageInKind.CONTROL for row in taken):
+        return None  # a title is asked for by the host
+    model, why = turns.answered_before(connection, session.id, turn.id)
+    if why and model == turn.model:
+        return None
+    return f"{_one_line(turn.model or '?', 300)} answers for now: {_one_line(turn.fallback, 900)}."
+
+
+def _one_line(text: str, most: int) -> str:
+    return " ".join(text.split())[:most]
 
 
 def _address(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> Address | None:

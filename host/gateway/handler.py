@@ -24,6 +24,7 @@ from host.gateway.connection import Connection
 from host.gateway.egress import Egress
 from host.gateway.grant import Grant, GrantOf, Patience, Tell, Used
 from host.gateway.head import LONGEST_HEAD, Call, Fetch, Head, Tunnel, Wanted, parse, plain, wanted
+from host.gateway.keys import KeyRing
 from host.gateway.limits import CallLimits, Minute
 from host.gateway.lookups import Turns
 from host.gateway.memory import Memory, MemoryAccount
@@ -108,6 +109,7 @@ class RequestHandler:
         self._memory = Memory()
         self._lookups = Turns()
         self._client: ClientSession | None = None
+        self._keys = KeyRing()
         self._others: WeakSet[Connection] = WeakSet()
 
     async def aclose(self) -> None:
@@ -245,7 +247,7 @@ class RequestHandler:
             self._client = model_call.client(self._patience)
         try:
             async with request.session.memory.call():
-                await model_call.carry_out(asked, connection, self._client, self._patience, used)
+                await model_call.carry_out(asked, connection, self._client, self._patience, used, self._keys)
         finally:
             is_over = True
             # What was used is in the ledger before its reservation goes: in between another call would find both free.

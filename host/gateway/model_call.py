@@ -8,6 +8,7 @@ What a service says of a refusal is logged, without anything that is a key or lo
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from asyncio import sslproto
 from collections.abc import Callable
@@ -24,9 +25,12 @@ from host.gateway.call_answer import is_coded, pass_error, pass_on
 from host.gateway.call_request import Asked, ClientGone, RequestBody, headers_of, login_of, query_of
 from host.gateway.connection import FULL, Connection
 from host.gateway.grant import Patience
+from host.gateway.keys import KeyRing
 from host.gateway.pace import SessionPace, Slices
 from host.gateway.refusal import Reason, Refused
 from host.gateway.usage import CallUsage, UsageReader
+
+log = logging.getLogger(__name__)
 
 TRIES = 3
 _ANSWER_WAITS = 16 * 1024
@@ -102,8 +106,12 @@ async def carry_out(
     session: aiohttp.ClientSession,
     patience: Patience,
     used: Callable[[CallUsage], None],
+    ring: KeyRing,
 ) -> None:
     """Ask the upstream and stream its answer; `used` is told once what that used, also when it is broken off.
+
+    Where the service has several keys and refuses one, the call is made again with the next; a call that is too large
+    to be kept is sent back with the word to make it again.
 
     Raises `Refused` before the answer has begun, and `ClientGone`. An answer that the upstream breaks off stops short
     of its proper end, by which every client knows.
@@ -117,7 +125,7 @@ async def carry_out(
     try:
         if connection.ended:
             raise ClientGone
-        response = await _first_byte(asked, body, session, patience)
+        asked, response = await _with_a_key(asked, body, session, patience, ring)
         try:
             if response.status < 200:  # no request here asks for another protocol
                 raise _nonsense(asked)
@@ -145,6 +153,30 @@ async def carry_out(
         if counts:
             usage = reader.finish(complete=complete, request_bytes=body.taken, requested_models=body.requested_models)
             used(replace(body.expected, estimated=True) if at_most else usage)
+
+
+async def _with_a_key(
+    asked: Asked, body: RequestBody, session: aiohttp.ClientSession, patience: Patience, ring: KeyRing
+) -> tuple[Asked, aiohttp.ClientResponse]:
+    """The answer of the service, and the call with the key that it was asked with."""
+    upstream = asked.upstream
+    for _ in range(max(1, len(upstream.keys))):
+        if upstream.keys:
+            key = ring.choose(upstream.name, upstream.keys, time.monotonic())
+            asked = replace(asked, upstream=replace(upstream, key=key))
+        response = await _first_byte(asked, body, session, patience)
+        again = response.headers.get(hdrs.RETRY_AFTER)
+        is_about_key = ring.answered(upstream.name, asked.upstream.key, response.status, again, time.monotonic())
+        if not is_about_key or not ring.has_another(upstream.name, upstream.keys, time.monotonic()):
+            break
+        extra = {"session_id": asked.session_id, "upstream": upstream.name, "status": response.status}
+        log.warning("a model service refused one of several keys", extra=extra)
+        if not body.can_be_repeated:
+            response.close()
+            sentence = f"The model service '{upstream.name}' refused one of its keys; the next one is taken: ask again."
+            raise Refused(Reason.NEXT_KEY, sentence, retry_after=1)
+        response.close()
+    return asked, response
 
 
 async def _first_byte(

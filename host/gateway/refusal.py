@@ -26,6 +26,7 @@ class Reason(StrEnum):
     UNCOUNTED = "uncounted"
     NOT_OPEN = "not_open"
     RATE_LIMIT = "rate_limit"
+    NEXT_KEY = "next_key"
     NOT_LISTED = "not_listed"
     NOT_PUBLIC = "not_public"
     UNREACHABLE = "unreachable"
@@ -43,6 +44,7 @@ STATUS: Mapping[Reason, int] = {
     Reason.UNCOUNTED: 403,
     Reason.NOT_OPEN: 403,
     Reason.RATE_LIMIT: 429,
+    Reason.NEXT_KEY: 429,
     Reason.NOT_LISTED: 403,
     Reason.NOT_PUBLIC: 403,
     Reason.UNREACHABLE: 502,

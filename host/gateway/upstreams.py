@@ -33,21 +33,22 @@ class UpstreamKind(StrEnum):
 
 
 class UpstreamSetting(BaseModel):
-    """What the operator set of an upstream: its `url` up to where the SDKs' paths begin, its `key`, its `kind`, and its
-    `paths`: `all`, or else those of model calls.
+    """What the operator set of an upstream: its `url` up to where the SDKs' paths begin, its `key` or several `keys`,
+    its `kind`, and its `paths`: `all`, or else those of model calls.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     url: str | None = None
     key: SecretStr | None = None
+    keys: tuple[SecretStr, ...] = ()
     kind: UpstreamKind | None = None
     paths: Literal["all"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A model service; `url` has no slash at its end."""
+    """A model service; `url` has no slash at its end. `key` is what a call gets: one of `keys`, where there are any."""
 
     name: str
     url: str
@@ -57,6 +58,7 @@ class Upstream:
     """To calls that are no model calls as well."""
     url_from: str = ""
     """The variable of the environment that named the URL; empty for a setting, and for the vendor's own."""
+    keys: tuple[SecretStr, ...] = ()
 
     @property
     def lacks_key(self) -> bool:
@@ -112,6 +114,7 @@ _SDK_ADDS = {
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _KEY = re.compile(r"[!-~]{1,4096}")
 _LARGEST_FILE = 64 * 1024
+MOST_KEYS = 50
 
 
 def configure(
@@ -156,7 +159,7 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
     except ValidationError as error:
         name = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         raise InvalidValue(
-            f"'{name}' is not known here, or not a text", where=path, hint="set url, key, kind, paths"
+            f"'{name}' is not known here, or not a text", where=path, hint="set url, key, keys, kind, paths"
         ) from None
     except (ValueError, RecursionError):  # its text could repeat a key
         raise InvalidValue("the file with keys is malformed", where=path, hint='write [openai] and key = "…"') from None
@@ -174,13 +177,23 @@ def _upstream(name: str, given: Sequence[UpstreamSetting | None], variables: Map
         url, url_from = _url_of_variable(name, variables)
     if url is None and name not in set(UpstreamKind):
         raise InvalidValue(f"the upstream '{name}' has no url", hint=f"set upstreams.{name}.url")
-    key = next((each.key for each in settings if each.key is not None), None)
+    keys = next((each for each in map(_keys_of, settings) if each), ())
     variable = variables.get(KEY_VARIABLES.get(name, ""), "")
-    if key is None and variable.strip():
-        key = SecretStr(variable)
+    if not keys and variable.strip():
+        keys = (SecretStr(variable),)
+    if len(keys) > MOST_KEYS:
+        raise InvalidValue(f"the upstream '{name}' has {len(keys)} keys", hint=f"set {MOST_KEYS} at most")
+    keys = tuple(good for key in keys if (good := _key(name, key)) is not None)
     opens_all = any(each.paths == "all" for each in settings)
     found = _VENDORS[kind] if url is None else _url(name, url, kind)
-    return Upstream(name, found, _key(name, key), kind, opens_all, url_from)
+    several = keys if len(keys) > 1 else ()
+    return Upstream(name, found, keys[0] if keys else None, kind, opens_all, url_from, several)
+
+
+def _keys_of(setting: UpstreamSetting) -> tuple[SecretStr, ...]:
+    """All keys that one place sets, each once."""
+    given = (*(() if setting.key is None else (setting.key,)), *setting.keys)
+    return tuple(dict.fromkeys(key for key in given if key.get_secret_value().strip()))
 
 
 def _url_of_variable(name: str, variables: Mapping[str, str]) -> tuple[str | None, str]:

@@ -33,7 +33,7 @@ from shared_schema import json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.models import problem as model_problem
-from shared_schema.providers import PROVIDERS
+from shared_schema.providers import PROVIDERS, VARIANTS
 from shared_schema.tool_servers import stored
 
 _CHANGEABLE = (
@@ -51,19 +51,28 @@ _IMAGE = re.compile(
 )
 _LONGEST_IMAGE = 512
 _POLICIES = ("allow", "ask", "deny")
+MOST_FALLBACKS = 5
+"""Each is asked in a turn before it fails: a person waits for all of them."""
 _PERIODS = ("day", "month", "total")
 
 
 async def add(
-    services: Services, *, name: str, provider: str | None = None, model: str | None = None
+    services: Services,
+    *,
+    name: str,
+    provider: str | None = None,
+    model: str | None = None,
+    fallbacks: list[str] | None = None,
 ) -> dict[str, Any]:
     """Add an agent group; it says what it is. Raises `InvalidValue`, `Conflict`."""
     _require_model(provider or PROVIDERS[0], model)
+    _require_fallbacks(provider or PROVIDERS[0], fallbacks or [])
     group = table.new_agent_group(
         name,
         created_at=to_text(services.clock.now()),
         provider=_known_provider(provider or PROVIDERS[0]),
         model=model,
+        fallbacks=fallbacks or [],
     )
 
     def store(connection: sqlite3.Connection) -> None:
@@ -91,6 +100,7 @@ async def change(
     name: str,
     provider: str | None = None,
     model: str | None = None,
+    fallbacks: list[str] | None = None,
     image: str | None = None,
     memory_bytes: int | None = None,
     cpus: float | None = None,
@@ -107,7 +117,7 @@ async def change(
     remove_mount: str | None = None,
     unset: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Change an agent group. Provider, model and tool servers take effect at the next turn.
+    """Change an agent group. Provider, models and tool servers take effect at the next turn.
 
     A budget does with the next message, what it may reach with the next request. The rest takes effect when its agents
     start again.
@@ -131,7 +141,12 @@ async def change(
         "tool_servers": None if tool_servers is None else stored(tool_servers),
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if fallbacks is not None:
+        changes["fallbacks"] = json.dumps(fallbacks)
     for field in unset or []:
+        if field == "fallbacks":
+            changes[field] = "[]"
+            continue
         if field not in _CAN_BE_UNSET:
             raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
         changes[field] = None
@@ -140,6 +155,7 @@ async def change(
         group = before = table.get_by_name(connection, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
         _require_model(changes.get("provider", group.provider), changes.get("model"))
+        _require_fallbacks(changes.get("provider", group.provider), fallbacks or [])
         group = dataclasses.replace(
             group,
             mounts=json.dumps(mounts),
@@ -223,7 +239,12 @@ def audited(group: AgentGroup) -> dict[str, Any]:
     """What the audit log keeps of an agent group; of servers of tools their names: the rest may hold keys."""
     state = {field: getattr(group, field) for field in _CHANGEABLE if field != "tool_servers"}
     servers = sorted(json_text.parse(group.tool_servers)) if group.tool_servers else []
-    return state | {"mounts": group.mount_requests, "allow": group.allowed_hosts, "tool_servers": servers}
+    return state | {
+        "fallbacks": group.fallback_models,
+        "mounts": group.mount_requests,
+        "allow": group.allowed_hosts,
+        "tool_servers": servers,
+    }
 
 
 def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup) -> dict[str, Any]:
@@ -232,6 +253,7 @@ def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup
         "id": group.id,
         "name": group.name,
         **{field: getattr(group, field) for field in _CHANGEABLE},
+        "fallbacks": group.fallback_models,
         "budget_used": None
         if budget is None
         else {
@@ -267,6 +289,16 @@ def _known_provider(provider: str) -> str:
 def _require_model(provider: str, model: str | None) -> None:
     if model is not None and (sentence := model_problem(provider, model)):
         raise InvalidValue(sentence, hint="docs/providers.md lists them")
+
+
+def _require_fallbacks(provider: str, models: list[str]) -> None:
+    """Raises `InvalidValue` for a list of models that cannot be."""
+    if models and provider not in VARIANTS:
+        raise InvalidValue(f"the provider {provider} has no models to fall back on")
+    if len(models) > MOST_FALLBACKS:
+        raise InvalidValue(f"an agent group can have {MOST_FALLBACKS} models to fall back on, not {len(models)}")
+    for each in models:
+        _require_model(provider, each)
 
 
 def _positive(name: str, value: float | None) -> float | None:

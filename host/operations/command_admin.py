@@ -6,10 +6,10 @@ import sqlite3
 
 from host.access import answers as access
 from host.access.standing import Standing
-from host.central import usage
+from host.central import turns, usage
 from host.operations import agent_groups
 from host.operations import command_answers as answers
-from host.operations.command_answers import UsedBudget
+from host.operations.command_answers import ModelsInUse, UsedBudget
 from host.operations.command_order import Order
 from host.operations.push import push_to_agent_group
 from shared_schema.errors import Conflict, InvalidValue
@@ -28,7 +28,9 @@ async def model(order: Order) -> None:
         order.require_admin(connection)
         group = order.agent_group(connection)
         if not wanted:
-            order.finish(connection, answers.model_is(group.name, group.provider, group.model))
+            last, why = turns.answered_before(connection, order.session.id)
+            models = ModelsInUse(group.name, group.provider, group.model, group.fallback_models, last, why)
+            order.finish(connection, answers.model_is(models))
             return
         name = None if wanted.lower() == DEFAULT else wanted
         group = agent_groups.set_model(connection, group, name, order.now)

@@ -180,10 +180,30 @@ def usage(here: Tokens, allowance: UsedBudget) -> str:
     )
 
 
-def model_is(agent: str, provider: str, model: str | None) -> str:
+@dataclass(frozen=True, slots=True)
+class ModelsInUse:
+    """The models of an agent, and which one gave the `last` answer of a conversation; `why` it was not the first."""
+
+    agent: str
+    provider: str
+    model: str | None
+    fallbacks: Sequence[str]
+    last: str | None
+    why: str | None
+
+
+def model_is(models: ModelsInUse) -> str:
     """What `/model` shows."""
-    named = "the provider's default model" if model is None else f"the model {model}"
-    return f"{agent} answers with the provider {provider} and {named}. /model and a name changes it."
+    named = "the provider's default model" if models.model is None else f"the model {models.model}"
+    lines = [f"{models.agent} answers with the provider {models.provider} and {named}. /model and a name changes it."]
+    if models.fallbacks:
+        lines.append(f"When that one's service refuses: {', then '.join(models.fallbacks)}.")
+    if models.last and models.why:
+        why = " ".join(models.why.split())[:300]
+        lines.append(f"The last answer here came from {' '.join(models.last.split())[:200]}: {why}.")
+    elif models.last and models.last != models.model:
+        lines.append(f"The last answer here came from {' '.join(models.last.split())[:200]}.")
+    return "\n".join(lines)
 
 
 def model_set(agent: str, model: str | None) -> str:

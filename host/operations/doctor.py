@@ -113,7 +113,11 @@ def check_upstreams(settings: Settings) -> list[Check]:
         upstreams = configure(settings.upstreams, read_file(settings.layout.upstreams), vendor_variables())
     except DumbwaiterError as error:
         return [_failed("model services", error)]
-    ready = [name for name, upstream in upstreams.items() if upstream.key is not None]
+    ready = [
+        name + (f" ({len(upstream.keys)} keys)" if upstream.keys else "")
+        for name, upstream in upstreams.items()
+        if upstream.key is not None
+    ]
     moved = [f"{each.name} is at {each.url} ({each.url_from})" for each in upstreams.values() if each.url_from]
     if ready or moved:
         checks = [Check("model services", True, "; ".join([*_with_key(ready), *moved]))]

@@ -26,8 +26,8 @@ async def lacking(services: Services, *, name: str) -> list[str]:
 
 async def of_group(services: Services, group: AgentGroup) -> list[str]:
     """The same for an agent group."""
-    found = [_model(group), _key(services, group), await _provisions(services, group)]
-    return [sentence for sentence in found if sentence is not None]
+    found = [_model(group), *_keys(services, group), await _provisions(services, group)]
+    return list(dict.fromkeys(sentence for sentence in found if sentence is not None))
 
 
 def _model(group: AgentGroup) -> str | None:
@@ -43,11 +43,16 @@ def _model(group: AgentGroup) -> str | None:
     return None
 
 
-def _key(services: Services, group: AgentGroup) -> str | None:
+def _keys(services: Services, group: AgentGroup) -> list[str | None]:
+    """What is missing for its model and for each that it falls back on."""
     if group.provider not in VARIANTS:
-        return None
-    kind = (group.model or "").partition(":")[0] if group.provider == "model" else str(UpstreamKind.ANTHROPIC)
-    service = (group.model or "").rpartition("@")[2] if "@" in (group.model or "") else kind
+        return []
+    return [_key(services, group.provider, model) for model in (group.model or "", *group.fallback_models)]
+
+
+def _key(services: Services, provider: str, model: str) -> str | None:
+    kind = model.partition(":")[0] if provider == "model" else str(UpstreamKind.ANTHROPIC)
+    service = model.rpartition("@")[2] if "@" in model else kind
     upstream = services.upstreams.get(service)
     if upstream is None or not upstream.lacks_key:
         return None

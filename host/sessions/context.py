@@ -67,6 +67,7 @@ def push_of(inputs: ContextInputs, limits: TurnLimits, profile: HostProfile) -> 
             ContextKey.AGENT_GROUP: group.name,
             ContextKey.PROVIDER: group.provider,
             ContextKey.MODEL: group.model or "",
+            ContextKey.FALLBACKS: group.fallbacks,
             ContextKey.CONTEXT: context_block(inputs, profile),
             ContextKey.RESET_NOTE: session.reset_note or "",
             ContextKey.RESUME: _pointer(session, group.provider, profile.runtime),

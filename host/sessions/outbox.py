@@ -63,10 +63,14 @@ CASE WHEN typeof(context_tokens) IN ('integer', 'null') THEN context_tokens ELSE
 CASE WHEN typeof(context_window) IN ('integer', 'null') THEN context_window ELSE -1 END AS context_window,
 resume_refused IS 1 AS resume_refused
 """
-_TURN_COLUMNS = f"""{_TURN_COLUMNS_2},
+_TURN_COLUMNS_3 = f"""{_TURN_COLUMNS_2},
 substr(stop_reason, 1, 100) AS stop_reason, substr(detail, 1, 2000) AS detail
 """
-_NEVER_SAID_2 = "NULL AS stop_reason, NULL AS detail"
+_TURN_COLUMNS = f"""{_TURN_COLUMNS_3},
+substr(fallback, 1, 1000) AS fallback
+"""
+_NEVER_SAID_3 = "NULL AS fallback"
+_NEVER_SAID_2 = f"NULL AS stop_reason, NULL AS detail, {_NEVER_SAID_3}"
 _NEVER_SAID = f"""
 NULL AS generation, NULL AS reasoning_tokens, NULL AS context_tokens, NULL AS context_window, 0 AS resume_refused,
 {_NEVER_SAID_2}
@@ -82,9 +86,11 @@ NEW_TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE rowid = 
 TURN_1 = f"SELECT {_TURN_COLUMNS_1}, {_NEVER_SAID} FROM turns WHERE id = ?"
 NEW_TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE rowid = ?"
 TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE id = ?"
+NEW_TURN_3 = f"SELECT {_TURN_COLUMNS_3}, {_NEVER_SAID_3} FROM turns WHERE rowid = ?"
+TURN_3 = f"SELECT {_TURN_COLUMNS_3}, {_NEVER_SAID_3} FROM turns WHERE id = ?"
 NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
 TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE id = ?"
-_TURN_OF_VERSION = {1: (NEW_TURN_1, TURN_1), 2: (NEW_TURN_2, TURN_2)}
+_TURN_OF_VERSION = {1: (NEW_TURN_1, TURN_1), 2: (NEW_TURN_2, TURN_2), 3: (NEW_TURN_3, TURN_3)}
 AGENT_STATE = """
 SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_tool,
     substr(tool_deadline, 1, 100) AS tool_deadline, substr(turn_id, 1, 100) AS turn_id,
