@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order - messages, dying agents, a dying host, restarts - nothing is lost or doubled.
+"""Messages, dying agents, a dying host and restarts, in any order: nothing is lost or doubled.
 
 Hypothesis chooses the order. The host is the real command in its own process, the agents are real processes, and both
 are killed with SIGKILL. At the end every accepted message has exactly one outcome, what was answered was answered once
@@ -13,6 +13,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -45,7 +46,7 @@ class Messages(RuleBasedStateMachine):
 
     @precondition(lambda self: self.runs)
     @rule(chat=st.sampled_from(CHATS), text=TEXTS)
-    def somebody_writes(self, chat: str, text: str) -> None:
+    def a_person_writes(self, chat: str, text: str) -> None:
         receipt = self.host.call("message.inject", messaging_group=chat, text=text)
         self.accepted[chat].append(receipt["accepted"][0]["message_id"])
 
@@ -123,12 +124,22 @@ class Messages(RuleBasedStateMachine):
         assert seen == {message_id: row["status"] for message_id, row in ledger.items()}, "files and ledger agree"
 
 
+class MessagesAtLength(Messages):
+    """The same, for `make chaos`."""
+
+
+def _at_most(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=12,
+        deadline=None,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes for each failure
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+
+
 TestMessages = Messages.TestCase
-TestMessages.settings = settings(
-    max_examples=9,
-    stateful_step_count=12,
-    deadline=None,
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking would take minutes for each failure
-    suppress_health_check=list(HealthCheck),
-    print_blob=True,
-)
+TestMessages.settings = _at_most(3)
+TestMessagesAtLength = pytest.mark.full(MessagesAtLength.TestCase)
+TestMessagesAtLength.settings = _at_most(40)
