@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -131,6 +133,49 @@ def test_the_readme_says_how_to_start_and_how_to_test() -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
         assert "://" in target or (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+NAMED = re.compile(r"\[`([\w.]+)`\]\((?:\.\./)*((?:host|container_agent|shared_schema|tests)/[\w/]+\.py)\)")
+"""A function, class or method, with the file it stands in."""
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_function_that_a_page_links_to_is_there(path: Path) -> None:
+    for name, file in NAMED.findall(path.read_text(encoding="utf-8")):
+        assert name.endswith(".py") or name in names_in(ROOT / file), f"{path.name}: {file} has no {name}"
+
+
+@cache
+def names_in(file: Path) -> frozenset[str]:
+    """What is defined in a module: functions, classes, `Class.method`, and constants."""
+    found: set[str] = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                found |= {name, *(f"{name}.{each.name}" for each in body if isinstance(each, _FUNCTIONS))}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found.add(name)
+    return frozenset(found)
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@pytest.mark.parametrize("name", ["architecture", "how-to-add"])
+def test_a_file_that_a_page_about_the_code_names_is_there(name: str) -> None:
+    named = re.findall(r"`((?:host|container_agent|shared_schema|tests|docs)/[\w/.-]+)`", page(f"docs/{name}.md"))
+
+    assert named
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+def test_the_picture_of_the_house_has_every_package_of_the_host() -> None:
+    picture = page("docs/house.svg")
+    rooms = {path.parent.name for path in (ROOT / "host").glob("*/__init__.py")}
+
+    assert {room for room in rooms if f">{room}<" not in picture} == set()
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/cli.md", "docs/settings.md", "docs/inspecting.md"])

@@ -1,0 +1,109 @@
+"""docs/how-to-add.md, carried out: a chat command and a noun are added in the places that it names, and no others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from host.cli.command import Group, json_option
+from host.cli.invocation import Invocation
+from host.cli.output import present, print_fields
+from host.cli.root import COMMANDS as NOUNS
+from host.cli.root import Root
+from host.cli.terminal_words import KnownWords, completions
+from host.operations.command_order import Order
+from host.operations.command_steps import STEPS
+from host.operations.registry import OPERATIONS
+from host.routing.commands import COMMANDS, CommandEntry
+from host.services import Services
+from tests.support.host import running
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to-add.md"
+
+
+@contextmanager
+def entered(table: Any, name: str, entry: object) -> Iterator[None]:
+    """A table of the product with one more line, as if it stood in the source."""
+    table[name] = entry
+    try:
+        yield
+    finally:
+        del table[name]
+
+
+async def test_a_chat_command_is_an_entry_and_a_function(tmp_path: Path) -> None:
+    async def ping(order: Order) -> None:
+        await order.write(lambda ledger: order.finish(ledger, f"pong {order.command.argument}"))
+
+    entry = CommandEntry("ping", "say pong", "[TEXT]")
+    with entered(COMMANDS, "ping", entry), entered(STEPS, "ping", ping):
+        async with running(tmp_path) as host:
+            answers = [await host.ask("/ping twice"), await host.ask("/help"), await host.ask("/pings")]
+        completed = [each.text for each in completions("/pi", KnownWords())]
+
+    assert answers[0] == "pong twice"
+    assert "/ping [TEXT]: say pong" in answers[1]
+    assert answers[2] == "scripted: /pings"
+    assert completed == ["/ping"]
+
+
+async def light(services: Services, *, name: str, watts: int = 40) -> dict[str, Any]:
+    """The operation of a noun `lamp`."""
+    return {"name": name, "watts": watts, "version": services.central.install_id[:3]}
+
+
+@click.group("lamp", cls=Group)
+def lamp() -> None:
+    """The command group of a noun `lamp`."""
+
+
+@lamp.command("light")
+@click.argument("name")
+@click.option("--watts", type=int)
+@json_option
+@click.pass_obj
+def light_command(invocation: Invocation, name: str, watts: int | None, as_json: bool) -> None:
+    """Light a lamp."""
+    lit = invocation.call("lamp.light", name=name, watts=watts)
+    present(lit, as_json, lambda lamp: print_fields(lamp, ("name", "watts")))
+
+
+def test_a_noun_is_an_operation_and_a_command_with_a_line_for_each(tmp_path: Path) -> None:
+    """Without a host; a running one is asked through the same table."""
+    root = Root("dumbwaiter", lazy={**NOUNS, "lamp": f"{__name__}:lamp"}, of_root=True)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(root, ["--data", str(tmp_path / "data"), *arguments], obj=Invocation())
+        assert result.exception is None, result.output
+        return result.output
+
+    with entered(OPERATIONS, "lamp.light", light):
+        assert run("lamp", "light", "hall").split("\n")[:2] == ["name   hall", "watts  40"]
+        assert '"watts": 60' in run("lamp", "light", "hall", "--watts", "60", "--json")
+        assert "Light a lamp." in run("lamp", "--help")
+
+
+SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+TABLE = re.findall(r"^\| \[([^]]+)\]\(#[^)]+\) \| (\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_page_has_a_section_for_each_line_of_its_table() -> None:
+    assert [name.lower() for name in SECTIONS] == [name.lower() for name, _ in TABLE]
+
+
+@pytest.mark.parametrize(("name", "files"), TABLE)
+def test_a_section_names_as_many_files_as_the_table_promises(name: str, files: str) -> None:
+    section = next(text for title, text in SECTIONS.items() if title.lower() == name.lower())
+
+    steps = re.findall(r"^\d+\. .*?`([\w/<>.…]+\.(?:py|sql|toml))`", section, re.MULTILINE)
+
+    assert len(set(steps)) == int(files)
+    for step in steps:
+        assert "<" in step or "…" in step or (PAGE.parents[1] / step).is_file(), f"there is no {step}"
