@@ -15,7 +15,7 @@ from container_agent.inbox import Inbox
 from container_agent.wake import Waker
 from tests.agent.session import BareSession
 
-LIMIT = 10.0
+LIMIT = 60.0
 NEVER = 3600.0
 
 

@@ -40,7 +40,7 @@ async def test_a_socket_that_answers_no_ping_is_deaf(fake: FakeSlack, session: a
     fake.answers_pings = False
     socket = await Socket.open(session, f"{fake.url}/link", nothing, ping_seconds=0.1, deaf_seconds=0.5)
     with pytest.raises(ChannelUnavailable, match="not even an answer to pings"):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await socket.receive()
     await socket.close()
 
@@ -49,7 +49,7 @@ async def test_answers_to_pings_prove_that_we_hear(fake: FakeSlack, session: aio
     heard = asyncio.Semaphore(0)
     socket = await Socket.open(session, f"{fake.url}/link", heard.release, ping_seconds=0.05, deaf_seconds=20)
     reading = asyncio.create_task(socket.receive())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await heard.acquire()
     reading.cancel()

@@ -28,7 +28,7 @@ from shared_schema.errors import NotFound
 from tests.cli.host import PlayedHost
 from tests.support.wait import until_sync
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 LINES = 40
 SPINNER = set("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 

@@ -144,7 +144,7 @@ async def test_a_connection_that_waits_for_its_sessions_turn_when_that_ends_is_c
         for _ in range(20):  # in which it is seen that one connects
             await asyncio.sleep(0)
         await here.gateway.close(here.session_id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with pytest.raises(ConnectionResetError):
                 await reader.readexactly(1)
     gc.collect()  # an open socket that nobody holds is a warning, and that an error

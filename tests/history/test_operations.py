@@ -265,7 +265,7 @@ def tailing(host: Host, session: str, **parameters: Any) -> AbstractAsyncContext
 
 async def next_of(tail: AsyncIterator[dict[str, Any]], count: int) -> list[str]:
     """The texts of the next entries that a tail tells."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return [(await anext(tail))["text"] for _ in range(count)]
 
 

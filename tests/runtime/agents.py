@@ -69,7 +69,7 @@ def specification(
     )
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], limit: float = 20.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], limit: float = 60.0) -> None:
     """Wait until a condition holds; `TimeoutError` after `limit` seconds."""
     async with asyncio.timeout(limit):
         while not await condition():

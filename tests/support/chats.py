@@ -40,13 +40,13 @@ async def hears(host: Host, text: str) -> list[str]:
     return said(host)
 
 
-async def answers(host: Host, chat: str, count: int = 1, limit: float = 20.0) -> list[str]:
+async def answers(host: Host, chat: str, count: int = 1, limit: float = 60.0) -> list[str]:
     """The texts a chat was sent, once there are that many."""
     await until(lambda: len(sent_to(host, chat)) >= count, f"{count} messages in {chat}", limit)
     return texts_to(host, chat)
 
 
-async def ask_in(host: Host, chat: str, text: str, limit: float = 20.0) -> str:
+async def ask_in(host: Host, chat: str, text: str, limit: float = 60.0) -> str:
     """Somebody writes in a chat, and the text of the next thing that chat is sent."""
     count = len(sent_to(host, chat))
     await host.say(text, chat=chat)

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 STEP = 0.01
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 async def until(condition: Callable[[], Awaitable[T] | T], what: str, limit: float = LIMIT) -> T:

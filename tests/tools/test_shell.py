@@ -82,7 +82,7 @@ async def test_what_runs_in_the_background_goes_on_until_the_turn_ends(session: 
     turn = Turn(session)
     async with turn.at_end:
         box = await turn.tools(dict(os.environ))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await box.call("bash", {"command": _BACKGROUND}) == "begun"
         processes = await started(session)
         assert await box.call("bash", {"command": f"kill -0 {processes[0]} && echo alive"}) == "alive"
