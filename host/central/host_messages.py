@@ -18,15 +18,21 @@ from shared_schema import json_text
 from shared_schema.rows import Row
 
 INSERT = """
-INSERT INTO host_messages (key, channel_type, platform_id, to_user, thread_id, content, approval_id, edits, created_at)
-VALUES (:key, :channel_type, :platform_id, :to_user, :thread_id, :content, :approval_id, :edits, :created_at)
+INSERT INTO host_messages (key, channel_type, platform_id, to_user, thread_id, content, approval_id, edits, created_at,
+    not_before)
+VALUES (:key, :channel_type, :platform_id, :to_user, :thread_id, :content, :approval_id, :edits, :created_at,
+    :not_before)
 ON CONFLICT DO NOTHING
 """
 NEXT = """
 SELECT * FROM host_messages INDEXED BY host_messages_open
 WHERE channel_type = ? AND status IN ('pending', 'sending') AND status = 'pending'
-  AND position NOT IN (SELECT value FROM json_each(?))
+  AND position NOT IN (SELECT value FROM json_each(?)) AND (not_before IS NULL OR not_before <= ?)
 ORDER BY position LIMIT 1
+"""
+NEXT_HELD = """
+SELECT min(not_before) AS at FROM host_messages INDEXED BY host_messages_open
+WHERE channel_type = ? AND status IN ('pending', 'sending') AND not_before > ?
 """
 CHANNELS = """
 SELECT DISTINCT channel_type FROM host_messages INDEXED BY host_messages_open WHERE status IN ('pending', 'sending')
@@ -106,10 +112,11 @@ def say(
     approval_id: str | None = None,
     edits: str | None = None,
     short: str | None = None,
+    not_before: str | None = None,
 ) -> bool:
     """Queue a message; False when one with that key was. A chat or a user is named.
 
-    `short` is what stands in for an edit where the platform changes no messages.
+    `short` is what stands in for an edit where the platform changes no messages. It is held until `not_before`.
     """
     content: dict[str, Any] = {"text": text}
     if short is not None:
@@ -126,6 +133,7 @@ def say(
         "approval_id": approval_id,
         "edits": edits,
         "created_at": now,
+        "not_before": not_before,
     }
     added = connection.execute(INSERT, values).rowcount > 0
     if added:
@@ -133,10 +141,16 @@ def say(
     return added
 
 
-def next_for(connection: sqlite3.Connection, channel_type: str, resting: Sequence[int]) -> HostMessage | None:
-    """The oldest message that waits to be sent through a channel, but for the positions that rest."""
-    row = one(connection, NEXT, (channel_type, json.dumps(list(resting))))
+def next_for(connection: sqlite3.Connection, channel_type: str, resting: Sequence[int], now: str) -> HostMessage | None:
+    """The oldest message that waits to be sent through a channel, but for the positions that rest and what is held."""
+    row = one(connection, NEXT, (channel_type, json.dumps(list(resting)), now))
     return None if row is None else HostMessage.from_row(row)
+
+
+def next_held(connection: sqlite3.Connection, channel_type: str, now: str) -> str | None:
+    """When the first message that is held may be sent through a channel."""
+    row = one(connection, NEXT_HELD, (channel_type, now))
+    return None if row is None else row["at"]
 
 
 def channels_with_work(connection: sqlite3.Connection) -> list[str]:

@@ -65,6 +65,9 @@ SELECT r.*, s.name AS schedule FROM schedule_runs r JOIN schedules s ON s.id = r
 WHERE (:schedule_id IS NULL OR r.schedule_id = :schedule_id) AND (:state IS NULL OR r.state = :state)
 ORDER BY r.position DESC LIMIT :limit
 """
+LAST_BEGUN = """
+SELECT * FROM schedule_runs WHERE schedule_id = ? AND session_id IS NOT NULL ORDER BY position DESC LIMIT 1
+"""
 LAST = "SELECT * FROM schedule_runs WHERE schedule_id = ? ORDER BY position DESC LIMIT 1"
 SINCE = """
 SELECT s.name AS schedule, a.name AS agent_group, s.status, s.next_at, count(r.id) AS runs,
@@ -236,6 +239,12 @@ def log(
 def last(connection: sqlite3.Connection, schedule_id: str) -> ScheduleRun | None:
     """The newest row of a schedule's log."""
     row = one(connection, LAST, (schedule_id,))
+    return None if row is None else ScheduleRun.from_row(row)
+
+
+def last_begun(connection: sqlite3.Connection, schedule_id: str) -> ScheduleRun | None:
+    """The newest run that took place."""
+    row = one(connection, LAST_BEGUN, (schedule_id,))
     return None if row is None else ScheduleRun.from_row(row)
 
 

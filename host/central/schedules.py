@@ -18,8 +18,11 @@ _COLUMNS = (
     "id", "agent_group_id", "name", "prompt", "check_script", "kind", "spec", "timezone", "status", "why", "next_at",
     "planned_at", "missed", "session_mode", "speaks_in", "channel_type", "platform_id", "thread_id", "urgent",
     "max_runs", "ends_at", "max_failures", "failures", "budget_usd", "budget_tokens", "created_by", "created_at",
+    "purpose", "hours",
 )  # fmt: skip
-_CHANGEABLE = tuple(name for name in _COLUMNS if name not in ("id", "agent_group_id", "created_by", "created_at"))
+_CHANGEABLE = tuple(
+    name for name in _COLUMNS if name not in ("id", "agent_group_id", "created_by", "created_at", "purpose")
+)
 
 INSERT = f"""
 INSERT INTO schedules ({", ".join(_COLUMNS)}) VALUES ({", ".join(f":{name}" for name in _COLUMNS)})
@@ -70,6 +73,8 @@ FREE_NAME = "DELETE FROM schedules WHERE agent_group_id = ? AND name = ? AND sta
 PAUSED = "SELECT since, by, where_from FROM schedules_paused"
 PAUSE = "INSERT INTO schedules_paused (id, since, by, where_from) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
 RESUME = "DELETE FROM schedules_paused"
+SEEN = "UPDATE schedules SET seen = ? WHERE id = ?"
+HAS_NEW_MESSAGE = "SELECT 1 FROM ingest WHERE position > ? AND agent_group_id = ? AND kind = 'chat' LIMIT 1"
 OVERDUE = """
 SELECT * FROM schedules INDEXED BY schedules_due
 WHERE status = 'active' AND open_run IS NULL AND next_at IS NOT NULL AND next_at <= ? AND kind <> 'once'
@@ -111,6 +116,14 @@ class Schedule(Row):
     budget_told: str | None
     created_by: str
     created_at: str
+    purpose: str = "task"
+    hours: str | None = None
+    seen: int = 0
+
+    @property
+    def is_heartbeat(self) -> bool:
+        """Whether it is the heartbeat of its agent group."""
+        return self.purpose == "heartbeat"
 
     @property
     def is_over(self) -> bool:
@@ -229,6 +242,16 @@ def set_status(
 def is_first_today(connection: sqlite3.Connection, schedule_id: str, day: str) -> bool:
     """Whether its owner was not told yet on that day that its budget is used up; from now on they were."""
     return connection.execute(TOLD_BUDGET, (day, schedule_id, day)).rowcount > 0
+
+
+def note_seen(connection: sqlite3.Connection, schedule_id: str, position: int) -> None:
+    """Note the last message that a heartbeat knew of."""
+    connection.execute(SEEN, (position, schedule_id))
+
+
+def has_new_message(connection: sqlite3.Connection, schedule: Schedule) -> bool:
+    """Whether a person has written to the agent group since its last heartbeat."""
+    return one(connection, HAS_NEW_MESSAGE, (schedule.seen, schedule.agent_group_id)) is not None
 
 
 def made_by_agent(connection: sqlite3.Connection, agent_group_id: str) -> int:

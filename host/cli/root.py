@@ -42,6 +42,7 @@ COMMANDS = {
     "session": "host.cli.session:session",
     "home": "host.cli.home:home",
     "schedule": "host.cli.schedule:schedule",
+    "quiet-hours": "host.cli.quiet_hours:quiet_hours",
     "pause": "host.cli.schedule:pause_all",
     "resume": "host.cli.schedule:resume_all",
     "events": "host.cli.events:events",

@@ -25,8 +25,8 @@ COLUMNS = (
     Column("last", spare=1),
 )
 FIELDS = (
-    "name", "id", "agent_group", "status", "why", "when", "next", "prompt", "to", "session", "missed", "urgent",
-    "check", "max_runs", "ends", "max_failures", "failures", "budget_tokens", "budget_usd", "runs", "running",
+    "name", "id", "agent_group", "status", "why", "when", "next", "prompt", "to", "session", "missed", "hours",
+    "urgent", "check", "max_runs", "ends", "max_failures", "failures", "budget_tokens", "budget_usd", "runs", "running",
     "created_by", "created_at",
 )  # fmt: skip
 LOG_COLUMNS = (
@@ -121,6 +121,30 @@ def add(
     made = invocation.call(
         "schedule.add", agent_group=agent_group, when=when, prompt=prompt, check=_script(check), **rules
     )
+    present(made, as_json, _show)
+
+
+@schedule.command("heartbeat")
+@click.argument("agent_group")
+@click.argument("every", default="30m")
+@click.option("--hours", metavar="HOURS", help="Only then, such as 08:00-22:00.")
+@click.option("--to", metavar="WHERE", help="Where it speaks: a chat, a destination, home, or nowhere.")
+@click.option("--zone", metavar="ZONE", help="Its time zone, such as Europe/Berlin; else the chat's.")
+@click.option("--budget-tokens", type=click.IntRange(1), metavar="N", help="What it may use a day, in tokens.")
+@click.option(
+    "--budget-usd",
+    type=click.FloatRange(0, min_open=True),
+    metavar="USD",
+    help="What it may use a day, in US dollars.",
+)
+@json_option
+@click.pass_obj
+def heartbeat(invocation: Invocation, /, agent_group: str, every: str, as_json: bool, **rules: Any) -> None:
+    """Let an agent look at its HEARTBEAT.md every so often.
+
+    EVERY is such as 30m, which it is without; `off` ends it.
+    """
+    made = invocation.call("schedule.heartbeat", agent_group=agent_group, every=every, **rules)
     present(made, as_json, _show)
 
 

@@ -19,7 +19,7 @@ from host.central.database import Central
 from host.central.host_messages import HostMessage
 from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.retry import RetryPolicy, wait_after
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind
 from shared_schema.text import without_lone_surrogates
@@ -127,9 +127,12 @@ class HostMessenger:
                 self._back.discard(channel)
                 rests.until.clear()
             resting = rests.resting(time.monotonic())
-            message = await self._central.read(lambda c: host_messages.next_for(c, channel, resting))
+            now = self._clock.now()
+            message, held = await self._central.read(lambda c: _next(c, channel, resting, to_text(now)))
             if message is None:
-                return rests.next_in(time.monotonic())
+                until = None if held is None else max(0.05, (from_text(held) - now).total_seconds())
+                waits = [wait for wait in (rests.next_in(time.monotonic()), until) if wait is not None]
+                return min(waits, default=None)
             wait = await self._attempt(message)
         except DumbwaiterError as error:
             log.error("the ledger cannot be used", extra={"channel": channel, "error": str(error)})
@@ -240,6 +243,14 @@ class HostMessenger:
                 error=None if error is None else _stored(error),
             )
         )
+
+
+def _next(
+    connection: sqlite3.Connection, channel: str, resting: list[int], now: str
+) -> tuple[HostMessage | None, str | None]:
+    """What is to be sent now; where nothing is, until when the first message is held."""
+    message = host_messages.next_for(connection, channel, resting, now)
+    return message, None if message is not None else host_messages.next_held(connection, channel, now)
 
 
 def _is_stale(connection: sqlite3.Connection, message: HostMessage) -> bool:

@@ -13,8 +13,9 @@ from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused
 from host.schedules.outcome import is_silent
 from host.schedules.place import NO_CHAT
+from host.schedules.quiet import held_in_chat
 from shared_schema.ids import Prefix, is_id
-from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, encode
+from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, decode, encode
 
 _STALE = "the conversation was reset or ended before this was said"
 
@@ -46,6 +47,7 @@ def enqueue(
     unsaid = _STALE if stale else _unsaid(message, answered, address)
     if message.deliver_after is not None and not stale:
         _require_room(connection, session)
+    held = _held(connection, answered, address, now)
     content: dict[str, object] = {"text": message.text}
     if files:
         content["files"] = list(files)
@@ -60,7 +62,7 @@ def enqueue(
         platform_id=address.platform_id,
         thread_id=address.thread_id,
         content=encode(content) if message.kind == MessageOutKind.CHAT else message.canonical,
-        deliver_after=message.deliver_after,
+        deliver_after=max(filter(None, (message.deliver_after, held)), default=None),
         created_at=now,
         status="pending" if unsaid is None else "suppressed",
         error=unsaid,
@@ -70,6 +72,15 @@ def enqueue(
     if message.kind == MessageOutKind.QUESTION and unsaid is None:
         _wait_for_answer(connection, session, message, answered, address, now)
     return None if unsaid is not None else (address.channel_type, address.platform_id)
+
+
+def _held(
+    connection: sqlite3.Connection, answered: ingest.AcceptedMessage | None, address: Address, now: str
+) -> str | None:
+    """Until when something said in the run of a schedule is held: for the quiet hours of its chat."""
+    if answered is None or answered.kind != MessageInKind.TASK or decode(answered.content).get("urgent"):
+        return None
+    return held_in_chat(connection, address, now)
 
 
 def _unsaid(message: CheckedMessage, answered: ingest.AcceptedMessage | None, address: Address) -> str | None:

@@ -32,7 +32,11 @@ _MOST = 10_000
 async def scheduling(services: Services) -> AsyncIterator[None]:
     """Run what is due until the block ends. The services have been started."""
     timer = ScheduleTimer(
-        services.central, services.clock, services.schedules_changed, lambda effects: follow(services, effects)
+        services.central,
+        services.clock,
+        services.schedules_changed,
+        lambda effects: follow(services, effects),
+        services.settings.layout.workspace,
     )
     async with timer.running():
         yield
@@ -74,11 +78,45 @@ async def add(
 
     def store(connection: sqlite3.Connection) -> Schedule:
         group = agent_groups.get_by_name(connection, agent_group)
-        wired = messaging_groups.wired_to(connection, group.id, 2)
-        # At the terminal there is no chat in which it is asked for: the only one the agent serves, else its home.
-        origin = Address(wired[0].channel_type, wired[0].platform_id) if len(wired) == 1 else None
-        zone = services.settings.zone
+        origin, zone = _only_chat(connection, group.id), services.settings.zone
         return making.make(connection, group, wish, origin=origin, by=TERMINAL, setting_zone=zone, now=now)
+
+    return await _changed(services, store)
+
+
+async def heartbeat(
+    services: Services,
+    *,
+    agent_group: str,
+    every: str = "30m",
+    hours: str | None = None,
+    to: str | None = None,
+    zone: str | None = None,
+    budget_tokens: int | None = None,
+    budget_usd: float | None = None,
+) -> dict[str, Any]:
+    """Let an agent look at its `HEARTBEAT.md` every so often; `off` ends that.
+
+    Raises `InvalidValue`, `NotFound`, `Conflict`.
+    """
+    now = services.clock.now()
+    wish = Wish(to=to, zone=zone, budget_tokens=budget_tokens, budget_usd=budget_usd)
+
+    def store(connection: sqlite3.Connection) -> Schedule:
+        group = agent_groups.get_by_name(connection, agent_group)
+        if every == "off":
+            return making.cancel(connection, table.find(connection, making.HEARTBEAT, group.id), OWNER, now)
+        return making.set_heartbeat(
+            connection,
+            group,
+            every,
+            active_hours=hours,
+            wish=wish,
+            origin=_only_chat(connection, group.id),
+            by=TERMINAL,
+            setting_zone=services.settings.zone,
+            now=now,
+        )
 
     return await _changed(services, store)
 
@@ -253,6 +291,12 @@ async def _changed(services: Services, store: Callable[[sqlite3.Connection], Sch
     found = await services.central.write(run)
     services.schedules_changed.set()
     return found
+
+
+def _only_chat(connection: sqlite3.Connection, agent_group_id: str) -> Address | None:
+    """At the terminal there is no chat in which it is asked for: the only one the agent serves, else its home."""
+    wired = messaging_groups.wired_to(connection, agent_group_id, 2)
+    return Address(wired[0].channel_type, wired[0].platform_id) if len(wired) == 1 else None
 
 
 def _find(connection: sqlite3.Connection, name: str, agent_group: str | None) -> Schedule:

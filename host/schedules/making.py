@@ -12,6 +12,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.schedules import Schedule
 from host.schedules import place, when
 from host.schedules.catch_up import Missed
+from host.schedules.heartbeat import FILE
 from host.schedules.recurrence import first, stored
 from host.schedules.request import DEFAULT_FAILURES, Wish, columns, name_of, valid_name
 from host.schedules.runs import recurrence_of
@@ -20,6 +21,8 @@ from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address
 
+HEARTBEAT = "heartbeat"
+"""The name of the schedule that is an agent group's heartbeat."""
 _AUDITED = (
     "prompt", "kind", "spec", "timezone", "status", "missed", "session_mode", "speaks_in", "channel_type",
     "platform_id", "urgent", "max_runs", "ends_at", "max_failures", "budget_usd", "budget_tokens", "check_script",
@@ -36,6 +39,7 @@ def make(
     setting_zone: str,
     now: datetime,
     status: str = "active",
+    purpose: str = "task",
 ) -> Schedule:
     """Add a schedule of an agent group. `origin` is the chat in which it is asked for, `by` who asks.
 
@@ -64,6 +68,8 @@ def make(
         "budget_tokens": None,
         "created_by": by,
         "created_at": to_text(now),
+        "purpose": purpose,
+        "hours": None,
         **speaks,
     }
     values |= columns(wish, values["timezone"], now)
@@ -71,6 +77,45 @@ def make(
     schedule = schedules.insert(connection, values)
     audit.record(connection, "schedule.add", schedule.name, to_text(now), after=audited(schedule))
     return schedule
+
+
+def set_heartbeat(
+    connection: sqlite3.Connection,
+    group: AgentGroup,
+    every: str,
+    *,
+    active_hours: str | None,
+    wish: Wish,
+    origin: Address | None,
+    by: str,
+    setting_zone: str,
+    now: datetime,
+) -> Schedule:
+    """Let an agent group look at its `HEARTBEAT.md` every so often. Raises as `make`."""
+    if active_hours is not None:
+        when.hours(active_hours)
+    wish = replace(wish, when=f"every {every.removeprefix('every ')}", name=HEARTBEAT, prompt=FILE, missed="once")
+    known = [each for each in (_known(connection, group.id, HEARTBEAT),) if each is not None]
+    if known and not known[0].is_heartbeat:
+        raise Conflict(f"there is a schedule '{HEARTBEAT}' already", hint="give that another name first")
+    made = (
+        change(connection, known[0], wish, now)
+        if known
+        else make(
+            connection, group, wish, origin=origin, by=by, setting_zone=setting_zone, now=now, purpose="heartbeat"
+        )
+    )
+    schedules.update(connection, replace(made, hours=active_hours or made.hours))
+    return schedules.get(connection, made.id)
+
+
+def _known(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Schedule | None:
+    """The schedule of exactly that name that is not over."""
+    try:
+        found = schedules.find(connection, name, agent_group_id)
+    except NotFound:
+        return None
+    return found if found.name == name and not found.is_over else None
 
 
 def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
@@ -145,6 +190,7 @@ def shown(connection: sqlite3.Connection, schedule: Schedule, agent_group: str) 
         "to": _to(connection, schedule),
         "session": schedule.session_mode,
         "missed": schedule.missed,
+        "hours": schedule.hours,
         "urgent": bool(schedule.urgent),
         "check": schedule.check_script,
         "max_runs": schedule.max_runs,

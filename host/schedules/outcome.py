@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.central.schedule_runs import RunState
+from host.schedules.heartbeat import OK
 
 SILENT = "[SILENT]"
 """What an agent answers in a run to send nothing."""
@@ -41,7 +42,7 @@ class RunOutcome:
 def is_silent(text: str) -> bool:
     """Whether an answer in a run says that there is nothing to say: the mark stands alone on its first or last line."""
     lines = [line.strip().strip("*`_ ") for line in text.strip().splitlines() if line.strip()]
-    return bool(lines) and SILENT in (lines[0].upper(), lines[-1].upper())
+    return bool(lines) and any(line.upper() in (SILENT, OK) for line in (lines[0], lines[-1]))
 
 
 def outcome(status: str | None, error: str | None, said: Sequence[Said], stop_reason: str | None = None) -> RunOutcome:

@@ -7,6 +7,7 @@ import sqlite3
 from host.central import host_messages, users
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.schedules import Schedule
+from host.schedules.quiet import held_for_user
 
 TERMINAL = "cli:terminal"
 BY_AGENT = "@"
@@ -23,9 +24,15 @@ def tell(connection: sqlite3.Connection, schedule: Schedule, key: str, text: str
             if user.channel != TERMINAL_CHANNEL
         ]
     for user in found:
-        chat = user.direct_chat
         host_messages.say(
-            connection, f"schedule/{schedule.id}/{key}/{user.id}", user.channel, chat, text, now, to_user=user.id
+            connection,
+            f"schedule/{schedule.id}/{key}/{user.id}",
+            user.channel,
+            user.direct_chat,
+            text,
+            now,
+            to_user=user.id,
+            not_before=None if schedule.urgent else held_for_user(connection, user.id, now),
         )
     if not found:
         channel, _, platform_id = TERMINAL.partition(":")

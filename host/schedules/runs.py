@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from host.central import agent_groups, ingest, messaging_groups, routes, schedule_runs, schedules, sessions, usage
 from host.central.schedule_runs import RunState
@@ -21,10 +23,11 @@ from host.central.sessions import EndReason, Session
 from host.routing.route_key import route_key
 from host.schedules import place
 from host.schedules.catch_up import Missed, Plan, plan, was_set_back
+from host.schedules.heartbeat import HeartbeatFacts, prompt, reason_to_rest
 from host.schedules.outcome import RunOutcome, Said, outcome
 from host.schedules.owner import tell
-from host.schedules.recurrence import Kind, Recurrence, first, stored
-from host.schedules.when import at_in_words, span
+from host.schedules.recurrence import Kind, Recurrence, first, last_until, stored
+from host.schedules.when import at_in_words, hours, is_within, next_at, span
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.ids import Prefix, new_id
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
 DUE = "due"
+_OF_ITSELF = timedelta(seconds=5)
 AT_ONCE = 50
 """How many runs begin or end in one transaction: others of the host do not wait for all of a thousand."""
 
@@ -53,16 +57,23 @@ def recurrence_of(schedule: Schedule) -> Recurrence:
     return Recurrence(Kind(schedule.kind), schedule.spec, schedule.timezone)
 
 
-def start_due(connection: sqlite3.Connection, now: datetime) -> RunEffects:
-    """Begin what is due, in the order of its time; nothing while everything is paused."""
+def start_due(
+    connection: sqlite3.Connection, now: datetime, facts: Mapping[str, HeartbeatFacts] = MappingProxyType({})
+) -> RunEffects:
+    """Begin what is due, in the order of its time; nothing while everything is paused.
+
+    `facts` are of the workspaces of heartbeats, by schedule; a heartbeat without any stays due.
+    """
     effects, stamp = RunEffects(), to_text(now)
     if schedules.paused(connection) is not None:
         return effects
     due = schedules.due(connection, stamp, AT_ONCE)
     for schedule in due:
+        if schedule.is_heartbeat and schedule.id not in facts:
+            continue
         connection.execute("SAVEPOINT one_schedule")  # what the host fails over holds up no other schedule
         try:
-            _take(connection, schedule, now, effects)
+            _take(connection, schedule, now, facts.get(schedule.id), effects)
         except sqlite3.Error:  # the ledger's own file: all of it is done again
             raise
         except Exception as error:  # the boundary of one schedule
@@ -78,15 +89,63 @@ def start_due(connection: sqlite3.Connection, now: datetime) -> RunEffects:
     return effects
 
 
-def _take(connection: sqlite3.Connection, schedule: Schedule, now: datetime, effects: RunEffects) -> None:
+def _take(
+    connection: sqlite3.Connection,
+    schedule: Schedule,
+    now: datetime,
+    facts: HeartbeatFacts | None,
+    effects: RunEffects,
+) -> None:
     """Begin the run of one schedule that is due, or note why there is none."""
     assert schedule.next_at is not None
-    found = plan(recurrence_of(schedule), from_text(schedule.next_at), now, Missed(schedule.missed))
+    due = from_text(schedule.next_at)
+    found = plan(recurrence_of(schedule), due, now, Missed(schedule.missed))
+    ends = None if schedule.ends_at is None else from_text(schedule.ends_at)
+    if ends is not None and found.run is not None and found.run > ends:  # what is made up for was due before its end
+        found = replace(found, run=last_until(recurrence_of(schedule), due, ends))
     _advance(connection, schedule, found, to_text(now))
+    if facts is not None:
+        if not _is_awake(connection, schedule, now):
+            return
+        if (why := _rests(connection, schedule, facts, now)) is not None:
+            _note(connection, schedule, to_text(found.run or now), to_text(now), RunState.SKIPPED, why)
+            return
+        schedule = replace(schedule, prompt=prompt(facts.text or "", _last_beat(connection, schedule)))
+        schedules.note_seen(connection, schedule.id, ingest.newest(connection))
     if found.run is None:
         _note_missed(connection, schedule, found, to_text(now))
     else:
         _begin(connection, schedule, found, now, effects)
+
+
+def _is_awake(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> bool:
+    """Whether it is in the active hours of a heartbeat; else it is due again when they begin."""
+    if schedule.hours is None:
+        return True
+    begin, end = hours(schedule.hours)
+    if is_within(begin, end, schedule.timezone, now):
+        return True
+    schedules.plan(connection, schedule.id, to_text(next_at(begin, schedule.timezone, now)), to_text(now))
+    return False
+
+
+def _rests(connection: sqlite3.Connection, schedule: Schedule, facts: HeartbeatFacts, now: datetime) -> str | None:
+    """Why a heartbeat does not wake its agent."""
+    facts = replace(facts, has_new_message=schedules.has_new_message(connection, schedule))
+    last = schedule_runs.last_begun(connection, schedule.id)
+    last_at = None
+    if last is not None:  # what the agent itself changed then is no news
+        last_at = from_text(last.finished_at or last.started_at) + _OF_ITSELF
+    return reason_to_rest(facts, last_at, schedule.timezone, now)
+
+
+def _last_beat(connection: sqlite3.Connection, schedule: Schedule) -> str | None:
+    """When the last heartbeat was, and what it came to."""
+    last = schedule_runs.last_begun(connection, schedule.id)
+    if last is None:
+        return None
+    came_to = {"silent": "you had nothing to say", "ok": "what you said has arrived"}.get(last.state, last.state)
+    return f"{at_in_words(last.started_at, schedule.timezone)}; {came_to}{f' ({last.note})' if last.note else ''}"
 
 
 def start_by_hand(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> tuple[str, RunEffects]:
@@ -99,6 +158,8 @@ def start_by_hand(connection: sqlite3.Connection, schedule: Schedule, now: datet
     address = place.address_of(connection, schedule)
     if (refusal := _refusal(connection, schedule, stamp)) is not None:
         raise Conflict(refusal)
+    if schedule.is_heartbeat:
+        schedule = replace(schedule, prompt=prompt("(read it in your workspace)", _last_beat(connection, schedule)))
     return _start(connection, schedule, address, stamp, stamp, BY_HAND, None, effects), effects
 
 
@@ -223,6 +284,8 @@ def _start(
     content: dict[str, object] = {"text": schedule.prompt}
     if schedule.check_script is not None:
         content["check"] = schedule.check_script
+    if schedule.urgent:
+        content["urgent"] = True
     message, _ = ingest.accept(
         connection,
         {
@@ -264,8 +327,18 @@ def _start(
 
 
 def _session(connection: sqlite3.Connection, schedule: Schedule, address: Address, run_id: str, stamp: str) -> Session:
-    """A session of its own for the run; or the chat's, where it was asked for and the agent serves the chat."""
+    """That of all heartbeats; for another run one of its own, or the chat's, where it was asked for and is served."""
     chat = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    if schedule.is_heartbeat:
+        return routes.resolve(
+            connection,
+            agent_group_id=schedule.agent_group_id,
+            route_key="heartbeat",
+            messaging_group_id=None if chat is None else chat.id,
+            thread_id=None,
+            now=stamp,
+            kind="heartbeat",
+        )
     if schedule.session_mode == "chat" and chat is not None:
         wiring = messaging_groups.wiring_of(connection, chat.id, schedule.agent_group_id)
         if wiring is not None and not wiring.per_user:

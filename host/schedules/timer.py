@@ -13,12 +13,15 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
-from host.central import schedule_runs, schedules
+from host.central import agent_groups, schedule_runs, schedules
 from host.central.database import Central
 from host.schedules import runs
+from host.schedules.heartbeat import HeartbeatFacts
+from host.schedules.heartbeat_file import look
 from host.schedules.runs import RunEffects
-from shared_schema.clock import Clock, from_text
+from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
@@ -34,16 +37,22 @@ _RETRY_SECONDS = 2.0
 class ScheduleTimer:
     """Begins runs when they are due and takes down how they ended.
 
-    `follow` hears of what follows from each step, after its commit.
+    `follow` hears of what follows from each step, after its commit; `workspace` is that of an agent group's folder.
     """
 
     def __init__(
-        self, central: Central, clock: Clock, changed: asyncio.Event, follow: Callable[[RunEffects], None]
+        self,
+        central: Central,
+        clock: Clock,
+        changed: asyncio.Event,
+        follow: Callable[[RunEffects], None],
+        workspace: Callable[[str], Path],
     ) -> None:
         self._central = central
         self._clock = clock
         self._changed = changed
         self._follow = follow
+        self._workspace = workspace
         self._ended = asyncio.Event()
         self._has_open = False
         self._starts = 0
@@ -122,7 +131,8 @@ class ScheduleTimer:
             wait = None if at is None else (from_text(at) - now).total_seconds()
             if wait is None or wait > 0:
                 return wait
-            effects = await self._central.write(partial(runs.start_due, now=now))
+            facts = await asyncio.to_thread(self._look, to_text(now))
+            effects = await self._central.write(partial(runs.start_due, now=now, facts=facts))
             self._expect_ends()
             self._follow(effects)
 
@@ -148,6 +158,20 @@ class ScheduleTimer:
         if changed := await self._central.write(lambda c: runs.plan_anew(c, now)):
             log.warning("schedules are planned anew, because the clock was set back", extra={"schedules": changed})
         return None
+
+    def _look(self, now: str) -> dict[str, HeartbeatFacts]:
+        """What the workspaces of due heartbeats hold, by schedule. Blocks."""
+
+        def due(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+            found = []
+            for schedule in schedules.due(connection, now, runs.AT_ONCE):
+                group = agent_groups.by_id(connection, schedule.agent_group_id) if schedule.is_heartbeat else None
+                if group is not None:
+                    found.append((schedule.id, group.folder))
+            return found
+
+        beats = self._central.read_here(due)
+        return {schedule_id: look(self._workspace(folder)) for schedule_id, folder in beats}
 
     def _wall_offset(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()

@@ -40,6 +40,7 @@ _HOST = (
     "host.operations.session_stop",
     "host.operations.session_change",
     "host.routing",
+    "host.schedules",
     "host.runtime.process",
     "host.services",
     "host.sessions",
