@@ -29,6 +29,9 @@ BECOME_A_COPY = (
     "coalesce((SELECT max(s.generation) FROM sessions s WHERE s.route_id = routes.id), 0))",
     "UPDATE sessions SET generation = (SELECT r.generation FROM routes r WHERE r.id = sessions.route_id) "
     "WHERE id IN (SELECT active_session_id FROM routes)",
+    # What runs by itself does so in the original: done twice, it costs twice and is said twice.
+    "INSERT INTO schedules_paused (id, since, by, where_from) SELECT 1, :now, 'the host', 'this folder is a copy' "
+    "WHERE EXISTS (SELECT 1 FROM schedules WHERE status IN ('active', 'waiting')) ON CONFLICT DO NOTHING",
 )
 _LEFT_TO_THE_ORIGINAL = "this folder is a copy: the original was left to deal with it"
 

@@ -41,6 +41,7 @@ class Act(StrEnum):
     KNOCK = "strangers who ask to be let in, on a channel"
     UNKNOWN_CHAT = "unknown chats that are asked about, on a channel"
     SCHEDULE = "schedules that an agent makes by itself"
+    TRIGGER = "runs that events start, of a schedule"
     HOPS = "agents that answer each other in a chat"
 
 
@@ -55,6 +56,7 @@ PER_HOUR = {
     Act.KNOCK: 20,
     Act.UNKNOWN_CHAT: 20,
     Act.SCHEDULE: 30,
+    Act.TRIGGER: 0,  # each one that is counted was held back
     Act.HOPS: 0,
 }
 """How often each is done in an hour, for one subject."""

@@ -124,6 +124,56 @@ def add(
     present(made, as_json, _show)
 
 
+@schedule.command("on")
+@click.argument("agent_group")
+@click.argument("source", type=click.Choice(["file", "message"]))
+@click.argument("place")
+@click.argument("prompt")
+@click.option("--pattern", metavar="PATTERN", help="Only these: names such as '*.pdf', or RE2 in a text.")
+@click.option(
+    "--debounce",
+    metavar="TIME",
+    default="5s",
+    show_default=True,
+    help="A run begins after so long without more.",
+)
+@click.option(
+    "--per-hour", type=click.IntRange(1, 1000), default=12, show_default=True, metavar="N", help="At most so many runs."
+)
+@click.option("--name", metavar="NAME", help="What it is called; else the first words of its prompt.")
+@click.option("--to", metavar="WHERE", help="Where it speaks: a chat, a destination, home, or nowhere.")
+@click.option("--session", type=click.Choice(["own", "chat"]), help="A session for each run (own), or the chat's.")
+@click.option("--max-runs", type=click.IntRange(1), metavar="N", help="It is over after so many runs.")
+@click.option("--max-failures", type=click.IntRange(1, 100), metavar="N", help="It is paused after so many failures.")
+@click.option("--budget-tokens", type=click.IntRange(1), metavar="N", help="What it may use a day, in tokens.")
+@click.option(
+    "--budget-usd",
+    type=click.FloatRange(0, min_open=True),
+    metavar="USD",
+    help="What it may use a day, in US dollars.",
+)
+@click.option("--urgent/--not-urgent", default=None, help="Whether it speaks in quiet hours as well.")
+@json_option
+@click.pass_obj
+def on(
+    invocation: Invocation,
+    /,
+    agent_group: str,
+    source: str,
+    place: str,
+    prompt: str,
+    as_json: bool,
+    **rules: Any,
+) -> None:
+    """Let an agent do something when something happens.
+
+    SOURCE is `file`, and PLACE a folder of its workspace; or `message`, and PLACE a channel (such as one for mail or
+    webhooks) or a chat. In PROMPT, {text} stands for what came and {count} for how many there were.
+    """
+    made = invocation.call("schedule.on", agent_group=agent_group, source=source, place=place, prompt=prompt, **rules)
+    present(made, as_json, _show)
+
+
 @schedule.command("heartbeat")
 @click.argument("agent_group")
 @click.argument("every", default="30m")

@@ -111,6 +111,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "channel.check": channels.check,
     "channel.remove": channels.remove,
     "schedule.add": schedules.add,
+    "schedule.on": schedules.on,
     "schedule.heartbeat": schedules.heartbeat,
     "schedule.list": schedules.list_all,
     "schedule.show": schedules.show,

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import Any
 
 from host.access.standing import TERMINAL
-from host.central import agent_groups, audit, messaging_groups, schedule_runs, session_list
+from host.central import agent_groups, audit, messaging_groups, schedule_runs, session_list, triggers
 from host.central import schedules as table
 from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
-from host.schedules import making, runs
+from host.schedules import folder_watch, making, runs
 from host.schedules.request import Wish
 from host.schedules.runs import RunEffects
 from host.schedules.timer import ScheduleTimer
@@ -117,6 +117,69 @@ async def heartbeat(
             setting_zone=services.settings.zone,
             now=now,
         )
+
+    return await _changed(services, store)
+
+
+async def on(
+    services: Services,
+    *,
+    agent_group: str,
+    source: str,
+    place: str,
+    prompt: str,
+    pattern: str | None = None,
+    debounce: str = "5s",
+    per_hour: int = 12,
+    name: str | None = None,
+    to: str | None = None,
+    zone: str | None = None,
+    session: str | None = None,
+    max_runs: int | None = None,
+    max_failures: int | None = None,
+    budget_tokens: int | None = None,
+    budget_usd: float | None = None,
+    urgent: bool | None = None,
+) -> dict[str, Any]:
+    """Let events start runs: a file that appears in a folder of the workspace, a message on a channel or in a chat.
+
+    Raises `InvalidValue`, `NotFound`, `Conflict`.
+    """
+    wish = Wish(
+        prompt=prompt, name=name, to=to, zone=zone, session=session, max_runs=max_runs, max_failures=max_failures,
+        budget_tokens=budget_tokens, budget_usd=budget_usd, urgent=urgent,
+    )  # fmt: skip
+    now = services.clock.now()
+    channels = {*services.channels, *services.running.names()}
+    if source == "message" and ":" not in place and place not in channels:
+        raise InvalidValue(f"this host has no channel '{place[:40]}', only {', '.join(sorted(channels))}")
+
+    def there(connection: sqlite3.Connection) -> dict[str, str]:
+        group = agent_groups.get_by_name(connection, agent_group)
+        folder = folder_watch.valid_folder(place)
+        return folder_watch.files(services.settings.layout.workspace(group.folder), folder, pattern)
+
+    known = await services.central.read(there) if source == "file" else {}
+
+    def store(connection: sqlite3.Connection) -> Schedule:
+        group = agent_groups.get_by_name(connection, agent_group)
+        made, trigger = making.set_trigger(
+            connection,
+            group,
+            wish,
+            source=source,
+            place_of=place,
+            pattern=pattern,
+            debounce=debounce,
+            per_hour=per_hour,
+            origin=_only_chat(connection, group.id),
+            by=TERMINAL,
+            setting_zone=services.settings.zone,
+            now=now,
+        )
+        for key, path in known.items():  # what is there already starts nothing
+            triggers.offer(connection, trigger, key, path, now, is_known=True)
+        return made
 
     return await _changed(services, store)
 

@@ -44,7 +44,7 @@ from host.central.messaging_groups import (
 )
 from host.central.rate_limits import Act
 from host.central.sessions import EndReason, Session
-from host.routing import commands, waiting
+from host.routing import commands, triggering, waiting
 from host.routing.engage import engages, names
 from host.routing.event import Accepted, Event, Receipt
 from host.routing.reply import replied_to
@@ -103,7 +103,10 @@ def accept(
     Raises `InvalidValue` for identifiers that cannot be, `Conflict` and `NotFound` for a session or agent group that
     somebody at the terminal named.
     """
-    return _Acceptance(connection, event, rules, now, spool, names).run()
+    outcome = _Acceptance(connection, event, rules, now, spool, names).run()
+    if triggering.offer(connection, event, now):
+        outcome.says = True  # a schedule may be due
+    return outcome
 
 
 class _Acceptance:

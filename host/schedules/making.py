@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from host.central import audit, messaging_groups, schedule_runs, schedules
+from host.central import audit, messaging_groups, schedule_runs, schedules, triggers
 from host.central.agent_groups import AgentGroup
 from host.central.schedules import Schedule
-from host.schedules import place, when
+from host.central.triggers import Trigger
+from host.routing.engage import valid_pattern
+from host.schedules import folder_watch, place, template, when
 from host.schedules.catch_up import Missed
 from host.schedules.heartbeat import FILE
 from host.schedules.recurrence import first, stored
@@ -21,6 +23,8 @@ from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address
 
+SOURCES = ("file", "message")
+_MOST_PER_HOUR = 1_000
 HEARTBEAT = "heartbeat"
 """The name of the schedule that is an agent group's heartbeat."""
 _AUDITED = (
@@ -109,6 +113,48 @@ def set_heartbeat(
     return schedules.get(connection, made.id)
 
 
+def set_trigger(
+    connection: sqlite3.Connection,
+    group: AgentGroup,
+    wish: Wish,
+    *,
+    source: str,
+    place_of: str,
+    pattern: str | None,
+    debounce: str,
+    per_hour: int,
+    origin: Address | None,
+    by: str,
+    setting_zone: str,
+    now: datetime,
+) -> tuple[Schedule, Trigger]:
+    """Let events start runs of an agent group; the prompt is their template. Raises as `make`."""
+    if source not in SOURCES:
+        raise InvalidValue(f"'{source[:40]}' is no source of events", hint=f"use one of {', '.join(SOURCES)}")
+    template.require(wish.prompt or "")
+    if not 1 <= per_hour <= _MOST_PER_HOUR:
+        raise InvalidValue(f"the runs in an hour must be 1 to {_MOST_PER_HOUR}, not {per_hour}")
+    seconds = when.duration(debounce)
+    if source == "file":
+        watched = folder_watch.valid_folder(place_of)
+    else:
+        watched = messaging_groups.get_by_name(connection, place_of).address if ":" in place_of else place_of
+        pattern = None if pattern is None else valid_pattern(pattern)
+    made = make(
+        connection,
+        group,
+        replace(wish, when="in 1m"),
+        origin=origin,
+        by=by,
+        setting_zone=setting_zone,
+        now=now,
+    )
+    schedules.plan(connection, made.id, None, to_text(now))  # it is due when something happens
+    trigger = Trigger(made.id, source, watched, pattern, seconds, per_hour)
+    triggers.insert(connection, trigger)
+    return schedules.get(connection, made.id), trigger
+
+
 def _known(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Schedule | None:
     """The schedule of exactly that name that is not over."""
     try:
@@ -120,6 +166,11 @@ def _known(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Sc
 
 def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
     """Change a schedule; with another time or zone it is planned anew. Raises `InvalidValue`, `Conflict`."""
+    trigger = triggers.of_schedule(connection, schedule.id)
+    if trigger is not None and (wish.when is not None or wish.prompt is not None):
+        template.require(wish.prompt or "")
+        if wish.when is not None:
+            raise Conflict(f"'{schedule.name}' runs {trigger.in_words}", hint="make another one for a time")
     found = columns(wish, schedule.timezone, now)
     if wish.to is not None:
         origin = None
@@ -133,7 +184,7 @@ def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: 
         after = replace(after, next_at=stored(first(recurrence_of(after), now)), planned_at=to_text(now))
     if after.is_over and after.next_at is not None and "kind" in found:
         after = replace(after, status="active", why=None, failures=0)  # what is over begins anew with a new time
-    if not after.is_over:
+    if not after.is_over and trigger is None:
         _require_some(after.next_at, after.ends_at)
     schedules.update(connection, after)
     audit.record(connection, "schedule.set", after.name, to_text(now), before=audited(schedule), after=audited(after))
@@ -157,7 +208,9 @@ def resume(connection: sqlite3.Connection, schedule: Schedule, now: datetime) ->
     if schedule.status == "paused":
         is_to_come = schedule.next_at is not None and from_text(schedule.next_at) > now
         next_at = schedule.next_at if is_to_come else stored(first(recurrence_of(schedule), now))
-        if next_at is None:
+        if triggers.of_schedule(connection, schedule.id) is not None:
+            next_at = to_text(now) if triggers.is_any_waiting(connection, schedule.id) else None
+        elif next_at is None:
             raise Conflict(f"'{schedule.name}' is over", hint=f"`dumbwaiter schedule set {schedule.name} --when …`")
         after = replace(schedule, status="active", why=None, failures=0, next_at=next_at, planned_at=to_text(now))
         schedules.update(connection, after)
@@ -176,13 +229,14 @@ def cancel(connection: sqlite3.Connection, schedule: Schedule, by: str, now: dat
 def shown(connection: sqlite3.Connection, schedule: Schedule, agent_group: str) -> dict[str, Any]:
     """A schedule as people and agents see it."""
     last = schedule_runs.last(connection, schedule.id)
+    trigger = triggers.of_schedule(connection, schedule.id)
     return {
         "id": schedule.id,
         "name": schedule.name,
         "agent_group": agent_group,
         "status": schedule.status,
         "why": schedule.why,
-        "when": when.in_words(recurrence_of(schedule)),
+        "when": when.in_words(recurrence_of(schedule)) if trigger is None else trigger.in_words,
         "next": None if schedule.next_at is None else when.at_in_words(schedule.next_at, schedule.timezone),
         "next_at": schedule.next_at,
         "zone": schedule.timezone,

@@ -16,10 +16,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from host.central import agent_groups, ingest, messaging_groups, routes, schedule_runs, schedules, sessions, usage
+from host.central import (
+    agent_groups,
+    ingest,
+    messaging_groups,
+    rate_limits,
+    routes,
+    schedule_runs,
+    schedules,
+    sessions,
+    triggers,
+    usage,
+)
+from host.central.rate_limits import Act
 from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
 from host.central.sessions import EndReason, Session
+from host.central.triggers import Trigger
 from host.routing.route_key import route_key
 from host.schedules import place
 from host.schedules.catch_up import Missed, Plan, plan, was_set_back
@@ -27,6 +40,7 @@ from host.schedules.heartbeat import HeartbeatFacts, prompt, reason_to_rest
 from host.schedules.outcome import RunOutcome, Said, outcome
 from host.schedules.owner import tell
 from host.schedules.recurrence import Kind, Recurrence, first, last_until, stored
+from host.schedules.template import MOST_EVENTS, filled
 from host.schedules.when import at_in_words, hours, is_within, next_at, span
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, NotFound
@@ -37,8 +51,9 @@ log = logging.getLogger(__name__)
 
 BY_HAND = "by hand"
 DUE = "due"
+_HOUR = timedelta(hours=1)
 _OF_ITSELF = timedelta(seconds=5)
-AT_ONCE = 50
+AT_ONCE = 10
 """How many runs begin or end in one transaction: others of the host do not wait for all of a thousand."""
 
 
@@ -98,6 +113,9 @@ def _take(
 ) -> None:
     """Begin the run of one schedule that is due, or note why there is none."""
     assert schedule.next_at is not None
+    if (trigger := triggers.of_schedule(connection, schedule.id)) is not None:
+        _take_events(connection, schedule, trigger, now, effects)
+        return
     due = from_text(schedule.next_at)
     found = plan(recurrence_of(schedule), due, now, Missed(schedule.missed))
     ends = None if schedule.ends_at is None else from_text(schedule.ends_at)
@@ -116,6 +134,29 @@ def _take(
         _note_missed(connection, schedule, found, to_text(now))
     else:
         _begin(connection, schedule, found, now, effects)
+
+
+def _take_events(
+    connection: sqlite3.Connection, schedule: Schedule, trigger: Trigger, now: datetime, effects: RunEffects
+) -> None:
+    """Begin the run that events have made due; later, when there were as many in an hour as there may be."""
+    stamp = to_text(now)
+    if triggers.runs_since(connection, schedule.id, to_text(now - _HOUR)) >= trigger.per_hour:
+        schedules.plan(connection, schedule.id, to_text(now + _HOUR / 2), stamp)
+        why = f"it has run {trigger.per_hour} times in an hour, which is its limit: what comes waits"
+        _note(connection, schedule, stamp, stamp, RunState.SKIPPED, why)
+        if rate_limits.take(connection, Act.TRIGGER, schedule.id, stamp).is_first:
+            tell(connection, schedule, f"limit-{stamp[:13]}", f"The schedule '{schedule.name}' waits: {why}.", stamp)
+            effects.says = True
+        return
+    schedules.plan(connection, schedule.id, None, stamp)
+    texts = triggers.take(connection, trigger, MOST_EVENTS, now)
+    if not texts:
+        return
+    if schedule.max_runs is not None and schedule.runs + 1 >= schedule.max_runs:
+        schedules.set_status(connection, schedule.id, "done", f"it has run {schedule.max_runs:,} times")
+    filled_in = replace(schedule, prompt=filled(schedule.prompt, texts))
+    _begin(connection, filled_in, Plan(now, None), now, effects)
 
 
 def _is_awake(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> bool:
@@ -158,6 +199,9 @@ def start_by_hand(connection: sqlite3.Connection, schedule: Schedule, now: datet
     address = place.address_of(connection, schedule)
     if (refusal := _refusal(connection, schedule, stamp)) is not None:
         raise Conflict(refusal)
+    if (trigger := triggers.of_schedule(connection, schedule.id)) is not None:
+        texts = triggers.take(connection, trigger, MOST_EVENTS, now) or ["(nothing has happened: a person began this)"]
+        schedule = replace(schedule, prompt=filled(schedule.prompt, texts))
     if schedule.is_heartbeat:
         schedule = replace(schedule, prompt=prompt("(read it in your workspace)", _last_beat(connection, schedule)))
     return _start(connection, schedule, address, stamp, stamp, BY_HAND, None, effects), effects

@@ -15,9 +15,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from host.central import agent_groups, schedule_runs, schedules
+from host.central import agent_groups, schedule_runs, schedules, triggers
 from host.central.database import Central
-from host.schedules import runs
+from host.central.triggers import Trigger
+from host.schedules import folder_watch, runs
 from host.schedules.heartbeat import HeartbeatFacts
 from host.schedules.heartbeat_file import look
 from host.schedules.runs import RunEffects
@@ -27,10 +28,14 @@ from shared_schema.errors import DumbwaiterError
 log = logging.getLogger(__name__)
 
 CLOCK_SECONDS = 5.0
+WATCH_SECONDS = 2.0
 JUMP_SECONDS = 1.5
 """Wall and monotonic clock part by so much between two looks: the clock was set, or the machine slept."""
 _BETWEEN_LOOKS = 0.2
 """Ends of runs are looked for so often at most, however many commits there are."""
+_BETWEEN_BATCHES = 0.3
+"""Of a thousand schedules that are due at once so many seconds pass between one `AT_ONCE` and the next: all of them
+have begun after half a minute, and a session's folder is made for each meanwhile."""
 _RETRY_SECONDS = 2.0
 
 
@@ -53,7 +58,10 @@ class ScheduleTimer:
         self._changed = changed
         self._follow = follow
         self._workspace = workspace
+        self._files: dict[str, frozenset[str]] = {}  # of each trigger, as they were at the last look
         self._ended = asyncio.Event()
+        self._watches = asyncio.Event()
+        """Set while a trigger watches a folder."""
         self._has_open = False
         self._starts = 0
         self._offset = self._wall_offset()
@@ -69,7 +77,8 @@ class ScheduleTimer:
                     loop.call_soon_threadsafe(self._ended.set)
 
         with self._central.watched(committed):
-            tasks = [asyncio.create_task(self._start_loop()), asyncio.create_task(self._end_loop())]
+            loops = (self._start_loop(), self._end_loop(), self._watch_loop())
+            tasks = [asyncio.create_task(each) for each in loops]
             try:
                 yield
             finally:
@@ -111,6 +120,46 @@ class ScheduleTimer:
             await self._ended.wait()
             await asyncio.sleep(_BETWEEN_LOOKS)
 
+    async def _watch_loop(self) -> None:
+        """Look into the folders that triggers watch, while there are any."""
+        while True:
+            await self._watches.wait()
+            await self._guarded(self._watch)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _watch(self) -> float | None:
+        seen = await asyncio.to_thread(self._new_files)
+        if seen:
+            now = self._clock.now()
+
+            def store(connection: sqlite3.Connection) -> None:
+                for trigger, key, path in seen:
+                    triggers.offer(connection, trigger, key, path, now)
+
+            await self._central.write(store)
+            self._changed.set()
+        return None
+
+    def _new_files(self) -> list[tuple[Trigger, str, str]]:
+        """New files of watched folders that were the same at the last look: no program writes them any more. Blocks."""
+
+        def watched(connection: sqlite3.Connection) -> list[tuple[Trigger, str, frozenset[str]]]:
+            found = []
+            for trigger, agent_group_id in triggers.of_files(connection):
+                group = agent_groups.by_id(connection, agent_group_id)
+                if group is not None:
+                    found.append((trigger, group.folder, triggers.known(connection, trigger.schedule_id)))
+            return found
+
+        found, looked = [], {}
+        for trigger, folder, known in self._central.read_here(watched):
+            files = folder_watch.files(self._workspace(folder), trigger.place, trigger.pattern)
+            before = self._files.get(trigger.schedule_id, frozenset())
+            found += [(trigger, key, path) for key, path in files.items() if key in before and key not in known]
+            looked[trigger.schedule_id] = frozenset(files)
+        self._files = looked
+        return found
+
     async def _guarded(self, step: Callable[[], object]) -> float | None:
         """Take a step; seconds until the next one. What is wrong with it ends no other one."""
         try:
@@ -126,7 +175,11 @@ class ScheduleTimer:
         """Begin what is due; seconds until the next one is."""
         self._expect_ends()  # a person may have begun a run by hand
         while True:
-            at = await self._central.read(_next_due)
+            at, watches = await self._central.read(_next_due)
+            if watches:
+                self._watches.set()
+            else:
+                self._watches.clear()
             now = self._clock.now()
             wait = None if at is None else (from_text(at) - now).total_seconds()
             if wait is None or wait > 0:
@@ -135,6 +188,8 @@ class ScheduleTimer:
             effects = await self._central.write(partial(runs.start_due, now=now, facts=facts))
             self._expect_ends()
             self._follow(effects)
+            if effects.more:  # a person's message comes in between, and so does what follows from it
+                await asyncio.sleep(_BETWEEN_BATCHES)
 
     async def _close_ended(self) -> float | None:
         while True:
@@ -177,8 +232,11 @@ class ScheduleTimer:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
 
-def _next_due(connection: sqlite3.Connection) -> str | None:
-    return None if schedules.paused(connection) is not None else schedules.next_due(connection)
+def _next_due(connection: sqlite3.Connection) -> tuple[str | None, bool]:
+    """When the next schedule is due, and whether a trigger watches a folder; neither while everything is paused."""
+    if schedules.paused(connection) is not None:
+        return None, False
+    return schedules.next_due(connection), bool(triggers.of_files(connection))
 
 
 def _anything_ended(connection: sqlite3.Connection) -> tuple[bool, bool]:

@@ -23,6 +23,7 @@ from tests.bench import (
     message,
     parts,
     round_trip,
+    schedules,
     session_list,
 )
 from tests.bench.figure import Figure
@@ -44,6 +45,7 @@ FIGURES: Mapping[str, Measure] = {
     "idle-agent": idle_agent.measure,
     "long-outbox": long_outbox.measure,
     "session-list": session_list.measure,
+    "schedules": schedules.measure,
     "gateway": gateway.measure,
     "history": history.measure,
     "history-full": history.measure_full,
