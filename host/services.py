@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from host.agents.channel import AgentChannel
 from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
@@ -126,6 +127,17 @@ class Services:
         self.channels = self.running.channels
         self.channels[self.terminal.name] = self.terminal
         self._built(self.terminal)
+        between = AgentChannel(
+            central,
+            clock,
+            settings.layout,
+            file_limits,
+            accepted=self._accepted,
+            send=lambda chat: self.deliverer.kick(chat),
+        )
+        self.channels[between.name] = between
+        self._built(between)
+        self._in_clear.add(between.name)  # agents are no people
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
         self.profile = self._profile()
         self.inbox_sync = InboxSync(central, settings.layout, owner, turn_limits, self.profile, self._outdated)

@@ -45,8 +45,8 @@ from shared_schema.layout import DataLayout
 PREFIX = "DUMBWAITER_"
 CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """The name of a channel stands before the colon of an address (`central.messaging_groups.ADDRESS`)."""
-RESERVED = frozenset({"cli"})
-"""The terminal: a channel that is always there."""
+RESERVED = frozenset({"cli", "agent"})
+"""Channels that are always there: the terminal, and the one between agents."""
 _MEND = "mend it or take it away; `dumbwaiter doctor` checks it"
 _MIB = 1024**2
 

@@ -209,8 +209,6 @@ class _Sending:
         if name not in known:
             names = ", ".join(sorted(known)) or "none"
             raise ToolRefused(f"'{name}' is not one of your destinations: {names}")
-        if known[name].type != DestinationType.MESSAGING_GROUP:
-            raise ToolRefused(f"'{name}' is an agent, and not a chat that could be written to")
 
     def _require_length(self, text: str) -> None:
         """Raises `ToolRefused` for a text that the host would refuse."""

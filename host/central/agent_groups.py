@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from host.central import agent_links
 from host.central.database import one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
@@ -43,6 +44,7 @@ INSERT_DESTINATION = """
 INSERT INTO agent_destinations (agent_group_id, name, messaging_group_id, created_at) VALUES (?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
+HAS_DESTINATION = "SELECT 1 FROM agent_destinations WHERE agent_group_id = ? AND name = ?"
 DELETE_DESTINATION = "DELETE FROM agent_destinations WHERE agent_group_id = ? AND name = ?"
 DESTINATIONS = """
 SELECT d.name, m.name AS display_name, m.channel_type, m.platform_id
@@ -188,21 +190,41 @@ def add_destination(
     connection: sqlite3.Connection, agent_group_id: str, name: str, messaging_group_id: str, created_at: str
 ) -> None:
     """Allow an agent group to send to a messaging group under a name. Raises `Conflict` for a name that is taken."""
+    _require_free(connection, agent_group_id, name)
     if not connection.execute(
         INSERT_DESTINATION, (agent_group_id, valid_name(name), messaging_group_id, created_at)
     ).rowcount:
-        raise Conflict(f"there is a destination '{name}' already", hint="remove it first, or choose another name")
+        raise _taken(name)
+
+
+def add_link(connection: sqlite3.Connection, group: AgentGroup, name: str, target: AgentGroup, now: str) -> None:
+    """Allow an agent group to write to another one under a name. Raises `Conflict`, `InvalidValue`."""
+    if group.id == target.id:
+        raise InvalidValue(f"'{group.name}' cannot write to itself", hint="name another agent group")
+    is_taken = connection.execute(HAS_DESTINATION, (group.id, valid_name(name))).fetchone() is not None
+    if is_taken or not agent_links.add(connection, group.id, name, target.id, now):
+        raise _taken(name)
+
+
+def _require_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+    if agent_links.is_named(connection, agent_group_id, name):
+        raise _taken(name)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is a destination '{name}' already", hint="remove it first, or choose another name")
 
 
 def remove_destination(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
     """Take a destination away. Raises `NotFound`."""
-    if not connection.execute(DELETE_DESTINATION, (agent_group_id, name)).rowcount:
+    is_chat = connection.execute(DELETE_DESTINATION, (agent_group_id, name)).rowcount > 0
+    if not is_chat and not agent_links.remove(connection, agent_group_id, name):
         raise NotFound(f"there is no destination '{name}'", hint="`dumbwaiter destination list` shows all")
 
 
 def destinations(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
     """Where an agent group may send, by name: the rows of `inbound.db: destinations`."""
-    return [
+    chats = [
         Destination(
             name=row["name"],
             display_name=row["display_name"],
@@ -213,6 +235,7 @@ def destinations(connection: sqlite3.Connection, agent_group_id: str) -> list[De
         )
         for row in connection.execute(DESTINATIONS, (agent_group_id,))
     ]
+    return sorted([*chats, *agent_links.of(connection, agent_group_id)], key=lambda each: each.name)
 
 
 def _columns(group: AgentGroup) -> dict[str, object]:

@@ -44,7 +44,7 @@ WITH RECURSIVE lanes (lane) AS (
 NEXT = f"""
 {_LANES}
 SELECT d.*, s.agent_group_id,
-    (SELECT i.platform_message_id FROM ingest i WHERE i.message_id = d.in_reply_to
+    (SELECT i.platform_message_id FROM ingest i WHERE i.message_id = d.in_reply_to AND i.kind <> 'agent'
         AND i.channel_type = d.channel_type AND i.platform_id = d.platform_id) AS reply_to,
     (SELECT f.platform_message_id FROM drafts f WHERE f.session_id = d.session_id AND d.kind = 'chat'
         AND d.in_reply_to IS NOT NULL AND d.deliver_after IS NULL AND f.channel_type = d.channel_type

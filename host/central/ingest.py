@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from host.central.database import one
-from shared_schema.rows import Address, MessageInStatus, Row, decode
+from shared_schema.rows import Address, MessageInKind, MessageInStatus, Row, decode
 
 INSERT = """
 INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id, thread_id,
@@ -130,7 +130,10 @@ SELECT channel_type, platform_id, thread_id FROM ingest
 WHERE session_id = ? AND kind <> 'control' AND (trigger = 1 OR kind NOT IN ('chat', 'agent'))
 ORDER BY position DESC LIMIT 1
 """
-FIRST_SENDER = "SELECT sender_name FROM ingest WHERE session_id = ? AND kind = 'chat' ORDER BY position LIMIT 1"
+LAST_HOPS = """
+SELECT hops FROM ingest WHERE session_id = ? AND trigger = 1 AND kind <> 'control' ORDER BY position DESC LIMIT 1
+"""
+FIRST_SENDER = "SELECT sender_name FROM ingest WHERE session_id = ? AND kind = ? ORDER BY position LIMIT 1"
 SPOOL_IN_USE = "SELECT 1 FROM ingest WHERE spool = ? AND state = 'accepted' AND status = 'pending' LIMIT 1"
 SPOOLS_IN_USE = (
     "SELECT DISTINCT spool FROM ingest WHERE spool IS NOT NULL AND state = 'accepted' AND status = 'pending'"
@@ -220,6 +223,12 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
     )
     assert row is not None
     return AcceptedMessage.from_row(row), False
+
+
+def last_hops(connection: sqlite3.Connection, session_id: str) -> int:
+    """How often agents had written to each other before the newest message that wants an answer."""
+    row = one(connection, LAST_HOPS, (session_id,))
+    return 0 if row is None else int(row["hops"])
 
 
 def text_of(row: AcceptedMessage) -> str:
@@ -370,9 +379,9 @@ def standing(connection: sqlite3.Connection, session_id: str, message_ids: Seque
     return connection.execute(STANDING, values).fetchall()
 
 
-def first_sender(connection: sqlite3.Connection, session_id: str) -> str | None:
+def first_sender(connection: sqlite3.Connection, session_id: str, kind: str = MessageInKind.CHAT) -> str | None:
     """The name of who wrote first in a session, as it was then: it stays the same whatever comes."""
-    row = one(connection, FIRST_SENDER, (session_id,))
+    row = one(connection, FIRST_SENDER, (session_id, kind))
     return None if row is None else row["sender_name"]
 
 

@@ -20,6 +20,7 @@ ON CONFLICT (act, subject) DO UPDATE SET hour = excluded.hour, most = excluded.m
     used = CASE hour WHEN excluded.hour THEN used + 1 ELSE 1 END
 RETURNING used
 """
+USED = "SELECT used FROM rate_limits WHERE act = ? AND subject = ? AND hour = ?"
 STRUCK = """
 SELECT act, subject, hour, used, most FROM rate_limits
 WHERE hour >= ? AND used > most ORDER BY hour DESC, used - most DESC LIMIT ?
@@ -43,6 +44,8 @@ class Act(StrEnum):
     SCHEDULE = "schedules that an agent makes by itself"
     TRIGGER = "runs that events start, of a schedule"
     HOPS = "agents that answer each other in a chat"
+    AGENT_MESSAGES = "messages of an agent to another one"
+    AGENT_LIMITS = "messages between agents that were not handed over"
 
 
 PER_HOUR = {
@@ -58,6 +61,8 @@ PER_HOUR = {
     Act.SCHEDULE: 30,
     Act.TRIGGER: 0,  # each one that is counted was held back
     Act.HOPS: 0,
+    Act.AGENT_MESSAGES: 60,
+    Act.AGENT_LIMITS: 0,
 }
 """How often each is done in an hour, for one subject."""
 
@@ -76,6 +81,12 @@ def take(connection: sqlite3.Connection, act: Act, subject: str, now: str, *, mo
     row = one(connection, TAKE, {"act": act, "subject": subject, "hour": now[:_HOUR], "most": most})
     used = 0 if row is None else int(row["used"])
     return Verdict(used <= most, used == most + 1)
+
+
+def used(connection: sqlite3.Connection, act: Act, subject: str, now: str) -> int:
+    """How often it was done in this hour."""
+    row = one(connection, USED, (act, subject, now[:_HOUR]))
+    return 0 if row is None else int(row["used"])
 
 
 def struck(connection: sqlite3.Connection, now: str, limit: int = 20) -> list[sqlite3.Row]:

@@ -1,4 +1,4 @@
-"""`dumbwaiter destination`: where an agent group may send besides the chat it answers in."""
+"""`dumbwaiter destination`: where an agent group may send besides the chat it answers in: chats and other agents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS = ("agent_group", "name", "messaging_group", "display_name")
 def destination() -> None:
     """Where an agent group may send.
 
-    It may always answer in the chat that a message came from; a destination is a name for another one.
+    It may always answer where a message came from; a destination is a name for another chat, or for another agent.
     """
 
 
@@ -28,7 +28,7 @@ def destination() -> None:
 @json_option
 @click.pass_obj
 def add(invocation: Invocation, agent_group: str, name: str, messaging_group: str, as_json: bool) -> None:
-    """Let an agent group send to a messaging group, under a name."""
+    """Let an agent group send to a messaging group, or to another agent (agent:NAME), under a name."""
     added = invocation.call("destination.add", agent_group=agent_group, name=name, messaging_group=messaging_group)
     present(added, as_json, _show)
 

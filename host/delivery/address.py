@@ -1,7 +1,7 @@
 """Where a message of an agent's goes, and whether it may. Pure.
 
-An agent writes to two kinds of places: the address a message of its session came from, and its destinations. What
-the row says in `channel_type`, `platform_id` and `thread_id` is not asked.
+An agent writes to two kinds of places: the address a message of its session came from, and its destinations, which
+are chats and other agents. What the row says in `channel_type`, `platform_id` and `thread_id` is not asked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from host.delivery.check import CheckedMessage, RowRefused
-from shared_schema.rows import Address, Destination, DestinationType
+from shared_schema.rows import Address, Destination
 
 
 def address_of(
@@ -39,10 +39,6 @@ def _destination(name: str, destinations: Sequence[Destination]) -> Address:
     for destination in destinations:
         if destination.name != name:
             continue
-        if (
-            destination.type == DestinationType.MESSAGING_GROUP
-            and destination.channel_type is not None
-            and destination.platform_id is not None
-        ):
+        if destination.channel_type is not None and destination.platform_id is not None:
             return Address(destination.channel_type, destination.platform_id)
     raise RowRefused(f"'{name[:80]}' is not one of its destinations")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from host.agents.limits import MOST_HOPS_IN_CHAT as MOST_HOPS
 from host.central import agent_groups, deliveries, ingest, messaging_groups, rate_limits, routes, usage
 from host.central.deliveries import Delivery
 from host.central.messaging_groups import AgentReplies, MessagingGroup, SessionMode, Wiring
@@ -20,9 +21,6 @@ from host.routing.route_key import route_key
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode, encode
-
-MOST_HOPS = 4
-"""Answers of agents to agents since a person has written."""
 
 _SAID = (MessageOutKind.CHAT, MessageOutKind.QUESTION)
 _HAVE_STOPPED = (

@@ -1,4 +1,4 @@
-"""What a person can do about destinations: the chats an agent group may send to by name."""
+"""What a person can do about destinations: the chats and the agents an agent group may send to by name."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit, messaging_groups
+from host.central.agent_links import AGENT_CHANNEL
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from shared_schema.clock import to_text
+from shared_schema.rows import Destination, DestinationType
 
 
 async def add(services: Services, *, agent_group: str, name: str, messaging_group: str) -> dict[str, Any]:
-    """Let an agent group send to a chat under a name. Raises `InvalidValue`, `NotFound`, `Conflict`."""
+    """Let an agent group send to a chat under a name, or to another agent (`agent:NAME`), which may answer it.
+
+    Raises `InvalidValue`, `NotFound`, `Conflict`.
+    """
     now = to_text(services.clock.now())
 
     def store(connection: sqlite3.Connection) -> str:
         group = agent_groups.get_by_name(connection, agent_group)
+        channel, _, target = messaging_group.partition(":")
+        if channel == AGENT_CHANNEL:
+            agent_groups.add_link(connection, group, name, agent_groups.get_by_name(connection, target), now)
+            audit.record(connection, "destination.add", f"{agent_group} {name}", now, after={"agent_group": target})
+            return group.id
         chat = messaging_groups.get_by_name(connection, messaging_group)
         agent_groups.add_destination(connection, group.id, name, chat.id, now)
         audit.record(
@@ -39,7 +49,7 @@ async def list_all(services: Services, *, agent_group: str | None = None) -> lis
             {
                 "agent_group": group.name,
                 "name": destination.name,
-                "messaging_group": f"{destination.channel_type}:{destination.platform_id}",
+                "messaging_group": _place(destination),
                 "display_name": destination.display_name,
             }
             for group in groups
@@ -47,6 +57,13 @@ async def list_all(services: Services, *, agent_group: str | None = None) -> lis
         ]
 
     return await services.central.read(load)
+
+
+def _place(destination: Destination) -> str:
+    """Where it leads, as it is written: `agent:NAME` for another agent."""
+    if destination.type == DestinationType.AGENT_GROUP:
+        return f"{AGENT_CHANNEL}:{destination.display_name}"
+    return f"{destination.channel_type}:{destination.platform_id}"
 
 
 async def remove(services: Services, *, agent_group: str, name: str) -> dict[str, Any]:

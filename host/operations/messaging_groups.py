@@ -8,6 +8,7 @@ from typing import Any
 
 from host.central import agent_groups, audit
 from host.central import messaging_groups as table
+from host.central.agent_links import AGENT_CHANNEL
 from host.central.messaging_groups import MessagingGroup, UnknownSender, default_unknown_sender
 from host.operations.push import push_to_agent_group
 from host.services import Services
@@ -31,7 +32,9 @@ async def add(
     Raises `InvalidValue`, `Conflict`.
     """
     channel_type, platform_id = table.parse_address(address)
-    known = {*services.channels, *services.running.names()}  # one that cannot be connected yet is one all the same
+    known = {*services.channels, *services.running.names()} - {
+        AGENT_CHANNEL
+    }  # one that cannot be connected yet is one all the same
     if channel_type not in known:
         raise InvalidValue(
             f"this host has no channel '{channel_type}', only {', '.join(sorted(known))}",

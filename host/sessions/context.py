@@ -18,8 +18,10 @@ from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import Push
 from host.sessions.memory import may_save
 from shared_schema.migrate import CONTRACT_VERSION
-from shared_schema.rows import Address, ContextKey, Destination
+from shared_schema.rows import Address, ContextKey, Destination, DestinationType
 
+SESSION_WITH_AGENT = "agent"
+"""The kind of a session in which one agent talks with another."""
 MAX_CHATS = 50
 """How many connected chats are named."""
 
@@ -112,6 +114,10 @@ def _time_zone(inputs: ContextInputs, profile: HostProfile) -> str:
 
 def _source(inputs: ContextInputs, profile: HostProfile) -> list[str]:
     group = inputs.messaging_group
+    if inputs.session.kind == SESSION_WITH_AGENT:
+        who = f" {_quoted(inputs.person)}" if inputs.person else ""
+        said = "What you answer is handed to it: be complete and short."
+        return [f"You talk with another agent{who}, and with no person. {said}"]
     if group is None:
         return ["This conversation belongs to no single chat."]
     kind = "a group" if group.is_group else "a direct chat"
@@ -124,6 +130,8 @@ def _source(inputs: ContextInputs, profile: HostProfile) -> list[str]:
 
 
 def _people(inputs: ContextInputs, profile: HostProfile) -> list[str]:
+    if inputs.session.kind == SESSION_WITH_AGENT:
+        return []
     if inputs.shared:
         return ["Several people may take part; each message carries its sender's name."]
     group, person = inputs.messaging_group, inputs.person
@@ -177,6 +185,9 @@ def _id(chat: MessagingGroup, profile: HostProfile) -> str:
 
 
 def _destination(destination: Destination) -> str:
+    if destination.type == DestinationType.AGENT_GROUP:
+        name = _quoted(destination.display_name or destination.name)
+        return f"{destination.name} (the agent {name}, whose answer comes later)"
     return destination.name + (f" ({_quoted(destination.display_name)})" if destination.display_name else "")
 
 

@@ -22,7 +22,7 @@ from host.central.database import Central
 from host.central.sessions import Relation
 from host.sessions import inbox, initial_transcript
 from host.sessions.attachments import unspool
-from host.sessions.context import MAX_CHATS, ContextInputs, TurnLimits, described, push_of
+from host.sessions.context import MAX_CHATS, SESSION_WITH_AGENT, ContextInputs, TurnLimits, described, push_of
 from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import NewMessage, Push, StatusUpdate
@@ -388,7 +388,8 @@ def context_inputs(connection: sqlite3.Connection, session: sessions.Session) ->
     if session.messaging_group_id is not None:
         chat = messaging_groups.by_id(connection, session.messaging_group_id)
     one_person = routes.route_of(connection, session).sender_id is not None
-    shared = not one_person and (chat is None or bool(chat.is_group))
+    shared = not one_person and session.kind != SESSION_WITH_AGENT and (chat is None or bool(chat.is_group))
+    speaker = MessageInKind.AGENT if session.kind == SESSION_WITH_AGENT else MessageInKind.CHAT
     homes = home_channels.of(connection, group.id)
     return ContextInputs(
         session=session,
@@ -397,7 +398,7 @@ def context_inputs(connection: sqlite3.Connection, session: sessions.Session) ->
         destinations=tuple(home_channels.reachable(connection, group.id, homes)),
         shared=shared,
         routing=ingest.last_address(connection, session.id),
-        person=None if shared else ingest.first_sender(connection, session.id),
+        person=None if shared else ingest.first_sender(connection, session.id, speaker),
         connected=tuple(messaging_groups.wired_to(connection, group.id, MAX_CHATS + 2)),
         homes=tuple(homes),
         withdrawn=tuple(turns.withdrawn(connection, session.id)),

@@ -32,6 +32,7 @@ DIED = "died.txt"
 
 _AGENT = ("container_agent", "shared_schema.migrate")
 _HOST = (
+    "host.agents",
     "host.central",
     "host.channels",
     "host.delivery",

@@ -124,7 +124,7 @@ async def test_what_the_host_would_refuse_is_refused_by_the_tool(session: BareSe
     assert "takes no files" in await box.call("send_file", {"path": "small"})
     assert "4 bytes, and 3 are allowed" in await box.call("send_file", {"path": "large", "destination": "team"})
     assert await box.call("send_file", {"path": "small", "destination": "team"}) == "sent as out-2 to team"
-    assert "is an agent" in await box.call("send_message", {"text": "hi", "destination": "helper"})
+    assert await box.call("send_message", {"text": "hi", "destination": "helper"}) == "sent as out-3 to helper"
 
 
 async def test_destinations_are_those_of_this_moment(session: BareSession) -> None:

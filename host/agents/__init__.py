@@ -1,0 +1,1 @@
+"""Agents that speak with each other: links, limits, and the channel that carries it."""
