@@ -34,6 +34,7 @@ class SessionContext:
     provider: str = "echo"
     model: str = ""
     fallbacks: tuple[str, ...] = ()
+    ask_before: tuple[str, ...] = ()
     context: str = ""
     reset_note: str = ""
     resume: str = ""
@@ -97,6 +98,7 @@ class SessionContext:
             provider=text(ContextKey.PROVIDER, default.provider),
             model=text(ContextKey.MODEL),
             fallbacks=names(ContextKey.FALLBACKS),
+            ask_before=names(ContextKey.ASK_BEFORE),
             context=text(ContextKey.CONTEXT),
             reset_note=text(ContextKey.RESET_NOTE),
             resume=text(ContextKey.RESUME),

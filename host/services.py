@@ -132,7 +132,7 @@ class Services:
             clock,
             settings.layout,
             file_limits,
-            accepted=self._accepted,
+            accepted=self.accepted,
             send=lambda chat: self.deliverer.kick(chat),
         )
         self.channels[between.name] = between
@@ -192,7 +192,7 @@ class Services:
             owner,
             send=self.deliverer.kick,
             finished=self._finished,
-            accepted=self._accepted,
+            accepted=self.accepted,
             wants_title=self._wants_title,
             touched=self.history.touched,
             asked=self.requests.put_nowait,
@@ -213,14 +213,14 @@ class Services:
             clock,
             settings.title_seconds,
             is_running=self.supervisor.agents.__contains__,
-            asked=self._accepted,
+            asked=self.accepted,
         )
         self.router = Router(
             central,
             settings.layout,
             clock,
             Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
-            Followers(self._accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
+            Followers(self.accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
             file_limits=file_limits,
             fetched=Downloads(
                 self.channels,
@@ -323,7 +323,7 @@ class Services:
         if self.started_at is not None:
             self.titling.wanted(session_id)
 
-    def _accepted(self, session_id: str) -> None:
+    def accepted(self, session_id: str) -> None:
         """A session has something new to be written."""
         if self.started_at is None:
             self._to_write[session_id] = None

@@ -133,6 +133,7 @@ class ContextKey(StrEnum):
     MAX_BATCH = "max_batch"  # integer: messages in one turn
     TURN_SECONDS = "turn_seconds"  # number: a longer turn fails
     WITHDRAWN = "withdrawn"  # JSON list: the ids of turns that do not count any more
+    ASK_BEFORE = "ask_before"  # JSON list: rules for calls of tools that wait for a yes
     SHARED = "shared"  # "1" when several people take part
     KIND = "kind"  # chat, heartbeat, schedule or agent
     MAX_TEXT = "max_text"  # integer: characters in one message that the host takes

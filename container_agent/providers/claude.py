@@ -60,6 +60,7 @@ class ClaudeProvider:
         turn = ClaudeTurn(request, out, self._way_out, chain)
         servers: dict[str, Any] = {}
         if isinstance(setup.toolbox, Toolbox):
+            turn.watch.guard = setup.toolbox.guard
             servers[NAME] = {"type": "sdk", "name": NAME, "instance": mcp_server(setup.toolbox)}
         prompt = "\n\n".join(text for text in (setup.instructions, setup.notes) if text.strip())
 

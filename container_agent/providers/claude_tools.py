@@ -10,8 +10,10 @@ from typing import Any
 
 from container_agent.providers.model_seams import Incoming
 from container_agent.providers.protocol import TurnOutput
+from container_agent.tools.guard import Guard
 from container_agent.tools.running import Running
 from container_agent.tools.server import NAME
+from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import MessageIn
 
 OWN = ("Bash", "Edit", "NotebookEdit", "Read", "Task", "WebFetch", "WebSearch", "Write")
@@ -23,6 +25,9 @@ _SECONDS = 120.0
 _SUBAGENT = ("Agent", "Task")  # it is asked for by the one name, and reported by the other
 _OURS = f"mcp__{NAME}__"
 
+_PERMIT_SECONDS = 900.0
+"""How long the SDK waits for the permission callback: longer than a person is waited for."""
+
 Hook = Callable[[dict[str, Any], str | None, Any], Any]
 
 
@@ -30,6 +35,7 @@ class Watch:
     """The hooks of one turn. `said` gives the text of a message that came in, and records it."""
 
     def __init__(self, out: TurnOutput, turn_seconds: float, said: Callable[[MessageIn], str]) -> None:
+        self.guard: Guard | None = None
         self._out = out
         self._turn_seconds = turn_seconds
         self._said = said
@@ -38,11 +44,20 @@ class Watch:
     def hooks(self, matcher: Callable[..., Any]) -> dict[str, Sequence[Any]]:
         """For the SDK's options; `matcher` is its `HookMatcher`."""
         after = [matcher(hooks=[self._after])]
-        return {"PreToolUse": [matcher(hooks=[self._before])], "PostToolUse": after, "PostToolUseFailure": after}
+        before = matcher(hooks=[self._before], timeout=_PERMIT_SECONDS)
+        return {"PreToolUse": [before], "PostToolUse": after, "PostToolUseFailure": after}
 
     async def _before(self, call: Mapping[str, Any], call_id: str | None, context: object) -> dict[str, Any]:
         name = str(call["tool_name"])
-        if not name.startswith(_OURS):
+        if not name.startswith(_OURS):  # ours ask by themselves
+            arguments = call["tool_input"]
+            if self.guard is not None and self.guard.waits(name, arguments):
+                self._running.begin(call_id or name, f"waiting for a yes to {name}", self.guard.seconds)
+                try:
+                    await self.guard.permit(name, arguments)
+                except DumbwaiterError as refusal:  # also where the host cannot be asked: then it is not made
+                    self._running.end(call_id or name)
+                    return _denied(str(refusal))
             self._running.begin(call_id or name, name, limit(name, call["tool_input"], self._turn_seconds))
         return {}
 
@@ -55,6 +70,12 @@ class Watch:
             return {}
         text = "\n\n".join(["While you were working, a message came in. Heed it from now on:", *news])
         return {"hookSpecificOutput": {"hookEventName": call["hook_event_name"], "additionalContext": text}}
+
+
+def _denied(why: str) -> dict[str, Any]:
+    """The answer of the SDK's permission callback for a call that is not to be made."""
+    said = {"hookEventName": "PreToolUse", "permissionDecision": "deny", "permissionDecisionReason": why}
+    return {"hookSpecificOutput": said}
 
 
 def limit(name: str, arguments: Mapping[str, Any], turn_seconds: float) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from container_agent.prompt.skills import Skill
 from container_agent.tools import files, messages, question, requests, schedules, shell, skill, web
+from container_agent.tools.guard import guard_of
+from container_agent.tools.own_requests import tools as own_requests
 from container_agent.tools.tool import Tool
 from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
@@ -39,4 +41,5 @@ def toolbox(
         ]
     if skills:
         found.append(skill.tool(skills))
-    return Toolbox([*found, *foreign], tool_context.out.set_tool)
+    found += own_requests(tool_context)
+    return Toolbox([*found, *foreign], tool_context.out.set_tool, guard_of(tool_context))

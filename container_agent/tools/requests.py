@@ -63,6 +63,14 @@ def tools(tool_context: ToolContext, *, attempt_seconds: float = ATTEMPT_SECONDS
 
 async def ask(tool_context: ToolContext, name: str, arguments: Arguments, attempt_seconds: float) -> str:
     """Ask the host; its result as text. Raises `ToolRefused`."""
+    result = await ask_host(tool_context, name, arguments, attempt_seconds)
+    return json.dumps(result, ensure_ascii=False, separators=(",", ":")) if result else "Nothing was found."
+
+
+async def ask_host(
+    tool_context: ToolContext, name: str, arguments: Arguments, attempt_seconds: float = ATTEMPT_SECONDS
+) -> object:
+    """What the host answers to a request. Raises `ToolRefused` when it refuses, and when no answer comes."""
     request = Reply(
         "",
         in_reply_to=tool_context.answered.id,
@@ -79,5 +87,4 @@ async def ask(tool_context: ToolContext, name: str, arguments: Arguments, attemp
         raise ToolRefused("the host did not answer", hint="try again later")
     if "error" in found:
         raise ToolRefused(str(found["error"]))
-    result = found.get("result")
-    return json.dumps(result, ensure_ascii=False, separators=(",", ":")) if result else "Nothing was found."
+    return found.get("result")

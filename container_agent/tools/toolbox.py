@@ -11,17 +11,19 @@ import logging
 from collections.abc import Sequence
 
 from container_agent.tools import schema
+from container_agent.tools.guard import Guard
 from container_agent.tools.running import Running, SetTool
-from container_agent.tools.tool import Definition, Tool, ToolRefused, ToolResult, shortened
+from container_agent.tools.tool import Arguments, Definition, Tool, ToolRefused, ToolResult, shortened
 from shared_schema.text import without_lone_surrogates
 
 log = logging.getLogger("container_agent")
 
 
 class Toolbox:
-    """Calls tools by name. `set_tool` is told which one runs, and for how many seconds it may."""
+    """Calls tools by name. `set_tool` is told which one runs, and for how long it may; `guard` is asked first."""
 
-    def __init__(self, tools: Sequence[Tool], set_tool: SetTool) -> None:
+    def __init__(self, tools: Sequence[Tool], set_tool: SetTool, guard: Guard | None = None) -> None:
+        self.guard = guard
         self._tools = {tool.name: tool for tool in tools}
         self._running = Running(set_tool)
 
@@ -49,8 +51,10 @@ class Toolbox:
             return _error(f"there is no tool '{name[:80]}'; the tools are: {known}")
         try:
             fitting = schema.parsed(arguments) if tool.is_foreign else schema.checked(tool.parameters, arguments)
-            seconds = tool.limit(fitting)
             call = object()
+            if self.guard is not None and self.guard.waits(name, fitting):
+                await self._permitted(self.guard, call, name, fitting)
+            seconds = tool.limit(fitting)
             self._running.begin(call, name, seconds)
             try:
                 async with asyncio.timeout(seconds):
@@ -65,6 +69,14 @@ class Toolbox:
             log.exception("a tool failed: tool=%s call=%s", name, call_id)
             return _error(f"{name} failed: {type(error).__name__}")
         return ToolResult(shortened(text, tool.max_characters))
+
+    async def _permitted(self, guard: Guard, call: object, name: str, arguments: Arguments) -> None:
+        """Wait for a person's yes. Raises `ToolRefused`."""
+        self._running.begin(call, f"waiting for a yes to {name}"[:80], guard.seconds)
+        try:
+            await guard.permit(name, arguments)
+        finally:
+            self._running.end(call)
 
 
 def _error(sentence: str) -> ToolResult:

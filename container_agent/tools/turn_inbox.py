@@ -20,6 +20,14 @@ from shared_schema.rows import DeliveryStatus, Destination, MessageIn, decode
 _BUSY_SECONDS = 0.25  # as in inbox.py
 _ROWS = 200
 
+# What became of an approval: a message of the host that is to be taken by a turn: the approval's id.
+DECISION = """
+SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type,
+       platform_id, thread_id, sender_id, sender_name, source_session_id, content
+FROM messages_in INDEXED BY messages_in_pending
+WHERE status = 'pending' AND kind = 'agent' AND content ->> 'approval' = ? ORDER BY seq LIMIT 1
+"""
+
 # The newest row.
 LAST = "SELECT coalesce(max(seq), 0) AS seq FROM messages_in"
 
@@ -112,6 +120,20 @@ class TurnInbox:
         if isinstance(found, MessageIn):
             self._take(found)
         return found
+
+    async def decision(self, approval_id: str, *, seconds: float) -> Answer | None:
+        """How an approval has ended, which becomes part of the turn; None when it has not in time."""
+
+        def find(connection: sqlite3.Connection) -> MessageIn | None:
+            row = connection.execute(DECISION, (approval_id,)).fetchone()
+            found = None if row is None else MessageIn.from_row(row)
+            return None if found is None or self._acknowledged([found.id]) else found
+
+        message = await self._until(find, seconds)
+        if message is None:
+            return None
+        self._take(message)
+        return decode(message.content)
 
     def follow_ups(self, address: tuple[str | None, ...], *, after: int) -> list[MessageIn]:
         """Returns what people wrote there behind a row, oldest first; that becomes part of the turn.

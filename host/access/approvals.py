@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from host.access import cards, codes
+from host.access.agent_acts import ACTS, CALL
 from host.access.agent_schedule import AGENT_SCHEDULE
 from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind
@@ -29,8 +30,10 @@ from host.central.messaging_groups import TERMINAL_CHANNEL
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
+from shared_schema.rows import Address
 
-KINDS: Mapping[str, ApprovalKind] = {kind.name: kind for kind in (PAIRING, UNKNOWN_CHAT, AGENT_SCHEDULE)}
+_OF_AGENTS = (AGENT_SCHEDULE, CALL, *(act.kind for act in ACTS.values()))
+KINDS: Mapping[str, ApprovalKind] = {kind.name: kind for kind in (PAIRING, UNKNOWN_CHAT, *_OF_AGENTS)}
 """What can be approved. A further kind is one more entry."""
 
 VALID = timedelta(hours=24)
@@ -67,10 +70,12 @@ def ask(
     agent_groups: Sequence[str] | None = None,
     role: str = "admin",
     waiting: Mapping[str, Any] | None = None,
+    place: Address | None = None,
 ) -> OpenedApproval | None:
     """Ask the deciders; when that was done already, what is `waiting` waits with it. Returns None: too many are open.
 
-    `agent_groups`: the admins of these may decide, too. Raises `InvalidValue` for arguments that a card cannot show.
+    `agent_groups`: the admins of these may decide, too; `place` is a chat that is shown the
+    card as well. Raises `InvalidValue` for arguments that a card cannot show.
     """
     found = table.open_for(connection, kind.name, subject)
     if found is not None and found.expires_at > now:
@@ -98,7 +103,7 @@ def ask(
     )
     approval = table.get(connection, approval_id)
     assert approval is not None
-    _send_cards(connection, kind, approval, now)
+    _send_cards(connection, kind, approval, now, place)
     return OpenedApproval(approval, is_new=True, is_kept=waiting is not None)
 
 
@@ -214,7 +219,9 @@ def _fresh_code(connection: sqlite3.Connection) -> str:
     return code
 
 
-def _send_cards(connection: sqlite3.Connection, kind: ApprovalKind, approval: Approval, now: str) -> None:
+def _send_cards(
+    connection: sqlite3.Connection, kind: ApprovalKind, approval: Approval, now: str, place: Address | None
+) -> None:
     """To every decider, wherever they are known; to the terminal when there is no other place."""
     choices = kind.choices(connection, approval.about)
     text = cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
@@ -236,7 +243,22 @@ def _send_cards(connection: sqlite3.Connection, kind: ApprovalKind, approval: Ap
             buttons=buttons,
             approval_id=approval.id,
         )
-    if not deciders:
+    is_shown = place is not None and any(
+        (user.channel, user.direct_chat) == (place.channel_type, place.platform_id) for user in deciders
+    )
+    if place is not None and not is_shown:
+        host_messages.say(
+            connection,
+            f"card/{approval.id}/{place.channel_type}:{place.platform_id}",
+            place.channel_type,
+            place.platform_id,
+            text,
+            now,
+            thread_id=place.thread_id,
+            buttons=buttons,
+            approval_id=approval.id,
+        )
+    if not deciders and (place is None or place.channel_type != TERMINAL_CHANNEL):
         channel, _, platform_id = TERMINAL.partition(":")
         host_messages.say(
             connection,
@@ -268,6 +290,9 @@ def _close(
         raise Conflict(ended(table.get(connection, approval.id) or approval))
     done = table.get(connection, approval.id)
     assert done is not None
+    kind = KINDS.get(approval.kind)
+    if kind is not None and kind.closed is not None:
+        kind.closed(connection, done, now)
     audit.record(
         connection,
         f"approval.{state}",

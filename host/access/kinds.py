@@ -46,5 +46,7 @@ class ApprovalKind:
     approved: Callable[[sqlite3.Connection, ApprovalDecision], ApprovalOutcome]
     denied: str | None = None
     expired: str | None = None
+    closed: Callable[[sqlite3.Connection, Approval, str], None] | None = None
+    """Hears of the end of an approval, however it ends, in its transaction; the last argument is the time."""
     hidden: frozenset[str] = field(default_factory=frozenset)
     """Arguments that are kept for `approved` and say nothing that another one does not say: ids."""

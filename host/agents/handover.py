@@ -87,7 +87,7 @@ def hand_over(connection: sqlite3.Connection, message: AgentMessage, now: str) -
             "sender_id": None,
             "sender_name": group.name,
             "kind": MessageInKind.AGENT,
-            # What the host says besides, of a title or a summary, wakes nobody; that a message failed does.
+            # What the host says besides, of a title or a summary, does not wake the agent; that a message failed does.
             "trigger": int(not message.from_host or message.answers is not None),
             "content": encode(content),
             "spool": message.spool,

@@ -19,9 +19,11 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
-    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks)
+    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks, policies,
+    ask_before, instructions)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
-    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks)
+    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks, :policies,
+    :ask_before, :instructions)
 """
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
@@ -29,7 +31,8 @@ FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
 UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
     cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
-    save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks,
+    save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks, policies = :policies,
+    ask_before = :ask_before,
     budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
     budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
         AND budget_period = :budget_period THEN budget_warned END
@@ -59,7 +62,8 @@ class AgentGroup(Row):
 
     `tool_servers` is a JSON object of MCP servers (docs/tools.md), `save_memory` whether it may save to memory what is
     worth it before a conversation is over; None means the setting. `fallbacks` is a JSON list of the models that answer
-    in place of `model` when its service refuses.
+    in place of `model` when its service refuses, `policies` a JSON object of acts, `ask_before` a JSON list of rules.
+    `instructions` are what its `AGENT.md` says when its workspace is made.
 
     `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
 
@@ -85,6 +89,9 @@ class AgentGroup(Row):
     save_memory: int | None = None
     schedules: str = "ask"
     fallbacks: str = "[]"
+    policies: str = "{}"
+    ask_before: str = "[]"
+    instructions: str | None = None
 
     @property
     def has_budget(self) -> bool:
@@ -102,6 +109,18 @@ class AgentGroup(Row):
         """The models that answer in place of its own, in order."""
         models: list[str] = json.loads(self.fallbacks)
         return models
+
+    @property
+    def policy_of_acts(self) -> dict[str, str]:
+        """What the operator has said of acts (`host/access/policies.py`)."""
+        said: dict[str, str] = json.loads(self.policies)
+        return said
+
+    @property
+    def rules_to_ask(self) -> list[str]:
+        """Which calls of tools wait for a yes (`shared_schema/asking.py`)."""
+        rules: list[str] = json.loads(self.ask_before)
+        return rules
 
     @property
     def mount_requests(self) -> list[dict[str, Any]]:
@@ -153,6 +172,18 @@ def get_by_name(connection: sqlite3.Connection, name: str) -> AgentGroup:
     if row is None:
         raise NotFound(f"there is no agent group '{name}'", hint="`dumbwaiter agent-group list` shows all")
     return AgentGroup.from_row(row)
+
+
+def find(connection: sqlite3.Connection, name: str) -> AgentGroup | None:
+    """The agent group of that name, if there is one."""
+    row = one(connection, BY_NAME, (name,))
+    return None if row is None else AgentGroup.from_row(row)
+
+
+def has_destination(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+    """Whether an agent group calls a chat or an agent by that name."""
+    is_chat = connection.execute(HAS_DESTINATION, (agent_group_id, name)).fetchone() is not None
+    return is_chat or agent_links.is_named(connection, agent_group_id, name)
 
 
 def by_id(connection: sqlite3.Connection, agent_group_id: str) -> AgentGroup | None:

@@ -16,6 +16,7 @@ INSERT = (
 DELETE = "DELETE FROM agent_links WHERE agent_group_id = ? AND name = ?"
 NAMED = "SELECT 1 FROM agent_links WHERE agent_group_id = ? AND name = ?"
 BETWEEN = "SELECT 1 FROM agent_links WHERE agent_group_id = ? AND target_id = ?"
+CHILDREN = "SELECT count(*) AS n FROM agent_links WHERE target_id = ? AND name = 'parent'"
 OF = """
 SELECT l.name, l.target_id, a.name AS target FROM agent_links l JOIN agent_groups a ON a.id = l.target_id
 WHERE l.agent_group_id = ? ORDER BY l.name
@@ -40,6 +41,12 @@ def is_named(connection: sqlite3.Connection, agent_group_id: str, name: str) -> 
 def is_between(connection: sqlite3.Connection, agent_group_id: str, target_id: str) -> bool:
     """Whether an agent group may write to another one now."""
     return one(connection, BETWEEN, (agent_group_id, target_id)) is not None
+
+
+def children(connection: sqlite3.Connection, agent_group_id: str) -> int:
+    """How many agents that are there were made by an agent group: they call it their parent."""
+    row = one(connection, CHILDREN, (agent_group_id,))
+    return 0 if row is None else int(row["n"])
 
 
 def of(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:

@@ -38,6 +38,10 @@ WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY posi
 SESSIONS_WITH_WORK = """
 SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL AND kind <> 'command'
 """
+SESSIONS_TO_TELL = """
+SELECT DISTINCT session_id FROM ingest INDEXED BY ingest_open
+WHERE status = 'pending' AND state = 'accepted' AND kind = 'agent' AND trigger = 1 AND session_id IS NOT NULL
+"""
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
 # What got its outcome while it was being written is told to the file afterwards.
 WRITTEN = """
@@ -223,6 +227,11 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
     )
     assert row is not None
     return AcceptedMessage.from_row(row), False
+
+
+def sessions_to_tell(connection: sqlite3.Connection) -> list[str]:
+    """Sessions for which something of another agent's or of the host's is accepted, and not written yet."""
+    return [row["session_id"] for row in connection.execute(SESSIONS_TO_TELL)]
 
 
 def last_hops(connection: sqlite3.Connection, session_id: str) -> int:

@@ -45,6 +45,7 @@ class Act(StrEnum):
     TRIGGER = "runs that events start, of a schedule"
     HOPS = "agents that answer each other in a chat"
     AGENT_MESSAGES = "messages of an agent to another one"
+    APPROVALS = "approvals that an agent asks for"
     AGENT_LIMITS = "messages between agents that were not handed over"
 
 
@@ -63,6 +64,7 @@ PER_HOUR = {
     Act.HOPS: 0,
     Act.AGENT_MESSAGES: 60,
     Act.AGENT_LIMITS: 0,
+    Act.APPROVALS: 20,
 }
 """How often each is done in an hour, for one subject."""
 

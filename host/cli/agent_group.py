@@ -27,9 +27,8 @@ LIST_COLUMNS = (
 )
 FIELDS = (
     "name", "id", "provider", "model", "fallbacks", "image", "memory_bytes", "cpus", "pids", "budget_usd",
-    "budget_tokens", "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "mounts",
-    "workspace",
-    "sessions", "created_at",
+    "budget_tokens", "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "policies",
+    "ask_before", "mounts", "workspace", "sessions", "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
@@ -149,6 +148,20 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.option(
     "--mount", "mount", metavar="PATH:NAME[:rw]", help="Show it a folder as /mnt/NAME, read-only without ':rw'."
 )
+@click.option(
+    "--policy",
+    "policies",
+    metavar="ACT=POLICY",
+    multiple=True,
+    help="What it may ask for: hosts, tool-servers or agents; allow, ask or deny it. Without it: ask. Repeatable.",
+)
+@click.option(
+    "--ask-before",
+    metavar="RULE",
+    multiple=True,
+    help="Let calls of a tool wait for a yes: TOOL or TOOL:PATTERN, such as 'bash:git push *'. Repeatable.",
+)
+@click.option("--no-ask-before", metavar="RULE", multiple=True, help="Take such a rule away. Repeatable.")
 @click.option("--unmount", metavar="NAME", help="Take the folder /mnt/NAME away.")
 @click.option(
     "--unset",
@@ -177,6 +190,9 @@ def set_values(
     save_memory: bool | None,
     schedules: str | None,
     mount: str | None,
+    policies: tuple[str, ...],
+    ask_before: tuple[str, ...],
+    no_ask_before: tuple[str, ...],
     unmount: str | None,
     unset: tuple[str, ...],
     as_json: bool,
@@ -203,6 +219,9 @@ def set_values(
         "schedules": schedules,
         "add_mount": None if mount is None else _mount(mount),
         "remove_mount": unmount,
+        "policies": list(policies) or None,
+        "ask_before": list(ask_before) or None,
+        "no_ask_before": list(no_ask_before) or None,
     }
     if unset:
         changes["unset"] = [UNSET[each] for each in unset]

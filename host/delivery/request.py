@@ -35,6 +35,10 @@ class RequestName(StrEnum):
     PAUSE_TASK = "pause_task"
     RESUME_TASK = "resume_task"
     CANCEL_TASK = "cancel_task"
+    REQUEST_HOST = "request_host"
+    ADD_MCP_SERVER = "add_mcp_server"
+    CREATE_AGENT = "create_agent"
+    MAY_CALL = "may_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,23 @@ _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
     RequestName.PAUSE_TASK: {"name": _Text(is_required=True)},
     RequestName.RESUME_TASK: {"name": _Text(is_required=True)},
     RequestName.CANCEL_TASK: {"name": _Text(is_required=True)},
+    RequestName.REQUEST_HOST: {"host": _Text(is_required=True, most=300), "reason": _Text(is_required=True, most=500)},
+    RequestName.ADD_MCP_SERVER: {
+        "name": _Text(is_required=True, most=64),
+        "configuration": _Text(is_required=True, most=1_500),
+        "reason": _Text(is_required=True, most=500),
+    },
+    RequestName.CREATE_AGENT: {
+        "name": _Text(is_required=True, most=63),
+        "instructions": _Text(is_required=True, most=1_500),
+        "model": _Text(most=300),
+        "reason": _Text(is_required=True, most=300),
+    },
+    RequestName.MAY_CALL: {
+        "tool": _Text(is_required=True, most=200),
+        "arguments": _Text(is_required=True, most=2_000),
+        "call": _Text(is_required=True, most=64),
+    },
     RequestName.READ_HISTORY: {"session": _Text(), "limit": _Number(1, 200, 50)},
 }
 

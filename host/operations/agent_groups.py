@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from host.access.policies import PolicyAct, parsed, policy_of
 from host.central import agent_groups as table
 from host.central import audit, sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
@@ -29,7 +30,7 @@ from host.runtime.protocol import (
 from host.services import Services
 from host.sessions.folder import Owner
 from host.supervision.runs import image_of
-from shared_schema import json_text
+from shared_schema import asking, json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.models import problem as model_problem
@@ -115,6 +116,9 @@ async def change(
     schedules: str | None = None,
     add_mount: dict[str, Any] | None = None,
     remove_mount: str | None = None,
+    policies: list[str] | None = None,
+    ask_before: list[str] | None = None,
+    no_ask_before: list[str] | None = None,
     unset: list[str] | None = None,
 ) -> dict[str, Any]:
     """Change an agent group. Provider, models and tool servers take effect at the next turn.
@@ -159,6 +163,8 @@ async def change(
         group = dataclasses.replace(
             group,
             mounts=json.dumps(mounts),
+            policies=json.dumps(_with_policies(group.policy_of_acts, policies or [])),
+            ask_before=json.dumps(_with_rules(group.rules_to_ask, ask_before or [], no_ask_before or [])),
             allow=json.dumps(_with_hosts(group.allowed_hosts, allow or [], disallow or [])),
             **changes,
         )
@@ -242,6 +248,8 @@ def audited(group: AgentGroup) -> dict[str, Any]:
     return state | {
         "fallbacks": group.fallback_models,
         "mounts": group.mount_requests,
+        "policies": {act: policy_of(group.policy_of_acts, act) for act in PolicyAct},
+        "ask_before": group.rules_to_ask,
         "allow": group.allowed_hosts,
         "tool_servers": servers,
     }
@@ -262,6 +270,8 @@ def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup
             "percent": round(100 * (budget.share or 0), 1),
         },
         "mounts": group.mount_requests,
+        "policies": {act: policy_of(group.policy_of_acts, act) for act in PolicyAct},
+        "ask_before": group.rules_to_ask,
         "allow": group.allowed_hosts,
         "workspace": str(services.settings.layout.workspace(group.folder)),
         "sessions": len(sessions.of_agent_group(connection, group.id)),
@@ -278,6 +288,25 @@ def _with_hosts(hosts: list[str], allow: list[str], disallow: list[str]) -> list
             raise NotFound(f"'{entry}' is not on the list", hint="`dumbwaiter agent-group show` shows what is")
     gone = {entry.lower() for entry in disallow}
     return sorted({*hosts, *(entry.strip().lower() for entry in allow)} - gone)
+
+
+def _with_policies(policies: dict[str, str], said: list[str]) -> dict[str, str]:
+    """The policies with those that were said. Raises `InvalidValue`."""
+    return policies | {str(act): str(policy) for act, policy in map(parsed, said)}
+
+
+def _with_rules(rules: list[str], more: list[str], fewer: list[str]) -> list[str]:
+    """The rules with some more or less. Raises `InvalidValue`, `NotFound`."""
+    for rule in more:
+        if sentence := asking.problem(rule):
+            raise InvalidValue(sentence)
+    for rule in fewer:
+        if rule not in rules:
+            raise NotFound(f"'{rule}' is no rule of this agent", hint="`dumbwaiter agent-group show` shows them")
+    found = [rule for rule in dict.fromkeys([*rules, *(each.strip() for each in more)]) if rule not in fewer]
+    if len(found) > asking.MOST_RULES:
+        raise InvalidValue(f"an agent group can have {asking.MOST_RULES} rules, not {len(found)}")
+    return found
 
 
 def _known_provider(provider: str) -> str:

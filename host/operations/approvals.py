@@ -14,6 +14,7 @@ from host.access import approvals as rules
 from host.access import cards, codes
 from host.access.standing import AT_TERMINAL
 from host.central import approvals as table
+from host.central import ingest
 from host.central.approvals import Approval, ApprovalState
 from host.operations.push import push_to_agent_group
 from host.routing.waiting import from_json
@@ -86,6 +87,8 @@ class _ApprovalWorker:
             try:
                 await self._expire()
                 await self._replay()
+                for session_id in await services.central.read(ingest.sessions_to_tell):
+                    services.accepted(session_id)
                 for agent_group_id in services.changed_agent_groups():
                     await push_to_agent_group(services, agent_group_id)
                 wait = await self._until_next()

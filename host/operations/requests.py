@@ -36,7 +36,7 @@ from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
 from host.delivery.request import MAX_ANSWER, AgentRequest, RequestName, arguments_of
-from host.operations import agent_schedules, history
+from host.operations import agent_acts, agent_schedules, history
 from host.services import Services
 from host.sessions import inbox
 from host.sessions.inbox import NewMessage, StatusUpdate
@@ -251,6 +251,18 @@ class Answers:
             self.services.deliverer.kick(chat)
         return []
 
+    async def _request_host(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [await agent_acts.asked(self.services, session, "host", arguments)]
+
+    async def _add_server(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [await agent_acts.asked(self.services, session, "tool_server", arguments)]
+
+    async def _create_agent(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [await agent_acts.asked(self.services, session, "new_agent", arguments)]
+
+    async def _may_call(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [await agent_acts.may_call(self.services, session, arguments)]
+
     async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
         """Who said these messages, as the agent sees them. Whom the ledger does not know is shown as a hash at most."""
 
@@ -299,6 +311,10 @@ class Answers:
         RequestName.READ_HISTORY: _history,
         RequestName.REPORT_TOOL_SERVERS: _tool_servers,
         **{name: _task(name) for name in agent_schedules.REQUESTS},
+        RequestName.REQUEST_HOST: _request_host,
+        RequestName.ADD_MCP_SERVER: _add_server,
+        RequestName.CREATE_AGENT: _create_agent,
+        RequestName.MAY_CALL: _may_call,
     }
 
 

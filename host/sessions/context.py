@@ -70,6 +70,7 @@ def push_of(inputs: ContextInputs, limits: TurnLimits, profile: HostProfile) -> 
             ContextKey.PROVIDER: group.provider,
             ContextKey.MODEL: group.model or "",
             ContextKey.FALLBACKS: group.fallbacks,
+            ContextKey.ASK_BEFORE: group.ask_before,
             ContextKey.CONTEXT: context_block(inputs, profile),
             ContextKey.RESET_NOTE: session.reset_note or "",
             ContextKey.RESUME: _pointer(session, group.provider, profile.runtime),

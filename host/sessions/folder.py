@@ -89,11 +89,24 @@ def close(folder: Path, owner: Owner | None) -> None:
         folder.chmod(mode)
 
 
-def make_workspace(workspace: Path, owner: Owner) -> None:
-    """The workspace of an agent group, the agent's to write."""
+def make_workspace(workspace: Path, owner: Owner, instructions: str | None = None) -> None:
+    """The workspace of an agent group, the agent's to write. One that is made anew has these instructions in it."""
     if not workspace.is_dir():
-        workspace.mkdir(parents=True, exist_ok=True)
+        if instructions is None:
+            workspace.mkdir(parents=True, exist_ok=True)
+        else:
+            _with_instructions(workspace, owner, instructions)
     give(workspace, owner, 0o750)
+
+
+def _with_instructions(workspace: Path, owner: Owner, instructions: str) -> None:
+    """A workspace that is there with its instructions, or not at all: after a crash the next start makes it."""
+    draft = workspace.with_name(f".{workspace.name}.new")
+    draft.mkdir(parents=True, exist_ok=True)
+    (draft / "AGENT.md").write_text(instructions, "utf-8", "replace")
+    give(draft / "AGENT.md", owner, 0o640)
+    draft.rename(workspace)
+    sync_folder(workspace.parent)
 
 
 def make_session_folder(

@@ -203,7 +203,8 @@ class InboxSync:
     def prepare(self, session: sessions.Session) -> AgentGroup:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
         inputs = self._central.read_here(lambda c: context_inputs(c, session))
-        make_workspace(self._layout.workspace(inputs.agent_group.folder), self._owner)
+        group = inputs.agent_group
+        make_workspace(self._layout.workspace(group.folder), self._owner, group.instructions)
         self._make_folder(session)
         self._push(session, inputs)
         return inputs.agent_group

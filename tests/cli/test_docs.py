@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 import pytest
 
+from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import CENTRAL
 from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
@@ -75,7 +76,7 @@ def test_a_chat_in_an_example_is_on_a_platform_that_is_there() -> None:
 
     chats = [word for line in examples for word in line.split() if re.fullmatch(r"[a-z]+:-?\w+", word)]
 
-    assert {chat.partition(":")[0] for chat in chats} - set(UpstreamKind) == {CHANNEL_TYPE}
+    assert {chat.partition(":")[0] for chat in chats} - set(UpstreamKind) == {CHANNEL_TYPE, AGENT_CHANNEL}
 
 
 def test_no_section_is_about_a_command_that_is_not_there() -> None:

@@ -19,6 +19,9 @@ from tests.support.host import AGENT, Host, rows, running
 from tests.support.wait import until, until_sync
 
 CHANNEL = "host.agents.channel"
+HELPER_WORKS = """
+SELECT 1 FROM turns t JOIN sessions s ON s.id = t.session_id WHERE t.status = 'running' AND s.kind = 'agent'
+"""
 
 
 @asynccontextmanager
@@ -130,7 +133,7 @@ async def test_an_agent_that_sends_too_much_in_an_hour_is_held_back_and_people_a
 async def test_an_answer_for_a_conversation_that_is_over_is_not_handed_over(tmp_path: Path) -> None:
     async with two_agents(tmp_path) as host:
         await host.say("to helper think 1.5")
-        await until(lambda: host.central("SELECT 1 FROM turns WHERE status = 'running'"), "the helper works")
+        await until(lambda: host.central(HELPER_WORKS), "the helper works")
         (mine,) = [each for each in await host.do("session.list") if each["agent_group"] == AGENT]
         await host.do("session.new", session=mine["id"])
         await host.settled()

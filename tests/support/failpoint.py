@@ -32,10 +32,12 @@ DIED = "died.txt"
 
 _AGENT = ("container_agent", "shared_schema.migrate")
 _HOST = (
+    "host.access",
     "host.agents",
     "host.central",
     "host.channels",
     "host.delivery",
+    "host.operations.approvals",
     "host.operations.command",
     "host.operations.session_transitions",
     "host.operations.session_stop",

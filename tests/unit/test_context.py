@@ -241,6 +241,8 @@ def test_a_push_has_every_key_an_agent_reads() -> None:
         ContextKey.AGENT_GROUP: "assistant",
         ContextKey.PROVIDER: "echo",
         ContextKey.MODEL: "big",
+        ContextKey.FALLBACKS: "[]",
+        ContextKey.ASK_BEFORE: "[]",
         ContextKey.RESET_NOTE: "It is a new day.",
         ContextKey.RESUME: "thread-1",
         ContextKey.MAX_BATCH: "10",
