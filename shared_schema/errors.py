@@ -16,18 +16,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared_schema.system_errors import how_to_mend
+
 EXIT_FILES = 74
 """The exit status of an agent that could not use the session's files (EX_IOERR of sysexits.h)."""
 
 
 class DumbwaiterError(Exception):
-    """Something went wrong. `hint` says what to do next; `where` names the file, session or platform."""
+    """Something went wrong. `hint` says what to do next; `where` names the file, session or platform.
+
+    One without a hint that an error of the system caused has what that error's number tells.
+    """
 
     def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = str(where) if where is not None else None
-        self.hint = hint
+        self._hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        """What to do next."""
+        return how_to_mend(self.__cause__, self.where) if self._hint is None else self._hint
 
     def __str__(self) -> str:
         sentence = self.what if self.where is None else f"{self.what} ({self.where})"

@@ -105,6 +105,24 @@ class HostClient:
             raise HostGone(f"the host cannot be reached: {error.strerror or error}", where=self._path) from error
         return connection
 
+    def listens(self) -> bool:
+        """Whether a host listens there now."""
+        try:
+            self._connect(self._seconds).close()
+        except NoHost:
+            return False
+        except DumbwaiterError:
+            return True  # one that does not let this user in, or is too busy
+        return True
+
+    def gone_in_mid_answer(self) -> HostGone:
+        """What is raised when the host ends before it has said all."""
+        return HostGone(
+            "the host went away before it had answered",
+            where=self._path,
+            hint=f"{start_line(self._path.parent)} starts it again; what was accepted is kept",
+        )
+
     def _gone(self, error: Exception, seconds: float | None) -> HostGone:
         if isinstance(error, TimeoutError):
             return HostGone(
@@ -112,11 +130,7 @@ class HostClient:
                 where=self._path,
                 hint="look at what it prints; `dumbwaiter status` shows whether it is well",
             )
-        return HostGone(
-            "the host went away before it had answered",
-            where=self._path,
-            hint=f"{start_line(self._path.parent)} starts it again; what was accepted is kept",
-        )
+        return self.gone_in_mid_answer()
 
     def _object(self, body: bytes) -> dict[str, Any]:
         try:

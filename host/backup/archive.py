@@ -27,6 +27,9 @@ _LARGEST_CHECKSUMS = 1024**3
 
 Checksums = dict[str, list[int | str]]
 
+_ANOTHER = "take another backup; nothing was changed"
+_WHICH = "name a file that `dumbwaiter backup FILE` wrote"
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -72,7 +75,7 @@ def read_header(path: Path) -> Header:
     with _opened(path) as archive:
         first = archive.next()
         if first is None or first.name != HEADER or first.size > _LARGEST_HEADER:
-            raise InvalidValue("the file is no backup of Dumbwaiter's", where=path)
+            raise InvalidValue("the file is no backup of Dumbwaiter's", where=path, hint=_WHICH)
         return _header(archive.extractfile(first), path)
 
 
@@ -85,9 +88,13 @@ def members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Content | None]]:
                 continue
             parts = PurePosixPath(member.name).parts
             if not parts or member.name.startswith("/") or ".." in parts or "\0" in member.name or member.name in seen:
-                raise FileDamaged(f"the backup has an entry that cannot be: {member.name[:80]!r}", where=path)
+                raise FileDamaged(
+                    f"the backup has an entry that cannot be: {member.name[:80]!r}", where=path, hint=_ANOTHER
+                )
             if not (member.isreg() or member.isdir() or member.issym()):
-                raise FileDamaged(f"the backup has an entry of another kind: {member.name[:80]!r}", where=path)
+                raise FileDamaged(
+                    f"the backup has an entry of another kind: {member.name[:80]!r}", where=path, hint=_ANOTHER
+                )
             seen.add(member.name)
             stream = archive.extractfile(member) if member.isreg() else None
             yield member, None if stream is None else Content(stream, path)
@@ -106,12 +113,12 @@ def verify(path: Path) -> tuple[Header, int, int]:
             while hashing.read(_CHUNK):
                 continue
             if hashing.is_short:
-                raise FileDamaged("the backup ends too early", where=path)
+                raise FileDamaged("the backup ends too early", where=path, hint=_ANOTHER)
             found[member.name] = [member.size, hashing.digest()]
     said = _checksums(path)
     if found != said:
         wrong = sorted(name for name in found.keys() | said.keys() if found.get(name) != said.get(name))
-        raise FileDamaged(f"the backup is damaged: {wrong[0]} is not as it was written", where=path)
+        raise FileDamaged(f"the backup is damaged: {wrong[0]} is not as it was written", where=path, hint=_ANOTHER)
     return header, len(found), sum(int(size) for size, _ in found.values())
 
 
@@ -125,9 +132,9 @@ def _checksums(path: Path) -> Checksums:
     try:
         checksums = json.loads(last)
     except (TypeError, ValueError, RecursionError):
-        raise FileDamaged("the backup ends too early: its checksums are missing", where=path) from None
+        raise FileDamaged("the backup ends too early: its checksums are missing", where=path, hint=_ANOTHER) from None
     if not isinstance(checksums, dict):
-        raise FileDamaged("the checksums of the backup are malformed", where=path)
+        raise FileDamaged("the checksums of the backup are malformed", where=path, hint=_ANOTHER)
     return checksums
 
 
@@ -141,10 +148,10 @@ class _opened:
         try:
             self._archive = tarfile.open(self._path, "r:gz")
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise InvalidValue("the file is no backup of Dumbwaiter's", where=self._path) from error
+            raise InvalidValue("the file is no backup of Dumbwaiter's", where=self._path, hint=_WHICH) from error
         except OSError as error:
             if error.errno is None:  # gzip says so of a file of another kind
-                raise InvalidValue("the file is no backup of Dumbwaiter's", where=self._path) from error
+                raise InvalidValue("the file is no backup of Dumbwaiter's", where=self._path, hint=_WHICH) from error
             raise FileTrouble(f"the backup cannot be read: {error.strerror}", where=self._path) from error
         return self._archive
 
@@ -172,7 +179,7 @@ def _translate(error: BaseException | None, path: Path) -> None:
     if isinstance(error, tarfile.TarError | EOFError | zlib.error) or (
         isinstance(error, OSError) and error.errno is None  # gzip's own
     ):
-        raise FileDamaged(f"the backup is damaged: {error}", where=path) from error
+        raise FileDamaged(f"the backup is damaged: {error}", where=path, hint=_ANOTHER) from error
     if isinstance(error, OSError):
         raise FileTrouble(f"the backup cannot be read: {error.strerror}", where=path) from error
 
@@ -181,7 +188,7 @@ def _header(stream: IO[bytes] | None, path: Path) -> Header:
     try:
         header = Header(**json.loads(b"" if stream is None else stream.read()))
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidValue("the file is no backup of Dumbwaiter's", where=path) from error
+        raise InvalidValue("the file is no backup of Dumbwaiter's", where=path, hint=_WHICH) from error
     if header.format != FORMAT:
         raise InvalidValue(
             f"the backup has format {header.format}, and this version reads {FORMAT}",

@@ -29,6 +29,7 @@ from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
 
 _SQLITE = b"SQLite format 3\0"
+_WHICH = "name one that `dumbwaiter backup FILE` wrote, or a `central.db` of the folder upgrades/"
 _LOCK_SECONDS = 0.3
 
 
@@ -42,7 +43,7 @@ def restore(path: Path, layout: DataLayout, agent_uid: int) -> dict[str, Any]:
         with path.open("rb") as file:
             beginning = file.read(len(_SQLITE))
     except FileNotFoundError:
-        raise NotFound("there is no such file", where=path) from None
+        raise NotFound("there is no such file", where=path, hint="`dumbwaiter backup FILE` makes one") from None
     except OSError as error:
         raise FileTrouble(f"the file cannot be read: {error.strerror}", where=path) from error
     if beginning == _SQLITE:
@@ -148,7 +149,9 @@ def _give(path: Path, name: str, mode: int | None, owner: Owner) -> None:
 
 def _put_back_registry(path: Path, layout: DataLayout) -> dict[str, Any]:
     if not layout.data.is_dir():
-        raise NotFound("there is no data folder to put the registry back in", where=layout.data)
+        raise NotFound(
+            "there is no data folder to put the registry back in", where=layout.data, hint="name it with --data"
+        )
     with _registry(path) as connection:
         version = version_of(connection)
     if version > CENTRAL.version:
@@ -184,7 +187,7 @@ def _registry(path: Path) -> Iterator[sqlite3.Connection]:
     require_sound(path)
     with reader(path) as connection:
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'install'").fetchone() is None:
-            raise InvalidValue("the file is neither a backup nor a registry that was kept", where=path)
+            raise InvalidValue("the file is neither a backup nor a registry that was kept", where=path, hint=_WHICH)
         yield connection
 
 

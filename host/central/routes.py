@@ -206,5 +206,5 @@ def remove_session(connection: sqlite3.Connection, session: Session) -> None:
 def _get(connection: sqlite3.Connection, route_id: str) -> Route:
     row = one(connection, ROUTE_BY_ID, (route_id,))
     if row is None:
-        raise Conflict("the conversation is gone")
+        raise Conflict("the conversation is gone", hint="`dumbwaiter session list` shows those that are there")
     return Route.from_row(row)

@@ -40,7 +40,7 @@ def chat(
     the line, then stops the agent, then leaves; /exit leaves. In a pipe every line of standard input is a message. A
     host must be running.
     """
-    client = invocation.client()
+    client = invocation.started_client()
     conversation = Conversation(client, agent_group=agent, session=session, seconds=timeout)
     if message is not None:
         return _say(conversation, sys.stdin.read() if message == "-" else message, as_json)

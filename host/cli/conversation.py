@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from host.api.client import HostClient, HostGone
+from host.api.client import HostClient
 from shared_schema.errors import DumbwaiterError
 
 # The host ends the wait itself; a host that is silent for so much longer is gone.
@@ -77,7 +77,8 @@ class Exchange:
                     hint=f"it is not lost: `dumbwaiter session transcript {self.session_id}` shows what comes",
                 )
             case "cancelled":
-                return NoReply(f"the message was cancelled{_because(self.error)}")
+                shows = f"`dumbwaiter session transcript {self.session_id}` shows what was said before"
+                return NoReply(f"the message was cancelled{_because(self.error)}", hint=shows)
             case _ if self.is_command:
                 return NoReply("the command failed", hint="the log of the host says why")
             case _:
@@ -128,7 +129,7 @@ class Conversation:
                         if failure := exchange.failure(self._seconds):
                             raise failure
                         return
-        raise HostGone("the host went away before the answer came", hint="start it again: what was accepted is kept")
+        raise self._client.gone_in_mid_answer()
 
 
 def _because(error: str | None) -> str:

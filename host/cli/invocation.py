@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 15
 """Of about 0.3 s each: as long as a host may need to start."""
+
+_STEP_SECONDS = 0.1
 
 _NUMBER = re.compile(r"[0-9]{1,4}")
 """What can be a number of a list; the short forms of ids are longer."""
@@ -34,10 +37,12 @@ def call_locally(settings: Settings, name: str, params: dict[str, Any]) -> Any:
 
 @dataclass(slots=True)
 class Invocation:
-    """What the commands of one run share. `locally` runs an operation when no host listens."""
+    """What the commands of one run share. `locally` runs an operation when no host listens; `starting_seconds` is how
+    long a conversation waits for a host that is just starting."""
 
     given: Path | None = None
     locally: CallOnce = call_locally
+    starting_seconds: float = 20.0
 
     @property
     def data(self) -> Path:
@@ -58,6 +63,24 @@ class Invocation:
     def client(self) -> HostClient:
         """A client of the host, whether one runs or not."""
         return HostClient(self.layout.socket)
+
+    def started_client(self) -> HostClient:
+        """The same; waits for a host that is just starting, as one does that was started in the other terminal.
+
+        Raises `NoHost` for one that takes longer than usual.
+        """
+        from host.lock import is_held  # only here is it asked for
+
+        client = self.client()
+        deadline = time.monotonic() + self.starting_seconds
+        while not client.listens() and is_held(self.layout):
+            if time.monotonic() >= deadline:
+                raise NoHost(
+                    f"the host of {self.data} is still starting",
+                    hint="type this again once it says that it is ready; `dumbwaiter doctor` checks what it needs",
+                )
+            time.sleep(_STEP_SECONDS)
+        return client
 
     def call(self, operation: str, /, **params: Any) -> Any:
         """The result of an operation, by the running host or, when there is none, in this process.
@@ -92,13 +115,13 @@ class Invocation:
 
     def stream(self, name: str, /, **params: Any) -> Generator[dict[str, Any], None, None]:
         """A stream of the running host. Raises `NoHost` when there is none."""
-        return self.client().stream(name, self._given(params))
+        return self.started_client().stream(name, self._given(params))
 
     def stream_to_its_end(self, name: str, /, **params: Any) -> Iterator[dict[str, Any]]:
         """A stream that ends by itself, of the running host or, when there is none, made in this process."""
         given = self._given(params)
         try:
-            yield from self.client().stream(name, given)
+            yield from self.started_client().stream(name, given)
         except NoHost:
             yield from stream_locally(self.settings(), name, given)
 

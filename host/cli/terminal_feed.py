@@ -51,7 +51,7 @@ class Feed:
                             self._say({"type": "back"})
                         self._position = entry.get("position", self._position)
                         self._say(entry)
-                trouble: DumbwaiterError = HostGone("the host has ended the conversation")
+                trouble: DumbwaiterError = self._client.gone_in_mid_answer()
             except (NoHost, HostGone) as error:
                 trouble = error
             except DumbwaiterError as error:

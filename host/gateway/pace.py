@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 RATE = 0.5
 """Of the loop's time, for one session that is at work alone."""
-RATE_OF_MANY = 0.25
+RATE_OF_MANY = 0.15
 """For all sessions together where several are at work."""
 _BURST = 0.002
 """Seconds that all sessions together may take in one go after a rest."""

@@ -357,7 +357,10 @@ def _with_mount(
     if remove_mount is not None:
         kept = [mount for mount in mounts if mount["name"] != remove_mount]
         if len(kept) == len(mounts):
-            raise NotFound(f"there is no mount '{remove_mount}'")
+            names = ", ".join(mount["name"] for mount in mounts)
+            raise NotFound(
+                f"there is no mount '{remove_mount}'", hint=f"there is {names}" if names else "there is none"
+            )
         mounts = kept
     if add_mount is not None:
         mount: dict[str, Any] = {

@@ -228,7 +228,9 @@ def _own(file: TextIO) -> Iterator[Exported]:
                 session.rows[value["source"]].append(_entry(value))
         except (InvalidValue, KeyError, TypeError) as error:
             what = error.what if isinstance(error, InvalidValue) else "it is not what an export has"
-            raise InvalidValue(f"line {number} cannot be imported: {what}") from error
+            raise InvalidValue(
+                f"line {number} cannot be imported: {what}", hint="`dumbwaiter session export` writes such files"
+            ) from error
     if session is not None:
         yield session
 

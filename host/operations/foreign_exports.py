@@ -69,12 +69,22 @@ def opened(path: Path) -> Iterator[list[TextIO]]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if _IN_ZIP.fullmatch(name.rpartition("/")[2]))
             if not names:
-                raise InvalidValue("there is no conversations.json in this zip file", where=path)
+                raise InvalidValue(
+                    "there is no conversations.json in this zip file",
+                    where=path,
+                    hint="take the file that ChatGPT or Claude sent you",
+                )
             yield [io.TextIOWrapper(archive.open(name), "utf-8-sig") for name in names]
     except (OSError, UnicodeError) as error:
-        raise InvalidValue("the file cannot be read as text", where=path) from error
+        raise InvalidValue(
+            "the file cannot be read as text", where=path, hint="take conversations.json, or the zip file that has it"
+        ) from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:  # RuntimeError: it has a password
-        raise InvalidValue(f"the zip file cannot be read: {str(error)[:200]}", where=path) from error
+        raise InvalidValue(
+            f"the zip file cannot be read: {str(error)[:200]}",
+            where=path,
+            hint="unpack it, and take conversations.json",
+        ) from error
 
 
 def is_foreign(file: TextIO) -> bool:

@@ -32,7 +32,7 @@ async def inject(
     Without a `sender` it is the owner's own; with one, the rules of the chat decide whether that sender may speak.
     """
     if not text and not files:
-        raise InvalidValue("there is neither a text nor a file")
+        raise InvalidValue("there is neither a text nor a file", hint="write a text, or `--file FILE`")
     group = await services.central.read(lambda c: messaging_groups.get_by_name(c, messaging_group))
     receipt = await services.router.ingest(
         Event(

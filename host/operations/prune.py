@@ -58,7 +58,9 @@ async def _delete(services: Services, session_id: str, before: str, *, for_good:
 
     def require(connection: sqlite3.Connection) -> None:
         if not sessions.has_ended_before(connection, session_id, before):
-            raise NotFound(f"session {session_id} is not one of those that ended")
+            raise NotFound(
+                f"session {session_id} is not one of those that ended", hint="`dumbwaiter session prune` names them"
+            )
 
     def hide(connection: sqlite3.Connection, now: str) -> int:
         require(connection)

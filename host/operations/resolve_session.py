@@ -24,7 +24,9 @@ def resolve_session(
     if session is not None:
         return session_lookup.find(connection, session, agent_group_id=None if group is None else group.id)
     if messaging_group is None:
-        raise NotFound("neither a session nor a messaging group was named")
+        raise NotFound(
+            "neither a session nor a messaging group was named", hint="`dumbwaiter session list` shows the sessions"
+        )
     chat = messaging_groups.get_by_name(connection, messaging_group)
     groups = (
         [w.agent_group_id for w in messaging_groups.wirings_of(connection, chat.id)] if group is None else [group.id]

@@ -69,7 +69,10 @@ async def add(
     if engage not in set(Engage):
         raise InvalidValue(f"'{engage}' is not an engage rule", hint=f"use one of {', '.join(Engage)}")
     if (engage == Engage.PATTERN) != (pattern is not None):
-        raise InvalidValue("a pattern goes with the engage rule 'pattern', and only with it")
+        raise InvalidValue(
+            "a pattern goes with the engage rule 'pattern', and only with it",
+            hint="write `--engage pattern --pattern RE`",
+        )
     if pattern is not None:
         valid_pattern(pattern)
     now = to_text(services.clock.now())
@@ -113,7 +116,9 @@ async def add(
     for wiring in await list_all(services):
         if wiring["messaging_group"] == messaging_group and wiring["agent_group"] == agent_group:
             return wiring
-    raise NotFound(f"the wiring of {messaging_group} to {agent_group} was removed meanwhile")
+    raise NotFound(
+        f"the wiring of {messaging_group} to {agent_group} was removed meanwhile", hint="`dumbwaiter wirings`"
+    )
 
 
 async def list_all(services: Services) -> list[dict[str, Any]]:

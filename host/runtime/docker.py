@@ -92,7 +92,11 @@ class DockerRuntime:
                 return
             if await ended_within(self, handle, seconds):
                 return
-        raise RuntimeUnavailable("the engine does not end a container", where=handle.session_id)
+        raise RuntimeUnavailable(
+            "the engine does not end a container",
+            where=handle.session_id,
+            hint=f"`docker rm -f {handle.reference[:12]}` ends it, or a restart of the engine does",
+        )
 
     async def poll(self, handle: AgentHandle) -> AgentStatus:
         return await self._call(lambda: self._status(handle.reference))
@@ -163,7 +167,9 @@ class DockerRuntime:
             image = str(arguments["image"])
             if reference is None and self._is_missing(image, error):
                 raise StartFailed(f"the image '{image}' is missing", hint=how_to_build(image)) from error
-            raise StartFailed(f"the engine refuses the agent: {error.reason}") from error
+            raise StartFailed(
+                f"the engine refuses the agent: {error.reason}", hint="`dumbwaiter doctor` checks engine and image"
+            ) from error
         return reference
 
     def _is_missing(self, image: str, refusal: EngineRefusal) -> bool:

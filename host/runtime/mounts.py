@@ -22,6 +22,7 @@ from host.runtime.protocol import Mount
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.foreign_text import decoded
 
+_FORM = 'write such as: [[allow]], then path = "/srv/books", then writable = false, each in a line of its own'
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -74,7 +75,7 @@ def read_allow_list(path: Path) -> tuple[AllowedFolder, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidValue(f"the list of mounts cannot be read: {error}", where=path) from error
+        raise InvalidValue(f"the list of mounts cannot be read: {error}", where=path, hint=_FORM) from error
     if unknown := sorted(set(document) - {"allow"}):
         raise InvalidValue(f"'{unknown[0]}' is not known here", where=path, hint="write [[allow]] entries only")
     entries = document.get("allow", [])
@@ -83,7 +84,11 @@ def read_allow_list(path: Path) -> tuple[AllowedFolder, ...]:
     folders = tuple(_entry(entry, path) for entry in entries)
     for folder in folders:
         if Path(os.path.realpath(path)).is_relative_to(folder.path):
-            raise Conflict(f"the list of mounts lies within '{folder.path}', which it allows", where=path)
+            raise Conflict(
+                f"the list of mounts lies within '{folder.path}', which it allows",
+                where=path,
+                hint="allow a folder beside it",
+            )
     return folders
 
 
@@ -92,11 +97,11 @@ def _entry(entry: object, path: Path) -> AllowedFolder:
         case {"path": str(folder), **options} if set(options) <= {"writable"}:
             writable = options.get("writable", False)
             if not isinstance(writable, bool):
-                raise InvalidValue(f"'writable' of '{folder}' is neither true nor false", where=path)
+                raise InvalidValue(f"'writable' of '{folder}' is neither true nor false", where=path, hint=_FORM)
             if not Path(folder).is_absolute() or ".." in Path(folder).parts:
                 raise InvalidValue(f"'{folder}' is not an absolute path", where=path, hint="write it in full")
             return AllowedFolder(Path(os.path.realpath(folder)), writable)
-    raise InvalidValue("an entry is not of the expected form", where=path, hint="give it a path and perhaps writable")
+    raise InvalidValue("an entry is not of the expected form", where=path, hint=_FORM)
 
 
 def _resolved(path: Path) -> Path:

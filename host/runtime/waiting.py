@@ -35,7 +35,9 @@ class BoundedThreads:
             async with asyncio.timeout(limit):
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
-            raise RuntimeUnavailable(f"the engine did not answer within {limit:g} seconds") from error
+            raise RuntimeUnavailable(
+                f"the engine did not answer within {limit:g} seconds", hint="`docker info` shows whether it answers"
+            ) from error
 
     def close(self) -> None:
         """Make no more calls; those that run are left to end."""

@@ -196,6 +196,9 @@ def _refused(error: Exception) -> InvalidValue:
     if code == sqlite3.SQLITE_INTERRUPT:
         return InvalidValue(f"the query takes longer than {SECONDS:g} s", hint="ask for less, or for fewer rows")
     if code == sqlite3.SQLITE_AUTH:
-        return InvalidValue("only a `select` can be asked: nothing can be changed or attached here")
+        return InvalidValue(
+            "only a `select` can be asked: nothing can be changed or attached here",
+            hint="write such as `select seq, kind, content from messages_out`",
+        )
     tables = ", ".join(sorted([*_tables(INBOUND), *_tables(OUTBOUND)]))
     return InvalidValue(f"the query cannot be used: {error}", hint=f"the tables are {tables}")

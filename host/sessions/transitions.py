@@ -86,7 +86,9 @@ def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Rou
     if session.status == "deleted":
         raise Conflict(f"session {session.id} was deleted", hint=f"`dumbwaiter session restore {session.id}`")
     if route.agent_group_id != session.agent_group_id:
-        raise InvalidValue("a session cannot go to another agent group")
+        raise InvalidValue(
+            "a session cannot go to another agent group", hint="`dumbwaiter session export` and `import` copy one"
+        )
     before = None if route.active_session_id is None else sessions.get(connection, route.active_session_id)
     if before is not None and before.id == session.id and before.status == "active":
         raise Conflict(f"session {session.id} is the present one already")
@@ -174,7 +176,9 @@ def archive(connection: sqlite3.Connection, session: Session, now: str) -> int:
     """
     current = sessions.get(connection, session.id)
     if current.status not in ("active", "ended"):
-        raise Conflict(f"session {current.id} is {current.status} already")
+        raise Conflict(
+            f"session {current.id} is {current.status} already", hint=f"`dumbwaiter session show {current.id}`"
+        )
     cancelled = _silence(connection, current, now)
     if current.status == "active":
         route = routes.leave_route(connection, current)
@@ -196,7 +200,10 @@ def delete(connection: sqlite3.Connection, session: Session, now: str) -> int:
     """Hide a session, which can be restored for a while; how many messages that cancelled."""
     current = sessions.get(connection, session.id)
     if current.status == "deleted":
-        raise Conflict(f"session {current.id} was deleted already")
+        raise Conflict(
+            f"session {current.id} was deleted already",
+            hint=f"`dumbwaiter session restore {current.id}` brings it back",
+        )
     if routes.is_active_on_route(connection, current):
         routes.leave_route(connection, current)
     cancelled = _silence(connection, current, now)
@@ -209,7 +216,9 @@ def restore(connection: sqlite3.Connection, session: Session, now: str) -> Sessi
     """Bring back a session that was deleted and not yet removed: ended, or archived as it was."""
     current = sessions.get(connection, session.id)
     if current.status != "deleted":
-        raise Conflict(f"session {current.id} was not deleted")
+        raise Conflict(
+            f"session {current.id} was not deleted", hint=f"`dumbwaiter session show {current.id}` shows how it stands"
+        )
     sessions.restore(connection, current.id)
     _tell(connection, EventKind.SESSION_RESTORED, current, now)
     return sessions.get(connection, current.id)

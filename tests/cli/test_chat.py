@@ -65,7 +65,7 @@ def test_a_dash_reads_standard_input(run: Run, host: PlayedHost) -> None:
         (done("failed", "the agent died"), "the turn failed: the agent died"),
         (done("cancelled"), "the message was cancelled"),
         (done("timeout"), "no answer within 120 seconds: it is not lost: `dumbwaiter session transcript ses_1`"),
-        (None, "the host went away before the answer came"),
+        (None, "the host went away before it had answered"),
     ],
 )
 def test_a_turn_without_success_is_one_sentence_and_status_1(

@@ -33,6 +33,10 @@ LINES = [
     ("agent-group set assistant --provider claude", "dumbwaiter init --model anthropic"),
     ("agent-group add other --provider model --model sonnet", "write anthropic:NAME, openai:NAME"),
     ("run --runtime docker", "dumbwaiter run --data {data} --runtime process`"),
+    ("agent-group set assistant --unmount x", "there is none"),
+    ("restore {data}/nothing.backup", "`dumbwaiter backup FILE`"),
+    ("restore {data}/dumbwaiter.toml", "`dumbwaiter backup FILE` wrote"),
+    ("backup {data}/dumbwaiter.toml/x", "make it, or choose another one"),
     ("nonsense", "dumbwaiter --help"),
 ]
 
@@ -46,7 +50,7 @@ def test_the_line_to_type_is_said(
     (data / "dumbwaiter.toml").write_text(f'runtime = "process"\ndocker_host = "unix://{data}/nothing.sock"\n')
     run("init", "--yes", "--model", "echo", "--no-try")
 
-    result = run(*line.split())
+    result = run(*line.format(data=data).split())
 
     assert next_line.format(data=data) in result.stdout + result.stderr
     assert "Traceback" not in result.stderr

@@ -23,7 +23,7 @@ from tests.support.host import Host, running
 from tests.support.wait import until
 
 HOSTILE = 8
-SECONDS = 8.0
+SECONDS = 20.0  # long enough that one stall of the machine is no verdict
 SLOWER, FLOOR_MS = 2.0, 10.0
 LONGEST_MS = 1500.0
 MOST_MEMORY = 100e6
@@ -93,7 +93,7 @@ async def test_a_crowd_at_the_gateway_delays_no_message_and_takes_no_memory(
         there: list[float] = []
         peak = resident
         until_then = time.monotonic() + SECONDS + 1
-        while time.monotonic() < until_then or len(here) < 30:
+        while time.monotonic() < until_then or len(here) < 60:
             here.append(await neighbour.trip())
             there.append(await quiet.trip())
             peak = max(peak, psutil.Process().memory_info().rss)
