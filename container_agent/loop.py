@@ -31,7 +31,9 @@ log = logging.getLogger("container_agent")
 
 DAMAGED_SECONDS = 60.0  # a healthy file can look damaged to one process for ever; a fresh process reads it
 MOST_GIVEN_BACK = 3
-_LOST_TOO_OFTEN = "the connection to the host was lost again and again while it was being answered"
+_TOO_OFTEN = "{what} again and again while it was being answered"
+_MAY_BE_OF_THE_STOP = frozenset({FailureReason.NETWORK, FailureReason.PROVIDER_ERROR})
+"""What a turn fails with whose programs were ended: a signal for the agent often goes to all that it has started."""
 LONGEST_WAIT = 30.0  # for a due time: the wall clock may be set meanwhile
 
 
@@ -203,9 +205,12 @@ class Loop:
             self._give_back(running, output, phase, "the agent stops")
             return False
         if isinstance(outcome := self._outcome(running, work, output), turn.GivenBack):
-            self._give_back(running, output, phase, "it lost its way out")
+            self._give_back(running, output, phase, outcome.what)
             return False
         if isinstance(outcome, TurnFailure):
+            if self._stopping and outcome.reason in _MAY_BE_OF_THE_STOP:
+                self._give_back(running, output, phase, f"the agent stops ({outcome.sentence})")
+                return False
             self._outbox.fail_turn(running, outcome, phase=phase)
             log.warning("turn failed: turn=%s reason=%s: %s", running.id, outcome.reason, outcome.sentence)
         else:
@@ -229,7 +234,7 @@ class Loop:
             first = running.messages[0].id
             self._given_back = {first: self._given_back.get(first, 0) + 1}
             if self._given_back[first] > MOST_GIVEN_BACK:
-                return TurnFailure(FailureReason.NETWORK, _LOST_TOO_OFTEN, output.used)
+                return TurnFailure(outcome.reason, _TOO_OFTEN.format(what=outcome.what), output.used)
         return outcome
 
     def _read_inbox(self) -> InboxSnapshot | None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from container_agent import attachments, parts, usage_accounting
@@ -42,8 +42,12 @@ MEMORY_SECONDS = 60.0
 """What saving to memory may take: the summary of the conversation, and all that is written meanwhile, waits for it."""
 
 
+@dataclass(frozen=True, slots=True)
 class GivenBack:
-    """The outcome of a turn that lost its way out: its messages are taken again."""
+    """The outcome of a turn in which something on our side died: its messages are taken again. As `TurnInterrupted`."""
+
+    what: str
+    reason: FailureReason
 
 
 Outcome = tuple[TurnResult, list[str]] | TurnFailure | GivenBack
@@ -219,8 +223,8 @@ async def run(
             else:
                 result = await _run_control_task(provider, request, output, control_task)
             return result, [await output.prepare(reply) for reply in result.replies]
-    except TurnInterrupted:
-        return GivenBack()
+    except TurnInterrupted as interrupted:
+        return GivenBack(interrupted.what, interrupted.reason)
     except ProviderError as error:
         detail, stop_reason = without_lone_surrogates(error.detail), error.stop_reason
         return TurnFailure(error.reason, without_lone_surrogates(error.what), output.used, detail, stop_reason)

@@ -70,11 +70,11 @@ class ClaudeConversation:
             if not heard.session_id:
                 raise NeverBegan from error
             if heard.result is None:
-                raise claude_failures.broken_off() from error
+                raise claude_failures.ProgramDied() from error
         finally:
             await self._leave()
         if heard.result is None:
-            raise claude_failures.broken_off()
+            raise claude_failures.ProgramDied()
         if heard.result.is_error or heard.result.stop_reason == "refusal":
             raise claude_failures.of_transcript(heard, self._choice.service, self._choice.name)
 

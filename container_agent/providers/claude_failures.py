@@ -66,9 +66,14 @@ def _another_key(service: str) -> str:
     return f"set another one on the host: dumbwaiter init --model {service}"
 
 
-def broken_off() -> ProviderError:
-    """The SDK's program ended in mid-turn, or said what cannot be understood."""
-    return ProviderError(FailureReason.PROVIDER_ERROR, "the program of the Claude Agent SDK ended unexpectedly")
+class ProgramDied(ProviderError):
+    """The SDK's program was there and ended in mid-turn, or said what cannot be understood.
+
+    That is not the model's answer: it was killed with the agent, by the system that was short of memory, by anybody.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(FailureReason.PROVIDER_ERROR, "the program of the Claude Agent SDK ended unexpectedly")
 
 
 def _until(resets_at: int | None) -> str:

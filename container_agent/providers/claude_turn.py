@@ -14,13 +14,21 @@ from typing import Any
 
 from container_agent.providers import claude_transcript, model_control_tasks, model_images
 from container_agent.providers.claude_conversation import ClaudeConversation, NeverBegan
-from container_agent.providers.claude_failures import broken_off
+from container_agent.providers.claude_failures import ProgramDied
 from container_agent.providers.claude_tools import Watch
 from container_agent.providers.claude_transcript import Transcript
 from container_agent.providers.model_chain import ModelChain
 from container_agent.providers.model_seams import Drafting, WayOut
 from container_agent.providers.our_side import OurSide
-from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
+from container_agent.providers.protocol import (
+    ProviderError,
+    Reply,
+    Step,
+    TurnInterrupted,
+    TurnOutput,
+    TurnRequest,
+    TurnResult,
+)
 from container_agent.providers.spoken import has_answered
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import FailureReason, MessageIn
@@ -69,6 +77,9 @@ class ClaudeTurn:
             except ProviderError as error:
                 error.stop_reason = error.stop_reason or self._stop_reason
                 has_died = await self._has_died(error)
+                if not has_died and isinstance(error, ProgramDied) and self._heard.session_id:
+                    self._keep(True)
+                    raise TurnInterrupted(error.what, error.reason) from error
                 if not has_died and not self._chain.falls_back(error):
                     self._keep(error.is_to_be_remembered)
                     if (failed := self._chain.failed(error)) is not error:
@@ -96,7 +107,7 @@ class ClaudeTurn:
         """One conversation with the program, which goes on with the one before where it can."""
         self._is_refused = bool(self._resume) and not await self._try(talk(self._resume), content, steps)
         if (self._is_refused or not self._resume) and not await self._try(talk(""), [*self._before(), *content], steps):
-            raise broken_off()
+            raise ProgramDied
         return self._result()
 
     async def _try(self, talk: ClaudeConversation, content: Sequence[dict[str, Any]], steps: Sequence[Step]) -> bool:

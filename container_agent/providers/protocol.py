@@ -52,7 +52,17 @@ class ProviderError(DumbwaiterError):
 
 
 class TurnInterrupted(Exception):
-    """The turn lost its way out, for no fault of the model's: its messages are given back, and taken again later."""
+    """Something on our side died, which is not the model's answer: the turn's messages are given back, and taken again.
+
+    `what` happened is a sentence without its full stop. Where it happens again and again, the turn fails with `reason`.
+    """
+
+    def __init__(
+        self, what: str = "the connection to the host was lost", reason: FailureReason = FailureReason.NETWORK
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ _EARLIEST, _LATEST = "0", "A"  # before and after every stored time
 _MOST_TOKENS = 10**12
 """Of one model call: more is no number of tokens."""
 
+_USED_UP = " is used up: "
+
 
 class By(StrEnum):
     """What usage can be added up by; without any it is one row, `total`."""
@@ -274,6 +276,11 @@ def knows(connection: sqlite3.Connection, *, session_id: str | None = None, agen
     return one(connection, KNOWS_AGENT_GROUP, (agent_group,)) is not None
 
 
+def is_refusal(sentence: str) -> bool:
+    """Whether a message failed because a budget is used up."""
+    return sentence.startswith("The budget of ") and _USED_UP in sentence
+
+
 def _period(group: AgentGroup, now: str) -> str:
     """The beginning of every day of the period; as text it is not after any of them."""
     return {"day": now[:10], "month": now[:7]}.get(group.budget_period, _EARLIEST)
@@ -288,4 +295,4 @@ def _sentence(group: AgentGroup, now: str, share: float, said: str) -> str:
         "day": f" It begins anew at {moment + timedelta(days=1):%Y-%m-%d} 00:00 UTC.",
         "month": f" It begins anew at {(moment.replace(day=1) + timedelta(days=31)):%Y-%m}-01 00:00 UTC.",
     }
-    return f"The budget of {group.name}{spell} is used up: {said}.{anew.get(group.budget_period, '')}"
+    return f"The budget of {group.name}{spell}{_USED_UP}{said}.{anew.get(group.budget_period, '')}"

@@ -49,6 +49,7 @@ class Exchange:
     replies: list[TerminalReply] = field(default_factory=list)
     is_command: bool = False
     more: str | None = None
+    agent_group: str | None = None
 
     def is_notice(self, reply: TerminalReply) -> bool:
         """Whether a reply is not the answer, but something the host has to say beside it."""
@@ -90,6 +91,7 @@ class Exchange:
         return {
             "logs": f"`dumbwaiter session logs {self.session_id}` shows what the agent printed",
             "show": f"`dumbwaiter session show {self.session_id}` shows what the service said",
+            "budget": f"`dumbwaiter agent-group set {self.agent_group} --budget-tokens N` gives it more",
         }.get(self.more or "")
 
 
@@ -125,7 +127,7 @@ class Conversation:
                         yield reply
                     case "done":
                         exchange.status, exchange.error = entry["status"], entry.get("error")
-                        exchange.more = entry.get("more")
+                        exchange.more, exchange.agent_group = entry.get("more"), entry.get("agent_group")
                         if failure := exchange.failure(self._seconds):
                             raise failure
                         return
@@ -133,4 +135,4 @@ class Conversation:
 
 
 def _because(error: str | None) -> str:
-    return f": {error}" if error else ""
+    return f": {error.rstrip('.')}" if error else ""

@@ -8,7 +8,17 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from host.central import agent_groups, deliveries, ingest, mailbox, messaging_groups, session_lookup, turns
+from host.central import (
+    agent_groups,
+    deliveries,
+    ingest,
+    mailbox,
+    messaging_groups,
+    session_lookup,
+    sessions,
+    turns,
+    usage,
+)
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.routing import commands
@@ -121,7 +131,8 @@ def _state(
 
 
 def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:
-    """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere.
+    """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere; `budget` is that
+    the one of `agent_group` is used up.
 
     An answer that the host could not send is a failure as well, even though its turn went well.
     """
@@ -132,6 +143,10 @@ def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.Accept
         what = f"an answer could not be sent: {unsent}"
         return {"type": "done", "status": str(MessageInStatus.FAILED), "error": what, "more": None}
     more = None
+    if row.status == MessageInStatus.FAILED and usage.is_refusal(row.error or ""):
+        group = agent_groups.by_id(connection, sessions.get(connection, session_id).agent_group_id)
+        name = None if group is None else group.name
+        return {"type": "done", "status": str(row.status), "error": row.error, "more": "budget", "agent_group": name}
     if row.status == MessageInStatus.FAILED:
         reason, has_detail = turns.end_of(connection, session_id, row.turn_id)
         # The agent's own end, and what its provider broke with, stand in its log; what a service said does in its turn.

@@ -4,6 +4,7 @@ for the Makefile of a checkout.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from host.runtime.sources import SOURCE_ROOT
@@ -23,9 +24,12 @@ def image_for(provider: str, image: str) -> str:
 def how_to_build(image: str, context: Path = SOURCE_ROOT) -> str:
     """What a person types about a missing image, in a checkout or not; the variants' names end in theirs."""
     variant = variant_of(image)
-    if (context / MAKEFILE).is_file():
-        return "run `make image`" if variant is None else f"run `make image VARIANT={variant}`"
-    return "run `dumbwaiter image build`" if variant is None else f"run `dumbwaiter image build {variant}`"
+    if not (context / MAKEFILE).is_file():
+        return "run `dumbwaiter image build`" if variant is None else f"run `dumbwaiter image build {variant}`"
+    options = [] if variant is None else [f"VARIANT={variant}"]
+    if not image.startswith(OWN_IMAGES):  # without its name another one would be built
+        options.append(f"IMAGE={shlex.quote(image)}")
+    return f"run `{' '.join(['make image', *options])}`"
 
 
 def variant_of(image: str) -> str | None:

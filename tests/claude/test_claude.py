@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import struct
 import time
 import zlib
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from container_agent.context import SessionContext
@@ -206,6 +209,18 @@ async def test_a_turn_that_is_stopped_ends_at_once_and_keeps_what_was_said(agent
     assert "and so on" in json.dumps(server.requests[-1].body["messages"])
 
 
+async def test_a_turn_whose_program_is_killed_is_run_again_and_answered_once(
+    agent: Agent, server: ModelServer, session: BareSession
+) -> None:
+    """A signal for the agent may go to all it has started, and a system short of memory kills the largest."""
+    message_id = agent.say("stream 20 0.1 hello")
+    await until(lambda: server.requests and server.requests[0].sent_pieces > 1, "it is being answered")
+    assert _end_programs(signal.SIGTERM)
+    outcome = await agent.outcome(message_id)
+    assert (outcome.turn["status"], outcome.replies, outcome.error) == ("completed", ["hello"], None)
+    assert [turn["failure_reason"] for turn in session.out("SELECT * FROM turns WHERE status = 'cancelled'")] == [None]
+
+
 async def test_a_stop_ends_what_its_tools_have_started(agent: Agent, session: BareSession) -> None:
     pid = session.workspace / "pid"
     message_id = agent.say('call Bash {"command": "echo $$ >pid; exec python3 -c \'import time; time.sleep(600)\'"}')
@@ -371,6 +386,17 @@ with open("pid", "w") as file:
     file.write(str(os.getpid()))
 time.sleep(600)
 """
+
+
+def _end_programs(number: signal.Signals) -> int:
+    """Signal the programs that this process has started for turns; how many there were."""
+    found = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "DUMBWAITER_TURN_MARK" in child.environ():
+                os.kill(child.pid, number)
+                found += 1
+    return found
 
 
 def _lives(process: int) -> bool:

@@ -80,6 +80,16 @@ def test_a_turn_without_success_is_one_sentence_and_status_1(
     assert result.stderr.count("\n") == 1
 
 
+def test_a_budget_that_is_used_up_is_said_with_the_line_that_gives_more(run: Run, host: PlayedHost) -> None:
+    said = "The budget of assistant for today is used up: 20 of 10 tokens. It begins anew at 2026-12-01 00:00 UTC."
+    host.streams["chat"] = [ACCEPTED, done("failed", said) | {"more": "budget", "agent_group": "assistant"}]
+
+    result = run("chat", "-m", "hello")
+
+    assert "00:00 UTC: `dumbwaiter agent-group set assistant --budget-tokens N`" in result.stderr
+    assert "logs" not in result.stderr
+
+
 def test_with_json_it_prints_the_whole_exchange_also_of_a_failure(run: Run, host: PlayedHost) -> None:
     host.streams["chat"] = [ACCEPTED, message("partly\x1b[2J"), done("failed", "why")]
 

@@ -35,7 +35,6 @@ LINES = [
     ("run --runtime docker", "dumbwaiter run --data {data} --runtime process`"),
     ("agent-group set assistant --unmount x", "there is none"),
     ("restore {data}/nothing.backup", "`dumbwaiter backup FILE`"),
-    ("restore {data}/dumbwaiter.toml", "`dumbwaiter backup FILE` wrote"),
     ("backup {data}/dumbwaiter.toml/x", "make it, or choose another one"),
     ("nonsense", "dumbwaiter --help"),
 ]
