@@ -69,7 +69,7 @@ def _another_key(service: str) -> str:
 class ProgramDied(ProviderError):
     """The SDK's program was there and ended in mid-turn, or said what cannot be understood.
 
-    That is not the model's answer: it was killed with the agent, by the system that was short of memory, by anybody.
+    That is not the model's answer: it was killed with the agent, or by a system that is short of memory.
     """
 
     def __init__(self) -> None:

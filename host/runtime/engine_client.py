@@ -26,7 +26,7 @@ NOT_FOUND, CONFLICT = 404, 409
 class EngineRefusal(RuntimeUnavailable):
     """The engine answers a call with an error: `status` is the HTTP status, `reason` its own words.
 
-    Whoever knows what a status means for a call catches this. For all others the engine cannot be used.
+    A caller that knows what a status means for its call catches this. For all others the engine cannot be used.
     """
 
     def __init__(self, status: int, reason: str, where: str) -> None:
