@@ -25,19 +25,20 @@ EXIT_FILES = 74
 class DumbwaiterError(Exception):
     """Something went wrong. `hint` says what to do next; `where` names the file, session or platform.
 
-    One without a hint that an error of the system caused has what that error's number tells.
+    One without a hint of its own that an error of the system caused has what that error's number tells: it names paths,
+    so it is for the operator and not for a chat, where `own_hint` alone is shown.
     """
 
     def __init__(self, what: str, *, where: str | Path | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = str(where) if where is not None else None
-        self._hint = hint
+        self.own_hint = hint
 
     @property
     def hint(self) -> str | None:
         """What to do next."""
-        return how_to_mend(self.__cause__, self.where) if self._hint is None else self._hint
+        return how_to_mend(self.__cause__, self.where) if self.own_hint is None else self.own_hint
 
     def __str__(self) -> str:
         sentence = self.what if self.where is None else f"{self.what} ({self.where})"

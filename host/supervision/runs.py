@@ -251,7 +251,7 @@ class Runs:
     async def finalize_failed_start(self, session: sessions.Session, error: DumbwaiterError) -> FinalizedRun:
         """Count a start that failed, like the death of an agent that touched nothing."""
         current = await self._central.read(lambda c: sessions.get(c, session.id))
-        sentence = f"the agent cannot be started: {error.what}{f' ({error.hint})' if error.hint else ''}"
+        sentence = f"the agent cannot be started: {error.what}{f' ({error.own_hint})' if error.own_hint else ''}"
         return await self.finalize_run(
             session, frozenset(), run_id=current.run_id or "", not_the_agents_fault=False, sentence=sentence
         )

@@ -50,3 +50,7 @@ def test_what_nothing_is_known_about_has_no_hint() -> None:
     assert caused(errno.EPROTO).hint is None
     assert how_to_mend(ValueError("x"), PLACE) is None
     assert DumbwaiterError("something").hint is None
+
+
+def test_what_names_paths_is_not_the_error_s_own() -> None:
+    assert caused(errno.ENOSPC).own_hint is None
