@@ -213,11 +213,14 @@ async def test_a_turn_whose_program_is_killed_is_run_again_and_answered_once(
     agent: Agent, server: ModelServer, session: BareSession
 ) -> None:
     """A signal for the agent may go to all it has started, and a system short of memory kills the largest."""
-    message_id = agent.say("stream 20 0.1 hello")
-    await until(lambda: server.requests and server.requests[0].sent_pieces > 1, "it is being answered")
+    words = " ".join(["and so on"] * 30)
+    message_id = agent.say(f"stream 60 0.1 {words}")
+    await until(lambda: server.requests and server.requests[0].sent_pieces > 8, "it is being answered", 90)
     assert _end_programs(signal.SIGTERM)
+    over = "SELECT * FROM processing_ack WHERE status <> 'processing'"
+    await until(lambda: session.out(over), "it is answered", 90)  # by a program that has to start once more
     outcome = await agent.outcome(message_id)
-    assert (outcome.turn["status"], outcome.replies, outcome.error) == ("completed", ["hello"], None)
+    assert (outcome.turn["status"], outcome.replies, outcome.error) == ("completed", [words], None)
     assert [turn["failure_reason"] for turn in session.out("SELECT * FROM turns WHERE status = 'cancelled'")] == [None]
 
 
