@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from host import log as logs
+from host.backoff import Backoff
 from host.central.database import Central
 from host.channels.build import FindType, build, type_of
 from host.channels.health import ChannelStatus, Health
@@ -36,18 +37,6 @@ _FIRST_SECONDS = 1.0
 """How long the start of the host waits for the first attempts, so that what is quick is connected when it is ready."""
 _STEADY_SECONDS = 60.0
 """A connection that lasted so long was a good one: after it the waits begin anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits between attempts, in seconds: the first, doubling up to the longest."""
-
-    first: float
-    longest: float
-
-    def after(self, failures: int) -> float:
-        """The wait after that many failures in a row."""
-        return min(self.first * 2.0 ** min(failures - 1, 30), self.longest)
 
 
 UNAVAILABLE = Backoff(1.0, 60.0)

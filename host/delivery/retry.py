@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from host.backoff import Backoff
+
 LONGEST_WAIT = 300.0
 
 
@@ -31,5 +33,4 @@ def wait_after(attempts: int, policy: RetryPolicy, *, retry_after: float | None 
 
 
 def _wait(attempt: int, policy: RetryPolicy) -> float:
-    longest = max(LONGEST_WAIT, policy.first_seconds)
-    return min(policy.first_seconds * 2.0 ** min(attempt - 1, 30), longest)
+    return Backoff(policy.first_seconds, max(LONGEST_WAIT, policy.first_seconds)).after(attempt)

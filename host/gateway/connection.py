@@ -14,6 +14,7 @@ from contextlib import suppress
 from enum import Flag, auto
 from typing import cast
 
+from host.backoff import Backoff
 from host.gateway.memory import CONNECTION, Memory, MemoryAccount
 from host.gateway.pace import Paces, SessionPace
 
@@ -28,7 +29,7 @@ _CONNECTION_SECONDS = 0.0002
 
 _SMALL = 1024
 _SMALL_READS = 3
-_SHORTEST_REST, _LONGEST_REST = 0.005, 0.32
+_REST = Backoff(0.005, 0.32)
 """A head comes in one piece or two. Of one that comes in more and small ones the next is read after a rest, which
 doubles each time: meanwhile the pieces gather with the system, and a byte at a time costs no work each."""
 
@@ -154,9 +155,8 @@ class Connection(asyncio.Protocol):
         """Read on after a while: what is waited for comes in small pieces."""
         self._small_reads += 1
         if self._small_reads >= _SMALL_READS:
-            doubled = min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(10, self._small_reads - _SMALL_READS))
             self._pause(_Pause.PIECES)
-            self._loop.call_later(doubled, self._go_on, _Pause.PIECES)
+            self._loop.call_later(_REST.after(1 + self._small_reads - _SMALL_READS), self._go_on, _Pause.PIECES)
 
     def _go_on(self, why: _Pause) -> None:
         was = self._paused

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from host.backoff import Backoff
 from host.runtime.protocol import AgentHandle
 from host.sessions.outbox import Signature
 from host.supervision.decide import AgentFacts
@@ -19,6 +20,8 @@ _REST = 1.0
 """How long the host rests from an agent that writes more than one reconcile takes, in times of that reconcile. So a
 flood costs its own session time, and leaves half of the host to the others."""
 
+
+_UNREADABLE = Backoff(0.001, 2.0)
 
 SHORTEST_MEASURE, NEAR_MEASURE, LONGEST_MEASURE = 1.0, 4.0, 15.0
 """Seconds between two measures of a folder: where it grows fast, where more than half of it is used, where it rests."""
@@ -72,7 +75,7 @@ class RunningAgent:
         """Note that it could not be read; seconds until it should be tried again: soon at first, then less often."""
         self.unreadable_since = self.unreadable_since if self.unreadable_since is not None else now
         self.read_failures += 1
-        return float(min(0.0005 * 2.0 ** min(self.read_failures, 12), 2.0))
+        return _UNREADABLE.after(self.read_failures)
 
     def saw_folder(self, *, usable: bool, now: float) -> None:
         """Note whether the host could write the session's own file: an agent that locks it keeps it from that."""

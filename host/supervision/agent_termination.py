@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from host.backoff import Backoff
 from host.central import sessions
 from host.central.deliveries import Chat
 from host.sessions.inbox_sync import InboxSync
@@ -26,8 +27,7 @@ from shared_schema.clock import Clock
 log = logging.getLogger(__name__)
 
 _FINALIZATION_SECONDS = 30.0
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 10.0
+_BACKOFF = Backoff(0.2, 10.0)
 
 
 @dataclass(slots=True)
@@ -180,8 +180,7 @@ class AgentTermination:
             )
         except Exception:
             finalization.failures += 1
-            wait = min(_FIRST_WAIT * 2.0 ** min(finalization.failures, 10), _LONGEST_WAIT)
-            finalization.not_before = self._clock.monotonic() + wait
+            finalization.not_before = self._clock.monotonic() + _BACKOFF.after(finalization.failures)
             raise
         if final is None:
             return

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
+from host.backoff import Backoff
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import choose_victim
 from shared_schema.clock import Clock
 
-_FIRST_WAIT = 1.0
-_LONGEST_WAIT = 30.0
+_NO_ANSWER = Backoff(1.0, 30.0)
 _MOST_KNOWN = 1_000
 
 
@@ -137,8 +137,8 @@ class StartBackoff:
         backoff = self._by_session.setdefault(session_id, _Backoff())
         if backoff.unavailable_since is None:
             backoff.unavailable_since = now
-        seconds = float(min(_FIRST_WAIT * 2.0**backoff.attempts, _LONGEST_WAIT))
         backoff.attempts += 1
+        seconds = _NO_ANSWER.after(backoff.attempts)
         backoff.not_before = now + seconds
         return seconds
 

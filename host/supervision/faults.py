@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from host.backoff import Backoff
 from host.runtime.protocol import RuntimeUnavailable
 from host.supervision.decide import SupervisionLimits
 from shared_schema.clock import Clock, to_text
@@ -18,8 +19,7 @@ from shared_schema.errors import DumbwaiterError, FileTrouble
 
 log = logging.getLogger(__name__)
 
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 30.0
+_BACKOFF = Backoff(0.5, 30.0)
 _MAX_CAUSE = 300
 
 
@@ -90,7 +90,7 @@ class Faults:
 
     def retry_in(self, fault: Fault) -> float:
         """Seconds until the next reconcile: longer each time, and not past the moment at which the fault is lasting."""
-        wait = float(min(_FIRST_WAIT * 2.0 ** min(fault.attempts - 1, 10), _LONGEST_WAIT))
+        wait = _BACKOFF.after(fault.attempts)
         left = fault.began + fault.patience - self._clock.monotonic()
         return min(wait, left) if left > 0 else wait
 
