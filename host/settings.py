@@ -18,6 +18,7 @@ import tzlocal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -60,6 +61,41 @@ class _SettingsFile(TomlConfigSettingsSource):
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         return tomllib.loads(decoded(file_path.read_bytes()))
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a variable has an underscore in place of the hyphen in a name (`my-bot`: `MY_BOT`).
+
+    `tables` has what dumbwaiter.toml sets. A name that stands there as the variable writes it is that one; what stands
+    nowhere there is a name of the environment's own.
+    """
+
+    def __init__(self, settings: type[BaseSettings], tables: _SettingsFile) -> None:
+        super().__init__(settings)
+        self._tables = tables
+
+    def __call__(self) -> dict[str, Any]:
+        given = super().__call__()
+        for table in ("channels", "upstreams"):
+            ours, known = given.get(table), self._tables.toml_data.get(table)
+            if isinstance(ours, dict) and isinstance(known, dict):
+                given[table] = {_meant(name, known): value for name, value in ours.items()}
+        return given
+
+
+def _meant(name: str, known: dict[str, Any]) -> str:
+    """The name that a variable means. Raises `ValueError` where it may be one of two."""
+    if name in known:
+        return name
+    found = [each for each in known if variable_part(each) == variable_part(name)]
+    if len(found) > 1:
+        raise ValueError(f"a variable with {variable_part(name)} may mean {' or '.join(found)}: rename one of them")
+    return found[0] if found else name
+
+
+def variable_part(name: str) -> str:
+    """A name as it stands in the environment: capitals, and underscores in place of hyphens."""
+    return name.upper().replace("-", "_")
 
 
 class Settings(BaseSettings):
@@ -253,7 +289,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = DataLayout(init_settings()["data"]).settings
-        return init_settings, env_settings, _SettingsFile(settings_cls, toml_file=file)
+        tables = _SettingsFile(settings_cls, toml_file=file)
+        return init_settings, _Environment(settings_cls, tables), tables
 
 
 @functools.cache

@@ -101,7 +101,7 @@ def settings_of(kind: ChannelType, name: str, table: Mapping[str, Any]) -> Chann
 
 def variable(name: str, setting: str) -> str:
     """The environment variable of a setting of a channel."""
-    return f"DUMBWAITER_CHANNELS__{name.upper()}__{setting.upper()}"
+    return f"DUMBWAITER_CHANNELS__{name.upper().replace('-', '_')}__{setting.upper()}"
 
 
 def _parsed(kind: ChannelType, key: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from host.central import audit
-from host.channels.build import build, settings_of, trouble_of, type_of
+from host.channels.build import build, settings_of, trouble_of, type_of, variable
 from host.channels.health import ChannelStatus, Health
 from host.channels.protocol import Channel, ChannelUnavailable, Identity
 from host.channels.registry import channel_type
@@ -57,6 +57,11 @@ async def add(
     if name in services.running.names():
         hint = f"`dumbwaiter channel remove {name}` takes it away, or choose another name and its --type"
         raise Conflict(f"there is a channel '{name}' already", hint=hint)
+    if rival := [each for each in services.running.names() if each.replace("-", "_") == name.replace("-", "_")]:
+        raise Conflict(
+            f"'{name}' and the channel '{rival[0]}' would have the same variables: {variable(name, 'TOKEN')}",
+            hint="choose a name that differs in more than a hyphen",
+        )
     table = ({} if type is None else {"type": type}) | settings
     kind = channel_type(type_of(name, table))
     given = settings_of(kind, name, table)
@@ -82,7 +87,7 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
     if not await asyncio.to_thread(remove_table, services.settings.layout.settings, "channels", name):
         raise Conflict(
             f"the channel '{name}' is not set up in dumbwaiter.toml",
-            hint=f"unset the variables DUMBWAITER_CHANNELS__{name.upper()}__…, then restart the host",
+            hint=f"unset the variables DUMBWAITER_CHANNELS__{name.upper().replace('-', '_')}__…, then restart the host",
         )
     await _audit(services, "channel.remove", name, None)
     await services.running.remove(name)

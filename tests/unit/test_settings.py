@@ -230,3 +230,16 @@ def test_every_setting_says_what_it_is_for() -> None:
 def test_the_image_is_the_one_that_make_image_builds_for_this_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert Settings.model_fields["image"].default == f"dumbwaiter-agent:{project['version']}"
+
+
+def test_a_variable_of_a_channel_has_an_underscore_for_the_hyphen_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "dumbwaiter.toml").write_text('[channels.my-bot]\ntype = "telegram"\n')
+    environment = {"DUMBWAITER_CHANNELS__MY_BOT__TOKEN": "t", "DUMBWAITER_CHANNELS__OTHER_BOT__TYPE": "slack"}
+    channels = loaded(tmp_path, environment)["channels"]
+    assert channels == {"my-bot": {"type": "telegram", "token": "t"}, "other_bot": {"type": "slack"}}
+
+
+def test_a_variable_that_may_mean_two_channels_is_refused_with_their_names(tmp_path: Path) -> None:
+    (tmp_path / "dumbwaiter.toml").write_text('[channels.a-b_c]\ntype = "telegram"\n[channels.a_b-c]\ntype = "slack"\n')
+    error = loaded(tmp_path, {"DUMBWAITER_CHANNELS__A_B_C__TOKEN": "t"})["error"]
+    assert "may mean a-b_c or a_b-c" in error
