@@ -29,7 +29,7 @@ from shared_schema.rows import Address, AgentPhase, MessageOutKind, Row
 log = logging.getLogger(__name__)
 
 WORK = """
-SELECT i.message_id, i.channel_type, i.platform_id, i.thread_id, i.platform_message_id,
+SELECT i.message_id, i.channel_type, i.platform_id, i.thread_id, i.platform_message_id, i.sender_id,
     coalesce(m.is_group, 0) AS is_group, coalesce(w.progress, 'typing') AS progress
 FROM ingest i INDEXED BY ingest_open
 LEFT JOIN messaging_groups m ON m.channel_type = i.channel_type AND m.platform_id = i.platform_id
@@ -59,6 +59,7 @@ class Work(Row):
     platform_id: str
     thread_id: str | None
     platform_message_id: str
+    sender_id: str | None
     is_group: int
     progress: str
 
@@ -211,6 +212,8 @@ class ProgressDisplay:
             text=text,
             in_reply_to=work.message_id,
             reply_to=work.platform_message_id,
+            is_draft=True,
+            for_user=work.sender_id,
         )
         made = await channel.deliver(message)
         if made is None:
@@ -263,10 +266,18 @@ class ProgressDisplay:
             return
         address, draft_id = found
         text = f"{shown.text}\n\n{_INTERRUPTED}" if shown.text else _INTERRUPTED
-        await self._quietly(channel.edit(address, draft_id, text, ()), shown)
+        whole = Outgoing(
+            key=f"{session_id}/draft/{draft_id}/end",
+            address=address,
+            kind=MessageOutKind.CHAT,
+            text=text,
+            from_host=True,
+            draft_id=draft_id,
+        )
+        await self._quietly(channel.deliver(whole), shown)
         await self._central.write(lambda c: drafts.remove(c, session_id, draft_id))
 
-    async def _quietly(self, call: Coroutine[Any, Any, None], shown: _Shown) -> None:
+    async def _quietly(self, call: Coroutine[Any, Any, object], shown: _Shown) -> None:
         """Make a call of the platform that nothing depends on."""
         try:
             async with asyncio.timeout(_CALL_SECONDS):

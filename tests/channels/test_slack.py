@@ -451,3 +451,44 @@ def test_settings_that_cannot_be_are_said_without_the_token(fake: FakeSlack) -> 
         with pytest.raises(ValueError, match=r"begins with|set `app_token`|host:port") as caught:
             SLACK.settings(type="slack", **settings(fake, **wrong))
         assert "canary" not in str(caught.value)
+
+
+DRAFT = Outgoing(
+    "session/draft", Address("slack", CHANNEL, "1700000000.000001"), "chat", "It grows", is_draft=True, for_user=ANN
+)
+
+
+@pytest.mark.parametrize("offers", [True, False], ids=["streams", "edits"])
+async def test_an_answer_grows_as_a_stream_where_there_are_some_and_by_edits_elsewhere(
+    tmp_path: Path, fake: FakeSlack, offers: bool
+) -> None:
+    fake.offers_streams = offers
+    async with talking(tmp_path, fake) as there:
+        ts = await there.channel.deliver(DRAFT)
+        assert ts is not None
+        await there.channel.edit(DRAFT.address, ts, "It grows and grows", ())
+        (shown,) = fake.ours(CHANNEL)
+        assert shown["text"] == "It grows and grows"
+        await there.channel.edit(DRAFT.address, ts, "It has another beginning", ())
+        await there.channel.edit(DRAFT.address, ts, "It has another beginning now", ())
+        whole = replace(DRAFT, key="session/9", text="**Whole**", is_draft=False, draft_id=ts, for_user=None)
+        assert await there.channel.deliver(whole) == ts
+        (shown,) = fake.ours(CHANNEL)
+        assert shown["text"] == "*Whole*"
+        assert fake.streaming == set()
+    assert ("chat.appendStream" in {method for method, _ in fake.calls}) is offers
+    # Where Slack offers none at all, it is not asked for again and again.
+    assert sum(method == "chat.startStream" for method, _ in fake.calls) == 1
+
+
+async def test_a_stream_that_a_dead_host_has_begun_becomes_the_whole_answer(tmp_path: Path, fake: FakeSlack) -> None:
+    fake.offers_streams = True
+    async with talking(tmp_path, fake) as there:
+        ts = await there.channel.deliver(DRAFT)
+    async with talking(tmp_path, fake) as there:
+        assert (
+            await there.channel.deliver(replace(DRAFT, key="session/9", text="Whole", is_draft=False, draft_id=ts))
+            == ts
+        )
+    (shown,) = fake.ours(CHANNEL)
+    assert (shown["text"], fake.streaming) == ("Whole", set())

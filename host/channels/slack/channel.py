@@ -75,6 +75,7 @@ class SlackChannel(BaseChannel):
         max_file_bytes=MAX_FILE_BYTES,
         threads=True,
         edits=True,
+        deletes=True,
         reactions=True,
         buttons=True,
         direct_messages=True,
@@ -137,6 +138,8 @@ class SlackChannel(BaseChannel):
             if before is not None and clean != "yes":  # the last host was killed, perhaps while it sent
                 self._sender.doubtful_until = self._slack_now() + _DOUBTFUL_SECONDS
         self._us = us
+        team_id = answer.get("team_id")
+        self._sender.streams.team_id = team_id if isinstance(team_id, str) else None
         self._sender.own_ids = frozenset(each for each in (us.user_id, us.bot_id) if each is not None)
         await self._context.state.set(_CLEAN, "no")
         if await self._context.state.get(_MOMENT) is None:  # nothing before the first start is ours to answer
@@ -183,6 +186,13 @@ class SlackChannel(BaseChannel):
 
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         await self._asked(self._sender.edit(address, platform_message_id, text, buttons))
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        try:
+            await self._api().call("chat.delete", channel=address.platform_id, ts=platform_message_id)
+        except SlackError as error:
+            if error.code != "message_not_found":
+                raise error.told() from None
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         api, place = self._api(), {"channel": address.platform_id, "timestamp": platform_message_id}

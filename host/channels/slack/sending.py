@@ -18,6 +18,7 @@ import aiohttp
 from host.channels.protocol import Button, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.channels.slack.api import SlackApi, SlackError
 from host.channels.slack.mrkdwn import to_mrkdwn
+from host.channels.slack.streams import Streams
 from shared_schema.rows import Address
 
 EVENT_TYPE = "dumbwaiter_message"
@@ -43,6 +44,7 @@ class Sender:
         self._api = api
         self._session = session
         self._now = now
+        self.streams = Streams(api)
         self.own_ids: frozenset[str] = frozenset()
         self._done: OrderedDict[str, str] = OrderedDict()
         self._posted: OrderedDict[str, str] = OrderedDict()
@@ -75,10 +77,14 @@ class Sender:
 
     async def _text(self, message: Outgoing) -> str:
         if message.draft_id is not None:
-            await self.edit(message.address, message.draft_id, message.text, message.buttons)
+            await self.streams.stop(message.address, message.draft_id)
+            await self._update(message.address, message.draft_id, message.text, message.buttons)
             return message.draft_id
         if (ts := self._posted.get(message.key)) is not None:
             return ts
+        if message.is_draft and (stream := await self.streams.start(message)) is not None:
+            _keep(self._posted, message.key, stream)
+            return stream
         # A message of files alone gets their names as its text: only what has a text can carry the key.
         text = message.text if message.text.strip() else ", ".join(path.name for path in message.files)
         written = to_mrkdwn(text)
@@ -99,7 +105,20 @@ class Sender:
         return ts
 
     async def edit(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
-        """Replace a message of ours. Raises the errors of the protocol, and `SlackError`."""
+        """Replace a message of ours, or let a stream grow. Raises the errors of the protocol, and `SlackError`."""
+        if buttons or not await self.streams.grow(address, ts, text):
+            await self._update(address, ts, text, buttons)
+
+    async def _update(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
+        try:
+            await self._replace(address, ts, text, buttons)
+        except SlackError as error:
+            if error.code != "streaming_state_conflict":
+                raise
+            await self.streams.end(address, ts)  # a stream that an earlier host has begun
+            await self._replace(address, ts, text, buttons)
+
+    async def _replace(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
         written = to_mrkdwn(text)
         await self._api().call(
             "chat.update",
