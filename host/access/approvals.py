@@ -161,6 +161,12 @@ def close_approved(
         _close(connection, approval, ApprovalState.APPROVED, by, where_from, choice, None, now)
 
 
+def close_moot(connection: sqlite3.Connection, approval: Approval, why: str, where_from: str, now: str) -> None:
+    """Note that something else has brought about what an approval asks for: what waits for it is answered."""
+    with audit.acting(Actor("host", where_from)):
+        _close(connection, approval, ApprovalState.APPROVED, Standing(why), where_from, None, None, now)
+
+
 def expire_due(connection: sqlite3.Connection, now: str) -> int:
     """Close the approvals that were not decided in time, and say so. Returns how many."""
     due = table.expired(connection, now)

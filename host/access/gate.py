@@ -44,12 +44,15 @@ _NO_OWNER = (
 )
 _ASKED_TO_WIRE = "This bot does not know this chat yet. Its owner is asked, and your message waits. The code is {code}."
 _NAME = 80
+_FILES = 10
 _NAMES_OF_AGENTS = 800
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingMessage:
     """A message as the door sees it. `waiting` makes JSON of the whole event, should it wait for a decision.
+
+    `files` are the names of what came with it, as the platform says them.
 
     `is_trusted`: it was handed in at the host's own terminal, by its owner.
     """
@@ -64,6 +67,7 @@ class IncomingMessage:
     chat_name: str | None
     is_trusted: bool
     waiting: Callable[[], Mapping[str, Any]]
+    files: tuple[str, ...] = ()
 
     @property
     def chat(self) -> str:
@@ -140,6 +144,7 @@ def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Seq
         "chat_name": _short(arrival.chat_name),
         "agents": [_name_of(connection, wiring.agent_group_id) for wiring in wirings],
         "message": cards.shortened(arrival.text, 600),
+        **_files(arrival),
         "agent_group_ids": [wiring.agent_group_id for wiring in wirings],
         "direct_chat": arrival.address.platform_id if is_direct else None,
     }
@@ -165,6 +170,7 @@ def ask_to_wire(connection: sqlite3.Connection, arrival: IncomingMessage, now: s
         "name": _short(arrival.sender_name),
         "agents": names,
         "message": cards.shortened(arrival.text, 600),
+        **_files(arrival),
     }
     return _ask(
         connection,
@@ -251,6 +257,15 @@ def _note_direct_chat(connection: sqlite3.Connection, arrival: IncomingMessage, 
 def _name_of(connection: sqlite3.Connection, agent_group_id: str) -> str:
     group = agent_groups.by_id(connection, agent_group_id)
     return "" if group is None else group.name
+
+
+def _files(arrival: IncomingMessage) -> dict[str, list[str]]:
+    """The argument that names the files of a message, where it has some."""
+    if not arrival.files:
+        return {}
+    shown = [one_line(name, 40) or "?" for name in arrival.files[:_FILES]]
+    more = len(arrival.files) - len(shown)
+    return {"files": [*shown, f"and {more} more"] if more else shown}
 
 
 def _short(name: str | None) -> str | None:

@@ -13,7 +13,7 @@ from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.access.pairing import make_member
 from host.access.standing import standing_of
-from host.central import agent_groups, audit, messaging_groups, users
+from host.central import agent_groups, audit, chat_moves, messaging_groups, users
 from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring, default_unknown_sender
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
@@ -54,6 +54,7 @@ def register(
 ) -> MessagingGroup:
     """The messaging group of an address, added when it is not there."""
     channel, platform_id = messaging_groups.parse_address(address)
+    platform_id = chat_moves.current(connection, channel, platform_id)
     found = messaging_groups.find(connection, channel, platform_id)
     if found is None:
         found = MessagingGroup(

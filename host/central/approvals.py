@@ -47,6 +47,11 @@ SELECT a.* FROM approvals a INDEXED BY approvals_expiring WHERE a.state = 'pendi
       AND json_extract(e.value, '$.channel_type') = :channel_type
       AND json_extract(e.value, '$.platform_id') = :platform_id)
 """
+SPOOLS = """
+SELECT json_extract(e.value, '$.spool') AS spool, json_extract(e.value, '$.bytes') AS bytes
+FROM approvals a, json_each(a.waiting) e
+WHERE a.waiting <> '[]' AND a.state IN ('pending', 'approved') AND json_extract(e.value, '$.spool') IS NOT NULL
+"""
 TRIM = """
 DELETE FROM approvals WHERE state <> 'pending' AND waiting = '[]' AND position <= (
     SELECT position FROM approvals ORDER BY position DESC LIMIT 1 OFFSET ?)
@@ -230,6 +235,11 @@ def to_replay(connection: sqlite3.Connection) -> list[Approval]:
 def replayed(connection: sqlite3.Connection, approval_id: str) -> None:
     """What waited was handed in."""
     connection.execute(REPLAYED, (approval_id,))
+
+
+def spools_waiting(connection: sqlite3.Connection) -> dict[str, int]:
+    """The spool folders that events which wait need, and the size (bytes) of what is in each."""
+    return {row["spool"]: int(row["bytes"] or 0) for row in connection.execute(SPOOLS)}
 
 
 def _one(connection: sqlite3.Connection, statement: str, values: tuple[str, ...]) -> Approval | None:

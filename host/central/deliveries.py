@@ -155,14 +155,18 @@ FROM deliveries WHERE status IN ('failed', 'uncertain') ORDER BY finished_at DES
 """
 
 SENT_AS = """
-SELECT message_out_id, content FROM deliveries INDEXED BY deliveries_by_platform_message
+SELECT message_out_id, content, session_id, kind, thread_id FROM deliveries INDEXED BY deliveries_by_platform_message
 WHERE channel_type = :channel_type AND platform_id = :platform_id AND platform_message_id = :id
 UNION ALL
-SELECT message_out_id, content FROM deliveries
+SELECT d.message_out_id, d.content, d.session_id, d.kind, d.thread_id
+FROM delivery_parts p INDEXED BY delivery_parts_by_platform_message JOIN deliveries d ON d.position = p.position
+WHERE p.channel_type = :channel_type AND p.platform_id = :platform_id AND p.platform_message_id = :id
+UNION ALL
+SELECT message_out_id, content, session_id, kind, thread_id FROM deliveries
 WHERE message_out_id = :id AND channel_type = :channel_type AND platform_id = :platform_id LIMIT 1
 """
 SENT_OF_SESSION = """
-SELECT channel_type, platform_id, thread_id, platform_message_id, content FROM deliveries
+SELECT position, parts, channel_type, platform_id, thread_id, platform_message_id, content FROM deliveries
 WHERE session_id = ? AND message_out_id = ?
 """
 GIVE_UP_CHAT = """
@@ -175,6 +179,10 @@ SAID_BY = """
 SELECT s.agent_group_id FROM deliveries d INDEXED BY deliveries_by_platform_message
 JOIN sessions s ON s.id = d.session_id
 WHERE d.channel_type = :channel_type AND d.platform_id = :platform_id AND d.platform_message_id = :id
+UNION ALL
+SELECT s.agent_group_id FROM delivery_parts p INDEXED BY delivery_parts_by_platform_message
+JOIN deliveries d ON d.position = p.position JOIN sessions s ON s.id = d.session_id
+WHERE p.channel_type = :channel_type AND p.platform_id = :platform_id AND p.platform_message_id = :id
 UNION ALL
 SELECT s.agent_group_id FROM deliveries d JOIN sessions s ON s.id = d.session_id
 WHERE d.message_out_id = :id AND d.channel_type = :channel_type AND d.platform_id = :platform_id LIMIT 1
@@ -308,7 +316,10 @@ def add_notice(
 
 
 def sent_as(connection: sqlite3.Connection, chat: Chat, message_id: str) -> sqlite3.Row | None:
-    """`message_out_id, content` of what was sent to a chat, by the platform's id of it or by ours."""
+    """What was sent to a chat, by the platform's id of it (or of a part) or by ours.
+
+    Its `message_out_id`, `content`, `session_id`, `kind` and `thread_id`.
+    """
     return one(connection, SENT_AS, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
 
 
@@ -377,7 +388,7 @@ def mark_part(
 
 
 def sent_of_session(connection: sqlite3.Connection, session_id: str, message_out_id: str) -> sqlite3.Row | None:
-    """What became of a message of a session: its address, `platform_message_id` and `content`."""
+    """What became of a message of a session: `position`, `parts`, address, `platform_message_id` and `content`."""
     return one(connection, SENT_OF_SESSION, (session_id, message_out_id))
 
 

@@ -39,6 +39,11 @@ SELECT DISTINCT channel_type FROM host_messages INDEXED BY host_messages_open WH
 """
 BY_KEY = "SELECT * FROM host_messages WHERE key = ?"
 OF_APPROVAL = "SELECT * FROM host_messages WHERE approval_id = ? AND edits IS NULL ORDER BY position"
+CARD_AT = """
+SELECT * FROM host_messages INDEXED BY host_messages_cards
+WHERE channel_type = ? AND platform_id = ? AND platform_message_id = ? AND approval_id IS NOT NULL AND edits IS NULL
+LIMIT 1
+"""
 SENDING = (
     "UPDATE host_messages SET status = 'sending', attempts = attempts + 1 WHERE position = ? AND status = 'pending'"
 )
@@ -167,6 +172,12 @@ def by_key(connection: sqlite3.Connection, key: str) -> HostMessage | None:
 def cards(connection: sqlite3.Connection, approval_id: str) -> list[HostMessage]:
     """The messages that show an approval."""
     return [HostMessage.from_row(row) for row in connection.execute(OF_APPROVAL, (approval_id,))]
+
+
+def card_at(connection: sqlite3.Connection, chat: tuple[str, str], platform_message_id: str) -> HostMessage | None:
+    """The card of an approval that a message of a chat is."""
+    row = one(connection, CARD_AT, (*chat, platform_message_id))
+    return None if row is None else HostMessage.from_row(row)
 
 
 def suppress_cards(connection: sqlite3.Connection, approval_id: str, now: str) -> None:

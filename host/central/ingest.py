@@ -104,6 +104,15 @@ OF_PLATFORM_MESSAGE = """
 SELECT i.* FROM agent_groups a JOIN ingest i ON i.agent_group_id = a.id AND i.channel_type = ? AND i.platform_id = ?
     AND i.platform_message_id = ?
 """
+BEGINNING_WITH = """
+SELECT * FROM ingest
+WHERE agent_group_id = ? AND channel_type = ? AND platform_id = ? AND platform_message_id >= ?
+    AND platform_message_id < ?
+ORDER BY platform_message_id LIMIT 20
+"""
+FREE_PLATFORM_ID = (
+    "UPDATE ingest SET platform_message_id = platform_message_id || '/' || message_id WHERE message_id = ?"
+)
 NOTE_TURN = "UPDATE ingest SET turn_id = ? WHERE message_id = ? AND session_id = ?"
 FORGET_CONTENT = "UPDATE ingest SET content = '{}', spool = NULL, sender_name = NULL WHERE session_id = ?"
 COUNT_TRY = (
@@ -343,6 +352,19 @@ def of_platform_message(
     """What became of one message of a platform, with each agent group that took it."""
     rows = connection.execute(OF_PLATFORM_MESSAGE, (channel_type, platform_id, platform_message_id))
     return [AcceptedMessage.from_row(row) for row in rows]
+
+
+def beginning_with(
+    connection: sqlite3.Connection, agent_group_id: str, address: Address, beginning: str
+) -> list[AcceptedMessage]:
+    """What an agent group has taken in a chat whose platform's id begins so; some of it."""
+    values = (agent_group_id, address.channel_type, address.platform_id, beginning, f"{beginning}\U0010ffff")
+    return [AcceptedMessage.from_row(row) for row in connection.execute(BEGINNING_WITH, values)]
+
+
+def free_platform_id(connection: sqlite3.Connection, message_id: str) -> None:
+    """Let the id that a platform gave a message be that of another one."""
+    connection.execute(FREE_PLATFORM_ID, (message_id,))
 
 
 def supersede(connection: sqlite3.Connection, message_id: str, now: str) -> bool:

@@ -40,6 +40,9 @@ WHERE r.agent_group_id = :agent_group_id AND r.route_key = :route_key AND q.chan
           AND e.deliver_after IS NULL AND e.position < d.position AND e.status IN ('pending', 'sending')))
 LIMIT 1
 """
+IS_ASKED = """
+SELECT 1 FROM questions WHERE session_id = ? AND message_out_id = ? AND sender_id = ? AND expires_at > ?
+"""
 ANSWERED = """
 DELETE FROM questions
 WHERE session_id = ? AND channel_type = ? AND platform_id = ? AND thread_id IS ? AND sender_id = ?
@@ -103,6 +106,11 @@ def ask(
         _change(connection, session_id, message_out_id, "expired", late, now, deliver_after=to_text(until))
         return None
     return f"{MOST_OPEN} questions of this conversation are open already: the answer to this one needs a mention"
+
+
+def is_asked(connection: sqlite3.Connection, session_id: str, message_out_id: str, sender_id: str, now: str) -> bool:
+    """Whether that person's answer to that question is waited for."""
+    return one(connection, IS_ASKED, (session_id, message_out_id, sender_id, now)) is not None
 
 
 def is_open(

@@ -43,6 +43,7 @@ class Act(StrEnum):
     UNKNOWN_CHAT = "unknown chats that are asked about, on a channel"
     SCHEDULE = "schedules that an agent makes by itself"
     TRIGGER = "runs that events start, of a schedule"
+    REACTION = "reactions in a chat that its agent is told of"
     HOPS = "agents that answer each other in a chat"
     AGENT_MESSAGES = "messages of an agent to another one"
     APPROVALS = "approvals that an agent asks for"
@@ -61,6 +62,7 @@ PER_HOUR = {
     Act.UNKNOWN_CHAT: 20,
     Act.SCHEDULE: 30,
     Act.TRIGGER: 0,  # each one that is counted was held back
+    Act.REACTION: 200,
     Act.HOPS: 0,
     Act.AGENT_MESSAGES: 60,
     Act.AGENT_LIMITS: 0,

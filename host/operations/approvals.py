@@ -19,6 +19,7 @@ from host.central.approvals import Approval, ApprovalState
 from host.operations.push import push_to_agent_group
 from host.routing.waiting import from_json
 from host.services import Services
+from host.sessions.attachments import AttachmentRefused
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue, NotFound
 
@@ -111,8 +112,9 @@ class _ApprovalWorker:
         for approval in await services.central.read(table.to_replay):
             for kept in approval.events:
                 try:
-                    await services.router.ingest(from_json(kept))
-                except (InvalidValue, NotFound) as error:  # it can never be taken
+                    event = await asyncio.to_thread(from_json, kept, services.settings.layout.spool)
+                    await services.router.ingest(event)
+                except (InvalidValue, NotFound, AttachmentRefused) as error:  # it can never be taken
                     ids = {"approval": approval.id, "error": str(error)}
                     log.warning("what waited for an approval cannot be taken", extra=ids)
             await services.central.write(partial(table.replayed, approval_id=approval.id))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from host.access import answers, gate
 from host.access.admission import AdmissionVerdict
@@ -18,6 +19,8 @@ from host.access.gate import IncomingMessage
 from host.access.standing import Standing
 from host.central import (
     agent_groups,
+    approvals,
+    chat_moves,
     deliveries,
     engaged_threads,
     exchanges,
@@ -96,14 +99,21 @@ class RoutingOutcome:
 
 
 def accept(
-    connection: sqlite3.Connection, event: Event, rules: Rules, now: datetime, *, spool: str | None, names: list[str]
+    connection: sqlite3.Connection,
+    event: Event,
+    rules: Rules,
+    now: datetime,
+    *,
+    spool: str | None,
+    names: list[str],
+    size: int = 0,
 ) -> RoutingOutcome:
-    """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`.
+    """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`, and have `size` bytes.
 
     Raises `InvalidValue` for identifiers that cannot be, `Conflict` and `NotFound` for a session or agent group that
     somebody at the terminal named.
     """
-    outcome = _Acceptance(connection, event, rules, now, spool, names).run()
+    outcome = _Acceptance(connection, event, rules, now, spool, names, size).run()
     if triggering.offer(connection, event, now):
         outcome.says = True  # a schedule may be due
     return outcome
@@ -120,6 +130,7 @@ class _Acceptance:
         now: datetime,
         spool: str | None,
         names: list[str],
+        size: int,
     ) -> None:
         self._connection = connection
         self._event = event
@@ -128,6 +139,7 @@ class _Acceptance:
         self._now = to_text(now)
         self._spool = spool
         self._names = names
+        self._size = size
         self._agent_groups: dict[str, AgentGroup | None] = {}
         self._command = commands.parse(event.text) if not names else None
         self._outcome = RoutingOutcome(Receipt(()), command=self._command is not None)
@@ -136,6 +148,9 @@ class _Acceptance:
         event, address = self._event, self._event.address
         event.require_identifiers()
         group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
+        if group is None and (now_at := self._moved_to()) is not None:  # what was said before its chat moved
+            event = self._event = replace(event, address=replace(address, platform_id=now_at))
+            group = messaging_groups.find(self._connection, address.channel_type, now_at)
         arrival = self._arrival(group)
         if (claimed := gate.claim_owner(self._connection, arrival, self._now)) is not None:
             return self._said(claimed)
@@ -164,6 +179,12 @@ class _Acceptance:
                 return self._asked(gate.knock(self._connection, arrival, wirings, self._now))
             return self._drop(admission.reason or "no agent group is wired to it")
         return self._take_by(group, list(admission.wirings))
+
+    def _moved_to(self) -> str | None:
+        """The id under which the event's chat goes on; None where it has not moved."""
+        address = self._event.address
+        now_at = chat_moves.current(self._connection, address.channel_type, address.platform_id)
+        return None if now_at == address.platform_id else now_at
 
     def _take_by(self, group: MessagingGroup, wirings: list[Wiring]) -> RoutingOutcome:
         """Take the event for each of the wirings whose rule takes it; others may hear it as context."""
@@ -203,8 +224,17 @@ class _Acceptance:
             chat_name=event.chat_name if group is None else group.name,
             is_trusted=event.by_owner
             or (event.address.channel_type == TERMINAL_CHANNEL and event.sender_id in (None, _AT_TERMINAL)),
-            waiting=lambda: waiting.to_json(event),
+            waiting=self._waiting,
+            files=(*(file.name for file in event.attachments), *(file.name for file in event.remote_files)),
         )
+
+    def _waiting(self) -> dict[str, Any]:
+        """The event as it is kept while it waits, with its files as far as there is room for what strangers send."""
+        fits = self._spool is not None and self._size <= waiting.MOST_BYTES
+        if fits:
+            kept = sum(approvals.spools_waiting(self._connection).values())
+            fits = kept + self._size <= waiting.MOST_BYTES_IN_ALL
+        return waiting.to_json(self._event, self._spool if fits else None, self._names, self._size)
 
     def _in_unknown_chat(self, arrival: IncomingMessage) -> RoutingOutcome:
         """The event is of a chat that is not registered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from host.sessions.attachments import Attachment
 from shared_schema.errors import InvalidValue
@@ -112,13 +112,17 @@ class Clicked:
 
 @dataclass(frozen=True, slots=True)
 class Reacted:
-    """A person has put a reaction on a message, or (`emoji` None) taken it away."""
+    """A person has put a reaction on a message, or (`emoji` None) taken it away.
+
+    `removed` is the one that is gone, where the platform says; else it is all of that person's on the message.
+    """
 
     address: Address
     platform_message_id: str
     emoji: str | None
     sender_id: str | None = None
     sender_name: str | None = None
+    removed: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from host.central import messaging_groups, unread
+from host.central import approvals, messaging_groups, unread
 from host.central.database import Central
 from host.central.deliveries import Chat
-from host.routing import commands, updates
+from host.routing import commands, moves, reactions, updates
 from host.routing.acceptance import RoutingOutcome, Rules, accept
 from host.routing.event import (
     ChatGone,
@@ -31,6 +31,7 @@ from host.routing.event import (
     Event,
     Incoming,
     Joined,
+    Reacted,
     ReadReceipt,
     Receipt,
 )
@@ -138,8 +139,10 @@ class Router:
                 outcome, said = await self._central.write(lambda c: updates.clicked(c, event, now))
             case Joined():
                 outcome = await self._central.write(lambda c: updates.joined(c, event, now))
+            case Reacted():
+                outcome, said = await self._central.write(lambda c: reactions.reacted(c, event, now))
             case ChatMoved():
-                outcome = await self._central.write(lambda c: updates.moved(c, event))
+                outcome = await self._central.write(lambda c: moves.moved(c, event, now))
                 log.info("a chat has moved", extra={"chat": event.new_platform_id, "channel": event.channel})
             case ChatGone():
                 chat = f"{event.address.channel_type}:{event.address.platform_id}"
@@ -197,29 +200,36 @@ class Router:
         is_long = len(event.text) > self._rules.max_text and commands.parse(event.text[:_LONGEST_COMMAND]) is None
         spool_name = new_id(Prefix.MESSAGE) if event.attachments or is_long else None
         names: list[str] = []
+        size = 0
         if spool_name is not None:
             folder = self._layout.spool / spool_name
-            event, names = await asyncio.to_thread(self._keep_files, event, folder, is_long)
+            event, names, size = await asyncio.to_thread(self._keep_files, event, folder, is_long)
         now = self._clock.now()
         try:
             outcome = await self._central.write(
-                lambda connection: accept(connection, event, self._rules, now, spool=spool_name, names=names)
+                lambda connection: accept(connection, event, self._rules, now, spool=spool_name, names=names, size=size)
             )
         except Exception:  # refused, and nothing else: an interrupted write may have been kept
             await self._drop_spool(spool_name)
             raise
         if all(accepted.duplicate for accepted in outcome.receipt.accepted) and not outcome.heard:
-            await self._drop_spool(spool_name)
+            # It may wait for a decision, with its files.
+            waiting = {} if spool_name is None else await self._central.read(approvals.spools_waiting)
+            if spool_name not in waiting:
+                await self._drop_spool(spool_name)
         self._follow(outcome)
         return outcome.receipt
 
-    def _keep_files(self, event: Event, folder: Path, is_long: bool) -> tuple[Event, list[str]]:
-        """Keep the files of an event, and a text that is too long for a message as one more of them. Blocks."""
+    def _keep_files(self, event: Event, folder: Path, is_long: bool) -> tuple[Event, list[str], int]:
+        """Keep the files of an event, and a text that is too long for a message as one more of them. Blocks.
+
+        The event as it is then, the names of the files, and how many bytes they have.
+        """
         names = spool(event.attachments, folder, self._file_limits)
         if is_long:
             names.append(spool_text(event.text, WHOLE_TEXT, folder, names))
             event = dataclasses.replace(event, text=truncate(event.text, self._rules.max_text, names[-1]))
-        return event, names
+        return event, names, sum((folder / name).stat().st_size for name in names)
 
     def _follow(self, outcome: RoutingOutcome) -> None:
         for each in outcome.receipt.accepted:

@@ -17,7 +17,6 @@ from host.access.gate import IncomingMessage
 from host.access.standing import standing_of
 from host.central import (
     approvals,
-    chat_moves,
     deliveries,
     host_messages,
     ingest,
@@ -30,7 +29,6 @@ from host.central.messaging_groups import Engage, MessagingGroup
 from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome, Rules
 from host.routing.event import (
     ChatGone,
-    ChatMoved,
     Clicked,
     Deleted,
     Edited,
@@ -39,7 +37,6 @@ from host.routing.event import (
     Receipt,
     require_identifiers,
 )
-from host.routing.route_key import chat_prefixes
 from host.routing.text import preview, truncate
 from host.routing.waiting import LONGEST
 from shared_schema.clock import from_text, to_text
@@ -66,7 +63,8 @@ def edited(connection: sqlite3.Connection, event: Edited, rules: Rules, now: str
     if not rows or group is None:
         _change_waiting(connection, address, event.platform_message_id, text)
         return outcome
-    allowed = _heard_by(connection, group, event, rows[0].sender_id)
+    sender = event.sender_id or rows[0].sender_id
+    allowed = heard_by(connection, group, address, event.platform_message_id, sender, event.text)
     for row in rows:
         if row.agent_group_id not in allowed:
             refusals.drop(connection, address.channel_type, address.platform_id, event.sender_id, UNKNOWN, now)
@@ -148,14 +146,18 @@ def joined(connection: sqlite3.Connection, event: Joined, now: str) -> RoutingOu
     return outcome
 
 
-def _heard_by(
-    connection: sqlite3.Connection, group: MessagingGroup, event: Edited, sender_id: str | None
+def heard_by(
+    connection: sqlite3.Connection,
+    group: MessagingGroup,
+    address: Address,
+    message_id: str,
+    sender: str | None,
+    text: str,
 ) -> frozenset[str]:
-    """The agent groups that listen to who has changed a message, by the rules of the chat as they are now."""
-    sender = event.sender_id or sender_id
+    """The agent groups that listen to a person in a chat, by its rules as they are now."""
     arrival = IncomingMessage(
-        event.address, event.platform_message_id, sender, None, event.text, False, bool(group.is_group), None,
-        event.address.channel_type == messaging_groups.TERMINAL_CHANNEL, dict,
+        address, message_id, sender, None, text, False, bool(group.is_group), None,
+        address.channel_type == messaging_groups.TERMINAL_CHANNEL, dict,
     )  # fmt: skip
     admission, _ = gate.admit(connection, arrival, group, messaging_groups.wirings_of(connection, group.id))
     if admission.verdict != AdmissionVerdict.ADMITTED:
@@ -177,51 +179,82 @@ def _change(
     is_waiting = row.status == MessageInStatus.PENDING and row.turn_id is None
     if is_waiting and ingest.supersede(connection, row.message_id, now):
         # Never changed in place: it may be in the session's file, or on its way there at this moment.
-        _put(connection, row, row.platform_message_id, content | {"text": text}, row.trigger, session, now)
+        _put_in_place(connection, row, content | {"text": text}, session, now)
         outcome.heard.append(session.id)
     elif row.generation == session.generation:
         was = {"message": row.message_id, "text": preview(str(content.get("text", "")))}
         mark = hashlib.sha256(text.encode()).hexdigest()[:16]
         told: dict[str, object] = {"text": f"edited: {text}", "reply_to": was}
-        _put(connection, row, f"{row.platform_message_id}/edited/{mark}", told, 0, session, now)
+        address = Address(row.channel_type, row.platform_id, row.thread_id)
+        key = f"{row.platform_message_id}/edited/{mark}"
+        put(connection, session, address, key, told, now, sender_id=row.sender_id, sender_name=row.sender_name)
         since = to_text(from_text(now) - HEARD_FOR)
         ingest.cancel_old_heard(connection, session.id, MOST_HEARD, since, now)
         outcome.heard.append(session.id)
 
 
-def _put(
+def put(
     connection: sqlite3.Connection,
-    row: ingest.AcceptedMessage,
+    session: sessions.Session,
+    address: Address,
     platform_message_id: str,
     content: dict[str, object],
-    trigger: int,
-    session: sessions.Session,
     now: str,
+    *,
+    sender_id: str | None,
+    sender_name: str | None,
+    message_id: str | None = None,
+    trigger: int = 0,
+    spool: str | None = None,
 ) -> None:
-    message_id, spool = new_id(Prefix.MESSAGE), None
-    if trigger == row.trigger and row.spool is not None and row.state == "accepted":
-        spool = row.spool  # its files go where the new message looks for them
-        names = [file["name"] for file in cast("list[dict[str, str]]", content["files"])]
-        content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in names]
+    """Put a message into a session: what a person did, as context that wakes nobody unless it is a `trigger`."""
     ingest.accept(
         connection,
         {
-            "message_id": message_id,
-            "agent_group_id": row.agent_group_id,
+            "message_id": message_id or new_id(Prefix.MESSAGE),
+            "agent_group_id": session.agent_group_id,
             "session_id": session.id,
             "generation": session.generation,
-            "channel_type": row.channel_type,
-            "platform_id": row.platform_id,
-            "thread_id": row.thread_id,
+            "channel_type": address.channel_type,
+            "platform_id": address.platform_id,
+            "thread_id": address.thread_id,
             "platform_message_id": platform_message_id,
-            "sender_id": row.sender_id,
-            "sender_name": row.sender_name,
+            "sender_id": sender_id,
+            "sender_name": sender_name,
             "kind": MessageInKind.CHAT,
             "trigger": trigger,
             "content": encode(content),
             "spool": spool,
             "accepted_at": now,
         },
+    )
+
+
+def _put_in_place(
+    connection: sqlite3.Connection,
+    row: ingest.AcceptedMessage,
+    content: dict[str, object],
+    session: sessions.Session,
+    now: str,
+) -> None:
+    """Put a message where another one was, with the files of that one if they still wait."""
+    message_id, spool = new_id(Prefix.MESSAGE), None
+    if row.spool is not None and row.state == "accepted":
+        spool = row.spool  # its files go where the new message looks for them
+        names = [file["name"] for file in cast("list[dict[str, str]]", content["files"])]
+        content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in names]
+    put(
+        connection,
+        session,
+        Address(row.channel_type, row.platform_id, row.thread_id),
+        row.platform_message_id,
+        content,
+        now,
+        sender_id=row.sender_id,
+        sender_name=row.sender_name,
+        message_id=message_id,
+        trigger=row.trigger,
+        spool=spool,
     )
 
 
@@ -247,25 +280,25 @@ def _option(connection: sqlite3.Connection, event: Clicked) -> Event | None:
         options = [] if sent is None else decode(sent["content"]).get("options")
     except FileDamaged:
         return None
+    text = option_of(options, int(number)) if len(number) < 4 else None
+    if text is None:
+        return None
+    return Event(
+        address=event.address,
+        platform_message_id=f"click/{event.click_id}",
+        text=text,
+        sender_id=event.sender_id,
+        sender_name=event.sender_name,
+        reply_to=message_id,
+    )
+
+
+def option_of(options: object, number: int | None) -> str | None:
+    """What somebody says who chooses an option of a question by its number, from 1."""
     for place, option in enumerate(options if isinstance(options, list) else [], 1):
-        if isinstance(option, dict) and str(place) == number:
-            return Event(
-                address=event.address,
-                platform_message_id=f"click/{event.click_id}",
-                text=str(option.get("label") or number),
-                sender_id=event.sender_id,
-                sender_name=event.sender_name,
-                reply_to=message_id,
-            )
+        if isinstance(option, dict) and place == number:
+            return str(option.get("label") or number)
     return None
-
-
-def moved(connection: sqlite3.Connection, event: ChatMoved) -> RoutingOutcome:
-    """A chat goes on under another id: its wirings and its sessions are those of the new one."""
-    old, new = event.old_platform_id, event.new_platform_id
-    prefixes = zip(chat_prefixes(event.channel, old), chat_prefixes(event.channel, new), strict=True)
-    chat_moves.move(connection, event.channel, old, new, prefixes)
-    return RoutingOutcome(Receipt(()))
 
 
 def gone(connection: sqlite3.Connection, event: ChatGone, now: str) -> list[str]:

@@ -16,7 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
-from host.central import agent_groups, deliveries, home_channels, ingest, messaging_groups, routes, sessions, turns
+from host.central import (
+    agent_groups,
+    approvals,
+    deliveries,
+    home_channels,
+    ingest,
+    messaging_groups,
+    routes,
+    sessions,
+    turns,
+)
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central
 from host.central.sessions import Relation
@@ -180,7 +190,8 @@ class InboxSync:
         ones were found before.
         """
         there = set(os.listdir(self._layout.spool))  # before the question: what comes meanwhile is not among them
-        unneeded = there - self._central.read_here(ingest.spools_in_use)
+        needed = self._central.read_here(lambda c: ingest.spools_in_use(c) | approvals.spools_waiting(c).keys())
+        unneeded = there - needed
         for name in unneeded if suspects is None else unneeded & suspects:
             shutil.rmtree(self._layout.spool / name, ignore_errors=True)
         return unneeded
