@@ -47,8 +47,8 @@ class Capabilities:
     limit. `max_file_bytes` the size of one file that can be sent. `typing_seconds`: how often the sign that we work
     must be renewed; None: there is no such sign. `draft_seconds`: the shortest time between two edits of a reply that
     grows in place, in direct chats and in groups; None: replies do not grow. `idempotent`: `deliver` may be called
-    twice with one key, and the message is there once. `mentions_need_ids`: people are mentioned by their ids, which
-    agents must see for that.
+    twice with one key, and the message is there once. `deletes`: messages of ours can be taken away.
+    `mentions_need_ids`: people are mentioned by their ids, which agents must see for that.
     """
 
     max_text: int | None = None
@@ -57,6 +57,7 @@ class Capabilities:
     max_file_bytes: int | None = None
     threads: bool = False
     edits: bool = False
+    deletes: bool = False
     reactions: bool = False
     buttons: bool = False
     direct_messages: bool = False
@@ -82,7 +83,8 @@ class Outgoing:
     `kind` is a `MessageOutKind`; `text` is Markdown (CommonMark), not longer than the platform takes; `in_reply_to` the
     id of the message it answers, if it answers one, and `reply_to` the platform's id of that message. `from_host` marks
     a notice of the host's own. `draft_id` is the platform's id of the message in which this reply has been growing: it
-    becomes the whole reply by an edit.
+    becomes the whole reply by an edit. `is_draft`: it is the beginning of a reply that grows by edits from now on, and
+    is whole once it is delivered with its `draft_id`; `for_user` is the id of the person who is answered then.
     """
 
     key: str
@@ -95,6 +97,8 @@ class Outgoing:
     reply_to: str | None = None
     buttons: tuple[Button, ...] = ()
     draft_id: str | None = None
+    is_draft: bool = False
+    for_user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,9 @@ class Channel(Protocol):
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         """Replace a message of ours, and its buttons."""
 
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        """Take a message of ours away. One that is not there any more is no failure."""
+
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         """Put a reaction on a message; None takes ours away."""
 
@@ -210,6 +217,9 @@ class BaseChannel:
 
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         raise DeliveryRefused(f"messages cannot be changed on {self.type}")
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        raise DeliveryRefused(f"messages cannot be taken away on {self.type}")
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         raise DeliveryRefused(f"there are no reactions on {self.type}")

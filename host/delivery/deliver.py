@@ -17,9 +17,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
-from host.central import deliveries, drafts, unread
+from host.central import deliveries, delivery_parts, drafts, unread
 from host.central.database import Central
 from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused
@@ -30,6 +29,7 @@ from host.delivery.overheard import overhear
 from host.delivery.parts import parts_of
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.rounds import Rounds
+from host.delivery.steps import DeliveryStep, sending
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError, FileDamaged, FileTrouble
 from shared_schema.layout import DataLayout
@@ -209,7 +209,7 @@ class Deliverer:
                 parts = await asyncio.to_thread(parts_of, message, channel.capabilities)
             else:
                 parts = parts_of(message, channel.capabilities)
-            change = await change_of(self._central, channel, delivery) if delivery.kind in CHANGES else None
+            steps = await change_of(self._central, channel, delivery, message) if delivery.kind in CHANGES else None
         except DeliveryRefused as error:  # what it would change is not there
             await self._refused(delivery, error.what)
             return False
@@ -219,19 +219,16 @@ class Deliverer:
             else:  # what is kept of it is no good, and will not be
                 await self._refused(delivery, f"what is kept of it cannot be read: {error.what}")
             return False
-        if change is None and delivery.kind == MessageOutKind.EDIT and delivery.from_host:
+        if steps is None and delivery.kind == MessageOutKind.EDIT and delivery.from_host:
             return await self._finish(delivery, DeliveryStatus.DELIVERED)  # the question stays as it was
-        if change is not None:
-            return bool(await self._try(delivery, rounds, change, 1, 1, is_repeatable=True))
-        for number, message in enumerate(parts[delivery.parts_sent :], delivery.parts_sent + 1):
-            if not channel.capabilities.idempotent and not await self._central.write(
-                lambda c: deliveries.mark_sending(c, delivery.position, len(parts))
+        if steps is None:
+            steps = sending(channel, parts, delivery.position)
+        for number, step in enumerate(steps[delivery.parts_sent :], delivery.parts_sent + 1):
+            if not step.is_repeatable and not await self._central.write(
+                lambda c: deliveries.mark_sending(c, delivery.position, len(steps))
             ):
                 return False
-            call = partial(channel.deliver, message)
-            is_last = await self._try(
-                delivery, rounds, call, number, len(parts), is_repeatable=channel.capabilities.idempotent
-            )
+            is_last = await self._try(delivery, rounds, step, number, len(steps))
             if is_last is not None:
                 return is_last
         return False
@@ -254,19 +251,17 @@ class Deliverer:
         self,
         delivery: Delivery,
         rounds: Rounds,
-        call: Callable[[], Awaitable[str | None]],
+        step: DeliveryStep,
         number: int,
         parts: int,
-        *,
-        is_repeatable: bool,
     ) -> bool | None:
-        """Make one call of the platform for one part, and record what came of it.
+        """Make one call of the platform, the step `number` of so many, and record what came of it.
 
         None: the next part follows; else whether it is known that nothing else waits to be sent to the chat.
         """
         try:
             async with asyncio.timeout(self._attempt_seconds):
-                platform_message_id = await call()
+                platform_message_id = await step.call()
         except ChannelRefused as error:  # a person has to mend something; the message waits for that
             await self._failed_attempt(delivery, rounds, error.what)
         except ChannelUnavailable as error:
@@ -275,14 +270,14 @@ class Deliverer:
             await self._refused(delivery, error.what)
         except TimeoutError:
             reason = "the platform did not answer in time"
-            if not is_repeatable:
-                return await self._may_have_arrived(delivery, number, parts, reason)
+            if not step.is_repeatable:
+                return await self._may_have_arrived(delivery, step, number, parts, reason)
             await self._failed_attempt(delivery, rounds, reason)
         except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
             log.exception("a channel failed", extra=_ids(delivery))
             reason = f"the channel failed: {type(error).__name__}"
-            if not is_repeatable:
-                return await self._may_have_arrived(delivery, number, parts, reason)
+            if not step.is_repeatable:
+                return await self._may_have_arrived(delivery, step, number, parts, reason)
             if isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
                 await self._failed_attempt(delivery, rounds, reason)
             elif delivery.attempts + 1 >= _MAX_FAILURES:
@@ -290,32 +285,41 @@ class Deliverer:
             else:
                 await self._failed_attempt(delivery, rounds, reason)
         else:
-            if number < parts:
-                return await self._part_sent(delivery, number, parts, _identifier(platform_message_id))
             arrived = _identifier(platform_message_id)
-            return await self._finish(delivery, DeliveryStatus.DELIVERED, platform_message_id=arrived)
+            if number < parts:
+                return await self._part_sent(delivery, step, number, parts, arrived)
+            return await self._finish(delivery, DeliveryStatus.DELIVERED, step=step, platform_message_id=arrived)
         return False
 
     async def _part_sent(
-        self, delivery: Delivery, number: int, parts: int, platform_message_id: str | None, *, is_doubtful: bool = False
+        self,
+        delivery: Delivery,
+        step: DeliveryStep,
+        number: int,
+        parts: int,
+        platform_message_id: str | None,
+        *,
+        is_doubtful: bool = False,
     ) -> bool | None:
         """Record a part, so that a crash before the next one repeats none. None: the next one is to be sent."""
         goes_on: list[bool] = []
 
         def note(connection: sqlite3.Connection) -> None:
+            own = platform_message_id if step.part_of in (None, delivery.position) else None
             goes_on[:] = [
-                deliveries.mark_part(
-                    connection, delivery.position, number, parts, platform_message_id, is_doubtful=is_doubtful
-                )
+                deliveries.mark_part(connection, delivery.position, number, parts, own, is_doubtful=is_doubtful)
             ]
+            _note_part(connection, delivery, step, platform_message_id)
 
         await self._record(note)
         return None if goes_on[0] else False
 
-    async def _may_have_arrived(self, delivery: Delivery, number: int, parts: int, reason: str) -> bool | None:
+    async def _may_have_arrived(
+        self, delivery: Delivery, step: DeliveryStep, number: int, parts: int, reason: str
+    ) -> bool | None:
         """It is not known whether a part arrived, and it is not sent twice; those behind it are sent."""
         if number < parts:
-            return await self._part_sent(delivery, number, parts, None, is_doubtful=True)
+            return await self._part_sent(delivery, step, number, parts, None, is_doubtful=True)
         return await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
 
     async def _failed_attempt(
@@ -363,14 +367,16 @@ class Deliverer:
         delivery: Delivery,
         status: DeliveryStatus,
         *,
+        step: DeliveryStep | None = None,
         platform_message_id: str | None = None,
         error: str | None = None,
     ) -> bool:
-        """Note what became of a message. Whether nothing else waits to be sent to its chat."""
+        """Note what became of a message, by its last step. Whether nothing else waits to be sent to its chat."""
         now = to_text(self._clock.now())
 
         told: list[str] = []
         is_last = False
+        is_own = step is None or step.part_of in (None, delivery.position)
 
         def finish(connection: sqlite3.Connection) -> None:
             nonlocal is_last
@@ -381,9 +387,13 @@ class Deliverer:
                 status,
                 attempts=delivery.attempts + 1,
                 now=now,
-                platform_message_id=platform_message_id,
+                platform_message_id=platform_message_id if is_own else None,
                 error=error,
             )
+            if step is not None:
+                _note_part(connection, delivery, step, platform_message_id)
+                if step.leaves is not None and step.part_of is not None:
+                    delivery_parts.set_count(connection, step.part_of, step.leaves)
             if status == DeliveryStatus.DELIVERED and not delivery.from_host:
                 unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
                 if is_new:
@@ -410,6 +420,18 @@ class Deliverer:
                 await asyncio.sleep(self._policy.first_seconds)
             else:
                 return
+
+
+def _note_part(
+    connection: sqlite3.Connection, delivery: Delivery, step: DeliveryStep, platform_message_id: str | None
+) -> None:
+    """Note which message a part is, or that it is no more."""
+    if step.part_of is None:
+        return
+    if step.removes:
+        delivery_parts.remove(connection, step.part_of, step.number)
+    elif platform_message_id is not None:
+        delivery_parts.put(connection, step.part_of, step.number, delivery.chat, platform_message_id)
 
 
 def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
-from host.central import deliveries, home_channels, ingest, questions, refusals
+from host.central import chat_moves, deliveries, home_channels, ingest, questions, refusals
 from host.central.deliveries import Chat
 from host.central.sessions import Session
 from host.delivery.address import address_of
@@ -43,6 +44,9 @@ def enqueue(
         routing=None if names_place or answers else ingest.last_address(connection, session.id),
         destinations=home_channels.reachable(connection, session.agent_group_id) if names_place else (),
     )
+    here = chat_moves.current(connection, address.channel_type, address.platform_id)
+    if here != address.platform_id:  # it answers what was said before its chat moved
+        address = replace(address, platform_id=here)
     stale = session.status != "active" or message.generation != session.generation
     unsaid = _STALE if stale else _unsaid(message, answered, address)
     if message.deliver_after is not None and not stale:

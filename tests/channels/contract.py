@@ -467,6 +467,26 @@ class ChannelContract:
             for word in words.split():
                 assert word in message.text
 
+    async def test_a_message_of_ours_is_taken_away_and_one_that_is_gone_is_no_failure(
+        self, line: Line, subject: Subject, platform: PlatformFake
+    ) -> None:
+        address = Address(subject.name, platform.chat)
+        if not line.channel.capabilities.deletes:
+            with pytest.raises(DeliveryRefused):
+                await line.channel.delete(address, "1")
+            return
+        gone = await line.channel.deliver(said(subject, platform, "not needed"))
+        await line.channel.deliver(said(subject, platform, "needed"))
+        await _arrived(platform, 2)
+        assert gone is not None
+        for _ in range(2):
+            await line.channel.delete(address, gone)
+
+        async def is_alone() -> bool:
+            return [message.text for message in await platform.arrived()] == ["needed"]
+
+        await until(is_alone, "it is taken away")
+
     async def test_a_message_is_changed(self, line: Line, subject: Subject, platform: PlatformFake) -> None:
         address = Address(subject.name, platform.chat)
         message_id = await line.channel.deliver(said(subject, platform, "first"))

@@ -371,6 +371,12 @@ class FakeDiscord:
                 message, given = self.message(channel, message_id), await request.json()
                 message |= {"content": given["content"], "components": given.get("components", message["components"])}
                 return _json(message)
+            case ["DELETE", "channels", channel, "messages", message_id] if channel in self.channels:
+                kept = [each for each in self.messages[channel] if each["id"] != message_id]
+                if len(kept) == len(self.messages[channel]):
+                    return _json({"message": "Unknown Message", "code": 10008}, status=404)
+                self.messages[channel] = kept
+                return web.Response(status=204)
             case ["PUT" | "DELETE", "channels", channel, "messages", message_id, "reactions", emoji, "@me"]:
                 message = self.message(channel, message_id)
                 message["reactions"] = [each for each in message["reactions"] if each["emoji"]["name"] != emoji]

@@ -64,6 +64,7 @@ class GitHubApi:
         add("GET", f"{base}/pulls/comments", self._list_lines)
         add("GET", f"{base}/issues/comments/{{id}}", self._get_comment)
         add("PATCH", f"{base}/issues/comments/{{id}}", self._edit_comment)
+        add("DELETE", f"{base}/issues/comments/{{id}}", self._delete_comment)
         add("GET", f"{base}/issues/{{number}}", self._get_issue)
         add("PATCH", f"{base}/issues/{{number}}", self._edit_issue)
         add("GET", f"{base}/issues/{{number}}/comments", self._list_of_issue)
@@ -235,6 +236,11 @@ class GitHubApi:
         identifier = int(request.match_info["id"])
         self.edit_comment(identifier, (await request.json())["body"])
         return web.json_response(self.comments[identifier])
+
+    async def _delete_comment(self, request: web.Request) -> web.Response:
+        if self.comments.pop(int(request.match_info["id"]), None) is None:
+            return web.json_response({"message": "Not Found"}, status=404)
+        return web.Response(status=204)
 
     async def _list_reactions(self, request: web.Request) -> web.Response:
         return web.json_response(self.reactions.get(request.match_info["id"], []))

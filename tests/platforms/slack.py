@@ -53,6 +53,7 @@ _ARGUMENTS: dict[str, set[str]] = {
     "apps.connections.open": set(),
     "chat.postMessage": {"channel", "thread_ts", "text", "blocks", "metadata", "unfurl_links", "unfurl_media"},
     "chat.update": {"channel", "ts", "text", "blocks", "metadata"},
+    "chat.delete": {"channel", "ts"},
     "chat.startStream": {"channel", "thread_ts", "markdown_text", "recipient_team_id", "recipient_user_id"},
     "chat.appendStream": {"channel", "ts", "markdown_text"},
     "chat.stopStream": {"channel", "ts", "markdown_text", "blocks", "metadata"},
@@ -93,6 +94,8 @@ class FakeSlack:
         self.files: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
         self.statuses: list[tuple[str, str, str]] = []
+        self.offers_streams = False
+        self.streaming: set[str] = set()
         self.sockets: list[web.WebSocketResponse] = []
         self.is_open = True
         self.greets = True
@@ -414,10 +417,46 @@ class FakeSlack:
             return {"error": "message_not_found"}
         if found[0].get("user") != BOT:
             return {"error": "cant_update_message"}
+        if given["ts"] in self.streaming:
+            return {"error": "streaming_state_conflict"}
         if len(given["text"]) > 4_000:
             return {"error": "msg_too_long"}
         found[0].update(text=given["text"], blocks=given.get("blocks", found[0]["blocks"]))
         return {"channel": given["channel"], "ts": given["ts"], "text": given["text"]}
+
+    def _do_chat_startStream(self, given: dict[str, Any]) -> dict[str, Any]:
+        if not self.offers_streams:
+            return {"error": "feature_not_enabled"}
+        if "thread_ts" not in given:
+            return {"error": "invalid_arguments"}
+        if given["channel"].startswith("C") and not {"recipient_team_id", "recipient_user_id"} <= given.keys():
+            return {"error": "missing_recipient_user_id"}
+        made = self._do_chat_postMessage({"channel": given["channel"], "thread_ts": given["thread_ts"],
+                                          "text": given["markdown_text"]})  # fmt: skip
+        self.streaming.add(made["ts"])
+        return {"channel": given["channel"], "ts": made["ts"]}
+
+    def _do_chat_appendStream(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["ts"] not in self.streaming:
+            return {"error": "message_not_in_streaming_state"}
+        (found,) = [each for each in self.messages[given["channel"]] if each["ts"] == given["ts"]]
+        found["text"] += given["markdown_text"]
+        return {"channel": given["channel"], "ts": given["ts"]}
+
+    def _do_chat_stopStream(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["ts"] not in self.streaming:
+            return {"error": "message_not_in_streaming_state"}
+        self.streaming.discard(given["ts"])
+        return {"channel": given["channel"], "ts": given["ts"]}
+
+    def _do_chat_delete(self, given: dict[str, Any]) -> dict[str, Any]:
+        found = [each for each in self.messages[given["channel"]] if each["ts"] == given["ts"]]
+        if not found:
+            return {"error": "message_not_found"}
+        if found[0].get("user") != BOT:
+            return {"error": "cant_delete_message"}
+        self.messages[given["channel"]].remove(found[0])
+        return {"channel": given["channel"], "ts": given["ts"]}
 
     def _do_conversations_history(self, given: dict[str, Any]) -> dict[str, Any]:
         if given["channel"] not in self.chats:

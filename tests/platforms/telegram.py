@@ -49,6 +49,7 @@ _KNOWN: dict[str, set[str]] = {
     "getWebhookInfo": set(),
     "sendMessage": _SEND | {"text", "parse_mode", "link_preview_options"},
     "editMessageText": {"chat_id", "message_id", "text", "parse_mode", "link_preview_options", "reply_markup"},
+    "deleteMessage": {"chat_id", "message_id"},
     "sendPhoto": _SEND | {"photo", "caption", "parse_mode"},
     "sendDocument": _SEND | {"document", "caption", "parse_mode"},
     "sendMediaGroup": _SEND | {"media"},
@@ -465,6 +466,16 @@ class TelegramServer:
         if keyboard is not None:
             message["reply_markup"] = keyboard
         return _public(message)
+
+    async def _delete_message(self, call: Call) -> Any:
+        message = self._messages.get((_int(call, "chat_id"), _int(call, "message_id")))
+        if message is None:
+            raise Refusal(400, "Bad Request: message to delete not found")
+        if message["from"]["id"] != self.me["id"]:
+            raise Refusal(400, "Bad Request: message can't be deleted")
+        del self._messages[_int(call, "chat_id"), _int(call, "message_id")]
+        self.sent = [each for each in self.sent if each["message_id"] != message["message_id"]]
+        return True
 
     async def _send_photo(self, call: Call) -> Any:
         name, content = self._upload(call, "photo")

@@ -71,6 +71,7 @@ class DiscordChannel(BaseChannel):
         max_file_bytes=MAX_FILE_BYTES,
         threads=True,
         edits=True,
+        deletes=True,
         reactions=True,
         buttons=True,
         direct_messages=True,
@@ -184,6 +185,9 @@ class DiscordChannel(BaseChannel):
 
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         await self._live().edit(_place(address), _id(platform_message_id), to_discord(text), buttons)
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        await self._live().delete(_place(address), _id(platform_message_id))
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         client, where, message_id = self._live(), _place(address), _id(platform_message_id)

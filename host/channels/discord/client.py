@@ -8,6 +8,7 @@ are handed over as Discord sends them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -187,6 +188,15 @@ class DiscordClient(discord.Client):
         view = _view(buttons) if buttons else None
         with handle_message_parameters(content=text, view=view, allowed_mentions=_MENTIONS) as parameters:
             await asked(self.calls.edit_message(channel_id, message_id, params=parameters))
+
+    async def delete(self, channel_id: str, message_id: str) -> None:
+        """Take a message of ours away, if it is still there. Raises as `asked`."""
+
+        async def take_away() -> None:
+            with contextlib.suppress(discord.NotFound):
+                await self.calls.delete_message(channel_id, message_id)
+
+        await asked(take_away())
 
     async def close(self) -> None:
         """Disconnect. May be called twice."""

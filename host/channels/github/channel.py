@@ -11,11 +11,12 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from host.channels.github import events
-from host.channels.github.client import GitHubClient, NotModified
+from host.channels.github.client import GitHubClient, NotModified, NotThere
 from host.channels.github.events import Me, Remark
 from host.channels.github.marks import mark_in, mark_of, marked
 from host.channels.github.receiver import WebhookReceiver
@@ -58,7 +59,7 @@ class GitHubChannel(BaseChannel):
 
     type = "github"
     capabilities = Capabilities(
-        max_text=MAX_TEXT, takes_files=False, threads=True, edits=True, reactions=True, idempotent=True
+        max_text=MAX_TEXT, takes_files=False, threads=True, edits=True, deletes=True, reactions=True, idempotent=True
     )
 
     def __init__(self, settings: GitHubSettings, context: Context) -> None:
@@ -166,6 +167,12 @@ class GitHubChannel(BaseChannel):
         client, path = self._connected(), _path(address.platform_id, platform_message_id)
         mark = mark_in(str((await client.get(path)).get("body") or ""))
         await client.patch(path, {"body": text if mark is None else marked(text, mark)})
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        if platform_message_id.startswith("issue-"):
+            raise DeliveryRefused("an issue cannot be taken away, only its comments")
+        with suppress(NotThere):
+            await self._connected().delete(_path(address.platform_id, platform_message_id))
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         client, path = self._connected(), f"{_path(address.platform_id, platform_message_id)}/reactions"

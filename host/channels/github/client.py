@@ -24,6 +24,10 @@ _MOST_PAGES = 20
 _LONGEST_SENTENCE = 200
 
 
+class NotThere(DeliveryRefused):
+    """GitHub has nothing there, or shows it to others only."""
+
+
 class NotModified(Exception):
     """Nothing is new there."""
 
@@ -143,6 +147,8 @@ class GitHubClient:
             needed = error.response.headers.get("x-accepted-github-permissions", "")
             if needed:
                 what += f" (needed: {one_line(needed, _LONGEST_SENTENCE)})"
-        if status in (403, 404, 410, 413, 422, 451):
+        if status in (404, 410):
+            raise NotThere(what) from None
+        if status in (403, 413, 422, 451):
             raise DeliveryRefused(what) from None
         raise ChannelUnavailable(what) from None

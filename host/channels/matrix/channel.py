@@ -58,6 +58,7 @@ class MatrixChannel(BaseChannel):
         max_file_bytes=MAX_FILE_BYTES,
         threads=True,
         edits=True,
+        deletes=True,
         reactions=True,
         direct_messages=True,
         receipts=True,
@@ -130,6 +131,10 @@ class MatrixChannel(BaseChannel):
         # Each edit is an event of its own: the same text may come back later.
         key = transaction_id(f"{platform_message_id}/{random.getrandbits(64)}")
         await self._connected().send(address.platform_id, "m.room.message", content, key)
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        key = transaction_id(f"redact/{platform_message_id}")
+        await self._connected().redact(address.platform_id, platform_message_id, key)
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         client, room_id = self._connected(), address.platform_id
@@ -281,6 +286,11 @@ class MatrixChannel(BaseChannel):
                 await client.join(replacement)
             except DeliveryRefused as error:
                 log.warning("a room cannot be followed", extra={"channel": self.name, "error": error.what})
+                return
+            # The moderators of a room may point anywhere: a room of others would get the agents of theirs.
+            if await client.predecessor(replacement) != room_id:
+                where = {"channel": self.name, "room": room_id}
+                log.warning("a room points to another one that does not go on from it", extra=where)
                 return
             await self._tell(ChatMoved(self.name, room_id, replacement))
 

@@ -176,6 +176,15 @@ class MatrixClient:
         async with self._told():
             self._right(await self._nio.join(room_id))
 
+    async def predecessor(self, room_id: str) -> str | None:
+        """The room that a room says it goes on from. Its maker alone could say so, when it was made."""
+        async with self._told():
+            answer = await self._nio.room_get_state_event(room_id, "m.room.create")
+        content = getattr(answer, "content", None)
+        before = content.get("predecessor") if isinstance(content, dict) else None
+        found = before.get("room_id") if isinstance(before, dict) else None
+        return found if isinstance(found, str) else None
+
     async def open_direct(self, user_id: str) -> str:
         """Make a room with one person."""
         async with self._told():

@@ -94,6 +94,7 @@ class TelegramChannel(BaseChannel):
         max_file_bytes=MAX_FILE,
         threads=True,
         edits=True,
+        deletes=True,
         reactions=True,
         buttons=True,
         direct_messages=True,
@@ -319,6 +320,10 @@ class TelegramChannel(BaseChannel):
 
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         await self._paced(address, lambda bot, chat: self._edit(bot, chat, platform_message_id, text, buttons))
+
+    async def delete(self, address: Address, platform_message_id: str) -> None:
+        with suppress(NoSuchMessage):
+            await self._call(address, lambda bot, chat: bot.delete_message(chat, _number(platform_message_id)))
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         chosen = None if emoji is None else _REACTIONS.get(emoji, emoji)

@@ -198,6 +198,8 @@ def _bad_request(said: str) -> Exception:
         return Unchanged(said)
     if "can't parse" in lower or "too long" in lower or "entities" in lower or "unsupported start tag" in lower:
         return NotParsed(said)
+    if "message to delete not found" in lower or "message can't be deleted" in lower:
+        return NoSuchMessage("the message is not there any more, or cannot be taken away")
     if "message to edit not found" in lower or "message can't be edited" in lower or "message_id_invalid" in lower:
         return NoSuchMessage("the message is not there any more, or cannot be changed")
     if "chat not found" in lower or "chat_id_invalid" in lower or "group chat was deactivated" in lower:
