@@ -4,6 +4,7 @@
 <data>/install.json                      in which folder of which file system this install was last used
 <data>/backups/                          central.db as it was before its schema was brought up to date
 <data>/spool/                            files of accepted events that are not yet in a session
+<data>/channels/<channel>/               what a channel keeps for good: keys of encrypted rooms
 <data>/downloads/<channel>/              files on their way from a platform
 <data>/run/                              what the process runtime remembers of its processes
 <data>/agents/<folder>/                   the workspace of an agent group

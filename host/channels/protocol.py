@@ -124,7 +124,8 @@ class ChannelState(Protocol):
 class Context:
     """What a host gives to each of its channels.
 
-    `health` is told by the channel when it connects, hears and fails. `downloads` is a folder for files on their way.
+    `health` is told by the channel when it connects, hears and fails. `downloads` is a folder for files on their way;
+    `folder` is one that lasts, for the host's user alone, and is made by a channel that needs it. None: there is none.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Context:
     health: Health
     downloads: Path
     file_limits: FileLimits
+    folder: Path | None = None
 
 
 Ingest = Callable[[Incoming], Awaitable[Receipt]]

@@ -135,7 +135,8 @@ class RunningChannels:
         """What a channel of that name is given."""
         downloads = self._downloads / name
         state = CentralState(self._central, self._clock, name)
-        return Context(name, self._clock, state, health, downloads, self._file_limits)
+        lasting = self._downloads.parent / "channels" / name  # `downloads` is emptied at every start
+        return Context(name, self._clock, state, health, downloads, self._file_limits, lasting)
 
     async def built_apart(self, name: str) -> Channel:
         """A channel of its own with the settings of that name, to ask its platform something; the caller closes it.

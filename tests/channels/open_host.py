@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -101,12 +102,14 @@ async def channel_host(
     clock: Clock | None = None,
     around: Around = lambda ingest: ingest,
     is_started: bool = True,
+    has_folder: bool = True,
     **options: Any,
 ) -> AsyncIterator[ChannelHost]:
     """A host on a data folder with one channel, until the block ends. `chats` are wired to its agent the first time."""
     name = name or kind.name
     async with running(data, clock=clock, **options) as host:
         context = host.services.running.context(name, Health(clock or SystemClock()))
+        context = context if has_folder else dataclasses.replace(context, folder=None)
         context.downloads.mkdir(parents=True, exist_ok=True)
         channel: Channel = kind.make(settings_of(kind, name, settings), context)
         host.services.channels[name] = channel

@@ -315,7 +315,13 @@ async def test_a_token_that_is_not_taken_is_said_and_told_nowhere(
 
 
 @pytest.mark.full
-async def test_an_encrypted_room_is_told_once_that_it_cannot_be_read(there: ChannelHost, talk: Talk) -> None:
+async def test_without_keys_an_encrypted_room_is_told_once_that_it_cannot_be_read(talk: Talk) -> None:
+    async with channel_host(talk.data, MATRIX, talk.settings, chats=[talk.room], has_folder=False) as there:
+        await synced(there)
+        await _says_that_it_cannot_read(there, talk)
+
+
+async def _says_that_it_cannot_read(there: ChannelHost, talk: Talk) -> None:
     talk.ann.state(talk.room, "m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"})
     secret = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "AAAA", "sender_key": "x", "session_id": "y",
               "device_id": "z"}  # fmt: skip

@@ -46,6 +46,10 @@ _TYPING_SECONDS = 20.0
 _MOST_NAMES = 5_000
 _MOST_REACTIONS = 5_000
 ENCRYPTED = "This room is encrypted, and I cannot read it. Open a room without encryption, and invite me there."
+UNREADABLE = (
+    "I could not read a message here: your program has not given me its key, because it was written before I came or "
+    "because my account was logged in anew. Please write it again."
+)
 
 
 class MatrixChannel(BaseChannel):
@@ -91,7 +95,7 @@ class MatrixChannel(BaseChannel):
     async def start(self, ingest: Ingest) -> None:
         self._ingest = ingest
         await self.close()
-        self._client = MatrixClient(self._settings)
+        self._client = MatrixClient(self._settings, self._context.folder)
         _, self._my_name = await self._client.who()
         self._is_first = True
         self._context.health.heard()
@@ -119,7 +123,7 @@ class MatrixChannel(BaseChannel):
             event_id = await client.send(address.platform_id, "m.room.message", content, transaction_id(message.key))
             sent = sent or event_id
         for number, path in enumerate(message.files, 1):
-            content = await self._uploaded(client, path)
+            content = await self._uploaded(client, address.platform_id, path)
             content = related(content, address.thread_id, None if sent else message.reply_to)
             key = transaction_id(message.key, number)
             event_id = await client.send(address.platform_id, "m.room.message", content, key)
@@ -150,9 +154,10 @@ class MatrixChannel(BaseChannel):
 
     async def download(self, file: RemoteFile, target: Path) -> None:
         reference = json_text.parse(file.reference)
+        client = self._connected()
+        await client.download(reference["url"], target, self._context.file_limits.max_bytes)
         if "key" in reference:
-            raise DeliveryRefused("the file is encrypted")
-        await self._connected().download(reference["url"], target, self._context.file_limits.max_bytes)
+            await asyncio.to_thread(client.decrypt, target, reference["key"], reference["sha256"], reference["iv"])
 
     async def open_direct(self, user_id: str) -> str:
         known = await self._context.state.get(f"direct-{user_id}")
@@ -296,12 +301,13 @@ class MatrixChannel(BaseChannel):
 
     async def _tell_of_encryption(self, client: MatrixClient, room_id: str) -> None:
         """Say once in a room that it cannot be read."""
-        key = f"encrypted-{room_id}"
+        key = f"{'unread' if client.reads_encrypted else 'encrypted'}-{room_id}"
         if await self._context.state.get(key) is not None:
             return
         log.warning("a room is encrypted and cannot be read", extra={"channel": self.name, "room": room_id})
         try:
-            content = text_content(ENCRYPTED, is_notice=True)
+            text = UNREADABLE if client.reads_encrypted else ENCRYPTED
+            content = text_content(text, is_notice=True)
             await client.send(room_id, "m.room.message", content, transaction_id(key))
         except DeliveryRefused as error:
             log.warning("a room cannot be written to", extra={"channel": self.name, "error": error.what})
@@ -321,10 +327,10 @@ class MatrixChannel(BaseChannel):
         except (ChannelUnavailable, DeliveryRefused):
             return None
 
-    async def _uploaded(self, client: MatrixClient, path: Path) -> dict[str, Any]:
+    async def _uploaded(self, client: MatrixClient, room_id: str, path: Path) -> dict[str, Any]:
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         size = (await asyncio.to_thread(path.stat)).st_size
-        return file_content(path.name, size, kind, {"url": await client.upload(path, kind)})
+        return file_content(path.name, size, kind, await client.upload(room_id, path, kind))
 
     def _connected(self) -> MatrixClient:
         if self._client is None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import nio
+import nio.crypto
+import nio.store
 from nio.api import Api, MessageDirection, RelationshipType
 
 from host.channels.matrix.settings import MatrixSettings
@@ -22,6 +24,7 @@ from shared_schema.text import one_line
 
 _SECONDS = 60.0
 _PAGE = 100
+_ROOM_SECONDS, _LOOK_SECONDS = 10.0, 0.25
 _LONGEST_SENTENCE = 200
 _TOKEN_REFUSED = ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_DEACTIVATED", "M_USER_LOCKED")
 _FILTER: dict[str, Any] = {
@@ -39,17 +42,20 @@ _FILTER: dict[str, Any] = {
 class MatrixClient:
     """One account. Its methods raise as those of `Channel`."""
 
-    def __init__(self, settings: MatrixSettings) -> None:
+    def __init__(self, settings: MatrixSettings, keys: Path | None = None) -> None:
+        """`keys` is the folder of the keys for encrypted rooms; None: none of them is read."""
         logging.getLogger("nio").setLevel(logging.ERROR)  # below that it tells what is in events it cannot read
         self._settings = settings
         config = nio.AsyncClientConfig(
             max_limit_exceeded=0,
             max_timeouts=0,
             request_timeout=_SECONDS,
-            encryption_enabled=False,
-            store=None,
+            encryption_enabled=keys is not None and can_decrypt(),
+            store=nio.store.SqliteStore if keys is not None and can_decrypt() else None,
+            store_sync_tokens=False,
         )
-        self._nio = nio.AsyncClient(settings.homeserver, config=config)
+        self._nio = nio.AsyncClient(settings.homeserver, store_path=str(keys or ""), config=config)
+        self._keys = keys
         self._nio.access_token = settings.token.get_secret_value()
 
     @property
@@ -63,6 +69,9 @@ class MatrixClient:
             answer = self._right(await self._nio.whoami())
         self._nio.user_id = answer.user_id
         self._nio.user = answer.user_id
+        if self._keys is not None and can_decrypt() and answer.device_id and self._nio.olm is None:
+            self._keys.mkdir(0o700, parents=True, exist_ok=True)
+            self._nio.restore_login(answer.user_id, answer.device_id, self._settings.token.get_secret_value())
         return answer.user_id, await self.name_of(answer.user_id) or answer.user_id
 
     async def name_of(self, user_id: str) -> str | None:
@@ -76,8 +85,26 @@ class MatrixClient:
         wait = 0 if is_first else int(self._settings.sync_seconds * 1000)
         limits = _FILTER if since is not None else _without_timeline()
         async with self._told(), asyncio.timeout(wait / 1000 + _SECONDS):
-            answer = await self._nio.sync(wait, limits, since=since, full_state=True if is_first else None)
-        return self._right(answer)
+            answer = self._right(await self._nio.sync(wait, limits, since=since, full_state=True if is_first else None))
+            await self._exchange_keys()
+        return answer
+
+    @property
+    def reads_encrypted(self) -> bool:
+        """Whether encrypted rooms are read."""
+        return self._nio.olm is not None
+
+    async def _exchange_keys(self) -> None:
+        """Give and get what encryption needs: our keys, those of other devices, and what these were not sent."""
+        if self._nio.olm is None:
+            return
+        if self._nio.should_upload_keys:
+            self._right(await self._nio.keys_upload())
+        if self._nio.should_query_keys:
+            self._right(await self._nio.keys_query())
+        if self._nio.should_claim_keys:
+            self._right(await self._nio.keys_claim(self._nio.get_users_for_key_claiming()))
+        await self._nio.send_to_device_messages()
 
     def room(self, room_id: str) -> nio.MatrixRoom | None:
         """What is known of a room that we are in."""
@@ -103,15 +130,43 @@ class MatrixClient:
                         room_id, token, end=since, direction=MessageDirection.back, limit=_PAGE
                     )
                 )
-            events += [event.source for event in answer.chunk]
+            events += [self._readable(event).source for event in answer.chunk]
             token = answer.end if answer.chunk else None
         return events[:longest][::-1]
 
+    def _readable(self, event: nio.Event) -> nio.Event:
+        """An event of the past, decrypted if it must and can be."""
+        if self._nio.olm is None or not isinstance(event, nio.MegolmEvent):
+            return event
+        try:
+            return self._nio.decrypt_event(event)
+        except nio.EncryptionError:
+            return event
+
     async def send(self, room_id: str, kind: str, content: dict[str, Any], transaction_id: str) -> str:
         """Send an event; its id, which is the same for the same transaction."""
+        if self._nio.olm is not None:
+            await self._require_room(room_id)
         async with self._told():
-            answer = self._right(await self._nio.room_send(room_id, kind, content, tx_id=transaction_id))
+            # Whom the room's members let into it with which device is for them to say.
+            answer = self._right(
+                await self._nio.room_send(room_id, kind, content, tx_id=transaction_id, ignore_unverified_devices=True)
+            )
         return str(answer.event_id)
+
+    async def _require_room(self, room_id: str) -> None:
+        """Wait until it is known of a room if it is encrypted. Raises `DeliveryRefused` where we are not in it."""
+        if room_id in self._nio.rooms:
+            return
+        async with self._told():
+            answer = self._right(await self._nio.joined_rooms())
+        if room_id not in answer.rooms:
+            raise DeliveryRefused("the bot is not in this room")
+        for _ in range(int(_ROOM_SECONDS / _LOOK_SECONDS)):  # it was just made or entered: the next sync brings it
+            if room_id in self._nio.rooms:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise ChannelUnavailable("the room is not known yet", retry_after=1.0)
 
     async def redact(self, room_id: str, event_id: str, transaction_id: str) -> None:
         """Take an event back."""
@@ -132,12 +187,32 @@ class MatrixClient:
             answer = await self._nio.room_get_event(room_id, event_id)
         return None if isinstance(answer, nio.ErrorResponse) else str(answer.event.sender)
 
-    async def upload(self, path: Path, kind: str) -> str:
-        """Put a file on the server; its address there."""
+    async def upload(self, room_id: str, path: Path, kind: str) -> dict[str, Any]:
+        """Put a file of a room on the server; where it is: `url`, or `file` where the room is encrypted."""
+        room = self._nio.rooms.get(room_id)
+        is_encrypted = self._nio.olm is not None and room is not None and room.encrypted
         with path.open("rb") as file:
             async with self._told():
-                answer, _ = await self._nio.upload(file, kind, path.name, filesize=path.stat().st_size)
-        return str(self._right(answer).content_uri)
+                answer, keys = await self._nio.upload(
+                    file,
+                    "application/octet-stream" if is_encrypted else kind,
+                    None if is_encrypted else path.name,
+                    encrypt=is_encrypted,
+                    filesize=path.stat().st_size,
+                )
+        url = str(self._right(answer).content_uri)
+        return {"file": {**keys, "url": url}} if is_encrypted and keys is not None else {"url": url}
+
+    def decrypt(self, path: Path, key: str, sha256: str, iv: str) -> None:
+        """Decrypt a file in its place. Blocks. Raises `DeliveryRefused` for one that is not what was sent."""
+        if not can_decrypt():
+            raise DeliveryRefused("the file is encrypted")
+        try:
+            plain = nio.crypto.decrypt_attachment(path.read_bytes(), key, sha256, iv)
+        except nio.EncryptionError as error:
+            path.unlink()
+            raise DeliveryRefused("the file is not the one that was sent") from error
+        path.write_bytes(plain)
 
     async def download(self, address: str, target: Path, max_bytes: int) -> None:
         """Fetch a file, never more than so many bytes."""
@@ -223,6 +298,8 @@ class MatrixClient:
             yield
         except TimeoutError as error:
             raise ChannelUnavailable("the homeserver does not answer") from error
+        except (nio.EncryptionError, nio.GroupEncryptionError, nio.OlmTrustError) as error:
+            raise ChannelUnavailable(f"it cannot be encrypted now: {type(error).__name__}") from None
         except (OSError, nio.ProtocolError) as error:
             raise ChannelUnavailable(f"the homeserver cannot be used: {type(error).__name__}") from None
         except nio.TransferCancelledError as error:
@@ -231,6 +308,11 @@ class MatrixClient:
             if type(error).__module__.partition(".")[0] != "aiohttp":
                 raise
             raise ChannelUnavailable(f"the homeserver cannot be reached: {type(error).__name__}") from None
+
+
+def can_decrypt() -> bool:
+    """Whether the library's part for encrypted rooms is installed."""
+    return bool(nio.crypto.ENCRYPTION_ENABLED)
 
 
 def _without_timeline() -> dict[str, Any]:
