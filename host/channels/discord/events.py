@@ -111,7 +111,8 @@ class Reader:
         member = table(data.get("member"))
         sender = _person(table(member.get("user")), member)
         address, message_id = self._address(data), _required(data, "message_id")
-        return Reacted(address, message_id, character if added else None, user_id, sender)
+        removed = None if added else character
+        return Reacted(address, message_id, character if added else None, user_id, sender, removed)
 
     def _interaction(self, data: Mapping[str, Any]) -> Incoming | None:
         member = table(data.get("member"))

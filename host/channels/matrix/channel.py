@@ -235,8 +235,9 @@ class MatrixChannel(BaseChannel):
             self._reactions[str(source["event_id"])] = event
         elif (reaction := self._reactions.pop(getattr(event, "platform_message_id", ""), None)) is not None:
             event = Reacted(  # what was taken back is a reaction
-                reaction.address, reaction.platform_message_id, None, reaction.sender_id, reaction.sender_name
-            )
+                reaction.address, reaction.platform_message_id, None, reaction.sender_id, reaction.sender_name,
+                reaction.emoji,
+            )  # fmt: skip
         await self._tell(event)
         return isinstance(event, Event)
 

@@ -167,11 +167,13 @@ class Reader:
         if item.get("type") != "message" or event.get("user") == self.us.user_id:
             return None
         added = event.get("type") == "reaction_added"
+        emoji = to_character(_required(event, "reaction")[:100])
         return Reacted(
             Address(self.name, _required(item, "channel")),
             _required(item, "ts"),
-            to_character(_required(event, "reaction")[:100]) if added else None,
+            emoji if added else None,
             _required(event, "user"),
+            removed=None if added else emoji,
         )
 
     def _address(self, event: Mapping[str, Any]) -> Address:
