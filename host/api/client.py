@@ -115,10 +115,10 @@ class HostClient:
             return True  # one that does not let this user in, or is too busy
         return True
 
-    def gone_in_mid_answer(self) -> HostGone:
+    def gone_in_mid_answer(self, what: str = "the host went away before it had answered") -> HostGone:
         """What is raised when the host ends before it has said all."""
         return HostGone(
-            "the host went away before it had answered",
+            what,
             where=self._path,
             hint=f"{start_line(self._path.parent)} starts it again; what was accepted is kept",
         )

@@ -51,7 +51,7 @@ class Feed:
                             self._say({"type": "back"})
                         self._position = entry.get("position", self._position)
                         self._say(entry)
-                trouble: DumbwaiterError = self._client.gone_in_mid_answer()
+                trouble: DumbwaiterError = self._client.gone_in_mid_answer("the host has ended the conversation")
             except (NoHost, HostGone) as error:
                 trouble = error
             except DumbwaiterError as error:
