@@ -10,7 +10,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # Tests of parts by themselves, which may run side by side. The others measure, or break what they share.
-PARTS := $(addprefix tests/,unit access agent channels cli delivery fuzz gateway history platforms prompt providers runtime schedules tools claude)
+PARTS := $(addprefix tests/,unit access agent channels cli delivery fuzz gateway history platforms prompt providers runtime schedules tools web claude)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check image bench chaos soak clean
@@ -57,7 +57,7 @@ clean: ## remove what was built and cached; ./data stays
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | .venv/bin/python
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e '.[web]'
 	@touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/bin/python

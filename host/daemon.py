@@ -35,6 +35,7 @@ from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address, notify_socket
+from host.web.serving import serving_page
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.signals import end_with
 
@@ -106,6 +107,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             clearing_away(services),
             following_decisions(services),
             scheduling(services),
+            serving_page(services),
         ):
             try:
                 await api.start()
@@ -161,17 +163,20 @@ def _greet(services: Services, choice: Choice, seconds: float, owner: str | None
             log.info("this host has no owner yet", extra={"next": owner})
         return
     claim = "" if owner is None else f"\n  {owner}\n"
-    page = f"""
+    page = services.page.address or _command(data, "web")
+    text = f"""
   Dumbwaiter is ready.
   data      {data}
   runtime   {choice.reason}
 
   Next, in a second terminal:
     {following}
+  or in the browser:
+    {page}
 {claim}
   Ctrl-C stops the host and its agents.
 """
-    print(page, file=sys.stderr, flush=True)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _command(data: Path, name: str) -> str:

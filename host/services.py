@@ -10,6 +10,7 @@ from host.agents.channel import AgentChannel
 from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
+from host.channels.browser import BrowserChannel
 from host.channels.cli import TerminalChannel
 from host.channels.downloads import Downloads
 from host.channels.protocol import Channel
@@ -23,6 +24,7 @@ from host.delivery.titling import Titling
 from host.gateway import proxies
 from host.gateway.upstreams import configure, read_file
 from host.history.feed import History
+from host.page import PageSwitch
 from host.routing.acceptance import Rules
 from host.routing.router import Followers, Router
 from host.runtime.choose import Choice, choose
@@ -112,6 +114,8 @@ class Services:
         self.started_at: datetime | None = None
         self.adopted = 0
         self.terminal = TerminalChannel(central, clock)
+        self.browser = BrowserChannel()
+        self.page = PageSwitch()
         self._platforms: dict[str, Platform] = {}
         self._in_clear: set[str] = set()
         self.running = RunningChannels(
@@ -127,6 +131,8 @@ class Services:
         self.channels = self.running.channels
         self.channels[self.terminal.name] = self.terminal
         self._built(self.terminal)
+        self.channels[self.browser.name] = self.browser
+        self._built(self.browser)
         between = AgentChannel(
             central,
             clock,
@@ -263,6 +269,7 @@ class Services:
         ):
             self.supervisor.schedule(session_id)
         await self.terminal.start(self.router.ingest)
+        await self.browser.start(self.router.ingest)
         await self.running.start(self.router.ingest)
         await self.progress.start()
         await self.deliverer.take_up()
@@ -290,6 +297,7 @@ class Services:
         await self.deliverer.close()
         await self.running.close()
         await self.terminal.close()
+        await self.browser.close()
         for runtime in (self.runtime, *self._others):
             await runtime.close()
         await self.history.close()

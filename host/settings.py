@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tzlocal
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -46,8 +46,8 @@ from shared_schema.layout import DataLayout
 PREFIX = "DUMBWAITER_"
 CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """The name of a channel stands before the colon of an address (`central.messaging_groups.ADDRESS`)."""
-RESERVED = frozenset({"cli", "agent"})
-"""Channels that are always there: the terminal, and the one between agents."""
+RESERVED = frozenset({"cli", "agent", "web"})
+"""Channels that are always there: the terminal, the one between agents, and the browser."""
 _MEND = "mend it or take it away; `dumbwaiter doctor` checks it"
 _MIB = 1024**2
 
@@ -96,6 +96,26 @@ def _meant(name: str, known: dict[str, Any]) -> str:
 def variable_part(name: str) -> str:
     """A name as it stands in the environment: capitals, and underscores in place of hyphens."""
     return name.upper().replace("-", "_")
+
+
+class WebSetting(BaseModel):
+    """The page in the browser, `[web]` in dumbwaiter.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="whether the page is served: auto from the first `dumbwaiter web` on, while a browser is signed in",
+    )
+    address: str = Field(
+        default="127.0.0.1", description="where it listens; another address than this machine's own needs TLS"
+    )
+    port: int = Field(default=8384, ge=0, le=65535, description="its port; 0: any free one")
+    hosts: tuple[str, ...] = Field(
+        default=(), description="further names under which browsers reach it, such as `agents.example.org`"
+    )
+    certificate: Path | None = Field(default=None, description="file with the TLS certificate and its chain (PEM)")
+    key: Path | None = Field(default=None, description="file with its key (PEM); none: it is in the certificate's")
 
 
 class Settings(BaseSettings):
@@ -184,6 +204,11 @@ class Settings(BaseSettings):
     )
     channels: dict[str, dict[str, Any]] = Field(
         {}, repr=False, description="bots on chat platforms by name: `type`, secrets and more, see channels/README.md"
+    )
+
+    web: WebSetting = Field(
+        WebSetting(),
+        description="the page in the browser: `enabled`, `address`, `port`, `hosts`, `certificate`, `key`, see web.md",
     )
 
     transcription: dict[Literal["upstream", "model"], str] = Field(
@@ -388,7 +413,7 @@ def is_closed(file: Path) -> bool:
 def _field(variable: str) -> str:
     name = variable[len(PREFIX) :].lower()
     table, nested, _ = name.partition("__")
-    return table if nested and table in ("upstreams", "channels", "transcription") else name
+    return table if nested and table in ("upstreams", "channels", "transcription", "web") else name
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

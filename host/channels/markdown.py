@@ -81,11 +81,17 @@ class Style:
 
 def render(markdown: str, style: Style) -> str:
     """The text in that style. Empty where there is nothing but white space."""
-    has_links = markdown.count("[") * len(markdown) <= _MOST_LINK_STEPS
-    tokens = _parser(has_links).parse(markdown)
-    if any(token.level >= MAX_NESTING - 1 for token in tokens):  # what is deeper is not among them
+    tokens = parse(markdown)
+    if tokens is None:
         return style.text(markdown)
     return "\n".join(text for text, _ in _Blocks(style).of(tokens))
+
+
+def parse(markdown: str) -> list[Token] | None:
+    """The tokens of a text, for what shows more than a `Style` can say. None: it nests too deeply to be told apart."""
+    has_links = markdown.count("[") * len(markdown) <= _MOST_LINK_STEPS
+    tokens = _parser(has_links).parse(markdown)
+    return None if any(token.level >= MAX_NESTING - 1 for token in tokens) else tokens
 
 
 def columns(rows: Sequence[Sequence[str]], alignments: Sequence[Alignment]) -> str:

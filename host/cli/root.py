@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": "host.cli.doctor:doctor",
     "status": "host.cli.status:status",
     "chat": "host.cli.chat:chat",
+    "web": "host.cli.web:web",
     "agent-group": "host.cli.agent_group:agent_group",
     "messaging-group": "host.cli.messaging_group:messaging_group",
     "channel": "host.cli.channel:channel",

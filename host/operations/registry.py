@@ -18,6 +18,7 @@ from host.operations import (
     audit,
     channels,
     chat,
+    conversations,
     destinations,
     doctor,
     events,
@@ -40,6 +41,7 @@ from host.operations import (
     titles,
     usage,
     users,
+    web,
     wirings,
 )
 from host.services import Services
@@ -133,6 +135,16 @@ OPERATIONS: Mapping[str, Operation] = {
     "terminal.unread": chat.unread,
     "terminal.open": terminal.open_terminal,
     "terminal.send": terminal.send,
+    "conversation.list": conversations.list_all,
+    "conversation.show": conversations.show,
+    "conversation.transcript": conversations.transcript,
+    "conversation.send": conversations.send,
+    "conversation.read": conversations.read,
+    "conversation.interrupt": conversations.interrupt,
+    "conversation.file": conversations.file,
+    "web.link": web.link,
+    "web.list": web.list_all,
+    "web.sign_out": web.sign_out,
     "first_run": first_run.set_up,
     "model_service.show": model_services.show,
     "model_service.ask": model_services.ask,
@@ -145,6 +157,7 @@ OPERATIONS: Mapping[str, Operation] = {
 STREAMS: Mapping[str, Stream] = {
     "chat": chat.chat,
     "terminal.follow": terminal.follow,
+    "conversation.follow": conversations.follow,
     "session.tail": history.tail,
     "session.export": export_import.export,
     "history.rebuild": history.rebuild,
@@ -155,7 +168,7 @@ STREAMS: Mapping[str, Stream] = {
 _LOOKING = frozenset(
     {
         "list", "show", "numbered", "path", "transcript", "search", "logs", "sql", "status", "usage", "events",
-        "unread", "open", "tail", "export", "examine", "log",
+        "unread", "open", "tail", "export", "examine", "log", "file",
     }
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
 from host.gateway.upstreams import UpstreamKind
 from host.sessions.inspection import ask
-from host.settings import Settings
+from host.settings import Settings, WebSetting
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate
 
@@ -94,10 +94,12 @@ def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> N
 
 def type_of(annotation: Any) -> str:
     """The type of a setting as docs/settings.md writes it."""
-    if get_origin(annotation) is dict:
+    if get_origin(annotation) is dict or annotation is WebSetting:
         return "table"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list"
     kinds = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
     return {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path"}[kinds[0]]
 
@@ -105,7 +107,9 @@ def type_of(annotation: Any) -> str:
 def value_of(default: Any) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return "none" if default is None else f"`{default}`"
+    if default == WebSetting():
+        return "`{}`"
+    return "none" if default is None or default == () else f"`{default}`"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -115,6 +119,15 @@ def test_every_setting_has_its_row(name: str) -> None:
     row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
 
     assert row in page("docs/settings.md").splitlines(), f"docs/settings.md needs the row\n{row}"
+
+
+@pytest.mark.parametrize("name", WebSetting.model_fields)
+def test_every_setting_of_the_page_has_its_row(name: str) -> None:
+    field = WebSetting.model_fields[name]
+
+    row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
+
+    assert row in page("docs/web.md").splitlines(), f"docs/web.md needs the row\n{row}"
 
 
 def test_no_row_is_about_a_setting_that_is_not_there() -> None:

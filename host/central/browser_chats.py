@@ -1,0 +1,72 @@
+"""What the windows of a browser ask of the ledger about one session."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from host.central.database import one
+from shared_schema.errors import FileDamaged
+from shared_schema.rows import decode
+
+# What a window shows has changed when one of these has.
+MARKS = """
+SELECT s.status, s.title, s.generation, s.unread_since, s.end_reason, s.run_id,
+    (SELECT max(position) FROM ingest WHERE session_id = s.id),
+    (SELECT count(*) FROM ingest INDEXED BY ingest_open WHERE session_id = s.id AND status = 'pending'),
+    (SELECT max(position) FROM deliveries WHERE session_id = s.id),
+    (SELECT count(*) FROM deliveries WHERE session_id = s.id AND status IN ('pending', 'sending')),
+    (SELECT max(rowid) FROM turns WHERE session_id = s.id),
+    (SELECT count(*) FROM turns INDEXED BY turns_running WHERE session_id = s.id AND status = 'running')
+FROM sessions s WHERE s.id = ?
+"""
+OLDEST_OPEN = """
+SELECT count(*) AS waiting, min(accepted_at) AS since FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND status = 'pending' AND trigger = 1 AND kind = 'chat'
+"""
+FILES_IN = "SELECT content FROM ingest WHERE message_id = ? AND session_id = ?"
+FILES_OUT = "SELECT content FROM deliveries WHERE message_out_id = ? AND session_id = ?"
+WITHDRAWN = """
+SELECT d.message_out_id FROM turns t INDEXED BY turns_withdrawn
+JOIN deliveries d ON d.session_id = t.session_id AND d.turn_id = t.id
+WHERE t.session_id = ? AND t.withdrawn = 1 ORDER BY d.position DESC LIMIT 10000
+"""
+COST = "SELECT sum(cost_usd) AS dollars FROM turns WHERE session_id = ?"
+
+
+def marks(connection: sqlite3.Connection, session_id: str) -> tuple[Any, ...] | None:
+    """What changes whenever something changes that a window shows; None: the session is gone."""
+    row = one(connection, MARKS, (session_id,))
+    return None if row is None else tuple(row)
+
+
+def waiting(connection: sqlite3.Connection, session_id: str) -> tuple[int, str | None]:
+    """How many messages wait for their answer, and since when the oldest of them."""
+    row = one(connection, OLDEST_OPEN, (session_id,))
+    return (0, None) if row is None else (row["waiting"], row["since"])
+
+
+def withdrawn(connection: sqlite3.Connection, session_id: str) -> frozenset[str]:
+    """The messages of an agent that belong to exchanges that were taken back."""
+    return frozenset(row["message_out_id"] for row in connection.execute(WITHDRAWN, (session_id,)))
+
+
+def dollars(connection: sqlite3.Connection, session_id: str) -> float:
+    """What the turns of a session have cost, as far as a price is known."""
+    row = one(connection, COST, (session_id,))
+    return 0.0 if row is None else float(row["dollars"] or 0.0)
+
+
+def files_of(connection: sqlite3.Connection, session_id: str, message_id: str) -> list[str]:
+    """Where the files of a message are, below the folder of its session."""
+    for statement in (FILES_IN, FILES_OUT):
+        row = one(connection, statement, (message_id, session_id))
+        if row is None:
+            continue
+        try:
+            files = decode(row["content"]).get("files")
+        except FileDamaged:
+            continue
+        if isinstance(files, list):
+            return [str(each.get("path") if isinstance(each, dict) else each) for each in files]
+    return []

@@ -1,0 +1,118 @@
+"""Server-sent events: objects as they come, with a sign of life in between, until the browser leaves.
+
+/live   `event: change` whenever something was committed, and the numbered events of the host for its owner, each
+        with its number as id: a browser that comes back says the last one it had (`Last-Event-ID`)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
+
+from aiohttp import web
+
+from host.web.site import Site, Who
+from host.web.visitor import Visitor
+from shared_schema.errors import DumbwaiterError
+
+_PING_SECONDS = 15.0
+_CHANGE_SECONDS = 0.5
+"""Pages look again so often at most, however much is committed."""
+_MOST_STREAMS = 500
+_LARGEST_NUMBER = 2**63 - 1
+
+
+class LiveStreams:
+    """All streams of a server; so many of them at most."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._open = 0
+        site.get("/live", Who.SIGNED_IN, self._live)
+
+    async def send(self, request: web.Request, objects: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+        """Send objects with `event`, `data` and perhaps `id` until the browser leaves or there are no more."""
+        if self._open >= _MOST_STREAMS:
+            return web.Response(status=503, text="too many windows are open", headers={"Retry-After": "10"})
+        self._open += 1
+        try:
+            return await self._send(request, objects)
+        finally:
+            self._open -= 1
+
+    async def _send(self, request: web.Request, objects: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+        waiting: asyncio.Task[dict[str, Any] | None] | None = None
+        with suppress(ConnectionResetError):
+            await response.prepare(request)
+            await response.write(b"retry: 1000\n\n")
+            async with aclosing(objects) as items:  # type: ignore[type-var]
+                try:
+                    while True:
+                        waiting = waiting or asyncio.create_task(_next(items))
+                        done, _ = await asyncio.wait([waiting], timeout=_PING_SECONDS)
+                        if not done:
+                            await response.write(b": alive\n\n")
+                            continue
+                        item, waiting = waiting.result(), None
+                        if item is None:
+                            break
+                        await response.write(_event(item))
+                except DumbwaiterError:  # what was looked at is gone: the page that is loaded again says so
+                    await response.write(_event({"event": "gone", "data": {}}))
+                finally:
+                    if waiting is not None:
+                        waiting.cancel()
+                        await asyncio.wait([waiting])
+        return response
+
+    async def _live(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        last = request.headers.get("Last-Event-ID", "")
+        after = int(last) if last.isascii() and last.isdecimal() and int(last[:20]) <= _LARGEST_NUMBER else None
+        return await self.send(request, self._changes(visitor, after))
+
+    async def _changes(self, visitor: Visitor, after: int | None) -> AsyncIterator[dict[str, Any]]:
+        queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1000)
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def committed() -> None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(changed.set)
+
+        async def numbered() -> None:
+            async for each in self._site.follow("events", after=after):
+                await queue.put({"event": "event", "id": each["number"], "data": each})
+
+        async def unnumbered() -> None:
+            while True:
+                await changed.wait()
+                changed.clear()
+                await queue.put({"event": "change", "data": {}})
+                await asyncio.sleep(_CHANGE_SECONDS)
+
+        tasks = [asyncio.create_task(unnumbered())]
+        if visitor.is_owner:  # events tell of everybody's conversations
+            tasks.append(asyncio.create_task(numbered()))
+        try:
+            with self._site.services.central.watched(committed):
+                while True:
+                    yield await queue.get()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+async def _next(items: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
+    return await anext(items, None)
+
+
+def _event(item: dict[str, Any]) -> bytes:
+    number = f"id: {item['id']}\n" if "id" in item else ""
+    data = json.dumps(item["data"], ensure_ascii=False)  # which has no line ends
+    return f"{number}event: {item['event']}\ndata: {data}\n\n".encode("utf-8", "replace")

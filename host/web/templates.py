@@ -1,0 +1,99 @@
+"""Templates and languages. The one module that knows jinja2; every text that is put into a template is escaped."""
+
+from __future__ import annotations
+
+import gettext
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from host.web.markdown import to_html
+
+LANGUAGES = ("en", "de")
+_FOLDER = files("host.web")
+
+
+def render(template: str, language: str, **values: Any) -> str:
+    """A template with its values, in a language of `LANGUAGES`."""
+    return _environment(language).get_template(template).render(language=language, **values)
+
+
+def translation(language: str) -> gettext.NullTranslations:
+    """The texts of a language. English stands in the templates themselves."""
+    if language == "en":
+        return gettext.NullTranslations()
+    with (_FOLDER / "locale" / f"{language}.mo").open("rb") as catalogue:
+        return gettext.GNUTranslations(catalogue)
+
+
+def language_of(accepted: str) -> str:
+    """The first language that a browser accepts (its header `Accept-Language`) and there is; English otherwise."""
+    for each in accepted[:200].split(","):
+        name = each.partition(";")[0].strip()[:2].lower()
+        if name in LANGUAGES:
+            return name
+    return "en"
+
+
+@cache
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(str(_FOLDER / "templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+        auto_reload=False,
+    )
+    environment.install_gettext_translations(translation(language), newstyle=True)  # type: ignore[attr-defined]
+    environment.filters |= {
+        "markdown": to_html, "when": _when, "dollars": _dollars, "count": _count, "size": _size, "duration": _duration,
+    }  # fmt: skip
+    return environment
+
+
+def _when(text: str | None) -> Markup:
+    """A stored time; the page's script shows it in the reader's zone."""
+    if not text:
+        return Markup("")
+    try:
+        shown = datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        shown = text
+    return Markup('<time datetime="{}">{}</time>').format(text, shown)
+
+
+def _dollars(value: float | None) -> str:
+    if not value:
+        return "$0"
+    return f"${value:,.2f}" if value >= 0.1 else f"${value:.4f}"
+
+
+def _count(value: int | None) -> str:
+    """A number of tokens, short."""
+    number = value or 0
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size:
+            return f"{number / size:.1f}".removesuffix(".0") + unit
+    return str(number)
+
+
+def _size(value: int | None) -> str:
+    number = float(value or 0)
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}"
+
+
+def _duration(seconds: float | None) -> str:
+    whole = int(seconds or 0)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,174 @@
+"""The page in a real Chromium: the main path, two windows, a reload, a host that dies, a phone, the keyboard alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Browser, Page, expect
+
+from tests.support.daemon import Daemon
+from tests.support.host import AGENT
+from tests.web.browser import Site, chromium, needs_chromium, open_site, signed_in, violations, without_errors
+from tests.web.hostile import TEXTS
+
+pytestmark = needs_chromium
+PATIENT = 60_000
+expect.set_options(timeout=PATIENT)
+
+
+@asynccontextmanager
+async def opened(tmp_path: Path) -> AsyncIterator[tuple[Site, Browser]]:
+    async with open_site(tmp_path / "data") as site, chromium() as browser:
+        yield site, browser
+
+
+async def say(page: Page, text: str) -> None:
+    await page.fill("#text", text)
+    await page.press("#text", "Enter")
+
+
+def answers(page: Page) -> object:
+    return page.locator("#entries .entry.theirs")
+
+
+async def test_from_the_link_to_an_answer_in_two_windows_that_stay_together(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        context = await signed_in(browser, site)
+        one = await context.new_page()
+        with without_errors(one):
+            await one.goto(f"{site.address}/chat")
+            await expect(one.locator("#no-entries")).to_contain_text("Write to assistant")
+            await one.fill("#text", "good **day**")
+            await one.evaluate("for (let i = 0; i < 3; i++) document.getElementById('composer').requestSubmit()")
+            await expect(answers(one)).to_have_count(1)
+            await expect(answers(one).locator("strong").last).to_have_text("day")
+            two = await context.new_page()
+            await two.goto(one.url)
+            await expect(answers(two)).to_have_count(1)
+            await say(two, "from the second window")
+            for page in (one, two):
+                await expect(answers(page)).to_have_count(2)
+                await expect(page.locator("#entries .entry.mine")).to_have_count(2)
+                await expect(page.locator("#entries .waiting")).to_have_count(0)
+        said = await site.host.central("SELECT count(*) AS n FROM ingest WHERE channel_type = 'web'")
+        assert said == [{"n": 2}]
+
+
+async def test_a_reload_in_mid_answer_shows_the_rest_of_it_and_escape_stops_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        page = await (await signed_in(browser, site)).new_page()
+        await page.goto(f"{site.address}/chat")
+        await say(page, "write 0.4 " + "word " * 200)
+        await expect(page.locator("#draft")).to_contain_text("word word")
+        await expect(page.locator("#doing")).to_contain_text("assistant")
+        await page.reload()
+        await expect(page.locator("#draft")).to_contain_text("word word")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#now")).to_be_hidden()
+        await say(page, "and now?")
+        await expect(answers(page).last).to_contain_text("and now?")
+
+
+async def test_what_is_written_while_the_host_is_away_is_sent_once_when_it_is_back(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    daemon = Daemon(tmp_path / "data", WEB__PORT=str(port))
+    try:
+        await asyncio.to_thread(daemon.start)
+        link = str(daemon.call("web.link")["url"])
+        async with chromium() as browser:
+            page = await (await browser.new_context()).new_page()
+            page.set_default_timeout(PATIENT)
+            await page.goto(link)
+            await page.wait_for_selector("header.bar")
+            await page.goto(f"http://127.0.0.1:{port}/chat")
+            await say(page, "before")
+            await expect(answers(page)).to_have_count(1)
+            daemon.kill()
+            await say(page, "while it was away")
+            await expect(page.locator("#entries .waiting")).to_contain_text("sent as soon as it is back")
+            await asyncio.to_thread(daemon.start)  # the page is there again, because a browser is signed in
+            await expect(answers(page)).to_have_count(2)
+            await expect(page.locator("#entries .waiting")).to_have_count(0)
+            await page.reload()
+            await expect(answers(page)).to_have_count(2)
+        rows = daemon.rows("SELECT count(*) AS n FROM ingest WHERE channel_type = 'web'")
+        assert rows == [{"n": 2}]
+    finally:
+        daemon.kill_agents()
+        if daemon.process is not None:
+            daemon.stop()
+
+
+async def test_the_palette_and_every_page_are_reached_by_keyboard_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        page = await (await signed_in(browser, site)).new_page()
+        await page.goto(site.address)
+        await page.keyboard.press("Tab")
+        await expect(page.locator(".skip")).to_be_focused()
+        for words, path in (("audit", "/audit"), ("sessions", "/sessions"), (f"talk {AGENT}", "/chat/new")):
+            await page.keyboard.press("Control+k")
+            await expect(page.locator("#palette-list a").first).to_be_visible()
+            await page.keyboard.type(words)
+            await page.keyboard.press("Enter")
+            await page.wait_for_url(lambda url, path=path: path in url)
+        await page.keyboard.type("by keyboard")
+        await page.keyboard.press("Enter")
+        await expect(answers(page)).to_have_count(1)
+        await page.keyboard.press("Control+k")
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#palette")).to_be_hidden()
+
+
+async def test_every_page_fits_a_phone_in_dark_and_light_and_axe_finds_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        context = await signed_in(browser, site)
+        page = await context.new_page()
+        await page.goto(f"{site.address}/chat")
+        await say(page, "# A title\n\nuse 1200\n\n- one\n\n```\n" + "long " * 60 + "\n```")
+        await expect(answers(page).first).to_be_visible()
+        session = page.url.rpartition("/")[2]
+        state = await context.storage_state()
+        paths = ["/", f"/chat/{session}", "/sessions", "/sessions?q=title", f"/sessions/{session}",
+                 f"/sessions/{session}?view=trace", f"/sessions/{session}?view=files",
+                 f"/sessions/{session}?view=database", "/agents", f"/agents/{AGENT}", "/schedules",
+                 "/people", "/audit", "/doctor",
+                 "/account"]  # fmt: skip
+        found: list[str] = []
+        for scheme in ("light", "dark"):
+            narrow = await browser.new_context(
+                viewport={"width": 360, "height": 740}, color_scheme=scheme, storage_state=state
+            )
+            page = await narrow.new_page()
+            for path in paths:
+                await page.goto(site.address + path)
+                width = await page.evaluate("document.documentElement.scrollWidth")
+                found += [] if width <= 360 else [f"{path} is {width} wide"]
+                found += [f"{path} {scheme}: {each}" for each in await violations(page)]
+        assert not found, "\n".join(found)
+
+
+async def test_what_others_say_runs_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        await site.host.do("agent_group.add", name="other", provider="scripted")
+        page = await (await signed_in(browser, site)).new_page()
+        with without_errors(page):
+            await page.goto(f"{site.address}/chat/new?agent={AGENT}")
+            for number, text in enumerate(TEXTS, 1):
+                await say(page, text.replace("\n", " "))
+                await expect(answers(page)).to_have_count(number)
+            session = page.url.rpartition("/")[2]
+            await site.host.do("session.title", session=session, title=TEXTS[1][:60])
+            await site.host.do("user.add", user="web:x", name=TEXTS[0])
+            for path in (f"/chat/{session}", f"/sessions/{session}?view=trace", f"/sessions/{session}?view=database",
+                         "/sessions?q=owned", "/", "/people", "/audit"):  # fmt: skip
+                await page.goto(site.address + path)
+                assert await page.evaluate("window.owned") is None, path
+                foreign = "main :is(script, iframe, form[action^='http'], style, base, meta, [onerror], [onload])"
+                assert await page.locator(foreign).count() == 0, path
+                hrefs = await page.eval_on_selector_all("a", "links => links.map(link => link.protocol)")
+                assert set(hrefs) <= {"http:", "https:", "mailto:"}, path
