@@ -90,7 +90,14 @@ def mortal_host(shared: MortalDaemon) -> Iterator[MortalDaemon]:
     disarm(shared.folder)
 
 
-@pytest.mark.parametrize("point", POINTS, ids=str)
+IN_SHORT = ("between storing the next time and beginning", "once it is committed and before its agent starts")
+"""The points of `make test`; the others are for `make chaos`."""
+
+
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(each, marks=() if each.name in IN_SHORT else pytest.mark.full, id=each.name) for each in POINTS],
+)
 def test_a_host_that_is_killed_there_repeats_nothing_and_loses_nothing(point: Point, mortal_host: MortalDaemon) -> None:
     host, name = mortal_host, f"tick-{POINTS.index(point)}"
     arm(host.folder, point.plan)
