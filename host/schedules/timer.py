@@ -184,7 +184,9 @@ class ScheduleTimer:
             wait = None if at is None else (from_text(at) - now).total_seconds()
             if wait is None or wait > 0:
                 return wait
-            facts = await asyncio.to_thread(self._look, to_text(now))
+            beats = await self._central.read(partial(_due_heartbeats, now=to_text(now)))
+            # Threads are for those alone: all of them may be busy with the folders of sessions that have just begun.
+            facts = await asyncio.to_thread(self._look, beats) if beats else {}
             effects = await self._central.write(partial(runs.start_due, now=now, facts=facts))
             self._expect_ends()
             self._follow(effects)
@@ -214,18 +216,8 @@ class ScheduleTimer:
             log.warning("schedules are planned anew, because the clock was set back", extra={"schedules": changed})
         return None
 
-    def _look(self, now: str) -> dict[str, HeartbeatFacts]:
-        """What the workspaces of due heartbeats hold, by schedule. Blocks."""
-
-        def due(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-            found = []
-            for schedule in schedules.due(connection, now, runs.AT_ONCE):
-                group = agent_groups.by_id(connection, schedule.agent_group_id) if schedule.is_heartbeat else None
-                if group is not None:
-                    found.append((schedule.id, group.folder))
-            return found
-
-        beats = self._central.read_here(due)
+    def _look(self, beats: list[tuple[str, str]]) -> dict[str, HeartbeatFacts]:
+        """What the workspaces of heartbeats hold, by schedule; `beats` has their ids and folders. Blocks."""
         return {schedule_id: look(self._workspace(folder)) for schedule_id, folder in beats}
 
     def _wall_offset(self) -> float:
@@ -237,6 +229,16 @@ def _next_due(connection: sqlite3.Connection) -> tuple[str | None, bool]:
     if schedules.paused(connection) is not None:
         return None, False
     return schedules.next_due(connection), bool(triggers.of_files(connection))
+
+
+def _due_heartbeats(connection: sqlite3.Connection, now: str) -> list[tuple[str, str]]:
+    """The heartbeats among what begins next: the ids of their schedules, and the folders of their agent groups."""
+    found = []
+    for schedule in schedules.due(connection, now, runs.AT_ONCE):
+        group = agent_groups.by_id(connection, schedule.agent_group_id) if schedule.is_heartbeat else None
+        if group is not None:
+            found.append((schedule.id, group.folder))
+    return found
 
 
 def _anything_ended(connection: sqlite3.Connection) -> tuple[bool, bool]:
