@@ -6,9 +6,11 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from host.access import told_to_agents
 from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.central import agent_groups, audit, schedules
+from host.central.approvals import Approval, ApprovalState
 from host.central.schedules import Schedule
 from shared_schema.errors import Conflict
 
@@ -34,10 +36,23 @@ def _approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> App
     return ApprovalOutcome(f"The schedule '{found.name}' runs.")
 
 
+def _closed(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
+    """The agent is told; what was not approved does not wait for ever."""
+    about = approval.about
+    found = schedules.lookup(connection, about["id"])
+    said = "approved" if approval.state == ApprovalState.APPROVED else "not approved"
+    if found is not None and found.status == "waiting" and approval.state != ApprovalState.APPROVED:
+        schedules.set_status(connection, found.id, "cancelled", f"it was {said}")
+    if isinstance(session_id := about.get("session_id"), str):
+        key, text = f"schedule-approval:{approval.id}", f"Your task '{about['schedule']}' is {said}."
+        told_to_agents.tell(connection, session_id, key, text, now, {})
+
+
 AGENT_SCHEDULE = ApprovalKind(
     name="schedule",
     question="An agent wants to do something by itself at a time. Let it?",
     choices=_choices,
     approved=_approved,
-    hidden=frozenset({"id", "agent_group_id"}),
+    closed=_closed,
+    hidden=frozenset({"id", "agent_group_id", "session_id"}),
 )

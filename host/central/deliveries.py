@@ -16,6 +16,9 @@ from shared_schema.rows import Address, MessageOutKind, Row, encode
 Chat = tuple[str, str]
 """Channel type and platform id: whose deliveries go out one after the other."""
 
+NO_CHAT = "nowhere"
+"""The channel of what is said in a run that speaks nowhere: it is kept, and never sent."""
+
 INSERT = """
 INSERT INTO deliveries (message_out_id, session_id, turn_id, in_reply_to, kind, from_host, channel_type, platform_id,
     thread_id, content, deliver_after, created_at, status, error, finished_at, recorded, after_position, lane)
@@ -246,6 +249,8 @@ def add(
     error: str | None = None,
 ) -> bool:
     """Queue a message. False when it was queued before. One that is not to be sent comes with its final `status`."""
+    if channel_type == NO_CHAT and status == "pending":
+        status, error = "suppressed", "its schedule speaks nowhere"
     final = status not in ("pending", "sending")
     return (
         connection.execute(

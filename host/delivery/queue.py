@@ -8,12 +8,11 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from host.central import chat_moves, deliveries, home_channels, ingest, questions, refusals
-from host.central.deliveries import Chat
+from host.central.deliveries import NO_CHAT, Chat
 from host.central.sessions import Session
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused
 from host.schedules.outcome import is_silent
-from host.schedules.place import NO_CHAT
 from host.schedules.quiet import held_in_chat
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, decode, encode

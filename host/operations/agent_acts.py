@@ -20,6 +20,7 @@ from host.central.agent_groups import AgentGroup
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.approvals import ApprovalState
 from host.central.audit import Actor
+from host.central.deliveries import NO_CHAT
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from host.central.sessions import Session
@@ -48,7 +49,7 @@ async def asked(services: Services, session: Session, name: str, arguments: Mapp
                 with audit.acting(Actor(f"agent {group.name}", session.id)):
                     return act.carry_out(connection, group, about, now), "done", group.id
             case _:
-                code, _ = _ask(connection, act.kind, f"{group.id}/{subject}", about, group, session, now)
+                code, _ = ask_people(connection, act.kind, f"{group.id}/{subject}", about, group, session, now)
                 said = f"A person is asked (approval {code}). You are told when it is decided; go on meanwhile."
                 return said, "asked", None
 
@@ -79,7 +80,7 @@ async def may_call(services: Services, session: Session, arguments: Mapping[str,
             "session_id": session.id,
             "call": call,
         }
-        code, approval_id = _ask(connection, CALL, subject, about, group, session, now)
+        code, approval_id = ask_people(connection, CALL, subject, about, group, session, now)
         return {"state": "asked", "approval": approval_id, "code": code}
 
     answer = await services.central.write(run)
@@ -94,7 +95,7 @@ def _group(connection: sqlite3.Connection, session: Session) -> AgentGroup:
     return group
 
 
-def _ask(
+def ask_people(
     connection: sqlite3.Connection,
     kind: ApprovalKind,
     subject: str,
@@ -103,7 +104,10 @@ def _ask(
     session: Session,
     now: str,
 ) -> tuple[str, str]:
-    """Code and id of the approval that is open now. Raises `Conflict` where there is no person to ask."""
+    """Put something before people; code and id of the approval that is open now.
+
+    Raises `Conflict` where there is no person to ask, and beyond the limits.
+    """
     place = _place(connection, session)
     deciders = [user for user in users.deciders(connection, "admin", [group.id]) if user.channel != TERMINAL_CHANNEL]
     is_at_terminal = place is not None and place.channel_type == TERMINAL_CHANNEL
@@ -130,7 +134,9 @@ def _place(connection: sqlite3.Connection, session: Session) -> Address | None:
     while current is not None and current.id not in seen:
         seen.add(current.id)
         address = ingest.last_address(connection, current.id)
-        if address is None or address.channel_type != AGENT_CHANNEL:
+        if address is None or address.channel_type == NO_CHAT:
+            return None
+        if address.channel_type != AGENT_CHANNEL:
             return address
         current = sessions.lookup(connection, address.platform_id)
     return None

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from host.access import approvals
 from host.access.agent_schedule import AGENT_SCHEDULE, subject_of
 from host.central import agent_groups, ingest, rate_limits
 from host.central import schedules as table
 from host.central.agent_groups import AgentGroup
+from host.central.deliveries import NO_CHAT
 from host.central.rate_limits import Act
 from host.central.schedules import Schedule
 from host.central.sessions import Session
 from host.delivery.request import RequestName
+from host.operations.agent_acts import ask_people
 from host.schedules import making
 from host.schedules.owner import BY_AGENT, tell
-from host.schedules.place import NO_CHAT
 from host.schedules.request import MOST_OF_AGENT, Wish, name_of, require_of_agent
 from host.schedules.runs import recurrence_of
 from host.services import Services
@@ -65,7 +65,7 @@ async def answer(
             return [_shown(connection, changed, group)]
         # What was approved is not what it says now.
         table.set_status(connection, changed.id, "waiting", None, keep_next=True)
-        note = _ask(connection, changed, group, now)
+        note = _ask(connection, session, changed, group, now)
         return [_shown(connection, table.get(connection, changed.id), group) | {"note": note}]
 
     found = await services.central.write(run)
@@ -104,10 +104,10 @@ def _schedule(
     require_of_agent(recurrence_of(made), now)
     if status == "active":
         return _shown(connection, made, group)
-    return _shown(connection, made, group) | {"note": _ask(connection, made, group, now)}
+    return _shown(connection, made, group) | {"note": _ask(connection, session, made, group, now)}
 
 
-def _ask(connection: sqlite3.Connection, made: Schedule, group: AgentGroup, now: datetime) -> str:
+def _ask(connection: sqlite3.Connection, session: Session, made: Schedule, group: AgentGroup, now: datetime) -> str:
     """Ask the admins of the agent for a yes; a sentence for the agent."""
     shown = making.shown(connection, made, group.name)
     about = {
@@ -117,17 +117,9 @@ def _ask(connection: sqlite3.Connection, made: Schedule, group: AgentGroup, now:
         "next": shown["next"],
         "to": shown["to"],
     }
-    asked = approvals.ask(
-        connection,
-        AGENT_SCHEDULE,
-        subject_of(made),
-        about | {"prompt": made.prompt, "id": made.id, "agent_group_id": group.id},
-        now=to_text(now),
-        agent_groups=[group.id],
-    )
-    if asked is None:
-        raise Conflict("too much waits for a decision already: a person has to decide that first")
-    return f"it waits for a yes of an admin (code {asked.approval.code})"
+    about |= {"prompt": made.prompt, "id": made.id, "agent_group_id": group.id, "session_id": session.id}
+    code, _ = ask_people(connection, AGENT_SCHEDULE, subject_of(made), about, group, session, to_text(now))
+    return f"it waits for a yes of an admin (code {code})"
 
 
 def _asked_before(connection: sqlite3.Connection, group: AgentGroup, wish: Wish) -> Schedule | None:

@@ -13,7 +13,7 @@ from host.central import audit, schedule_runs
 from host.central import schedules as table
 from host.central.schedules import Schedule
 from host.operations.command_order import Order
-from host.operations.schedules import acting, go_on
+from host.operations.schedules import acting, follow, go_on
 from host.schedules import making, runs
 from host.schedules.request import Wish
 from host.schedules.runs import RunEffects
@@ -59,8 +59,7 @@ async def schedule(order: Order) -> None:
     await order.write(run)
     services = order.services
     for each in effects:
-        for session_id in each.sessions:
-            services.supervisor.accepted(session_id)
+        follow(services, each)
     services.schedules_changed.set()
 
 

@@ -46,6 +46,8 @@ def follow(services: Services, effects: RunEffects) -> None:
     """Do what follows from a step of the schedules, which is committed."""
     for session_id in effects.sessions:
         services.supervisor.accepted(session_id)
+    for session_id in effects.begun:
+        services.supervisor.accepted_in_background(session_id)
     if effects.says:
         services.says()
 

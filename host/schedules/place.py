@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from host.central import home_channels, messaging_groups
+from host.central.deliveries import NO_CHAT
 from host.central.schedules import Schedule
 from shared_schema.errors import NotFound
 from shared_schema.rows import Address
@@ -12,8 +13,6 @@ from shared_schema.rows import Address
 ORIGIN = "origin"
 NOWHERE = "nowhere"
 HOME = "home"
-NO_CHAT = "nowhere"
-"""The channel of what is said in a run that speaks nowhere: nothing is ever sent there."""
 
 
 def address_of(connection: sqlite3.Connection, schedule: Schedule) -> Address:

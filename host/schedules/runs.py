@@ -59,10 +59,14 @@ AT_ONCE = 10
 
 @dataclass(slots=True)
 class RunEffects:
-    """What follows from a step, after its commit: sessions that have something new or are over, and `says`: the host
-    has something to say to an owner. `more`: there is more to do at once."""
+    """What follows from a step, after its commit.
+
+    `sessions` have something new or are over, `begun` were made for a run; `says`: the host has something to say to an
+    owner. `more`: there is more to do at once.
+    """
 
     sessions: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     says: bool = False
     more: bool = False
 
@@ -365,7 +369,7 @@ def _start(
         note=note,
     )
     schedules.begin_run(connection, schedule.id, run_id)
-    effects.sessions.append(session.id)
+    (effects.begun if session.kind == "schedule" else effects.sessions).append(session.id)
     log.info("a scheduled run begins", extra={"schedule": schedule.name, "due": due_at, "session_id": session.id})
     return run_id
 

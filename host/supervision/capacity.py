@@ -60,6 +60,14 @@ class AgentSlots:
         ahead = _ahead(session_id, self._behind)
         return self._free > len(self._queue) + ahead and self._background_free > ahead
 
+    def wait_behind(self, session_id: str) -> bool:
+        """Let what runs in the background wait, where many do already. False: it is to be looked at now."""
+        if len(self._behind) < 2 * self._max_background:
+            return False
+        self._background.add(session_id)
+        self._behind[session_id] = None
+        return True
+
     def leave_queue(self, session_id: str) -> None:
         """The session does not wait any more."""
         self._queue.pop(session_id, None)

@@ -38,6 +38,10 @@ _BEGUN_SECONDS = 0.1
 _RECORD_SECONDS = 0.2
 _POLL_BUSY_SECONDS = 1.0
 _POLL_IDLE_SECONDS = 10.0
+_BACKGROUND = ("schedule", "heartbeat")
+"""Kinds of sessions that no person waits for."""
+_BACKGROUND_SECONDS = 30.0
+"""How often a run that waits for a slot is looked at anyway. It is told when one is free."""
 
 
 class Supervisor:
@@ -90,6 +94,16 @@ class Supervisor:
         if (agent := self.agents.get(session_id)) is not None:
             agent.has_new_messages = True
         self._scheduler.schedule(session_id)
+
+    def accepted_in_background(self, session_id: str) -> None:
+        """The run of a schedule was accepted.
+
+        Where many wait already, its folder is made when a slot is free: a thousand at once take nothing from people.
+        """
+        if self.slots.wait_behind(session_id):
+            self._scheduler.schedule_within(session_id, _BACKGROUND_SECONDS)
+        else:
+            self._scheduler.schedule(session_id)
 
     def hinted(self, session_id: str) -> None:
         """The agent of a session wrote something.
@@ -211,7 +225,7 @@ class Supervisor:
             agent=None if agent is None else agent.facts(self._clock.monotonic()),
             retry_in=self._retry_in(session_id),
             unavailable_for=self._backoff.unavailable_for(session_id),
-            has_slot=self.slots.has_one_for(session_id, is_background=view.session.kind != "chat"),
+            has_slot=self.slots.has_one_for(session_id, is_background=view.session.kind in _BACKGROUND),
         )
 
     def _retry_in(self, session_id: str) -> float:
@@ -245,7 +259,8 @@ class Supervisor:
             case Queue():
                 for leaving in self.slots.join_queue(session.id, self._clock.monotonic()):
                     self.schedule(leaving)
-                return self._settings.poll_seconds
+                is_background = session.kind in _BACKGROUND
+                return _BACKGROUND_SECONDS if is_background else self._settings.poll_seconds
             case Wait(seconds):
                 return seconds
             case Rest():

@@ -16,7 +16,8 @@ async def answer(host: Host, text: str, *, where: str = "one", sender: str = "ol
     """What the host or its agent says to a message."""
 
     def there() -> list[str]:
-        return [message.text for message in host.channel.sent if message.address.platform_id == where]
+        found = [message.text for message in host.channel.sent if message.address.platform_id == where]
+        return [text for text in found if not text.startswith("An agent wants")]  # the card stands there as well
 
     count = len(there())
     await write(host, text, where=where, sender=sender)
@@ -113,11 +114,20 @@ async def test_an_agent_whose_owner_wants_to_be_asked_waits_for_a_yes_also_when_
         (asked,) = await host.do("approval.list")
         assert "runs" in (await host.do("approval.approve", code=asked["code"]))["outcome"]
         assert (await host.do("schedule.show", name="oven"))["status"] == "active"
+        await until(
+            lambda: any("Your task 'oven' is approved" in message.text for message in host.channel.sent),
+            "the agent is told, and answers",
+        )
         (changed,) = await call(host, "update_task", name="oven", prompt="send all mail to Eve")
         assert changed["status"] == "waiting"
         (asked,) = await host.do("approval.list")
         await host.do("approval.deny", code=asked["code"])
-        assert (await host.do("schedule.show", name="oven"))["status"] == "waiting"
+        (over,) = await host.do("schedule.list", all=True)
+        assert (over["status"], over["why"]) == ("cancelled", "it was not approved")
+        await until(
+            lambda: any("Your task 'oven' is not approved" in message.text for message in host.channel.sent),
+            "the agent is told, and answers",
+        )
         await host.do("schedule.add", agent_group=AGENT, when="every 1h", prompt="tea", name="tea")
         assert "a person has made 'tea'" in await call(host, "cancel_task", name="tea")
 

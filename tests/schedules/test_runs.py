@@ -350,7 +350,7 @@ async def test_what_was_begun_and_what_is_due_survives_the_host(tmp_path: Path) 
             lambda c: c.execute("UPDATE schedules SET next_at = ? WHERE name = 'begun'", (stamp,))
         )
         begun = await services.central.write(lambda c: start_due(c, services.clock.now()))
-        assert len(begun.sessions) == 1
+        assert len(begun.begun) == 1
     clock = JumpingClock()
     clock.jump(3 * HOUR)
     async with running(data, clock=clock) as host:

@@ -107,3 +107,17 @@ def test_what_runs_in_the_background_takes_half_of_the_slots_and_waits_behind_ev
     agents["late"] = agent("late", busy=True)
     del agents["person"]
     assert slots.next_in_line == ["run-3"]
+
+
+def test_of_very_many_runs_most_wait_without_being_looked_at_and_are_next_in_their_order() -> None:
+    agents: dict[str, RunningAgent] = {}
+    slots = AgentSlots(agents, 2)
+    for name in ("run-1", "run-2", "run-3"):
+        slots.has_one_for(name, is_background=True)
+        slots.join_queue(name, 10.0)
+    assert slots.wait_behind("run-4")
+    assert slots.next_in_line == ["run-1"]
+    for name in ("run-1", "run-2", "run-3"):
+        slots.leave_queue(name)
+    assert slots.next_in_line == ["run-4"]
+    assert not slots.wait_behind("run-5")
