@@ -24,7 +24,7 @@ LIMIT_SECONDS = 60.0
 def measure(bench: Workbench) -> Iterator[Figure]:
     """With agents in processes: these figures are about the host."""
     late = asyncio.run(_precision(bench))
-    yield Figure(f"a run begins after its time, one a second for {SECONDS} s, p95", late, "s", None, at_most(1.0))
+    yield Figure(f"{SECONDS} schedules, one a second: a run begins after its time, p95", late, "s", None, at_most(1.0))
     begun, disorder, alone, meanwhile = asyncio.run(_at_once(bench))
     name = f"{AT_ONCE:,} schedules due at the same second"
     yield Figure(f"{name}: the last one has begun", begun, "s", None, at_most(LIMIT_SECONDS))
