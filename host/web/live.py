@@ -19,7 +19,7 @@ from host.web.visitor import Visitor
 from shared_schema.errors import DumbwaiterError
 
 _PING_SECONDS = 15.0
-_CHANGE_SECONDS = 0.5
+_CHANGE_SECONDS = 1.0
 """Pages look again so often at most, however much is committed."""
 _MOST_STREAMS = 500
 _LARGEST_NUMBER = 2**63 - 1

@@ -172,3 +172,26 @@ async def test_what_others_say_runs_nothing_and_breaks_nothing(tmp_path: Path) -
                 assert await page.locator(foreign).count() == 0, path
                 hrefs = await page.eval_on_selector_all("a", "links => links.map(link => link.protocol)")
                 assert set(hrefs) <= {"http:", "https:", "mailto:"}, path
+
+
+async def test_the_overview_and_a_session_are_live_and_looking_at_them_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        context = await signed_in(browser, site)
+        overview, inside = await context.new_page(), await context.new_page()
+        with without_errors(overview), without_errors(inside):
+            await overview.goto(site.address)
+            await expect(overview.locator("#now-part")).to_contain_text("has written to an agent yet")
+            assert await site.host.ask("first walrus") == "scripted: first walrus"
+            row = overview.locator("#now-part .rows a[href^='/sessions/']")
+            await expect(row).to_have_count(1)
+            await inside.goto(site.address + str(await row.get_attribute("href")))
+            await expect(inside.locator("#view")).to_contain_text("scripted: first walrus")
+            assert await site.host.ask("second walrus") == "scripted: second walrus"
+            await expect(inside.locator("#view")).to_contain_text("scripted: second walrus")
+            await site.host.settled()
+            asked: list[str] = []
+            inside.on("request", lambda request: asked.append(request.url))
+            await overview.goto(f"{site.address}/sessions")
+            await overview.fill("input[type=search]", "second")
+            await expect(overview.locator("#found mark").first).to_have_text("second")
+            assert len(asked) <= 4  # a look is no news of the session that is looked at

@@ -66,18 +66,21 @@ export function stream(url, handlers) {
 }
 
 if (body.dataset.live) {
-  let due = false;
-  const refresh = () => {
-    if (due) return;
-    due = true;
+  // A part that looks at one session is shown anew when something is told of that session, and by no other change: to
+  // look at a session marks it as read, which is a change as well.
+  const due = new Set();
+  const refresh = (name) => {
+    if (due.has(name)) return;
+    due.add(name);
     setTimeout(() => {
-      due = false;
+      due.delete(name);
       const isTyping = document.activeElement?.closest?.("#now-part, #view") && document.activeElement.matches("input, textarea, select");
-      if (!isTyping) {
-        body.dispatchEvent(new CustomEvent("live"));
-        body.dispatchEvent(new CustomEvent("live-session"));
-      }
+      if (!isTyping) body.dispatchEvent(new CustomEvent(name));
     }, 300);
+  };
+  const ofSession = (event) => {
+    refresh("live");
+    if (event.session_id === document.getElementById("view")?.dataset.session) refresh("live-session");
   };
   // A part that is shown anew may have had the focus: it goes to what stands in the same place.
   let focused = null;
@@ -88,7 +91,7 @@ if (body.dataset.live) {
   document.addEventListener("htmx:after:swap", () => {
     if (focused && document.activeElement === body) document.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   });
-  stream(body.dataset.live, { change: refresh, event: refresh });
+  stream(body.dataset.live, { change: () => refresh("live"), event: ofSession });
 }
 
 document.addEventListener("htmx:config:request", (event) => {
