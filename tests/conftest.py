@@ -20,7 +20,7 @@ from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.ids import Prefix, new_id
 
-pytest.register_assert_rewrite("tests.support")  # so that a failed check in there says what differed
+pytest.register_assert_rewrite("tests.support", "tests.channels")  # so that a failed check in there says what differed
 
 ROOT = Path(__file__).resolve().parents[1]
 PREPARE_SECONDS = 900

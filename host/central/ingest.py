@@ -90,14 +90,15 @@ OR message_id IN (
     SELECT message_id FROM ingest INDEXED BY ingest_open
     WHERE session_id = :session_id AND status = 'pending' AND kind = 'chat' AND trigger = 0 AND accepted_at < :since)
 """
-# The id of a platform's message stays with what stands in its place.
+# The id of a platform's message stays with what stands in its place. An error says of both that the person took it
+# back while it waited: an agent that has begun with it before its file says so is not heard on it.
 SUPERSEDE = """
-UPDATE ingest SET status = 'cancelled', finished_at = :now, recorded = (state <> 'written'),
+UPDATE ingest SET status = 'cancelled', error = 'it was changed', finished_at = :now, recorded = (state <> 'written'),
     platform_message_id = platform_message_id || '/' || message_id
 WHERE message_id = :message_id AND status = 'pending'
 """
 CANCEL = """
-UPDATE ingest SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
+UPDATE ingest SET status = 'cancelled', error = 'it was deleted', finished_at = ?, recorded = (state <> 'written')
 WHERE message_id = ? AND status = 'pending'
 """
 OF_PLATFORM_MESSAGE = """
@@ -211,6 +212,11 @@ class AcceptedMessage(Row):
     turn_id: str | None
     withdrawn: int
     hops: int
+
+    @property
+    def is_taken_back(self) -> bool:
+        """Whether the person changed or deleted it while it waited."""
+        return self.status == "cancelled" and self.error is not None
 
 
 @dataclass(frozen=True, slots=True)

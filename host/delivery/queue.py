@@ -18,6 +18,7 @@ from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, MessageInKind, MessageOut, MessageOutKind, decode, encode
 
 _STALE = "the conversation was reset or ended before this was said"
+_TAKEN_BACK = "the message that this answers was changed or deleted while it waited"
 
 _MOST_DELAYED = 200
 """Messages of one session that wait for a time of their own: more than the plans of any real conversation."""
@@ -48,7 +49,7 @@ def enqueue(
         address = replace(address, platform_id=here)
     stale = session.status != "active" or message.generation != session.generation
     unsaid = _STALE if stale else _unsaid(message, answered, address)
-    if message.deliver_after is not None and not stale:
+    if message.deliver_after is not None and unsaid is None:
         _require_room(connection, session)
     held = _held(connection, answered, address, now)
     content: dict[str, object] = {"text": message.text}
@@ -87,7 +88,10 @@ def _held(
 
 
 def _unsaid(message: CheckedMessage, answered: ingest.AcceptedMessage | None, address: Address) -> str | None:
-    """Why something said in the run of a schedule is kept and not sent; None: it is sent."""
+    """Why something said in a conversation that goes on is kept and not sent; None: it is sent."""
+    # An agent may take a message at the moment in which its person changes it: the ledger knows of that first.
+    if answered is not None and answered.is_taken_back:
+        return _TAKEN_BACK
     if address.channel_type == NO_CHAT:
         return "its schedule speaks nowhere"
     is_run = answered is not None and answered.kind == MessageInKind.TASK

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from host.delivery.overheard import MOST_HOPS
 from host.routing.event import Clicked, Deleted, Edited
 from shared_schema.rows import Address
 from tests.access.people import said_in, write
 from tests.support.host import AGENT, Host, running
+from tests.support.script import script
 from tests.support.wait import until
 
 
@@ -166,6 +169,41 @@ async def test_a_deleted_message_that_waits_is_not_answered(tmp_path: Path) -> N
         assert await host.outcome(receipt.accepted[0].message_id) == "cancelled"
         await host.settled()
         assert [m for m in host.channel.sent if m.address.thread_id == "t1"] == []
+
+
+# An agent that answers what it has begun with, whatever its person does to that meanwhile.
+STUBBORN = """
+def answer(message, text):
+    if text == "teh question":
+        open(WORKSPACE + "/begun", "w").close()
+        while not os.path.exists(WORKSPACE + "/go"):
+            beat()
+            time.sleep(0.02)
+    reply(message, "ok: " + text)
+"""
+EDIT = Edited(Address("memory", "team"), "p1", "the question", "sam")
+DELETION = Deleted(Address("memory", "team"), "p1")
+
+
+@pytest.mark.parametrize(
+    ("change", "answers"), [(EDIT, ["ok: the question"]), (DELETION, [])], ids=["edit", "deletion"]
+)
+async def test_what_was_taken_back_is_not_answered_by_an_agent_that_had_just_begun_with_it(
+    tmp_path: Path, change: Edited | Deleted, answers: list[str]
+) -> None:
+    """The host does not know yet that an agent has it."""
+    async with running(tmp_path, command=script(tmp_path, STUBBORN)) as host:
+        await group(host)
+        receipt = await write(host, "teh question", where="team", platform_message_id="p1")
+        workspace = tmp_path / "agents" / AGENT
+        await until((workspace / "begun").exists, "the agent has begun")
+        await host.channel.receive(change)
+        (workspace / "go").touch()
+        said = "SELECT status FROM deliveries WHERE in_reply_to = ?"
+        first = receipt.accepted[0].message_id
+        assert await until(lambda: host.central(said, first), "it is said") == [{"status": "suppressed"}]
+        await host.settled()
+        assert host.texts() == answers
 
 
 async def test_an_edit_by_who_may_not_speak_any_more_changes_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from shared_schema.clock import ManualClock
 from tests.conftest import cannot_run
 from tests.platforms.mail_server import Dovecot, dovecot, missing_dovecot
+from tests.platforms.synapse import Synapse, missing_synapse, synapse
 
 
 @pytest.fixture
@@ -20,4 +21,13 @@ def imap() -> Iterator[Dovecot]:
     if (reason := missing_dovecot()) is not None:
         cannot_run(reason)
     with dovecot() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def homeserver() -> Iterator[Synapse]:
+    """One Synapse for all tests; each has people and rooms of its own."""
+    if (reason := missing_synapse()) is not None:
+        cannot_run(reason)
+    with synapse() as server:
         yield server

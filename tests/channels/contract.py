@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -176,6 +177,10 @@ class Subject:
     abilities: frozenset[Ability] = frozenset()
     is_remote: bool = True
     """Whether there is a connection that can be lost."""
+    grows: bool = False
+    """Whether people see a reply grow there."""
+    takes_files: bool = True
+    """Whether files can be sent there."""
 
     def channel(self, context: Context) -> Channel:
         if self.make is not None:
@@ -495,9 +500,10 @@ class ChannelContract:
                 await line.channel.edit(address, message_id or "1", "second", ())
             return
         assert message_id is not None
-        await line.channel.edit(address, message_id, "second", ())
-        (arrived,) = await _arrived(platform, 1)
-        assert arrived.text == "second"
+        for text in ("second", "third", "second"):
+            await line.channel.edit(address, message_id, text, ())
+            (arrived,) = await _arrived(platform, 1)
+            assert arrived.text == text
 
     async def test_a_reply_that_has_grown_becomes_whole_by_an_edit(
         self, line: Line, subject: Subject, platform: PlatformFake
@@ -523,6 +529,8 @@ class ChannelContract:
         assert (await platform.arrived())[0].reactions == ("👍",)
         await line.channel.react(address, message_id, None)
         assert (await platform.arrived())[0].reactions == ()
+        await line.channel.react(address, message_id, "👍")
+        assert (await platform.arrived())[0].reactions == ("👍",)
 
     async def test_buttons_are_shown_and_a_click_comes_back(
         self, line: Line, subject: Subject, platform: PlatformFake
@@ -704,7 +712,8 @@ def said(
 ) -> Outgoing:
     """A reply of an agent's to the chat of the platform."""
     address = Address(subject.name, platform.chat, thread)
-    return Outgoing(key=key or f"ses_1/{text[:40]}", address=address, kind=MessageOutKind.CHAT, text=text)
+    key = key or f"ses_1/msg_{sha256(text.encode()).hexdigest()[:16]}"  # as the host makes them: ASCII, one line
+    return Outgoing(key=key, address=address, kind=MessageOutKind.CHAT, text=text)
 
 
 async def _arrived(platform: PlatformFake, count: int) -> list[Arrived]:

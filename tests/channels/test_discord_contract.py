@@ -70,7 +70,7 @@ class DiscordPlatform:
 
     async def arrived(self) -> list[Arrived]:
         chats = [each["id"] for each in self.fake.channels.values() if each.get("guild_id")]
-        return [
+        found = [
             Arrived(
                 id=message["id"],
                 text=message["content"],
@@ -88,6 +88,7 @@ class DiscordPlatform:
             for chat in chats
             for message in self.fake.ours(chat)
         ]
+        return sorted(found, key=lambda message: int(message.id))  # ids grow with time, in all channels together
 
     async def fault(self, fault: Fault, *, times: int = 1, seconds: float = 0.0) -> None:
         self.fake.wait_seconds = seconds

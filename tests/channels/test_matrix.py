@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,15 @@ from host.routing.event import ChatMoved, Deleted, Edited, Incoming, Joined, Rea
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
-from tests.conftest import cannot_run
-from tests.platforms.synapse import Person, Synapse, missing_synapse, synapse
+from tests.platforms.synapse import Person, Synapse
 from tests.support.wait import until
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Synapse]:
-    if (reason := missing_synapse()) is not None:
-        cannot_run(reason)
-    with synapse() as server:
-        yield server
+@pytest.fixture
+def server(homeserver: Synapse) -> Synapse:
+    return homeserver
 
 
 @dataclass

@@ -23,6 +23,7 @@ from host.sessions.attachments import FileLimits
 from shared_schema.clock import SystemClock
 from shared_schema.rows import Address
 from tests.channels.contract import MemoryState
+from tests.channels.open_host import DyingHost
 from tests.platforms import telegram
 from tests.platforms.telegram import GROUP, SUPERGROUP, TOKEN, Refusal, TelegramServer, telegram_server
 from tests.support.host import AGENT, Host, rows, running
@@ -143,6 +144,21 @@ async def test_an_update_that_comes_again_after_a_kill_is_answered_once(server: 
     first, _, last = [message.get("text") for message in server.sent]
     assert (first, last) == ("scripted: once", "scripted: after")
     assert len(rows) == 3
+
+
+async def test_a_host_that_dies_before_it_confirms_an_update_answers_it_once(
+    server: TelegramServer, tmp_path: Path
+) -> None:
+    async with DyingHost(tmp_path / "data", "telegram", settings(server), "1001") as dying:
+        server.say("once")
+        await dying.dead()
+    assert len(server.pending) == 1, "Telegram was told nothing yet"
+    async with host_on(server, tmp_path / "data") as host:
+        server.say("then")
+        await server.wait_for(2)
+        await server.until(lambda: not server.pending)
+        await host.settled()
+    assert [message["text"] for message in server.sent] == ["scripted: once", "scripted: then"]
 
 
 async def test_a_chat_is_registered_before_its_channel_is_connected(server: TelegramServer, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.__main__ import soak
+from tests.soak.bots import Said, judge_chat
 from tests.soak.errands import Errand
 from tests.soak.evidence import Evidence, SessionFiles
 from tests.soak.keeper import Vitals
@@ -32,6 +33,7 @@ SHORT = Plan(
     max_retries=1,
     weather=3.0,
     settle_seconds=60,
+    bot_chats=0,
 )
 
 
@@ -206,6 +208,30 @@ def without_its_files(evidence: Evidence) -> Evidence:
 def test_the_judge_sees(fault: str, break_it: Callable[[Evidence], Evidence]) -> None:
     assert judge(well()).is_good
     assert judge(break_it(well())).faults[fault]
+
+
+def _of_a_bot(status: str, *, error: str | None = None) -> dict[str, object]:
+    return {
+        "platform_message_id": "1", "status": status, "error": error, "session_id": "ses", "trigger": 1, "in_doubt": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "rows", "heard"),
+    [
+        ("a bot: lost", [_of_a_bot("completed")], []),
+        ("a bot: doubled", [_of_a_bot("completed")], ["word 1", "word 1"]),
+        ("a bot: doubled", [_of_a_bot("completed")], ["word 1", "word-changed 1"]),
+        ("a bot: not in the ledger once", [], []),
+        ("a bot: not in the ledger once", [_of_a_bot("completed")] * 2, ["word 1"]),
+        ("a bot: cancelled unasked", [_of_a_bot("cancelled")], []),
+        (None, [_of_a_bot("cancelled", error="it was changed"), _of_a_bot("completed")], ["word-changed 1"]),
+    ],
+)
+def test_the_judge_of_bots_sees(fault: str | None, rows: list[dict[str, object]], heard: list[str]) -> None:
+    verdict = Verdict()
+    judge_chat([Said("telegram", "5000", "1", ["word", "word-changed"])], rows, heard, set(), verdict)
+    assert [name for name, found in verdict.faults.items() if found] == ([] if fault is None else [fault])
 
 
 @pytest.mark.parametrize(("descriptors", "megabytes"), [(0.1, 0.0), (0.0, 0.1)])

@@ -6,6 +6,7 @@ from tests.fuzz.asking import ASKING
 from tests.fuzz.command_line import COMMAND_LINE
 from tests.fuzz.configuration import CONFIGURATION
 from tests.fuzz.discord import DISCORD_TARGETS
+from tests.fuzz.doings import DOINGS
 from tests.fuzz.events import EVENT_TARGETS
 from tests.fuzz.forwarding import FORWARDING
 from tests.fuzz.gateway import GATEWAY
@@ -31,6 +32,6 @@ from tests.fuzz.webhooks import WEBHOOKS
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
     METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, MATRICES, HUB,
-    SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM,
+    SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM, DOINGS,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}

@@ -6,6 +6,7 @@ a report, and exit status 1 if anything was lost, doubled or out of order, or if
     plan          what the run is, drawn from one seed; run does it, report tells
     platforms     two chat platforms outside the host; they remember what they took when the host dies
     channel       the adapter for them, inside the host; wire is what both speak
+    bots          chats on Telegram and by webhook: fakes, people, outages, and what became of it all
     host          the host process, which is killed; keeper starts it, kills it and measures it
     agents        finding and killing agents
     errands       what people ask, and what they should be answered

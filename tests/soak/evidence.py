@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared_schema.layout import DataLayout, SessionLayout
+from tests.soak.plan import AGENT_GROUP
 from tests.soak.platforms import Arrived, Offered, Platform
 
 Rows = list[dict[str, Any]]
@@ -56,10 +57,15 @@ def gather(
     layout: DataLayout, log: Path, platforms: Sequence[Platform], *, stopped: set[str], reset: dict[str, float]
 ) -> Evidence:
     """Read it all. No host and no agent may run. Blocks."""
+    ours = "(SELECT id FROM agent_groups WHERE name = ?)"  # what the bots did is judged apart
     with closing(_opened(layout.central)) as central:
-        sessions = {row["id"]: row for row in _rows(central, "SELECT * FROM sessions")}
-        ingest = _rows(central, "SELECT * FROM ingest WHERE kind <> 'control' ORDER BY position")
-        deliveries = _rows(central, "SELECT * FROM deliveries ORDER BY position")
+        listed = f"SELECT * FROM sessions WHERE agent_group_id = {ours}"
+        sessions = {row["id"]: row for row in _rows(central, listed, AGENT_GROUP)}
+        accepted = f"SELECT * FROM ingest WHERE kind <> 'control' AND agent_group_id = {ours} ORDER BY position"
+        ingest = _rows(central, accepted, AGENT_GROUP)
+        deliveries = [
+            row for row in _rows(central, "SELECT * FROM deliveries ORDER BY position") if row["session_id"] in sessions
+        ]
         refused = {(row["session_id"], row["what"]) for row in _rows(central, "SELECT * FROM refusals")}
         running = len(_rows(central, "SELECT id FROM turns WHERE status = 'running'"))
         damaged = _problems(central, layout.central)
@@ -119,8 +125,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _rows(connection: sqlite3.Connection, statement: str) -> Rows:
-    return [dict(row) for row in connection.execute(statement)]
+def _rows(connection: sqlite3.Connection, statement: str, *parameters: object) -> Rows:
+    return [dict(row) for row in connection.execute(statement, parameters)]
 
 
 def _problems(connection: sqlite3.Connection, path: Path) -> list[str]:

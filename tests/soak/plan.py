@@ -64,6 +64,7 @@ class Plan:
     silent_seconds: float = 3.0
     max_retries: int = 3
     settle_seconds: float = 240.0
+    bot_chats: int = 6  # on Telegram, and one webhook besides; 0: no bot runs
 
     @classmethod
     def of(cls, provider: str, seconds: float, seed: int, runtime: str, sessions: int | None = None) -> Plan:
@@ -86,6 +87,7 @@ class Plan:
             between_bursts=6.0,
             silent_seconds=40.0,
             settle_seconds=600.0,
+            bot_chats=0,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak.agents import AgentContainers, AgentProcesses, Agents
+from tests.soak.bots import Bots
 from tests.soak.evidence import gather
 from tests.soak.keeper import Keeper
 from tests.soak.people import Operators, Writers
@@ -37,6 +39,7 @@ class Soak:
     def __init__(self, plan: Plan, folder: Path, tell: Tell) -> None:
         self._plan = plan
         self._tell = tell
+        self._bots = Bots(plan, lambda: self._open)
         self._keeper = Keeper(folder / "data", folder, plan.settings)
         self._platforms = [
             Platform(kind, kind.socket(folder), plan.stream(kind.name), Weather.usual(plan.weather)) for kind in KINDS
@@ -52,6 +55,8 @@ class Soak:
         """The whole run. Raises `HostFailed`."""
         for platform in self._platforms:
             await platform.open()
+        await self._bots.open()
+        self._keeper.environment["DUMBWAITER_CHANNELS"] = json.dumps(self._bots.settings)
         await self._keeper.start()
         await self._set_up()
         agents = self._agents()
@@ -63,6 +68,8 @@ class Soak:
                 agent_trouble.make(),
                 PlatformTrouble(self._plan, self._platforms).make(),
                 self._offer_again(),
+                self._bots.write(),
+                self._bots.trouble(),
             ):
                 wild = self._plan.seconds * (1 - self._plan.calm)
                 await self._host_trouble.make(wild)
@@ -83,6 +90,7 @@ class Soak:
             await self._agents().kill(agent)
         for platform in self._platforms:
             await platform.close()
+        await self._bots.close()
 
     async def _set_up(self) -> None:
         call = self._keeper.call
@@ -93,6 +101,7 @@ class Soak:
         bell = f"{KINDS[0].name}:{DESTINATION}"
         await call("messaging_group.add", address=bell, unknown_sender="public")
         await call("destination.add", agent_group=AGENT_GROUP, name=DESTINATION, messaging_group=bell)
+        await self._bots.set_up(call)
 
     def _agents(self) -> Agents:
         if self._plan.runtime == "process":
@@ -128,6 +137,7 @@ class Soak:
             platform.weather = Weather()
             await platform.go_down()
             platform.come_up()
+        await self._bots.heal()
 
     async def _restless(self) -> list[str]:
         """Wait until everything is accepted, has its outcome and is recorded; what still is not, in a word."""
@@ -142,7 +152,7 @@ class Soak:
 
     @property
     def _unaccepted(self) -> int:
-        return sum(platform.unacknowledged for platform in self._platforms)
+        return sum(platform.unacknowledged for platform in self._platforms) + self._bots.unaccepted
 
     def _count(self, statement: str) -> int:
         with closing(sqlite3.connect(f"file:{self._keeper.layout.central}?mode=ro", uri=True)) as central:
@@ -158,6 +168,8 @@ class Soak:
             reset=self._operators.reset,
         )
         verdict = judge(evidence)
+        left_alone = self._operators.stopped | set(self._operators.reset)
+        await self._bots.judge(self._keeper.layout.central, left_alone, verdict)
         verdict.fault("broken platforms", (problem for platform in self._platforms for problem in platform.broken))
         verdict.fault("did not come to rest", restless)
         verdict.fault("agents left alive", left)
@@ -172,7 +184,8 @@ class Soak:
             troubles=Counter({f"host: {how}": count for how, count in self._keeper.ended.items()})
             + self._host_trouble.done
             + agent_trouble.done,
-            platforms={platform.kind.name: platform.happened for platform in self._platforms},
+            platforms={platform.kind.name: platform.happened for platform in self._platforms}
+            | {"bots": self._bots.happened},
             called=self._operators.called,
             errors=evidence.errors,
             most_agents=agent_trouble.most_at_once,

@@ -19,6 +19,7 @@ import errno
 import io
 import json
 import logging
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ class WebhookChannel(BaseChannel):
         self.capabilities = Capabilities(
             max_file_bytes=MAX_FILE_BYTES, threads=True, edits=can_post, reactions=can_post, idempotent=True
         )
-        secrets = (settings.secret, settings.old_secret)
-        self._secrets = [secret.get_secret_value() for secret in secrets if secret is not None]
+        both = (settings.secret, settings.old_secret)
+        self._secrets = [secret.get_secret_value() for secret in both if secret is not None]
         self._bodies = asyncio.Semaphore(_BODIES)
         self._requests = 0
         self._ingest: Ingest | None = None
@@ -153,11 +154,11 @@ class WebhookChannel(BaseChannel):
 
     async def edit(self, address: Address, platform_message_id: str, text: str, buttons: tuple[Button, ...]) -> None:
         content = {"type": "edit", **_where(address), "message_id": platform_message_id, "text": text}
-        await self._send(address, f"{platform_message_id}/edit", content)
+        await self._send(address, _fresh(platform_message_id), content)
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         content = {"type": "reaction", **_where(address), "message_id": platform_message_id, "emoji": emoji}
-        await self._send(address, f"{platform_message_id}/reaction", content)
+        await self._send(address, _fresh(platform_message_id), content)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"channel": self.name})
@@ -268,6 +269,11 @@ class WebhookChannel(BaseChannel):
                 cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=_SEND_SECONDS)
             )
         return self._client
+
+
+def _fresh(platform_message_id: str) -> str:
+    """An id of its own for each change: a receiver takes one that it knows for a repetition, and leaves it out."""
+    return f"{platform_message_id}/{secrets.token_hex(8)}"
 
 
 def _where(address: Address) -> dict[str, str | None]:
