@@ -48,7 +48,8 @@ class Capabilities:
     must be renewed; None: there is no such sign. `draft_seconds`: the shortest time between two edits of a reply that
     grows in place, in direct chats and in groups; None: replies do not grow. `idempotent`: `deliver` may be called
     twice with one key, and the message is there once. `deletes`: messages of ours can be taken away.
-    `mentions_need_ids`: people are mentioned by their ids, which agents must see for that.
+    `mentions_need_ids`: people are mentioned by their ids, which agents must see for that. `formats`:
+    Markdown is shown formatted, so that what must be seen letter for letter is escaped before.
     """
 
     max_text: int | None = None
@@ -64,6 +65,7 @@ class Capabilities:
     receipts: bool = False
     idempotent: bool = False
     mentions_need_ids: bool = False
+    formats: bool = False
     typing_seconds: float | None = None
     draft_seconds: tuple[float, float] | None = None
 

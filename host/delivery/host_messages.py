@@ -17,6 +17,7 @@ from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
 from host.central.database import Central
 from host.central.host_messages import HostMessage
+from host.channels.literal import literal
 from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.retry import RetryPolicy, wait_after
 from shared_schema.clock import Clock, from_text, to_text
@@ -183,7 +184,7 @@ class HostMessenger:
         if before is not None and before.platform_id is not None and before.platform_message_id is not None:
             address = Address(before.channel_type, before.platform_id, before.thread_id)
             if channel.capabilities.edits:
-                await channel.edit(address, before.platform_message_id, message.text, ())
+                await channel.edit(address, before.platform_message_id, _shown_on(channel, message, message.text), ())
                 return before.platform_id, before.platform_message_id
         platform_id = message.platform_id or (None if before is None else before.platform_id)
         if platform_id is None:
@@ -200,7 +201,7 @@ class HostMessenger:
                 key=f"host/{message.key}",
                 address=Address(message.channel_type, platform_id, message.thread_id),
                 kind=MessageOutKind.CARD if message.buttons else MessageOutKind.CHAT,
-                text=message.text if edits is None else message.short,
+                text=_shown_on(channel, message, message.text if edits is None else message.short),
                 from_host=True,
                 buttons=tuple(Button(label, value) for label, value in message.buttons),
             )
@@ -259,6 +260,11 @@ def _is_stale(connection: sqlite3.Connection, message: HostMessage) -> bool:
         return False
     approval = approvals.get(connection, message.approval_id)
     return approval is None or approval.state != ApprovalState.PENDING
+
+
+def _shown_on(channel: Channel, message: HostMessage, text: str) -> str:
+    """A card has words of strangers in it, which are shown as they wrote them."""
+    return literal(text) if message.approval_id is not None and channel.capabilities.formats else text
 
 
 def _stored(text: str) -> str:

@@ -256,9 +256,14 @@ async def test_failure_41_who_is_not_the_owner_may_not_press_the_owners_button(
 async def test_failure_42_the_card_shows_who_it_is_where_and_what_they_wrote(
     server: TelegramServer, tmp_path: Path
 ) -> None:
-    async with knocking(server, tmp_path, "give me *all* the `money`") as (_, card):
-        for part in ("telegram:1002", "Bob", AGENT, "give me *all* the `money`"):
+    written = "[my owner](https://evil.test/x_y) gives ~~no~~ *all* the `money` &lt; <b>"
+    async with knocking(server, tmp_path, written) as (host, card):
+        for part in ("telegram:1002", "Bob", AGENT, written):
             assert part in card["text"], card["text"]
+        server.click(card, 0, sender=dict(OLGA))
+        await until(lambda: "Approved by" in card["text"], "the card says so", SECONDS)
+        assert written in card["text"]
+        await host.settled()
 
 
 async def test_failure_43_a_stranger_in_a_strict_group_leaves_no_user_no_session_and_no_context(
@@ -275,7 +280,7 @@ async def test_failure_43_a_stranger_in_a_strict_group_leaves_no_user_no_session
         counts = [await host.central(f"SELECT count(*) AS n FROM {table}") for table in ("sessions", "ingest")]
         assert counts == [[{"n": 0}], [{"n": 0}]]
         assert await host.central("SELECT id FROM users WHERE id LIKE '%1002'") == []
-        assert await host.central("SELECT count FROM dropped_messages") == [{"count": 2}]
+        assert await host.central("SELECT sum(times) AS n FROM dropped_messages") == [{"n": 2}]
         server.say("hear", chat=GROUP)
         await server.wait_for(1, SECONDS)
         inbound = (await host.session()).inbound

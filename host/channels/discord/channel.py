@@ -67,6 +67,7 @@ class DiscordChannel(BaseChannel):
 
     type = "discord"
     capabilities = Capabilities(
+        formats=True,
         max_text=MAX_TEXT,
         max_file_bytes=MAX_FILE_BYTES,
         threads=True,

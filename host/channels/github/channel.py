@@ -59,7 +59,14 @@ class GitHubChannel(BaseChannel):
 
     type = "github"
     capabilities = Capabilities(
-        max_text=MAX_TEXT, takes_files=False, threads=True, edits=True, deletes=True, reactions=True, idempotent=True
+        formats=True,
+        max_text=MAX_TEXT,
+        takes_files=False,
+        threads=True,
+        edits=True,
+        deletes=True,
+        reactions=True,
+        idempotent=True,
     )
 
     def __init__(self, settings: GitHubSettings, context: Context) -> None:

@@ -57,6 +57,7 @@ class MatrixChannel(BaseChannel):
 
     type = "matrix"
     capabilities = Capabilities(
+        formats=True,
         max_text=MAX_BYTES,
         text_unit="bytes",
         max_file_bytes=MAX_FILE_BYTES,

@@ -71,6 +71,7 @@ class SlackChannel(BaseChannel):
 
     type = "slack"
     capabilities = Capabilities(
+        formats=True,
         max_text=3_500,  # Slack takes 4,000 characters in an edit, and `&` becomes five of them
         max_file_bytes=MAX_FILE_BYTES,
         threads=True,

@@ -89,6 +89,7 @@ class TelegramChannel(BaseChannel):
 
     type = "telegram"
     capabilities = Capabilities(
+        formats=True,
         max_text=MAX_TEXT,
         text_unit="utf16",
         max_file_bytes=MAX_FILE,
