@@ -37,9 +37,10 @@ from host.channels.protocol import (
 from host.channels.registry import ChannelType
 from host.routing.event import Clicked, Deleted, Edited, Event, Incoming, Receipt
 from host.sessions.attachments import FileLimits
-from shared_schema.clock import Clock, SystemClock
+from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address, MessageOutKind
+from tests.support.clocks import JumpingClock
 from tests.support.wait import until
 
 T = TypeVar("T")
@@ -181,6 +182,10 @@ class Subject:
     """Whether people see a reply grow there."""
     takes_files: bool = True
     """Whether files can be sent there."""
+    most_text: int = 3_000_000
+    """The most that a person, or somebody in their place, can write there in one message."""
+    needs_clock: bool = False
+    """Whether the platform's requests are good for some minutes, so that a host whose clock is wrong refuses them."""
 
     def channel(self, context: Context) -> Channel:
         if self.make is not None:
@@ -242,8 +247,9 @@ class ChannelContract:
     """The tests. A subclass has the fixture `subject`."""
 
     @pytest.fixture
-    def clock(self) -> Clock:
-        return SystemClock()
+    def clock(self) -> JumpingClock:
+        """The machine's clocks, until a test sets the host's wrong."""
+        return JumpingClock()
 
     @pytest.fixture
     def state(self) -> MemoryState:
@@ -392,6 +398,47 @@ class ChannelContract:
 
         assert {event.text for event in events} == {"one", "two"}
 
+    async def test_a_message_larger_than_allowed_holds_up_nothing(
+        self, line: Line, subject: Subject, platform: PlatformFake
+    ) -> None:
+        """It is taken, cut or left out; what comes behind it is heard."""
+        await platform.write("x" * subject.most_text)
+        await platform.write("behind it")
+        await until(lambda: "behind it" in [event.text for event in line.events(Event)], "it comes", SECONDS)
+
+    @pytest.mark.parametrize("hours", [-1, 1])
+    async def test_a_clock_that_is_off_by_an_hour_loses_and_doubles_nothing(
+        self,
+        platform: PlatformFake,
+        subject: Subject,
+        connect: Callable[[], Line],
+        clock: JumpingClock,
+        hours: int,
+    ) -> None:
+        """Also over a restart: what is caught up is told by the platform's own times and ids."""
+        _need(not subject.needs_clock, "the platform signs its requests for some minutes")
+        line = connect()
+        await line.begin()
+        await platform.write("before")
+        await line.wait_for(Event)
+        clock.jump(3600 * hours)
+        await platform.write("after")
+        await line.wait_for(Event, 2)
+        await line.channel.deliver(said(subject, platform, "an answer"))
+        await line.end()
+        heard = [event.text for event in line.events(Event)]
+        if Ability.AWAY in subject.abilities:
+            await platform.write("meanwhile")
+            line = connect()
+            await line.begin()
+            await until(lambda: "meanwhile" in [event.text for event in line.events(Event)], "it comes", SECONDS)
+            await line.end()
+            known = set(heard)  # what comes again is known to the host by its id
+            heard += [event.text for event in line.events(Event) if event.text not in known]
+        assert heard == ["before", "after", "meanwhile"][: len(heard)]
+        assert len(heard) == (3 if Ability.AWAY in subject.abilities else 2)
+        assert [message.text for message in await platform.arrived()] == ["an answer"]
+
     async def test_an_edit_is_handed_over(self, line: Line, subject: Subject, platform: PlatformFake) -> None:
         _need(Ability.EDIT in subject.abilities, "people cannot edit there")
         message_id = await platform.write("tpyo")
@@ -424,6 +471,37 @@ class ChannelContract:
         (remote,) = event.remote_files
         await line.channel.download(remote, tmp_path / "fetched")
         assert (remote.name, (tmp_path / "fetched").read_bytes()) == ("notes.txt", b"remember the milk")
+
+    async def test_a_file_of_a_person_that_is_larger_than_allowed_is_left_out(
+        self, subject: Subject, platform: PlatformFake, clock: Clock, state: MemoryState, tmp_path: Path
+    ) -> None:
+        """Whatever its size was said to be; its message is heard all the same."""
+        _need(Ability.FILES in subject.abilities, "people cannot send files there")
+        limits = FileLimits(20, 1_000, 2_000)
+        context = Context(subject.name, clock, state, Health(clock), tmp_path, limits)
+        line = Line(subject.channel(context), context)
+        await line.begin()
+        await platform.write("look", files=(("large.txt", b"x" * 5_000),))
+        (event,) = await line.wait_for(Event)
+        assert [attachment.name for attachment in event.attachments] == []
+        for remote in event.remote_files:
+            with pytest.raises(DeliveryRefused):
+                await line.channel.download(replace(remote, size=1), tmp_path / "fetched")
+        assert not (tmp_path / "fetched").exists()
+        await line.end()
+
+    async def test_a_file_that_is_too_large_for_the_platform_is_refused_in_a_sentence(
+        self, line: Line, subject: Subject, platform: PlatformFake, tmp_path: Path
+    ) -> None:
+        limit = line.channel.capabilities.max_file_bytes
+        _need(line.channel.capabilities.takes_files and limit is not None, "there is no limit, or there are no files")
+        assert limit is not None
+        file = tmp_path / "large.bin"
+        with file.open("wb") as opened:
+            opened.truncate(limit + 1)
+        with pytest.raises(DeliveryRefused) as caught:
+            await line.channel.deliver(replace(said(subject, platform, "look"), files=(file,)))
+        assert str(limit // 1024**2) in caught.value.what or str(limit) in caught.value.what
 
     async def test_a_thread_is_part_of_the_address(self, line: Line, subject: Subject, platform: PlatformFake) -> None:
         _need(Ability.THREADS in subject.abilities, "there are no threads")

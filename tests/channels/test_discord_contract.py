@@ -112,5 +112,5 @@ class DiscordPlatform:
 class TestDiscord(ChannelContract):
     @pytest.fixture
     def subject(self, tmp_path: Path) -> Subject:
-        faults = ALL_FAULTS - {Fault.SWAPPED}
+        faults = ALL_FAULTS - {Fault.SWAPPED}  # a gateway numbers its events, and sends them in that order
         return Subject(platform=DiscordPlatform(), kind=TYPE, faults=faults, abilities=ALL_ABILITIES)

@@ -107,6 +107,8 @@ class TestGitHub(ChannelContract):
         return Subject(
             platform=GitHubPlatform(),
             kind=TYPE,
+            # What is asked for is a list of what there is: each thing once, in order, or no answer at all.
             faults=frozenset(Fault) - {Fault.TWICE, Fault.SWAPPED, Fault.DEAF},
+            most_text=65_536,
             abilities=frozenset({Ability.EDIT, Ability.THREADS, Ability.AWAY}),
         )

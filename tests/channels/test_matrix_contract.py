@@ -157,5 +157,9 @@ class TestMatrix(ChannelContract):
     def subject(self, homeserver: Synapse) -> Subject:
         faults = ALL_FAULTS - {Fault.TWICE, Fault.SWAPPED}  # a sync is one answer: it has each event once, in order
         return Subject(
-            platform=MatrixPlatform(homeserver), kind=TYPE, faults=faults, abilities=ALL_ABILITIES - {Ability.CLICK}
+            platform=MatrixPlatform(homeserver),
+            kind=TYPE,
+            faults=faults,
+            abilities=ALL_ABILITIES - {Ability.CLICK},
+            most_text=60_000,  # an event has 64 KiB at most
         )

@@ -93,6 +93,8 @@ class SlackPlatform:
         match fault:
             case Fault.TWICE:
                 self.fake.twice = times
+            case Fault.SWAPPED:
+                self.fake.swaps = True
             case Fault.REVOKED:
                 self.fake.revoked = "token_revoked"
                 await self.fake.drop_sockets()
@@ -115,8 +117,7 @@ def _buttons(message: dict[str, Any]) -> tuple[Button, ...]:
 class TestSlack(ChannelContract):
     @pytest.fixture
     def subject(self, tmp_path: Path) -> Subject:
-        faults = ALL_FAULTS - {Fault.SWAPPED}
-        return Subject(platform=SlackPlatform(), kind=TYPE, faults=faults, abilities=ALL_ABILITIES)
+        return Subject(platform=SlackPlatform(), kind=TYPE, faults=ALL_FAULTS, abilities=ALL_ABILITIES)
 
     async def test_it_shows_that_it_works(self, line: Line, subject: Subject, platform: SlackPlatform) -> None:  # type: ignore[override]
         """In threads: Slack has no such sign elsewhere."""

@@ -101,6 +101,8 @@ class FakeSlack:
         self.greets = True
         self.answers_pings = True
         self.is_deaf = False
+        self.swaps = False
+        self._late: dict[str, Any] | None = None
         self.acknowledged: set[str] = set()
         self.envelopes: dict[str, dict[str, Any]] = {}
         self.post_to: str | None = None
@@ -317,6 +319,16 @@ class FakeSlack:
             return response.status, head
 
     async def _to_socket(self, envelope: dict[str, Any]) -> None:
+        if self.swaps:  # this one is sent behind the next one
+            self.swaps = False
+            self._late = envelope
+            return
+        late, self._late = self._late, None
+        await self._to_socket_now(envelope)
+        if late is not None:
+            await self._to_socket_now(late)
+
+    async def _to_socket_now(self, envelope: dict[str, Any]) -> None:
         for socket in reversed(self.sockets):
             if not socket.closed:
                 if self.is_deaf:
