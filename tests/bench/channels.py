@@ -174,7 +174,7 @@ async def _crowd(bench: Workbench) -> list[Figure]:
             percentile(flooded, 95) * _MS, "ms", percentile(calm, 95) * _MS, times(1.25),
             note="the floor is the same without the flood",
         ),
-        Figure("messages lost or sent too fast in that", lost + len(server.breaches), "", None, at_most(0)),
+        Figure("messages lost or sent too fast in that", lost + len(server.breaches), "messages", None, at_most(0)),
     ]  # fmt: skip
 
 
