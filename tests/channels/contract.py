@@ -490,19 +490,6 @@ class ChannelContract:
         assert not (tmp_path / "fetched").exists()
         await line.end()
 
-    async def test_a_file_that_is_too_large_for_the_platform_is_refused_in_a_sentence(
-        self, line: Line, subject: Subject, platform: PlatformFake, tmp_path: Path
-    ) -> None:
-        limit = line.channel.capabilities.max_file_bytes
-        _need(line.channel.capabilities.takes_files and limit is not None, "there is no limit, or there are no files")
-        assert limit is not None
-        file = tmp_path / "large.bin"
-        with file.open("wb") as opened:
-            opened.truncate(limit + 1)
-        with pytest.raises(DeliveryRefused) as caught:
-            await line.channel.deliver(replace(said(subject, platform, "look"), files=(file,)))
-        assert str(limit // 1024**2) in caught.value.what or str(limit) in caught.value.what
-
     async def test_a_thread_is_part_of_the_address(self, line: Line, subject: Subject, platform: PlatformFake) -> None:
         _need(Ability.THREADS in subject.abilities, "there are no threads")
         thread = await platform.new_thread()
