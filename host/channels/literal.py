@@ -1,4 +1,4 @@
-"""Text of anybody's within a message of the host's own, on a platform that shows Markdown. Pure.
+"""Words of strangers in a message of the host's own, on a platform that shows Markdown. Pure.
 
 A stranger's words must not hide a link behind a word, swallow the lines below them as code, or fade out by a line
 through them: what a card shows of them is what a person decides on.
