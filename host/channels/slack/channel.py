@@ -101,7 +101,7 @@ class SlackChannel(BaseChannel):
         self._names: OrderedDict[str, str] = OrderedDict()
         self._said: OrderedDict[tuple[str, str], None] = OrderedDict()  # the last messages that are on the disk
         self._over: asyncio.Future[None] | None = None
-        self._ahead = 0.0  # seconds by which the clock of Slack is ahead of ours
+        self._ahead = 0.0  # seconds by which Slack's clock is ahead of our monotonic one, which is never set
         self._missed = False  # an event could not be kept since the start: what was heard is not noted any more
 
     @property
@@ -129,7 +129,7 @@ class SlackChannel(BaseChannel):
         self._ingest, self._missed = ingest, False
         api = self._api()
         answer, head = await self._asked(api.call_with_head("auth.test"))
-        self._ahead = _moment_of(head, self._now()) - self._now()
+        self._ahead = _moment_of(head, self._now()) - self._context.clock.monotonic()
         user_id, bot_id = answer.get("user_id"), answer.get("bot_id")
         if not isinstance(user_id, str):
             raise ChannelUnavailable("Slack does not say who we are")
@@ -466,8 +466,8 @@ class SlackChannel(BaseChannel):
         return self._context.clock.now().timestamp()
 
     def _slack_now(self) -> float:
-        """The time by Slack's clock, a little early: our own may be off by an hour."""
-        return self._now() + self._ahead - _DATE_SECONDS
+        """The time by Slack's clock, a little early: our own may be off by an hour, or be set meanwhile."""
+        return self._context.clock.monotonic() + self._ahead - _DATE_SECONDS
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
