@@ -407,21 +407,26 @@ class ChannelContract:
         await until(lambda: "behind it" in [event.text for event in line.events(Event)], "it comes", SECONDS)
 
     @pytest.mark.parametrize("hours", [-1, 1])
+    @pytest.mark.parametrize("when", ["from the start", "later"])
     async def test_a_clock_that_is_off_by_an_hour_loses_and_doubles_nothing(
         self,
         platform: PlatformFake,
         subject: Subject,
         connect: Callable[[], Line],
         clock: JumpingClock,
+        when: str,
         hours: int,
     ) -> None:
         """Also over a restart: what is caught up is told by the platform's own times and ids."""
         _need(not subject.needs_clock, "the platform signs its requests for some minutes")
+        if when == "from the start":
+            clock.jump(3600 * hours)
         line = connect()
         await line.begin()
         await platform.write("before")
         await line.wait_for(Event)
-        clock.jump(3600 * hours)
+        if when == "later":
+            clock.jump(3600 * hours)
         await platform.write("after")
         await line.wait_for(Event, 2)
         await line.channel.deliver(said(subject, platform, "an answer"))

@@ -116,14 +116,14 @@ class Talk:
         """A click, or the number of the answer as a message; the question says afterwards that it is answered."""
         question = {"question": "Tea?", "options": ["Yes", "No"]}
         await self.ask(f"call ask_user_question {json.dumps(question)}", "Tea?…")
+        shown = next(each for each in await self.subject.platform.arrived() if each.text.startswith("Tea?"))
         if Ability.CLICK in self.subject.abilities:
-            shown = next(each for each in await self.subject.platform.arrived() if each.text.startswith("Tea?"))
             await self.subject.platform.click(
                 shown.id, next(each.value for each in shown.buttons if "Yes" in each.label)
             )
             self.messages += 1
         else:
-            await self.say("1")
+            await self.say("1", thread=shown.thread)
         await self.hear("Answer: Yes (option 1)…")
 
     async def goes_into_a_thread(self) -> None:

@@ -118,7 +118,7 @@ class GitHubChannel(BaseChannel):
             await self._receiver.start(self._settings.webhook_host, self._settings.webhook_port)
         for repository in self._settings.repositories:
             if await self._place(repository) is None:  # old issues are not answered
-                now = self._context.clock.now().replace(microsecond=0)
+                now = client.now(self._context.clock.now()).replace(microsecond=0)
                 await self._keep_place(repository, now, now)
         self._context.health.heard()
 
@@ -150,7 +150,7 @@ class GitHubChannel(BaseChannel):
         if not is_repository(repository):
             raise DeliveryRefused(f"'{repository[:80]}' is no repository")
         thread, mark = message.address.thread_id, mark_of(message.key)
-        now = self._context.clock.now()
+        now = client.now(self._context.clock.now())
         place = f"sending-{int(mark[-14:-4], 16) % _SENDING_PLACES}"
         before = await self._context.state.get(place)
         if before is not None and before.startswith(mark):
@@ -212,7 +212,7 @@ class GitHubChannel(BaseChannel):
         place = await self._place(repository)
         assert place is not None, "it was set at the start"
         since, first = place
-        began = self._context.clock.now()
+        began = client.now(self._context.clock.now())
         question: dict[str, str | int] = {"since": _when(since - _OVERLAP), "sort": "updated", "direction": "asc"}
         posts: list[Remark] = []
         readers: tuple[tuple[str, Callable[[object], Remark | None]], ...] = (

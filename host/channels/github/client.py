@@ -6,9 +6,12 @@ can be read. The library never tries again by itself: the host does that, and te
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from githubkit import GitHub, TokenAuthStrategy
@@ -48,6 +51,14 @@ class GitHubClient:
             user_agent="dumbwaiter",
         )
         self._tags: dict[str, str] = {}
+        self._date: tuple[datetime, float] | None = None  # of the last answer, and when it came by the loop's clock
+
+    def now(self, otherwise: datetime) -> datetime:
+        """The time by GitHub's clock, to the second: our own may be off by an hour. `otherwise` before any answer."""
+        if self._date is None:
+            return otherwise
+        date, came = self._date
+        return date + timedelta(seconds=int(asyncio.get_running_loop().time() - came))
 
     async def get(self, path: str, **parameters: str | int) -> Any:
         """One object. Raises `DeliveryRefused` where there is none, or it may not be seen."""
@@ -107,13 +118,17 @@ class GitHubClient:
         body: dict[str, Any] | None = None,
     ) -> Any:
         async with self._told():
-            return await self._github.arequest(
+            answer = await self._github.arequest(
                 method,
                 path,
                 params=parameters or None,
                 json=body,
                 headers={} if tag is None else {"If-None-Match": tag},
             )
+            with suppress(ValueError, TypeError):
+                date = parsedate_to_datetime(answer.headers.get("date", ""))
+                self._date = (date.astimezone(UTC), asyncio.get_running_loop().time())
+            return answer
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
