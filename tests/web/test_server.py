@@ -337,3 +337,14 @@ def open_host_without(data: Path, port: int) -> Any:
             yield host
 
     return opened()
+
+
+async def test_one_button_pauses_what_agents_do_by_themselves_and_one_lets_it_go_on(site: Site) -> None:
+    async with site.client() as client:
+        await site.host.do("schedule.add", agent_group=AGENT, when="every 1h", prompt="tea", name="tea", to="nowhere")
+        assert 'action="/schedules/do/pause-all"' in (await client.get("/schedules"))[1]
+        assert (await client.post("/schedules/do/pause-all"))[0] == 303
+        assert (await site.host.do("status"))["schedules"]["paused"] is not None
+        assert 'action="/schedules/do/resume-all"' in (await client.get("/schedules"))[1]
+        assert (await client.post("/schedules/do/resume-all"))[0] == 303
+        assert (await site.host.do("status"))["schedules"]["paused"] is None

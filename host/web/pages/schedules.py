@@ -1,4 +1,7 @@
-"""What agents do by themselves: each schedule with its next run, what the last ones came to; run now, pause, go on."""
+"""What agents do by themselves: each schedule with its next run, what the last ones came to; run now, pause, go on.
+
+One button pauses all of them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ _ACTIONS = {
     "resume": "schedule.resume",
     "cancel": "schedule.cancel",
 }
+_OF_ALL = {"pause-all": "schedule.pause_all", "resume-all": "schedule.resume_all"}
 
 
 class SchedulePages:
@@ -28,10 +32,15 @@ class SchedulePages:
     async def _list(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         schedules = await self._site.do(visitor, "schedule.list")
         runs = await self._site.do(visitor, "schedule.log", limit=_RUNS)
-        return self._site.page(request, "schedules.html", schedules=schedules, runs=runs)
+        acting = (await self._site.do(visitor, "status"))["schedules"]
+        return self._site.page(request, "schedules.html", schedules=schedules, runs=runs, acting=acting)
 
     async def _do(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
-        operation = _ACTIONS.get(request.match_info["action"])
+        action = request.match_info["action"]
+        if action in _OF_ALL:
+            await self._site.do(visitor, _OF_ALL[action])
+            return back_to("/schedules")
+        operation = _ACTIONS.get(action)
         if operation is None:
             raise NotFound("that cannot be done with a schedule")
         given = await form(request)
