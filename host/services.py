@@ -280,7 +280,7 @@ class Services:
         await adopt_known(self.central, self.supervisor, self.runtime, self.clock, self.settings.layout)
 
     async def write_accepted(self) -> None:
-        """Without a running host: bring what was just accepted into the session folders, and wake nobody."""
+        """Without a running host: bring what was just accepted into the session folders, and start no agent."""
         for session_id in self._to_write:
             await asyncio.to_thread(self.inbox_sync.write_accepted, session_id)
         self._to_write.clear()
@@ -366,11 +366,11 @@ class Services:
             self._loop.call_soon_threadsafe(self.supervisor.schedule, session_id)
 
     def _finished(self) -> None:
-        """A message got its outcome: whoever waits at the terminal may want to know."""
+        """A message got its outcome: wake the terminals that wait."""
         self.terminal.notice()
 
     def _delivered(self, session_id: str) -> None:
-        """A delivery got its outcome: the session's file is told, and whoever waits at the terminal looks again."""
+        """A delivery got its outcome: the session's file is told, and the terminals that wait look again."""
         self.terminal.notice()
         self.supervisor.delivered(session_id)
 

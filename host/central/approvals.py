@@ -60,7 +60,7 @@ DELETE FROM approvals WHERE state <> 'pending' AND waiting = '[]' AND position <
 KEPT = 1_000
 """Approvals that are kept when they are decided; the audit log knows longer."""
 MOST_OPEN = 200
-"""Approvals that are open at the same time: whoever could fill the table with more cannot."""
+"""Approvals that are open at the same time, so that strangers cannot fill the table."""
 
 
 class ApprovalState(StrEnum):

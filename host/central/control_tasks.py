@@ -1,6 +1,6 @@
-"""Errands: what the host asks of an agent, as rows of the ledger. They wake it, are retried and limited like messages.
+"""Control tasks: what the host asks of an agent, as rows of the ledger: woken for, retried and limited like messages.
 
-An errand belongs to no chat: its address is `host:errand`, where nothing is delivered. The agent answers it with a
+A control task belongs to no chat: its address is `host:errand`, where nothing is delivered. The agent answers it with a
 message of kind `system`, and acknowledges it; with no such message, nothing came of it.
 """
 
@@ -13,7 +13,7 @@ from host.central.database import one
 from host.central.sessions import Session
 from shared_schema.errors import FileDamaged
 from shared_schema.ids import Prefix, new_id
-from shared_schema.rows import ControlTask as ControlTask  # named here for whoever asks
+from shared_schema.rows import ControlTask as ControlTask  # exported for the callers of `ask`
 from shared_schema.rows import MessageInKind, decode, encode
 
 OPEN = """
@@ -35,7 +35,7 @@ CHANNEL_TYPE, PLATFORM_ID = "host", "errand"
 
 
 def ask(connection: sqlite3.Connection, session: Session, do: ControlTask, now: str) -> str:
-    """Ask the agent of a session; the id of the errand. One that is open already is not asked a second time."""
+    """Ask the agent of a session. Returns the id of the task; one that is open already is not asked a second time."""
     content = encode({"do": do.value})
     row = one(connection, OPEN, (session.id, session.generation, content))
     if row is not None:
@@ -65,12 +65,12 @@ def ask(connection: sqlite3.Connection, session: Session, do: ControlTask, now: 
 
 
 def was_asked(connection: sqlite3.Connection, session: Session, do: ControlTask) -> bool:
-    """Whether the agent of a session was asked for this in its present generation, whatever came of it."""
+    """Whether the agent of a session was asked for this in its present generation, with or without success."""
     return one(connection, WAS_ASKED, (session.id, session.generation, encode({"do": do.value}))) is not None
 
 
 def talk_waits(connection: sqlite3.Connection, session_id: str) -> bool:
-    """Whether somebody waits for an answer: an errand that can wait would hold it up."""
+    """Whether a person waits for an answer: a control task that can wait would hold it up."""
     return one(connection, TALK_WAITS, (session_id,)) is not None
 
 
@@ -81,7 +81,7 @@ def first_text(connection: sqlite3.Connection, session_id: str) -> str:
 
 
 def control_task_of(row: ingest.AcceptedMessage) -> ControlTask | None:
-    """What a row of the ledger asks of the agent; None for what somebody wrote."""
+    """Returns what a row of the ledger asks of the agent; None for what a person wrote."""
     if row.kind != MessageInKind.CONTROL:
         return None
     try:

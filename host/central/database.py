@@ -1,7 +1,7 @@
 """central.db: one writing thread, any number of readers.
 
-Everything that changes central.db passes through `write`, in one thread, in the order it was asked for. Whatever is
-waiting when the thread is free is committed as one transaction, so a burst costs one flush to disk and not one each;
+Everything that changes central.db passes through `write`, in one thread, in the order it was asked for. All jobs that
+wait when the thread is free are committed as one transaction, so a burst costs one flush to disk and not one each;
 `write` returns only after that commit, so what it reports is on the disk. A job that raises is rolled back alone.
 
 The event loop awaits `write` and `read`. Code that runs in a thread of its own calls `submit` and `read_here`, which
@@ -110,7 +110,7 @@ class Central:
         return job.done
 
     def submit_with_next(self, run: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """The same for what nobody waits for: it is committed with the next job, before it, or soon by itself.
+        """The same for what can wait: it is committed with the next job, before it, or soon by itself.
 
         Every job that is submitted later finds it done. A crash before that loses it, so it must be what is done again.
         """
@@ -230,7 +230,7 @@ async def committed(job: Future[T]) -> T:
             waiter.set_result(job.result())
 
     def tell(_: Future[T]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: its tasks are gone
             loop.call_soon_threadsafe(hand_over)
 
     job.add_done_callback(tell)

@@ -290,8 +290,8 @@ def add_notice(
 ) -> Chat:
     """Queue a notice of the host's own, in a chat; that chat.
 
-    There are at most `MOST_NOTICES` about one message. Those that answer nobody are counted for their chat: beyond so
-    many in an hour they are left out, and the last one says so.
+    There are at most `MOST_NOTICES` about one message. Those that answer none are counted for their chat: beyond
+    so many in an hour they are left out, and the last one says so.
     """
     if in_reply_to is not None:
         notices = one(connection, NOTICES, (session_id, in_reply_to, MOST_NOTICES))

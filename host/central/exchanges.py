@@ -1,4 +1,4 @@
-"""Exchanges: what somebody wrote and what was answered, in the units in which it can be taken back.
+"""Exchanges: what a person wrote and what was answered, in the units in which it can be taken back.
 
 One turn may answer several messages. What is taken back is whole turns, so an exchange is the messages that one turn
 took, those it only heard among them; a message that no turn took is one by itself.
@@ -92,7 +92,7 @@ def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchang
     """The last exchanges of a session that were not taken back, and all that is open.
 
     What is open is cancelled when something is taken back. So it belongs to that, however much it is: nothing that
-    somebody waits for is gone without being named.
+    a person waits for is gone without being named.
     """
     row = one(connection, OLDEST_OPEN, (session_id,))
     oldest_open = None if row is None else row["position"]

@@ -1,4 +1,4 @@
-"""The chat of each platform in which an agent group is at home: where it writes when nobody has asked."""
+"""The chat of each platform in which an agent group is at home: where it writes without having been asked."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ CANCEL_SESSION = """
 UPDATE ingest INDEXED BY ingest_open SET status = 'cancelled', finished_at = ?, recorded = (state <> 'written')
 WHERE session_id = ? AND status = 'pending' AND kind <> 'command' RETURNING trigger
 """
-# The newest messages that an agent sent here from elsewhere stay, and the older ones nobody has answered do not.
+# The newest messages that an agent sent here from elsewhere stay; older ones without an answer do not.
 CANCEL_OLD_CONTEXT = """
 UPDATE ingest SET status = 'cancelled', finished_at = :now, recorded = (state <> 'written')
 WHERE message_id IN (
@@ -417,7 +417,7 @@ def standing(connection: sqlite3.Connection, session_id: str, message_ids: Seque
 
 
 def first_sender(connection: sqlite3.Connection, session_id: str, kind: str = MessageInKind.CHAT) -> str | None:
-    """The name of who wrote first in a session, as it was then: it stays the same whatever comes."""
+    """Returns the name of the first writer in a session, as it was then: later messages do not change it."""
     row = one(connection, FIRST_SENDER, (session_id, kind))
     return None if row is None else row["sender_name"]
 

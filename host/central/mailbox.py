@@ -1,4 +1,4 @@
-"""What was delivered to the terminal, until somebody reads it there."""
+"""What was delivered to the terminal, until a person reads it there."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def put(
 def unread(
     connection: sqlite3.Connection, platform_id: str, in_reply_to: str | None = None, limit: int = 100
 ) -> list[Letter]:
-    """What nobody has read yet, oldest first; all, or what answers one message."""
+    """Returns what is unread, oldest first; all, or what answers one message."""
     values = {"platform_id": platform_id, "in_reply_to": in_reply_to, "limit": limit}
     return [Letter.from_row(row) for row in connection.execute(UNREAD, values)]
 
@@ -89,7 +89,7 @@ def newest(connection: sqlite3.Connection) -> int:
 
 
 def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:
-    """Note that somebody has seen these. The oldest that were read go in time: the ledger has them."""
+    """Note that these were read. The oldest that were read go in time: the ledger has them."""
     connection.executemany(READ, [(now, position) for position in positions])
     connection.execute(TRIM, (_READ_KEPT,))
 

@@ -79,7 +79,7 @@ class Engage(StrEnum):
 
 
 class UnknownSender(StrEnum):
-    """What becomes of a message by somebody who has no role with any agent of the chat."""
+    """What becomes of a message by a person who has no role with any agent of the chat."""
 
     STRICT = "strict"  # it is dropped
     PAIR = "pair"  # the owner and the admins are asked whether to let them in

@@ -20,7 +20,7 @@ FORGET = "DELETE FROM owner_claim"
 
 @dataclass(frozen=True, slots=True)
 class OwnerClaim(Row):
-    """A code, until when it holds, and how often somebody has said another one. All times are stored times."""
+    """A code, until when it holds, and how many wrong ones were said. All times are stored times."""
 
     code: str
     expires_at: str

@@ -24,8 +24,8 @@ SELECT :session_id, :message_out_id, :channel_type, :platform_id, :thread_id, :s
 WHERE (SELECT count(*) FROM questions WHERE session_id = :session_id AND expires_at > :now) < :most
 """
 EXPIRED = "DELETE FROM questions WHERE session_id = ? AND expires_at <= ?"
-# What waits behind other messages, for its time, or was not sent, nobody has seen: the first of its lane may be on its
-# way at this moment, and its answer may be faster than the record of that.
+# What waits behind other messages, for its time, or was not sent, is not in the chat: the first of its lane may be on
+# its way at this moment, and its answer may be faster than the record of that.
 IS_OPEN = """
 SELECT 1 FROM routes r
 JOIN questions q ON q.session_id = r.active_session_id
@@ -176,6 +176,6 @@ def _change(
 
 
 def forget(connection: sqlite3.Connection, session_id: str) -> None:
-    """Nobody waits for answers in a session any more, and each of its questions says so now."""
+    """Close the questions of a session; each of them says so now."""
     found = [row["message_out_id"] for row in connection.execute(FORGET, (session_id,)).fetchall()]
     connection.executemany(EXPIRES_NOW, [(session_id, f"{message_id}/expired") for message_id in found])

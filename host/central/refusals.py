@@ -1,6 +1,6 @@
-"""What was not taken, kept for people to look at: rows and files of agents, and events nobody is wired for.
+"""What was not taken, kept for people to look at: rows and files of agents, and events that no wiring takes.
 
-Both tables are bounded: whoever sends nonsense without end pushes out older nonsense, and nothing else.
+Both tables are bounded: nonsense without end pushes out older nonsense, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lists of sessions, in the order of their last activity, page by page; and the list somebody was shown last."""
+"""Lists of sessions, in the order of their last activity, page by page; and the list that a person was shown last."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def keep_list(connection: sqlite3.Connection, place: str, session_ids: list[str]
 
 
 def forget_terminals(connection: sqlite3.Connection, before: str) -> None:
-    """Forget what terminals were shown before a time: nobody can be told when a terminal is closed."""
+    """Forget what terminals were shown before a time: the host does not learn when a terminal is closed."""
     connection.execute(FORGET_OLD, (before,))
 
 

@@ -2,7 +2,7 @@
 
 What is asked from within a conversation reaches the sessions of its agent group in the same chat; in a conversation of
 one person alone, or of an agent in all its chats together, those of its own route. What lies outside is not found,
-whoever knows its id or title: otherwise what was said in a direct chat could be called into a group.
+also by its id or title: otherwise what was said in a direct chat could be called into a group.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Reached(Row):
 
 
 def newest(connection: sqlite3.Connection, present: Session, limit: int) -> list[Reached]:
-    """The conversations in reach of the present one, the most recently active first, without those in which nobody has
-    said anything."""
+    """Returns the conversations in reach of the present one, the most recently active first, without those in which
+    nothing was said."""
     return [Reached.from_row(row) for row in connection.execute(NEWEST, _values(connection, present, limit=limit))]
 
 

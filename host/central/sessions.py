@@ -12,7 +12,7 @@ from shared_schema.rows import Row
 
 BY_ID = "SELECT * FROM sessions WHERE id = ?"
 TOUCH = "UPDATE sessions SET last_active = ? WHERE id = ?"
-# Whoever writes in a conversation has read it: most platforms say so in no other way.
+# A person who writes in a conversation has read it: most platforms say so in no other way.
 HEARD = "UPDATE sessions SET last_active = ?, preview = coalesce(preview, ?), unread_since = NULL WHERE id = ?"
 # The first reason and time win; only reopening clears them.
 END = """
@@ -80,7 +80,7 @@ UPDATE sessions SET provider_session_id = NULL, pointer_provider = NULL, pointer
 class EndReason(StrEnum):
     """Why a session ended."""
 
-    NEW = "new"  # somebody began a new conversation
+    NEW = "new"  # a person began a new conversation
     IDLE = "idle"  # it rested for longer than its wiring allows
     DAILY = "daily"  # the hour came at which its wiring begins anew
     RESUME = "resume"  # another session was taken up in its place
@@ -149,7 +149,7 @@ def delete_softly(connection: sqlite3.Connection, session_id: str, now: str) -> 
 
 
 def restore(connection: sqlite3.Connection, session_id: str) -> None:
-    """Bring back a session that was hidden, ended or archived as it was. A title somebody has taken since is gone."""
+    """Bring back a session that was hidden, ended or archived as it was, but for a title that another one has now."""
     connection.execute(RESTORE, (session_id,))
 
 
@@ -196,7 +196,7 @@ def touch(connection: sqlite3.Connection, session_id: str, now: str) -> None:
 
 
 def heard(connection: sqlite3.Connection, session_id: str, preview: str, now: str) -> None:
-    """Note that somebody wrote in the session, and has read it; the first text is its preview."""
+    """Note that a person wrote in the session, and has read it; the first text is its preview."""
     connection.execute(HEARD, (now, preview or None, session_id))
 
 

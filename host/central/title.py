@@ -73,7 +73,7 @@ def of_model(text: str) -> str:
 
 
 def is_cut(text: str) -> bool:
-    """Whether a title that somebody wants is longer than one can be."""
+    """Whether a title that a person wants is longer than one can be."""
     seen = _seen(text)
     return len(cut(seen, MAX)) < len(seen) or len(text.lstrip()) > _LOOKED_AT
 
@@ -133,7 +133,7 @@ def number_in(base: str, title: str) -> int | None:
 
 
 def following(title: str, titles: Iterable[str]) -> str:
-    """The next of a title's lineage: behind the newest, or the name itself while nobody has it."""
+    """Returns the next of a title's lineage: behind the newest, or the name itself while it is free."""
     base = base_of(title)
     last = newest(base, titles)
     return base if last is None else numbered(base, number_of(last) + 1)

@@ -2,7 +2,7 @@
 
 A person's word is final, that there be no title included: `title_source` is `manual` then. The agent is asked once for
 each session, and its title comes in only where the first words stand or nothing does. A session that is deleted and can
-still be restored keeps nobody else from its title.
+still be restored does not hold its title.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def hand_on(connection: sqlite3.Connection, parent: Session, child: Session) -> 
 
 
 def source_of(connection: sqlite3.Connection, session: Session) -> TitleSource | None:
-    """Who made the title of a session; None when nobody has seen to it."""
+    """Returns who made the title of a session; None when it was never set."""
     row = one(connection, SOURCE, (session.id,))
     return None if row is None or row["title_source"] is None else TitleSource(row["title_source"])
 

@@ -1,7 +1,7 @@
 """Servers of tools that cannot be used, as the agents of sessions say.
 
-What works again keeps its row, without a problem: its chat was told once, and is not told again before somebody changes
-the servers.
+What works again keeps its row, without a problem: its chat was told once, and is not told again before the servers are
+changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHERE p.problem <> '' AND s.status = 'active' GROUP BY a.name, p.server ORDER BY
 
 
 def report(connection: sqlite3.Connection, session_id: str, problems: Mapping[str, str], now: str) -> list[str]:
-    """Keep what an agent says of all its servers; those that nobody was told of yet."""
+    """Keep what an agent says of all its servers. Returns the problems that were not told yet."""
     known = {row["server"]: row["problem"] for row in connection.execute(KNOWN, (session_id,))}
     settled = {server: "" for server, problem in known.items() if problem and server not in problems}
     rows = [(session_id, server, problem, now) for server, problem in {**problems, **settled}.items()]

@@ -7,7 +7,7 @@ import sqlite3
 from host.central.database import one
 from shared_schema.rows import FailureReason, Turn, TurnStatus
 
-# What is final stays; a running turn takes whatever the agent says of it next. One that ends in a conversation that was
+# What is final stays; a running turn takes what the agent says of it next. One that ends in a conversation that was
 # taken back meanwhile is taken back with it.
 UPSERT = """
 INSERT INTO turns (session_id, id, status, started_at, finished_at, failure_reason, provider, model,

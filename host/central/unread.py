@@ -1,4 +1,4 @@
-"""Since when a conversation has something that nobody has read: set by the first unread reply, cleared by reading.
+"""Since when a conversation has something unread: set by the first unread reply, cleared by reading.
 
 Reading is what a platform says, or that the person writes in the chat. What is archived counts as read.
 """
@@ -30,20 +30,20 @@ WHERE unread_since IS NOT NULL AND (thread_id IS NULL OR thread_id = :thread_id)
 
 
 def note_reply(connection: sqlite3.Connection, session_id: str, message_out_id: str, now: str) -> None:
-    """Note that a reply has arrived, which nobody reads at this moment. The first one since the last reading counts."""
+    """Note that a reply has arrived, unread. The first one since the last reading counts."""
     connection.execute(REPLIED, {"session_id": session_id, "key": f"{session_id}/{message_out_id}", "now": now})
 
 
 def mark_read(connection: sqlite3.Connection, *session_ids: str) -> None:
-    """Note that somebody has read these sessions."""
+    """Note that a person has read these sessions."""
     connection.executemany(READ, [(session_id,) for session_id in session_ids])
 
 
 def wrote(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
-    """Note that somebody has written in a chat, and so has seen what stands there."""
+    """Note that a person has written in a chat, and so has seen what stands there."""
     connection.execute(WROTE, {"chat": messaging_group_id, "thread_id": thread_id})
 
 
 def mark_read_in_chat(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
-    """Note that somebody has read a chat: the sessions of it and, with a thread, of that thread."""
+    """Note that a person has read a chat: the sessions of it and, with a thread, of that thread."""
     connection.execute(READ_IN_CHAT, {"chat": messaging_group_id, "thread_id": thread_id})

@@ -86,7 +86,7 @@ FROM (
 )
 GROUP BY name ORDER BY max(finished_at) DESC, name LIMIT :limit
 """
-# The same of one session, whatever all the others have used.
+# The same of one session, without what the others have used.
 OF_SESSION = """
 SELECT 'total' AS name, count(*) AS turns, CAST(total(input_tokens) AS INTEGER) AS input_tokens,
     CAST(total(output_tokens) AS INTEGER) AS output_tokens,

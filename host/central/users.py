@@ -206,7 +206,7 @@ def roles(
 
 
 def has_owner(connection: sqlite3.Connection) -> bool:
-    """Whether somebody on a platform is an owner. Who sits at the host's terminal is one anyway."""
+    """Whether a person on a platform is an owner. The person at the host's terminal is one anyway."""
     return one(connection, HAS_OWNER) is not None
 
 

@@ -138,5 +138,5 @@ def turn_problem(turn: Turn) -> str | None:
     for name in _NUMBERS:
         value = getattr(turn, name)
         if value is not None and (not isinstance(value, int | float) or not 0 <= value < 1e15):
-            return f"its {name} is not a number that can be"
+            return f"its {name} is not a number from 0 to below 1e15"
     return None

@@ -1,4 +1,4 @@
-"""What comes of errands: an agent's answer is taken by the host itself and never delivered, a failure is told where it
+"""What comes of control tasks: the host takes an agent's answer and never delivers it; a failure is told where it
 matters. And who is asked for a title, and when.
 """
 
@@ -37,9 +37,9 @@ _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u20
 
 
 def take(connection: sqlite3.Connection, session: sessions.Session, message: CheckedMessage, now: str) -> list[str]:
-    """Take an agent's answer to an errand; the sessions that have something new to be written.
+    """Take an agent's answer to a control task; the sessions that have something new to be written.
 
-    Raises `RowRefused` for what answers no errand of the present conversation, or has nothing in it.
+    Raises `RowRefused` for what answers no control task of the present conversation, or has nothing in it.
     """
     row = None if message.in_reply_to is None else ingest.get(connection, message.in_reply_to)
     task = None if row is None or row.session_id != session.id else control_tasks.control_task_of(row)
@@ -71,7 +71,7 @@ def tell_of_summary(
 def ended(
     connection: sqlite3.Connection, session_id: str, row: ingest.AcceptedMessage, sentence: str | None, now: str
 ) -> Chat | None:
-    """An errand got its outcome without the host having gone on from its answer; the chat that is told of it.
+    """A control task got its outcome without the host having gone on from its answer; the chat that is told of it.
 
     `sentence` says why it failed. A title that does not come needs no notice: the first words stand.
     """
@@ -173,6 +173,6 @@ def _take_summary(
     summary = _HIDDEN.sub("", text.replace("\r\n", "\n")).strip()[:_MAX_SUMMARY]
     if not summary:
         raise InvalidValue("there is nothing in the summary")
-    # What is open in the session is handed on or cancelled: the errand is not.
+    # What is open in the session is handed on or cancelled: the control task is not.
     ingest.finish(connection, session.id, errand_id, MessageInStatus.COMPLETED, now=now)
     return transitions.compress(connection, session, summary, now).after.id

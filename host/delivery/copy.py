@@ -1,4 +1,4 @@
-"""From `outbound.db` into the ledger: messages to deliver, outcomes of messages, turns. One transaction for each look.
+"""From `outbound.db` into the ledger: messages to deliver, outcomes of messages, turns. One transaction for each read.
 
 The cursor moves in the same transaction as the copies are made, so every row is taken once. Everything is checked here.
 What does not pass never holds up what follows it: it is recorded, and where it was an answer, the agent gets it back as
@@ -75,7 +75,7 @@ class Copied:
     exchanged: bool = False  # something that a person wrote was answered
     wants_title: bool = False
     turns: list[Turn] = field(default_factory=list)  # that began or ended, as far as the host had not known
-    struck: set[Act] = field(default_factory=set)  # limits that held something back at this look
+    struck: set[Act] = field(default_factory=set)  # limits that held something back this time
 
     def tell(self, chat: Chat | None) -> None:
         """Something is to be sent to a chat."""
@@ -103,7 +103,7 @@ class Copier:
         self._quota = quota
 
     def copy(self, session_id: str, layout: SessionLayout, snapshot: OutboxSnapshot) -> Future[Copied]:
-        """Check a glimpse, take its files, and put it into the ledger. Blocks, but for the ledger.
+        """Check a snapshot, take its files, and put it into the ledger. Blocks, but for the ledger.
 
         The future raises `FileTrouble` when the host's own disk fails; then nothing was taken, and the same is read
         again.

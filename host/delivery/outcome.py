@@ -42,7 +42,7 @@ def take_ack(
 
     `more`: the agent's file has rows that are read the next time.
 
-    An errand gets its outcome not before its answer, which may be among those.
+    A control task gets its outcome not before its answer, which may be among those.
     """
     if row is None or (row.kind == MessageInKind.CONTROL and more):
         return Outcome()

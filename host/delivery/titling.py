@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Titling:
-    """Asks after `seconds` of rest. `is_running` says whether a session has an agent; `asked` hears of each errand."""
+    """Asks after `seconds` of rest. `is_running` says whether a session has an agent; `asked` hears of each task."""
 
     def __init__(
         self,

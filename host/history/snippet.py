@@ -30,7 +30,7 @@ class Snippet:
 
 
 def snippet(text: str, terms: Sequence[Term]) -> Snippet:
-    """The surroundings of the first thing that is found; the beginning of the text when nothing is."""
+    """Returns the text around the first hit; the beginning of the text when there is none."""
     text = text[:INDEXED_CHARACTERS]
     found = sorted(_found(text, terms))
     begin = max(0, found[0][0] - _LEAD) if found else 0

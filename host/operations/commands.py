@@ -135,7 +135,7 @@ class Executor:
         except FileTrouble as error:
             if await self._services.central.read(order.is_open):
                 raise
-            # It was done; what follows from it is for the next look at its session.
+            # It was done; what follows from it is for the next reconcile of its session.
             log.warning("after a command", extra={"message_id": message_id, "error": str(error)})
         except DumbwaiterError as error:
             refused = answers.refused(error)

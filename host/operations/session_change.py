@@ -1,7 +1,7 @@
 """A transition of a session, carried out: one decision in central.db (`host/sessions/transitions.py`), then what
 follows.
 
-Every step after the transaction can be repeated, and is, by the next look or the next host, when this one dies in
+Every step after the transaction can be repeated, and is, by the next reconcile or the next host, when this one dies in
 between. `also` is done in the same transaction: a command's answer in its chat, for instance.
 """
 

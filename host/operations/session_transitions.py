@@ -158,7 +158,7 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
 
 
 async def ask_for_summary(services: Services, session: Session, also: Also[str] = lambda c, done: None) -> str:
-    """Ask the agent of an active session for a summary; the id of that errand. Two at once are one."""
+    """Ask the agent of an active session for a summary. Returns the id of that control task; two at once are one."""
 
     def ask(connection: sqlite3.Connection) -> str:
         current = transitions.require_active(connection, session)

@@ -83,7 +83,7 @@ class Rules:
 
 @dataclass(slots=True)
 class RoutingOutcome:
-    """What became of an event. `over` are sessions that ended by it, `told` chats in which somebody is told something.
+    """What became of an event. `over` are sessions that ended by it, `told` chats that have something to be sent.
 
     `command`: it is one, for the host to carry out. `heard` are sessions that have more context; `says`: the host has
     something to say outside of any conversation, and `agent_groups` are the ids of those whose wirings it changed.
@@ -110,8 +110,8 @@ def accept(
 ) -> RoutingOutcome:
     """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`, and have `size` bytes.
 
-    Raises `InvalidValue` for identifiers that cannot be, `Conflict` and `NotFound` for a session or agent group that
-    somebody at the terminal named.
+    Raises `InvalidValue` for identifiers that are missing or malformed, `Conflict` and `NotFound` for a session or
+    agent group that a person at the terminal named.
     """
     outcome = _Acceptance(connection, event, rules, now, spool, names, size).run()
     if triggering.offer(connection, event, now):
@@ -282,7 +282,7 @@ class _Acceptance:
     def _engaged(self, group: MessagingGroup, wirings: list[Wiring]) -> list[Wiring]:
         """The wirings that take the event: by their rule, or because their agent has asked and waits for the answer.
 
-        A command nobody's rule takes is for the only agent group there is; one about the host for the first.
+        A command that no rule takes is for the only agent group there is; one about the host for the first.
         """
         event = self._event
         if self._command is not None and self._command.entry.host_wide:
@@ -351,7 +351,7 @@ class _Acceptance:
         )
 
     def _hear(self, group: MessagingGroup, wiring: Wiring) -> None:
-        """Keep the event as context of one agent group's conversation: nobody is woken for it."""
+        """Keep the event as context of one agent group's conversation: no agent is woken for it."""
         session = self._session(group, wiring)
         if session.status != "active":
             return
@@ -398,7 +398,7 @@ class _Acceptance:
         return self._take(session)
 
     def _take_for(self, session_id: str) -> Accepted:
-        """Take the event for one session, which somebody at the terminal named."""
+        """Take the event for one session, which a person at the terminal named."""
         session = sessions.get(self._connection, session_id)
         if session.status not in ("active", "archived") or not routes.is_active_on_route(self._connection, session):
             raise Conflict(

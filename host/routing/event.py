@@ -36,7 +36,7 @@ class Event:
     """One message on one platform.
 
     `platform_message_id` makes the event recognisable when the platform sends it twice. `agent_group` narrows it to one
-    agent by name and `session_id` to one session; somebody at the host's own terminal may do that, a platform cannot.
+    agent by name and `session_id` to one session; the host's own terminal may do that, a platform cannot.
     `reply_to` is the platform's id of the message it replies to (or ours), `quote` what it quotes of that.
 
     `is_mention`: the platform says that the bot is meant: its own flag, a reply to the bot, or its name. `is_group` and
@@ -72,7 +72,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class ReadReceipt:
-    """Somebody has read what is in a chat, or in one thread of it. A channel hands it over as it does an event."""
+    """A person has read what is in a chat, or in one thread of it. A channel hands it over as it does an event."""
 
     address: Address
 

@@ -1,7 +1,7 @@
 """Commands on their way: what is written in a chat after one waits until it is done, for a while.
 
 Otherwise a message that comes right behind `/new` would still belong to the conversation which that ends, and be
-cancelled with it. Platforms hand over at once what was written while nobody listened.
+cancelled with it. Platforms hand over at once what was written while the host was away.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Arrival:
 
 
 class OpenCommands:
-    """All commands on their way. Nobody waits unless somebody carries them out (`is_served`).
+    """All commands on their way. Messages wait for them only while an executor carries them out (`is_served`).
 
     A platform waits no longer than `patience` (seconds) for the receipt of a message because a command takes long.
     """

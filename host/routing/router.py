@@ -75,7 +75,7 @@ class Followers:
     """Who acts on what was accepted.
 
     `mail` hears of each session that has something new or is over, `command` of each command's message id, `send` of
-    each chat in which somebody is told something. `says` hears that the host has something to say outside of any
+    each chat that has something to be sent. `says` hears that the host has something to say outside of any
     conversation or that something was decided, with the ids of the agent groups whose wirings that changed.
     """
 
@@ -114,7 +114,7 @@ class Router:
 
         Raises `DumbwaiterError` when it could not be kept: then it must not be acknowledged.
 
-        Somebody who loses patience and cancels does not stop it half-way: it is kept, and comes again as a duplicate.
+        A caller that cancels does not stop it half-way: the event is kept, and comes again as a duplicate.
         """
         if isinstance(event, ReadReceipt):
             return await self._central.write(lambda connection: _note_read(connection, event))

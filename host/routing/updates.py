@@ -76,7 +76,7 @@ def edited(connection: sqlite3.Connection, event: Edited, rules: Rules, now: str
 
 
 def deleted(connection: sqlite3.Connection, event: Deleted, now: str) -> RoutingOutcome:
-    """A person has deleted a message: where it waits, nobody answers it."""
+    """A person has deleted a message: where it waits, it is cancelled."""
     require_identifiers(event.address, ("message id", event.platform_message_id))
     address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
     for row in ingest.of_platform_message(
@@ -207,7 +207,7 @@ def put(
     trigger: int = 0,
     spool: str | None = None,
 ) -> None:
-    """Put a message into a session: what a person did, as context that wakes nobody unless it is a `trigger`."""
+    """Put a message into a session: what a person did, as context that wakes no agent unless it is a `trigger`."""
     ingest.accept(
         connection,
         {
@@ -294,7 +294,7 @@ def _option(connection: sqlite3.Connection, event: Clicked) -> Event | None:
 
 
 def option_of(options: object, number: int | None) -> str | None:
-    """What somebody says who chooses an option of a question by its number, from 1."""
+    """Returns what a person says who chooses an option of a question by its number, from 1."""
     for place, option in enumerate(options if isinstance(options, list) else [], 1):
         if isinstance(option, dict) and place == number:
             return str(option.get("label") or number)

@@ -1,8 +1,8 @@
 """What an agent is told before it wakes: the rows of `session_context` and the context block. Pure.
 
 The block names the chat, the ways to write and, where only one takes part, the person; in a shared conversation it
-names nobody: who speaks stands with each message. It has no time in it, and changes only when somebody changes a chat,
-a wiring or a setting, so that a provider's prompt cache holds from turn to turn.
+names no person: who speaks stands with each message. It has no time in it, and changes only with a chat, a wiring or a
+setting, so that a provider's prompt cache holds from turn to turn.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _make_data_folder(layout: DataLayout, owner: Owner) -> None:
 def close(folder: Path, owner: Owner | None) -> None:
     """Close a folder of the host's to others, but for the passage of the agents' group where that is another user's.
 
-    A group that somebody gave it, so that certain people may look, stays.
+    A group that an administrator gave it, so that certain people may look, stays.
     """
     status = folder.stat()
     mode = stat.S_IMODE(status.st_mode) & ~0o007

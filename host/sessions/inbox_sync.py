@@ -146,8 +146,8 @@ class InboxSync:
         self._pushed[session.id] = version
         ids = frozenset(message.id for message in messages)
         spools = {row.spool for row in pending.rows if row.spool is not None}
-        # Nobody waits for the mark, and it can be repeated: it goes along with the next commit. Until then this process
-        # knows what is written, so that it is not written again.
+        # No message waits for the mark, and it can be repeated: it goes along with the next commit. Until then this
+        # process knows what is written, so that it is not written again.
         can_wait = not spools and len(ids) < ingest.ACCEPTED_LIMIT
         if can_wait:
             with self._marking:
@@ -170,8 +170,8 @@ class InboxSync:
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
 
     def _tell_if_outdated(self, session_id: str, marked: Future[bool]) -> None:
-        # A message that was cancelled between the reading of the ledger and this mark is open in the file, and nobody
-        # comes by to close it there: the cancellation found a message that was not written.
+        # A message that was cancelled between the reading of the ledger and this mark is open in the file, and nothing
+        # else closes it there: the cancellation found a message that was not written.
         if not marked.cancelled() and marked.exception() is None and marked.result():
             self._outdated(session_id)
 
@@ -197,7 +197,7 @@ class InboxSync:
         return unneeded
 
     def write_accepted(self, session_id: str) -> None:
-        """Write what was accepted for a session when nobody looks after it. Raises as `write`."""
+        """Write what was accepted for a session when no host supervises it. Raises as `write`."""
 
         def load(connection: sqlite3.Connection) -> tuple[sessions.Session, PendingMessages | None] | None:
             session = sessions.lookup(connection, session_id)
@@ -265,7 +265,7 @@ class InboxSync:
         return f"inbound.db could not be read; it is kept as {kept}, and a new one is made from the ledger"
 
     def push(self, session: sessions.Session) -> None:
-        """Rewrite routing, destinations and context, after somebody changed one of them."""
+        """Rewrite routing, destinations and context, after one of them was changed."""
         inputs = self._central.read_here(lambda c: context_inputs(c, session))
         if self.folder(session).inbound.exists():
             self._push(session, inputs)
@@ -352,7 +352,7 @@ class InboxSync:
         return encode(content)
 
     def _bring_files(self, row: ingest.AcceptedMessage, session: sessions.Session) -> str:
-        """Bring a message's files into the session; its content, which says so when somebody removed them meanwhile."""
+        """Bring a message's files into the session. Returns its content, which names those that were removed."""
         if row.spool is None:
             return row.content
         content = decode(row.content)

@@ -20,7 +20,7 @@ from shared_schema.rows import DRAFT, Ack, AgentState, MessageOut, Turn
 
 MAX_ROWS = 50
 MAX_TURNS = 50
-"""At a look. Whoever else is served waits for the one transaction in which they are copied: about 10 ms."""
+"""In one read. All other sessions wait for the one transaction in which they are copied: about 10 ms."""
 MAX_JUMP = 10**9
 MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
@@ -208,7 +208,7 @@ def standing(layout: SessionLayout) -> OutboxStanding:
         last_seq: int = connection.execute(LAST_SEQ).fetchone()["last"]
         last_turn: int = connection.execute(LAST_TURN).fetchone()["last"]
     try:
-        with reading(layout, _SEQUENCE) as connection:  # the next row is numbered above this, whatever rows there are
+        with reading(layout, _SEQUENCE) as connection:  # the next row is numbered above this, also after a deletion
             last_seq = max(last_seq, connection.execute(LAST_GIVEN).fetchone()["last"])
     except FileDamaged:  # an agent made the table anew, without numbers that only grow
         pass

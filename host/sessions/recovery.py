@@ -1,7 +1,7 @@
 """Mending `outbound.db` while it has no writer: the runtime has confirmed that no agent of the session lives.
 
 A writer killed in mid-commit leaves a hot journal. Rolling it back needs write access, and a journal is as hostile as
-any file of the agent's (one that names a super-journal makes SQLite delete that file, whatever it is). So the host
+any file of the agent's (one that names a super-journal makes SQLite delete the file of that name). So the host
 never opens anything in `out/` for writing: it copies database and journal to a folder of its own, recovers the copy
 there, checks it, and puts it in place of the original (docs/decisions/0002-recovering-a-copy.md). `recover` is the one
 function that does so. A size that the agent names is not believed: holes are not copied, and what is written at a death
@@ -79,7 +79,7 @@ def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: in
     """
     kept = f"{OUTBOUND}.unreadable-{stamp}"
     try:
-        make_session_folder(layout, owner, after_seq=after_seq)  # somebody may have removed it
+        make_session_folder(layout, owner, after_seq=after_seq)  # it may have been removed
         draft = draft_outbound(layout, owner, after_seq=after_seq)  # before anything is moved: the disk may be full
         with opened_folder(layout.out) as out:
             for name, new_name in ((OUTBOUND, kept), (JOURNAL, f"{kept}-journal")):

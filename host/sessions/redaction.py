@@ -30,7 +30,7 @@ class Redaction:
     in_clear: Collection[str] = ()
 
     def person(self, channel_type: str, sender_id: str | None) -> str | None:
-        """The id of somebody on a platform, as an agent sees it."""
+        """Returns the id of a person on a platform, as an agent sees it."""
         if sender_id is None or not self._hides(channel_type):
             return sender_id
         return self._hash("user", f"{channel_type}:{sender_id}")

@@ -1,7 +1,7 @@
 """Making the folder of a session that was exported: both files with the rows they had, seq by seq.
 
-Nobody has the session yet, so no agent of it can live. The agent's file is made as every fresh one is: beside it, and
-put in its place when it is whole.
+The session is not in the ledger yet, so no agent of it can live. The agent's file is made as every fresh one is: beside
+it, and put in its place when it is whole.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A route points at one session, which is active or archived; an active session is pointed at by its route. Every
 transition but archiving gives the route a new generation, so that what an agent still says for the old one is kept and
 never sent, and cancels what was open. What follows outside of central.db (agents, files) is for the caller, can be
-repeated, and is repeated by the next look.
+repeated, and is repeated by the next reconcile.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def new(
 
     When it has ended already (two people asked at once), nothing changes: `after` is what took its place. Raises
     `Conflict` when nothing did. With `save_memory` its agent is asked to save what is worth it, where it can: that is
-    done in the session that is over, and nobody waits for it.
+    done in the session that is over, and no message waits for it.
     """
     current = sessions.get(connection, session.id)
     if not routes.is_active_on_route(connection, current):
@@ -133,7 +133,7 @@ def retry(connection: sqlite3.Connection, session: Session, now: str) -> Undone:
 
 
 def branch(connection: sqlite3.Connection, session: Session, now: str) -> Transition:
-    """Go on in a copy of a session, in the place of whatever its route points at; the session stays as it is."""
+    """Go on in a copy of a session, which its route points at from now on; the session stays as it is."""
     source = sessions.get(connection, session.id)
     if source.status == "deleted":
         raise Conflict(f"session {source.id} was deleted", hint=f"`dumbwaiter session restore {source.id}`")

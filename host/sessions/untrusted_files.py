@@ -63,7 +63,7 @@ def _open(name: str, flags: int, folder: int | None) -> int:
         return os.open(name, flags, dir_fd=folder)
     except UnicodeEncodeError as error:
         raise FileDamaged(f"{name[-80:]!r} is not a file name") from error
-    except BlockingIOError as error:  # a lease: whoever wants his file to be read does not hold one
+    except BlockingIOError as error:  # a lease: an honest agent that wants its file to be read does not hold one
         raise FileDamaged(f"{name[-80:]!r} cannot be opened: another program holds it (a lease)") from error
     except OSError as error:
         raise trouble(error, f"{name[-80:]!r} cannot be opened", None, of_agent=True) from error
@@ -72,7 +72,7 @@ def _open(name: str, flags: int, folder: int | None) -> int:
 def copy_file(source: int, target: Path, *, max_bytes: int, max_data: int | None = None, mode: int = 0o640) -> int:
     """Copy an open file to a new path of the host's, flushed to disk; its size. Never more than `max_bytes`.
 
-    Holes stay holes: a size is only what somebody says. What is written in fact is `max_data` at most.
+    Holes stay holes: a size costs nothing. What is written in fact is `max_data` at most.
     """
     size = os.fstat(source).st_size
     if size > max_bytes:

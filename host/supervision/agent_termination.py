@@ -117,7 +117,7 @@ class AgentTermination:
         `later`: the next reconcile finalizes it. It also tries again what fails here.
         """
         self._begin(session.id, agent.handle.run_id, sentence, not_the_agents_fault=not_the_agents_fault)
-        self._leave(session.id)  # first of all: whatever becomes of the rest, the agent is dead and needs no slot
+        self._leave(session.id)  # first of all: should the rest fail, the agent is dead all the same and needs no slot
         try:
             if not later:
                 await self._finalize(session)
@@ -204,7 +204,7 @@ class AgentTermination:
             view = await self._sync.view(session_id)
             if view is not None:
                 await self.stop(view.session, self._agents[session_id], StopReason.HOST_STOPS)
-        except Exception as error:  # whatever is wrong with one agent, the others are stopped as well
+        except Exception as error:  # the boundary of one agent: the others are stopped as well
             log.error("an agent could not be stopped", extra={"session_id": session_id, "error": str(error)})
 
     def _leave(self, session_id: str) -> None:

@@ -95,7 +95,7 @@ def gateway_for(
 
 
 def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:
-    """Log what of the environment decides where model calls go: nobody should have to guess it."""
+    """Log what of the environment decides where model calls go."""
     for upstream in upstreams.values():
         if upstream.url_from:
             extra = {"upstream": upstream.name, "url": upstream.url, "variable": upstream.url_from}
@@ -122,7 +122,7 @@ def _price(
     """Blocks."""
     try:
         return prices.usd(upstream, used, at)
-    except Exception:  # its tokens count, whatever is wrong with the list of prices
+    except Exception:  # its tokens count, also when the list of prices is broken
         log.exception("a model call cannot be priced", extra=dict(of_call))
         return None
 

@@ -1,6 +1,6 @@
 """What a chat is shown while an agent works: a sign of typing, or an answer that grows in a message of the chat.
 
-Shown for whoever waits, and never relied upon: what counts is the message that follows, which becomes the whole of the
+Shown to people who wait, and never relied upon: what counts is the message that follows, which becomes the whole of the
 draft by an edit. The same source as of the terminal: what the agent writes, and the tool it uses.
 
 Invariant: no draft is made or changed once its answer is being sent (`settle`): there is one message in the end.

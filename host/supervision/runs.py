@@ -172,7 +172,7 @@ class Runs:
             log.warning("an agent has no gateway", extra={"session_id": session_id, "error": str(error)})
 
     async def clear(self, session_id: str) -> None:
-        """End whatever runs for a session that should have no agent. Raises `RuntimeUnavailable` when that is not sure.
+        """End every agent of a session that should have none. Raises `RuntimeUnavailable` when that is not sure.
 
         A session never has two agents: also a runtime that an earlier host used is asked.
         """

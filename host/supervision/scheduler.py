@@ -111,7 +111,7 @@ class SessionScheduler:
             return await self._reconcile(session_id)
         except DumbwaiterError as error:
             log.error("a session could not be reconciled", extra={"session_id": session_id, "error": str(error)})
-        except Exception:  # the boundary of one session: whatever is wrong with it stays with it
+        except Exception:  # the boundary of one session: the others are reconciled
             log.exception("a session could not be reconciled", extra={"session_id": session_id})
         return _BROKEN_SECONDS
 

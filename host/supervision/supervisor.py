@@ -140,7 +140,7 @@ class Supervisor:
         return agent is not None and agent.doing not in (None, AgentPhase.STARTING, AgentPhase.IDLE)
 
     def is_busy(self) -> bool:
-        """Whether somebody waits for an answer of an agent that runs. Callable from any thread."""
+        """Whether a person waits for an answer of an agent that runs. Callable from any thread."""
         return any(agent.busy_since is not None for agent in list(self.agents.values()))
 
     async def close(self, *, stop_agents: bool) -> None:
@@ -155,7 +155,7 @@ class Supervisor:
             due = await self._reconcile_once(session_id)
             if (fault := self.faults.of(session_id)) is not None:
                 due = await self._is_over(fault, due)
-        except Exception as error:  # the boundary of one session: whatever is wrong with it stays with it
+        except Exception as error:  # the boundary of one session: the others are reconciled
             return await self._note_fault(session_id, error)
         return due
 

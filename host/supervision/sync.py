@@ -65,7 +65,7 @@ class View:
     def is_awake(self) -> bool:
         """Whether its agent may run: for a session that is over, while it is asked to save what is worth remembering.
 
-        Whatever else was open in it was cancelled when it ended.
+        All else that was open in it was cancelled when it ended.
         """
         return self.session.status == "active" or (self.session.status == "ended" and bool(self.waiting))
 
@@ -188,8 +188,8 @@ class SessionSync:
         """Read the file of a dead agent to the end, mending it where a commit was interrupted.
 
         None when there is more to read: come again. A file that is no good is put aside and kept, with a fresh one in
-        its place. The agent must be gone. Raises `FileTrouble` when the host cannot read at the moment (somebody holds
-        the file, the disk is full): try again, and put the file aside in the end (`gives_up`).
+        its place. The agent must be gone. Raises `FileTrouble` when the host cannot read at the moment (another process
+        holds the file, the disk is full): try again, and put the file aside in the end (`gives_up`).
         """
         try:
             if await asyncio.to_thread(recovery.has_journal, layout):

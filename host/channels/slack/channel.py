@@ -433,7 +433,7 @@ class SlackChannel(BaseChannel):
                         raise
 
     async def _fetch(self, url: str, target: Path, *, is_page: bool) -> None:
-        """Fetch a file with our token, which is shown to nobody but Slack."""
+        """Fetch a file with our token, which is shown to Slack alone."""
         limit, written = self._context.file_limits.max_bytes, 0
         head = {"Authorization": f"Bearer {self._settings.token.get_secret_value()}"}
         for _ in range(_MAX_REDIRECTS):

@@ -239,7 +239,7 @@ class TelegramChannel(BaseChannel):
 
     def _listen(self, *loops: Callable[[], Awaitable[None]]) -> None:
         self._listening = asyncio.create_task(_until_one_ends(*loops), name=f"listen {self.name}")
-        # Without anybody in `serve` its failure is not lost either: it is raised when `serve` is called.
+        # A failure before `serve` is called is not lost either: it is raised when `serve` is called.
         self._listening.add_done_callback(lambda task: None if task.cancelled() else task.exception())
 
     async def _ask_me(self, client: Client) -> None:
@@ -559,7 +559,7 @@ async def _until_one_ends(*loops: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _fetch(url: str, target: Path, limit: int, seconds: float) -> None:
-    """Write a file piece by piece, and never more than the limit, whatever its size was said to be."""
+    """Write a file piece by piece, and never more than the limit, also when its size was said to be smaller."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
     async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(url) as response:
         if response.status != 200:
@@ -600,7 +600,7 @@ def _hook_elsewhere(url: str) -> str:
 
 
 def _host_of(url: str) -> str:
-    """The server of an address: its path may be a secret of whoever set it."""
+    """Returns the server of an address: its path may be a secret of the operator."""
     return "/".join(url.split("/")[:3])[:200]
 
 
