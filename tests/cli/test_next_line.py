@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from host.runtime.image_names import how_to_build
 from shared_schema import provisions
 from tests.cli.conftest import Run
 
@@ -74,3 +75,10 @@ def test_what_a_provider_lacks_is_told_for_containers(tmp_path: Path) -> None:
     assert provisions.how_to_build("model", root=tmp_path) == "dumbwaiter image build model"
     (tmp_path / "Makefile").touch()
     assert provisions.how_to_build("model", root=tmp_path) == "make image VARIANT=model"
+
+
+def test_an_image_of_another_name_is_built_under_that_name(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").touch()
+    assert how_to_build("dumbwaiter-agent:0.1.0-model", tmp_path) == "run `make image VARIANT=model`"
+    assert how_to_build("mine:1-model", tmp_path) == "run `make image VARIANT=model IMAGE=mine:1-model`"
+    assert how_to_build("mine:1", tmp_path) == "run `make image IMAGE=mine:1`"
