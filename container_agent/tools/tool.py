@@ -18,6 +18,11 @@ MAX_CHARACTERS = 30_000
 class ToolRefused(DumbwaiterError):
     """A call that cannot be carried out; the sentence is the result that the model gets."""
 
+    @property
+    def hint(self) -> str | None:
+        """What to do next, as the tool says it: what an error of the system suggests names paths, for operators."""
+        return self.own_hint
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
