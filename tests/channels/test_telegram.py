@@ -227,7 +227,8 @@ async def test_an_outage_loses_and_doubles_nothing(server: TelegramServer, tmp_p
 @pytest.mark.slow
 async def test_a_thousand_chats_fifty_of_them_busy_lose_nothing(server: TelegramServer, tmp_path: Path) -> None:
     """One more chat floods meanwhile. What Telegram allows is kept: a second of waiting, and no refusal."""
-    async with host_on(server, tmp_path, *[str(number) for number in range(5000, 5050)]) as host:
+    patient = {"timeout_seconds": 60.0, "probe_seconds": 60.0}  # fifty agents start meanwhile
+    async with host_on(server, tmp_path, *[str(number) for number in range(5000, 5050)], **patient) as host:
         for number in range(6000, 6950):
             server.chat(number)
         for number in range(5000, 5050):
