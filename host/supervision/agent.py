@@ -7,11 +7,12 @@ or keeps one alive.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 
 from host.backoff import Backoff
-from host.runtime.protocol import AgentHandle
+from host.runtime.protocol import AgentHandle, AgentStatus
 from host.sessions.outbox import Signature
 from host.supervision.decide import AgentFacts
 from shared_schema.layout import SessionLayout
@@ -44,6 +45,7 @@ class RunningAgent:
     blocked_since: float | None = None
     doing: str | None = None
     polled: float = 0.0
+    polling: asyncio.Task[AgentStatus] | None = None  # the engine is asked and has not answered yet
     measured: float = 0.0
     measure_after: float = 0.0  # seconds from then on
     out_size: int = 0
@@ -55,6 +57,12 @@ class RunningAgent:
 
     def __post_init__(self) -> None:
         self.last_activity = self.polled = self.measured = self.started
+
+    def cancel_poll(self) -> None:
+        """Do not wait for what the engine says of this agent any more."""
+        if self.polling is not None:
+            self.polling.cancel()
+            self.polling = None
 
     def saw_heartbeat(self, stamp: int | None, now: float) -> None:
         """Note the heartbeat file's present time stamp."""

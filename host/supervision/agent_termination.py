@@ -208,5 +208,7 @@ class AgentTermination:
             log.error("an agent could not be stopped", extra={"session_id": session_id, "error": str(error)})
 
     def _leave(self, session_id: str) -> None:
-        self._agents.pop(session_id, None)
+        agent = self._agents.pop(session_id, None)
+        if agent is not None:
+            agent.cancel_poll()
         self._gone()

@@ -53,6 +53,7 @@ _LAST_LINE_BYTES = 4_000
 _MAX_LINE = 200
 _STAMP = re.compile(r"^[-0-9T:.]{19,23}Z (ERROR|WARNING|INFO|CRITICAL) ")  # as the agent's log has it
 _KILL_GRACE = 2.0
+_POLL_SECONDS = 0.5
 _MAX_LEFTOVERS = 20
 
 
@@ -190,12 +191,22 @@ class Runs:
         grace = self._settings.stop_seconds + _KILL_GRACE if reason.grace is None else reason.grace
         await self.runtime.stop(handle, grace)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
-        """Whether an agent lives; as long as the engine does not answer, it is taken to."""
+    async def poll(self, agent: RunningAgent) -> AgentStatus:
+        """Whether an agent lives; as long as the engine does not answer, it is taken to.
+
+        An engine that hangs is asked once and waited for a moment each time: what the agent says meanwhile does not
+        wait for the engine.
+        """
+        polling = agent.polling or asyncio.create_task(self.runtime.poll(agent.handle))
+        agent.polling = polling
+        await asyncio.wait([polling], timeout=_POLL_SECONDS)
+        if not polling.done():
+            return AgentStatus(alive=True)
+        agent.polling = None
         try:
-            return await self.runtime.poll(handle)
+            return polling.result()
         except RuntimeUnavailable as error:
-            log.warning("the container engine does not respond", extra=_ids(handle) | {"error": str(error)})
+            log.warning("the container engine does not respond", extra=_ids(agent.handle) | {"error": str(error)})
             return AgentStatus(alive=True)
 
     async def finalize_run(

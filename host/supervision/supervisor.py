@@ -148,6 +148,8 @@ class Supervisor:
         await self._scheduler.close()
         if stop_agents:
             await self.termination.stop_all()
+        for agent in self.agents.values():
+            agent.cancel_poll()
 
     async def _reconcile(self, session_id: str) -> float | None:
         """Reconcile once; what fails is a fault of the session. Seconds until the next time; None: at the next hint."""
@@ -203,7 +205,7 @@ class Supervisor:
         await self._measure(agent, layout, now)
         if now - agent.polled >= (_POLL_BUSY_SECONDS if view.waiting else _POLL_IDLE_SECONDS):
             agent.polled = now
-            status = await self._runs.poll(agent.handle)
+            status = await self._runs.poll(agent)
             if not status.alive:
                 said = await self._runs.last_line(agent.handle) if status.exit_code == EXIT_FILES else ""
                 sentence = self._runs.describe(status, said)

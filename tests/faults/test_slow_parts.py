@@ -13,7 +13,7 @@ from host.channels.memory import MemoryChannel
 from host.channels.protocol import ChannelUnavailable, Outgoing
 from host.runtime.fakes import FakeRuntime, NeverStartsRuntime
 from host.runtime.process import ProcessRuntime
-from host.runtime.protocol import AgentHandle, AgentSpecification, RuntimeUnavailable
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
 from tests.support.chats import add_chats, answers, ask_in, session_of, texts_to
 from tests.support.clocks import FastClock
 from tests.support.host import rows, running
@@ -52,6 +52,41 @@ class HangsOnStop(FakeRuntime):
         await self.released.wait()
         self.answered += 1
         await super().stop(handle, grace)
+
+
+class HangsOnPoll(ProcessRuntime):
+    """An engine that does not say whether an agent lives until it is `released`."""
+
+    def __init__(self, install_id: str, run: Path, command: list[str]) -> None:
+        super().__init__(install_id, run, command=command)
+        self.asked = 0
+        self.released = asyncio.Event()
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        self.asked += 1
+        await self.released.wait()
+        return await super().poll(handle)
+
+
+async def test_an_answer_does_not_wait_for_an_engine_that_hangs(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    lines = f"""
+    def answer(message, text):
+        while not os.path.exists({str(asked)!r}):
+            beat()
+            time.sleep(0.01)
+        reply(message, "ok: " + text)
+    """
+    runtime = HangsOnPoll(install_id(tmp_path), tmp_path / "run", script(tmp_path, lines))
+    async with running(tmp_path, runtime=runtime, poll_seconds=0.1) as host:
+        await host.say("hello")
+        await until(lambda: runtime.asked, "the engine hangs")
+        asked.touch()
+        try:
+            assert await answers(host, "one") == ["ok: hello"]
+            assert runtime.asked == 1
+        finally:
+            runtime.released.set()
 
 
 async def test_an_agent_that_was_never_started_has_no_gateway(tmp_path: Path) -> None:
