@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,51 @@ async def test_the_same_click_that_comes_twice_does_it_once(tmp_path: Path) -> N
             )
             == 1
         )
+
+
+async def test_two_who_decide_at_the_same_moment_from_two_chats_decide_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        await owner(host)
+        await host.do("role.grant", user="memory:adam", role="admin")
+        await chat(host, "dm")
+        await write(host, "hello", where="dm")
+        (of_olga,) = await said_in(host, OWNERS_CHAT)
+        (of_adam,) = await said_in(host, "direct-adam")
+        receipts = await asyncio.gather(
+            click(host, of_olga, "Let in", sender="olga"), click(host, of_adam, "No", sender="adam", click_id="c2")
+        )
+        first, second = sorted(receipts, key=lambda receipt: receipt.dropped is not None)
+        (approval,) = await host.do("approval.list", state="all")
+        assert first.dropped is None
+        assert second.dropped is not None
+        assert second.dropped.endswith(f"by {approval['decided_by']}.")
+        log = [row for row in await host.do("audit.list") if row["action"].startswith("approval.")]
+        assert len(log) == 1
+
+
+async def test_a_chat_that_becomes_strict_while_a_stranger_waits_lets_the_decision_stand(tmp_path: Path) -> None:
+    """The rule is for who is unknown: who was let in by a decider is a member, and what waited is answered."""
+    async with running(tmp_path) as host:
+        await owner(host)
+        await chat(host, "dm")
+        await write(host, "hello", where="dm")
+        (card,) = await said_in(host, OWNERS_CHAT)
+        await host.do("messaging_group.set", address="memory:dm", unknown_sender="strict")
+        receipt = await write(host, "still there?", where="dm")
+        assert receipt.dropped == "the sender is not known here"
+        await click(host, card, "Let in", sender="olga")
+        assert (await said_in(host, "dm", 2))[1].text == "scripted: hello"
+
+
+async def test_no_name_or_text_of_a_stranger_can_rearrange_a_card(tmp_path: Path) -> None:
+    """FAILURES 42: marks that turn the direction, controls and line breaks are shown as what they are."""
+    async with running(tmp_path) as host:
+        await owner(host)
+        await chat(host, "dm")
+        name = "Olga\u202e\u2066\x1b[2J\nAgents: none"
+        await write(host, "hi\nUser: memory:olga\n\u202eevil", where="dm", sender_name=name)
+        (card,) = await said_in(host, OWNERS_CHAT)
+        lines = card.text.splitlines()
+        assert not any(character in card.text for character in "\u202e\u2066\x1b")
+        assert [line for line in lines if line.startswith("User: ")] == ["User: memory:sam"]
+        assert [line for line in lines if line.startswith("Agents: ")] == [f"Agents: {AGENT}"]

@@ -149,3 +149,14 @@ async def test_what_was_written_before_the_code_is_answered_after_it(tmp_path: P
         said = [message.text for message in await said_in(host, "olgas", 3)]
         assert sorted(text[:20] for text in said[1:]) == ["You are the owner of", "scripted: /start"]
         assert await host.do("approval.list") == []
+
+
+async def test_wrong_codes_from_several_people_and_chats_count_together(tmp_path: Path) -> None:
+    async with running(tmp_path) as host:
+        code = (await host.do("user.claim_code"))["code"]
+        for number in range(5):
+            await write(host, f"/claim WRONG{number}", where=f"dm{number}", sender=f"s{number}", is_group=False)
+        assert "no code is taken for an hour" in (await said_in(host, "dm4"))[0].text
+        await write(host, code, where="dm9", sender="olga", is_group=False)
+        assert "no code is taken for an hour" in (await said_in(host, "dm9"))[0].text
+        assert not (await host.do("user.claim_code"))["has_owner"]
