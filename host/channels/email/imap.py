@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from aioimaplib import IMAP4, IMAP4_SSL, AioImapException, quoted
 
 from host.channels.email.settings import EmailSettings
 from host.channels.protocol import ChannelRefused, ChannelUnavailable
+from shared_schema.text import one_line
 
 _SECONDS = 30.0
 _VALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,12})\]", re.IGNORECASE)
@@ -62,6 +64,9 @@ class Mailbox:
             box = cls(client, settings.imap_host)
         try:
             async with _told(settings.imap_host):
+                # The library connects in a task of its own, and its `wait_hello` does not hear of a failure of that.
+                async with asyncio.timeout(_SECONDS):
+                    await client._client_task
                 await client.wait_hello_from_server()
                 user = quoted(settings.user or settings.address)
                 answer = await client.login(user, settings.password.get_secret_value())
@@ -210,5 +215,10 @@ async def _told(host: str) -> AsyncIterator[None]:
         yield
     except TimeoutError as error:
         raise ChannelUnavailable(f"{host} does not answer") from error
+    except ssl.SSLCertVerificationError as error:
+        raise ChannelUnavailable(
+            f"the certificate that {host} shows is not good: {one_line(error.verify_message, 200)}",
+            hint="set `imap_host` to the name in it, or let SSL_CERT_FILE name the file of its authority",
+        ) from None
     except (AioImapException, OSError, AttributeError, UnicodeError) as error:  # AttributeError: no connection any more
         raise ChannelUnavailable(f"{host} cannot be reached: {type(error).__name__}") from None
