@@ -46,9 +46,9 @@ WHILE_TALKING = (
     Point("copy: checked, not stored", COPY, "Copier._store", "answered = place.get("),
     Point("copy: stored, not committed", "host.delivery.queue", "enqueue", "if not added"),
     Point("copy: committed, nobody told", READING, "SessionSync._copied", "self._send(chat, following)"),
-    Point("deliver: not sent", DELIVER, "Deliverer._try", "await call()"),
+    Point("deliver: not sent", DELIVER, "Deliverer._try", "await step.call()"),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._try", "_finish(delivery, DeliveryStatus.DELIVERED"),
-    Point("deliver: recorded, nobody told", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"),
+    Point("deliver: recorded, not told", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"),
     Point("record: inbound.db not told", POST, "InboxSync.record", "inbox.update("),
     Point("record: inbound.db told", POST, "InboxSync.record", "self._central.submit(mark)"),
     Point("migrate: inbound.db half made", MIGRATE, "migrate", "PRAGMA user_version"),
@@ -77,7 +77,7 @@ IN_A_DELETE = (
 )
 # The platform takes no key, and 9 replies are due: how many of the one being sent do not arrive, and are uncertain.
 WITHOUT_A_KEY = {
-    Point("keyless: noted, not sent", DELIVER, "Deliverer._try", "await call()"): (1, 1),
+    Point("keyless: noted, not sent", DELIVER, "Deliverer._try", "await step.call()"): (1, 1),
     Point("keyless: sent", DELIVER, "Deliverer._try", "_finish(delivery, DeliveryStatus.DELIVERED"): (0, 1),
     Point("keyless: recorded", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"): (0, 0),
 }
