@@ -35,6 +35,15 @@ class AgentImage:
     base: str
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """A command that runs in this process may change its umask; the next test makes its files as usual."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 def docker_url() -> str | None:
     return os.environ.get("DOCKER_HOST") or None
 

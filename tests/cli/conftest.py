@@ -30,10 +30,8 @@ def host(data: Path) -> Iterator[PlayedHost]:
 
 
 @pytest.fixture
-def run(data: Path) -> Iterator[Run]:
-    """Run a command line on the data folder, in this process, whose umask a command may change."""
-    umask = os.umask(0o022)
-    os.umask(umask)
+def run(data: Path) -> Run:
+    """Run a command line on the data folder, in this process."""
     # Click runs tests without a terminal; what the developer has set must not reach the commands.
     environment = {name: None for name in os.environ if name.startswith("DUMBWAITER_")}
 
@@ -41,5 +39,4 @@ def run(data: Path) -> Iterator[Run]:
         invocation = invocation or Invocation()
         return CliRunner(env=environment).invoke(root, ["--data", str(data), *arguments], input=stdin, obj=invocation)
 
-    yield run
-    os.umask(umask)
+    return run
