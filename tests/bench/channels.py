@@ -101,7 +101,7 @@ async def _round_trips(bench: Workbench) -> dict[str, list[float]]:
             for number in range(ROOM):
                 await _wire(host, f"telegram:{_FIRST + number}")
             await _wire(host, f"slack:{DIRECT}")
-            await host.do("wiring.add", messaging_group="cli:terminal", agent_group=AGENT, session_mode="agent-shared")
+            await _wire(host, "cli:terminal")
             await _connected(host)
 
             async def on_telegram(number: int) -> float:

@@ -186,7 +186,9 @@ class Mailbox:
 
     async def _first_news(self) -> None:
         while True:
-            lines: Sequence[bytes] = await self._client.wait_server_push()
+            # Not `wait_server_push`: it is a `wait_for`, which on Python 3.11 forgets that it was cancelled when news
+            # come at that very moment, and then waits for the next ones for half an hour.
+            lines: Sequence[bytes] = await self._client.protocol.idle_queue.get()
             if any(line.endswith((b"EXISTS", b"stop_wait_server_push")) or line.startswith(b"BYE") for line in lines):
                 return
 
