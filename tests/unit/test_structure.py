@@ -113,6 +113,11 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
     assert asking == {"shared_schema/clock.py"}
 
 
+def test_a_time_limit_forgets_no_cancellation() -> None:
+    """On Python 3.11 `wait_for` swallows one that comes as its result does; `asyncio.timeout` does not."""
+    assert where(lambda m: uses(m, "asyncio", {"wait_for"})) == set()
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_says_what_it_is_for(module: str) -> None:
     assert ast.get_docstring(tree(module))

@@ -143,8 +143,8 @@ class DiscordClient(discord.Client):
         failed = 0
         while True:
             try:
-                opening = DiscordWebSocket.from_client(self, compress=False, **place)
-                self.ws = await asyncio.wait_for(opening, self._deaf_seconds)
+                async with asyncio.timeout(self._deaf_seconds):
+                    self.ws = await DiscordWebSocket.from_client(self, compress=False, **place)
                 place["initial"] = False
                 while True:
                     await self.ws.poll_event()

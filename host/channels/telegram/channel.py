@@ -70,6 +70,7 @@ MAX_PHOTO = 10 * 1024**2
 _GROUP_OF_FILES = 10
 _PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _LONGEST_WAIT = 5.0
+_DOWNLOAD_SECONDS = 300.0
 """Seconds that a message waits here for its place; where it takes longer the host waits, and can do so for hours."""
 _REMEMBERED = 1_000
 
@@ -349,7 +350,8 @@ class TelegramChannel(BaseChannel):
         if not found.file_path or not found.file_path.startswith(("http://", "https://")):
             raise DeliveryRefused("Telegram does not say where the file is")
         try:
-            await asyncio.wait_for(_fetch(found.file_path, target, limit, self._settings.timeout_seconds), 300)
+            async with asyncio.timeout(_DOWNLOAD_SECONDS):
+                await _fetch(found.file_path, target, limit, self._settings.timeout_seconds)
         except (aiohttp.ClientError, TimeoutError) as error:
             target.unlink(missing_ok=True)
             what = f"the file could not be fetched from Telegram: {type(error).__name__}"
