@@ -242,8 +242,8 @@ def answer(message, text):
         assert host.texts() == ["ok: hello"]
         layout = await host.session()
         await until(lambda: not host.services.supervisor.agents, "the host noticed the death")
+        await until(lambda: [path.name for path in layout.out.glob("outbound.db*")] == ["outbound.db"], "no journal")
         assert rows(layout.outbound, "SELECT count(*) AS n FROM session_state") == [{"n": 0}]
-        assert [path.name for path in layout.out.glob("outbound.db*")] == ["outbound.db"]
 
 
 async def test_failure_16_a_file_that_reads_malformed_for_a_while_loses_nothing(tmp_path: Path) -> None:
