@@ -12,7 +12,7 @@ from tests.hostile.session import Session, Statement, ack, new, now
 
 _TOLD = 60  # in a minute, which no trick takes: 30 that are answered, and 30 that say why not
 _ROOM = 100_000  # characters of an answer
-_SECONDS = 2.0
+_SECONDS = 15.0
 
 _REQUEST = "INSERT INTO messages_out (id, generation, timestamp, kind, content) VALUES (?, ?, ?, 'system', ?)"
 
