@@ -60,7 +60,7 @@ async def chat(
     if session is not None:
         session_id = (await services.central.read(lambda c: session_lookup.find(c, session))).id
     elif agent_group is None:
-        await services.central.read(lambda c: _require_one_taker(c, text))
+        agent_group = await services.central.read(lambda c: _one_taker(c, text))
     receipt = await services.terminal.send(
         Event(
             address=Address(CHANNEL_TYPE, PLATFORM_ID),
@@ -86,18 +86,26 @@ async def chat(
         yield item
 
 
-def _require_one_taker(connection: sqlite3.Connection, text: str) -> None:
-    """Ask for a name where several agents would answer, before any of them is asked."""
+def _one_taker(connection: sqlite3.Connection, text: str) -> str | None:
+    """The agent group that answers a text without a name, `None` for none. Raises `Conflict` where several would.
+
+    In a direct chat every message is meant for each agent; an agent that waits to be meant makes room for one that
+    takes everything, so that a second agent does not end the first one's conversation.
+    """
     terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
-    takers = [
-        wiring.agent_group_id
-        for wiring in (messaging_groups.wirings_of(connection, terminal.id) if terminal is not None else ())
-        if engages(wiring.engage, wiring.pattern, text=text, is_mention=True, is_group=False)
-    ]
-    if len(takers) > 1:
-        groups = [agent_groups.by_id(connection, taker) for taker in takers]
-        names = ", ".join(group.name for group in groups if group is not None)
-        raise Conflict(f"several agents answer at the terminal: {names}", hint="name one: `dumbwaiter chat NAME`")
+    wirings = messaging_groups.wirings_of(connection, terminal.id) if terminal is not None else []
+    takers = [wiring for wiring in wirings if _takes(wiring, text, is_meant=False)]
+    takers = takers or [wiring for wiring in wirings if _takes(wiring, text, is_meant=True)]
+    found = [agent_groups.by_id(connection, taker.agent_group_id) for taker in takers]
+    names = [group.name for group in found if group is not None]
+    if len(names) > 1:
+        several = f"several agents answer at the terminal: {', '.join(names)}"
+        raise Conflict(several, hint="name one: `dumbwaiter chat NAME`")
+    return names[0] if names else None
+
+
+def _takes(wiring: messaging_groups.Wiring, text: str, *, is_meant: bool) -> bool:
+    return engages(wiring.engage, wiring.pattern, text=text, is_mention=is_meant, is_group=not is_meant)
 
 
 async def _answers(

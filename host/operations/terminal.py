@@ -324,7 +324,8 @@ def _of_terminal(connection: sqlite3.Connection) -> AgentGroup:
     """The one agent group that answers at the terminal. Raises `NotFound`, `Conflict`."""
     terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
     wirings = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
-    usual = [wiring for wiring in wirings if wiring.engage != messaging_groups.Engage.PATTERN] or wirings
+    takes_all = [wiring for wiring in wirings if wiring.engage == messaging_groups.Engage.ALL]
+    usual = takes_all or [wiring for wiring in wirings if wiring.engage != messaging_groups.Engage.PATTERN] or wirings
     groups = [group for each in usual if (group := agent_groups.by_id(connection, each.agent_group_id)) is not None]
     if not groups:
         known = agent_groups.all_groups(connection)

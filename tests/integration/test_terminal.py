@@ -93,6 +93,14 @@ async def test_where_several_answer_one_has_to_be_named(host: Host) -> None:
         await host.do("terminal.open")
 
 
+async def test_an_agent_that_waits_to_be_meant_leaves_the_others_conversation_as_it_was(host: Host) -> None:
+    await host.do("agent_group.add", name="reviewer")
+    await host.do("wiring.add", messaging_group=TERMINAL, agent_group="reviewer", engage="mention")
+
+    assert (await host.do("terminal.open"))["agent_group"] == AGENT
+    assert (await host.do("terminal.open", agent_group="reviewer"))["agent_group"] == "reviewer"
+
+
 async def test_where_nobody_answers_the_line_to_type_is_said(host: Host) -> None:
     await host.do("wiring.remove", messaging_group=TERMINAL, agent_group=AGENT)
 
