@@ -1,4 +1,4 @@
-"""Schema versions: numbered `.sql` files, `PRAGMA user_version`, one transaction each.
+"""Schema versions: numbered `.sql` files, `PRAGMA user_version`, one transaction each; a new file is made in one.
 
 A file's schema lives only in its migrations (`inbound/`, `outbound/`, and `host/central/migrations/`). Migrations only
 add, so that a reader of version n understands a file of version n + 1; only the file's writer runs them.
@@ -56,7 +56,8 @@ def version_of(connection: sqlite3.Connection) -> int:
 def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = None, ahead: int = 0) -> None:
     """Bring a file up to the newest version (or up to `to`). Called by the file's writer only.
 
-    Each step and its version number are one transaction: after a crash or an error the file is at the step before.
+    Each step and its version number are one transaction: after a crash or an error the file is at the step before. All
+    steps of a new file are one, so that it waits for the disk once: after a crash it is still empty.
     A file from a newer version is left as it is: at most `ahead` versions newer it can be written (migrations only
     add), beyond that this raises `NewerSchema`.
     """
@@ -67,11 +68,13 @@ def migrate(connection: sqlite3.Connection, schema: Schema, *, to: int | None = 
             f"{schema.name} has schema version {current}, and this version knows {schema.version} at most",
             hint="update Dumbwaiter, or use the data folder of the older version",
         )
-    for number, path in enumerate(schema.migrations()[current:target], start=current + 1):
+    steps = list(enumerate(schema.migrations()[current:target], start=current + 1))
+    for together in [steps] if steps and current == 0 else [[step] for step in steps]:
         with transaction(connection):
-            for statement in _statements(path.read_text(encoding="utf-8")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number:d}")  # a pragma takes no parameters
+            for number, path in together:
+                for statement in _statements(path.read_text(encoding="utf-8")):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number:d}")  # a pragma takes no parameters
 
 
 def require_readable(connection: sqlite3.Connection, schema: Schema) -> int:

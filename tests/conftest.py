@@ -36,12 +36,22 @@ class AgentImage:
 
 
 @pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    """A command that runs in this process may change its umask; the next test makes its files as usual."""
-    before = os.umask(0o022)
-    os.umask(before)
+def usual_process() -> Iterator[None]:
+    """A command that runs in this process may change its umask, folder and environment; the next test has the usual."""
+    folder, environment = Path.cwd(), _environment()
+    os.umask(0o022)
     yield
-    os.umask(before)
+    os.umask(0o022)
+    os.chdir(folder)
+    for name in {*environment, *_environment()}:
+        if name not in environment:
+            del os.environ[name]
+        elif os.environ.get(name) != environment[name]:
+            os.environ[name] = environment[name]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 
 
 def docker_url() -> str | None:

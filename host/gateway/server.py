@@ -13,17 +13,21 @@ import secrets
 import socket
 from contextlib import suppress
 from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from host.gateway import listening
 from host.gateway.connection import Connection
 from host.gateway.grant import GrantOf, Patience, Tell, Used
-from host.gateway.handler import GatewaySession, RequestHandler
 from host.gateway.pace import Paced
 from host.gateway.proxies import Proxies
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock
 from shared_schema.layout import SessionLayout
+
+if TYPE_CHECKING:
+    from host.gateway.handler import GatewaySession, RequestHandler
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +63,26 @@ class Gateway:
         descriptors: int | None = None,
         proxies: Proxies = Proxies(),  # noqa: B008 - frozen
     ) -> None:
-        self._handler = RequestHandler(grant_of, clock, patience, refused=refused, used=used, proxies=proxies)
+        self._grant_of = grant_of
+        self._clock = clock
+        self._patience = patience
+        self._refused = refused
+        self._used = used
+        self._proxies = proxies
         self._owner = owner
         self._transport = transport
         self._most = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] if descriptors is None else descriptors) // 4
         self._sessions: dict[str, GatewaySession] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @cached_property
+    def _handler(self) -> RequestHandler:
+        """Made for the first session: it brings aiohttp with it, which a command without a host has no use for."""
+        from host.gateway.handler import RequestHandler
+
+        return RequestHandler(
+            self._grant_of, self._clock, self._patience, refused=self._refused, used=self._used, proxies=self._proxies
+        )
 
     async def open(self, session_id: str, layout: SessionLayout) -> None:
         """Let the agent of a session connect; what an earlier host left is replaced. Raises `DumbwaiterError`."""
@@ -99,7 +117,8 @@ class Gateway:
         """End everything."""
         for session_id in list(self._sessions):
             await self.close(session_id)
-        await self._handler.aclose()
+        if "_handler" in vars(self):
+            await self._handler.aclose()
 
     def _turn(self, session_id: str) -> asyncio.Lock:
         """One opens or closes a session at a time: who closes removes no socket that another has just made."""

@@ -10,11 +10,14 @@ import logging
 from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from host.runtime.docker import DockerRuntime
 from host.runtime.image_names import OWN_IMAGES, PLAIN, how_to_build, image_for, variant_of
 from host.runtime.protocol import StartFailed
 from host.runtime.sources import BASE_LABEL, SOURCES_LABEL, VARIANT_LABEL, digest
+
+if TYPE_CHECKING:
+    from host.runtime.docker import DockerRuntime  # it brings docker's client, which takes 150 ms
 
 log = logging.getLogger(__name__)
 

@@ -106,19 +106,17 @@ class ProcessUsers:
 
     def interpreter(self, uid: int, gid: int, folders: Iterable[Path], *, quiet: bool = False) -> Interpreter | None:
         """The interpreter with which that user can run an agent in these folders; None when it cannot."""
+        for folder in folders:  # first: to look is cheap, and to try interpreters takes tenths of a second
+            if not can_reach(folder, uid, gid):
+                self._warn(f"uid {uid} cannot reach the folders of the sessions")
+                return None
         user = (uid, gid)
         if user not in self._found:
             packages = Path(sysconfig.get_path("purelib"))
             tried = [Interpreter(each, lent) for each in self._candidates for lent in (None, packages)]
             self._found[user] = next((each for each in tried if self._works(each, uid, gid)), None)
-        if self._found[user] is None:
-            if not quiet:
-                self._warn(f"uid {uid} can use none of {', '.join(self._candidates)} with what the host's has")
-            return None
-        for folder in folders:
-            if not can_reach(folder, uid, gid):
-                self._warn(f"uid {uid} cannot reach the folders of the sessions")
-                return None
+        if self._found[user] is None and not quiet:
+            self._warn(f"uid {uid} can use none of {', '.join(self._candidates)} with what the host's has")
         return self._found[user]
 
     def program(self, program: str, uid: int, gid: int, folders: Iterable[Path]) -> str | None:

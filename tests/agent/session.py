@@ -21,7 +21,7 @@ from shared_schema.migrate import INBOUND, OUTBOUND, migrate
 from shared_schema.rows import encode
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 T = TypeVar("T")
 

@@ -23,11 +23,11 @@ from tests.support.engine import Engine, private_engine
 from tests.support.host import Host, running
 from tests.support.wait import until
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 ENDS: tuple[str, ...] = ()
 LIVES_ON = ("--live-restore",)
-PROMPT = 5.0  # seconds; what is in the way takes for ever, and an answer a few hundredths
+PROMPT = 30.0  # seconds; what is in the way takes for ever, and an answer a few hundredths
 
 
 @pytest.fixture(scope="module")

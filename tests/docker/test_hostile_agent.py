@@ -13,7 +13,7 @@ from tests.conftest import ROOT, TEST_LABEL, AgentImage
 from tests.faults.test_hostile_agent import Result, attack, require
 from tests.hostile.table import TRICKS, Expected
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]
 
 LIMIT = 240.0
 # Devices are links there, other files cannot be linked or locked, and files, memory and processes are limited.

@@ -22,7 +22,7 @@ from pytest_docker.plugin import Services
 
 from tests.conftest import ROOT, AgentImage
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.alone]  # one after the other: they are one conversation
 
 UID = 10001
 SECONDS = 30.0

@@ -55,6 +55,7 @@ def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return attack(tmp_path_factory.mktemp("hostile"), tricks)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("trick", HERE)
 def test_a_trick_harms_its_own_session_alone(quick: dict[str, Result], trick: str) -> None:
     require(TRICKS[trick].expected, quick[trick], TRICKS[trick].otherwise)

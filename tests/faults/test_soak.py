@@ -45,7 +45,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_with_everything_dying_all_the_time_nothing_is_lost_and_nothing_doubled(folder: Path) -> None:
     report = await soak(SHORT, folder, lambda line: None)
     told = "\n".join(report.lines())

@@ -56,6 +56,7 @@ HINDRANCES = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("hindrance", HINDRANCES)
 async def test_stop_takes_no_longer_than_a_moment(tmp_path: Path, hindrance: str) -> None:
     command = script(tmp_path, AGENT.replace("{lines}", HINDRANCES[hindrance]))

@@ -135,6 +135,7 @@ async def test_a_change_at_the_moment_of_a_poke_is_not_lost(watched: Watched) ->
         await watched.hint()
 
 
+@pytest.mark.alone
 @only_inotify
 async def test_an_agent_that_makes_events_without_end_is_heard_only_so_often_and_the_others_at_once(
     watched: Watched,

@@ -177,7 +177,7 @@ async def test_a_turn_that_takes_too_long_keeps_what_was_said(
 ) -> None:
     async with model_agent(session, server, model) as agent:
         await agent.ask("say hello")
-        session.context(turn_seconds=0.5)
+        session.context(turn_seconds=2)
         outcome = await agent.ask("stall")
     assert outcome.turn["failure_reason"] == "timeout"
     assert "half of it" in agent.steps()[-1]["content"]

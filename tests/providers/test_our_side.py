@@ -140,10 +140,10 @@ async def test_a_host_that_dies_again_and_again_is_not_asked_without_end(
 async def test_the_time_of_a_turn_stands_still_meanwhile(session: BareSession, server: ModelServer) -> None:
     class Slow(Host):
         async def back(self, seconds: float) -> str | None:
-            await asyncio.sleep(2.0)  # what is waited for here is time itself
+            await asyncio.sleep(4.0)  # what is waited for here is time itself
             return "two"
 
     host = Slow([None, "two"])
-    async with agent_of(session, server, host, "openai", turn_seconds=1.5) as agent:
+    async with agent_of(session, server, host, "openai", turn_seconds=3.0) as agent:
         outcome = await agent.ask("say in time")
     assert (outcome.replies, outcome.error) == (["in time"], None)

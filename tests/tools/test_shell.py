@@ -75,7 +75,7 @@ async def test_everything_that_was_started_ends_with_the_call(turn: Turn, sessio
             await call
     else:
         assert await call == "begun\n[killed after 1 seconds]"
-    await until(lambda: not any(_lives(process) for process in processes), "all are gone", 5)
+    await until(lambda: not any(_lives(process) for process in processes), "all are gone")
 
 
 async def test_what_runs_in_the_background_goes_on_until_the_turn_ends(session: BareSession) -> None:
@@ -88,7 +88,7 @@ async def test_what_runs_in_the_background_goes_on_until_the_turn_ends(session: 
         assert await box.call("bash", {"command": f"kill -0 {processes[0]} && echo alive"}) == "alive"
         assert await box.call("bash", {"command": "sleep 60", "seconds": 1}) == "[killed after 1 seconds]"
         assert all(_lives(process) for process in processes)
-    await until(lambda: not any(_lives(process) for process in processes), "all are gone", 5)
+    await until(lambda: not any(_lives(process) for process in processes), "all are gone")
 
 
 async def test_a_program_in_the_background_may_go_on_talking(turn: Turn, session: BareSession) -> None:
@@ -104,7 +104,7 @@ async def test_a_command_does_not_outlive_its_agent_whatever_kills_that(session:
         session.say(f"call bash {json.dumps({'command': _FAMILY})}")
         processes = await started(session)
         running.kill()
-        await until(lambda: not any(_lives(process) for process in processes), "all are gone", 5)
+        await until(lambda: not any(_lives(process) for process in processes), "all are gone")
 
 
 async def test_a_command_that_kills_what_keeps_it_is_over(turn: Turn) -> None:
@@ -112,7 +112,7 @@ async def test_a_command_that_kills_what_keeps_it_is_over(turn: Turn) -> None:
     said = await box.call("bash", {"command": "setsid sleep 60 & echo $!; kill -9 $PPID; sleep 60"})
     process, _, told = said.partition("\n")
     assert told == "[broke off: the process that keeps the command was killed]"
-    await until(lambda: not _lives(int(process)), "it is gone", 5)
+    await until(lambda: not _lives(int(process)), "it is gone")
 
 
 async def test_cancelled_calls_leave_no_descriptors(turn: Turn) -> None:

@@ -159,6 +159,19 @@ def test_a_step_that_fails_leaves_the_file_at_the_step_before(tmp_path: Path, tw
     assert description(path)[0] == 2
 
 
+def test_a_new_file_has_all_steps_or_none(tmp_path: Path, two_steps: Schema) -> None:
+    second = two_steps.migrations()[1]
+    good = second.read_text()
+    path = tmp_path / "file.db"
+    second.write_text(f"{good};\nthis is not SQL;")
+    with pytest.raises(sqlite3.OperationalError):
+        made(path, two_steps)
+    with reader(path) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    second.write_text(good)
+    assert description(made(path, two_steps))[0] == 2
+
+
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
 def test_no_migration_begins_or_ends_a_transaction(schema: Schema) -> None:
     for path in schema.migrations():
