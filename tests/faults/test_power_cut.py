@@ -120,12 +120,14 @@ def cut_again_and_again(disk: LoopDisk, rounds: int, going_on: set[int]) -> list
             message = talk.say(f"number {number}")
             if number % 2:
                 talk.hear(message)
-            with disk.after_a_cut(talk.writers()) as found:
-                losses.append(look_for_losses(found / "data", talk.accepted, talk.answered))
+            with disk.cut(talk.writers()) as image:
+                with disk.mounted(image) as found:
+                    losses.append(look_for_losses(found / "data", talk.accepted, talk.answered))
                 if number in going_on:
-                    host.kill()  # a cut leaves nobody who serves the install that is found again
+                    host.kill()  # after a cut no process serves the install that is found again
                     host.kill_agents()
-                    goes_on(found / "data", talk)
+                    with disk.away(), disk.mounted(image) as found:
+                        goes_on(found / "data", talk)
                     host.start()
             if not number % 2:
                 talk.hear(message)
