@@ -71,7 +71,7 @@ def _show(state: dict[str, Any]) -> None:
             "data": host["data"],
             "version": host["version"],
             "sessions": state["sessions"],
-            "agents": f"{len(state['agents'])} running, {state['waiting_agents']} waiting for a place",
+            "agents": f"{len(state['agents'])} running, {state['waiting_agents']} waiting for a slot",
             "turns": f"{state['turns_running']} running",
             "messages": f"{backlog['messages']} without an outcome{oldest}",
             "deliveries": f"{state['deliveries_waiting']} waiting",
