@@ -38,7 +38,7 @@ from host.channels.registry import ChannelType
 from host.routing.event import Clicked, Deleted, Edited, Event, Incoming, Receipt
 from host.sessions.attachments import FileLimits
 from shared_schema.clock import Clock
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.rows import Address, MessageOutKind
 from tests.support.clocks import JumpingClock
 from tests.support.wait import until
@@ -493,6 +493,17 @@ class ChannelContract:
             with pytest.raises(DeliveryRefused):
                 await line.channel.download(replace(remote, size=1), tmp_path / "fetched")
         await line.end()
+
+    async def test_a_disk_that_takes_no_file_is_the_hosts_trouble_and_not_the_platforms(
+        self, line: Line, subject: Subject, platform: PlatformFake, tmp_path: Path
+    ) -> None:
+        """Then the event is not acknowledged, and comes again: its file is not lost."""
+        _need(Ability.FILES in subject.abilities, "people cannot send files there")
+        await platform.write("look", files=(("notes.txt", b"remember the milk"),))
+        (event,) = await line.wait_for(Event)
+        for remote in event.remote_files:
+            with pytest.raises(FileTrouble):
+                await line.channel.download(remote, tmp_path / "a folder that is not there" / "fetched")
 
     async def test_a_thread_is_part_of_the_address(self, line: Line, subject: Subject, platform: PlatformFake) -> None:
         _need(Ability.THREADS in subject.abilities, "there are no threads")

@@ -202,7 +202,7 @@ async def test_a_message_is_there_once_where_its_nonce_is_forgotten(tmp_path: Pa
         with pytest.raises(ChannelUnavailable):
             await there.channel.deliver(HELLO)
         fake.forget_nonces()
-        there.channel._unsure[HELLO.key] -= 3600
+        there.channel._sender._unsure[HELLO.key] -= 3600
         assert await there.channel.deliver(HELLO) == fake.ours()[0]["id"]
         assert await there.channel.deliver(replace(HELLO, key="session/2")) is not None
     assert fake.texts() == ["hello", "hello"]
@@ -232,7 +232,7 @@ async def test_a_file_is_never_larger_than_allowed_and_never_fetched_elsewhere(
     async with talking(tmp_path, fake, max_file_bytes=10) as there:
         message_id = await fake.say("look", files={"a.txt": b"x" * 11})
         [file] = (await there.heard(1))[0].remote_files
-        with pytest.raises(DeliveryRefused, match="more than 10 bytes"):
+        with pytest.raises(DeliveryRefused, match="more than the 10 bytes"):
             await there.channel.download(file, tmp_path / "large")
         fake.message(DIRECT, message_id)["attachments"][0]["url"] = "http://127.0.0.2:1/files/1"
         with pytest.raises(DeliveryRefused, match="does not lie at Discord"):

@@ -13,7 +13,7 @@ import pytest
 from host.channels.build import settings_of
 from host.channels.github import TYPE as GITHUB
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
-from host.routing.event import Deleted, Edited, Incoming, Receipt
+from host.routing.event import Deleted, Edited, Incoming, Reacted, Receipt
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
@@ -157,6 +157,46 @@ async def test_a_comment_that_github_took_before_the_connection_broke_is_known_b
     assert all("<!-- dumbwaiter:" in body for body in bodies)
 
 
+async def test_reactions_of_people_are_found_by_looking_each_once(api: GitHubApi, tmp_path: Path) -> None:
+    """No webhook tells of them, and no date changes by them."""
+    number = api.open_issue("", "an old issue")
+    api.react_by("ann", number, "rocket")
+    for each in api.reactions[str(number)]:
+        each["created_at"] = "2020-01-01T00:00:00Z"
+    async with channel_host(tmp_path / "data", GITHUB, settings(api), is_started=False) as there:
+        await there.register(REPOSITORY, is_group=True, session_mode="per-thread")
+        await there.start()
+        asked = api.comment(number, "reply 1 pong")
+        (said,) = await api.got(1)
+        api.react_by("bob", said["id"], "+1")
+        api.react_by("ci[bot]", said["id"], "heart", kind="Bot")
+        api.react_by(BOT, said["id"], "eyes")
+        api.react_by("ann", asked, "confused")
+        thread = Address("github", REPOSITORY, str(number))
+        thumb = Reacted(thread, f"comment-{said['id']}", "👍", "bob", "bob")
+        doubt = Reacted(thread, f"comment-{asked}", "😕", "ann", "ann")
+        assert await reactions(there, 2) == {thumb, doubt}
+        told = "SELECT content FROM ingest WHERE content LIKE '%reacted with 👍%'"
+        assert len(await until(lambda: there.host.central(told), "it is context for the agent")) == 1
+    api.react_by("eve", said["id"], "hooray")
+    async with channel_host(tmp_path / "data", GITHUB, settings(api)) as there:
+        assert await reactions(there, 1) == {Reacted(thread, thumb.platform_message_id, "🎉", "eve", "eve")}
+        api.react_by("bob", said["id"], None)
+        taken_back = Reacted(thread, thumb.platform_message_id, None, "bob", "bob", "👍")
+        assert taken_back in await reactions(there, 2)
+
+
+async def reactions(there: ChannelHost, count: int) -> set[Incoming]:
+    """Wait until so many reactions were handed over; all of them."""
+
+    def found() -> list[Incoming]:
+        return [event for event in there.incoming if isinstance(event, Reacted)]
+
+    await until(lambda: len(found()) >= count, f"{count} reactions are heard", 60)
+    assert len(found()) == count
+    return set(found())
+
+
 async def test_an_outage_loses_and_doubles_nothing(there: ChannelHost, api: GitHubApi) -> None:
     number = api.open_issue("", f"reply 1 before @{BOT}")
     await api.got(1)
@@ -268,16 +308,20 @@ async def test_a_repository_that_the_token_may_not_see_is_named(api: GitHubApi, 
 
 def test_the_fake_speaks_as_the_library_knows_it() -> None:
     """The names and types of the fields are those of the library's own models."""
-    from githubkit_schemas.latest.models import Issue, IssueComment
+    from githubkit_schemas.latest.models import Issue, IssueComment, Reaction, ReactionRollup
 
     api = GitHubApi(url="https://api.github.test")
     number = api.open_issue("title", "body", labels=("x",))
     identifier = api.comment(number, "hello")
-    for model, made in ((Issue, api.issues[number]), (IssueComment, api.comments[identifier])):
+    api.react_by("ann", identifier, "+1")
+    (reaction,) = api.reactions[str(identifier)]
+    issue, comment = (each | api.summary(each) for each in (api.issues[number], api.comments[identifier]))
+    for model, made in ((Issue, issue), (IssueComment, comment), (Reaction, reaction)):
         names = {field.alias or name for name, field in model.model_fields.items()}
         assert set(made) <= names
-        for name in ("created_at", "updated_at"):
+        for name in {"created_at", "updated_at"} & set(made):
             assert made[name].endswith("Z")
+    assert set(comment["reactions"]) == {field.alias or name for name, field in ReactionRollup.model_fields.items()}
 
 
 def test_a_repository_that_is_none_is_named() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from host.channels.github import TYPE
-from host.channels.github.channel import REACTIONS
 from host.channels.github.marks import without_mark
+from host.channels.github.reactions import CONTENTS
 from tests.channels.contract import Ability, Arrived, ChannelContract, Fault, Subject
 from tests.platforms.github_api import BOT, REPOSITORY, TOKEN, GitHubApi
 
@@ -49,13 +49,13 @@ class GitHubPlatform(GitHubApi):
         raise NotImplementedError("there are no buttons")
 
     async def react(self, message_id: str, emoji: str | None) -> None:
-        raise NotImplementedError("asking does not tell of it")
+        self.react_by("ann", int(message_id.partition("-")[2]), None if emoji is None else CONTENTS[emoji])
 
     async def new_thread(self) -> str:
         return str(self.open_issue("A thread", "", by="somebody-else[bot]"))
 
     async def arrived(self) -> list[Arrived]:
-        shown = {content: emoji for emoji, content in REACTIONS.items()}
+        shown = {content: emoji for emoji, content in CONTENTS.items()}
         posts = [
             *((f"issue-{number}", str(number), each) for number, each in self.issues.items()),
             *(

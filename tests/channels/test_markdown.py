@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from host.channels.markdown import MAX_NESTING, Style, columns, render
-from host.channels.telegram.format import to_html, to_plain, utf16_slice, utf16_units
+from host.channels.telegram.text import to_html, to_plain, utf16_slice, utf16_units
 
 
 @pytest.mark.parametrize(

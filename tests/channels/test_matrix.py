@@ -203,7 +203,7 @@ async def test_files_of_people_are_fetched_within_their_bounds(there: ChannelHos
     assert (file.name, file.size, event.text) == ("a.txt", 1_000, "")
     assert (tmp_path / "a.txt").read_bytes() == b"x" * 1_000
     there.channel._context = replace(there.context, file_limits=replace(there.context.file_limits, max_bytes=999))
-    with pytest.raises(DeliveryRefused, match="more than 999 bytes"):
+    with pytest.raises(DeliveryRefused, match="more than the 999 bytes"):
         await there.channel.download(file, tmp_path / "b.txt")
 
 

@@ -15,7 +15,7 @@ import pytest
 from host.channels.health import ChannelStatus
 from host.channels.protocol import Button, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.channels.slack import SLACK
-from host.channels.slack.mrkdwn import to_mrkdwn
+from host.channels.slack.text import to_mrkdwn
 from host.routing.event import ChatGone, ChatMoved, Clicked, Deleted, Edited, Event, Incoming, Joined, Reacted, Receipt
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
@@ -167,7 +167,7 @@ async def test_a_file_is_never_larger_than_allowed_and_never_fetched_elsewhere(t
     async with talking(tmp_path, fake, max_file_bytes=10) as there:
         await fake.say("look", files={"a.txt": b"x" * 11})
         [file] = (await there.heard(1))[0].remote_files
-        with pytest.raises(DeliveryRefused, match="more than 10 bytes"):
+        with pytest.raises(DeliveryRefused, match="more than the 10 bytes"):
             await there.channel.download(file, tmp_path / "large")
         fake.redirect = "http://127.0.0.2:1/files"
         with pytest.raises(DeliveryRefused, match="does not lie at Slack"):
@@ -420,7 +420,7 @@ async def test_no_token_is_in_a_log_or_an_error(
         errors.append(await there.served() or AssertionError("the socket is gone"))
         fake.revoked = "token_revoked"
         with pytest.raises(ChannelRefused) as caught:
-            await there.channel.start(there.channel._ingest)
+            await there.channel.start(there.channel._receiver._ingest)
         errors.append(caught.value)
 
     assert len(errors) > 8

@@ -9,9 +9,9 @@ import pytest
 from telegram import Update as SdkUpdate
 
 from host.channels.telegram.client import Client
-from host.channels.telegram.intake import Intake
+from host.channels.telegram.events import TelegramBot, translate
 from host.channels.telegram.pace import Pace
-from host.channels.telegram.translate import Me, translate
+from host.channels.telegram.receiver import TelegramReceiver
 from host.channels.telegram.window import Window
 from host.channels.telegram.wire import read_update
 from host.routing.event import ChatGone, ChatMoved, Clicked, Edited, Event, Incoming, Joined, Reacted, Receipt
@@ -20,7 +20,7 @@ from shared_schema.rows import Address
 from tests.platforms.telegram import ANN, GROUP, ME, SUPERGROUP, TOKEN, TelegramServer
 from tests.support.wait import until
 
-US = Me("telegram", int(str(ME["id"])), "waiter_bot")
+US = TelegramBot("telegram", int(str(ME["id"])), "waiter_bot")
 OUR_MESSAGE = {
     "message_id": 7, "date": 1, "chat": {"id": GROUP, "type": "group", "title": "Kitchen"},
     "from": {"id": ME["id"], "is_bot": True, "first_name": "Waiter"}, "text": "Dinner is ready",
@@ -278,7 +278,7 @@ class Taken:
         self.trouble: list[Exception] = []
         self.holds: dict[str, asyncio.Event] = {}
         self.outcomes: dict[int, bool] = {}
-        self.intake = Intake(self, US, album_seconds=0.1, clicked=lambda click: None, alive=lambda chat: None)
+        self.intake = TelegramReceiver(self, US, album_seconds=0.1, clicked=lambda click: None, alive=lambda chat: None)
 
     async def __call__(self, incoming: Incoming) -> Receipt:
         assert isinstance(incoming, Event)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from host.channels.discord.directory import Directory
-from host.channels.discord.events import Reader
+from host.channels.discord.events import DiscordReader
 from host.channels.discord.text import MAX_TEXT, from_discord, to_discord
 from host.routing.event import ChatMoved, Event
 from shared_schema.errors import InvalidValue
@@ -55,7 +55,7 @@ def _events(folder: Path) -> Iterator[Drive]:
         if not isinstance(data, dict):
             raise InvalidValue("the client leaves it out")
         directory = Directory("1001")
-        reader, refused = Reader("discord", "1001", directory), None
+        reader, refused = DiscordReader("discord", "1001", directory), None
         for event in _EVENTS:
             directory.learn(event, data)
             try:

@@ -16,14 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from host.channels.discord.directory import Directory
-from host.channels.discord.events import Reader as DiscordReader
-from host.channels.github.events import Me as OnGitHub
-from host.channels.github.events import of_webhook
-from host.channels.matrix.events import Room, incoming
-from host.channels.slack.events import Ourselves
-from host.channels.slack.events import Reader as SlackReader
-from host.channels.telegram.translate import Me as OnTelegram
-from host.channels.telegram.translate import translate
+from host.channels.discord.events import DiscordReader
+from host.channels.github.events import GitHubAccount, of_webhook
+from host.channels.matrix.events import EventRoom, incoming
+from host.channels.slack.events import SlackBot, SlackReader
+from host.channels.telegram.events import TelegramBot, translate
 from host.channels.telegram.wire import read_update
 from host.routing.event import ChatMoved, Clicked, Deleted, Edited, Event, Incoming
 from shared_schema.errors import DumbwaiterError
@@ -74,7 +71,7 @@ def _at_home(each: Incoming) -> Incoming:
 
 
 def _telegram(raw: Any) -> Iterable[Incoming]:
-    return translate(read_update(raw), OnTelegram("memory", 99, "waiter_bot"))
+    return translate(read_update(raw), TelegramBot("memory", 99, "waiter_bot"))
 
 
 _TELEGRAM_USER = nearly_right(JSON_VALUES, id=(7, 99, -1), first_name=_NAMES, username=ANY_TEXT, is_bot=st.booleans())
@@ -111,7 +108,7 @@ def _one_of_it(update: dict[str, Any], *kinds: str) -> SearchStrategy[dict[str, 
     )
 
 
-_SLACK = SlackReader("memory", Ourselves("UBOT1", "BBOT1"))
+_SLACK = SlackReader("memory", SlackBot("UBOT1", "BBOT1"))
 
 
 def _slack(raw: Any) -> Iterable[Incoming]:
@@ -198,7 +195,7 @@ _DISCORD_EVENTS = st.tuples(
 
 
 def _matrix(raw: Any) -> Iterable[Incoming]:
-    found = incoming(raw, Room("memory", _CHAT, "@bot:matrix.test", "bot"), "Ann")
+    found = incoming(raw, EventRoom("memory", _CHAT, "@bot:matrix.test", "bot"), "Ann")
     return [] if found is None else [found]
 
 
@@ -225,7 +222,7 @@ _MATRIX_EVENTS = nearly_right(
 
 
 def _github(raw: Any) -> Iterable[Incoming]:
-    found = of_webhook(*raw, OnGitHub("memory", "dw-bot"))
+    found = of_webhook(*raw, GitHubAccount("memory", "dw-bot"))
     return [] if found is None else [found[1]]
 
 

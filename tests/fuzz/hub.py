@@ -9,14 +9,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from host.channels.github.events import MAX_TEXT, Me, comment, issue, message, of_webhook
+from host.channels.github.events import MAX_TEXT, GitHubAccount, comment, issue, message, of_webhook
 from host.channels.github.marks import mark_in, mark_of, marked, without_mark
 from host.routing.event import Event
 from shared_schema.errors import InvalidValue
 from tests.fuzz.target import Drive, Target
 from tests.fuzz.values import ANY_TEXT, JSON_VALUES, REPEATED, nearly_right
 
-_ME = Me("github", "dw-bot", "ask")
+_ME = GitHubAccount("github", "dw-bot", "ask")
 _TIMES = st.sampled_from(("2026-01-01T00:00:00Z", "yesterday", "", "9999-99-99"))
 _USERS = nearly_right(JSON_VALUES, login=("ann", "dw-bot", "ci[bot]", "x" * 100, "a b"), type=("User", "Bot"))
 _TEXTS = ANY_TEXT | REPEATED | st.sampled_from(("@dw-bot hi", "@" * 50_000, "<!-- dumbwaiter:" * 3_000, mark_of("a")))

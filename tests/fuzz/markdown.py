@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from host.channels.telegram.format import to_html, to_plain
+from host.channels.telegram.text import to_html, to_plain
 from tests.fuzz.target import Drive, Target
 from tests.fuzz.values import ANY_TEXT
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from host.channels.matrix.content import related, text_content
-from host.channels.matrix.events import MAX_TEXT, Room, incoming, readers, replied_to
+from host.channels.matrix.events import MAX_TEXT, EventRoom, incoming, readers, replied_to
 from host.routing.event import Event
 from shared_schema.errors import InvalidValue
 from tests.fuzz.target import Drive, Target
@@ -53,7 +53,7 @@ _EVENTS = nearly_right(
 @contextmanager
 def _event(folder: Path) -> Iterator[Drive]:
     def drive(source: Any) -> None:
-        found = incoming(source, Room("matrix", "!room:matrix.test", _ME, "bot"), "Ann")
+        found = incoming(source, EventRoom("matrix", "!room:matrix.test", _ME, "bot"), "Ann")
         replied_to(source)
         readers([("m.read", "@ann:matrix.test", source.get("content"))], _ME)
         if isinstance(found, Event):

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.channels.slack.events import Ourselves, Reader
+from host.channels.slack.events import SlackBot, SlackReader
 from host.channels.slack.http_events import Requests, read_body
-from host.channels.slack.mrkdwn import to_mrkdwn
+from host.channels.slack.text import to_mrkdwn
 from host.routing.event import ChatMoved, Event
 from shared_schema.clock import SystemClock
 from shared_schema.errors import InvalidValue
 from tests.fuzz.target import Drive, Target, of_bytes
 from tests.fuzz.values import ANY_TEXT
 
-_READER = Reader("slack", Ourselves("UBOT1", "BBOT1"))
+_READER = SlackReader("slack", SlackBot("UBOT1", "BBOT1"))
 
 
 def _healthy() -> list[bytes]:

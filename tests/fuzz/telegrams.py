@@ -11,15 +11,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from host.channels.telegram.intake import Intake
-from host.channels.telegram.translate import Me, translate
+from host.channels.telegram.events import TelegramBot, translate
+from host.channels.telegram.receiver import TelegramReceiver
 from host.channels.telegram.wire import read_update, update_id
 from host.routing.event import Event, Incoming, Receipt
 from shared_schema.errors import InvalidValue
 from tests.fuzz.target import Drive, Target, of_bytes
 from tests.fuzz.values import ANY_TEXT, JSON_VALUES
 
-US = Me("telegram", 99, "waiter_bot")
+US = TelegramBot("telegram", 99, "waiter_bot")
 _ID = st.one_of(st.integers(-(2**70), 2**70), st.sampled_from((0, 1, -1, 99, -500)), st.none(), ANY_TEXT)
 _USER = st.fixed_dictionaries(
     {"id": _ID}, optional={"first_name": ANY_TEXT, "username": ANY_TEXT, "is_bot": st.booleans()}
@@ -89,7 +89,7 @@ def _intake(folder: Path) -> Iterator[Drive]:
             heard.append(incoming)
             return Receipt(())
 
-        intake = Intake(ingest, US, album_seconds=0.0, clicked=lambda click: None, alive=lambda chat: None)
+        intake = TelegramReceiver(ingest, US, album_seconds=0.0, clicked=lambda click: None, alive=lambda chat: None)
         for raw in (good[0], value, good[1]):
             update_id(raw)
             intake.put(raw, outcomes.append)

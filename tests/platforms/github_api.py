@@ -119,6 +119,14 @@ class GitHubApi:
         """Somebody changes a comment."""
         self.comments[identifier] |= {"body": body, "updated_at": _now(1)}
 
+    def react_by(self, login: str, identifier: int, content: str | None, *, kind: str = "User") -> None:
+        """Somebody puts a reaction on an issue or a comment, or takes theirs away. No date of it changes."""
+        there = self.reactions.setdefault(str(identifier), [])
+        if content is None:
+            there[:] = [each for each in there if each["user"]["login"] != login]
+        else:
+            there.append(self._reaction(content, login, kind))
+
     def label(self, number: int, *labels: str) -> None:
         """Somebody labels an issue."""
         self.issues[number] |= {"labels": [{"name": label} for label in labels], "updated_at": _now(1)}
@@ -248,7 +256,7 @@ class GitHubApi:
     async def _make_reaction(self, request: web.Request) -> web.Response:
         content = (await request.json())["content"]
         assert content in ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
-        made = {"id": self._next(), "content": content, "user": {"login": BOT}}
+        made = self._reaction(content, BOT, "User")
         self.reactions.setdefault(request.match_info["id"], []).append(made)
         return web.json_response(made, status=201)
 
@@ -263,13 +271,27 @@ class GitHubApi:
         since = request.query.get("since", "")
         page, size = int(request.query.get("page", "1")), int(request.query.get("per_page", "30"))
         assert size <= 100
-        found = sorted((each for each in objects if each["updated_at"] >= since), key=lambda each: each["updated_at"])
-        found = found[(page - 1) * size : page * size]
+        order = "updated_at" if request.query.get("sort") == "updated" else "created_at"
+        found = sorted((each for each in objects if each["updated_at"] >= since), key=lambda each: each[order])
+        if request.query.get("direction") == "desc":
+            found.reverse()
+        found = [each | self.summary(each) for each in found[(page - 1) * size : page * size]]
         tag = '"' + hashlib.sha256(json.dumps(found).encode()).hexdigest() + '"'
         if request.headers.get("If-None-Match") == tag:
             self.not_modified += 1
             return web.Response(status=304, headers={"ETag": tag})
         return web.json_response(found, headers={"ETag": tag})
+
+    def _reaction(self, content: str, login: str, kind: str) -> dict[str, Any]:
+        user = {"login": login, "id": 7, "type": kind}
+        return {"id": self._next(), "content": content, "user": user, "created_at": _now()}
+
+    def summary(self, thing: dict[str, Any]) -> dict[str, Any]:
+        """How many reactions there are of each kind: of an issue they are under its number."""
+        there = self.reactions.get(str(thing.get("number", thing["id"])), [])
+        kinds = ("+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes")
+        counts = {kind: sum(each["content"] == kind for each in there) for kind in kinds}
+        return {"reactions": {"url": "", "total_count": len(there), **counts}}
 
     def _is_ours(self, request: web.Request) -> bool:
         return self.is_visible and f"{request.match_info['owner']}/{request.match_info['name']}" == REPOSITORY

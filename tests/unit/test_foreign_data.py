@@ -38,7 +38,6 @@ JSON = {
     "host/backup/archive.py": OWNER,
     "host/central/agent_groups.py": OWN,
     "host/channels/build.py": OWNER,
-    "host/channels/discord/channel.py": OWN,
     "host/channels/discord/client.py": "a frame of Discord's own, which its SDK has read before",
     "host/channels/telegram/client.py": "an answer of the Bot API, whose size the SDK has taken already",
     "host/central/repairs.py": OWN,

@@ -23,7 +23,6 @@ ITS_OWN = {
     "host/central/repairs.py": "columns the host wrote",
     "host/place.py": "a file the host wrote",
     "host/channels/build.py": "a setting of the person's own",
-    "host/channels/discord/channel.py": "what the host wrote down",
     "host/channels/discord/client.py": "a frame that Discord's SDK has read before",
     "host/channels/telegram/client.py": "an answer of the Bot API, looked at once and not kept",
     "host/backup/archive.py": "a file the person named, checked against its own checksums",

@@ -168,23 +168,13 @@ def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which
     }
 
 
-PLATFORMS = "host/channels/"
-
-
 def test_no_class_name_stands_twice() -> None:
-    """Each platform's package under host/channels is a house of its own; names are unique inside it."""
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[str, list[str]] = {}
     for module in MODULES:
         for node in nodes(module):
             if isinstance(node, ast.ClassDef):
-                found.setdefault((_platform(module), node.name), []).append(module)
-    assert {name: modules for (_, name), modules in found.items() if len(modules) > 1} == {}
-
-
-def _platform(module: str) -> str:
-    """The package of a platform that a module is in; empty for all others."""
-    package, _, name = module.removeprefix(PLATFORMS).partition("/")
-    return package if module.startswith(PLATFORMS) and name else ""
+                found.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

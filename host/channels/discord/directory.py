@@ -14,7 +14,7 @@ _MAX_CHANNELS = 50_000
 
 
 @dataclass(slots=True)
-class Place:
+class DirectoryEntry:
     """A channel, or a thread (`parent_id`)."""
 
     id: str
@@ -31,7 +31,7 @@ class Directory:
     own_id: str = ""
     guilds: set[str] = field(default_factory=set)
     roles: set[str] = field(default_factory=set)
-    _places: dict[str, Place] = field(default_factory=dict)
+    _entries: dict[str, DirectoryEntry] = field(default_factory=dict)
 
     def learn(self, event: str, data: Mapping[str, Any]) -> None:
         """Take over what an event tells of channels. What cannot be read is left out."""
@@ -47,30 +47,30 @@ class Directory:
                         self.roles.add(str(role.get("id")))
             case "GUILD_DELETE" if (guild_id := text(data, "id")) is not None and not data.get("unavailable"):
                 self.guilds.discard(guild_id)
-                for place in [each for each in self._places.values() if each.guild_id == guild_id]:
-                    del self._places[place.id]
+                for entry in [each for each in self._entries.values() if each.guild_id == guild_id]:
+                    del self._entries[entry.id]
             case "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE":
                 self._add(data, text(data, "guild_id"))
             case "CHANNEL_DELETE" | "THREAD_DELETE":
-                self._places.pop(str(data.get("id")), None)
+                self._entries.pop(str(data.get("id")), None)
 
-    def place(self, channel_id: str) -> Place | None:
+    def entry(self, channel_id: str) -> DirectoryEntry | None:
         """What is known of a channel."""
-        return self._places.get(channel_id)
+        return self._entries.get(channel_id)
 
-    def places(self, guild_id: str | None = None) -> Iterator[Place]:
+    def entries(self, guild_id: str | None = None) -> Iterator[DirectoryEntry]:
         """All channels that are known, or those of one server."""
-        for place in self._places.values():
-            if guild_id is None or place.guild_id == guild_id:
-                yield place
+        for entry in self._entries.values():
+            if guild_id is None or entry.guild_id == guild_id:
+                yield entry
 
     def _add(self, data: Mapping[str, Any], guild_id: str | None) -> None:
         channel_id, kind = text(data, "id"), data.get("type")
-        if channel_id is None or kind not in _WRITABLE or len(self._places) >= _MAX_CHANNELS:
+        if channel_id is None or kind not in _WRITABLE or len(self._entries) >= _MAX_CHANNELS:
             return
         parent = text(data, "parent_id") if kind in _THREADS else None
         last = snowflake(data.get("last_message_id"))
-        self._places[channel_id] = Place(channel_id, guild_id, parent, text(data, "name"), last)
+        self._entries[channel_id] = DirectoryEntry(channel_id, guild_id, parent, text(data, "name"), last)
 
 
 def snowflake(value: object) -> int:

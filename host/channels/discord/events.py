@@ -24,7 +24,7 @@ _MAX_GONE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class DiscordReader:
     """Reads events for the channel called `name`; `directory` knows which thread belongs to which channel."""
 
     name: str
@@ -54,7 +54,7 @@ class Reader:
                 what = "the channel" if event == "CHANNEL_DELETE" else "the thread"
                 return [ChatGone(self._place(_required(data, "id"), data), f"{what} is deleted")]
             case "GUILD_DELETE" if not data.get("unavailable"):
-                places = [each for each in self.directory.places(text(data, "id")) if each.parent_id is None]
+                places = [each for each in self.directory.entries(text(data, "id")) if each.parent_id is None]
                 reason = "the bot was removed from the server"
                 return [ChatGone(Address(self.name, each.id), reason) for each in places[:_MAX_GONE]]
         return []
@@ -77,7 +77,7 @@ class Reader:
         reference = text(table(data.get("message_reference")), "message_id")
         forwarded = [table(each.get("message")) for each in tables(data.get("message_snapshots"))[:10]]
         quote = text(replied, "content") or "\n".join(text(each, "content") or "" for each in forwarded) or None
-        place = self.directory.place(address.platform_id)
+        place = self.directory.entry(address.platform_id)
         is_direct = text(data, "guild_id") is None and (place is None or place.guild_id is None)
         return Event(
             address=address,
@@ -154,7 +154,7 @@ class Reader:
 
     def _place(self, channel_id: str, said: Mapping[str, Any]) -> Address:
         """Where that is; `said` is the channel itself, as far as the event has it."""
-        place = self.directory.place(channel_id)
+        place = self.directory.entry(channel_id)
         parent = place.parent_id if place is not None else None
         if parent is None and said.get("type") in (10, 11, 12):
             parent = text(said, "parent_id")

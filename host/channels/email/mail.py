@@ -20,7 +20,7 @@ _FILE_TYPES = {"text/html": "html", "text/plain": "txt", "message/rfc822": "eml"
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class MailFile:
     """A file that came with a mail: its name as the mail says it, and its bytes."""
 
     name: str
@@ -37,7 +37,7 @@ class Mail:
     text: str
     message_id: str | None
     ids: tuple[str, ...]
-    files: tuple[File, ...]
+    files: tuple[MailFile, ...]
     ignored: str | None = None
     is_own: bool = False
     notes: tuple[str, ...] = field(default=())
@@ -96,7 +96,7 @@ def _referred(head: MailHead) -> tuple[str, ...]:
     return (*references, *replied[:1])
 
 
-def _content(head: MailHead, body: bytes, *, is_whole: bool) -> tuple[str, tuple[File, ...], tuple[str, ...]]:
+def _content(head: MailHead, body: bytes, *, is_whole: bool) -> tuple[str, tuple[MailFile, ...], tuple[str, ...]]:
     walk = PartWalk()
     walk.add(head, body, 0)
     plain = [part for part in walk.parts if part.head.content_type() == "text/plain" and not part.is_attached()]
@@ -119,6 +119,6 @@ def _is_file(part: Part) -> bool:
     return part.head.content_type() not in ("text/plain", "text/html") and bool(part.data)
 
 
-def _file(part: Part, number: int) -> File:
+def _file(part: Part, number: int) -> MailFile:
     ending = _FILE_TYPES.get(part.head.content_type(), "bin")
-    return File(part.name() or f"part-{number + 1}.{ending}", part.data)
+    return MailFile(part.name() or f"part-{number + 1}.{ending}", part.data)

@@ -1,8 +1,8 @@
 """The channel `github`. A repository is a chat, an issue or pull request a thread in it.
 
 The repositories are asked for news over and over, and a webhook only tells earlier: what a lost webhook would have told
-is found by asking. Invariant: the time from which on a repository is asked moves only when everything before it is on
-the disk. What comes twice, by both ways or because that was interrupted, is known by its id.
+is found by asking, and reactions by that alone. Invariant: the time from which on a repository is asked moves only when
+everything before it is on the disk. What comes twice, by both ways or because that was interrupted, is known by its id.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 
 from host.channels.github import events
 from host.channels.github.client import GitHubClient, NotModified, NotThere
-from host.channels.github.events import Me, Remark
+from host.channels.github.events import GitHubAccount, Remark
 from host.channels.github.marks import mark_in, mark_of, marked
+from host.channels.github.reactions import CONTENTS, Reactions
 from host.channels.github.receiver import WebhookReceiver
 from host.channels.github.settings import GitHubSettings, is_repository
 from host.channels.protocol import (
@@ -43,10 +44,6 @@ log = logging.getLogger(__name__)
 
 MAX_TEXT = 60_000
 """Characters of a comment: GitHub takes 65,536, and the mark has to fit too."""
-REACTIONS = {
-    "👍": "+1", "👎": "-1", "😄": "laugh", "😕": "confused", "❤️": "heart", "❤": "heart", "🎉": "hooray",
-    "🚀": "rocket", "👀": "eyes",
-}  # fmt: skip
 _OVERLAP = timedelta(seconds=60)
 """So long may GitHub take until a comment is in its lists: every question goes that far back."""
 _SENDING_PLACES = 256
@@ -76,7 +73,8 @@ class GitHubChannel(BaseChannel):
         self._client: GitHubClient | None = None
         self._receiver: WebhookReceiver | None = None
         self._ingest: Ingest | None = None
-        self._me: Me | None = None
+        self._me: GitHubAccount | None = None
+        self._reactions: dict[str, Reactions] = {}
         self._seen: dict[str, str] = {}
         self.refused = 0
         """Events that the host did not take, since it was started."""
@@ -111,7 +109,7 @@ class GitHubChannel(BaseChannel):
         except DeliveryRefused as error:
             raise ChannelRefused(error.what, hint="set `token` to one of the account's") from error
         self._client = client
-        self._me = Me(self.name, str(user["login"]), self._settings.label)
+        self._me = GitHubAccount(self.name, str(user["login"]), self._settings.label)
         if self._settings.webhook_secret is not None:
             secret = self._settings.webhook_secret.get_secret_value()
             self._receiver = WebhookReceiver(self.name, secret, self._context.state, self._webhook)
@@ -120,6 +118,8 @@ class GitHubChannel(BaseChannel):
             if await self._place(repository) is None:  # old issues are not answered
                 now = client.now(self._context.clock.now()).replace(microsecond=0)
                 await self._keep_place(repository, now, now)
+            reactions = self._reactions[repository] = Reactions(repository, self._context.state, _path)
+            await reactions.begin(client, self._context.clock.now())
         self._context.health.heard()
 
     async def serve(self) -> None:
@@ -128,6 +128,7 @@ class GitHubChannel(BaseChannel):
             for repository in self._settings.repositories:
                 try:
                     await self._poll(repository)
+                    await self._reactions[repository].look(self._connected(), self._identity(), self._tell)
                 except DeliveryRefused as error:  # this one alone; the others go on
                     refused.append(f"{repository}: {error.what}")
                     log.warning("a repository cannot be read", extra={"channel": self.name, "error": refused[-1]})
@@ -183,14 +184,14 @@ class GitHubChannel(BaseChannel):
 
     async def react(self, address: Address, platform_message_id: str, emoji: str | None) -> None:
         client, path = self._connected(), f"{_path(address.platform_id, platform_message_id)}/reactions"
-        if emoji is not None and emoji not in REACTIONS:
-            raise DeliveryRefused(f"GitHub has only these reactions: {' '.join(dict.fromkeys(REACTIONS))}")
+        if emoji is not None and emoji not in CONTENTS:
+            raise DeliveryRefused(f"GitHub has only these reactions: {' '.join(dict.fromkeys(CONTENTS))}")
         me = self._identity().login
         for reaction in await client.pages(path):
-            if reaction["user"]["login"] == me and reaction["content"] != REACTIONS.get(emoji or ""):
+            if reaction["user"]["login"] == me and reaction["content"] != CONTENTS.get(emoji or ""):
                 await client.delete(f"{path}/{int(reaction['id'])}")
         if emoji is not None:
-            await client.post(path, {"content": REACTIONS[emoji]})
+            await client.post(path, {"content": CONTENTS[emoji]})
 
     async def chat_name(self, platform_id: str) -> str | None:
         return platform_id
@@ -301,7 +302,7 @@ class GitHubChannel(BaseChannel):
             raise ChannelUnavailable("it is not connected to GitHub")
         return self._client
 
-    def _identity(self) -> Me:
+    def _identity(self) -> GitHubAccount:
         if self._me is None:
             raise ChannelUnavailable("it is not connected to GitHub")
         return self._me

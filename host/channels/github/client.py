@@ -76,9 +76,16 @@ class GitHubClient:
         """The same. Raises `NotModified` where it is the list of last time, which costs nothing."""
         return await self._pages(path, parameters, f"{path}?{sorted(parameters.items())}")
 
-    async def _pages(self, path: str, parameters: dict[str, str | int], known_as: str | None) -> list[Any]:
+    async def newest(self, path: str, **parameters: str | int) -> list[Any]:
+        """The newest objects of a list, one page of them. Raises as `news`."""
+        asked: dict[str, str | int] = {**parameters, "sort": "created", "direction": "desc"}
+        return await self._pages(path, asked, f"{path}?{sorted(asked.items())}", most=1)
+
+    async def _pages(
+        self, path: str, parameters: dict[str, str | int], known_as: str | None, *, most: int = _MOST_PAGES
+    ) -> list[Any]:
         found: list[Any] = []
-        for page in range(1, _MOST_PAGES + 1):
+        for page in range(1, most + 1):
             key = known_as if page == 1 else None
             tag = self._tags.get(key) if key is not None else None
             answer = await self._call("GET", path, {**parameters, "per_page": _PAGE, "page": page}, tag)

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"/(?:issues|pull|pulls)/([0-9]{1,10})$")
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class GitHubAccount:
     """The bot: the channel's name, its login, the label that engages it, and how often it was meant by its name."""
 
     channel: str
@@ -85,7 +85,7 @@ def comment(content: object, kind: str = "comment") -> Remark | None:
     return Remark(post.id, post.thread, text, post.author, post.created, post.changed, post.is_machine)
 
 
-def message(post: Remark, repository: str, me: Me, labels: frozenset[str]) -> Event | None:
+def message(post: Remark, repository: str, me: GitHubAccount, labels: frozenset[str]) -> Event | None:
     """The event of a post; None for what the bot or another machine has written, or of a text that is empty."""
     if post.is_machine or post.author.lower() == me.login.lower() or not post.text:
         return None
@@ -101,7 +101,7 @@ def message(post: Remark, repository: str, me: Me, labels: frozenset[str]) -> Ev
     )
 
 
-def edit(post: Remark, repository: str, me: Me) -> Edited | None:
+def edit(post: Remark, repository: str, me: GitHubAccount) -> Edited | None:
     """The edit of a post, as `message` has it."""
     event = message(post, repository, me, frozenset())
     if event is None:
@@ -109,7 +109,7 @@ def edit(post: Remark, repository: str, me: Me) -> Edited | None:
     return Edited(event.address, post.id, event.text, event.sender_id)
 
 
-def of_webhook(kind: str, payload: object, me: Me) -> tuple[str, Incoming] | None:
+def of_webhook(kind: str, payload: object, me: GitHubAccount) -> tuple[str, Incoming] | None:
     """The repository and what has happened there, by the body of a webhook; None for what the host is not told."""
     body = _dict(payload)
     repository, action = _text(_dict(body.get("repository")).get("full_name")), body.get("action")
@@ -154,9 +154,20 @@ def _post(fields: Mapping[str, Any], identifier: str, thread: str, labels: froze
         author,
         created,
         _text(fields.get("updated_at"))[:40] or created,
-        is_machine=user.get("type") == "Bot" or author.endswith("[bot]"),
+        is_machine=_is_machine(user),
         labels=labels,
     )
+
+
+def person_in(user: object) -> str | None:
+    """The login of a user object; None for a machine, and for what is none."""
+    fields = _dict(user)
+    login = _text(fields.get("login"))
+    return None if _is_machine(fields) or not _LOGIN.fullmatch(login) else login
+
+
+def _is_machine(user: Mapping[str, Any]) -> bool:
+    return user.get("type") == "Bot" or _text(user.get("login")).endswith("[bot]")
 
 
 def _labels(fields: Mapping[str, Any]) -> frozenset[str]:

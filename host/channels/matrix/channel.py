@@ -17,7 +17,7 @@ from typing import Any
 
 from host.channels.matrix.client import MatrixClient
 from host.channels.matrix.content import MAX_BYTES, edited, file_content, related, text_content, transaction_id
-from host.channels.matrix.events import Room, incoming, readers, replied_to
+from host.channels.matrix.events import EventRoom, incoming, readers, replied_to
 from host.channels.matrix.settings import MatrixSettings
 from host.channels.protocol import (
     BaseChannel,
@@ -315,11 +315,13 @@ class MatrixChannel(BaseChannel):
             log.warning("a room cannot be written to", extra={"channel": self.name, "error": error.what})
         await self._context.state.set(key, "told")
 
-    def _room(self, client: MatrixClient, room_id: str) -> Room:
+    def _room(self, client: MatrixClient, room_id: str) -> EventRoom:
         known = client.room(room_id)
         if known is None:
-            return Room(self.name, room_id, client.me, self._my_name)
-        return Room(self.name, room_id, client.me, self._my_name, known.display_name, is_group=known.member_count > 2)
+            return EventRoom(self.name, room_id, client.me, self._my_name)
+        return EventRoom(
+            self.name, room_id, client.me, self._my_name, known.display_name, is_group=known.member_count > 2
+        )
 
     async def _name(self, user_id: object) -> str | None:
         if not isinstance(user_id, str):

@@ -18,6 +18,7 @@ import nio.crypto
 import nio.store
 from nio.api import Api, MessageDirection, RelationshipType
 
+from host.channels.file_body import save
 from host.channels.matrix.settings import MatrixSettings
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
 from shared_schema.text import one_line
@@ -226,13 +227,7 @@ class MatrixClient:
                     raise DeliveryRefused(
                         f"the file cannot be fetched: the server answered with status {answer.status}"
                     )
-                room = max_bytes
-                with target.open("xb") as file:
-                    async for chunk in answer.content.iter_chunked(65_536):
-                        room -= len(chunk)
-                        if room < 0:
-                            raise DeliveryRefused(f"the file has more than {max_bytes} bytes")
-                        file.write(chunk)
+                await save(answer.content.iter_chunked(65_536), target, max_bytes)
             finally:
                 answer.close()
 

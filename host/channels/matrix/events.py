@@ -23,7 +23,7 @@ _FALLBACK = re.compile(r"> (?:\* )?<@[^>\n]{1,255}>")
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class EventRoom:
     """What is known of the room of an event. `own_ids` are names by which the bot is meant in a text."""
 
     channel: str
@@ -34,7 +34,7 @@ class Room:
     is_group: bool = True
 
 
-def incoming(source: Mapping[str, Any], room: Room, sender_name: str | None = None) -> Incoming | None:
+def incoming(source: Mapping[str, Any], room: EventRoom, sender_name: str | None = None) -> Incoming | None:
     """What an event of a room's timeline is; None: nothing that the host is told."""
     sender, event_id = _id(source.get("sender")), _id(source.get("event_id"))
     content = source.get("content")
@@ -74,7 +74,7 @@ def readers(receipts: Iterable[tuple[str, str, object]], me: str) -> set[str | N
 
 
 def _message(
-    content: Mapping[str, Any], room: Room, event_id: str, sender: str, sender_name: str | None
+    content: Mapping[str, Any], room: EventRoom, event_id: str, sender: str, sender_name: str | None
 ) -> Event | Edited | None:
     kind = content.get("msgtype")
     if kind == "m.notice":  # by convention what machines say, which machines do not answer
@@ -112,7 +112,7 @@ def _message(
     )
 
 
-def _is_mention(content: Mapping[str, Any], text: str, room: Room) -> bool:
+def _is_mention(content: Mapping[str, Any], text: str, room: EventRoom) -> bool:
     mentions = content.get("m.mentions")
     if isinstance(mentions, dict):
         users = mentions.get("user_ids")

@@ -1,15 +1,21 @@
 """What was written while we were away. Slack repeats an event for some minutes at most; the rest is asked for here.
 
-Asked is from the last moment at which we surely heard. What was taken before is known by its `ts`.
+Asked is from the last moment at which we surely heard, which is noted again and again, by Slack's clock: our own may be
+off by an hour, or be set meanwhile. What was taken before is known by its `ts`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from host.channels.slack.api import SlackApi, SlackError
+from host.channels.protocol import ChannelRefused, ChannelState, ChannelUnavailable, DeliveryRefused
+from host.channels.slack.client import SlackApi, SlackError
+from shared_schema.clock import Clock
+from shared_schema.errors import DumbwaiterError, InvalidValue
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +23,85 @@ _MAX_CHATS = 500
 _MAX_PAGES = 10
 _MAX_THREADS = 50
 _PAGE = 100
+_MOMENT, _CLEAN = "heard_at", "ended_cleanly"
+_NOTE_SECONDS = 60.0
+_AGAIN_SECONDS = 5.0
+_DATE_SECONDS = 2.0  # a `Date` is whole seconds, and some way old
+
+
+class SlackCatchUp:
+    """Up to when we have heard, over restarts.
+
+    `take` hands over one event of the Events API, `has_missed` says whether something could not be kept.
+    """
+
+    def __init__(
+        self,
+        state: ChannelState,
+        clock: Clock,
+        api: Callable[[], SlackApi],
+        take: Callable[[Mapping[str, Any]], Awaitable[None]],
+        has_missed: Callable[[], bool],
+    ) -> None:
+        self._state = state
+        self._clock = clock
+        self._api = api
+        self._take = take
+        self._has_missed = has_missed
+        self._ahead = 0.0  # seconds by which Slack's clock is ahead of our monotonic one, which is never set
+
+    def now(self) -> float:
+        """The time by Slack's clock, in seconds since 1970, a little early."""
+        return self._clock.monotonic() + self._ahead - _DATE_SECONDS
+
+    def read_clock(self, head: Mapping[str, str]) -> None:
+        """Take Slack's time from the head of an answer that has just come."""
+        try:
+            moment = parsedate_to_datetime(head.get("Date", "")).timestamp()
+        except (ValueError, TypeError):
+            moment = self._clock.now().timestamp()
+        self._ahead = moment - self._clock.monotonic()
+
+    async def was_killed(self) -> bool:
+        """Whether the last host ended without a word, perhaps while it sent."""
+        return await self._state.get(_MOMENT) is not None and await self._state.get(_CLEAN) != "yes"
+
+    async def begin(self) -> None:
+        """A connection begins."""
+        await self._state.set(_CLEAN, "no")
+        if await self._state.get(_MOMENT) is None:  # nothing before the first start is ours to answer
+            await self._state.set(_MOMENT, f"{self.now():.6f}")
+
+    async def end_cleanly(self) -> None:
+        """The connection has ended in good order, and it is known of every message whether it was sent."""
+        await self._state.set(_CLEAN, "yes")
+
+    async def run(self) -> None:
+        """Catch up, and then note again and again until when we heard. Raises the errors of the protocol."""
+        await self._catch_up(float(await self._state.get(_MOMENT) or self.now()))
+        while True:
+            until = self.now()
+            await asyncio.sleep(_NOTE_SECONDS)  # what came until then is kept by now, or could not be
+            if not self._has_missed():
+                await self._state.set(_MOMENT, f"{until:.6f}")
+
+    async def _catch_up(self, moment: float) -> None:
+        while True:
+            try:
+                async for message in messages_since(self._api(), moment):
+                    try:
+                        await self._take(message)
+                    except InvalidValue as error:
+                        log.warning("a message of Slack cannot be used", extra={"error": str(error)})
+            except ChannelUnavailable as error:  # what was taken by now is known when it comes again
+                await asyncio.sleep(error.retry_after or _AGAIN_SECONDS)
+            except (ChannelRefused, DeliveryRefused):
+                raise
+            except DumbwaiterError as error:  # it cannot be kept now
+                log.error("what was written meanwhile cannot be kept yet", extra={"error": str(error)})
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                return
 
 
 async def messages_since(api: SlackApi, moment: float) -> AsyncIterator[Mapping[str, Any]]:

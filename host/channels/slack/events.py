@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from host.channels.slack.emoji import to_character
-from host.channels.slack.mrkdwn import from_mrkdwn, mentions
+from host.channels.slack.text import from_mrkdwn, mentions
 from host.routing.event import (
     ChatGone,
     ChatMoved,
@@ -41,7 +41,7 @@ _MAX_NAME = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Ourselves:
+class SlackBot:
     """Who we are: the user id of the bot, and the id of its app's bot."""
 
     user_id: str
@@ -49,11 +49,11 @@ class Ourselves:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class SlackReader:
     """Reads events for the channel called `name`."""
 
     name: str
-    us: Ourselves
+    us: SlackBot
     reply_in_thread: bool = True
 
     def event(self, event: Mapping[str, Any]) -> Incoming | None:

@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 
 from host.channels.protocol import ChannelRefused, ChannelUnavailable
-from host.channels.slack.api import APP_PAGE, SlackApi, SlackError
+from host.channels.slack.client import APP_PAGE, SlackApi, SlackError
 from shared_schema.json_text import parse
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from host.channels.protocol import Outgoing
-from host.channels.slack.api import SlackApi, SlackError
+from host.channels.slack.client import SlackApi, SlackError
 from shared_schema.rows import Address
 
 log = logging.getLogger(__name__)

@@ -1,47 +1,16 @@
-"""Telegram: a bot of @BotFather's, by long polling or a webhook. docs/channels/telegram.md.
-
-wire.py       what we read of the platform's updates, checked
-translate.py  an update as events of ours (pure)
-window.py     which updates are in work and done, and up to where they may be confirmed (pure)
-intake.py     updates into the host: in order for each chat, albums joined
-polling.py    the long poll and its proof that it hears;  webhook.py: the other way in
-client.py     the SDK and its errors;  pace.py: how many messages the platform takes (pure)
-channel.py    the channel
-"""
+"""Telegram: a bot of @BotFather's, by long polling or a webhook. docs/channels/telegram.md."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, SecretStr
-
 from host.channels.protocol import Channel, Context
-from host.channels.registry import ChannelSettings, ChannelType
+from host.channels.registry import ChannelType
+from host.channels.telegram.settings import TelegramSettings
 
 
-class TelegramSettings(ChannelSettings):
-    """`[channels.<name>]` of type telegram. Times are seconds."""
-
-    token: SecretStr = Field(description="the token that @BotFather gives, such as 123456789:AAF…")
-    mode: Literal["polling", "webhook"] = Field(
-        "polling", description="polling: the host asks Telegram; webhook: Telegram calls `webhook_url`"
-    )
-    remove_webhook: bool = Field(False, description="with polling, take away a webhook that is set for this bot")
-    webhook_url: str | None = Field(None, description="the https address under which Telegram reaches the host")
-    webhook_host: str = Field("127.0.0.1", description="where the host listens for webhooks, behind your https proxy")
-    webhook_port: int = Field(8443, ge=0, le=65535, description="the port for webhooks")
-    api_url: str = Field("https://api.telegram.org", description="another Bot API server than Telegram's own")
-    poll_seconds: float = Field(25.0, gt=0, le=50, description="how long one long poll waits for something new")
-    probe_seconds: float = Field(30.0, gt=0, description="how often the host proves that the bot still hears")
-    timeout_seconds: float = Field(15.0, gt=0, description="how long an answer of Telegram's may take")
-    album_seconds: float = Field(1.0, ge=0, le=30, description="how long the host waits for more pictures of an album")
-
-
-def make(settings: TelegramSettings, context: Context) -> Channel:
-    """The channel. Raises `ImportError` where the extra `telegram` is not installed."""
+def _make(settings: TelegramSettings, context: Context) -> Channel:
     from host.channels.telegram.channel import TelegramChannel
 
     return TelegramChannel(settings, context)
 
 
-TYPE = ChannelType("telegram", TelegramSettings, make, extra="telegram")
+TYPE = ChannelType("telegram", TelegramSettings, _make, extra="telegram")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from telegram import Bot
@@ -35,6 +35,8 @@ SECOND_POLLER_HINT = "stop the other one, or give it a bot of its own: Telegram 
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """What httpx raises before a byte of the request is out."""
+
+T = TypeVar("T")
 
 
 class Pause(NetworkError):
@@ -100,7 +102,7 @@ class Client:
     def __init__(self, token: str, api_url: str, timeout: float) -> None:
         _quiet_libraries()  # before the first request: its address has the token in it
         base = api_url.rstrip("/")
-        self._token = token
+        self.token = token
         self._timeout = timeout
         limits: dict[str, Any] = {"read_timeout": timeout, "write_timeout": timeout, "connect_timeout": timeout}
         self._calls = _Request(connection_pool_size=64, pool_timeout=timeout, media_write_timeout=120.0, **limits)
@@ -125,6 +127,14 @@ class Client:
             raise ChannelUnavailable("Telegram answered with something that is no list of updates")
         return found
 
+    async def ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A call that may be repeated: one that was lost is one that did not happen."""
+        try:
+            async with self.errors():
+                return await call()
+        except TimeoutError as error:
+            raise ChannelUnavailable(str(error) or "Telegram does not answer") from None
+
     @asynccontextmanager
     async def errors(self) -> AsyncIterator[None]:
         """Any error of the SDK as one of the host's. `TimeoutError` leaves open whether Telegram has done it."""
@@ -137,7 +147,7 @@ class Client:
 
     def translated(self, error: Exception) -> Exception:
         """What the SDK raised, in words of the host."""
-        said = str(error).replace(self._token, "[secret]")[:300]
+        said = str(error).replace(self.token, "[secret]")[:300]
         match error:
             case Pause():
                 return ChannelUnavailable("Telegram asks for a pause", retry_after=error.seconds)

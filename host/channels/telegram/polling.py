@@ -2,6 +2,8 @@
 
 A poll that does not come back in its time is a lost connection, also where the socket seems open; beside it `getMe` is
 asked again and again, over another connection. Either ends `run`, and the host connects anew.
+
+Telegram gives each update to one poller alone: a second one, here or elsewhere, is found and told.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from functools import partial
 
 from host.channels.protocol import ChannelUnavailable
 from host.channels.telegram.client import SECOND_POLLER, Client
-from host.channels.telegram.intake import Intake
+from host.channels.telegram.receiver import TelegramReceiver
 from host.channels.telegram.window import LIMIT, Window
 from host.channels.telegram.wire import KINDS, update_id
 
@@ -25,16 +27,41 @@ _AGAIN_SECONDS = 0.2
 """Between two calls while updates are in work: Telegram answers such a call at once, with the same updates."""
 _FAILED_SECONDS = 2.0
 _CONFLICT_SECONDS = 2.0
+_LOOK_SECONDS = 3.0
+
+_POLLED_HERE: dict[str, str | None] = {}
+"""The bots that this process polls, and the sentence on another program that does so too, while there is one."""
+
+
+async def second_poller(client: Client) -> str | None:
+    """A sentence where another program polls. A poll to find out would disturb one of this process: it knows."""
+    if client.token in _POLLED_HERE:
+        return _POLLED_HERE[client.token]
+    try:
+        await client.updates(None, _LOOK_SECONDS, _KINDS, 1)
+    except ChannelUnavailable as error:
+        return f"{error.what}: {error.hint}" if error.hint else error.what
+    except TimeoutError:
+        return "Telegram gives no updates in time"
+    return None
 
 
 class Polling:
-    """One run of long polls, from a fresh connection to its end."""
+    """One run of long polls, from a fresh connection to its end. Times are seconds; `heard` hears of each answer."""
 
     def __init__(
-        self, client: Client, intake: Intake, *, poll_seconds: float, timeout_seconds: float, heard: Callable[[], None]
+        self,
+        client: Client,
+        receiver: TelegramReceiver,
+        *,
+        poll_seconds: float,
+        probe_seconds: float,
+        timeout_seconds: float,
+        heard: Callable[[], None],
     ) -> None:
         self._client = client
-        self._intake = intake
+        self._receiver = receiver
+        self._probe_seconds = probe_seconds
         self._poll_seconds = poll_seconds
         self._timeout = timeout_seconds
         self._heard = heard
@@ -44,6 +71,35 @@ class Polling:
 
     async def run(self) -> None:
         """Poll until the connection is lost. Raises `ChannelUnavailable` and `ChannelRefused`."""
+        loops = [asyncio.ensure_future(loop) for loop in (self._poll_regularly(), self._prove_regularly())]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    async def _poll_regularly(self) -> None:
+        token = self._client.token
+        _POLLED_HERE.setdefault(token, None)
+        try:
+            await self._poll_until_lost()
+        except ChannelUnavailable as error:
+            _POLLED_HERE[token] = f"{error.what}: {error.hint}" if error.what == SECOND_POLLER else None
+            raise
+        except asyncio.CancelledError:
+            _POLLED_HERE.pop(token, None)
+            raise
+
+    async def _prove_regularly(self) -> None:
+        """The proof beside the long poll, over a connection of its own."""
+        while True:
+            await asyncio.sleep(self._probe_seconds)
+            await self._client.ask(self._client.bot.get_me)
+
+    async def _poll_until_lost(self) -> None:
         conflicts = 0
         while True:
             try:
@@ -76,7 +132,7 @@ class Polling:
                 await asyncio.sleep(_FAILED_SECONDS)
         self._has_failed = False
         for number in self._window.new(numbered):
-            self._intake.put(numbered[number], partial(self._came_out, number))
+            self._receiver.put(numbered[number], partial(self._came_out, number))
         if self._window.is_open:
             await self._wait()
 

@@ -1,16 +1,25 @@
-"""The other way in: Telegram calls us. 200 only after the update is on the disk; with anything else it comes again."""
+"""The other way in: Telegram calls us. 200 only after the update is on the disk; with anything else it comes again.
+
+Whether Telegram still calls is asked regularly: the address is ours, and nothing piles up that it cannot bring.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import hmac
+import logging
 
 from aiohttp import web
 
+from host.channels.health import Health
 from host.channels.protocol import ChannelUnavailable
-from host.channels.telegram.intake import Intake
+from host.channels.telegram.client import Client
+from host.channels.telegram.receiver import TelegramReceiver
+from host.channels.telegram.wire import KINDS
 from shared_schema.json_text import parse
+
+log = logging.getLogger(__name__)
 
 _MAX_BYTES = 1024 * 1024
 _HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -21,11 +30,31 @@ def secret_of(token: str) -> str:
     return hmac.new(token.encode(), b"dumbwaiter webhook", hashlib.sha256).hexdigest()
 
 
+async def call_us(client: Client, url: str, token: str) -> None:
+    """Tell Telegram where to call. Raises the errors of the protocol."""
+    secret = secret_of(token)
+    await client.ask(lambda: client.bot.set_webhook(url, secret_token=secret, allowed_updates=list(KINDS)))
+
+
+async def watch(client: Client, url: str, health: Health, seconds: float) -> None:
+    """Ask every so many seconds whether Telegram still calls. Raises `ChannelUnavailable`, `ChannelRefused`."""
+    while True:
+        await asyncio.sleep(seconds)
+        hook = await client.ask(client.bot.get_webhook_info)
+        if hook.url != url:
+            raise ChannelUnavailable("the webhook of this bot was set elsewhere, or taken away")
+        if hook.last_error_message and hook.pending_update_count:
+            health.reason = f"Telegram cannot reach the webhook: {hook.last_error_message[:200]}"
+            log.warning("Telegram cannot reach the webhook", extra={"pending": hook.pending_update_count})
+        else:
+            health.heard()
+
+
 class Webhook:
     """A small HTTP server for one bot, behind a proxy that speaks https."""
 
-    def __init__(self, intake: Intake, token: str, host: str, port: int) -> None:
-        self._intake = intake
+    def __init__(self, receiver: TelegramReceiver, token: str, host: str, port: int) -> None:
+        self._receiver = receiver
         self._secret = secret_of(token)
         self._host = host
         self._port = port
@@ -64,5 +93,5 @@ class Webhook:
         except ValueError:
             raw = None  # it is from Telegram, and would come again and again: counted, and taken
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._intake.put(raw, lambda is_done: None if done.done() else done.set_result(is_done))
+        self._receiver.put(raw, lambda is_done: None if done.done() else done.set_result(is_done))
         return web.Response(status=200 if await done else 503)

@@ -59,7 +59,7 @@ class Entity(_Wire):
     user: TelegramUser | None = None
 
 
-class File(_Wire):
+class TelegramFile(_Wire):
     """A photo size, document, voice, audio, video, video note, animation or sticker."""
 
     file_id: Reference
@@ -126,14 +126,14 @@ class Message(_Wire):
     reply_to_message: ReplyTo | None = None
     quote: Quote | None = None
     forward_origin: Origin | None = None
-    photo: list[File] = []
-    document: File | None = None
-    voice: File | None = None
-    audio: File | None = None
-    video: File | None = None
-    video_note: File | None = None
-    animation: File | None = None
-    sticker: File | None = None
+    photo: list[TelegramFile] = []
+    document: TelegramFile | None = None
+    voice: TelegramFile | None = None
+    audio: TelegramFile | None = None
+    video: TelegramFile | None = None
+    video_note: TelegramFile | None = None
+    animation: TelegramFile | None = None
+    sticker: TelegramFile | None = None
     location: Location | None = None
     venue: Venue | None = None
     contact: Contact | None = None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from host.channels.protocol import Ingest
-from host.channels.telegram.translate import Me, from_messages, translate
+from host.channels.telegram.events import TelegramBot, from_messages, translate
 from host.channels.telegram.wire import Message, Update, read_update
 from host.routing.event import ChatGone, Clicked
 from host.sessions.attachments import AttachmentRefused
@@ -37,13 +37,13 @@ class _Waiting:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Intake:
+class TelegramReceiver:
     """Hands updates to `ingest`. `clicked` hears of each click that was taken, `alive` of each chat that was heard."""
 
     def __init__(
         self,
         ingest: Ingest,
-        me: Me,
+        me: TelegramBot,
         *,
         album_seconds: float,
         clicked: Callable[[str], None],

@@ -6,15 +6,15 @@ import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from host.channels.telegram.format import utf16_slice
+from host.channels.telegram.text import utf16_slice
 from host.channels.telegram.wire import (
     CallbackQuery,
     Chat,
     ClickedMessage,
-    File,
     MemberUpdate,
     Message,
     MessageReaction,
+    TelegramFile,
     Update,
 )
 from host.routing.event import (
@@ -38,7 +38,7 @@ _OUTSIDE = frozenset({"left", "kicked"})
 
 
 @dataclass(frozen=True, slots=True)
-class Me:
+class TelegramBot:
     """The bot itself, and the name of its channel."""
 
     channel: str
@@ -46,7 +46,7 @@ class Me:
     username: str
 
 
-def translate(update: Update, me: Me) -> list[Incoming]:
+def translate(update: Update, me: TelegramBot) -> list[Incoming]:
     """What happened. Raises `InvalidValue` for what cannot be an event."""
     message = update.message or update.channel_post
     edited = update.edited_message or update.edited_channel_post
@@ -63,7 +63,7 @@ def translate(update: Update, me: Me) -> list[Incoming]:
     return []
 
 
-def from_messages(messages: Sequence[Message], me: Me) -> list[Incoming]:
+def from_messages(messages: Sequence[Message], me: TelegramBot) -> list[Incoming]:
     """One message, or the parts of an album in their order, as one event."""
     first = min(messages, key=lambda message: message.message_id)
     chat = first.chat
@@ -96,7 +96,7 @@ def from_messages(messages: Sequence[Message], me: Me) -> list[Incoming]:
     return [event]
 
 
-def _address(me: Me, chat: Chat, thread: int | None) -> Address:
+def _address(me: TelegramBot, chat: Chat, thread: int | None) -> Address:
     return Address(me.channel, str(chat.id), None if thread is None else str(thread))
 
 
@@ -134,7 +134,7 @@ def _quote(message: Message) -> str | None:
     return (reply.text or reply.caption or "")[:_LONGEST_QUOTE] or None
 
 
-def _is_mention(message: Message, me: Me) -> bool:
+def _is_mention(message: Message, me: TelegramBot) -> bool:
     """The bot's name in the text, a command with its name, or a reply to what it wrote."""
     reply = message.reply_to_message
     if reply is not None and reply.from_ is not None and reply.from_.id == me.id and not _is_topic_root(message):
@@ -151,7 +151,7 @@ def _is_mention(message: Message, me: Me) -> bool:
     return False
 
 
-def _text(message: Message, me: Me) -> str:
+def _text(message: Message, me: TelegramBot) -> str:
     text = message.text if message.text is not None else message.caption or ""
     text = _without_our_name(text, me)
     for said in (_of_other_kinds(message), None if not message.forward_origin else _forwarded(message)):
@@ -160,7 +160,7 @@ def _text(message: Message, me: Me) -> str:
     return text
 
 
-def _without_our_name(text: str, me: Me) -> str:
+def _without_our_name(text: str, me: TelegramBot) -> str:
     """`/new@our_bot` is `/new`, as everywhere else."""
     word, space, rest = text.partition(" ")
     command, at, name = word.partition("@")
@@ -215,7 +215,7 @@ def _files(message: Message) -> list[RemoteFile]:
     return found
 
 
-def _file(file: File, name: str) -> RemoteFile:
+def _file(file: TelegramFile, name: str) -> RemoteFile:
     if file.file_name:
         name = file.file_name
     elif "." not in name:
@@ -223,7 +223,7 @@ def _file(file: File, name: str) -> RemoteFile:
     return RemoteFile(name, file.file_id, file.file_size)
 
 
-def _edited(message: Message, me: Me) -> list[Incoming]:
+def _edited(message: Message, me: TelegramBot) -> list[Incoming]:
     text = _text(message, me)
     if not text or (message.from_ is not None and message.from_.id == me.id):
         return []
@@ -231,7 +231,7 @@ def _edited(message: Message, me: Me) -> list[Incoming]:
     return [Edited(address, str(message.message_id), text, _sender_id(message))]
 
 
-def _clicked(query: CallbackQuery, me: Me) -> list[Incoming]:
+def _clicked(query: CallbackQuery, me: TelegramBot) -> list[Incoming]:
     message = query.message
     if message is None or query.data is None:
         return []
@@ -241,7 +241,7 @@ def _clicked(query: CallbackQuery, me: Me) -> list[Incoming]:
     return [Clicked(address, str(message.message_id), query.data, query.id, str(query.from_.id), query.from_.name)]
 
 
-def _reacted(reaction: MessageReaction, me: Me) -> list[Incoming]:
+def _reacted(reaction: MessageReaction, me: TelegramBot) -> list[Incoming]:
     sender = reaction.user or reaction.actor_chat
     if sender is not None and sender.id == me.id:
         return []
@@ -259,7 +259,7 @@ def _reacted(reaction: MessageReaction, me: Me) -> list[Incoming]:
     ]
 
 
-def _member(update: MemberUpdate, me: Me) -> list[Incoming]:
+def _member(update: MemberUpdate, me: TelegramBot) -> list[Incoming]:
     """The bot was added, thrown out, or blocked."""
     chat, before, now = update.chat, update.old_chat_member.status, update.new_chat_member.status
     address = _address(me, chat, None)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import aiohttp
 from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+
+T = TypeVar("T")
 
 APP_PAGE = "api.slack.com/apps"
 _SECONDS = 30
@@ -120,6 +122,14 @@ class SlackApi:
         if not isinstance(answer.data, Mapping):
             raise ChannelUnavailable(f"Slack gives no usable answer to {method}")
         return dict(answer.data), answer.headers
+
+
+async def asked(call: Coroutine[Any, Any, T]) -> T:
+    """What a call gives, with Slack's refusals as the errors of the protocol."""
+    try:
+        return await call
+    except SlackError as error:
+        raise error.told() from None
 
 
 def _failure(method: str, response: Any) -> Exception:

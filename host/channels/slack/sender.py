@@ -7,7 +7,7 @@ key before it is sent again. In the ordinary case that costs no call.
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,14 @@ from typing import Any
 import aiohttp
 
 from host.channels.protocol import Button, ChannelUnavailable, DeliveryRefused, Outgoing
-from host.channels.slack.api import SlackApi, SlackError
-from host.channels.slack.mrkdwn import to_mrkdwn
+from host.channels.slack.client import SlackApi, SlackError
+from host.channels.slack.emoji import to_name
+from host.channels.slack.files import share
 from host.channels.slack.streams import Streams
+from host.channels.slack.text import to_mrkdwn
 from shared_schema.rows import Address
+
+log = logging.getLogger(__name__)
 
 EVENT_TYPE = "dumbwaiter_message"
 _MAX_EDIT = 4_000  # characters of `text` that chat.update takes
@@ -27,15 +31,15 @@ _MAX_SECTION = 3_000
 _MAX_BLOCKS = 50
 _BUTTONS_A_ROW = 25
 _REMEMBERED = 5_000
+_DOUBTFUL_SECONDS = 120.0
 _LOOK_BACK_SECONDS = 48 * 3600.0
 _PAGES, _PAGE = 5, 200
 
 
-class Sender:
+class SlackSender:
     """Posts messages and files. It outlives the connections of its channel: it knows what is sent, and what is unsure.
 
-    `now` gives seconds since 1970. Until `doubtful_until` each message may have been sent by an earlier host. `own_ids`
-    are the ids under which we write.
+    `now` gives seconds since 1970 by Slack's clock. `own_ids` are the ids under which we write.
     """
 
     def __init__(
@@ -49,7 +53,11 @@ class Sender:
         self._done: OrderedDict[str, str] = OrderedDict()
         self._posted: OrderedDict[str, str] = OrderedDict()
         self._unsure: set[str] = set()
-        self.doubtful_until = 0.0
+        self._doubtful_until = 0.0
+
+    def doubt(self) -> None:
+        """An earlier host was killed: for a while each message may have been sent by it."""
+        self._doubtful_until = self._now() + _DOUBTFUL_SECONDS
 
     @property
     def is_sure(self) -> bool:
@@ -61,13 +69,13 @@ class Sender:
         if (done := self._done.get(message.key)) is not None:
             return done
         ours: list[Mapping[str, Any]] = []
-        if message.key in self._unsure or self._now() < self.doubtful_until:
+        if message.key in self._unsure or self._now() < self._doubtful_until:
             ours = await self._ours(message.address)
         self._unsure.add(message.key)
         try:
             ts = await self._text(message)
             if message.files and not _has_files(ours, ts, message.files):
-                await self._share(message.address, message.files)
+                await share(self._api(), self._session(), message.address, message.files)
         except (SlackError, DeliveryRefused):
             self._unsure.discard(message.key)  # it surely did not arrive
             raise
@@ -108,6 +116,56 @@ class Sender:
         """Replace a message of ours, or let a stream grow. Raises the errors of the protocol, and `SlackError`."""
         if buttons or not await self.streams.grow(address, ts, text):
             await self._update(address, ts, text, buttons)
+
+    async def delete(self, address: Address, ts: str) -> None:
+        """Take a message of ours away, if it is still there. Raises as `edit`."""
+        try:
+            await self._api().call("chat.delete", channel=address.platform_id, ts=ts)
+        except SlackError as error:
+            if error.code != "message_not_found":
+                raise
+
+    async def react(self, address: Address, ts: str, emoji: str | None) -> None:
+        """Put a reaction on a message; None takes ours away. Raises as `edit`."""
+        place = {"channel": address.platform_id, "timestamp": ts}
+        if emoji is None:
+            await self._take_away_reactions(place)
+            return
+        name = to_name(emoji)
+        if name is None:
+            raise DeliveryRefused(f"Slack has no reaction {emoji[:20]}")
+        try:
+            await self._api().call("reactions.add", name=name, **place)
+        except SlackError as error:
+            if error.code != "already_reacted":
+                raise
+
+    async def typing(self, address: Address) -> None:
+        """Show that we work on an answer. Raises `ChannelUnavailable`."""
+        if address.thread_id is None:  # Slack has a sign for threads alone
+            return
+        try:
+            await self._api().call(
+                "assistant.threads.setStatus",
+                channel_id=address.platform_id,
+                thread_ts=address.thread_id,
+                status="is working on an answer…",
+            )
+        except SlackError as error:  # a nicety: some chats have it not
+            log.debug("the status of a thread cannot be set", extra={"error": error.code})
+
+    async def _take_away_reactions(self, place: Mapping[str, str]) -> None:
+        answer = await self._api().call("reactions.get", **place)
+        message = answer.get("message")
+        reactions = message.get("reactions") if isinstance(message, Mapping) else None
+        for reaction in reactions if isinstance(reactions, list) else []:
+            users = reaction.get("users") if isinstance(reaction, Mapping) else None
+            if isinstance(users, list) and any(user in self.own_ids for user in users if isinstance(user, str)):
+                try:
+                    await self._api().call("reactions.remove", name=str(reaction.get("name")), **place)
+                except SlackError as error:
+                    if error.code != "no_reaction":
+                        raise
 
     async def _update(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
         try:
@@ -165,36 +223,6 @@ class Sender:
 
     def _is_ours(self, message: object) -> bool:
         return isinstance(message, Mapping) and bool({message.get("user"), message.get("bot_id")} & self.own_ids)
-
-    async def _share(self, address: Address, files: Sequence[Path]) -> None:
-        """Upload files and show them in the chat, all of them in one message."""
-        uploaded = []
-        for path in files:
-            size = (await asyncio.to_thread(path.stat)).st_size
-            if size == 0:
-                raise DeliveryRefused(f"Slack takes no empty file: {path.name}")
-            answer = await self._api().call("files.getUploadURLExternal", filename=path.name, length=size)
-            url, file_id = answer.get("upload_url"), answer.get("file_id")
-            if not isinstance(url, str) or not isinstance(file_id, str):
-                raise ChannelUnavailable("Slack gives no address for a file")
-            await self._upload(url, path)
-            uploaded.append({"id": file_id, "title": path.name})
-        await self._api().call(
-            "files.completeUploadExternal",
-            files=uploaded,
-            channel_id=address.platform_id,
-            thread_ts=address.thread_id,
-        )
-
-    async def _upload(self, url: str, path: Path) -> None:
-        with await asyncio.to_thread(path.open, "rb") as file:
-            try:
-                async with self._session().post(url, data=file) as response:
-                    if response.status != 200:
-                        raise ChannelUnavailable(f"Slack does not take the file (status {response.status})")
-                    await response.read()
-            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                raise ChannelUnavailable(f"the file could not be sent ({type(error).__name__})") from None
 
 
 def blocks_of(written: str, buttons: Sequence[Button]) -> list[dict[str, Any]]:
