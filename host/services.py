@@ -18,15 +18,15 @@ from host.channels.running import RunningChannels
 from host.delivery.copy import Copier
 from host.delivery.deliver import Deliverer
 from host.delivery.host_messages import HostMessenger
-from host.delivery.request import AgentRequest
 from host.delivery.retry import RetryPolicy
 from host.delivery.titling import Titling
+from host.dispatcher import Dispatcher
 from host.gateway import proxies
 from host.gateway.upstreams import configure, read_file
 from host.history.feed import History
 from host.page import PageSwitch
 from host.routing.acceptance import Rules
-from host.routing.router import Followers, Router
+from host.routing.router import Router
 from host.runtime.choose import Choice, choose
 from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
@@ -138,8 +138,6 @@ class Services:
             clock,
             settings.layout,
             file_limits,
-            accepted=self.accepted,
-            send=lambda chat: self.deliverer.kick(chat),
         )
         self.channels[between.name] = between
         self._built(between)
@@ -147,8 +145,6 @@ class Services:
         turn_limits = TurnLimits(settings.max_batch, settings.turn_seconds)
         self.profile = self._profile()
         self.inbox_sync = InboxSync(central, settings.layout, owner, turn_limits, self.profile, self._outdated)
-        self.commands: asyncio.Queue[str] = asyncio.Queue()
-        self.requests: asyncio.Queue[tuple[str, AgentRequest]] = asyncio.Queue()
         self.deliverer = Deliverer(
             central,
             settings.layout,
@@ -156,7 +152,6 @@ class Services:
             self.channels,
             policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
             attempt_seconds=settings.delivery_seconds,
-            done=self._delivered,
             settle=lambda session_id: self.progress.settle(session_id),
             why_not=self.running.why_not,
             hide=self.running.hide,
@@ -189,19 +184,14 @@ class Services:
             settings.kept_bytes_per_hour,
             settings.max_waiting,
         )
-        copier = Copier(central, clock, file_limits=file_limits, max_text=settings.max_text, quota=quota)
+        copier = Copier(central, file_limits=file_limits, max_text=settings.max_text, quota=quota)
         sync = SessionSync(
             central,
             self.inbox_sync,
             copier,
             clock,
             owner,
-            send=self.deliverer.kick,
-            finished=self._finished,
-            accepted=self.accepted,
-            wants_title=self._wants_title,
             touched=self.history.touched,
-            asked=self.requests.put_nowait,
         )
         self.supervisor = Supervisor(
             self.inbox_sync,
@@ -210,23 +200,20 @@ class Services:
             settings,
             clock,
             supervision_limits,
-            send=self.deliverer.kick,
             changed=self._agents_changed,
             poll_now=self._poll_now,
         )
         self.titling = Titling(
             central,
-            clock,
             settings.title_seconds,
             is_running=self.supervisor.agents.__contains__,
-            asked=self.accepted,
         )
         self.router = Router(
             central,
             settings.layout,
             clock,
             Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
-            Followers(self.accepted, self.commands.put_nowait, self.deliverer.kick, self.says),
+            self.says,
             file_limits=file_limits,
             fetched=Downloads(
                 self.channels,
@@ -239,7 +226,10 @@ class Services:
         )
         self.progress = ProgressDisplay(central, clock, self.channels, lambda: self.supervisor.agents)
         self._watcher: Watcher | None = None
-        self._to_write: dict[str, None] = {}
+        self.dispatcher = Dispatcher(
+            self.deliverer, self.supervisor, self.progress, self.titling, self.terminal, self.router.open_commands
+        )
+        central.dispatch = self.dispatcher.committed
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -250,6 +240,7 @@ class Services:
         self.history.start()
         self._watcher = choose_watcher(self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy)
         self.started_at = self.clock.now()
+        self.dispatcher.is_running = True
         self._loop = asyncio.get_running_loop()
         tell_of_way(*self._way_out)
         self.adopted = await adopt(
@@ -281,9 +272,9 @@ class Services:
 
     async def write_accepted(self) -> None:
         """Without a running host: bring what was just accepted into the session folders, and start no agent."""
-        for session_id in self._to_write:
+        for session_id in self.dispatcher.to_write:
             await asyncio.to_thread(self.inbox_sync.write_accepted, session_id)
-        self._to_write.clear()
+        self.dispatcher.to_write.clear()
 
     async def close(self, *, stop_agents: bool) -> None:
         """End everything in the opposite order. Agents give back their turns, or (`stop_agents` false) go on alone."""
@@ -326,19 +317,6 @@ class Services:
         else:
             self._in_clear.discard(channel.name)
 
-    def _wants_title(self, session_id: str) -> None:
-        """The agent of a session is to be asked for a title when it rests; without a running host, it is later."""
-        if self.started_at is not None:
-            self.titling.wanted(session_id)
-
-    def accepted(self, session_id: str) -> None:
-        """A session has something new to be written."""
-        if self.started_at is None:
-            self._to_write[session_id] = None
-        else:
-            self.supervisor.accepted(session_id)
-            self.progress.accepted(session_id)
-
     def _connected(self, name: str) -> None:
         """A channel was started: what waited for it is sent now."""
         self.deliverer.channel_is_back(name)
@@ -364,15 +342,6 @@ class Services:
         """A session's file is to be told what became of a message (the next host's work if none runs). Any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.supervisor.schedule, session_id)
-
-    def _finished(self) -> None:
-        """A message got its outcome: wake the terminals that wait."""
-        self.terminal.notice()
-
-    def _delivered(self, session_id: str) -> None:
-        """A delivery got its outcome: the session's file is told, and the terminals that wait look again."""
-        self.terminal.notice()
-        self.supervisor.delivered(session_id)
 
     def _poll_now(self) -> None:
         if self._watcher is not None:

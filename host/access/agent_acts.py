@@ -6,7 +6,6 @@ The same function does what was asked for when a person says yes and when the po
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ from host.access.told_to_agents import tell
 from host.central import agent_groups, agent_links, audit, call_grants, tool_server_problems
 from host.central.agent_groups import AgentGroup
 from host.central.approvals import Approval, ApprovalState
+from host.central.database import Queryable, Transaction
 from host.gateway.policy import parse_rule
 from shared_schema import json_text
 from shared_schema.clock import from_text, to_text
@@ -45,17 +45,15 @@ class AgentAct:
 
     policy: PolicyAct
     kind: ApprovalKind
-    wish: Callable[[sqlite3.Connection, AgentGroup, Mapping[str, Any]], tuple[str, dict[str, Any]]]
-    carry_out: Callable[[sqlite3.Connection, AgentGroup, Mapping[str, Any], str], str]
+    wish: Callable[[Transaction, AgentGroup, Mapping[str, Any]], tuple[str, dict[str, Any]]]
+    carry_out: Callable[[Transaction, AgentGroup, Mapping[str, Any]], str]
 
 
-def _one(connection: sqlite3.Connection, about: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
+def _one(connection: Queryable, about: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
     return _YES
 
 
-def _host_wish(
-    connection: sqlite3.Connection, group: AgentGroup, arguments: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
+def _host_wish(connection: Queryable, group: AgentGroup, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     host = str(arguments["host"]).strip().lower()
     rule = parse_rule(host)
     if rule.network is not None and rule.network.num_addresses > 1:
@@ -65,22 +63,13 @@ def _host_wish(
     return host, {"host": host, "why": arguments["reason"]}
 
 
-def _allow_host(connection: sqlite3.Connection, group: AgentGroup, about: Mapping[str, Any], now: str) -> str:
+def _allow_host(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) -> str:
     hosts = sorted({*group.allowed_hosts, str(about["host"])})
-    _changed(
-        connection,
-        group,
-        replace(group, allow=json.dumps(hosts)),
-        {"allow": group.allowed_hosts},
-        {"allow": hosts},
-        now,
-    )
+    _changed(tx, group, replace(group, allow=json.dumps(hosts)), {"allow": group.allowed_hosts}, {"allow": hosts})
     return f"{group.name} may reach {about['host']} from now on."
 
 
-def _server_wish(
-    connection: sqlite3.Connection, group: AgentGroup, arguments: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
+def _server_wish(connection: Queryable, group: AgentGroup, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = str(arguments["name"])
     try:
         found = json_text.parse(str(arguments["configuration"]))
@@ -93,25 +82,16 @@ def _server_wish(
     return name, {"name": name, "configuration": said, "why": arguments["reason"]}
 
 
-def _add_server(connection: sqlite3.Connection, group: AgentGroup, about: Mapping[str, Any], now: str) -> str:
+def _add_server(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) -> str:
     name = str(about["name"])
     after = _with_server(group, name, json_text.parse(str(about["configuration"])))
     names = sorted(_servers(group))
-    _changed(
-        connection,
-        group,
-        replace(group, tool_servers=after),
-        {"tool_servers": names},
-        {"tool_servers": [*names, name]},
-        now,
-    )
-    tool_server_problems.forget(connection, group.id)
+    _changed(tx, group, replace(group, tool_servers=after), {"tool_servers": names}, {"tool_servers": [*names, name]})
+    tool_server_problems.forget(tx, group.id)
     return f"{group.name} has the tools of '{name}' from its next turn on."
 
 
-def _agent_wish(
-    connection: sqlite3.Connection, group: AgentGroup, arguments: Mapping[str, Any]
-) -> tuple[str, dict[str, Any]]:
+def _agent_wish(connection: Queryable, group: AgentGroup, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     name = agent_groups.valid_name(str(arguments["name"]))
     if agent_links.is_named(connection, group.id, PARENT):
         raise Conflict("an agent that was made by another one makes none itself", hint="ask your parent")
@@ -135,12 +115,12 @@ def _agent_wish(
     }
 
 
-def _make_agent(connection: sqlite3.Connection, group: AgentGroup, about: Mapping[str, Any], now: str) -> str:
+def _make_agent(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) -> str:
     """An agent with the settings of its maker and instructions of its own; each may write to the other."""
-    if agent_links.children(connection, group.id) >= MOST_CHILDREN:
+    if agent_links.children(tx, group.id) >= MOST_CHILDREN:
         raise Conflict(f"{group.name} has made {MOST_CHILDREN} agents already, and no more are made.")
     made = agent_groups.new_agent_group(
-        str(about["name"]), created_at=now, provider=str(about["provider"]), model=about["model"]
+        str(about["name"]), created_at=tx.now, provider=str(about["provider"]), model=about["model"]
     )
     child = replace(
         group,
@@ -148,16 +128,16 @@ def _make_agent(connection: sqlite3.Connection, group: AgentGroup, about: Mappin
         name=made.name,
         folder=f"{made.name[:50]}-{made.id[-6:]}",  # never the workspace that an agent of that name has left
         model=made.model,
-        created_at=now,
+        created_at=tx.now,
         mounts="[]",
         allow="[]",
         tool_servers=None,
         instructions=str(about["instructions"]),
     )
-    agent_groups.insert(connection, child)
-    agent_groups.add_link(connection, group, child.name, child, now)
-    agent_groups.add_link(connection, child, PARENT, group, now)
-    audit.record(connection, "agent_group.add", child.name, now, after={"made_by": group.name, "model": child.model})
+    agent_groups.insert(tx, child)
+    agent_groups.add_link(tx, group, child.name, child)
+    agent_groups.add_link(tx, child, PARENT, group)
+    audit.record(tx, "agent_group.add", child.name, after={"made_by": group.name, "model": child.model})
     return f"The agent {child.name} is there; {group.name} writes to it with the destination '{child.name}'."
 
 
@@ -172,29 +152,24 @@ def _with_server(group: AgentGroup, name: str, configuration: Any) -> str:
 
 
 def _changed(
-    connection: sqlite3.Connection,
-    group: AgentGroup,
-    changed: AgentGroup,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    now: str,
+    tx: Transaction, group: AgentGroup, changed: AgentGroup, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
-    agent_groups.update(connection, changed)
-    audit.record(connection, "agent_group.set", group.name, now, before=dict(before), after=dict(after))
+    agent_groups.update(tx, changed)
+    audit.record(tx, "agent_group.set", group.name, before=dict(before), after=dict(after))
 
 
-def _approved_act(name: str) -> Callable[[sqlite3.Connection, ApprovalDecision], ApprovalOutcome]:
-    def approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> ApprovalOutcome:
+def _approved_act(name: str) -> Callable[[Transaction, ApprovalDecision], ApprovalOutcome]:
+    def approved(tx: Transaction, decision: ApprovalDecision) -> ApprovalOutcome:
         about = decision.approval.about
-        group = agent_groups.by_id(connection, str(about["agent_group_id"]))
+        group = agent_groups.by_id(tx, str(about["agent_group_id"]))
         if group is None:
             raise Conflict("That agent is gone.")
-        return ApprovalOutcome(ACTS[name].carry_out(connection, group, about, decision.now), (group.id,))
+        return ApprovalOutcome(ACTS[name].carry_out(tx, group, about), (group.id,))
 
     return approved
 
 
-def _told(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
+def _told(tx: Transaction, approval: Approval) -> None:
     """The conversation that asked hears how it ended."""
     about = approval.about
     what = f"{about.get('tool') or approval.kind} {about.get('host') or about.get('name') or ''}".strip()
@@ -210,7 +185,7 @@ def _told(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
         case _:
             text = f"Your request ({what}) has expired: it was not decided in time. Go on without it."
     more = {"approval": approval.id, "state": approval.state, "by": approval.decided_by}
-    tell(connection, str(about["session_id"]), f"approval-{approval.id}", text, now, more)
+    tell(tx, str(about["session_id"]), f"approval-{approval.id}", text, more)
 
 
 _HIDDEN = frozenset({"agent_group_id", "session_id", "call"})
@@ -238,10 +213,10 @@ ACTS: Mapping[str, AgentAct] = {
 """What an agent may ask for, by the name of its kind of approval."""
 
 
-def _allow_call(connection: sqlite3.Connection, decision: ApprovalDecision) -> ApprovalOutcome:
-    about, now = decision.approval.about, decision.now
-    until = None if decision.choice.value == CONVERSATION else to_text(from_text(now) + GRANTED_FOR)
-    call_grants.put(connection, str(about["session_id"]), str(about["call"]), until, now)
+def _allow_call(tx: Transaction, decision: ApprovalDecision) -> ApprovalOutcome:
+    about = decision.approval.about
+    until = None if decision.choice.value == CONVERSATION else to_text(from_text(tx.now) + GRANTED_FOR)
+    call_grants.put(tx, str(about["session_id"]), str(about["call"]), until)
     return ApprovalOutcome("The agent goes on.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.central import agent_groups, audit, schedules
 from host.central.approvals import Approval, ApprovalState
+from host.central.database import Queryable, Transaction
 from host.central.schedules import Schedule
 from shared_schema.errors import Conflict
 
@@ -20,32 +20,32 @@ def subject_of(schedule: Schedule) -> str:
     return schedule.id
 
 
-def _choices(connection: sqlite3.Connection, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
+def _choices(connection: Queryable, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
     """One way to say yes, while the agent is there."""
     group = agent_groups.by_id(connection, arguments["agent_group_id"])
     return [] if group is None else [ApprovalChoice("yes", "Yes", group.id)]
 
 
-def _approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> ApprovalOutcome:
+def _approved(tx: Transaction, decision: ApprovalDecision) -> ApprovalOutcome:
     """What was due meanwhile is treated by the schedule's rule for missed times."""
-    found = schedules.lookup(connection, decision.approval.about["id"])
+    found = schedules.lookup(tx, decision.approval.about["id"])
     if found is None or found.status != "waiting":
         raise Conflict("The agent has taken it back.")
-    schedules.set_status(connection, found.id, "active", None, keep_next=True)
-    audit.record(connection, "schedule.approve", found.name, decision.now, after={"status": "active"})
+    schedules.set_status(tx, found.id, "active", None, keep_next=True)
+    audit.record(tx, "schedule.approve", found.name, after={"status": "active"})
     return ApprovalOutcome(f"The schedule '{found.name}' runs.")
 
 
-def _closed(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
+def _closed(tx: Transaction, approval: Approval) -> None:
     """The agent is told; what was not approved does not wait for ever."""
     about = approval.about
-    found = schedules.lookup(connection, about["id"])
+    found = schedules.lookup(tx, about["id"])
     said = "approved" if approval.state == ApprovalState.APPROVED else "not approved"
     if found is not None and found.status == "waiting" and approval.state != ApprovalState.APPROVED:
-        schedules.set_status(connection, found.id, "cancelled", f"it was {said}")
+        schedules.set_status(tx, found.id, "cancelled", f"it was {said}")
     if isinstance(session_id := about.get("session_id"), str):
         key, text = f"schedule-approval:{approval.id}", f"Your task '{about['schedule']}' is {said}."
-        told_to_agents.tell(connection, session_id, key, text, now, {})
+        told_to_agents.tell(tx, session_id, key, text, {})
 
 
 AGENT_SCHEDULE = ApprovalKind(

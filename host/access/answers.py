@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.access import approvals, cards
 from host.access.standing import TERMINAL, Standing
 from host.central import agent_groups
+from host.central.database import Queryable, Transaction
 from shared_schema.errors import DumbwaiterError
 
 APPROVE_HOW = "Write /approve and the code of the card, such as /approve K7Q2MX; /deny and the code says no."
@@ -23,24 +23,24 @@ class AccessAnswer:
     agent_groups: tuple[str, ...] = ()
 
 
-def approve(connection: sqlite3.Connection, argument: str, who: Standing, where_from: str, now: str) -> AccessAnswer:
+def approve(tx: Transaction, argument: str, who: Standing, where_from: str) -> AccessAnswer:
     """`/approve CODE [CHOICE]`."""
     code, _, choice = argument.partition(" ")
-    return _decided(connection, code, who, where_from, choice.strip() or None, now)
+    return _decided(tx, code, who, where_from, choice.strip() or None)
 
 
-def deny(connection: sqlite3.Connection, argument: str, who: Standing, where_from: str, now: str) -> AccessAnswer:
+def deny(tx: Transaction, argument: str, who: Standing, where_from: str) -> AccessAnswer:
     """`/deny CODE`."""
-    return _decided(connection, argument.partition(" ")[0], who, where_from, cards.NO, now)
+    return _decided(tx, argument.partition(" ")[0], who, where_from, cards.NO)
 
 
-def click(connection: sqlite3.Connection, value: str, who: Standing, where_from: str, now: str) -> AccessAnswer | None:
+def click(tx: Transaction, value: str, who: Standing, where_from: str) -> AccessAnswer | None:
     """A button; None for one that is no approval's."""
     parsed = cards.parsed(value)
-    return None if parsed is None else _decided(connection, parsed[0], who, where_from, parsed[1], now)
+    return None if parsed is None else _decided(tx, parsed[0], who, where_from, parsed[1])
 
 
-def whoami(connection: sqlite3.Connection, who: Standing | None) -> str:
+def whoami(connection: Queryable, who: Standing | None) -> str:
     """Returns the sentences that tell a person who they are to the host."""
     if who is None:
         return "The platform does not say who you are."
@@ -58,13 +58,11 @@ def whoami(connection: sqlite3.Connection, who: Standing | None) -> str:
     return f"You are {who.user}: {', '.join(roles)}."
 
 
-def _decided(
-    connection: sqlite3.Connection, code: str, who: Standing, where_from: str, answer: str | None, now: str
-) -> AccessAnswer:
+def _decided(tx: Transaction, code: str, who: Standing, where_from: str, answer: str | None) -> AccessAnswer:
     if not code:
         return AccessAnswer(APPROVE_HOW, is_done=False)
     try:
-        done = approvals.decide(connection, code, who, where_from, answer, now)
+        done = approvals.decide(tx, code, who, where_from, answer)
     except DumbwaiterError as error:
         return AccessAnswer(error.what if error.what.endswith(".") else f"{error.what}.", is_done=False)
     return AccessAnswer(done.sentence, agent_groups=done.agent_groups)

@@ -8,7 +8,6 @@ cards then say by whom it was given.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +25,7 @@ from host.central import approvals as table
 from host.central import audit, host_messages, users
 from host.central.approvals import Approval, ApprovalState
 from host.central.audit import Actor
+from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -61,12 +61,11 @@ class ClosedApproval:
 
 
 def ask(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     kind: ApprovalKind,
     subject: str,
     arguments: Mapping[str, Any],
     *,
-    now: str,
     agent_groups: Sequence[str] | None = None,
     role: str = "admin",
     waiting: Mapping[str, Any] | None = None,
@@ -77,33 +76,33 @@ def ask(
     `agent_groups`: the admins of these may decide, too; `place` is a chat that is shown the
     card as well. Raises `InvalidValue` for arguments that a card cannot show.
     """
-    found = table.open_for(connection, kind.name, subject)
-    if found is not None and found.expires_at > now:
-        return _again(connection, found, waiting)
+    found = table.open_for(tx, kind.name, subject)
+    if found is not None and found.expires_at > tx.now:
+        return _again(tx, found, waiting)
     if found is not None:
-        expire(connection, found, now)
-    if table.open_count(connection) >= table.MOST_OPEN:
+        expire(tx, found)
+    if table.open_count(tx) >= table.MOST_OPEN:
         return None
     shown = _shown(kind, arguments)
     if sum(len(str(value)) for value in shown.values()) > cards.MOST_CHARACTERS:
         raise InvalidValue(f"what is to be approved has more than {cards.MOST_CHARACTERS:,} characters")
-    approval_id, expires_at = new_id(Prefix.APPROVAL), to_text(from_text(now) + VALID)
+    approval_id, expires_at = new_id(Prefix.APPROVAL), to_text(from_text(tx.now) + VALID)
     table.insert(
-        connection,
+        tx,
         id=approval_id,
-        code=_fresh_code(connection),
+        code=_fresh_code(tx),
         kind=kind.name,
         subject=subject,
         arguments=arguments,
         role=role,
         agent_groups=agent_groups,
         waiting=[] if waiting is None else [waiting],
-        created_at=now,
+        created_at=tx.now,
         expires_at=expires_at,
     )
-    approval = table.get(connection, approval_id)
+    approval = table.get(tx, approval_id)
     assert approval is not None
-    _send_cards(connection, kind, approval, now, place)
+    _send_cards(tx, kind, approval, place)
     return OpenedApproval(approval, is_new=True, is_kept=waiting is not None)
 
 
@@ -117,9 +116,7 @@ def may_decide(standing: Standing, approval: Approval, agent_group_id: str | Non
     return standing.administers(None) or any(standing.administers(each) for each in of or ())
 
 
-def decide(
-    connection: sqlite3.Connection, code: str, decider: Standing, where_from: str, answer: str | None, now: str
-) -> ClosedApproval:
+def decide(tx: Transaction, code: str, decider: Standing, where_from: str, answer: str | None) -> ClosedApproval:
     """Take an answer: None or a choice (its number or value) for yes, `no`.
 
     Raises `Conflict` for who may not decide, and for what is decided already; `NotFound`; `InvalidValue` for an answer
@@ -127,59 +124,55 @@ def decide(
     """
     if not decider.is_decider:
         raise Conflict(NOT_YOURS)
-    approval = table.by_code(connection, codes.normalised(code))
+    approval = table.by_code(tx, codes.normalised(code))
     if approval is None:
         raise NotFound(f"There is no approval {code[:20]}.", hint="`dumbwaiter approval list` shows those that wait")
     if not may_decide(decider, approval):
         raise Conflict(NOT_YOURS)
-    if approval.state == ApprovalState.PENDING and approval.expires_at <= now:
-        expire(connection, approval, now)
-        approval = table.get(connection, approval.id) or approval
+    if approval.state == ApprovalState.PENDING and approval.expires_at <= tx.now:
+        expire(tx, approval)
+        approval = table.get(tx, approval.id) or approval
     if approval.state != ApprovalState.PENDING:
         raise Conflict(ended(approval))
     kind = KINDS[approval.kind]
     with audit.acting(Actor(decider.user, where_from)):
         if answer == cards.NO:
-            done = _close(connection, approval, ApprovalState.DENIED, decider, where_from, None, None, now)
-            _tell_waiting(connection, approval, kind.denied, now)
+            done = _close(tx, approval, ApprovalState.DENIED, decider, where_from, None, None)
+            _tell_waiting(tx, approval, kind.denied)
             return ClosedApproval(done, ended(done))
-        choice = _chosen(kind.choices(connection, approval.about), answer)
+        choice = _chosen(kind.choices(tx, approval.about), answer)
         if choice.agent_group_id is not None and not may_decide(decider, approval, choice.agent_group_id):
             raise Conflict(f"You are no admin of {choice.label}. {NOT_YOURS}")
-        came_of_it = kind.approved(connection, ApprovalDecision(approval, choice, decider, now))
-        done = _close(
-            connection, approval, ApprovalState.APPROVED, decider, where_from, choice.value, came_of_it.sentence, now
-        )
+        came_of_it = kind.approved(tx, ApprovalDecision(approval, choice, decider))
+        done = _close(tx, approval, ApprovalState.APPROVED, decider, where_from, choice.value, came_of_it.sentence)
         return ClosedApproval(done, f"{ended(done)} {came_of_it.sentence}", came_of_it.agent_groups)
 
 
-def close_approved(
-    connection: sqlite3.Connection, approval: Approval, by: Standing, where_from: str, choice: str, now: str
-) -> None:
+def close_approved(tx: Transaction, approval: Approval, by: Standing, where_from: str, choice: str) -> None:
     """Note that what an approval asks for was done another way: what waits for it is answered."""
     with audit.acting(Actor(by.user, where_from)):
-        _close(connection, approval, ApprovalState.APPROVED, by, where_from, choice, None, now)
+        _close(tx, approval, ApprovalState.APPROVED, by, where_from, choice, None)
 
 
-def close_moot(connection: sqlite3.Connection, approval: Approval, why: str, where_from: str, now: str) -> None:
+def close_moot(tx: Transaction, approval: Approval, why: str, where_from: str) -> None:
     """Note that something else has brought about what an approval asks for: what waits for it is answered."""
     with audit.acting(Actor("host", where_from)):
-        _close(connection, approval, ApprovalState.APPROVED, Standing(why), where_from, None, None, now)
+        _close(tx, approval, ApprovalState.APPROVED, Standing(why), where_from, None, None)
 
 
-def expire_due(connection: sqlite3.Connection, now: str) -> int:
+def expire_due(tx: Transaction) -> int:
     """Close the approvals that were not decided in time, and say so. Returns how many."""
-    due = table.expired(connection, now)
+    due = table.expired(tx, tx.now)
     for approval in due:
-        expire(connection, approval, now)
+        expire(tx, approval)
     return len(due)
 
 
-def expire(connection: sqlite3.Connection, approval: Approval, now: str) -> None:
+def expire(tx: Transaction, approval: Approval) -> None:
     """Close one approval because its time is over, and tell who waits."""
     kind = KINDS.get(approval.kind)
-    _close(connection, approval, ApprovalState.EXPIRED, None, None, None, None, now)
-    _tell_waiting(connection, approval, None if kind is None else kind.expired, now)
+    _close(tx, approval, ApprovalState.EXPIRED, None, None, None, None)
+    _tell_waiting(tx, approval, None if kind is None else kind.expired)
 
 
 def ended(approval: Approval) -> str:
@@ -195,7 +188,7 @@ def ended(approval: Approval) -> str:
             return "It waits for a decision."
 
 
-def card_text(connection: sqlite3.Connection, approval: Approval) -> str:
+def card_text(connection: Queryable, approval: Approval) -> str:
     """What a decider is shown."""
     kind = KINDS[approval.kind]
     choices = kind.choices(connection, approval.about)
@@ -206,7 +199,7 @@ def _shown(kind: ApprovalKind, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in kind.hidden}
 
 
-def _again(connection: sqlite3.Connection, approval: Approval, waiting: Mapping[str, Any] | None) -> OpenedApproval:
+def _again(tx: Transaction, approval: Approval, waiting: Mapping[str, Any] | None) -> OpenedApproval:
     """The same is asked once more: it waits with the rest, once however often the platform sends it."""
     events = approval.events
     known = waiting is not None and any(
@@ -215,36 +208,31 @@ def _again(connection: sqlite3.Connection, approval: Approval, waiting: Mapping[
     if known:
         return OpenedApproval(approval, is_new=False, is_kept=True)
     fits = waiting is not None and len(events) < MOST_WAITING
-    table.repeated(connection, approval, [*events, waiting] if waiting is not None and fits else events)
+    table.repeated(tx, approval, [*events, waiting] if waiting is not None and fits else events)
     return OpenedApproval(approval, is_new=False, is_kept=fits)
 
 
-def _fresh_code(connection: sqlite3.Connection) -> str:
+def _fresh_code(connection: Queryable) -> str:
     while table.by_code(connection, code := codes.new_approval_code()) is not None:
         pass
     return code
 
 
-def _send_cards(
-    connection: sqlite3.Connection, kind: ApprovalKind, approval: Approval, now: str, place: Address | None
-) -> None:
+def _send_cards(tx: Transaction, kind: ApprovalKind, approval: Approval, place: Address | None) -> None:
     """To every decider, wherever they are known; to the terminal when there is no other place."""
-    choices = kind.choices(connection, approval.about)
+    choices = kind.choices(tx, approval.about)
     text = cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
     buttons = cards.buttons(choices, approval.code)
     deciders = [
-        user
-        for user in users.deciders(connection, approval.role, approval.of_agent_groups)
-        if user.channel != TERMINAL_CHANNEL
+        user for user in users.deciders(tx, approval.role, approval.of_agent_groups) if user.channel != TERMINAL_CHANNEL
     ]
     for user in deciders:
         host_messages.say(
-            connection,
+            tx,
             f"card/{approval.id}/{user.id}",
             user.channel,
             user.direct_chat,
             text,
-            now,
             to_user=user.id,
             buttons=buttons,
             approval_id=approval.id,
@@ -254,12 +242,11 @@ def _send_cards(
     )
     if place is not None and not is_shown:
         host_messages.say(
-            connection,
+            tx,
             f"card/{approval.id}/{place.channel_type}:{place.platform_id}",
             place.channel_type,
             place.platform_id,
             text,
-            now,
             thread_id=place.thread_id,
             buttons=buttons,
             approval_id=approval.id,
@@ -267,58 +254,46 @@ def _send_cards(
     if not deciders and (place is None or place.channel_type != TERMINAL_CHANNEL):
         channel, _, platform_id = TERMINAL.partition(":")
         host_messages.say(
-            connection,
-            f"card/{approval.id}/{TERMINAL}",
-            channel,
-            platform_id,
-            text,
-            now,
-            buttons=buttons,
-            approval_id=approval.id,
+            tx, f"card/{approval.id}/{TERMINAL}", channel, platform_id, text, buttons=buttons, approval_id=approval.id
         )
 
 
 def _close(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     approval: Approval,
     state: ApprovalState,
     decider: Standing | None,
     where_from: str | None,
     choice: str | None,
     outcome: str | None,
-    now: str,
 ) -> Approval:
     """Give it its one decision, and say so on the cards. Raises `Conflict` when it has one."""
     by = None if decider is None else decider.user
-    if not table.decide(
-        connection, approval, state, by=by, where_from=where_from, choice=choice, outcome=outcome, now=now
-    ):
-        raise Conflict(ended(table.get(connection, approval.id) or approval))
-    done = table.get(connection, approval.id)
+    if not table.decide(tx, approval, state, by=by, where_from=where_from, choice=choice, outcome=outcome):
+        raise Conflict(ended(table.get(tx, approval.id) or approval))
+    done = table.get(tx, approval.id)
     assert done is not None
     kind = KINDS.get(approval.kind)
     if kind is not None and kind.closed is not None:
-        kind.closed(connection, done, now)
+        kind.closed(tx, done)
     audit.record(
-        connection,
+        tx,
         f"approval.{state}",
         approval.subject,
-        now,
         before={"kind": approval.kind, "code": approval.code, **approval.about},
         after={"choice": choice, "outcome": outcome},
     )
-    host_messages.suppress_cards(connection, approval.id, now)
+    host_messages.suppress_cards(tx, approval.id)
     sentence = ended(done) if outcome is None else f"{ended(done)} {outcome}"
-    for card in host_messages.cards(connection, approval.id):
+    for card in host_messages.cards(tx, approval.id):
         if card.status not in ("delivered", "uncertain", "sending"):
             continue
         host_messages.say(
-            connection,
+            tx,
             f"{card.key}/{state}",
             card.channel_type,
             card.platform_id,
             cards.decided(card.text, sentence),
-            now,
             to_user=card.to_user,
             approval_id=approval.id,
             edits=card.key,
@@ -327,18 +302,17 @@ def _close(
     return done
 
 
-def _tell_waiting(connection: sqlite3.Connection, approval: Approval, sentence: str | None, now: str) -> None:
+def _tell_waiting(tx: Transaction, approval: Approval, sentence: str | None) -> None:
     """Tell who waits in vain, where they wait."""
     if sentence is None or not approval.events:
         return
     event = approval.events[0]
     host_messages.say(
-        connection,
+        tx,
         f"in-vain/{approval.id}",
         event["channel_type"],
         event["platform_id"],
         sentence,
-        now,
         thread_id=event.get("thread_id"),
     )
 

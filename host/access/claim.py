@@ -7,13 +7,13 @@ terminal needs no code (`dumbwaiter role grant`).
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 
 from host.access import codes
 from host.central import audit, owner_claim, users
 from host.central.audit import Actor
+from host.central.database import Transaction
 from host.central.users import Role
 from shared_schema.clock import from_text, to_text
 
@@ -38,45 +38,43 @@ class ClaimOffer:
     locked_until: str | None = None
 
 
-def offer(connection: sqlite3.Connection, now: str) -> ClaimOffer | None:
+def offer(tx: Transaction) -> ClaimOffer | None:
     """The code with which the owner is claimed, a fresh one when there is none; None when there is an owner."""
-    if users.has_owner(connection):
+    if users.has_owner(tx):
         return None
-    claim = owner_claim.get(connection)
-    if claim is not None and claim.locked_until is not None and claim.locked_until > now:
+    claim = owner_claim.get(tx)
+    if claim is not None and claim.locked_until is not None and claim.locked_until > tx.now:
         return ClaimOffer(None, locked_until=claim.locked_until)
-    if claim is None or claim.expires_at <= now or claim.locked_until is not None:
-        expires_at = to_text(from_text(now) + VALID)
-        owner_claim.put(connection, codes.new_claim_code(), expires_at)
-        claim = owner_claim.get(connection)
+    if claim is None or claim.expires_at <= tx.now or claim.locked_until is not None:
+        expires_at = to_text(from_text(tx.now) + VALID)
+        owner_claim.put(tx, codes.new_claim_code(), expires_at)
+        claim = owner_claim.get(tx)
         assert claim is not None
     return ClaimOffer(codes.grouped(claim.code), claim.expires_at)
 
 
-def tried(
-    connection: sqlite3.Connection, said: str, *, user: str, name: str | None, direct_chat: str, now: str
-) -> tuple[bool, str] | None:
+def tried(tx: Transaction, said: str, *, user: str, name: str | None, direct_chat: str) -> tuple[bool, str] | None:
     """Take a code that a person says in a direct chat. Returns whether they are the owner now, and what they are told.
 
     None when no code is waited for: then it is a message like any other.
     """
-    if users.has_owner(connection):
+    if users.has_owner(tx):
         return None
-    claim = owner_claim.get(connection)
+    claim = owner_claim.get(tx)
     if claim is None:
         return None
-    if claim.locked_until is not None and claim.locked_until > now:
+    if claim.locked_until is not None and claim.locked_until > tx.now:
         return False, LOCKED_NOW.format(user=user)
-    if claim.expires_at <= now:
+    if claim.expires_at <= tx.now:
         return False, WRONG
     if not codes.same(codes.normalised(said), claim.code):
         is_last = claim.wrong_tries + 1 >= MOST_WRONG
-        owner_claim.wrong(connection, to_text(from_text(now) + LOCKED) if is_last else None)
+        owner_claim.wrong(tx, to_text(from_text(tx.now) + LOCKED) if is_last else None)
         return False, LOCKED_NOW.format(user=user) if is_last else WRONG
-    found = users.ensure(connection, user, name, now)
-    users.seen(connection, user, direct_chat, name)
-    users.grant(connection, found.person_id, Role.OWNER, None, now)
-    owner_claim.forget(connection)
+    found = users.ensure(tx, user, name)
+    users.seen(tx, user, direct_chat, name)
+    users.grant(tx, found.person_id, Role.OWNER, None)
+    owner_claim.forget(tx)
     with audit.acting(Actor(user, f"{found.channel}:{direct_chat}")):
-        audit.record(connection, "role.grant", user, now, after={"role": "owner", "by": "the code of the host"})
+        audit.record(tx, "role.grant", user, after={"role": "owner", "by": "the code of the host"})
     return True, OWNER_NOW

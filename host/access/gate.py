@@ -6,7 +6,6 @@ for a decision with the approval that asks for one.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +20,7 @@ from host.access.unknown_chat import MOST_CHOICES, UNKNOWN_CHAT, register, wire
 from host.central import agent_groups, host_messages, messaging_groups, rate_limits, users
 from host.central import approvals as table
 from host.central.approvals import ApprovalState
+from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import TERMINAL_CHANNEL, MessagingGroup, Wiring
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
@@ -82,7 +82,7 @@ class IncomingMessage:
         return None if self.sender is None else users.user_id(self.address.channel_type, self.sender)
 
 
-def sender_of(connection: sqlite3.Connection, arrival: IncomingMessage) -> Standing | None:
+def sender_of(connection: Queryable, arrival: IncomingMessage) -> Standing | None:
     """Who has written. None where the platform does not say."""
     if arrival.is_trusted:
         return AT_TERMINAL
@@ -90,7 +90,7 @@ def sender_of(connection: sqlite3.Connection, arrival: IncomingMessage) -> Stand
 
 
 def admit(
-    connection: sqlite3.Connection, arrival: IncomingMessage, chat: MessagingGroup, wirings: Sequence[Wiring]
+    tx: Transaction, arrival: IncomingMessage, chat: MessagingGroup, wirings: Sequence[Wiring]
 ) -> tuple[Admission, Standing | None]:
     """Which agents of a chat listen, and who the sender is where that was asked for.
 
@@ -100,13 +100,13 @@ def admit(
         return Admission(AdmissionVerdict.ADMITTED, tuple(wirings)), AT_TERMINAL
     sender = None
     if asks_who_it_is(chat.unknown_sender, wirings):
-        sender = sender_of(connection, arrival)
+        sender = sender_of(tx, arrival)
         if sender is not None and sender.is_decider and not chat.is_group:
-            _note_direct_chat(connection, arrival, sender)
+            _note_direct_chat(tx, arrival, sender)
     return admission(chat.unknown_sender, wirings, sender), sender
 
 
-def claim_owner(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str | None:
+def claim_owner(tx: Transaction, arrival: IncomingMessage) -> str | None:
     """The code of the first owner, said in a direct chat, alone or behind `/claim`; what became of it.
 
     None: it is a message like any other.
@@ -117,23 +117,18 @@ def claim_owner(connection: sqlite3.Connection, arrival: IncomingMessage, now: s
     if arrival.address.channel_type == TERMINAL_CHANNEL:  # who sits there is the owner
         return None
     tried = claim.tried(
-        connection,
-        said,
-        user=arrival.user,
-        name=_short(arrival.sender_name),
-        direct_chat=arrival.address.platform_id,
-        now=now,
+        tx, said, user=arrival.user, name=_short(arrival.sender_name), direct_chat=arrival.address.platform_id
     )
     if tried is None:
         return None
     is_owner, sentence = tried
     if is_owner:
-        sentence = f"{sentence} {_greet(connection, arrival, now)}".rstrip()
-    say_once(connection, arrival, sentence, now)
+        sentence = f"{sentence} {_greet(tx, arrival)}".rstrip()
+    say_once(tx, arrival, sentence)
     return "the code of the owner was said" if is_owner else "a wrong code of the owner was said"
 
 
-def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Sequence[Wiring], now: str) -> str:
+def knock(tx: Transaction, arrival: IncomingMessage, wirings: Sequence[Wiring]) -> str:
     """Ask the deciders about a stranger. Returns what became of the stranger's message."""
     assert arrival.user is not None, "only a person with an id can be let in"
     is_direct = not arrival.is_group
@@ -142,21 +137,21 @@ def knock(connection: sqlite3.Connection, arrival: IncomingMessage, wirings: Seq
         "name": _short(arrival.sender_name),
         "chat": arrival.chat,
         "chat_name": _short(arrival.chat_name),
-        "agents": [_name_of(connection, wiring.agent_group_id) for wiring in wirings],
+        "agents": [_name_of(tx, wiring.agent_group_id) for wiring in wirings],
         "message": cards.shortened(arrival.text, 600),
         **_files(arrival),
         "agent_group_ids": [wiring.agent_group_id for wiring in wirings],
         "direct_chat": arrival.address.platform_id if is_direct else None,
     }
-    return _ask(connection, arrival, PAIRING, f"{arrival.user} in {arrival.chat}", arguments, Act.KNOCK, _KNOCKED, now)
+    return _ask(tx, arrival, PAIRING, f"{arrival.user} in {arrival.chat}", arguments, Act.KNOCK, _KNOCKED)
 
 
-def ask_to_wire(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str | None:
+def ask_to_wire(tx: Transaction, arrival: IncomingMessage) -> str | None:
     """Ask about an unknown chat in which the bot is spoken to. Returns what became of the message; None: it was not."""
     if arrival.is_group is not False and not arrival.is_mention:
         return None
     names: list[str] = []
-    groups = agent_groups.all_groups(connection)
+    groups = agent_groups.all_groups(tx)
     for group in groups[:MOST_CHOICES]:
         if sum(map(len, names)) + len(group.name) <= _NAMES_OF_AGENTS:
             names.append(group.name)
@@ -173,88 +168,85 @@ def ask_to_wire(connection: sqlite3.Connection, arrival: IncomingMessage, now: s
         **_files(arrival),
     }
     return _ask(
-        connection,
+        tx,
         arrival,
         UNKNOWN_CHAT,
         arrival.chat,
         arguments,
         Act.UNKNOWN_CHAT,
         _ASKED_TO_WIRE,
-        now,
         agent_group_ids=[group.id for group in groups if group.name in names],
     )
 
 
-def say_once(connection: sqlite3.Connection, arrival: IncomingMessage, text: str, now: str) -> None:
+def say_once(tx: Transaction, arrival: IncomingMessage, text: str) -> None:
     """Answer a message outside of any conversation, once however often its platform sends it."""
     host_messages.say(
-        connection,
+        tx,
         f"answer/{arrival.chat}/{arrival.message_id}",
         arrival.address.channel_type,
         arrival.address.platform_id,
         text,
-        now,
         thread_id=arrival.address.thread_id,
     )
 
 
 def _ask(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     arrival: IncomingMessage,
     kind: ApprovalKind,
     subject: str,
     arguments: Mapping[str, Any],
     act: Act,
     sentence: str,
-    now: str,
     agent_group_ids: Sequence[str] | None = None,
 ) -> str:
-    last = table.last_for(connection, kind.name, subject)
+    last = table.last_for(tx, kind.name, subject)
     is_open = last is not None and last.state == ApprovalState.PENDING
-    if last is not None and last.state == ApprovalState.DENIED and (last.decided_at or "") > _before(now):
+    if last is not None and last.state == ApprovalState.DENIED and (last.decided_at or "") > _before(tx.now):
         return _DENIED
-    if not is_open and not rate_limits.take(connection, act, arrival.address.channel_type, now).allowed:
+    if not is_open and not rate_limits.take(tx, act, arrival.address.channel_type).allowed:
         return _TOO_MANY
     of = agent_group_ids if agent_group_ids is not None else arguments["agent_group_ids"]
     try:
-        asked = approvals.ask(connection, kind, subject, arguments, now=now, agent_groups=of, waiting=arrival.waiting())
+        asked = approvals.ask(tx, kind, subject, arguments, agent_groups=of, waiting=arrival.waiting())
     except InvalidValue:  # identifiers of an absurd length: no person could judge them
         return UNKNOWN
     if asked is None:
         return _TOO_MANY
     if asked.is_new:
-        if kind is UNKNOWN_CHAT and not users.has_owner(connection):
+        if kind is UNKNOWN_CHAT and not users.has_owner(tx):
             sentence = _NO_OWNER
-        say_once(connection, arrival, sentence.format(code=asked.approval.code), now)
+        say_once(tx, arrival, sentence.format(code=asked.approval.code))
     return WAITS if asked.is_kept else _TOO_MANY
 
 
-def _greet(connection: sqlite3.Connection, arrival: IncomingMessage, now: str) -> str:
+def _greet(tx: Transaction, arrival: IncomingMessage) -> str:
     """Let the agent of a new owner answer in the chat where they are: the only one, else they choose."""
-    if messaging_groups.find(connection, arrival.address.channel_type, arrival.address.platform_id) is not None:
+    if messaging_groups.find(tx, arrival.address.channel_type, arrival.address.platform_id) is not None:
         return ""
-    groups = agent_groups.all_groups(connection)
+    groups = agent_groups.all_groups(tx)
     if not groups:
         return "There is no agent yet: `dumbwaiter init` on the host's machine makes one."
     if len(groups) > 1:
         return "What you write next asks you which agent is to answer here."
-    chat = register(connection, arrival.chat, name=_short(arrival.chat_name), is_group=False, now=now)
-    wire(connection, chat, groups[0].id, groups[0].name, now)
+    chat = register(tx, arrival.chat, name=_short(arrival.chat_name), is_group=False)
+    wire(tx, chat, groups[0].id, groups[0].name)
     # What was written here before the code, such as the /start of a platform, waits for no decision any more.
-    waiting = table.open_for(connection, UNKNOWN_CHAT.name, arrival.chat)
+    waiting = table.open_for(tx, UNKNOWN_CHAT.name, arrival.chat)
     if waiting is not None and arrival.user is not None:
-        owner = standing_of(connection, arrival.user)
-        approvals.close_approved(connection, waiting, owner, arrival.chat, groups[0].name, now)
+        owner = standing_of(tx, arrival.user)
+        approvals.close_approved(tx, waiting, owner, arrival.chat, groups[0].name)
     return f"{groups[0].name} answers here."
 
 
-def _note_direct_chat(connection: sqlite3.Connection, arrival: IncomingMessage, sender: Standing) -> None:
+def _note_direct_chat(tx: Transaction, arrival: IncomingMessage, sender: Standing) -> None:
     """Note where a decider can be reached, when that is new."""
     if sender.direct_chat != arrival.address.platform_id:
-        users.seen(connection, sender.user, arrival.address.platform_id, _short(arrival.sender_name))
+        users.seen(tx, sender.user, arrival.address.platform_id, _short(arrival.sender_name))
 
 
-def _name_of(connection: sqlite3.Connection, agent_group_id: str) -> str:
+def _name_of(connection: Queryable, agent_group_id: str) -> str:
     group = agent_groups.by_id(connection, agent_group_id)
     return "" if group is None else group.name
 

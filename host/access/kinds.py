@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from host.access.cards import ApprovalChoice
 from host.access.standing import Standing
 from host.central.approvals import Approval
+from host.central.database import Queryable, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,6 @@ class ApprovalDecision:
     approval: Approval
     choice: ApprovalChoice
     decider: Standing
-    now: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,11 @@ class ApprovalKind:
 
     name: str
     question: str
-    choices: Callable[[sqlite3.Connection, Mapping[str, Any]], Sequence[ApprovalChoice]]
-    approved: Callable[[sqlite3.Connection, ApprovalDecision], ApprovalOutcome]
+    choices: Callable[[Queryable, Mapping[str, Any]], Sequence[ApprovalChoice]]
+    approved: Callable[[Transaction, ApprovalDecision], ApprovalOutcome]
     denied: str | None = None
     expired: str | None = None
-    closed: Callable[[sqlite3.Connection, Approval, str], None] | None = None
-    """Hears of the end of an approval, however it ends, in its transaction; the last argument is the time."""
+    closed: Callable[[Transaction, Approval], None] | None = None
+    """Hears of the end of an approval, however it ends, in its transaction."""
     hidden: frozenset[str] = field(default_factory=frozenset)
     """Arguments that are kept for `approved` and say nothing that another one does not say: ids."""

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.central import agent_groups, audit, users
+from host.central.database import Queryable, Transaction
 from host.central.users import Role
 from shared_schema.errors import Conflict
 
 YES = "yes"
 
 
-def _choices(connection: sqlite3.Connection, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
+def _choices(connection: Queryable, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
     return [ApprovalChoice(YES, "Let in")]
 
 
-def _approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> ApprovalOutcome:
+def _approved(tx: Transaction, decision: ApprovalDecision) -> ApprovalOutcome:
     """The stranger is a member of the agent groups of the chat that the decider may speak for."""
     about = decision.approval.about
-    wanted = [agent_groups.by_id(connection, each) for each in about["agent_group_ids"]]
+    wanted = [agent_groups.by_id(tx, each) for each in about["agent_group_ids"]]
     groups = [group for group in wanted if group is not None and decision.decider.administers(group.id)]
     if not groups:
         raise Conflict("No agent serves that chat any more.")
-    user = users.ensure(connection, about["user"], about["name"], decision.now)
+    user = users.ensure(tx, about["user"], about["name"])
     if about["direct_chat"] is not None:
-        users.seen(connection, user.id, about["direct_chat"], about["name"])
+        users.seen(tx, user.id, about["direct_chat"], about["name"])
     for group in groups:
-        make_member(connection, user.id, user.person_id, group.id, group.name, decision.now)
+        make_member(tx, user.id, user.person_id, group.id, group.name)
     names = ", ".join(group.name for group in groups)
     return ApprovalOutcome(f"{user.id} is a member of {names}.")
 
 
-def make_member(
-    connection: sqlite3.Connection, user: str, person_id: str, agent_group_id: str, agent_group: str, now: str
-) -> None:
+def make_member(tx: Transaction, user: str, person_id: str, agent_group_id: str, agent_group: str) -> None:
     """Make a person a member of an agent group, if they are none."""
-    if users.grant(connection, person_id, Role.MEMBER, agent_group_id, now):
-        audit.record(connection, "member.add", user, now, after={"agent_group": agent_group})
+    if users.grant(tx, person_id, Role.MEMBER, agent_group_id):
+        audit.record(tx, "member.add", user, after={"agent_group": agent_group})
 
 
 PAIRING = ApprovalKind(

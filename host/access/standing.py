@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.central import users
+from host.central.database import Queryable
 from host.central.users import Role
 
 TERMINAL = "cli:terminal"
@@ -49,7 +49,7 @@ class Standing:
 AT_TERMINAL = Standing(TERMINAL, is_owner=True, name="the owner at the terminal")
 
 
-def standing_of(connection: sqlite3.Connection, user: str) -> Standing:
+def standing_of(connection: Queryable, user: str) -> Standing:
     """Who a user is. One statement; a stranger is a `Standing` without roles."""
     if user == TERMINAL:
         return AT_TERMINAL

@@ -6,10 +6,10 @@ unless a turn still waits for it and takes it along.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 
 from host.central import ingest, routes, sessions
+from host.central.database import Queryable, Transaction
 from host.central.sessions import Session
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import MessageInKind, encode
@@ -17,16 +17,14 @@ from shared_schema.rows import MessageInKind, encode
 _HOST = "Dumbwaiter"
 
 
-def tell(
-    connection: sqlite3.Connection, session_id: str, key: str, text: str, now: str, more: Mapping[str, object]
-) -> None:
+def tell(tx: Transaction, session_id: str, key: str, text: str, more: Mapping[str, object]) -> None:
     """Tell the agent of a conversation something, once for each key; nothing where the conversation is over."""
-    session = _goes_on(connection, session_id)
-    address = None if session is None else ingest.last_address(connection, session.id)
+    session = _goes_on(tx, session_id)
+    address = None if session is None else ingest.last_address(tx, session.id)
     if session is None or address is None:
         return
     ingest.accept(
-        connection,
+        tx,
         {
             "message_id": new_id(Prefix.MESSAGE),
             "agent_group_id": session.agent_group_id,
@@ -42,13 +40,13 @@ def tell(
             "trigger": 1,
             "content": encode({"text": text, **more}),
             "spool": None,
-            "accepted_at": now,
-            "hops": ingest.last_hops(connection, session.id),
+            "accepted_at": tx.now,
+            "hops": ingest.last_hops(tx, session.id),
         },
     )
 
 
-def _goes_on(connection: sqlite3.Connection, session_id: str) -> Session | None:
+def _goes_on(connection: Queryable, session_id: str) -> Session | None:
     """The conversation, or the one that it goes on in after a summary, where it is active."""
     session = sessions.lookup(connection, session_id)
     while session is not None and session.status == "ended" and session.end_reason == "compressed":

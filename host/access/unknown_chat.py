@@ -5,7 +5,6 @@ A yes wires the chat to an agent group, and lets in the person who asked: a dire
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.access.pairing import make_member
 from host.access.standing import standing_of
 from host.central import agent_groups, audit, chat_moves, messaging_groups, users
+from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring, default_unknown_sender
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
@@ -21,26 +21,26 @@ from shared_schema.ids import Prefix, new_id
 MOST_CHOICES = 20
 
 
-def _choices(connection: sqlite3.Connection, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
+def _choices(connection: Queryable, arguments: Mapping[str, Any]) -> Sequence[ApprovalChoice]:
     """The agent groups that the card names, as far as they are still there."""
     there = {group.name: group.id for group in agent_groups.all_groups(connection)}
     return [ApprovalChoice(name, name, there[name]) for name in arguments["agents"] if name in there]
 
 
-def _approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> ApprovalOutcome:
-    about, now = decision.approval.about, decision.now
+def _approved(tx: Transaction, decision: ApprovalDecision) -> ApprovalOutcome:
+    about = decision.approval.about
     agent = decision.choice.agent_group_id
     assert agent is not None, "every choice is an agent group"
-    chat = register(connection, about["chat"], name=about["chat_name"], is_group=about["group"], now=now)
-    if messaging_groups.wirings_of(connection, chat.id):
+    chat = register(tx, about["chat"], name=about["chat_name"], is_group=about["group"])
+    if messaging_groups.wirings_of(tx, chat.id):
         raise Conflict(f"{chat.address} is wired already.")
-    wire(connection, chat, agent, decision.choice.label, now)
+    wire(tx, chat, agent, decision.choice.label)
     said = f"{chat.address} is wired to {decision.choice.label}."
-    if about["user"] is not None and not standing_of(connection, about["user"]).belongs_to(agent):
-        user = users.ensure(connection, about["user"], about["name"], now)
+    if about["user"] is not None and not standing_of(tx, about["user"]).belongs_to(agent):
+        user = users.ensure(tx, about["user"], about["name"])
         if not about["group"]:
-            users.seen(connection, user.id, chat.platform_id, about["name"])
-        make_member(connection, user.id, user.person_id, agent, decision.choice.label, now)
+            users.seen(tx, user.id, chat.platform_id, about["name"])
+        make_member(tx, user.id, user.person_id, agent, decision.choice.label)
     if about["group"]:
         said += (
             " It answers where it is mentioned, and hears its members there; "
@@ -49,13 +49,11 @@ def _approved(connection: sqlite3.Connection, decision: ApprovalDecision) -> App
     return ApprovalOutcome(said, (agent,))
 
 
-def register(
-    connection: sqlite3.Connection, address: str, *, name: str | None, is_group: bool, now: str
-) -> MessagingGroup:
+def register(tx: Transaction, address: str, *, name: str | None, is_group: bool) -> MessagingGroup:
     """The messaging group of an address, added when it is not there."""
     channel, platform_id = messaging_groups.parse_address(address)
-    platform_id = chat_moves.current(connection, channel, platform_id)
-    found = messaging_groups.find(connection, channel, platform_id)
+    platform_id = chat_moves.current(tx, channel, platform_id)
+    found = messaging_groups.find(tx, channel, platform_id)
     if found is None:
         found = MessagingGroup(
             id=new_id(Prefix.MESSAGING_GROUP),
@@ -63,18 +61,18 @@ def register(
             platform_id=platform_id,
             name=name,
             is_group=int(is_group),
-            created_at=now,
+            created_at=tx.now,
             unknown_sender=default_unknown_sender(channel, is_group=is_group),
         )
-        messaging_groups.insert(connection, found)
-        audit.record(connection, "messaging_group.add", found.address, now, after={"name": name, "is_group": is_group})
+        messaging_groups.insert(tx, found)
+        audit.record(tx, "messaging_group.add", found.address, after={"name": name, "is_group": is_group})
     return found
 
 
-def wire(connection: sqlite3.Connection, chat: MessagingGroup, agent_group_id: str, agent_group: str, now: str) -> None:
+def wire(tx: Transaction, chat: MessagingGroup, agent_group_id: str, agent_group: str) -> None:
     """Wire a chat as suits it: in a direct chat all is meant for the agent; in a group what mentions it, by threads."""
     messaging_groups.wire(
-        connection,
+        tx,
         Wiring(
             id=new_id(Prefix.WIRING),
             messaging_group_id=chat.id,
@@ -83,15 +81,14 @@ def wire(connection: sqlite3.Connection, chat: MessagingGroup, agent_group_id: s
             per_user=0,
             engage=Engage.MENTION if chat.is_group else Engage.ALL,
             pattern=None,
-            created_at=now,
+            created_at=tx.now,
             sticky=chat.is_group,
         ),
     )
     audit.record(
-        connection,
+        tx,
         "wiring.add",
         f"{chat.address} {agent_group}",
-        now,
         after={"engage": "mention-sticky" if chat.is_group else "all"},
     )
 

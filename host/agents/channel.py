@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
 
 from host.agents.handover import AgentMessage, NotHandedOver, hand_over, tell_of_limit
 from host.central.agent_links import AGENT_CHANNEL
@@ -22,7 +21,7 @@ from shared_schema.layout import DataLayout
 
 
 class AgentChannel(BaseChannel):
-    """Hands messages over. `accepted` hears of each session that has a new one, `send` of each chat that is told."""
+    """Hands messages over."""
 
     name = AGENT_CHANNEL
     type = AGENT_CHANNEL
@@ -34,16 +33,11 @@ class AgentChannel(BaseChannel):
         clock: Clock,
         layout: DataLayout,
         file_limits: FileLimits,
-        *,
-        accepted: Callable[[str], None],
-        send: Callable[[tuple[str, str]], None],
     ) -> None:
         self._central = central
         self._clock = clock
         self._layout = layout
         self._file_limits = file_limits
-        self._accepted = accepted
-        self._send = send
 
     async def start(self, ingest: Ingest) -> None:
         """There is nothing to connect to."""
@@ -71,17 +65,12 @@ class AgentChannel(BaseChannel):
         now = to_text(self._clock.now())
         listener = None
         try:
-            listener = await self._central.write(lambda c: hand_over(c, said, now))
+            listener = await self._central.write(hand_over, said, now)
         except NotHandedOver as error:
             if error.is_limit:
-                why = error.what
-                chat = await self._central.write(lambda c: tell_of_limit(c, said, why, now))
-                if chat is not None:
-                    self._send(chat)
+                await self._central.write(tell_of_limit, said, error.what, now)
             raise DeliveryRefused(error.what) from error
         finally:
             if listener is None and folder is not None:
                 await asyncio.to_thread(shutil.rmtree, self._layout.spool / folder, ignore_errors=True)
-        if listener is not None:
-            self._accepted(listener)
         return None

@@ -7,7 +7,6 @@ to that person, and not back to the other agent.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from host.agents import limits
 from host.central import agent_groups, agent_links, deliveries, ingest, rate_limits, routes, sessions, usage
 from host.central.agent_groups import AgentGroup
 from host.central.agent_links import AGENT_CHANNEL
+from host.central.database import Queryable, Transaction
 from host.central.rate_limits import Act
 from host.central.sessions import Session
 from shared_schema.errors import DumbwaiterError
@@ -48,33 +48,33 @@ class AgentMessage:
     files: Sequence[str] = ()
 
 
-def hand_over(connection: sqlite3.Connection, message: AgentMessage, now: str) -> str | None:
+def hand_over(tx: Transaction, message: AgentMessage, now: str) -> str | None:
     """Accept it for the session it is for; its id, None when it was accepted before. Raises `NotHandedOver`."""
-    speaker = sessions.lookup(connection, message.session_id)
-    group = None if speaker is None else agent_groups.by_id(connection, speaker.agent_group_id)
+    speaker = sessions.lookup(tx, message.session_id)
+    group = None if speaker is None else agent_groups.by_id(tx, speaker.agent_group_id)
     if speaker is None or group is None:
         raise NotHandedOver("the conversation it comes from is gone")
-    asks_back = _asker(connection, speaker, message.to)
+    asks_back = _asker(tx, speaker, message.to)
     is_answer = is_id(message.to, Prefix.SESSION) or asks_back is not None
     to = asks_back or message.to
-    listener = _asking(connection, to) if is_answer else _asked(connection, speaker, to, now)
-    target = agent_groups.by_id(connection, listener.agent_group_id)
+    listener = _asking(tx, to) if is_answer else _asked(tx, speaker, to, now)
+    target = agent_groups.by_id(tx, listener.agent_group_id)
     if target is None:
         raise NotHandedOver("that agent is gone")
     platform_message_id = f"{AGENT_CHANNEL}-{message.key}"
-    address = _address(connection, listener, speaker, is_answer=is_answer)
-    if ingest.known(connection, target.id, address.channel_type, address.platform_id, platform_message_id):
+    address = _address(tx, listener, speaker, is_answer=is_answer)
+    if ingest.known(tx, target.id, address.channel_type, address.platform_id, platform_message_id):
         return None
-    hops = _hops(connection, speaker, message.answers)
-    _require_within_limits(connection, group, target, hops, now)
-    if (sentence := usage.refusal(connection, target, now)) is not None:
+    hops = _hops(tx, speaker, message.answers)
+    _require_within_limits(tx, group, target, hops, now)
+    if (sentence := usage.refusal(tx, target, now)) is not None:
         raise NotHandedOver(f"{target.name} does not answer: {sentence}")
     message_id = new_id(Prefix.MESSAGE)
     content: dict[str, object] = {"text": message.text}
     if message.files:
         content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in message.files]
     ingest.accept(
-        connection,
+        tx,
         {
             "message_id": message_id,
             "agent_group_id": target.id,
@@ -98,17 +98,16 @@ def hand_over(connection: sqlite3.Connection, message: AgentMessage, now: str) -
     return listener.id
 
 
-def _asked(connection: sqlite3.Connection, speaker: Session, agent_group_id: str, now: str) -> Session:
+def _asked(tx: Transaction, speaker: Session, agent_group_id: str, now: str) -> Session:
     """The conversation of an agent group with the conversation that asks. Raises `NotHandedOver`."""
-    if not agent_links.is_between(connection, speaker.agent_group_id, agent_group_id):
+    if not agent_links.is_between(tx, speaker.agent_group_id, agent_group_id):
         raise NotHandedOver("that agent is not one of its destinations any more")
     session = routes.resolve(
-        connection,
+        tx,
         agent_group_id=agent_group_id,
         route_key=f"{AGENT_CHANNEL}/{speaker.route_id}",
         messaging_group_id=None,
         thread_id=None,
-        now=now,
         kind="agent",
     )
     if session.status != "active":
@@ -116,7 +115,7 @@ def _asked(connection: sqlite3.Connection, speaker: Session, agent_group_id: str
     return session
 
 
-def _asker(connection: sqlite3.Connection, speaker: Session, agent_group_id: str) -> str | None:
+def _asker(connection: Queryable, speaker: Session, agent_group_id: str) -> str | None:
     """The conversation of that agent group that has asked this one: what is written to the agent goes there."""
     last = ingest.last_address(connection, speaker.id)
     if last is None or last.channel_type != AGENT_CHANNEL:
@@ -125,7 +124,7 @@ def _asker(connection: sqlite3.Connection, speaker: Session, agent_group_id: str
     return asker.id if asker is not None and asker.agent_group_id == agent_group_id else None
 
 
-def _asking(connection: sqlite3.Connection, session_id: str) -> Session:
+def _asking(connection: Queryable, session_id: str) -> Session:
     """The conversation that asked, or the one it goes on in after a summary. Raises `NotHandedOver`."""
     session = sessions.lookup(connection, session_id)
     while session is not None and session.status == "ended" and session.end_reason == "compressed":
@@ -136,14 +135,14 @@ def _asking(connection: sqlite3.Connection, session_id: str) -> Session:
     return session
 
 
-def _address(connection: sqlite3.Connection, listener: Session, speaker: Session, *, is_answer: bool) -> Address:
+def _address(connection: Queryable, listener: Session, speaker: Session, *, is_answer: bool) -> Address:
     """Where the listener's answer goes: back to who asks, or to whom the one that asked was speaking with."""
     if is_answer and (last := ingest.last_address(connection, listener.id)) is not None:
         return last
     return Address(AGENT_CHANNEL, speaker.id)
 
 
-def _hops(connection: sqlite3.Connection, speaker: Session, answers: str | None) -> int:
+def _hops(connection: Queryable, speaker: Session, answers: str | None) -> int:
     """How often agents have written to each other since a person wrote, with this message."""
     answered = None if answers is None else ingest.get(connection, answers)
     if answered is None or answered.session_id != speaker.id:
@@ -151,38 +150,36 @@ def _hops(connection: sqlite3.Connection, speaker: Session, answers: str | None)
     return answered.hops + 1
 
 
-def _require_within_limits(
-    connection: sqlite3.Connection, group: AgentGroup, target: AgentGroup, hops: int, now: str
-) -> None:
+def _require_within_limits(tx: Transaction, group: AgentGroup, target: AgentGroup, hops: int, now: str) -> None:
     pair = f"{group.name} to {target.name}"
     if hops > limits.MOST_HOPS_BETWEEN:
         raise NotHandedOver(limits.too_many_hops(group.name, target.name), is_limit=True)
     # Counted last, and only by what is handed over: a message that is tried again is counted once.
-    if rate_limits.used(connection, Act.AGENT_MESSAGES, pair, now) >= limits.MOST_MESSAGES_PER_HOUR:
+    if rate_limits.used(tx, Act.AGENT_MESSAGES, pair, now) >= limits.MOST_MESSAGES_PER_HOUR:
         raise NotHandedOver(limits.too_many_messages(group.name, target.name), is_limit=True)
-    rate_limits.take(connection, Act.AGENT_MESSAGES, pair, now)
+    rate_limits.take(tx, Act.AGENT_MESSAGES, pair)
 
 
-def tell_of_limit(connection: sqlite3.Connection, message: AgentMessage, why: str, now: str) -> tuple[str, str] | None:
-    """Count a limit that has struck, and say so once an hour where a person takes part; the chat of that.
+def tell_of_limit(tx: Transaction, message: AgentMessage, why: str, now: str) -> None:
+    """Count a limit that has struck, and say so once an hour where a person takes part.
 
     Where the conversation has no person in it, it is that of the agents before it, or `status` alone.
     """
-    speaker = sessions.lookup(connection, message.session_id)
+    speaker = sessions.lookup(tx, message.session_id)
     if speaker is None:
-        return None
-    group = agent_groups.by_id(connection, speaker.agent_group_id)
+        return
+    group = agent_groups.by_id(tx, speaker.agent_group_id)
     subject = speaker.agent_group_id if group is None else group.name
-    if not rate_limits.take(connection, Act.AGENT_LIMITS, subject, now).is_first:
-        return None
-    found = _with_person(connection, speaker)
+    if not rate_limits.take(tx, Act.AGENT_LIMITS, subject).is_first:
+        return
+    found = _with_person(tx, speaker)
     if found is None:
-        return None
+        return
     session_id, address = found
-    return deliveries.add_notice(connection, session_id, address, None, f"{why}.", now)
+    deliveries.add_notice(tx, session_id, address, None, f"{why}.")
 
 
-def _with_person(connection: sqlite3.Connection, session: Session) -> tuple[str, Address] | None:
+def _with_person(connection: Queryable, session: Session) -> tuple[str, Address] | None:
     """The session and chat of the person with whom a chain of agents began."""
     seen: set[str] = set()
     current: Session | None = session

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from host.central import agent_links
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Destination, DestinationType, Row
@@ -138,35 +137,35 @@ def valid_name(name: str) -> str:
     return name
 
 
-def insert(connection: sqlite3.Connection, group: AgentGroup) -> None:
+def insert(tx: Transaction, group: AgentGroup) -> None:
     """Add an agent group. Raises `Conflict` for a name that is taken."""
-    if one(connection, BY_NAME, (valid_name(group.name),)) is not None:
+    if one(tx, BY_NAME, (valid_name(group.name),)) is not None:
         raise Conflict(f"there is an agent group '{group.name}' already", hint="choose another name, or use `set`")
     # One that was renamed keeps its folder, and its old name is free.
     folders = (group.folder, *(f"{group.folder[:58]}-{number}" for number in range(2, 1000)))
-    folder = next(each for each in folders if one(connection, FOLDER, (each,)) is None)
-    connection.execute(INSERT, _columns(replace(group, folder=folder)))
+    folder = next(each for each in folders if one(tx, FOLDER, (each,)) is None)
+    tx.execute(INSERT, _columns(replace(group, folder=folder)))
 
 
-def update(connection: sqlite3.Connection, group: AgentGroup) -> None:
+def update(tx: Transaction, group: AgentGroup) -> None:
     """Store what can be changed of an agent group."""
-    connection.execute(UPDATE, _columns(group))
+    tx.execute(UPDATE, _columns(group))
 
 
-def rename(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+def rename(tx: Transaction, agent_group_id: str, name: str) -> None:
     """Give an agent group another name. Raises `InvalidValue`, and `Conflict` for a name that is taken."""
-    found = one(connection, BY_NAME, (valid_name(name),))
+    found = one(tx, BY_NAME, (valid_name(name),))
     if found is not None and found["id"] != agent_group_id:
         raise Conflict(f"there is an agent group '{name}' already", hint="choose another name")
-    connection.execute(RENAME, (name, agent_group_id))
+    tx.execute(RENAME, (name, agent_group_id))
 
 
-def delete(connection: sqlite3.Connection, agent_group_id: str) -> None:
+def delete(tx: Transaction, agent_group_id: str) -> None:
     """Remove an agent group with its wirings, routes and destinations. Its sessions must be gone."""
-    connection.execute(DELETE, (agent_group_id,))
+    tx.execute(DELETE, (agent_group_id,))
 
 
-def get_by_name(connection: sqlite3.Connection, name: str) -> AgentGroup:
+def get_by_name(connection: Queryable, name: str) -> AgentGroup:
     """The agent group of that name. Raises `NotFound`."""
     row = one(connection, BY_NAME, (name,))
     if row is None:
@@ -174,25 +173,25 @@ def get_by_name(connection: sqlite3.Connection, name: str) -> AgentGroup:
     return AgentGroup.from_row(row)
 
 
-def find(connection: sqlite3.Connection, name: str) -> AgentGroup | None:
+def find(connection: Queryable, name: str) -> AgentGroup | None:
     """The agent group of that name, if there is one."""
     row = one(connection, BY_NAME, (name,))
     return None if row is None else AgentGroup.from_row(row)
 
 
-def has_destination(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+def has_destination(connection: Queryable, agent_group_id: str, name: str) -> bool:
     """Whether an agent group calls a chat or an agent by that name."""
     is_chat = connection.execute(HAS_DESTINATION, (agent_group_id, name)).fetchone() is not None
     return is_chat or agent_links.is_named(connection, agent_group_id, name)
 
 
-def by_id(connection: sqlite3.Connection, agent_group_id: str) -> AgentGroup | None:
+def by_id(connection: Queryable, agent_group_id: str) -> AgentGroup | None:
     """The agent group with that id, if there is one."""
     row = one(connection, BY_ID, (agent_group_id,))
     return None if row is None else AgentGroup.from_row(row)
 
 
-def all_groups(connection: sqlite3.Connection) -> list[AgentGroup]:
+def all_groups(connection: Queryable) -> list[AgentGroup]:
     """All agent groups, by name."""
     return [AgentGroup.from_row(row) for row in connection.execute(ALL)]
 
@@ -217,27 +216,23 @@ def new_agent_group(
     )
 
 
-def add_destination(
-    connection: sqlite3.Connection, agent_group_id: str, name: str, messaging_group_id: str, created_at: str
-) -> None:
+def add_destination(tx: Transaction, agent_group_id: str, name: str, messaging_group_id: str, created_at: str) -> None:
     """Allow an agent group to send to a messaging group under a name. Raises `Conflict` for a name that is taken."""
-    _require_free(connection, agent_group_id, name)
-    if not connection.execute(
-        INSERT_DESTINATION, (agent_group_id, valid_name(name), messaging_group_id, created_at)
-    ).rowcount:
+    _require_free(tx, agent_group_id, name)
+    if not tx.execute(INSERT_DESTINATION, (agent_group_id, valid_name(name), messaging_group_id, created_at)).rowcount:
         raise _taken(name)
 
 
-def add_link(connection: sqlite3.Connection, group: AgentGroup, name: str, target: AgentGroup, now: str) -> None:
+def add_link(tx: Transaction, group: AgentGroup, name: str, target: AgentGroup) -> None:
     """Allow an agent group to write to another one under a name. Raises `Conflict`, `InvalidValue`."""
     if group.id == target.id:
         raise InvalidValue(f"'{group.name}' cannot write to itself", hint="name another agent group")
-    is_taken = connection.execute(HAS_DESTINATION, (group.id, valid_name(name))).fetchone() is not None
-    if is_taken or not agent_links.add(connection, group.id, name, target.id, now):
+    is_taken = tx.execute(HAS_DESTINATION, (group.id, valid_name(name))).fetchone() is not None
+    if is_taken or not agent_links.add(tx, group.id, name, target.id, tx.now):
         raise _taken(name)
 
 
-def _require_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+def _require_free(connection: Queryable, agent_group_id: str, name: str) -> None:
     if agent_links.is_named(connection, agent_group_id, name):
         raise _taken(name)
 
@@ -246,14 +241,14 @@ def _taken(name: str) -> Conflict:
     return Conflict(f"there is a destination '{name}' already", hint="remove it first, or choose another name")
 
 
-def remove_destination(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+def remove_destination(tx: Transaction, agent_group_id: str, name: str) -> None:
     """Take a destination away. Raises `NotFound`."""
-    is_chat = connection.execute(DELETE_DESTINATION, (agent_group_id, name)).rowcount > 0
-    if not is_chat and not agent_links.remove(connection, agent_group_id, name):
+    is_chat = tx.execute(DELETE_DESTINATION, (agent_group_id, name)).rowcount > 0
+    if not is_chat and not agent_links.remove(tx, agent_group_id, name):
         raise NotFound(f"there is no destination '{name}'", hint="`dumbwaiter destination list` shows all")
 
 
-def destinations(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
+def destinations(connection: Queryable, agent_group_id: str) -> list[Destination]:
     """Where an agent group may send, by name: the rows of `inbound.db: destinations`."""
     chats = [
         Destination(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import Destination, DestinationType
 
 AGENT_CHANNEL = "agent"
@@ -23,33 +21,33 @@ WHERE l.agent_group_id = ? ORDER BY l.name
 """
 
 
-def add(connection: sqlite3.Connection, agent_group_id: str, name: str, target_id: str, now: str) -> bool:
+def add(tx: Transaction, agent_group_id: str, name: str, target_id: str, now: str) -> bool:
     """Let an agent group write to another one; False when that name is one of its links already."""
-    return connection.execute(INSERT, (agent_group_id, name, target_id, now)).rowcount > 0
+    return tx.execute(INSERT, (agent_group_id, name, target_id, now)).rowcount > 0
 
 
-def remove(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+def remove(tx: Transaction, agent_group_id: str, name: str) -> bool:
     """Take a link away; False when there is none of that name."""
-    return connection.execute(DELETE, (agent_group_id, name)).rowcount > 0
+    return tx.execute(DELETE, (agent_group_id, name)).rowcount > 0
 
 
-def is_named(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+def is_named(connection: Queryable, agent_group_id: str, name: str) -> bool:
     """Whether an agent group calls another one by that name."""
     return one(connection, NAMED, (agent_group_id, name)) is not None
 
 
-def is_between(connection: sqlite3.Connection, agent_group_id: str, target_id: str) -> bool:
+def is_between(connection: Queryable, agent_group_id: str, target_id: str) -> bool:
     """Whether an agent group may write to another one now."""
     return one(connection, BETWEEN, (agent_group_id, target_id)) is not None
 
 
-def children(connection: sqlite3.Connection, agent_group_id: str) -> int:
+def children(connection: Queryable, agent_group_id: str) -> int:
     """How many agents that are there were made by an agent group: they call it their parent."""
     row = one(connection, CHILDREN, (agent_group_id,))
     return 0 if row is None else int(row["n"])
 
 
-def of(connection: sqlite3.Connection, agent_group_id: str) -> list[Destination]:
+def of(connection: Queryable, agent_group_id: str) -> list[Destination]:
     """The agent groups that one may write to, as rows of `inbound.db: destinations`."""
     return [
         Destination(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema import json_text
 from shared_schema.rows import Row
 
@@ -111,7 +110,7 @@ class Approval(Row):
 
 
 def insert(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     id: str,
     code: str,
@@ -125,7 +124,7 @@ def insert(
     expires_at: str,
 ) -> None:
     """Open an approval. The oldest decided ones go in time."""
-    connection.execute(
+    tx.execute(
         INSERT,
         {
             "id": id,
@@ -140,60 +139,58 @@ def insert(
             "expires_at": expires_at,
         },
     )
-    connection.execute(TRIM, (KEPT,))
+    tx.execute(TRIM, (KEPT,))
 
 
-def open_for(connection: sqlite3.Connection, kind: str, subject: str) -> Approval | None:
+def open_for(connection: Queryable, kind: str, subject: str) -> Approval | None:
     """The open approval about a subject."""
     return _one(connection, OPEN_FOR, (kind, subject))
 
 
-def last_for(connection: sqlite3.Connection, kind: str, subject: str) -> Approval | None:
+def last_for(connection: Queryable, kind: str, subject: str) -> Approval | None:
     """The newest approval about a subject, open or decided."""
     return _one(connection, LAST_FOR, (kind, subject))
 
 
-def by_code(connection: sqlite3.Connection, code: str) -> Approval | None:
+def by_code(connection: Queryable, code: str) -> Approval | None:
     """The approval with that code, as it is stored."""
     return _one(connection, BY_CODE, (code,))
 
 
-def get(connection: sqlite3.Connection, approval_id: str) -> Approval | None:
+def get(connection: Queryable, approval_id: str) -> Approval | None:
     """The approval with that id."""
     return _one(connection, BY_ID, (approval_id,))
 
 
-def newest(connection: sqlite3.Connection, state: ApprovalState | None = None, limit: int = 100) -> list[Approval]:
+def newest(connection: Queryable, state: ApprovalState | None = None, limit: int = 100) -> list[Approval]:
     """The newest first."""
     return [Approval.from_row(row) for row in connection.execute(LIST, {"state": state, "limit": limit})]
 
 
-def open_count(connection: sqlite3.Connection) -> int:
+def open_count(connection: Queryable) -> int:
     """How many wait for a decision."""
     row = one(connection, OPEN_COUNT)
     return 0 if row is None else int(row["n"])
 
 
-def waiting_for(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, platform_message_id: str
-) -> list[Approval]:
+def waiting_for(connection: Queryable, channel_type: str, platform_id: str, platform_message_id: str) -> list[Approval]:
     """The open approvals for which a message of a platform waits."""
     values = {"channel_type": channel_type, "platform_id": platform_id, "message_id": platform_message_id}
     return [Approval.from_row(row) for row in connection.execute(WAITING_FOR, values)]
 
 
-def repeated(connection: sqlite3.Connection, approval: Approval, waiting: Sequence[Mapping[str, Any]]) -> None:
+def repeated(tx: Transaction, approval: Approval, waiting: Sequence[Mapping[str, Any]]) -> None:
     """The same is asked once more; `waiting` is what waits now."""
-    connection.execute(REPEATED, (_json(list(waiting)), approval.id))
+    tx.execute(REPEATED, (_json(list(waiting)), approval.id))
 
 
-def set_waiting(connection: sqlite3.Connection, approval: Approval, waiting: Sequence[Mapping[str, Any]]) -> None:
+def set_waiting(tx: Transaction, approval: Approval, waiting: Sequence[Mapping[str, Any]]) -> None:
     """Change what waits for an open approval."""
-    connection.execute(WAITING, (_json(list(waiting)), approval.id))
+    tx.execute(WAITING, (_json(list(waiting)), approval.id))
 
 
 def decide(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     approval: Approval,
     state: ApprovalState,
     *,
@@ -201,7 +198,6 @@ def decide(
     where_from: str | None,
     choice: str | None,
     outcome: str | None,
-    now: str,
 ) -> bool:
     """Give an approval its one decision. False when it has one."""
     values = {
@@ -211,38 +207,38 @@ def decide(
         "where_from": where_from,
         "choice": choice,
         "outcome": outcome,
-        "now": now,
+        "now": tx.now,
     }
-    return connection.execute(DECIDE, values).rowcount > 0
+    return tx.execute(DECIDE, values).rowcount > 0
 
 
-def expired(connection: sqlite3.Connection, now: str) -> list[Approval]:
+def expired(connection: Queryable, now: str) -> list[Approval]:
     """Open approvals whose time is over, the oldest first; some at a time."""
     return [Approval.from_row(row) for row in connection.execute(EXPIRED, (now,))]
 
 
-def next_expiry(connection: sqlite3.Connection) -> str | None:
+def next_expiry(connection: Queryable) -> str | None:
     """When the next open approval expires."""
     row = one(connection, NEXT_EXPIRY)
     return None if row is None else row["at"]
 
 
-def to_replay(connection: sqlite3.Connection) -> list[Approval]:
+def to_replay(connection: Queryable) -> list[Approval]:
     """Approved ones whose waiting events have not been handed in yet."""
     return [Approval.from_row(row) for row in connection.execute(TO_REPLAY)]
 
 
-def replayed(connection: sqlite3.Connection, approval_id: str) -> None:
+def replayed(tx: Transaction, approval_id: str) -> None:
     """What waited was handed in."""
-    connection.execute(REPLAYED, (approval_id,))
+    tx.execute(REPLAYED, (approval_id,))
 
 
-def spools_waiting(connection: sqlite3.Connection) -> dict[str, int]:
+def spools_waiting(connection: Queryable) -> dict[str, int]:
     """The spool folders that events which wait need, and the size (bytes) of what is in each."""
     return {row["spool"]: int(row["bytes"] or 0) for row in connection.execute(SPOOLS)}
 
 
-def _one(connection: sqlite3.Connection, statement: str, values: tuple[str, ...]) -> Approval | None:
+def _one(connection: Queryable, statement: str, values: tuple[str, ...]) -> Approval | None:
     row = one(connection, statement, values)
     return None if row is None else Approval.from_row(row)
 

@@ -8,13 +8,13 @@ and makes no entry. Entries are kept for good, up to so many.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from host.central.database import Queryable, Transaction
 from shared_schema import json_text
 
 INSERT = """
@@ -55,10 +55,9 @@ def acting(actor: Actor) -> Iterator[None]:
 
 
 def record(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     action: str,
     subject: str,
-    now: str,
     *,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
@@ -74,14 +73,14 @@ def record(
         before, after = _differing(before, after), _differing(after, before)
         if not before and not after:
             return
-    values = (now, actor.who, actor.where_from, action, subject[:_LONGEST], _stored(before), _stored(after))
-    (position,) = connection.execute(INSERT, values).fetchone()
+    values = (tx.now, actor.who, actor.where_from, action, subject[:_LONGEST], _stored(before), _stored(after))
+    (position,) = tx.execute(INSERT, values).fetchone()
     if position % _TRIMMED_AT_ONCE == 0:
-        connection.execute(TRIM, (position - KEPT,))
+        tx.execute(TRIM, (position - KEPT,))
 
 
 def entries(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     *,
     who: str | None = None,
     action: str | None = None,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, one
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import decode
 
@@ -34,30 +33,30 @@ WHERE t.session_id = ? AND t.withdrawn = 1 ORDER BY d.position DESC LIMIT 10000
 COST = "SELECT sum(cost_usd) AS dollars FROM turns WHERE session_id = ?"
 
 
-def marks(connection: sqlite3.Connection, session_id: str) -> tuple[Any, ...] | None:
+def marks(connection: Queryable, session_id: str) -> tuple[Any, ...] | None:
     """What changes whenever something changes that a window shows; None: the session is gone."""
     row = one(connection, MARKS, (session_id,))
     return None if row is None else tuple(row)
 
 
-def waiting(connection: sqlite3.Connection, session_id: str) -> tuple[int, str | None]:
+def waiting(connection: Queryable, session_id: str) -> tuple[int, str | None]:
     """How many messages wait for their answer, and since when the oldest of them."""
     row = one(connection, OLDEST_OPEN, (session_id,))
     return (0, None) if row is None else (row["waiting"], row["since"])
 
 
-def withdrawn(connection: sqlite3.Connection, session_id: str) -> frozenset[str]:
+def withdrawn(connection: Queryable, session_id: str) -> frozenset[str]:
     """The messages of an agent that belong to exchanges that were taken back."""
     return frozenset(row["message_out_id"] for row in connection.execute(WITHDRAWN, (session_id,)))
 
 
-def dollars(connection: sqlite3.Connection, session_id: str) -> float:
+def dollars(connection: Queryable, session_id: str) -> float:
     """What the turns of a session have cost, as far as a price is known."""
     row = one(connection, COST, (session_id,))
     return 0.0 if row is None else float(row["dollars"] or 0.0)
 
 
-def files_of(connection: sqlite3.Connection, session_id: str, message_id: str) -> list[str]:
+def files_of(connection: Queryable, session_id: str, message_id: str) -> list[str]:
     """Where the files of a message are, below the folder of its session."""
     for statement in (FILES_IN, FILES_OUT):
         row = one(connection, statement, (message_id, session_id))

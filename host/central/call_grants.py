@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 
 PUT = """
 INSERT INTO call_grants (session_id, call, until) VALUES (?, ?, ?)
@@ -14,12 +12,12 @@ HOLDS = "SELECT 1 FROM call_grants WHERE session_id = ? AND call = ? AND (until 
 TRIM = "DELETE FROM call_grants WHERE until <= ?"
 
 
-def put(connection: sqlite3.Connection, session_id: str, call: str, until: str | None, now: str) -> None:
+def put(tx: Transaction, session_id: str, call: str, until: str | None) -> None:
     """Allow a call until that time; None: as long as the conversation. Grants whose time is over go."""
-    connection.execute(TRIM, (now,))
-    connection.execute(PUT, (session_id, call, until))
+    tx.execute(TRIM, (tx.now,))
+    tx.execute(PUT, (session_id, call, until))
 
 
-def holds(connection: sqlite3.Connection, session_id: str, call: str, now: str) -> bool:
+def holds(connection: Queryable, session_id: str, call: str, now: str) -> bool:
     """Whether a conversation may make a call now."""
     return one(connection, HOLDS, (session_id, call, now)) is not None

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 
 PUT = """
 INSERT INTO channel_state (channel, key, value, updated_at) VALUES (?, ?, ?, ?)
@@ -14,17 +12,17 @@ GET = "SELECT value FROM channel_state WHERE channel = ? AND key = ?"
 FORGET = "DELETE FROM channel_state WHERE channel = ?"
 
 
-def put(connection: sqlite3.Connection, channel: str, key: str, value: str, now: str) -> None:
+def put(tx: Transaction, channel: str, key: str, value: str) -> None:
     """Keep a value in place of the one before."""
-    connection.execute(PUT, (channel, key, value, now))
+    tx.execute(PUT, (channel, key, value, tx.now))
 
 
-def get(connection: sqlite3.Connection, channel: str, key: str) -> str | None:
+def get(connection: Queryable, channel: str, key: str) -> str | None:
     """What was kept; None: nothing."""
     row = one(connection, GET, (channel, key))
     return None if row is None else str(row["value"])
 
 
-def forget(connection: sqlite3.Connection, channel: str) -> None:
+def forget(tx: Transaction, channel: str) -> None:
     """Drop all that a channel remembers."""
-    connection.execute(FORGET, (channel,))
+    tx.execute(FORGET, (channel,))

@@ -10,12 +10,11 @@ such a chat is now.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.central import messaging_groups
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.messaging_groups import MessagingGroup
 
 NOTE = """
@@ -77,12 +76,7 @@ class ChatMove:
 
 
 def move(
-    connection: sqlite3.Connection,
-    channel_type: str,
-    old: str,
-    new: str,
-    prefixes: Sequence[tuple[str, str]],
-    now: str,
+    tx: Transaction, channel_type: str, old: str, new: str, prefixes: Sequence[tuple[str, str]]
 ) -> ChatMove | None:
     """Move a chat; `prefixes` are how the keys of its routes began, and begin. None: there was nothing to move.
 
@@ -90,24 +84,24 @@ def move(
     """
     if old == new:
         return None
-    connection.execute(FORGET, (channel_type, new))  # a chat that moves back is where it was
-    connection.execute(NOTE, (channel_type, old, new, now))
+    tx.execute(FORGET, (channel_type, new))  # a chat that moves back is where it was
+    tx.execute(NOTE, (channel_type, old, new, tx.now))
     for statement in (MOVE_DELIVERIES, MOVE_HOST_MESSAGES, MOVE_QUESTIONS):
-        connection.execute(statement, (new, channel_type, old))
-    connection.execute(MOVE_DIRECT_CHATS, {"channel_type": channel_type, "old": old, "new": new})
-    group = messaging_groups.find(connection, channel_type, old)
+        tx.execute(statement, (new, channel_type, old))
+    tx.execute(MOVE_DIRECT_CHATS, {"channel_type": channel_type, "old": old, "new": new})
+    group = messaging_groups.find(tx, channel_type, old)
     if group is None:
         return None
-    beside = sum(_move_routes(connection, before, after) for before, after in prefixes)
-    there = messaging_groups.find(connection, channel_type, new)
+    beside = sum(_move_routes(tx, before, after) for before, after in prefixes)
+    there = messaging_groups.find(tx, channel_type, new)
     if there is None:
-        connection.execute(MOVE_GROUP, (new, channel_type, old))
+        tx.execute(MOVE_GROUP, (new, channel_type, old))
         return ChatMove()
-    _merge(connection, group, there)
+    _merge(tx, group, there)
     return ChatMove(merged=True, beside=beside)
 
 
-def current(connection: sqlite3.Connection, channel_type: str, platform_id: str) -> str:
+def current(connection: Queryable, channel_type: str, platform_id: str) -> str:
     """The id under which a chat goes on now; its own where it has not moved."""
     for _ in range(_LONGEST_CHAIN):
         row = one(connection, NEXT, (channel_type, platform_id))
@@ -117,29 +111,29 @@ def current(connection: sqlite3.Connection, channel_type: str, platform_id: str)
     return platform_id
 
 
-def _move_routes(connection: sqlite3.Connection, old: str, new: str) -> int:
+def _move_routes(tx: Transaction, old: str, new: str) -> int:
     """Give the routes of a chat their new keys; how many conversations are left beside those that go on."""
     beside = 0
-    for route in connection.execute(ROUTES_OF, {"old": old}).fetchall():
+    for route in tx.execute(ROUTES_OF, {"old": old}).fetchall():
         key = new + route["route_key"][len(old) :]
-        rival = one(connection, ROUTE_AT, (route["agent_group_id"], key))
+        rival = one(tx, ROUTE_AT, (route["agent_group_id"], key))
         if rival is None:
-            connection.execute(SET_KEY, (key, route["id"]))
+            tx.execute(SET_KEY, (key, route["id"]))
             continue
         is_later = not rival["is_used"] or (route["is_used"] and route["last_active"] > rival["last_active"])
         if is_later:  # they change places; a key stands once at every moment
-            connection.execute(SET_KEY, (f"moving/{route['id']}", rival["id"]))
-            connection.execute(SET_KEY, (key, route["id"]))
-            connection.execute(SET_KEY, (route["route_key"], rival["id"]))
+            tx.execute(SET_KEY, (f"moving/{route['id']}", rival["id"]))
+            tx.execute(SET_KEY, (key, route["id"]))
+            tx.execute(SET_KEY, (route["route_key"], rival["id"]))
         beside += int(bool(rival["is_used"] and route["is_used"]))
     return beside
 
 
-def _merge(connection: sqlite3.Connection, old: MessagingGroup, new: MessagingGroup) -> None:
+def _merge(tx: Transaction, old: MessagingGroup, new: MessagingGroup) -> None:
     """Make one chat of two: what hangs on the old one hangs on the new one."""
     both = {"old": old.id, "new": new.id}
     for statement in (REPLACE_WIRINGS, MOVE_WIRINGS, MOVE_DESTINATIONS, MOVE_HOMES, MOVE_SESSIONS):
-        connection.execute(statement, both)
+        tx.execute(statement, both)
     settings = {"unknown_sender": old.unknown_sender, "timezone": old.timezone, "name": old.name, "new": new.id}
-    connection.execute(TAKE_SETTINGS, settings)
-    messaging_groups.delete(connection, old.id)
+    tx.execute(TAKE_SETTINGS, settings)
+    messaging_groups.delete(tx, old.id)

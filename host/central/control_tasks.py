@@ -6,10 +6,8 @@ message of kind `system`, and acknowledges it; with no such message, nothing cam
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import ingest
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.sessions import Session
 from shared_schema.errors import FileDamaged
 from shared_schema.ids import Prefix, new_id
@@ -34,15 +32,15 @@ SELECT 1 FROM ingest WHERE session_id = ? AND kind = 'control' AND generation = 
 CHANNEL_TYPE, PLATFORM_ID = "host", "errand"
 
 
-def ask(connection: sqlite3.Connection, session: Session, do: ControlTask, now: str) -> str:
+def ask(tx: Transaction, session: Session, do: ControlTask) -> str:
     """Ask the agent of a session. Returns the id of the task; one that is open already is not asked a second time."""
     content = encode({"do": do.value})
-    row = one(connection, OPEN, (session.id, session.generation, content))
+    row = one(tx, OPEN, (session.id, session.generation, content))
     if row is not None:
         return str(row["message_id"])
     message_id = new_id(Prefix.MESSAGE)
     ingest.accept(
-        connection,
+        tx,
         {
             "message_id": message_id,
             "agent_group_id": session.agent_group_id,
@@ -58,23 +56,23 @@ def ask(connection: sqlite3.Connection, session: Session, do: ControlTask, now: 
             "trigger": 1,
             "content": content,
             "spool": None,
-            "accepted_at": now,
+            "accepted_at": tx.now,
         },
     )
     return message_id
 
 
-def was_asked(connection: sqlite3.Connection, session: Session, do: ControlTask) -> bool:
+def was_asked(connection: Queryable, session: Session, do: ControlTask) -> bool:
     """Whether the agent of a session was asked for this in its present generation, with or without success."""
     return one(connection, WAS_ASKED, (session.id, session.generation, encode({"do": do.value}))) is not None
 
 
-def talk_waits(connection: sqlite3.Connection, session_id: str) -> bool:
+def talk_waits(connection: Queryable, session_id: str) -> bool:
     """Whether a person waits for an answer: a control task that can wait would hold it up."""
     return one(connection, TALK_WAITS, (session_id,)) is not None
 
 
-def first_text(connection: sqlite3.Connection, session_id: str) -> str:
+def first_text(connection: Queryable, session_id: str) -> str:
     """What a conversation began with; empty when it was a file alone, or is forgotten."""
     row = one(connection, FIRST_TEXT, (session_id,))
     return "" if row is None else str(decode(row["content"]).get("text") or "")

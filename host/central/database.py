@@ -4,6 +4,11 @@ Everything that changes central.db passes through `write`, in one thread, in the
 wait when the thread is free are committed as one transaction, so a burst costs one flush to disk and not one each;
 `write` returns only after that commit, so what it reports is on the disk. A job that raises is rolled back alone.
 
+A function that changes something takes a `Transaction`, which has its moment with it, and one that only asks takes a
+`Queryable`, which a transaction is too. What follows from a change (a chat has something to send, a session something
+to be written) the module of the table adds to the transaction. These effects are dispatched after the commit. They are
+hints: the rows stay the truth, and the next start of a host finds the same in them.
+
 The event loop awaits `write` and `read`. Code that runs in a thread of its own calls `submit` and `read_here`, which
 saves it the way to another thread and back.
 """
@@ -17,12 +22,14 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from host.central import install, upgrade
 from shared_schema.clock import Clock, to_text
@@ -32,6 +39,7 @@ from shared_schema.migrate import Schema, migrate, version_of
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 CENTRAL = Schema("central.db", Path(__file__).parent / "migrations")
 _MAX_JOBS = 64
@@ -41,30 +49,90 @@ _WAIT_SECONDS = 0.03
 SMALL_CACHE = "PRAGMA cache_size = -256"  # KiB: there is a reader in every thread
 
 
+class Queryable(Protocol):
+    """What can be asked: one snapshot of what is committed, or a transaction with what it has changed so far."""
+
+    def execute(self, statement: str, parameters: Any = ..., /) -> sqlite3.Cursor:
+        """Run one statement. Raises `sqlite3.Error`."""
+
+
+class Effect:
+    """What follows from a change once it is committed: small frozen records, defined beside what they are about.
+
+    Two equal ones in one transaction are one.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One write of central.db: `at` is its moment, `now` the same as it is stored, and `effects` what follows."""
+
+    connection: sqlite3.Connection
+    at: datetime
+    now: str = field(init=False)
+    effects: dict[Effect, Effect] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.now = to_text(self.at)
+
+    def execute(self, statement: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        """Run one statement. Raises `sqlite3.Error`."""
+        return self.connection.execute(statement, parameters)
+
+    def executemany(self, statement: str, parameters: Iterable[Any], /) -> sqlite3.Cursor:
+        """Run one statement for each of the parameters. Raises `sqlite3.Error`."""
+        return self.connection.executemany(statement, parameters)
+
+    def add(self, effect: Effect) -> None:
+        """Have something follow from this transaction. It takes the place of an equal one."""
+        self.effects[effect] = effect
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Do something whole or not at all: what raises is undone with its effects, and goes on raising."""
+        before = dict(self.effects)
+        self.execute(f"SAVEPOINT {name}")
+        try:
+            yield
+        except BaseException:
+            if self.connection.in_transaction:
+                self.execute(f"ROLLBACK TO {name}")
+                self.execute(f"RELEASE {name}")
+            self.effects = before
+            raise
+        self.execute(f"RELEASE {name}")  # raises where what was done has ended the transaction itself
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
-    run: Callable[[sqlite3.Connection], Any]
+    run: Callable[[Transaction], Any]
     done: Future[Any]
     context: contextvars.Context  # of who asks: the audit log wants to know on whose behalf something is changed
     can_wait: bool = False
 
 
-_NONE_NOW = _Job(lambda connection: None, Future(), contextvars.Context())
+_NONE_NOW = _Job(lambda tx: None, Future(), contextvars.Context())
 
 
 class Central:
     """The open registry. Made by `Central.open`; `close` waits for what was asked for."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, install_id: str, first_install_id: str) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, clock: Clock, install_id: str, first_install_id: str
+    ) -> None:
         self.install_id = install_id
         self.first_install_id = first_install_id
+        self.dispatch: Callable[[Sequence[Effect]], object] = lambda effects: None
+        """Takes the effects of each commit, in the writing thread, before its writers hear of it. May not block."""
         self._path = path
+        self._clock = clock
         self._connection = connection
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(2, "central-read")
         self._of_thread = threading.local()
         self._opened: list[sqlite3.Connection] = []
-        self._watchers: list[Callable[[], object]] = []
         self._writer = threading.Thread(target=self._write_loop, name="central-write", daemon=True)
         self._writer.start()
 
@@ -94,51 +162,45 @@ class Central:
         except BaseException:
             connection.close()
             raise
-        return cls(path, connection, install_id, first_install_id)
+        return cls(path, connection, clock, install_id, first_install_id)
 
-    async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, run: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in a transaction; returns after its commit. Raises what it raises, or `FileTrouble`.
 
         A cancelled caller does not undo the write.
         """
-        return await committed(self.submit(run))
+        return await committed(self.submit(run, *args, **kwargs))
 
-    def submit(self, run: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def submit(self, run: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """The same for a thread that may block on the future, or hand it on."""
-        job = _Job(run, Future(), contextvars.copy_context())
+        job = _Job(lambda tx: run(tx, *args, **kwargs), Future(), contextvars.copy_context())
         self._jobs.put(job)
         return job.done
 
-    def submit_with_next(self, run: Callable[[sqlite3.Connection], T]) -> Future[T]:
+    def submit_with_next(
+        self, run: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
         """The same for what can wait: it is committed with the next job, before it, or soon by itself.
 
         Every job that is submitted later finds it done. A crash before that loses it, so it must be what is done again.
         """
-        job = _Job(run, Future(), contextvars.copy_context(), can_wait=True)
+        job = _Job(lambda tx: run(tx, *args, **kwargs), Future(), contextvars.copy_context(), can_wait=True)
         self._jobs.put(job)
         return job.done
 
-    async def read(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, run: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on one snapshot of what is committed. Raises what it raises, or `FileTrouble`."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_here, run)
+        here = partial(self.read_here, run, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, here)
 
-    def read_here(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    def read_here(self, run: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same in the calling thread, which gets a connection of its own."""
         connection = self._connection_of_thread()
         try:
             with snapshot(connection):
-                return run(connection)
+                return run(connection, *args, **kwargs)
         except sqlite3.Error as error:
             raise translate(error, self._path) from error
-
-    @contextmanager
-    def watched(self, committed: Callable[[], object]) -> Iterator[None]:
-        """Call a function after each commit, in the writing thread, until the block ends. It may not block or raise."""
-        self._watchers.append(committed)
-        try:
-            yield
-        finally:
-            self._watchers.remove(committed)
 
     def close(self) -> None:
         """Finish what was asked for, then close the file."""
@@ -180,33 +242,38 @@ class Central:
             return _NONE_NOW
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """Run the jobs in one transaction, several each in a savepoint of its own, then report to their callers."""
+        """Run the jobs in one transaction, several each in a part of its own; then dispatch effects and report."""
         finished: list[tuple[_Job, Any]] = []
         failed: list[tuple[_Job, BaseException]] = []
+        at, effects = self._clock.now(), dict[Effect, Effect]()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if len(jobs) == 1:  # what fails alone is the transaction: no savepoint is needed to undo it
-                finished.append((jobs[0], jobs[0].context.run(jobs[0].run, self._connection)))
+                tx = Transaction(self._connection, at)
+                finished.append((jobs[0], jobs[0].context.run(jobs[0].run, tx)))
+                effects = tx.effects
             else:
                 for job in jobs:
-                    self._connection.execute("SAVEPOINT job")
+                    tx = Transaction(self._connection, at)
                     try:
-                        finished.append((job, job.context.run(job.run, self._connection)))
+                        with tx.part("job"):
+                            result = job.context.run(job.run, tx)
                     except Exception as error:  # a caller's own error, handed back to it
                         if not self._connection.in_transaction:
                             raise
-                        self._connection.execute("ROLLBACK TO job")
                         failed.append((job, error))
-                    self._connection.execute("RELEASE job")
+                    else:
+                        finished.append((job, result))
+                        effects |= tx.effects
             self._connection.execute("COMMIT")
         except Exception as error:  # the transaction as a whole: nothing of it happened
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 log.error("the disk is full", extra={"file": self._path.name, "jobs": len(jobs)})
-            finished, failed = [], [(job, error) for job in jobs]
-        for committed in tuple(self._watchers):
-            committed()
+            finished, failed, effects = [], [(job, error) for job in jobs], {}
+        if finished:
+            self.dispatch(list(effects.values()))
         for job, result in finished:
             job.done.set_result(result)
         for job, reason in failed:
@@ -237,7 +304,7 @@ async def committed(job: Future[T]) -> T:
     return await waiter
 
 
-def one(connection: sqlite3.Connection, statement: str, parameters: Any = ()) -> sqlite3.Row | None:
+def one(connection: Queryable, statement: str, parameters: Any = ()) -> sqlite3.Row | None:
     """The first row of a query, or None."""
     row: sqlite3.Row | None = connection.execute(statement, parameters).fetchone()
     return row

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from host.central import rate_limits
-from host.central.database import one
+from host.central.database import Effect, Queryable, Transaction, one
 from host.central.rate_limits import Act
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageOutKind, Row, encode
@@ -104,6 +104,7 @@ UPDATE deliveries SET attempts = :attempts,
     recorded = from_host
 WHERE position = :position AND (status IN ('pending', 'sending')
     OR status = 'suppressed' AND :status IN ('delivered', 'uncertain'))
+RETURNING session_id
 """
 # Of a message in parts the one that was on its way is not sent again, and those behind it are.
 INTERRUPTED_PART = """
@@ -230,8 +231,23 @@ class Delivery(Row):
         return (self.channel_type, self.platform_id)
 
 
+@dataclass(frozen=True, slots=True)
+class ChatHasNews(Effect):
+    """There may be something to send to a chat. `following` is what is next there, where that is known."""
+
+    chat: Chat
+    following: Delivery | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOver(Effect):
+    """A delivery of a session got its outcome, which the session's file is to be told."""
+
+    session_id: str
+
+
 def add(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     message_out_id: str,
     session_id: str,
@@ -252,59 +268,57 @@ def add(
     if channel_type == NO_CHAT and status == "pending":
         status, error = "suppressed", "its schedule speaks nowhere"
     final = status not in ("pending", "sending")
-    return (
-        connection.execute(
-            INSERT,
-            {
-                "message_out_id": message_out_id,
-                "session_id": session_id,
-                "turn_id": turn_id,
-                "in_reply_to": in_reply_to,
-                "kind": kind,
-                "from_host": int(from_host),
-                "channel_type": channel_type,
-                "platform_id": platform_id,
-                "thread_id": thread_id,
-                "content": content,
-                "deliver_after": deliver_after,
-                "created_at": created_at,
-                "status": status,
-                "error": error,
-                "finished_at": created_at if final else None,
-                "recorded": 0 if final and status != "suppressed" else 1,
-            },
-        ).rowcount
-        > 0
-    )
+    values = {
+        "message_out_id": message_out_id,
+        "session_id": session_id,
+        "turn_id": turn_id,
+        "in_reply_to": in_reply_to,
+        "kind": kind,
+        "from_host": int(from_host),
+        "channel_type": channel_type,
+        "platform_id": platform_id,
+        "thread_id": thread_id,
+        "content": content,
+        "deliver_after": deliver_after,
+        "created_at": created_at,
+        "status": status,
+        "error": error,
+        "finished_at": created_at if final else None,
+        "recorded": 0 if final and status != "suppressed" else 1,
+    }
+    if not tx.execute(INSERT, values).rowcount:
+        return False
+    if not final:
+        tx.add(ChatHasNews((channel_type, platform_id)))
+    return True
 
 
 def add_notice(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session_id: str,
     address: Address,
     in_reply_to: str | None,
     text: str,
-    now: str,
     *,
     deliver_after: str | None = None,
-) -> Chat:
-    """Queue a notice of the host's own, in a chat; that chat.
+) -> None:
+    """Queue a notice of the host's own, in a chat.
 
     There are at most `MOST_NOTICES` about one message. Those that answer none are counted for their chat: beyond
     so many in an hour they are left out, and the last one says so.
     """
     if in_reply_to is not None:
-        notices = one(connection, NOTICES, (session_id, in_reply_to, MOST_NOTICES))
+        notices = one(tx, NOTICES, (session_id, in_reply_to, MOST_NOTICES))
         if notices is not None and notices["n"] >= MOST_NOTICES:
-            return address.channel_type, address.platform_id
+            return
     else:
-        verdict = rate_limits.take(connection, Act.NOTICE, f"{address.channel_type}:{address.platform_id}", now)
+        verdict = rate_limits.take(tx, Act.NOTICE, f"{address.channel_type}:{address.platform_id}")
         if not verdict.allowed:
             if not verdict.is_first:
-                return address.channel_type, address.platform_id
+                return
             text = f"{text}\n\n{NO_MORE_NOTICES}"
     add(
-        connection,
+        tx,
         message_out_id=new_id(Prefix.MESSAGE),
         session_id=session_id,
         kind=MessageOutKind.CHAT,
@@ -315,12 +329,11 @@ def add_notice(
         thread_id=address.thread_id,
         content=encode({"text": text}),
         deliver_after=deliver_after,
-        created_at=now,
+        created_at=tx.now,
     )
-    return address.channel_type, address.platform_id
 
 
-def sent_as(connection: sqlite3.Connection, chat: Chat, message_id: str) -> sqlite3.Row | None:
+def sent_as(connection: Queryable, chat: Chat, message_id: str) -> sqlite3.Row | None:
     """What was sent to a chat, by the platform's id of it (or of a part) or by ours.
 
     Its `message_out_id`, `content`, `session_id`, `kind` and `thread_id`.
@@ -328,14 +341,14 @@ def sent_as(connection: sqlite3.Connection, chat: Chat, message_id: str) -> sqli
     return one(connection, SENT_AS, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
 
 
-def said_by(connection: sqlite3.Connection, chat: Chat, message_id: str) -> str | None:
+def said_by(connection: Queryable, chat: Chat, message_id: str) -> str | None:
     """The agent group of what was sent to a chat, by the platform's id of it or by ours."""
     row = one(connection, SAID_BY, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
     return None if row is None else row["agent_group_id"]
 
 
 def next_for(
-    connection: sqlite3.Connection, chat: Chat, now: str, *, after: str = "", resting: Collection[str] = ()
+    connection: Queryable, chat: Chat, now: str, *, after: str = "", resting: Collection[str] = ()
 ) -> Delivery | None:
     """The message that is next to be sent to a chat, if one is due.
 
@@ -356,24 +369,24 @@ def next_for(
     return None if row is None else Delivery.from_row(row)
 
 
-def is_any_open(connection: sqlite3.Connection, chat: Chat) -> bool:
+def is_any_open(connection: Queryable, chat: Chat) -> bool:
     """Whether anything waits to be sent to a chat, now or later, or is being sent."""
     return one(connection, ANY_OPEN, chat) is not None
 
 
-def next_due(connection: sqlite3.Connection, chat: Chat) -> str | None:
+def next_due(connection: Queryable, chat: Chat) -> str | None:
     """When the earliest delayed message of a chat is due."""
     row = one(connection, NEXT_DUE, {"channel_type": chat[0], "platform_id": chat[1], "after": ""})
     return None if row is None else row["due"]
 
 
-def mark_sending(connection: sqlite3.Connection, position: int, parts: int = 1) -> bool:
+def mark_sending(tx: Transaction, position: int, parts: int = 1) -> bool:
     """Note that the platform is about to be called. False when the message is not waiting any more."""
-    return connection.execute(SENDING, (parts, position)).rowcount > 0
+    return tx.execute(SENDING, (parts, position)).rowcount > 0
 
 
 def mark_part(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     position: int,
     number: int,
     parts: int,
@@ -389,32 +402,32 @@ def mark_part(
         "id": platform_message_id,
         "is_doubtful": int(is_doubtful),
     }
-    return connection.execute(PART_SENT, values).rowcount > 0
+    return tx.execute(PART_SENT, values).rowcount > 0
 
 
-def sent_of_session(connection: sqlite3.Connection, session_id: str, message_out_id: str) -> sqlite3.Row | None:
+def sent_of_session(connection: Queryable, session_id: str, message_out_id: str) -> sqlite3.Row | None:
     """What became of a message of a session: `position`, `parts`, address, `platform_message_id` and `content`."""
     return one(connection, SENT_OF_SESSION, (session_id, message_out_id))
 
 
-def give_up_chat(connection: sqlite3.Connection, chat: Chat, reason: str, now: str) -> list[str]:
-    """Fail all that waits for a chat that is gone; the sessions whose agents are to be told."""
-    values = {"channel_type": chat[0], "platform_id": chat[1], "reason": reason, "now": now}
-    return list({row["session_id"] for row in connection.execute(GIVE_UP_CHAT, values).fetchall()})
+def give_up_chat(tx: Transaction, chat: Chat, reason: str) -> None:
+    """Fail all that waits for a chat that is gone."""
+    values = {"channel_type": chat[0], "platform_id": chat[1], "reason": reason, "now": tx.now}
+    for row in tx.execute(GIVE_UP_CHAT, values).fetchall():
+        tx.add(DeliveryOver(row["session_id"]))
 
 
-def mark_attempted(connection: sqlite3.Connection, position: int, attempts: int, error: str) -> None:
+def mark_attempted(tx: Transaction, position: int, attempts: int, error: str) -> None:
     """Back to waiting, after an attempt that surely did not arrive."""
-    connection.execute(ATTEMPTED, (attempts, error, position))
+    tx.execute(ATTEMPTED, (attempts, error, position))
 
 
 def finish(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     position: int,
     status: str,
     *,
     attempts: int,
-    now: str,
     platform_message_id: str | None = None,
     error: str | None = None,
 ) -> bool:
@@ -425,76 +438,80 @@ def finish(
         "attempts": attempts,
         "platform_message_id": platform_message_id,
         "error": error,
-        "now": now,
+        "now": tx.now,
     }
-    return connection.execute(FINISH, values).rowcount > 0
+    row = one(tx, FINISH, values)
+    if row is None:
+        return False
+    tx.add(DeliveryOver(row["session_id"]))
+    return True
 
 
-def mark_interrupted(connection: sqlite3.Connection, error: str, now: str) -> int:
+def mark_interrupted(tx: Transaction, error: str) -> int:
     """At the start of a host: what the last one was sending may or may not have arrived. How many."""
-    connection.execute(INTERRUPTED_PART)
-    return connection.execute(INTERRUPTED, (error, now)).rowcount
+    tx.execute(INTERRUPTED_PART)
+    return tx.execute(INTERRUPTED, (error, tx.now)).rowcount
 
 
-def suppress_session(connection: sqlite3.Connection, session_id: str, reason: str, now: str) -> None:
+def suppress_session(tx: Transaction, session_id: str, reason: str) -> None:
     """Keep what an ended session still had to say, and do not send it. The host's own notices go out."""
-    connection.execute(SUPPRESS_SESSION, (reason, now, session_id))
+    tx.execute(SUPPRESS_SESSION, (reason, tx.now, session_id))
 
 
-def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
+def unrecorded(connection: Queryable, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
     """What `inbound.db: delivered` has still to be told."""
     return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
 
 
-def mark_recorded(connection: sqlite3.Connection, session_id: str, rows: Sequence[sqlite3.Row]) -> None:
+def mark_recorded(tx: Transaction, session_id: str, rows: Sequence[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now."""
-    connection.executemany(RECORDED, [(session_id, row["message_out_id"]) for row in rows])
+    tx.executemany(RECORDED, [(session_id, row["message_out_id"]) for row in rows])
 
 
-def sessions_to_record(connection: sqlite3.Connection) -> list[str]:
+def sessions_to_record(connection: Queryable) -> list[str]:
     """Sessions that were not told of all outcomes."""
     return [row["session_id"] for row in connection.execute(SESSIONS_TO_RECORD)]
 
 
-def chats_with_work(connection: sqlite3.Connection) -> list[Chat]:
+def chats_with_work(connection: Queryable) -> list[Chat]:
     """Chats that something waits for."""
     return [(row["channel_type"], row["platform_id"]) for row in connection.execute(CHATS_WITH_WORK)]
 
 
-def is_answer_out(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
+def is_answer_out(connection: Queryable, session_id: str, in_reply_to: str) -> bool:
     """Whether everything that answers a message so far has been sent, or has failed to be."""
     return one(connection, UNSENT_ANSWER, (session_id, in_reply_to)) is None
 
 
-def waiting_count(connection: sqlite3.Connection, session_id: str, limit: int) -> int:
+def waiting_count(connection: Queryable, session_id: str, limit: int) -> int:
     """How many messages of a session wait to be sent; not counted beyond `limit`."""
     row = one(connection, WAITING, (session_id, limit))
     return 0 if row is None else int(row["n"])
 
 
-def delayed_count(connection: sqlite3.Connection, session_id: str, limit: int) -> int:
+def delayed_count(connection: Queryable, session_id: str, limit: int) -> int:
     """How many messages of a session wait for a time of their own; not counted beyond `limit`."""
     row = one(connection, DELAYED, (session_id, limit))
     return 0 if row is None else int(row["n"])
 
 
-def unsent_because(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> str | None:
+def unsent_because(connection: Queryable, session_id: str, in_reply_to: str) -> str | None:
     """Why an answer of an agent's to that message was not sent and never will be; None when there is none."""
     row = one(connection, UNSENT_BECAUSE, (session_id, in_reply_to))
     return None if row is None else str(row["error"] or "it was refused")
 
 
-def has_notice(connection: sqlite3.Connection, session_id: str, in_reply_to: str) -> bool:
+def has_notice(connection: Queryable, session_id: str, in_reply_to: str) -> bool:
     """Whether the person who wrote that message was told of a failure before."""
     return one(connection, NOTICE, (session_id, in_reply_to)) is not None
 
 
-def waiting(connection: sqlite3.Connection) -> int:
+def waiting(connection: Queryable) -> int:
     """How many messages wait to be sent."""
     row = one(connection, COUNTS)
     return 0 if row is None else int(row["n"])
 
 
-def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
+def last_failures(connection: Queryable, limit: int = 5) -> list[sqlite3.Row]:
     """The newest messages that could not be delivered, or may have been."""
     return connection.execute(LAST_FAILURES, (limit,)).fetchall()

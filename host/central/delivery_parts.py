@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from host.central.database import Queryable, Transaction
 from host.central.deliveries import Chat
 
 PUT = """
@@ -15,12 +14,12 @@ REMOVE = "DELETE FROM delivery_parts WHERE position = ? AND number = ?"
 SET_COUNT = "UPDATE deliveries SET parts = ? WHERE position = ?"
 
 
-def put(connection: sqlite3.Connection, position: int, number: int, chat: Chat, platform_message_id: str) -> None:
+def put(tx: Transaction, position: int, number: int, chat: Chat, platform_message_id: str) -> None:
     """A part of a delivery is that message."""
-    connection.execute(PUT, (position, number, *chat, platform_message_id))
+    tx.execute(PUT, (position, number, *chat, platform_message_id))
 
 
-def of(connection: sqlite3.Connection, position: int, first: str | None) -> dict[int, str]:
+def of(connection: Queryable, position: int, first: str | None) -> dict[int, str]:
     """The ids of the parts of a delivery, as far as they are known; `first` is the id that the delivery itself has.
 
     That is the id of the first part, or of the first that surely arrived.
@@ -31,11 +30,11 @@ def of(connection: sqlite3.Connection, position: int, first: str | None) -> dict
     return known
 
 
-def remove(connection: sqlite3.Connection, position: int, number: int) -> None:
+def remove(tx: Transaction, position: int, number: int) -> None:
     """A part is no more."""
-    connection.execute(REMOVE, (position, number))
+    tx.execute(REMOVE, (position, number))
 
 
-def set_count(connection: sqlite3.Connection, position: int, parts: int) -> None:
+def set_count(tx: Transaction, position: int, parts: int) -> None:
     """A delivery consists of so many messages now."""
-    connection.execute(SET_COUNT, (parts, position))
+    tx.execute(SET_COUNT, (parts, position))

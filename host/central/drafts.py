@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import Address
 
 PUT = """
@@ -16,23 +14,23 @@ ALL = "SELECT session_id FROM drafts"
 REMOVE = "DELETE FROM drafts WHERE session_id = ? AND platform_message_id = ?"
 
 
-def put(connection: sqlite3.Connection, session_id: str, address: Address, platform_message_id: str, now: str) -> None:
+def put(tx: Transaction, session_id: str, address: Address, platform_message_id: str) -> None:
     """An answer of a session grows in that message."""
-    values = (session_id, address.channel_type, address.platform_id, address.thread_id, platform_message_id, now)
-    connection.execute(PUT, values)
+    values = (session_id, address.channel_type, address.platform_id, address.thread_id, platform_message_id, tx.now)
+    tx.execute(PUT, values)
 
 
-def of(connection: sqlite3.Connection, session_id: str) -> tuple[Address, str] | None:
+def of(connection: Queryable, session_id: str) -> tuple[Address, str] | None:
     """Where the answer of a session grows, and in which message; None: nowhere."""
     row = one(connection, OF, (session_id,))
     return None if row is None else (Address.from_row(row), str(row["platform_message_id"]))
 
 
-def remove(connection: sqlite3.Connection, session_id: str, platform_message_id: str) -> None:
+def remove(tx: Transaction, session_id: str, platform_message_id: str) -> None:
     """That message is a whole one now."""
-    connection.execute(REMOVE, (session_id, platform_message_id))
+    tx.execute(REMOVE, (session_id, platform_message_id))
 
 
-def sessions(connection: sqlite3.Connection) -> list[str]:
+def sessions(connection: Queryable) -> list[str]:
     """The sessions whose answer was growing when the last host ended."""
     return [row["session_id"] for row in connection.execute(ALL)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from host.central.database import one
+from host.central.database import Queryable, one
 
 _MOST_ROWS = 20_000
 
@@ -41,7 +41,7 @@ class EndedFeed:
     seen: int | None = None
     open: set[int] = field(default_factory=set)
 
-    def read(self, connection: sqlite3.Connection) -> tuple[list[sqlite3.Row], int]:
+    def read(self, connection: Queryable) -> tuple[list[sqlite3.Row], int]:
         """What has ended since the last time, and how many rows are new."""
         if self.seen is None:  # what was before the first question is not counted
             row = one(connection, NEWEST[self.statement])

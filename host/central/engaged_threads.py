@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 
 IS_ENGAGED = "SELECT 1 FROM engaged_threads WHERE wiring_id = ? AND thread_id = ?"
 ENGAGE = "INSERT INTO engaged_threads (wiring_id, thread_id, engaged_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
@@ -17,12 +15,12 @@ KEPT = 1_000
 """Threads of one wiring; in older ones the agent needs a mention again."""
 
 
-def is_engaged(connection: sqlite3.Connection, wiring_id: str, thread_id: str) -> bool:
+def is_engaged(connection: Queryable, wiring_id: str, thread_id: str) -> bool:
     """Whether the agent was mentioned in that thread."""
     return one(connection, IS_ENGAGED, (wiring_id, thread_id)) is not None
 
 
-def engage(connection: sqlite3.Connection, wiring_id: str, thread_id: str, now: str) -> None:
+def engage(tx: Transaction, wiring_id: str, thread_id: str) -> None:
     """Note that it was."""
-    if connection.execute(ENGAGE, (wiring_id, thread_id, now)).rowcount:
-        connection.execute(TRIM, (wiring_id, KEPT))
+    if tx.execute(ENGAGE, (wiring_id, thread_id, tx.now)).rowcount:
+        tx.execute(TRIM, (wiring_id, KEPT))

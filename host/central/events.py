@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from host.central.database import one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema.rows import Row
 
 INSERT = """
@@ -61,45 +60,43 @@ class LiveEvent(Row):
     data: str
 
 
-def add(
-    connection: sqlite3.Connection,
-    kind: EventKind,
-    *,
-    session_id: str,
-    agent_group_id: str,
-    data: Mapping[str, object],
-    now: str,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class LiveEventAdded(Effect):
+    """Live views have something to show."""
+
+
+def add(tx: Transaction, kind: EventKind, *, session_id: str, agent_group_id: str, data: Mapping[str, object]) -> None:
     """Tell live views, once the caller's transaction is committed. Every hundredth time, the oldest go."""
     text = json.dumps(dict(data), ensure_ascii=False)
-    (number,) = connection.execute(INSERT, (now, kind, session_id, agent_group_id, text)).fetchone()
+    (number,) = tx.execute(INSERT, (tx.now, kind, session_id, agent_group_id, text)).fetchone()
+    tx.add(LiveEventAdded())
     if number % _TRIMMED_AT_ONCE == 0:
-        connection.execute(TRIM, (number - KEPT,))
+        tx.execute(TRIM, (number - KEPT,))
 
 
-def after(connection: sqlite3.Connection, number: int, limit: int, session_id: str | None = None) -> list[LiveEvent]:
+def after(connection: Queryable, number: int, limit: int, session_id: str | None = None) -> list[LiveEvent]:
     """The events behind a number, oldest first; all, or those of one session."""
     values = {"number": number, "limit": limit, "session_id": session_id}
     return [LiveEvent.from_row(row) for row in connection.execute(AFTER, values)]
 
 
-def last(connection: sqlite3.Connection, limit: int, session_id: str | None = None) -> list[LiveEvent]:
+def last(connection: Queryable, limit: int, session_id: str | None = None) -> list[LiveEvent]:
     """The newest events, oldest first."""
     rows = connection.execute(LAST, {"limit": limit, "session_id": session_id}).fetchall()
     return [LiveEvent.from_row(row) for row in reversed(rows)]
 
 
-def last_of_kind(connection: sqlite3.Connection, kind: EventKind, since: str, limit: int) -> list[LiveEvent]:
+def last_of_kind(connection: Queryable, kind: EventKind, since: str, limit: int) -> list[LiveEvent]:
     """The newest events of a kind since a time, the newest first."""
     return [LiveEvent.from_row(row) for row in connection.execute(LAST_OF_KIND, (kind, since, limit))]
 
 
-def forget_session(connection: sqlite3.Connection, session_id: str) -> None:
+def forget_session(tx: Transaction, session_id: str) -> None:
     """Drop what was told of a session, such as its titles; that something happened in it stays known."""
-    connection.execute(FORGET, (session_id,))
+    tx.execute(FORGET, (session_id,))
 
 
-def newest(connection: sqlite3.Connection) -> int:
+def newest(connection: Queryable) -> int:
     """The number of the last event there was; 0 before the first."""
     row = one(connection, NEWEST)
     return 0 if row is None else int(row["seq"])

@@ -7,10 +7,9 @@ took, those it only heard among them; a message that no turn took is one by itse
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.ingest import AcceptedMessage
 
 # The first and last message of each exchange, the newest first.
@@ -88,7 +87,7 @@ class Exchanges:
     messages: tuple[AcceptedMessage, ...]
 
 
-def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
+def last(connection: Queryable, session_id: str, count: int) -> Exchanges:
     """The last exchanges of a session that were not taken back, and all that is open.
 
     What is open is cancelled when something is taken back. So it belongs to that, however much it is: nothing that
@@ -109,7 +108,7 @@ def last(connection: sqlite3.Connection, session_id: str, count: int) -> Exchang
     )
 
 
-def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Exchanges:
+def inherited(connection: Queryable, session_id: str, count: int) -> Exchanges:
     """The last exchanges that a branch has taken over from where it was branched off, and still counts."""
     found: list[tuple[str, str]] = []
     forgotten: list[str] = []  # by the branch, or by one in between before the branch was made of it
@@ -135,29 +134,29 @@ def inherited(connection: sqlite3.Connection, session_id: str, count: int) -> Ex
     return Exchanges(len(found), tuple(messages))
 
 
-def withdraw_inherited(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges, now: str) -> None:
+def withdraw_inherited(tx: Transaction, session_id: str, exchanges: Exchanges) -> None:
     """Note that a branch counts these no more; where they were said they stay."""
     for turn_id in {message.turn_id for message in exchanges.messages}:
-        connection.execute(WITHDRAW_INHERITED, (session_id, turn_id, now, now, now))
+        tx.execute(WITHDRAW_INHERITED, (session_id, turn_id, tx.now, tx.now, tx.now))
 
 
-def withdraw(connection: sqlite3.Connection, session_id: str, exchanges: Exchanges, now: str) -> None:
+def withdraw(tx: Transaction, session_id: str, exchanges: Exchanges) -> None:
     """Note that these, which are the last of their session, do not count any more; nor does a turn that runs."""
     turns = sorted({message.turn_id for message in exchanges.messages if message.turn_id is not None})
-    connection.execute(WITHDRAW, (now, session_id, exchanges.messages[0].position))
-    connection.execute(WITHDRAW_TURNS, (now, session_id, json.dumps(turns)))
+    tx.execute(WITHDRAW, (tx.now, session_id, exchanges.messages[0].position))
+    tx.execute(WITHDRAW_TURNS, (tx.now, session_id, json.dumps(turns)))
 
 
-def has_one(connection: sqlite3.Connection, session_id: str) -> bool:
+def has_one(connection: Queryable, session_id: str) -> bool:
     """Whether something was answered in a session."""
     return one(connection, HAS_ONE, (session_id,)) is not None
 
 
-def is_busy(connection: sqlite3.Connection, session_id: str) -> bool:
+def is_busy(connection: Queryable, session_id: str) -> bool:
     """Whether a turn of a session runs or is to run, as far as the ledger knows."""
     return one(connection, IS_BUSY, {"session": session_id}) is not None
 
 
-def carry(connection: sqlite3.Connection, session_id: str, to: str, generation: int) -> int:
+def carry(tx: Transaction, session_id: str, to: str, generation: int) -> int:
     """Hand on what waits in a session; how many messages that was."""
-    return connection.execute(CARRY, {"session": session_id, "to": to, "generation": generation}).rowcount
+    return tx.execute(CARRY, {"session": session_id, "to": to, "generation": generation}).rowcount

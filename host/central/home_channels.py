@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 
 from host.central import agent_groups
+from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import MessagingGroup
 from shared_schema.errors import NotFound
 from shared_schema.rows import Destination, DestinationType
@@ -22,19 +22,19 @@ WHERE h.agent_group_id = ? ORDER BY h.channel_type
 """
 
 
-def put(connection: sqlite3.Connection, agent_group_id: str, chat: MessagingGroup, now: str) -> None:
+def put(tx: Transaction, agent_group_id: str, chat: MessagingGroup) -> None:
     """Make a chat an agent group's home on its platform, in place of the one before."""
-    connection.execute(SET, (agent_group_id, chat.channel_type, chat.id, now))
+    tx.execute(SET, (agent_group_id, chat.channel_type, chat.id, tx.now))
 
 
-def remove(connection: sqlite3.Connection, agent_group_id: str, channel_type: str) -> None:
+def remove(tx: Transaction, agent_group_id: str, channel_type: str) -> None:
     """Take the home on a platform away. Raises `NotFound`."""
-    if not connection.execute(REMOVE, (agent_group_id, channel_type)).rowcount:
+    if not tx.execute(REMOVE, (agent_group_id, channel_type)).rowcount:
         raise NotFound(f"there is no home on '{channel_type}'", hint="`dumbwaiter home list` shows all")
 
 
 def reachable(
-    connection: sqlite3.Connection, agent_group_id: str, homes: Sequence[MessagingGroup] | None = None
+    connection: Queryable, agent_group_id: str, homes: Sequence[MessagingGroup] | None = None
 ) -> list[Destination]:
     """Where an agent group may send, by name: its destinations, and its homes as `home-<channel type>`.
 
@@ -55,6 +55,6 @@ def reachable(
     return found
 
 
-def of(connection: sqlite3.Connection, agent_group_id: str) -> list[MessagingGroup]:
+def of(connection: Queryable, agent_group_id: str) -> list[MessagingGroup]:
     """The homes of an agent group, by platform."""
     return [MessagingGroup.from_row(row) for row in connection.execute(HOMES, (agent_group_id,))]

@@ -8,12 +8,11 @@ one.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema import json_text
 from shared_schema.rows import Row
 
@@ -104,12 +103,11 @@ class HostMessage(Row):
 
 
 def say(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     key: str,
     channel_type: str,
     platform_id: str | None,
     text: str,
-    now: str,
     *,
     thread_id: str | None = None,
     to_user: str | None = None,
@@ -137,84 +135,83 @@ def say(
         "content": json.dumps(content, ensure_ascii=False),
         "approval_id": approval_id,
         "edits": edits,
-        "created_at": now,
+        "created_at": tx.now,
         "not_before": not_before,
     }
-    added = connection.execute(INSERT, values).rowcount > 0
+    added = tx.execute(INSERT, values).rowcount > 0
     if added:
-        connection.execute(TRIM, (KEPT,))
+        tx.execute(TRIM, (KEPT,))
     return added
 
 
-def next_for(connection: sqlite3.Connection, channel_type: str, resting: Sequence[int], now: str) -> HostMessage | None:
+def next_for(connection: Queryable, channel_type: str, resting: Sequence[int], now: str) -> HostMessage | None:
     """The oldest message that waits to be sent through a channel, but for the positions that rest and what is held."""
     row = one(connection, NEXT, (channel_type, json.dumps(list(resting)), now))
     return None if row is None else HostMessage.from_row(row)
 
 
-def next_held(connection: sqlite3.Connection, channel_type: str, now: str) -> str | None:
+def next_held(connection: Queryable, channel_type: str, now: str) -> str | None:
     """When the first message that is held may be sent through a channel."""
     row = one(connection, NEXT_HELD, (channel_type, now))
     return None if row is None else row["at"]
 
 
-def channels_with_work(connection: sqlite3.Connection) -> list[str]:
+def channels_with_work(connection: Queryable) -> list[str]:
     """Channels that something waits for."""
     return [row["channel_type"] for row in connection.execute(CHANNELS)]
 
 
-def by_key(connection: sqlite3.Connection, key: str) -> HostMessage | None:
+def by_key(connection: Queryable, key: str) -> HostMessage | None:
     """The message with that key."""
     row = one(connection, BY_KEY, (key,))
     return None if row is None else HostMessage.from_row(row)
 
 
-def cards(connection: sqlite3.Connection, approval_id: str) -> list[HostMessage]:
+def cards(connection: Queryable, approval_id: str) -> list[HostMessage]:
     """The messages that show an approval."""
     return [HostMessage.from_row(row) for row in connection.execute(OF_APPROVAL, (approval_id,))]
 
 
-def card_at(connection: sqlite3.Connection, chat: tuple[str, str], platform_message_id: str) -> HostMessage | None:
+def card_at(connection: Queryable, chat: tuple[str, str], platform_message_id: str) -> HostMessage | None:
     """The card of an approval that a message of a chat is."""
     row = one(connection, CARD_AT, (*chat, platform_message_id))
     return None if row is None else HostMessage.from_row(row)
 
 
-def suppress_cards(connection: sqlite3.Connection, approval_id: str, now: str) -> None:
+def suppress_cards(tx: Transaction, approval_id: str) -> None:
     """Do not send cards of an approval that is decided."""
-    connection.execute(SUPPRESS, (now, approval_id))
+    tx.execute(SUPPRESS, (tx.now, approval_id))
 
 
-def mark_sending(connection: sqlite3.Connection, position: int) -> bool:
+def mark_sending(tx: Transaction, position: int) -> bool:
     """Note that the platform is about to be called. False when the message does not wait any more."""
-    return connection.execute(SENDING, (position,)).rowcount > 0
+    return tx.execute(SENDING, (position,)).rowcount > 0
 
 
-def mark_attempted(connection: sqlite3.Connection, position: int, attempts: int, error: str) -> None:
+def mark_attempted(tx: Transaction, position: int, attempts: int, error: str) -> None:
     """Back to waiting, after an attempt that surely did not arrive."""
-    connection.execute(ATTEMPTED, (attempts, error, position))
+    tx.execute(ATTEMPTED, (attempts, error, position))
 
 
 def finish(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     position: int,
     status: str,
-    now: str,
     *,
     platform_id: str | None = None,
     platform_message_id: str | None = None,
     error: str | None = None,
 ) -> None:
     """Note what became of a message."""
-    connection.execute(FINISH, (status, platform_id, platform_message_id, error, now, position))
+    tx.execute(FINISH, (status, platform_id, platform_message_id, error, tx.now, position))
 
 
-def mark_interrupted(connection: sqlite3.Connection, error: str, now: str) -> None:
+def mark_interrupted(tx: Transaction, error: str) -> None:
     """At the start of a host: what the last one was sending may or may not have arrived."""
-    connection.execute(INTERRUPTED, (error, now))
+    tx.execute(INTERRUPTED, (error, tx.now))
 
 
-def waiting(connection: sqlite3.Connection) -> int:
+def waiting(connection: Queryable) -> int:
     """How many wait to be sent."""
     row = one(connection, WAITING)
     return 0 if row is None else int(row["n"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from host.central import messaging_groups, sessions, titles
+from host.central.database import Transaction
 from host.central.sessions import EndReason
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
@@ -38,21 +38,21 @@ class Imported:
     preview: str | None
 
 
-def insert(connection: sqlite3.Connection, new: Imported, now: str) -> bool:
+def insert(tx: Transaction, new: Imported) -> bool:
     """Put an ended session in. False when there is one with that id; then nothing is changed."""
-    if sessions.lookup(connection, new.id) is not None:
+    if sessions.lookup(tx, new.id) is not None:
         return False
     route_id = new_id(Prefix.ROUTE)
-    connection.execute(INSERT_ROUTE, (route_id, new.agent_group_id, f"import/{new.id}"))
+    tx.execute(INSERT_ROUTE, (route_id, new.agent_group_id, f"import/{new.id}"))
     channel_type, _, platform_id = (new.messaging_group or "").partition(":")
-    chat = messaging_groups.find(connection, channel_type, platform_id)
+    chat = messaging_groups.find(tx, channel_type, platform_id)
     values = asdict(new) | {
         "route_id": route_id,
         "messaging_group_id": None if chat is None else chat.id,
         "end_reason": new.end_reason or EndReason.IMPORTED,
     }
-    connection.execute(INSERT, values)
+    tx.execute(INSERT, values)
     if new.title is not None:
         with suppress(InvalidValue):  # it has then none
-            titles.set_manual(connection, sessions.get(connection, new.id), new.title, now, lineage=True)
+            titles.set_manual(tx, sessions.get(tx, new.id), new.title, lineage=True)
     return True

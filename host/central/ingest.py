@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from host.central.database import one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, Row, decode
 
 INSERT = """
@@ -37,10 +37,6 @@ WHERE session_id = ? AND state = 'accepted' AND status = 'pending' ORDER BY posi
 """
 SESSIONS_WITH_WORK = """
 SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id IS NOT NULL AND kind <> 'command'
-"""
-SESSIONS_TO_TELL = """
-SELECT DISTINCT session_id FROM ingest INDEXED BY ingest_open
-WHERE status = 'pending' AND state = 'accepted' AND kind = 'agent' AND trigger = 1 AND session_id IS NOT NULL
 """
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
 # What got its outcome while it was being written is told to the file afterwards.
@@ -99,7 +95,7 @@ WHERE message_id = :message_id AND status = 'pending'
 """
 CANCEL = """
 UPDATE ingest SET status = 'cancelled', error = 'it was deleted', finished_at = ?, recorded = (state <> 'written')
-WHERE message_id = ? AND status = 'pending'
+WHERE message_id = ? AND status = 'pending' RETURNING session_id
 """
 OF_PLATFORM_MESSAGE = """
 SELECT i.* FROM agent_groups a JOIN ingest i ON i.agent_group_id = a.id AND i.channel_type = ? AND i.platform_id = ?
@@ -228,15 +224,53 @@ class OpenMessage(Row):
     tries: int
 
 
-def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[AcceptedMessage, bool]:
+@dataclass(frozen=True, slots=True)
+class SessionHasNews(Effect):
+    """A session has something that is to be written, or is over.
+
+    `is_asked`: a person or an agent waits for an answer; `in_background`: it is work of a schedule, which can wait.
+    """
+
+    session_id: str
+    is_asked: bool = False
+    in_background: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAccepted(Effect):
+    """A person has written a command, which is to be carried out."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandOver(Effect):
+    """A command got its outcome: what was written after it can be taken."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOver(Effect):
+    """A message got its outcome."""
+
+
+def accept(tx: Transaction, values: dict[str, object], *, in_background: bool = False) -> tuple[AcceptedMessage, bool]:
     """Store an event for one agent group. An event that was accepted before is returned as it is, with False.
 
-    `hops` may be left out: how often agents have answered each other since a person wrote.
+    `hops` may be left out: how often agents have answered each other since a person wrote. `in_background`: its
+    session can wait for others.
     """
-    if (new := one(connection, INSERT, {"hops": 0} | values)) is not None:
-        return AcceptedMessage.from_row(new), True
+    if (new := one(tx, INSERT, {"hops": 0} | values)) is not None:
+        accepted = AcceptedMessage.from_row(new)
+        if accepted.kind == COMMAND:
+            tx.add(CommandAccepted(accepted.message_id))
+        elif accepted.session_id is not None:
+            is_asked = bool(accepted.trigger) and accepted.kind != MessageInKind.TASK
+            tx.add(SessionHasNews(accepted.session_id, is_asked, in_background))
+        return accepted, True
     row = one(
-        connection,
+        tx,
         DUPLICATE,
         (values["agent_group_id"], values["channel_type"], values["platform_id"], values["platform_message_id"]),
     )
@@ -244,12 +278,7 @@ def accept(connection: sqlite3.Connection, values: dict[str, object]) -> tuple[A
     return AcceptedMessage.from_row(row), False
 
 
-def sessions_to_tell(connection: sqlite3.Connection) -> list[str]:
-    """Sessions for which something of another agent's or of the host's is accepted, and not written yet."""
-    return [row["session_id"] for row in connection.execute(SESSIONS_TO_TELL)]
-
-
-def last_hops(connection: sqlite3.Connection, session_id: str) -> int:
+def last_hops(connection: Queryable, session_id: str) -> int:
     """How often agents had written to each other before the newest message that wants an answer."""
     row = one(connection, LAST_HOPS, (session_id,))
     return 0 if row is None else int(row["hops"])
@@ -261,99 +290,101 @@ def text_of(row: AcceptedMessage) -> str:
 
 
 def known(
-    connection: sqlite3.Connection, agent_group_id: str, channel_type: str, platform_id: str, platform_message_id: str
+    connection: Queryable, agent_group_id: str, channel_type: str, platform_id: str, platform_message_id: str
 ) -> AcceptedMessage | None:
     """What became of an event that was accepted before."""
     row = one(connection, DUPLICATE, (agent_group_id, channel_type, platform_id, platform_message_id))
     return None if row is None else AcceptedMessage.from_row(row)
 
 
-def get(connection: sqlite3.Connection, message_id: str) -> AcceptedMessage | None:
+def get(connection: Queryable, message_id: str) -> AcceptedMessage | None:
     """The ledger's row of a message."""
     row = one(connection, BY_ID, (message_id,))
     return None if row is None else AcceptedMessage.from_row(row)
 
 
-def get_all(connection: sqlite3.Connection, message_ids: Sequence[str]) -> dict[str, AcceptedMessage]:
+def get_all(connection: Queryable, message_ids: Sequence[str]) -> dict[str, AcceptedMessage]:
     """The ledger's rows of some messages, by their ids."""
     rows = connection.execute(BY_IDS, (json.dumps(list(message_ids)),)) if message_ids else ()
     return {row["message_id"]: AcceptedMessage.from_row(row) for row in rows}
 
 
-def accepted(connection: sqlite3.Connection, session_id: str, limit: int = ACCEPTED_LIMIT) -> list[AcceptedMessage]:
+def accepted(connection: Queryable, session_id: str, limit: int = ACCEPTED_LIMIT) -> list[AcceptedMessage]:
     """What has still to be written into the session, in the order of acceptance."""
     return [AcceptedMessage.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
 
 
-def mark_written(connection: sqlite3.Connection, message_ids: Collection[str]) -> bool:
+def mark_written(tx: Transaction, message_ids: Collection[str]) -> bool:
     """Note that `inbound.db` has these messages.
 
     True when one of them got its outcome on its way there (it was cancelled): the file is to be told.
     """
-    recorded = [connection.execute(WRITTEN, (message_id,)).fetchone() for message_id in message_ids]
+    recorded = [tx.execute(WRITTEN, (message_id,)).fetchone() for message_id in message_ids]
     return any(row is not None and not row["recorded"] for row in recorded)
 
 
-def open_messages(connection: sqlite3.Connection, session_id: str, limit: int = OPEN_LIMIT) -> list[OpenMessage]:
+def open_messages(connection: Queryable, session_id: str, limit: int = OPEN_LIMIT) -> list[OpenMessage]:
     """The oldest written messages without an outcome."""
     return [OpenMessage.from_row(row) for row in connection.execute(OPEN, (session_id, limit))]
 
 
-def unanswered(connection: sqlite3.Connection, session_id: str, limit: int = 10_000) -> list[str]:
+def unanswered(connection: Queryable, session_id: str, limit: int = 10_000) -> list[str]:
     """The ids of all messages of a session that have no outcome, written or not."""
     return [row["message_id"] for row in connection.execute(UNANSWERED, (session_id, limit))]
 
 
 def finish(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session_id: str,
     message_id: str,
     status: MessageInStatus,
     *,
-    now: str,
     error: str | None = None,
     turn_id: str | None = None,
 ) -> bool:
     """Give a message its outcome, by a turn if one is named. False when it has one or is not of this session."""
-    return connection.execute(FINISH, (status, error, now, turn_id, message_id, session_id)).rowcount > 0
+    return _over(tx, tx.execute(FINISH, (status, error, tx.now, turn_id, message_id, session_id)))
 
 
-def note_turn(connection: sqlite3.Connection, session_id: str, message_id: str, turn_id: str) -> None:
+def note_turn(tx: Transaction, session_id: str, message_id: str, turn_id: str) -> None:
     """Note which turn took a message."""
-    connection.execute(NOTE_TURN, (turn_id, message_id, session_id))
+    tx.execute(NOTE_TURN, (turn_id, message_id, session_id))
 
 
-def finish_command(
-    connection: sqlite3.Connection, message_id: str, status: MessageInStatus, *, now: str, error: str | None = None
-) -> bool:
+def finish_command(tx: Transaction, message_id: str, status: MessageInStatus, *, error: str | None = None) -> bool:
     """Give a command its outcome. False when it has one."""
-    return connection.execute(FINISH_COMMAND, (status, error, now, message_id)).rowcount > 0
+    if not tx.execute(FINISH_COMMAND, (status, error, tx.now, message_id)).rowcount:
+        return False
+    tx.add(CommandOver(message_id))
+    return True
 
 
-def commands(connection: sqlite3.Connection) -> list[AcceptedMessage]:
+def commands(connection: Queryable) -> list[AcceptedMessage]:
     """The commands that were accepted and not carried out, oldest first."""
     return [AcceptedMessage.from_row(row) for row in connection.execute(COMMANDS)]
 
 
-def cancel_session(connection: sqlite3.Connection, session_id: str, now: str) -> int:
+def cancel_session(tx: Transaction, session_id: str) -> int:
     """Cancel all open messages of a session; how many of them were to be answered."""
-    return sum(row["trigger"] for row in connection.execute(CANCEL_SESSION, (now, session_id)).fetchall())
+    tx.add(SessionHasNews(session_id))
+    tx.add(MessageOver())
+    return sum(row["trigger"] for row in tx.execute(CANCEL_SESSION, (tx.now, session_id)).fetchall())
 
 
-def cancel_old_context(connection: sqlite3.Connection, session_id: str, most: int, now: str) -> int:
+def cancel_old_context(tx: Transaction, session_id: str, most: int) -> int:
     """Cancel what an agent said in a session from elsewhere and no turn has taken, but for the newest; how many."""
-    values = {"session_id": session_id, "most": most, "now": now}
-    return connection.execute(CANCEL_OLD_CONTEXT, values).rowcount
+    values = {"session_id": session_id, "most": most, "now": tx.now}
+    return tx.execute(CANCEL_OLD_CONTEXT, values).rowcount
 
 
-def cancel_old_heard(connection: sqlite3.Connection, session_id: str, most: int, since: str, now: str) -> None:
+def cancel_old_heard(tx: Transaction, session_id: str, most: int, since: str) -> None:
     """Cancel what was only heard in a session and no turn has taken: all but the newest, and what is older."""
-    values = {"session_id": session_id, "most": most, "since": since, "now": now}
-    connection.execute(CANCEL_OLD_HEARD, values)
+    values = {"session_id": session_id, "most": most, "since": since, "now": tx.now}
+    tx.execute(CANCEL_OLD_HEARD, values)
 
 
 def of_platform_message(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, platform_message_id: str
+    connection: Queryable, channel_type: str, platform_id: str, platform_message_id: str
 ) -> list[AcceptedMessage]:
     """What became of one message of a platform, with each agent group that took it."""
     rows = connection.execute(OF_PLATFORM_MESSAGE, (channel_type, platform_id, platform_message_id))
@@ -361,68 +392,81 @@ def of_platform_message(
 
 
 def beginning_with(
-    connection: sqlite3.Connection, agent_group_id: str, address: Address, beginning: str
+    connection: Queryable, agent_group_id: str, address: Address, beginning: str
 ) -> list[AcceptedMessage]:
     """What an agent group has taken in a chat whose platform's id begins so; some of it."""
     values = (agent_group_id, address.channel_type, address.platform_id, beginning, f"{beginning}\U0010ffff")
     return [AcceptedMessage.from_row(row) for row in connection.execute(BEGINNING_WITH, values)]
 
 
-def free_platform_id(connection: sqlite3.Connection, message_id: str) -> None:
+def free_platform_id(tx: Transaction, message_id: str) -> None:
     """Let the id that a platform gave a message be that of another one."""
-    connection.execute(FREE_PLATFORM_ID, (message_id,))
+    tx.execute(FREE_PLATFORM_ID, (message_id,))
 
 
-def supersede(connection: sqlite3.Connection, message_id: str, now: str) -> bool:
+def supersede(tx: Transaction, message_id: str) -> bool:
     """Cancel an open message for another one that takes its place, and its platform's id. False when it is not open."""
-    return connection.execute(SUPERSEDE, {"message_id": message_id, "now": now}).rowcount > 0
+    return _over(tx, tx.execute(SUPERSEDE, {"message_id": message_id, "now": tx.now}))
 
 
-def cancel(connection: sqlite3.Connection, message_id: str, now: str) -> bool:
+def cancel(tx: Transaction, message_id: str) -> bool:
     """Cancel one open message. False when it is not open."""
-    return connection.execute(CANCEL, (now, message_id)).rowcount > 0
+    row = one(tx, CANCEL, (tx.now, message_id))
+    if row is None:
+        return False
+    tx.add(MessageOver())
+    if row["session_id"] is not None:
+        tx.add(SessionHasNews(row["session_id"]))
+    return True
 
 
-def forget_content(connection: sqlite3.Connection, session_id: str) -> None:
+def _over(tx: Transaction, changed: sqlite3.Cursor) -> bool:
+    if not changed.rowcount:
+        return False
+    tx.add(MessageOver())
+    return True
+
+
+def forget_content(tx: Transaction, session_id: str) -> None:
     """Drop what people wrote in a session; that the events were accepted stays known."""
-    connection.execute(FORGET_CONTENT, (session_id,))
+    tx.execute(FORGET_CONTENT, (session_id,))
 
 
-def count_try(connection: sqlite3.Connection, message_id: str) -> int:
+def count_try(tx: Transaction, message_id: str) -> int:
     """Count a turn that died over a message; how many that makes. 0 when it has an outcome already."""
-    row = one(connection, COUNT_TRY, (message_id,))
+    row = one(tx, COUNT_TRY, (message_id,))
     return 0 if row is None else int(row["tries"])
 
 
-def unrecorded(connection: sqlite3.Connection, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
+def unrecorded(connection: Queryable, session_id: str, limit: int = 500) -> list[sqlite3.Row]:
     """`message_id, status, tries` of which `inbound.db` has still to be told."""
     return connection.execute(UNRECORDED, (session_id, limit)).fetchall()
 
 
-def mark_recorded(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> None:
+def mark_recorded(tx: Transaction, rows: Sequence[sqlite3.Row]) -> None:
     """Note that `inbound.db` says so now; a row that changed meanwhile stays unrecorded."""
-    connection.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
+    tx.executemany(RECORDED, [(row["message_id"], row["status"], row["tries"]) for row in rows])
 
 
-def written(connection: sqlite3.Connection, session_id: str, limit: int) -> list[AcceptedMessage]:
+def written(connection: Queryable, session_id: str, limit: int) -> list[AcceptedMessage]:
     """The newest messages that `inbound.db` was given, and all of them that are open, oldest first."""
     values = {"session_id": session_id, "limit": limit}
     return [AcceptedMessage.from_row(row) for row in connection.execute(WRITTEN_ROWS, values)]
 
 
-def standing(connection: sqlite3.Connection, session_id: str, message_ids: Sequence[str]) -> list[sqlite3.Row]:
+def standing(connection: Queryable, session_id: str, message_ids: Sequence[str]) -> list[sqlite3.Row]:
     """`message_id, status, tries` of some messages; the status of one that is not of this session is None."""
     values = {"ids": json.dumps(list(message_ids)), "session_id": session_id}
     return connection.execute(STANDING, values).fetchall()
 
 
-def first_sender(connection: sqlite3.Connection, session_id: str, kind: str = MessageInKind.CHAT) -> str | None:
+def first_sender(connection: Queryable, session_id: str, kind: str = MessageInKind.CHAT) -> str | None:
     """Returns the name of the first writer in a session, as it was then: later messages do not change it."""
     row = one(connection, FIRST_SENDER, (session_id, kind))
     return None if row is None else row["sender_name"]
 
 
-def last_address(connection: sqlite3.Connection, session_id: str) -> Address | None:
+def last_address(connection: Queryable, session_id: str) -> Address | None:
     """Where the newest message of a session came from: its default reply address.
 
     What its agent said in the chat of another session stands there as context, and asks for nothing.
@@ -431,36 +475,36 @@ def last_address(connection: sqlite3.Connection, session_id: str) -> Address | N
     return None if row is None else Address.from_row(row)
 
 
-def sessions_with_work(connection: sqlite3.Connection) -> list[str]:
+def sessions_with_work(connection: Queryable) -> list[str]:
     """Sessions with messages that have no outcome yet, or of whose outcome they were not told."""
     rows = [*connection.execute(SESSIONS_WITH_WORK), *connection.execute(SESSIONS_TO_RECORD)]
     return list(dict.fromkeys(row["session_id"] for row in rows))
 
 
-def spools_in_use(connection: sqlite3.Connection) -> set[str]:
+def spools_in_use(connection: Queryable) -> set[str]:
     """The spool folders that accepted events still need."""
     return {row["spool"] for row in connection.execute(SPOOLS_IN_USE)}
 
 
-def spool_in_use(connection: sqlite3.Connection, spool: str) -> bool:
+def spool_in_use(connection: Queryable, spool: str) -> bool:
     """Whether an accepted event still needs this spool folder."""
     return one(connection, SPOOL_IN_USE, (spool,)) is not None
 
 
-def backlog(connection: sqlite3.Connection) -> tuple[int, str | None]:
+def backlog(connection: Queryable) -> tuple[int, str | None]:
     """How many messages wait for an answer, and since when the oldest does."""
     row = one(connection, BACKLOG)
     assert row is not None
     return int(row["messages"]), row["oldest"]
 
 
-def last_failures(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
+def last_failures(connection: Queryable, limit: int = 5) -> list[sqlite3.Row]:
     """The newest messages that failed."""
     return connection.execute(LAST_FAILURES, (limit,)).fetchall()
 
 
 def said_in_chat(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, position: int, limit: int = 100
+    connection: Queryable, channel_type: str, platform_id: str, position: int, limit: int = 100
 ) -> list[AcceptedMessage]:
     """What people wrote in a chat behind a position, oldest first, whichever agent took it."""
     values = {"channel_type": channel_type, "platform_id": platform_id, "position": position, "limit": limit}
@@ -468,7 +512,7 @@ def said_in_chat(
 
 
 def open_in_chat(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, agent_group_id: str, limit: int = 100
+    connection: Queryable, channel_type: str, platform_id: str, agent_group_id: str, limit: int = 100
 ) -> list[AcceptedMessage]:
     """What an agent group has still to answer in a chat, oldest first."""
     values = {
@@ -480,7 +524,7 @@ def open_in_chat(
     return [AcceptedMessage.from_row(row) for row in connection.execute(OPEN_IN_CHAT, values)]
 
 
-def newest(connection: sqlite3.Connection) -> int:
+def newest(connection: Queryable) -> int:
     """The position of the last message that was accepted; 0 when there is none."""
     position: int = connection.execute(NEWEST).fetchone()["position"]
     return position

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
+from host.central.database import Effect, Queryable, Transaction
 from shared_schema.rows import Row
 
 INSERT = """
@@ -50,50 +50,53 @@ class Letter(Row):
         return self.message_out_id.partition("/")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class LetterPut(Effect):
+    """There is something to read at a terminal."""
+
+
 def put(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     message_out_id: str,
     platform_id: str,
     thread_id: str | None,
     in_reply_to: str | None,
     content: str,
-    now: str,
 ) -> int:
     """Put a message in; its position. Putting it in again changes nothing."""
-    connection.execute(INSERT, (message_out_id, platform_id, thread_id, in_reply_to, content, now))
-    position: int = connection.execute(POSITION, (message_out_id,)).fetchone()["position"]
+    tx.execute(INSERT, (message_out_id, platform_id, thread_id, in_reply_to, content, tx.now))
+    tx.add(LetterPut())
+    position: int = tx.execute(POSITION, (message_out_id,)).fetchone()["position"]
     return position
 
 
-def unread(
-    connection: sqlite3.Connection, platform_id: str, in_reply_to: str | None = None, limit: int = 100
-) -> list[Letter]:
+def unread(connection: Queryable, platform_id: str, in_reply_to: str | None = None, limit: int = 100) -> list[Letter]:
     """Returns what is unread, oldest first; all, or what answers one message."""
     values = {"platform_id": platform_id, "in_reply_to": in_reply_to, "limit": limit}
     return [Letter.from_row(row) for row in connection.execute(UNREAD, values)]
 
 
 def behind(
-    connection: sqlite3.Connection, platform_id: str, position: int, in_reply_to: str | None = None, limit: int = 100
+    connection: Queryable, platform_id: str, position: int, in_reply_to: str | None = None, limit: int = 100
 ) -> list[Letter]:
     """What came behind a position, read or not, oldest first: several terminals may show the same."""
     values = {"platform_id": platform_id, "position": position, "in_reply_to": in_reply_to, "limit": limit}
     return [Letter.from_row(row) for row in connection.execute(BEHIND, values)]
 
 
-def newest(connection: sqlite3.Connection) -> int:
+def newest(connection: Queryable) -> int:
     """The position of the last letter; 0 when there is none."""
     position: int = connection.execute(NEWEST).fetchone()["position"]
     return position
 
 
-def mark_read(connection: sqlite3.Connection, positions: list[int], now: str) -> None:
+def mark_read(tx: Transaction, positions: list[int]) -> None:
     """Note that these were read. The oldest that were read go in time: the ledger has them."""
-    connection.executemany(READ, [(now, position) for position in positions])
-    connection.execute(TRIM, (_READ_KEPT,))
+    tx.executemany(READ, [(tx.now, position) for position in positions])
+    tx.execute(TRIM, (_READ_KEPT,))
 
 
-def forget_session(connection: sqlite3.Connection, session_id: str) -> None:
+def forget_session(tx: Transaction, session_id: str) -> None:
     """Remove what a session said; the key of a message begins with its session and a slash."""
-    connection.execute(FORGET, (f"{session_id}/", f"{session_id}0"))  # "0" is the character after "/"
+    tx.execute(FORGET, (f"{session_id}/", f"{session_id}0"))  # "0" is the character after "/"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Row
 
@@ -192,29 +191,29 @@ def parse_address(text: str) -> tuple[str, str]:
     return match["channel_type"], match["platform_id"]
 
 
-def insert(connection: sqlite3.Connection, group: MessagingGroup) -> None:
+def insert(tx: Transaction, group: MessagingGroup) -> None:
     """Add a messaging group. Raises `Conflict` when it is there already."""
-    if not connection.execute(INSERT, _columns(group)).rowcount:
+    if not tx.execute(INSERT, _columns(group)).rowcount:
         raise Conflict(f"there is a messaging group {group.address} already", hint="use `set` to change it")
 
 
-def update(connection: sqlite3.Connection, group: MessagingGroup) -> None:
+def update(tx: Transaction, group: MessagingGroup) -> None:
     """Store what can be changed of a messaging group."""
-    connection.execute(UPDATE, _columns(group))
+    tx.execute(UPDATE, _columns(group))
 
 
-def delete(connection: sqlite3.Connection, messaging_group_id: str) -> None:
+def delete(tx: Transaction, messaging_group_id: str) -> None:
     """Remove a messaging group with its wirings and the destinations that point at it. Sessions stay."""
-    connection.execute(DELETE, (messaging_group_id,))
+    tx.execute(DELETE, (messaging_group_id,))
 
 
-def find(connection: sqlite3.Connection, channel_type: str, platform_id: str) -> MessagingGroup | None:
+def find(connection: Queryable, channel_type: str, platform_id: str) -> MessagingGroup | None:
     """The messaging group at that address, if it is registered."""
     row = one(connection, BY_ADDRESS, (channel_type, platform_id))
     return None if row is None else MessagingGroup.from_row(row)
 
 
-def get_by_name(connection: sqlite3.Connection, address: str) -> MessagingGroup:
+def get_by_name(connection: Queryable, address: str) -> MessagingGroup:
     """The messaging group `<channel_type>:<platform_id>`. Raises `InvalidValue`, `NotFound`."""
     group = find(connection, *parse_address(address))
     if group is None:
@@ -224,49 +223,49 @@ def get_by_name(connection: sqlite3.Connection, address: str) -> MessagingGroup:
     return group
 
 
-def by_id(connection: sqlite3.Connection, messaging_group_id: str) -> MessagingGroup | None:
+def by_id(connection: Queryable, messaging_group_id: str) -> MessagingGroup | None:
     """The messaging group with that id, if there is one."""
     row = one(connection, BY_ID, (messaging_group_id,))
     return None if row is None else MessagingGroup.from_row(row)
 
 
-def all_groups(connection: sqlite3.Connection) -> list[MessagingGroup]:
+def all_groups(connection: Queryable) -> list[MessagingGroup]:
     """All messaging groups, by address."""
     return [MessagingGroup.from_row(row) for row in connection.execute(ALL)]
 
 
-def wire(connection: sqlite3.Connection, wiring: Wiring) -> None:
+def wire(tx: Transaction, wiring: Wiring) -> None:
     """Add a wiring, or change the one that is there."""
-    connection.execute(INSERT_WIRING, {name: getattr(wiring, name) for name in Wiring.__slots__})
+    tx.execute(INSERT_WIRING, {name: getattr(wiring, name) for name in Wiring.__slots__})
 
 
-def unwire(connection: sqlite3.Connection, messaging_group_id: str, agent_group_id: str) -> bool:
+def unwire(tx: Transaction, messaging_group_id: str, agent_group_id: str) -> bool:
     """Remove a wiring. Whether there was one."""
-    return connection.execute(DELETE_WIRING, (messaging_group_id, agent_group_id)).rowcount > 0
+    return tx.execute(DELETE_WIRING, (messaging_group_id, agent_group_id)).rowcount > 0
 
 
-def wiring_of(connection: sqlite3.Connection, messaging_group_id: str, agent_group_id: str) -> Wiring | None:
+def wiring_of(connection: Queryable, messaging_group_id: str, agent_group_id: str) -> Wiring | None:
     """The wiring of a chat to an agent group, if they are wired."""
     row = one(connection, WIRING, (messaging_group_id, agent_group_id))
     return None if row is None else Wiring.from_row(row)
 
 
-def wirings_of(connection: sqlite3.Connection, messaging_group_id: str) -> list[Wiring]:
+def wirings_of(connection: Queryable, messaging_group_id: str) -> list[Wiring]:
     """The wirings of one chat, the highest priority first, then the oldest."""
     return [Wiring.from_row(row) for row in connection.execute(WIRINGS_OF, (messaging_group_id,))]
 
 
-def wired_to(connection: sqlite3.Connection, agent_group_id: str, limit: int) -> list[MessagingGroup]:
+def wired_to(connection: Queryable, agent_group_id: str, limit: int) -> list[MessagingGroup]:
     """The chats an agent group serves, the longest served first."""
     return [MessagingGroup.from_row(row) for row in connection.execute(WIRED_TO, (agent_group_id, limit))]
 
 
-def users(connection: sqlite3.Connection, messaging_group_id: str) -> list[str]:
+def users(connection: Queryable, messaging_group_id: str) -> list[str]:
     """The ids of agent groups whose context names the chat."""
     return [row["agent_group_id"] for row in connection.execute(USERS, {"id": messaging_group_id})]
 
 
-def wirings_shown(connection: sqlite3.Connection) -> list[dict[str, object]]:
+def wirings_shown(connection: Queryable) -> list[dict[str, object]]:
     """All wirings with the names people use."""
     return [dict(row) | {"per_user": bool(row["per_user"])} for row in connection.execute(WIRINGS_SHOWN)]
 

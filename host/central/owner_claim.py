@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import Row
 
 GET = "SELECT code, expires_at, wrong_tries, locked_until FROM owner_claim WHERE id = 1"
@@ -28,22 +27,22 @@ class OwnerClaim(Row):
     locked_until: str | None
 
 
-def get(connection: sqlite3.Connection) -> OwnerClaim | None:
+def get(connection: Queryable) -> OwnerClaim | None:
     """The code there is."""
     row = one(connection, GET)
     return None if row is None else OwnerClaim.from_row(row)
 
 
-def put(connection: sqlite3.Connection, code: str, expires_at: str) -> None:
+def put(tx: Transaction, code: str, expires_at: str) -> None:
     """A fresh code, in the place of any."""
-    connection.execute(PUT, (code, expires_at))
+    tx.execute(PUT, (code, expires_at))
 
 
-def wrong(connection: sqlite3.Connection, locked_until: str | None) -> None:
+def wrong(tx: Transaction, locked_until: str | None) -> None:
     """Count a wrong try; it may lock the code."""
-    connection.execute(WRONG, (locked_until,))
+    tx.execute(WRONG, (locked_until,))
 
 
-def forget(connection: sqlite3.Connection) -> None:
+def forget(tx: Transaction) -> None:
     """There is an owner: no code is any good now."""
-    connection.execute(FORGET)
+    tx.execute(FORGET)

@@ -7,11 +7,10 @@ there or its time is over; and there are few at a time.
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import timedelta
 
 from host.central import deliveries, rate_limits
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
@@ -64,7 +63,7 @@ _LONGEST = timedelta(hours=24)
 
 
 def ask(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     session_id: str,
     route_id: str,
@@ -72,13 +71,12 @@ def ask(
     address: Address,
     sender_id: str,
     expires: object,
-    now: str,
 ) -> str | None:
     """Note that a person is asked. Why the answer needs a mention all the same, if it does.
 
     `expires` is what the agent says: a question without a time, or whose time is over, waits for nothing.
     """
-    moment = from_text(now)
+    moment = from_text(tx.now)
     if not isinstance(expires, str):
         return None
     try:
@@ -87,8 +85,8 @@ def ask(
         return None
     if until <= moment:
         return None
-    connection.execute(EXPIRED, (session_id, now))
-    if not rate_limits.take(connection, Act.QUESTION, route_id, now).allowed:
+    tx.execute(EXPIRED, (session_id, tx.now))
+    if not rate_limits.take(tx, Act.QUESTION, route_id).allowed:
         return "there were many questions in this conversation within an hour: the answer to this one needs a mention"
     values = {
         "session_id": session_id,
@@ -98,23 +96,23 @@ def ask(
         "thread_id": address.thread_id,
         "sender_id": sender_id,
         "expires_at": to_text(until),
-        "now": now,
+        "now": tx.now,
         "most": MOST_OPEN,
     }
-    if connection.execute(INSERT, values).rowcount:
+    if tx.execute(INSERT, values).rowcount:
         late = "(The time for an answer is over.)"
-        _change(connection, session_id, message_out_id, "expired", late, now, deliver_after=to_text(until))
+        _change(tx, session_id, message_out_id, "expired", late, deliver_after=to_text(until))
         return None
     return f"{MOST_OPEN} questions of this conversation are open already: the answer to this one needs a mention"
 
 
-def is_asked(connection: sqlite3.Connection, session_id: str, message_out_id: str, sender_id: str, now: str) -> bool:
+def is_asked(connection: Queryable, session_id: str, message_out_id: str, sender_id: str, now: str) -> bool:
     """Whether that person's answer to that question is waited for."""
     return one(connection, IS_ASKED, (session_id, message_out_id, sender_id, now)) is not None
 
 
 def is_open(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     agent_group_id: str,
     route_key: str,
     address: Address,
@@ -136,32 +134,29 @@ def is_open(
     return one(connection, IS_OPEN, parameters) is not None
 
 
-def answered(
-    connection: sqlite3.Connection, session_id: str, address: Address, sender_id: str | None, said: str, now: str
-) -> bool:
+def answered(tx: Transaction, session_id: str, address: Address, sender_id: str | None, said: str) -> bool:
     """That person has written there: what was asked of them is answered, and the rule of the wiring holds again.
 
     The questions in the chat are changed to say so, where the platform can. Whether there were any.
     """
     values = (session_id, address.channel_type, address.platform_id, address.thread_id, sender_id)
-    found = [row["message_out_id"] for row in connection.execute(ANSWERED, values).fetchall()]
+    found = [row["message_out_id"] for row in tx.execute(ANSWERED, values).fetchall()]
     for message_id in found:
-        connection.execute(NO_EXPIRY, (now, session_id, f"{message_id}/expired"))
-        _change(connection, session_id, message_id, "answered", f"✓ {said}" if said else "✓ answered", now)
+        tx.execute(NO_EXPIRY, (tx.now, session_id, f"{message_id}/expired"))
+        _change(tx, session_id, message_id, "answered", f"✓ {said}" if said else "✓ answered")
     return bool(found)
 
 
 def _change(
-    connection: sqlite3.Connection, session_id: str, message_id: str, how: str, sentence: str, now: str,
-    *, deliver_after: str | None = None,
+    tx: Transaction, session_id: str, message_id: str, how: str, sentence: str, *, deliver_after: str | None = None,
 ) -> None:  # fmt: skip
     """Queue the change of a question in its chat. The terminal shows all that was said, and changes nothing."""
-    row = deliveries.sent_of_session(connection, session_id, message_id)
+    row = deliveries.sent_of_session(tx, session_id, message_id)
     if row is None or row["channel_type"] == TERMINAL_CHANNEL:
         return
     text = str(decode(row["content"]).get("text", ""))
     deliveries.add(
-        connection,
+        tx,
         message_out_id=f"{message_id}/{how}",
         session_id=session_id,
         kind=MessageOutKind.EDIT,
@@ -171,11 +166,11 @@ def _change(
         thread_id=row["thread_id"],
         content=encode({"edit": message_id, "text": f"{text}\n\n{sentence}"}),
         deliver_after=deliver_after,
-        created_at=now,
+        created_at=tx.now,
     )
 
 
-def forget(connection: sqlite3.Connection, session_id: str) -> None:
+def forget(tx: Transaction, session_id: str) -> None:
     """Close the questions of a session; each of them says so now."""
-    found = [row["message_out_id"] for row in connection.execute(FORGET, (session_id,)).fetchall()]
-    connection.executemany(EXPIRES_NOW, [(session_id, f"{message_id}/expired") for message_id in found])
+    found = [row["message_out_id"] for row in tx.execute(FORGET, (session_id,)).fetchall()]
+    tx.executemany(EXPIRES_NOW, [(session_id, f"{message_id}/expired") for message_id in found])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from host.central.database import Queryable, Transaction
 from shared_schema.errors import NotFound
 from shared_schema.rows import Row
 
@@ -41,28 +41,28 @@ class QuietHours(Row):
     timezone: str
 
 
-def put(connection: sqlite3.Connection, kind: str, subject: str, hours: QuietHours) -> None:
+def put(tx: Transaction, kind: str, subject: str, hours: QuietHours) -> None:
     """Set the quiet hours of a chat (its address) or a person (their id), in place of those before."""
-    connection.execute(PUT, (kind, subject, hours.begins, hours.ends, hours.timezone))
+    tx.execute(PUT, (kind, subject, hours.begins, hours.ends, hours.timezone))
 
 
-def remove(connection: sqlite3.Connection, kind: str, subject: str) -> None:
+def remove(tx: Transaction, kind: str, subject: str) -> None:
     """Take them away. Raises `NotFound`."""
-    if not connection.execute(REMOVE, (kind, subject)).rowcount:
+    if not tx.execute(REMOVE, (kind, subject)).rowcount:
         raise NotFound("there are no quiet hours of it", hint="`dumbwaiter quiet-hours list` shows all")
 
 
-def listed(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+def listed(connection: Queryable) -> list[dict[str, Any]]:
     """All of them: `kind, subject, begins, ends, timezone`, and `users` of a person, in one text."""
     return [dict(row) for row in connection.execute(LIST)]
 
 
-def of_chat(connection: sqlite3.Connection, channel: str, platform_id: str) -> list[QuietHours]:
+def of_chat(connection: Queryable, channel: str, platform_id: str) -> list[QuietHours]:
     """Those of a chat, and of the person whose direct chat it is."""
     values = {"channel": channel, "platform_id": platform_id}
     return [QuietHours.from_row(row) for row in connection.execute(OF_CHAT, values)]
 
 
-def of_user(connection: sqlite3.Connection, user: str) -> list[QuietHours]:
+def of_user(connection: Queryable, user: str) -> list[QuietHours]:
     """Those of the person who is a user."""
     return [QuietHours.from_row(row) for row in connection.execute(OF_USER, (user,))]

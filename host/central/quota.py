@@ -10,6 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from host.central import deliveries
+from host.central.database import Queryable, Transaction
 
 COUNTED = """
 SELECT kept_rows, kept_bytes, kept_hour, kept_hour_rows, kept_hour_bytes FROM sessions WHERE id = ?
@@ -55,7 +56,7 @@ class Kept:
         self._waiting: int | None = None
 
     @classmethod
-    def load(cls, connection: sqlite3.Connection, session_id: str, quota: Quota, now: str) -> Kept:
+    def load(cls, connection: Queryable, session_id: str, quota: Quota, now: str) -> Kept:
         """What was kept of a session so far. The session must exist."""
         return cls(quota, now, connection.execute(COUNTED, (session_id,)).fetchone())
 
@@ -70,7 +71,7 @@ class Kept:
             return f"the agent has written more than the host keeps of a session in an hour ({most})"
         return None
 
-    def may_wait(self, connection: sqlite3.Connection, session_id: str) -> bool:
+    def may_wait(self, connection: Queryable, session_id: str) -> bool:
         """Whether one more message of the session may wait to be sent; it does, then. Counted once at a look."""
         if self._waiting is None:
             self._waiting = deliveries.waiting_count(connection, session_id, self.quota.waiting)
@@ -91,13 +92,13 @@ class Kept:
         """Rows and bytes in all, the hour, and rows and bytes in it."""
         return self._rows, self._bytes, self._hour, self._hour_rows, self._hour_bytes
 
-    def store(self, connection: sqlite3.Connection, session_id: str) -> None:
+    def store(self, tx: Transaction, session_id: str) -> None:
         """Note it, where something was taken."""
         if self._changed:
             values = (self._rows, self._bytes, self._hour, self._hour_rows, self._hour_bytes, session_id)
-            connection.execute(COUNT, values)
+            tx.execute(COUNT, values)
 
 
-def largest(connection: sqlite3.Connection, limit: int = 5) -> list[sqlite3.Row]:
+def largest(connection: Queryable, limit: int = 5) -> list[sqlite3.Row]:
     """The sessions of which most is kept: `session_id, rows, bytes`."""
     return connection.execute(LARGEST, (limit,)).fetchall()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text, to_text
 
 TAKE = """
@@ -79,28 +79,28 @@ class Verdict:
     is_first: bool = False
 
 
-def take(connection: sqlite3.Connection, act: Act, subject: str, now: str, *, most: int | None = None) -> Verdict:
+def take(tx: Transaction, act: Act, subject: str, *, most: int | None = None) -> Verdict:
     """Count one more; whether it is to be done. `most` in an hour, where that depends on what it is done for."""
     most = PER_HOUR[act] if most is None else most
-    row = one(connection, TAKE, {"act": act, "subject": subject, "hour": now[:_HOUR], "most": most})
+    row = one(tx, TAKE, {"act": act, "subject": subject, "hour": tx.now[:_HOUR], "most": most})
     used = 0 if row is None else int(row["used"])
     return Verdict(used <= most, used == most + 1)
 
 
-def used(connection: sqlite3.Connection, act: Act, subject: str, now: str) -> int:
+def used(connection: Queryable, act: Act, subject: str, now: str) -> int:
     """How often it was done in this hour."""
     row = one(connection, USED, (act, subject, now[:_HOUR]))
     return 0 if row is None else int(row["used"])
 
 
-def struck(connection: sqlite3.Connection, now: str, limit: int = 20) -> list[sqlite3.Row]:
+def struck(connection: Queryable, now: str, limit: int = 20) -> list[sqlite3.Row]:
     """Limits that held something back in this hour or the one before: `act, subject, hour, used, most`."""
     return connection.execute(STRUCK, (_hours_before(now, 1), limit)).fetchall()
 
 
-def trim(connection: sqlite3.Connection, now: str) -> None:
+def trim(tx: Transaction) -> None:
     """Forget what was counted more than a day ago."""
-    connection.execute(TRIM, (_hours_before(now, 24),))
+    tx.execute(TRIM, (_hours_before(tx.now, 24),))
 
 
 def _hours_before(now: str, hours: int) -> str:

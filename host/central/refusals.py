@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from host.central.database import Queryable, Transaction
+
 INSERT = "INSERT INTO refusals (session_id, what, reason, created_at) VALUES (?, ?, ?, ?)"
 TRIM = """
 DELETE FROM refusals WHERE session_id = ? AND position <= (
@@ -41,33 +43,31 @@ _KEPT = 100  # of each session
 _DROPPED_KEPT = 1000
 
 
-def refuse(connection: sqlite3.Connection, session_id: str, what: str, reason: str, now: str) -> None:
+def refuse(tx: Transaction, session_id: str, what: str, reason: str) -> None:
     """Record something of an agent's that was not taken; the newest are kept."""
-    connection.execute(INSERT, (session_id, what[:200], reason[:500], now))
-    connection.execute(TRIM, (session_id, session_id, _KEPT))
+    tx.execute(INSERT, (session_id, what[:200], reason[:500], tx.now))
+    tx.execute(TRIM, (session_id, session_id, _KEPT))
 
 
-def of_session(connection: sqlite3.Connection, session_id: str, limit: int = 20) -> list[sqlite3.Row]:
+def of_session(connection: Queryable, session_id: str, limit: int = 20) -> list[sqlite3.Row]:
     """What was refused of a session's agent, the newest first: `what, reason, created_at`."""
     return connection.execute(OF_SESSION, (session_id, limit)).fetchall()
 
 
-def drop(
-    connection: sqlite3.Connection, channel_type: str, platform_id: str, sender_id: str | None, reason: str, now: str
-) -> None:
+def drop(tx: Transaction, channel_type: str, platform_id: str, sender_id: str | None, reason: str) -> None:
     """Count an event that was not taken: one record for each chat, sender and reason; the newest are kept."""
     values = {
         "channel_type": channel_type,
         "platform_id": platform_id,
         "sender_id": sender_id,
         "reason": reason,
-        "now": now,
+        "now": tx.now,
     }
-    if not connection.execute(COUNT_DROPPED, values).rowcount:
-        connection.execute(INSERT_DROPPED, values)
-        connection.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
+    if not tx.execute(COUNT_DROPPED, values).rowcount:
+        tx.execute(INSERT_DROPPED, values)
+        tx.execute(TRIM_DROPPED, (_DROPPED_KEPT,))
 
 
-def dropped(connection: sqlite3.Connection, address: str | None = None, limit: int = 100) -> list[dict[str, object]]:
+def dropped(connection: Queryable, address: str | None = None, limit: int = 100) -> list[dict[str, object]]:
     """What was dropped last, of all chats or of one: `messaging_group, sender_id, reason, times, first_at, last_at`."""
     return [dict(row) for row in connection.execute(DROPPED, {"address": address, "limit": limit})]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.central import events, session_list, sessions
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.events import EventKind
 from host.central.sessions import Relation, Session
 from shared_schema.errors import Conflict
@@ -58,13 +57,12 @@ class Route(Row):
 
 
 def resolve(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     agent_group_id: str,
     route_key: str,
     messaging_group_id: str | None,
     thread_id: str | None,
-    now: str,
     sender_id: str | None = None,
     kind: str = "chat",
 ) -> Session:
@@ -75,29 +73,26 @@ def resolve(
 
     One writing thread and one transaction: two first messages at the same moment find the same session.
     """
-    row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
+    row = one(tx, FIND_ROUTE, (agent_group_id, route_key))
     if row is None:
-        connection.execute(INSERT_ROUTE, (new_id(Prefix.ROUTE), agent_group_id, route_key, sender_id))
-        row = one(connection, FIND_ROUTE, (agent_group_id, route_key))
+        tx.execute(INSERT_ROUTE, (new_id(Prefix.ROUTE), agent_group_id, route_key, sender_id))
+        row = one(tx, FIND_ROUTE, (agent_group_id, route_key))
         assert row is not None
     route = Route.from_row(row)
     if route.active_session_id is not None:
-        session = sessions.get(connection, route.active_session_id)
+        session = sessions.get(tx, route.active_session_id)
         if session.status in ("active", "archived"):
             if session.messaging_group_id is None and messaging_group_id is not None:
-                connection.execute(ADOPT, (messaging_group_id, session.id))
-                return sessions.get(connection, session.id)
+                tx.execute(ADOPT, (messaging_group_id, session.id))
+                return sessions.get(tx, session.id)
             return session
-    return open_session(
-        connection, route, messaging_group_id=messaging_group_id, thread_id=thread_id, now=now, kind=kind
-    )
+    return open_session(tx, route, messaging_group_id=messaging_group_id, thread_id=thread_id, kind=kind)
 
 
 def open_session(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     route: Route,
     *,
-    now: str,
     messaging_group_id: str | None = None,
     thread_id: str | None = None,
     parent: Session | None = None,
@@ -111,7 +106,7 @@ def open_session(
     `note` is told to the agent once; `summary` is what it knows of the conversation that was compressed into it.
     """
     session_id = new_id(Prefix.SESSION)
-    connection.execute(
+    tx.execute(
         INSERT_SESSION,
         {
             "id": session_id,
@@ -120,7 +115,7 @@ def open_session(
             "messaging_group_id": messaging_group_id if parent is None else parent.messaging_group_id,
             "thread_id": thread_id if parent is None else parent.thread_id,
             "generation": route.generation,
-            "now": now,
+            "now": tx.now,
             "parent": None if parent is None else parent.id,
             "relation": relation,
             "note": note,
@@ -128,38 +123,37 @@ def open_session(
             "kind": kind if parent is None else parent.kind,
         },
     )
-    point(connection, route, session_id)
+    point(tx, route, session_id)
     events.add(
-        connection,
+        tx,
         EventKind.SESSION_NEW,
         session_id=session_id,
         agent_group_id=route.agent_group_id,
         data={} if parent is None else {"parent_id": parent.id, "relation": relation},
-        now=now,
     )
-    return sessions.get(connection, session_id)
+    return sessions.get(tx, session_id)
 
 
-def point(connection: sqlite3.Connection, route: Route, session_id: str) -> None:
+def point(tx: Transaction, route: Route, session_id: str) -> None:
     """Make a route point at a session."""
-    connection.execute(POINT_ROUTE, (session_id, route.id))
+    tx.execute(POINT_ROUTE, (session_id, route.id))
 
 
-def leave_route(connection: sqlite3.Connection, session: Session) -> Route:
+def leave_route(tx: Transaction, session: Session) -> Route:
     """Bump the generation of a session's route and take its pointer away: what still comes out is not sent."""
-    return bump(connection, route_of(connection, session), session)
+    return bump(tx, route_of(tx, session), session)
 
 
-def bump(connection: sqlite3.Connection, route: Route, session: Session) -> Route:
+def bump(tx: Transaction, route: Route, session: Session) -> Route:
     """A new generation of a route, also for `session`, which may come from another one; it points at nothing now."""
-    connection.execute(BUMP_ROUTE, (session.generation, route.id))
-    return _get(connection, route.id)
+    tx.execute(BUMP_ROUTE, (session.generation, route.id))
+    return _get(tx, route.id)
 
 
-def reopen(connection: sqlite3.Connection, session: Session, route: Route, place: Session | None) -> None:
+def reopen(tx: Transaction, session: Session, route: Route, place: Session | None) -> None:
     """Make a session the active one of a route, in the place (chat and thread) of another one there, if any."""
     place = place or session
-    connection.execute(
+    tx.execute(
         REOPEN,
         {
             "id": session.id,
@@ -169,41 +163,41 @@ def reopen(connection: sqlite3.Connection, session: Session, route: Route, place
             "generation": route.generation,
         },
     )
-    point(connection, route, session.id)
+    point(tx, route, session.id)
 
 
-def begin_generation(connection: sqlite3.Connection, session: Session, route: Route, *, keep_pointer: bool) -> None:
+def begin_generation(tx: Transaction, session: Session, route: Route, *, keep_pointer: bool) -> None:
     """Let the active session of a route go on in the route's new generation, with or without its resume pointer."""
-    connection.execute(BEGIN_GENERATION, (route.generation, int(keep_pointer), session.id))
-    point(connection, route, session.id)
+    tx.execute(BEGIN_GENERATION, (route.generation, int(keep_pointer), session.id))
+    point(tx, route, session.id)
 
 
-def route_of(connection: sqlite3.Connection, session: Session) -> Route:
+def route_of(connection: Queryable, session: Session) -> Route:
     """The route of a session. Raises `Conflict` when both were removed for good meanwhile."""
     return _get(connection, session.route_id)
 
 
-def is_active_on_route(connection: sqlite3.Connection, session: Session) -> bool:
+def is_active_on_route(connection: Queryable, session: Session) -> bool:
     """Whether the session's route points at it."""
     return route_of(connection, session).active_session_id == session.id
 
 
 def active_in_chat(
-    connection: sqlite3.Connection, agent_group_id: str, messaging_group_id: str, thread_id: str | None
+    connection: Queryable, agent_group_id: str, messaging_group_id: str, thread_id: str | None
 ) -> list[Session]:
     """The active sessions of an agent group in a chat (and thread)."""
     rows = connection.execute(ACTIVE_IN_CHAT, (agent_group_id, messaging_group_id, thread_id))
     return [Session.from_row(row) for row in rows]
 
 
-def remove_session(connection: sqlite3.Connection, session: Session) -> None:
+def remove_session(tx: Transaction, session: Session) -> None:
     """Remove a session with all that hangs on it; with the last one of a route, the route and the list shown there."""
-    sessions.delete(connection, session.id)
-    if connection.execute(DELETE_EMPTY, (session.route_id,)).rowcount:
-        session_list.forget_list(connection, session.route_id)
+    sessions.delete(tx, session.id)
+    if tx.execute(DELETE_EMPTY, (session.route_id,)).rowcount:
+        session_list.forget_list(tx, session.route_id)
 
 
-def _get(connection: sqlite3.Connection, route_id: str) -> Route:
+def _get(connection: Queryable, route_id: str) -> Route:
     row = one(connection, ROUTE_BY_ID, (route_id,))
     if row is None:
         raise Conflict("the conversation is gone", hint="`dumbwaiter session list` shows those that are there")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from host.central.database import Queryable, Transaction
 from host.central.sessions import Session
 
 BEGIN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status IN ('active', 'ended')"
@@ -16,34 +15,34 @@ SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_
 LIVING_OF_AGENT_GROUP = "SELECT * FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
 
 
-def begin(connection: sqlite3.Connection, session_id: str, run_id: str, runtime: str) -> bool:
+def begin(tx: Transaction, session_id: str, run_id: str, runtime: str) -> bool:
     """Note a run before it is started, so that its death is counted also by the next host.
 
     False when the session is not active any more.
     """
-    return connection.execute(BEGIN, (run_id, runtime, session_id)).rowcount > 0
+    return tx.execute(BEGIN, (run_id, runtime, session_id)).rowcount > 0
 
 
-def finalize(connection: sqlite3.Connection, session_id: str, run_id: str, start_failures: int) -> bool:
+def finalize(tx: Transaction, session_id: str, run_id: str, start_failures: int) -> bool:
     """Note that a run is over and counted. False when that was done before."""
-    return connection.execute(SETTLE, (start_failures, session_id, run_id)).rowcount > 0
+    return tx.execute(SETTLE, (start_failures, session_id, run_id)).rowcount > 0
 
 
-def unsettled(connection: sqlite3.Connection) -> list[str]:
+def unsettled(connection: Queryable) -> list[str]:
     """Sessions whose last run may live, or died uncounted."""
     return [row["id"] for row in connection.execute(UNSETTLED)]
 
 
-def unsettled_runtimes(connection: sqlite3.Connection) -> set[str]:
+def unsettled_runtimes(connection: Queryable) -> set[str]:
     """The runtimes of those."""
     return {row["runtime"] for row in connection.execute(UNSETTLED_RUNTIMES)}
 
 
-def names_of_living(connection: sqlite3.Connection) -> dict[str, str]:
+def names_of_living(connection: Queryable) -> dict[str, str]:
     """The names of their agent groups, by session id."""
     return {row["id"]: row["name"] for row in connection.execute(NAMES_OF_LIVING)}
 
 
-def living_of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[Session]:
+def living_of_agent_group(connection: Queryable, agent_group_id: str) -> list[Session]:
     """The active sessions of an agent group that may have an agent."""
     return [Session.from_row(row) for row in connection.execute(LIVING_OF_AGENT_GROUP, (agent_group_id,))]

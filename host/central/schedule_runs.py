@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import Row
 
 INSERT = """
@@ -123,7 +123,7 @@ class ScheduleRun(Row):
 
 
 def insert(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     *,
     id: str,
     schedule_id: str,
@@ -136,7 +136,7 @@ def insert(
     note: str | None = None,
 ) -> None:
     """Note a run that begins, or one that does not take place. The oldest rows of the schedule go in time."""
-    connection.execute(
+    tx.execute(
         INSERT,
         {
             "id": id,
@@ -151,11 +151,11 @@ def insert(
             "note": note,
         },
     )
-    connection.execute(TRIM, {"schedule_id": schedule_id, "kept": KEPT})
+    tx.execute(TRIM, {"schedule_id": schedule_id, "kept": KEPT})
 
 
 def finish(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     run_id: str,
     state: RunState,
     now: str,
@@ -175,54 +175,54 @@ def finish(
         "tokens": tokens,
         "cost_usd": cost_usd,
     }
-    return connection.execute(FINISH, values).rowcount > 0
+    return tx.execute(FINISH, values).rowcount > 0
 
 
-def get(connection: sqlite3.Connection, run_id: str) -> ScheduleRun | None:
+def get(connection: Queryable, run_id: str) -> ScheduleRun | None:
     """The run with that id."""
     row = one(connection, BY_ID, (run_id,))
     return None if row is None else ScheduleRun.from_row(row)
 
 
-def of_message(connection: sqlite3.Connection, message_id: str) -> ScheduleRun | None:
+def of_message(connection: Queryable, message_id: str) -> ScheduleRun | None:
     """The run that a message began."""
     row = one(connection, BY_MESSAGE, (message_id,))
     return None if row is None else ScheduleRun.from_row(row)
 
 
-def is_any_open(connection: sqlite3.Connection) -> bool:
+def is_any_open(connection: Queryable) -> bool:
     """Whether any run goes on."""
     return one(connection, ANY_OPEN) is not None
 
 
-def answered(connection: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
+def answered(connection: Queryable, limit: int) -> list[sqlite3.Row]:
     """Running runs whose message has its outcome (`outcome`, `error`, `turn_id`, `stop_reason`; None: it is gone)."""
     return connection.execute(ANSWERED, {"limit": limit}).fetchall()
 
 
-def sent(connection: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
+def sent(connection: Queryable, limit: int) -> list[sqlite3.Row]:
     """Runs that were delivering, and of which nothing waits to be sent any more; with the same."""
     return connection.execute(SENT, {"limit": limit}).fetchall()
 
 
-def mark_delivering(connection: sqlite3.Connection, run_id: str, delivery: str) -> None:
+def mark_delivering(tx: Transaction, run_id: str, delivery: str) -> None:
     """Note that the agent is done and something it said is still to be sent; `delivery` says what it waits for."""
-    connection.execute(DELIVERING, {"id": run_id, "delivery": delivery})
+    tx.execute(DELIVERING, {"id": run_id, "delivery": delivery})
 
 
-def said(connection: sqlite3.Connection, session_id: str, message_id: str) -> list[sqlite3.Row]:
+def said(connection: Queryable, session_id: str, message_id: str) -> list[sqlite3.Row]:
     """`status, error, deliver_after, chat` of what was said in answer to a run's message."""
     return connection.execute(SAID, {"session_id": session_id, "message_id": message_id}).fetchall()
 
 
-def used(connection: sqlite3.Connection, session_id: str, turn_id: str | None, *, whole: bool) -> tuple[int, float]:
+def used(connection: Queryable, session_id: str, turn_id: str | None, *, whole: bool) -> tuple[int, float]:
     """Tokens and dollars of a turn; `whole`: of all turns of its session."""
     row = one(connection, USED, {"session_id": session_id, "turn_id": turn_id, "whole": int(whole)})
     assert row is not None
     return row["tokens"], row["usd"]
 
 
-def used_on_day(connection: sqlite3.Connection, schedule_id: str, day: str) -> tuple[int, float]:
+def used_on_day(connection: Queryable, schedule_id: str, day: str) -> tuple[int, float]:
     """Tokens and dollars of the runs that began on a day (UTC) or later."""
     row = one(connection, USED_ON_DAY, (schedule_id, day))
     assert row is not None
@@ -230,24 +230,24 @@ def used_on_day(connection: sqlite3.Connection, schedule_id: str, day: str) -> t
 
 
 def log(
-    connection: sqlite3.Connection, schedule_id: str | None = None, state: str | None = None, limit: int = 50
+    connection: Queryable, schedule_id: str | None = None, state: str | None = None, limit: int = 50
 ) -> list[sqlite3.Row]:
     """Runs with the name of their schedule (`schedule`), the newest first."""
     return connection.execute(LOG, {"schedule_id": schedule_id, "state": state, "limit": limit}).fetchall()
 
 
-def last(connection: sqlite3.Connection, schedule_id: str) -> ScheduleRun | None:
+def last(connection: Queryable, schedule_id: str) -> ScheduleRun | None:
     """The newest row of a schedule's log."""
     row = one(connection, LAST, (schedule_id,))
     return None if row is None else ScheduleRun.from_row(row)
 
 
-def last_begun(connection: sqlite3.Connection, schedule_id: str) -> ScheduleRun | None:
+def last_begun(connection: Queryable, schedule_id: str) -> ScheduleRun | None:
     """The newest run that took place."""
     row = one(connection, LAST_BEGUN, (schedule_id,))
     return None if row is None else ScheduleRun.from_row(row)
 
 
-def since(connection: sqlite3.Connection, moment: str, limit: int = 20) -> list[dict[str, Any]]:
+def since(connection: Queryable, moment: str, limit: int = 20) -> list[dict[str, Any]]:
     """What acts by itself, and what that has used since then, the dearest first."""
     return [dict(row) for row in connection.execute(SINCE, {"since": moment, "limit": limit})]

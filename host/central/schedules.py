@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.rows import Row
 
@@ -131,28 +131,28 @@ class Schedule(Row):
         return self.status in ("done", "cancelled")
 
 
-def insert(connection: sqlite3.Connection, values: dict[str, Any]) -> Schedule:
+def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
     """Add a schedule; the name of one that is over is free. Raises `Conflict` for a name that is taken."""
-    connection.execute(FREE_NAME, (values["agent_group_id"], values["name"]))
-    if not connection.execute(INSERT, values).rowcount:
+    tx.execute(FREE_NAME, (values["agent_group_id"], values["name"]))
+    if not tx.execute(INSERT, values).rowcount:
         raise Conflict(
             f"there is a schedule '{values['name']}' already", hint="choose another name, or change that one"
         )
-    return get(connection, values["id"])
+    return get(tx, values["id"])
 
 
-def update(connection: sqlite3.Connection, schedule: Schedule) -> None:
+def update(tx: Transaction, schedule: Schedule) -> None:
     """Store what can be changed of a schedule."""
-    connection.execute(UPDATE, {name: getattr(schedule, name) for name in (*_CHANGEABLE, "id")})
+    tx.execute(UPDATE, {name: getattr(schedule, name) for name in (*_CHANGEABLE, "id")})
 
 
-def lookup(connection: sqlite3.Connection, schedule_id: str) -> Schedule | None:
+def lookup(connection: Queryable, schedule_id: str) -> Schedule | None:
     """The schedule with that id, if there is one."""
     row = one(connection, BY_ID, (schedule_id,))
     return None if row is None else Schedule.from_row(row)
 
 
-def get(connection: sqlite3.Connection, schedule_id: str) -> Schedule:
+def get(connection: Queryable, schedule_id: str) -> Schedule:
     """The schedule with that id. Raises `NotFound`."""
     found = lookup(connection, schedule_id)
     if found is None:
@@ -160,7 +160,7 @@ def get(connection: sqlite3.Connection, schedule_id: str) -> Schedule:
     return found
 
 
-def find(connection: sqlite3.Connection, name: str, agent_group_id: str | None = None) -> Schedule:
+def find(connection: Queryable, name: str, agent_group_id: str | None = None) -> Schedule:
     """The schedule of that name, id or beginning of an id. Raises `NotFound`, `Conflict` when several are meant."""
     rows = connection.execute(NAMED, {"name": name, "agent_group_id": agent_group_id}).fetchall()
     exact = [row for row in rows if row["id"] == name] or rows
@@ -172,7 +172,7 @@ def find(connection: sqlite3.Connection, name: str, agent_group_id: str | None =
 
 
 def listed(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     *,
     agent_group_id: str | None = None,
     chat: tuple[str, str] | None = None,
@@ -191,93 +191,91 @@ def listed(
     return connection.execute(LIST, values).fetchall()
 
 
-def due(connection: sqlite3.Connection, now: str, limit: int) -> list[Schedule]:
+def due(connection: Queryable, now: str, limit: int) -> list[Schedule]:
     """Schedules whose time has come and of which no run goes on, in the order in which they are due."""
     return [Schedule.from_row(row) for row in connection.execute(DUE, (now, limit))]
 
 
-def next_due(connection: sqlite3.Connection) -> str | None:
+def next_due(connection: Queryable) -> str | None:
     """When the next schedule is due."""
     row = one(connection, NEXT_DUE)
     return None if row is None else row["at"]
 
 
-def overdue(connection: sqlite3.Connection, now: str) -> list[Schedule]:
+def overdue(connection: Queryable, now: str) -> list[Schedule]:
     """Recurring schedules whose time has come, all of them."""
     return [Schedule.from_row(row) for row in connection.execute(OVERDUE, (now,)).fetchall()]
 
 
-def planned_after(connection: sqlite3.Connection, now: str) -> list[Schedule]:
+def planned_after(connection: Queryable, now: str) -> list[Schedule]:
     """Recurring schedules that were planned at a time which is still to come: the clock was set back since."""
     return [Schedule.from_row(row) for row in connection.execute(PLANNED_AFTER, (now,)).fetchall()]
 
 
-def plan(connection: sqlite3.Connection, schedule_id: str, next_at: str | None, now: str) -> None:
+def plan(tx: Transaction, schedule_id: str, next_at: str | None, now: str) -> None:
     """Note when a schedule is due next."""
-    connection.execute(PLANNED, (next_at, now, schedule_id))
+    tx.execute(PLANNED, (next_at, now, schedule_id))
 
 
-def begin_run(connection: sqlite3.Connection, schedule_id: str, run_id: str) -> None:
+def begin_run(tx: Transaction, schedule_id: str, run_id: str) -> None:
     """Note that a run goes on: no other one is started."""
-    connection.execute(STARTED, (run_id, schedule_id))
+    tx.execute(STARTED, (run_id, schedule_id))
 
 
-def close_run(connection: sqlite3.Connection, schedule_id: str, run_id: str) -> None:
+def close_run(tx: Transaction, schedule_id: str, run_id: str) -> None:
     """Note that the agent is done with a run: another one may begin."""
-    connection.execute(CLOSED, (schedule_id, run_id))
+    tx.execute(CLOSED, (schedule_id, run_id))
 
 
-def count_failures(connection: sqlite3.Connection, schedule_id: str, failures: int) -> None:
+def count_failures(tx: Transaction, schedule_id: str, failures: int) -> None:
     """Note how many runs in a row have failed."""
-    connection.execute(FAILURES, (failures, schedule_id))
+    tx.execute(FAILURES, (failures, schedule_id))
 
 
-def set_status(
-    connection: sqlite3.Connection, schedule_id: str, status: str, why: str | None, *, keep_next: bool = False
-) -> None:
+def set_status(tx: Transaction, schedule_id: str, status: str, why: str | None, *, keep_next: bool = False) -> None:
     """Give a schedule another state, with the reason as a sentence."""
-    connection.execute(ENDED, (status, why, int(keep_next), schedule_id))
+    tx.execute(ENDED, (status, why, int(keep_next), schedule_id))
 
 
-def is_first_today(connection: sqlite3.Connection, schedule_id: str, day: str) -> bool:
+def is_first_today(tx: Transaction, schedule_id: str, day: str) -> bool:
     """Whether its owner was not told yet on that day that its budget is used up; from now on they were."""
-    return connection.execute(TOLD_BUDGET, (day, schedule_id, day)).rowcount > 0
+    return tx.execute(TOLD_BUDGET, (day, schedule_id, day)).rowcount > 0
 
 
-def note_seen(connection: sqlite3.Connection, schedule_id: str, position: int) -> None:
+def note_seen(tx: Transaction, schedule_id: str, position: int) -> None:
     """Note the last message that a heartbeat knew of."""
-    connection.execute(SEEN, (position, schedule_id))
+    tx.execute(SEEN, (position, schedule_id))
 
 
-def has_new_message(connection: sqlite3.Connection, schedule: Schedule) -> bool:
+def has_new_message(connection: Queryable, schedule: Schedule) -> bool:
     """Whether a person has written to the agent group since its last heartbeat."""
     return one(connection, HAS_NEW_MESSAGE, (schedule.seen, schedule.agent_group_id)) is not None
 
 
-def made_by_agent(connection: sqlite3.Connection, agent_group_id: str) -> int:
+def made_by_agent(connection: Queryable, agent_group_id: str) -> int:
     """How many schedules an agent group has made by itself that are not over."""
     row = one(connection, COUNT_OF_AGENT, (agent_group_id,))
     return 0 if row is None else int(row["n"])
 
 
-def counts(connection: sqlite3.Connection) -> dict[str, Any]:
+def counts(connection: Queryable) -> dict[str, Any]:
     """`n, active, paused, next_at` of all that are not over."""
     row = one(connection, COUNTS)
     assert row is not None
     return dict(row)
 
 
-def paused(connection: sqlite3.Connection) -> dict[str, Any] | None:
+def paused(connection: Queryable) -> dict[str, Any] | None:
     """Since when everything is paused, by whom and from where; None: it is not."""
     row = one(connection, PAUSED)
     return None if row is None else dict(row)
 
 
-def pause_all(connection: sqlite3.Connection, now: str, by: str, where_from: str) -> bool:
+def pause_all(tx: Transaction, now: str, by: str, where_from: str) -> bool:
     """Pause everything that runs by itself. False when it is."""
-    return connection.execute(PAUSE, (now, by, where_from)).rowcount > 0
+    return tx.execute(PAUSE, (now, by, where_from)).rowcount > 0
 
 
-def resume_all(connection: sqlite3.Connection) -> bool:
+def resume_all(tx: Transaction) -> bool:
     """Let it run again. False when it was not paused."""
-    return connection.execute(RESUME).rowcount > 0
+    return tx.execute(RESUME).rowcount > 0

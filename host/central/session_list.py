@@ -6,7 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 
 # Pages are cut by key (`before`: last_active and id of the last row), so that no row is missed or shown twice.
 _SELECT = """
@@ -78,9 +78,7 @@ class Key:
     id: str = _END
 
 
-def page(
-    connection: sqlite3.Connection, chosen: Filter, *, limit: int = 100, after: Key | None = None
-) -> list[sqlite3.Row]:
+def page(connection: Queryable, chosen: Filter, *, limit: int = 100, after: Key | None = None) -> list[sqlite3.Row]:
     """Sessions with the names people use, the most recently active first."""
     after = after or Key()
     values = {
@@ -106,14 +104,14 @@ def _statement(chosen: Filter) -> str:
     return PAGE if chosen.agent_group_id is None else PAGE_OF_AGENT_GROUP
 
 
-def shown(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row:
+def shown(connection: Queryable, session_id: str) -> sqlite3.Row:
     """One session in the form of the list. The session must exist."""
     row = one(connection, ONE, (session_id,))
     assert row is not None
     return row
 
 
-def short_id(connection: sqlite3.Connection, session_id: str) -> str:
+def short_id(connection: Queryable, session_id: str) -> str:
     """The shortest beginning of a session's id that no other one has, without `ses_`: five characters at least, so that
     it is not taken for a number of a list."""
     before, after = connection.execute(NEIGHBOURS, (session_id, session_id)).fetchone()
@@ -126,19 +124,19 @@ def short_id(connection: sqlite3.Connection, session_id: str) -> str:
     return digits[:length]
 
 
-def keep_list(connection: sqlite3.Connection, place: str, session_ids: list[str], now: str) -> None:
+def keep_list(tx: Transaction, place: str, session_ids: list[str]) -> None:
     """Remember what was listed in a place (a chat, or a terminal), so that people can say a number."""
-    connection.execute(SHOW_LIST, (place, json.dumps(session_ids), now))
+    tx.execute(SHOW_LIST, (place, json.dumps(session_ids), tx.now))
 
 
-def forget_terminals(connection: sqlite3.Connection, before: str) -> None:
+def forget_terminals(tx: Transaction, before: str) -> None:
     """Forget what terminals were shown before a time: the host does not learn when a terminal is closed."""
-    connection.execute(FORGET_OLD, (before,))
+    tx.execute(FORGET_OLD, (before,))
 
 
-def forget_list(connection: sqlite3.Connection, place: str) -> None:
+def forget_list(tx: Transaction, place: str) -> None:
     """Forget what was listed in a place that is gone."""
-    connection.execute(FORGET_LIST, (place,))
+    tx.execute(FORGET_LIST, (place,))
 
 
 def is_number(name: str) -> bool:
@@ -146,7 +144,7 @@ def is_number(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) <= _LONGEST_NUMBER
 
 
-def numbered(connection: sqlite3.Connection, place: str, name: str) -> str | None:
+def numbered(connection: Queryable, place: str, name: str) -> str | None:
     """The session with that number (1 is the first) in the list that was shown last in a place."""
     if not is_number(name):
         return None

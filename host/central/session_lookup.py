@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import session_list, sessions, titles
+from host.central.database import Queryable
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.ids import Prefix, is_id
@@ -18,7 +17,7 @@ LIMIT 2
 
 
 def find(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     name: str,
     *,
     agent_group_id: str | None = None,
@@ -48,12 +47,12 @@ def find(
     return session
 
 
-def _by_number(connection: sqlite3.Connection, name: str, place: str | None) -> list[str]:
+def _by_number(connection: Queryable, name: str, place: str | None) -> list[str]:
     listed = None if place is None else session_list.numbered(connection, place, name)
     return [] if listed is None else [listed]
 
 
-def _by_id(connection: sqlite3.Connection, name: str, agent_group_id: str | None, *, deleted: bool) -> list[str]:
+def _by_id(connection: Queryable, name: str, agent_group_id: str | None, *, deleted: bool) -> list[str]:
     if is_id(name, Prefix.SESSION):
         return [name]
     prefix = name if name.startswith("ses_") else f"ses_{name}"

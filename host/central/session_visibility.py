@@ -7,12 +7,11 @@ also by its id or title: otherwise what was said in a direct chat could be calle
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.central import routes, session_list, sessions
 from host.central import title as form
-from host.central.database import one
+from host.central.database import Queryable, one
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Row
@@ -53,13 +52,13 @@ class Reached(Row):
     unread_since: str | None
 
 
-def newest(connection: sqlite3.Connection, present: Session, limit: int) -> list[Reached]:
+def newest(connection: Queryable, present: Session, limit: int) -> list[Reached]:
     """Returns the conversations in reach of the present one, the most recently active first, without those in which
     nothing was said."""
     return [Reached.from_row(row) for row in connection.execute(NEWEST, _values(connection, present, limit=limit))]
 
 
-def last_ended(connection: sqlite3.Connection, present: Session) -> Session:
+def last_ended(connection: Queryable, present: Session) -> Session:
     """The conversation in reach that ended last. Raises `NotFound`."""
     row = one(connection, LAST_ENDED, _values(connection, present))
     if row is None:
@@ -67,13 +66,13 @@ def last_ended(connection: sqlite3.Connection, present: Session) -> Session:
     return sessions.get(connection, row["id"])
 
 
-def name_of(connection: sqlite3.Connection, session: Session) -> str | None:
+def name_of(connection: Queryable, session: Session) -> str | None:
     """What people know a session by: its title, what it began with, or what its original did."""
     row = one(connection, ONE, _values(connection, session, id=session.id))
     return None if row is None else row["name"]
 
 
-def find(connection: sqlite3.Connection, present: Session, name: str) -> Session:
+def find(connection: Queryable, present: Session, name: str) -> Session:
     """The session in reach of that name; of a compressed conversation the one in which it goes on.
 
     `name` is a number in the list that was shown last on the route, an id, a title, or a unique beginning of an id
@@ -88,12 +87,12 @@ def find(connection: sqlite3.Connection, present: Session, name: str) -> Session
     return session
 
 
-def _by_number(connection: sqlite3.Connection, present: Session, name: str) -> list[str]:
+def _by_number(connection: Queryable, present: Session, name: str) -> list[str]:
     listed = session_list.numbered(connection, present.route_id, name)
     return [] if listed is None or sessions.lookup(connection, listed) is None else [listed]
 
 
-def _by_name(connection: sqlite3.Connection, present: Session, name: str) -> list[str]:
+def _by_name(connection: Queryable, present: Session, name: str) -> list[str]:
     within = [Reached.from_row(row) for row in connection.execute(WITHIN, _values(connection, present))]
     titled = _titled(within, name)
     if titled or session_list.is_number(name):
@@ -114,7 +113,7 @@ def _titled(within: list[Reached], name: str) -> list[str]:
     return [titles[title]] if title in titles else []
 
 
-def _values(connection: sqlite3.Connection, present: Session, **more: object) -> dict[str, object]:
+def _values(connection: Queryable, present: Session, **more: object) -> dict[str, object]:
     route = routes.route_of(connection, present)
     is_own = present.messaging_group_id is None or route.sender_id is not None
     return {

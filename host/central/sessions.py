@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.errors import NotFound
 from shared_schema.rows import Row
 
@@ -133,50 +133,48 @@ class Session(Row):
     start_failures: int
 
 
-def end(connection: sqlite3.Connection, session_id: str, reason: str, now: str) -> None:
+def end(tx: Transaction, session_id: str, reason: str) -> None:
     """End an active session. The first reason wins."""
-    connection.execute(END, (reason, now, session_id))
+    tx.execute(END, (reason, tx.now, session_id))
 
 
-def archive(connection: sqlite3.Connection, session_id: str, now: str) -> None:
+def archive(tx: Transaction, session_id: str) -> None:
     """Make a session read-only. Its route goes on pointing at it, if it does."""
-    connection.execute(ARCHIVE, (now, session_id))
+    tx.execute(ARCHIVE, (tx.now, session_id))
 
 
-def delete_softly(connection: sqlite3.Connection, session_id: str, now: str) -> None:
+def delete_softly(tx: Transaction, session_id: str) -> None:
     """Hide a session; it can be restored until it is removed for good."""
-    connection.execute(DELETE_SOFTLY, (now, session_id))
+    tx.execute(DELETE_SOFTLY, (tx.now, session_id))
 
 
-def restore(connection: sqlite3.Connection, session_id: str) -> None:
+def restore(tx: Transaction, session_id: str) -> None:
     """Bring back a session that was hidden, ended or archived as it was, but for a title that another one has now."""
-    connection.execute(RESTORE, (session_id,))
+    tx.execute(RESTORE, (session_id,))
 
 
-def deleted_before(connection: sqlite3.Connection, moment: str, limit: int = 100) -> list[str]:
+def deleted_before(connection: Queryable, moment: str, limit: int = 100) -> list[str]:
     """Sessions that were hidden before a time, the oldest first."""
     return [row["id"] for row in connection.execute(DELETED_BEFORE, (moment, limit))]
 
 
-def deleted(connection: sqlite3.Connection) -> frozenset[str]:
+def deleted(connection: Queryable) -> frozenset[str]:
     """The ids of all sessions that are hidden."""
     return frozenset(row["id"] for row in connection.execute(DELETED))
 
 
-def ended_before(
-    connection: sqlite3.Connection, moment: str, agent_group_id: str | None, limit: int = 10_000
-) -> list[str]:
+def ended_before(connection: Queryable, moment: str, agent_group_id: str | None, limit: int = 10_000) -> list[str]:
     """Sessions that ended before a time and were not active since."""
     values = {"before": moment, "agent_group_id": agent_group_id, "limit": limit}
     return [row["id"] for row in connection.execute(ENDED_BEFORE, values)]
 
 
-def has_ended_before(connection: sqlite3.Connection, session_id: str, moment: str) -> bool:
+def has_ended_before(connection: Queryable, session_id: str, moment: str) -> bool:
     """Whether a session is one of those."""
     return one(connection, HAS_ENDED_BEFORE, {"id": session_id, "before": moment}) is not None
 
 
-def newest_descendant(connection: sqlite3.Connection, session: Session) -> Session:
+def newest_descendant(connection: Queryable, session: Session) -> Session:
     """The session in which a compressed conversation goes on; the session itself where it was not compressed."""
     seen = {session.id}
     while (row := one(connection, COMPRESSED_CHILD, (session.id,))) is not None and row["id"] not in seen:
@@ -185,54 +183,54 @@ def newest_descendant(connection: sqlite3.Connection, session: Session) -> Sessi
     return session
 
 
-def line(connection: sqlite3.Connection, session_id: str) -> list[str]:
+def line(connection: Queryable, session_id: str) -> list[str]:
     """The sessions of one conversation: this one, and those from whose summaries it goes on."""
     return [row["id"] for row in connection.execute(LINE, (session_id,))]
 
 
-def touch(connection: sqlite3.Connection, session_id: str, now: str) -> None:
+def touch(tx: Transaction, session_id: str) -> None:
     """Note that something happened in the session."""
-    connection.execute(TOUCH, (now, session_id))
+    tx.execute(TOUCH, (tx.now, session_id))
 
 
-def heard(connection: sqlite3.Connection, session_id: str, preview: str, now: str) -> None:
+def heard(tx: Transaction, session_id: str, preview: str) -> None:
     """Note that a person wrote in the session, and has read it; the first text is its preview."""
-    connection.execute(HEARD, (now, preview or None, session_id))
+    tx.execute(HEARD, (tx.now, preview or None, session_id))
 
 
-def get(connection: sqlite3.Connection, session_id: str) -> Session:
+def get(connection: Queryable, session_id: str) -> Session:
     """The session with that id. Raises `NotFound`."""
     return Session.from_row(row_of(connection, session_id))
 
 
-def lookup(connection: sqlite3.Connection, session_id: str) -> Session | None:
+def lookup(connection: Queryable, session_id: str) -> Session | None:
     """The session with that id, if there is one."""
     row = one(connection, BY_ID, (session_id,))
     return None if row is None else Session.from_row(row)
 
 
-def delete(connection: sqlite3.Connection, session_id: str) -> None:
+def delete(tx: Transaction, session_id: str) -> None:
     """Remove the row with all that hangs on it; accepted events stay, without a session, so that they stay known."""
-    connection.execute(DELETE, (session_id,))
+    tx.execute(DELETE, (session_id,))
 
 
-def of_agent_group(connection: sqlite3.Connection, agent_group_id: str) -> list[str]:
+def of_agent_group(connection: Queryable, agent_group_id: str) -> list[str]:
     """The ids of all sessions of an agent group."""
     return [row["id"] for row in connection.execute(OF_AGENT_GROUP, (agent_group_id,))]
 
 
-def all_ids(connection: sqlite3.Connection) -> set[str]:
+def all_ids(connection: Queryable) -> set[str]:
     """The ids of all sessions."""
     return {row["id"] for row in connection.execute(ALL_IDS)}
 
 
-def count(connection: sqlite3.Connection) -> int:
+def count(connection: Queryable) -> int:
     """How many sessions there are, without those that were deleted and can be restored."""
     row = one(connection, COUNT)
     return 0 if row is None else int(row["n"])
 
 
-def row_of(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row:
+def row_of(connection: Queryable, session_id: str) -> sqlite3.Row:
     """Everything that is known of a session. Raises `NotFound`."""
     row = one(connection, BY_ID, (session_id,))
     if row is None:
@@ -241,7 +239,7 @@ def row_of(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row:
 
 
 def note_copy(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session_id: str,
     *,
     out_cursor: int,
@@ -253,22 +251,20 @@ def note_copy(
 
     `active_at` None: as before. `kept` is as `Kept.values` gives it.
     """
-    connection.execute(NOTE_COPY, (out_cursor, turn_cursor, active_at, *kept, session_id))
+    tx.execute(NOTE_COPY, (out_cursor, turn_cursor, active_at, *kept, session_id))
 
 
-def advance(connection: sqlite3.Connection, session_id: str, out_cursor: int, turn_cursor: int) -> None:
+def advance(tx: Transaction, session_id: str, out_cursor: int, turn_cursor: int) -> None:
     """Note up to where `outbound.db` was copied."""
-    connection.execute(ADVANCE, (out_cursor, turn_cursor, session_id))
+    tx.execute(ADVANCE, (out_cursor, turn_cursor, session_id))
 
 
-def keep_pointer(
-    connection: sqlite3.Connection, session_id: str, provider_session_id: str | None, provider: str | None
-) -> None:
+def keep_pointer(tx: Transaction, session_id: str, provider_session_id: str | None, provider: str | None) -> None:
     """Record a provider's resume pointer, with the session's present runtime, unless it is empty."""
     if provider_session_id:
-        connection.execute(KEEP_POINTER, (provider_session_id, provider, session_id))
+        tx.execute(KEEP_POINTER, (provider_session_id, provider, session_id))
 
 
-def drop_pointer(connection: sqlite3.Connection, session_id: str) -> None:
+def drop_pointer(tx: Transaction, session_id: str) -> None:
     """Forget a resume pointer that the provider has refused."""
-    connection.execute(DROP_POINTER, (session_id,))
+    tx.execute(DROP_POINTER, (session_id,))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sqlite3
 from dataclasses import dataclass
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import Row
 
 INSERT_LINK = "INSERT INTO sign_in_links (token_hash, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)"
@@ -49,51 +48,59 @@ def hash_of(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def offer(connection: sqlite3.Connection, user_id: str, now: str, expires_at: str) -> str:
+def offer(tx: Transaction, user_id: str, expires_at: str) -> str:
     """A token with which a browser can sign in once."""
     token = new_token()
-    connection.execute(FORGET_LINKS, (now,))
-    connection.execute(INSERT_LINK, (hash_of(token), user_id, now, expires_at))
+    tx.execute(FORGET_LINKS, (tx.now,))
+    tx.execute(INSERT_LINK, (hash_of(token), user_id, tx.now, expires_at))
     return token
 
 
-def take(connection: sqlite3.Connection, token: str, now: str) -> str | None:
+def take(tx: Transaction, token: str) -> str | None:
     """The user of a link, which is used up by that; None for one that is not known, used or too old."""
-    row = one(connection, TAKE_LINK, (hash_of(token),))
-    return row["user_id"] if row is not None and row["expires_at"] > now else None
+    row = one(tx, TAKE_LINK, (hash_of(token),))
+    return row["user_id"] if row is not None and row["expires_at"] > tx.now else None
 
 
-def sign_in(connection: sqlite3.Connection, user_id: str, browser: str, now: str, expires_at: str) -> str:
+def sign_in(tx: Transaction, user_id: str, browser: str, expires_at: str) -> str:
     """Sign a browser in; the token for its cookie."""
     token = new_token()
-    connection.execute(FORGET, (now,))
-    values = (f"sgn_{secrets.token_hex(4)}", hash_of(token), user_id, browser[:_LONGEST_BROWSER], now, expires_at, now)
-    connection.execute(INSERT, values)
+    tx.execute(FORGET, (tx.now,))
+    values = (
+        f"sgn_{secrets.token_hex(4)}",
+        hash_of(token),
+        user_id,
+        browser[:_LONGEST_BROWSER],
+        tx.now,
+        expires_at,
+        tx.now,
+    )
+    tx.execute(INSERT, values)
     return token
 
 
-def of_token(connection: sqlite3.Connection, token: str, now: str) -> SignIn | None:
+def of_token(connection: Queryable, token: str, now: str) -> SignIn | None:
     """The browser with that cookie, while it is signed in."""
     row = one(connection, BY_TOKEN, (hash_of(token), now))
     return None if row is None else SignIn.from_row(row)
 
 
-def all_of(connection: sqlite3.Connection, now: str) -> list[SignIn]:
+def all_of(connection: Queryable, now: str) -> list[SignIn]:
     """Everything that is signed in, the last seen first."""
     return [SignIn.from_row(row) for row in connection.execute(ALL, (now,))]
 
 
-def has_any(connection: sqlite3.Connection, now: str) -> bool:
+def has_any(connection: Queryable, now: str) -> bool:
     """Whether any browser is signed in."""
     return one(connection, ANY, (now,)) is not None
 
 
-def seen(connection: sqlite3.Connection, sign_in_id: str, now: str) -> None:
+def seen(tx: Transaction, sign_in_id: str) -> None:
     """Note that a browser was here."""
-    connection.execute(SEEN, (now, sign_in_id))
+    tx.execute(SEEN, (tx.now, sign_in_id))
 
 
-def end(connection: sqlite3.Connection, sign_in_id: str) -> str | None:
+def end(tx: Transaction, sign_in_id: str) -> str | None:
     """Sign a browser out; its user, None when it was not signed in."""
-    row = connection.execute(DELETE, (sign_in_id,)).fetchone()
+    row = tx.execute(DELETE, (sign_in_id,)).fetchone()
     return None if row is None else str(row["user_id"])

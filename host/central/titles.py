@@ -7,11 +7,10 @@ still be restored does not hold its title.
 
 from __future__ import annotations
 
-import sqlite3
 from enum import StrEnum
 
 from host.central import title as form
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from host.central.events import EventKind
 from host.central.events import add as tell
 from host.central.sessions import Session
@@ -43,54 +42,54 @@ class TitleSource(StrEnum):
     FIRST_WORDS = "first-words"
 
 
-def set_manual(connection: sqlite3.Connection, session: Session, title: str, now: str, *, lineage: bool = False) -> str:
+def set_manual(tx: Transaction, session: Session, title: str, *, lineage: bool = False) -> str:
     """Give a session the title a person wants; the title it has now.
 
     A title that another session of the agent group has is a `Conflict`, or with `lineage` becomes the next of its
     lineage. Raises `InvalidValue` for a title of which nothing can be seen.
     """
     wanted = form.clean(title)
-    if one(connection, HELD, (session.agent_group_id, wanted, session.id)) is not None:
+    if one(tx, HELD, (session.agent_group_id, wanted, session.id)) is not None:
         if not lineage:
             raise Conflict(
                 f"another session has the title '{wanted}'", hint="choose another one, or take the next of its line"
             )
-        wanted = _following(connection, session, wanted)
-    return _set(connection, session, wanted, TitleSource.MANUAL, now)
+        wanted = _following(tx, session, wanted)
+    return _set(tx, session, wanted, TitleSource.MANUAL)
 
 
-def clear(connection: sqlite3.Connection, session: Session, now: str) -> None:
+def clear(tx: Transaction, session: Session) -> None:
     """Take the title away, for good: no automatic one comes in its place."""
-    _set(connection, session, None, TitleSource.MANUAL, now)
+    _set(tx, session, None, TitleSource.MANUAL)
 
 
-def set_automatic(connection: sqlite3.Connection, session: Session, title: str, now: str) -> bool:
+def set_automatic(tx: Transaction, session: Session, title: str) -> bool:
     """Give a session the title its agent made, once, and never over a person's. Whether it was taken."""
     over = (None, TitleSource.FIRST_WORDS)
-    return _replace(connection, session, form.of_model(title), TitleSource.AUTOMATIC, over, now)
+    return _replace(tx, session, form.of_model(title), TitleSource.AUTOMATIC, over)
 
 
-def set_first_words(connection: sqlite3.Connection, session: Session, text: str, now: str) -> bool:
+def set_first_words(tx: Transaction, session: Session, text: str) -> bool:
     """Give a session without a title the beginning of a message. Whether it was taken."""
     words = form.first_words(text)
-    return words is not None and _replace(connection, session, words, TitleSource.FIRST_WORDS, (None,), now)
+    return words is not None and _replace(tx, session, words, TitleSource.FIRST_WORDS, (None,))
 
 
-def hand_on(connection: sqlite3.Connection, parent: Session, child: Session) -> None:
+def hand_on(tx: Transaction, parent: Session, child: Session) -> None:
     """Give the session in which a conversation goes on the next title of its lineage."""
     if parent.title is not None:
         source = TitleSource(parent.title_source or TitleSource.MANUAL)
-        _set(connection, child, _following(connection, child, parent.title), source, child.created_at)
-        mark_asked(connection, child.id)
+        _set(tx, child, _following(tx, child, parent.title), source)
+        mark_asked(tx, child.id)
 
 
-def source_of(connection: sqlite3.Connection, session: Session) -> TitleSource | None:
+def source_of(connection: Queryable, session: Session) -> TitleSource | None:
     """Returns who made the title of a session; None when it was never set."""
     row = one(connection, SOURCE, (session.id,))
     return None if row is None or row["title_source"] is None else TitleSource(row["title_source"])
 
 
-def progress(connection: sqlite3.Connection, session: Session) -> tuple[TitleSource | None, bool]:
+def progress(connection: Queryable, session: Session) -> tuple[TitleSource | None, bool]:
     """The same, and whether the session's agent was asked for a title, or need not be."""
     row = one(connection, SOURCE, (session.id,))
     if row is None:
@@ -98,14 +97,12 @@ def progress(connection: sqlite3.Connection, session: Session) -> tuple[TitleSou
     return None if row["title_source"] is None else TitleSource(row["title_source"]), bool(row["title_asked"])
 
 
-def mark_asked(connection: sqlite3.Connection, session_id: str) -> bool:
+def mark_asked(tx: Transaction, session_id: str) -> bool:
     """Note that the session's title has been seen to. False when it was before."""
-    return connection.execute(MARK_ASKED, (session_id,)).rowcount > 0
+    return tx.execute(MARK_ASKED, (session_id,)).rowcount > 0
 
 
-def find(
-    connection: sqlite3.Connection, name: str, agent_group_id: str | None = None, *, deleted: bool = False
-) -> list[str]:
+def find(connection: Queryable, name: str, agent_group_id: str | None = None, *, deleted: bool = False) -> list[str]:
     """The sessions a title means, one at most of each agent group (or of the one given); or of those that were deleted.
 
     `name` is the newest of `name`, `name #2`, …; `name #2` is that one.
@@ -128,38 +125,32 @@ def find(
 
 
 def _replace(
-    connection: sqlite3.Connection,
-    session: Session,
-    title: str,
-    source: TitleSource,
-    over: tuple[TitleSource | None, ...],
-    now: str,
+    tx: Transaction, session: Session, title: str, source: TitleSource, over: tuple[TitleSource | None, ...]
 ) -> bool:
     """Compare and set: only over a title of these sources."""
-    if source_of(connection, session) not in over:
+    if source_of(tx, session) not in over:
         return False
     wanted = form.clean(title)
-    if one(connection, HELD, (session.agent_group_id, wanted, session.id)) is not None:
-        wanted = _following(connection, session, wanted)
-    _set(connection, session, wanted, source, now)
+    if one(tx, HELD, (session.agent_group_id, wanted, session.id)) is not None:
+        wanted = _following(tx, session, wanted)
+    _set(tx, session, wanted, source)
     return True
 
 
-def _set(connection: sqlite3.Connection, session: Session, title: str | None, source: TitleSource, now: str) -> str:
-    connection.execute(TAKE_AWAY, (session.agent_group_id, title))
-    connection.execute(SET, (title, source, session.id))
+def _set(tx: Transaction, session: Session, title: str | None, source: TitleSource) -> str:
+    tx.execute(TAKE_AWAY, (session.agent_group_id, title))
+    tx.execute(SET, (title, source, session.id))
     tell(
-        connection,
+        tx,
         EventKind.SESSION_TITLE,
         session_id=session.id,
         agent_group_id=session.agent_group_id,
         data={"title": title, "source": source},
-        now=now,
     )
     return title or ""
 
 
-def _following(connection: sqlite3.Connection, session: Session, title: str) -> str:
+def _following(connection: Queryable, session: Session, title: str) -> str:
     """The next title of a lineage that no other session has."""
     values = _span(form.base_of(title)) | {"agent_group_id": session.agent_group_id, "session_id": session.id}
     return form.following(title, [row["title"] for row in connection.execute(OF_LINEAGE, values)])

@@ -6,8 +6,9 @@ changed.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
+
+from host.central.database import Queryable, Transaction
 
 KNOWN = "SELECT server, problem FROM tool_server_problems WHERE session_id = ?"
 SET = """
@@ -26,20 +27,20 @@ WHERE p.problem <> '' AND s.status = 'active' GROUP BY a.name, p.server ORDER BY
 """
 
 
-def report(connection: sqlite3.Connection, session_id: str, problems: Mapping[str, str], now: str) -> list[str]:
+def report(tx: Transaction, session_id: str, problems: Mapping[str, str]) -> list[str]:
     """Keep what an agent says of all its servers. Returns the problems that were not told yet."""
-    known = {row["server"]: row["problem"] for row in connection.execute(KNOWN, (session_id,))}
+    known = {row["server"]: row["problem"] for row in tx.execute(KNOWN, (session_id,))}
     settled = {server: "" for server, problem in known.items() if problem and server not in problems}
-    rows = [(session_id, server, problem, now) for server, problem in {**problems, **settled}.items()]
-    connection.executemany(SET, rows)
+    rows = [(session_id, server, problem, tx.now) for server, problem in {**problems, **settled}.items()]
+    tx.executemany(SET, rows)
     return sorted(problems.keys() - known.keys())
 
 
-def forget(connection: sqlite3.Connection, agent_group_id: str) -> None:
+def forget(tx: Transaction, agent_group_id: str) -> None:
     """The servers of an agent group are others now."""
-    connection.execute(FORGET, (agent_group_id,))
+    tx.execute(FORGET, (agent_group_id,))
 
 
-def open_problems(connection: sqlite3.Connection) -> list[dict[str, str]]:
+def open_problems(connection: Queryable) -> list[dict[str, str]]:
     """`agent_group, server, problem, since, session_id` of what cannot be used at the moment."""
     return [dict(row) for row in connection.execute(OPEN)]

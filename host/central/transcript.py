@@ -6,10 +6,10 @@ host's own notices, commands, and messages that are still to be written.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from host.central.database import Queryable
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import Row, decode
 
@@ -62,7 +62,7 @@ class Known(Row):
             return {"text": "[what was said here cannot be read]"}
 
 
-def of_session(connection: sqlite3.Connection, session_id: str, *, limit: int, most: int) -> list[Known]:
+def of_session(connection: Queryable, session_id: str, *, limit: int, most: int) -> list[Known]:
     """The newest messages of a session, oldest first: not more than have `most` characters together."""
     found: list[Known] = []
     for row in connection.execute(LAST, {"session": session_id, "limit": limit}):

@@ -6,11 +6,10 @@ here until it begins. The same event counts once, by its key.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text, to_text
 from shared_schema.rows import Row
 
@@ -79,73 +78,71 @@ class Trigger(Row):
         return f"when a {self.source}{what} {'appears in' if self.source == 'file' else 'comes on'} {self.place}"
 
 
-def insert(connection: sqlite3.Connection, trigger: Trigger) -> None:
+def insert(tx: Transaction, trigger: Trigger) -> None:
     """Add a trigger to its schedule."""
     values = (trigger.schedule_id, trigger.source, trigger.place, trigger.pattern, trigger.debounce, trigger.per_hour)
-    connection.execute(INSERT, values)
+    tx.execute(INSERT, values)
 
 
-def of_schedule(connection: sqlite3.Connection, schedule_id: str) -> Trigger | None:
+def of_schedule(connection: Queryable, schedule_id: str) -> Trigger | None:
     """The trigger of a schedule, if it has one."""
     row = one(connection, OF_SCHEDULE, (schedule_id,))
     return None if row is None else Trigger.from_row(row)
 
 
-def of_files(connection: sqlite3.Connection) -> list[tuple[Trigger, str]]:
+def of_files(connection: Queryable) -> list[tuple[Trigger, str]]:
     """Triggers that watch folders, each with the id of its agent group."""
     return [(Trigger.from_row(row), row["agent_group_id"]) for row in connection.execute(OF_FILES)]
 
 
-def of_messages(connection: sqlite3.Connection, channel: str, platform_id: str) -> list[Trigger]:
+def of_messages(connection: Queryable, channel: str, platform_id: str) -> list[Trigger]:
     """Triggers for messages of a channel, or of one of its chats."""
     rows = connection.execute(OF_MESSAGES, {"channel": channel, "chat": f"{channel}:{platform_id}"})
     return [Trigger.from_row(row) for row in rows]
 
 
-def offer(
-    connection: sqlite3.Connection, trigger: Trigger, key: str, text: str, now: datetime, *, is_known: bool = False
-) -> bool:
+def offer(tx: Transaction, trigger: Trigger, key: str, text: str, now: datetime, *, is_known: bool = False) -> bool:
     """Take an event; whether it is new. `is_known`: it was there before the trigger, and starts nothing."""
     stamp = to_text(now)
     values = {"schedule_id": trigger.schedule_id, "key": key, "now": stamp, "text": text, "most": MOST_WAITING}
-    row = one(connection, ADD_EVENT, values | {"state": "taken" if is_known else "waiting"})
+    row = one(tx, ADD_EVENT, values | {"state": "taken" if is_known else "waiting"})
     if row is None:
         return False
-    connection.execute(FORGET, {"schedule_id": trigger.schedule_id, "kept": KEPT})
+    tx.execute(FORGET, {"schedule_id": trigger.schedule_id, "kept": KEPT})
     if row["state"] == "waiting":
-        _make_due(connection, trigger, now)
+        _make_due(tx, trigger, now)
     return True
 
 
-def take(connection: sqlite3.Connection, trigger: Trigger, limit: int, now: datetime) -> list[str]:
+def take(tx: Transaction, trigger: Trigger, limit: int, now: datetime) -> list[str]:
     """The texts of what waits, at most so many, for a run that begins now. The rest makes the schedule due again."""
-    rows = connection.execute(WAITING, (trigger.schedule_id, limit + 1)).fetchall()
+    rows = tx.execute(WAITING, (trigger.schedule_id, limit + 1)).fetchall()
     for row in rows[:limit]:
-        connection.execute(TAKEN, (row["position"],))
+        tx.execute(TAKEN, (row["position"],))
     if len(rows) > limit:
-        connection.execute(MAKE_DUE, (to_text(now), to_text(now), trigger.schedule_id))
+        tx.execute(MAKE_DUE, (to_text(now), to_text(now), trigger.schedule_id))
     return [row["text"] for row in rows[:limit]]
 
 
-def is_any_waiting(connection: sqlite3.Connection, schedule_id: str) -> bool:
+def is_any_waiting(connection: Queryable, schedule_id: str) -> bool:
     """Whether an event waits for a run."""
     return bool(connection.execute(WAITING, (schedule_id, 1)).fetchall())
 
 
-def runs_since(connection: sqlite3.Connection, schedule_id: str, moment: str) -> int:
+def runs_since(connection: Queryable, schedule_id: str, moment: str) -> int:
     """How many runs of a schedule have begun since then."""
     row = one(connection, RUNS_SINCE, (moment, schedule_id))
     return 0 if row is None else int(row["n"])
 
 
-def known(connection: sqlite3.Connection, schedule_id: str) -> frozenset[str]:
+def known(connection: Queryable, schedule_id: str) -> frozenset[str]:
     """The keys of the events that were taken before."""
     return frozenset(row["key"] for row in connection.execute(KNOWN, (schedule_id,)))
 
 
-def _make_due(connection: sqlite3.Connection, trigger: Trigger, now: datetime) -> None:
+def _make_due(tx: Transaction, trigger: Trigger, now: datetime) -> None:
     """A while after this event, and not much later than after the first one that waits."""
-    row = one(connection, FIRST_WAITING, (trigger.schedule_id,))
+    row = one(tx, FIRST_WAITING, (trigger.schedule_id,))
     first = now if row is None or row["at"] is None else from_text(row["at"])
     due = min(now + timedelta(seconds=trigger.debounce), first + timedelta(seconds=LONGEST_DEBOUNCE * trigger.debounce))
-    connection.execute(MAKE_DUE, (to_text(due), to_text(now), trigger.schedule_id))
+    tx.execute(MAKE_DUE, (to_text(due), to_text(now), trigger.schedule_id))

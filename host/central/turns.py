@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.rows import FailureReason, Turn, TurnStatus
 
 # What is final stays; a running turn takes what the agent says of it next. One that ends in a conversation that was
@@ -67,13 +67,7 @@ RUNNING_COUNT = "SELECT count(*) AS n FROM turns WHERE status = 'running'"
 
 
 def copy(
-    connection: sqlite3.Connection,
-    session_id: str,
-    turn: Turn,
-    *,
-    generation: int,
-    tries: int = 0,
-    error: str | None = None,
+    tx: Transaction, session_id: str, turn: Turn, *, generation: int, tries: int = 0, error: str | None = None
 ) -> bool:
     """Take over what an agent says of a turn; whether it is over by that.
 
@@ -87,63 +81,54 @@ def copy(
         "error": error,
         "attempt": 1 + tries,
     }
-    is_new = connection.execute(UPSERT, values).rowcount > 0
+    is_new = tx.execute(UPSERT, values).rowcount > 0
     return is_new and turn.status != TurnStatus.RUNNING
 
 
-def running(connection: sqlite3.Connection, session_id: str, limit: int = 10) -> list[str]:
+def running(connection: Queryable, session_id: str, limit: int = 10) -> list[str]:
     """Turns that have not ended as far as the host knows."""
     return [row["id"] for row in connection.execute(RUNNING, (session_id, limit))]
 
 
-def is_known(connection: sqlite3.Connection, session_id: str, turn_id: str) -> bool:
+def is_known(connection: Queryable, session_id: str, turn_id: str) -> bool:
     """Whether the host has heard of a turn before."""
     return one(connection, KNOWN, (session_id, turn_id)) is not None
 
 
-def close_running(
-    connection: sqlite3.Connection,
-    session_id: str,
-    status: TurnStatus,
-    reason: FailureReason,
-    sentence: str,
-    now: str,
-) -> None:
+def close_running(tx: Transaction, session_id: str, status: TurnStatus, reason: FailureReason, sentence: str) -> None:
     """End the running turns of a session whose agent is gone; `sentence` says how it went."""
-    connection.execute(CLOSE, (status, reason, sentence, now, session_id))
+    tx.execute(CLOSE, (status, reason, sentence, tx.now, session_id))
 
 
-def end_of(connection: sqlite3.Connection, session_id: str, turn_id: str | None) -> tuple[str | None, bool]:
+def end_of(connection: Queryable, session_id: str, turn_id: str | None) -> tuple[str | None, bool]:
     """Why a turn failed, and whether there are words of its service about it."""
     row = None if turn_id is None else one(connection, END, (session_id, turn_id))
     return (None, False) if row is None else (row["failure_reason"], bool(row["detail"]))
 
 
-def last(connection: sqlite3.Connection, session_id: str, limit: int = 5) -> list[sqlite3.Row]:
+def last(connection: Queryable, session_id: str, limit: int = 5) -> list[sqlite3.Row]:
     """The newest turns of a session, the newest first."""
     return connection.execute(LAST, (session_id, limit)).fetchall()
 
 
-def at_work(connection: sqlite3.Connection, limit: int = 100) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
+def at_work(connection: Queryable, limit: int = 100) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
     """The turns that run, and the sessions in which messages wait and none does; both the oldest first."""
     running = connection.execute(RUNNING_EVERYWHERE, (limit,)).fetchall()
     return running, connection.execute(QUEUED, (limit,)).fetchall()
 
 
-def answered_before(
-    connection: sqlite3.Connection, session_id: str, turn_id: str = ""
-) -> tuple[str | None, str | None]:
+def answered_before(connection: Queryable, session_id: str, turn_id: str = "") -> tuple[str | None, str | None]:
     """Which model answered last in a session, before that turn, and why it was not the agent group's own."""
     row = one(connection, ANSWERED, (session_id, turn_id))
     return (None, None) if row is None else (row["model"], row["fallback"])
 
 
-def running_count(connection: sqlite3.Connection) -> int:
+def running_count(connection: Queryable) -> int:
     """How many turns run in all sessions."""
     row = one(connection, RUNNING_COUNT)
     return 0 if row is None else int(row["n"])
 
 
-def withdrawn(connection: sqlite3.Connection, session_id: str, limit: int = 1000) -> list[str]:
+def withdrawn(connection: Queryable, session_id: str, limit: int = 1000) -> list[str]:
     """The turns of a session that were taken back: the newest, and so many at most."""
     return [row["id"] for row in connection.execute(WITHDRAWN, (session_id, limit))]

@@ -5,7 +5,7 @@ Reading is what a platform says, or that the person writes in the chat. What is 
 
 from __future__ import annotations
 
-import sqlite3
+from host.central.database import Transaction
 
 # A letter of the terminal may have been taken out of the mailbox before its delivery is noted.
 REPLIED = """
@@ -29,21 +29,21 @@ WHERE unread_since IS NOT NULL AND (thread_id IS NULL OR thread_id = :thread_id)
 """
 
 
-def note_reply(connection: sqlite3.Connection, session_id: str, message_out_id: str, now: str) -> None:
+def note_reply(tx: Transaction, session_id: str, message_out_id: str) -> None:
     """Note that a reply has arrived, unread. The first one since the last reading counts."""
-    connection.execute(REPLIED, {"session_id": session_id, "key": f"{session_id}/{message_out_id}", "now": now})
+    tx.execute(REPLIED, {"session_id": session_id, "key": f"{session_id}/{message_out_id}", "now": tx.now})
 
 
-def mark_read(connection: sqlite3.Connection, *session_ids: str) -> None:
+def mark_read(tx: Transaction, *session_ids: str) -> None:
     """Note that a person has read these sessions."""
-    connection.executemany(READ, [(session_id,) for session_id in session_ids])
+    tx.executemany(READ, [(session_id,) for session_id in session_ids])
 
 
-def wrote(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
+def wrote(tx: Transaction, messaging_group_id: str, thread_id: str | None) -> None:
     """Note that a person has written in a chat, and so has seen what stands there."""
-    connection.execute(WROTE, {"chat": messaging_group_id, "thread_id": thread_id})
+    tx.execute(WROTE, {"chat": messaging_group_id, "thread_id": thread_id})
 
 
-def mark_read_in_chat(connection: sqlite3.Connection, messaging_group_id: str, thread_id: str | None) -> None:
+def mark_read_in_chat(tx: Transaction, messaging_group_id: str, thread_id: str | None) -> None:
     """Note that a person has read a chat: the sessions of it and, with a thread, of that thread."""
-    connection.execute(READ_IN_CHAT, {"chat": messaging_group_id, "thread_id": thread_id})
+    tx.execute(READ_IN_CHAT, {"chat": messaging_group_id, "thread_id": thread_id})

@@ -8,14 +8,13 @@ The tokens of a budget are all of them: input, output, read from and written to 
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
 from host.central import agent_groups
 from host.central.agent_groups import AgentGroup
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text
 from shared_schema.rows import Row, Turn
 
@@ -162,17 +161,17 @@ class Left:
     exhausted: str | None = None
 
 
-def record(connection: sqlite3.Connection, session_id: str, agent_group_id: str, turn: Turn, now: str) -> bool:
+def record(tx: Transaction, session_id: str, agent_group_id: str, turn: Turn) -> bool:
     """Take down what a turn used that is over; whether there was anything new."""
     values = {name: getattr(turn, name) for name in Turn.__slots__}
-    own = {"turn_id": turn.id, "session_id": session_id, "agent_group_id": agent_group_id, "now": now}
-    if not connection.execute(RECORD, values | own).rowcount:
+    own = {"turn_id": turn.id, "session_id": session_id, "agent_group_id": agent_group_id, "now": tx.now}
+    if not tx.execute(RECORD, values | own).rowcount:
         return False
-    connection.execute(ADD_TO_DAY, (session_id, turn.id))
+    tx.execute(ADD_TO_DAY, (session_id, turn.id))
     return True
 
 
-def state(connection: sqlite3.Connection, group: AgentGroup, now: str) -> Budget:
+def state(connection: Queryable, group: AgentGroup, now: str) -> Budget:
     """What an agent group has used of its budget in the present period, at the stored time `now`."""
     row = one(connection, USED, (group.id, _period(group, now)))
     assert row is not None
@@ -189,18 +188,18 @@ def state(connection: sqlite3.Connection, group: AgentGroup, now: str) -> Budget
     return Budget(row["usd"], row["tokens"], share, exhausted, _sentence(group, now, share or 0.0, said))
 
 
-def count_call(connection: sqlite3.Connection, session_id: str, tokens: int, usd: float, now: str) -> None:
+def count_call(tx: Transaction, session_id: str, tokens: int, usd: float) -> None:
     """Count a model call that the gateway saw, for the budgets of the session's agent group."""
-    values = {"session_id": session_id, "day": now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS)), "usd": usd}
-    connection.execute(ADD_CALL, values)
+    values = {"session_id": session_id, "day": tx.now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS)), "usd": usd}
+    tx.execute(ADD_CALL, values)
 
 
-def exhausted(connection: sqlite3.Connection, agent_group_id: str, now: str) -> str | None:
+def exhausted(connection: Queryable, agent_group_id: str, now: str) -> str | None:
     """Why an agent group may do nothing more, as a sentence for people; None when it may."""
     return refusal(connection, agent_groups.by_id(connection, agent_group_id), now)
 
 
-def refusal(connection: sqlite3.Connection, group: AgentGroup | None, now: str) -> str | None:
+def refusal(connection: Queryable, group: AgentGroup | None, now: str) -> str | None:
     """The same of an agent group that was read already."""
     if group is None or not group.has_budget:
         return None
@@ -208,7 +207,7 @@ def refusal(connection: sqlite3.Connection, group: AgentGroup | None, now: str) 
     return budget.sentence if budget.exhausted else None
 
 
-def left(connection: sqlite3.Connection, agent_group_id: str, now: str) -> Left:
+def left(connection: Queryable, agent_group_id: str, now: str) -> Left:
     """What an agent group may still use in the present period."""
     group = agent_groups.by_id(connection, agent_group_id)
     if group is None or not group.has_budget:
@@ -221,21 +220,21 @@ def left(connection: sqlite3.Connection, agent_group_id: str, now: str) -> Left:
     )
 
 
-def warning(connection: sqlite3.Connection, agent_group_id: str, now: str) -> str | None:
+def warning(tx: Transaction, agent_group_id: str) -> str | None:
     """The warning that a budget is nearly used up: once in each period, and again when the budget was changed."""
-    group = agent_groups.by_id(connection, agent_group_id)
+    group = agent_groups.by_id(tx, agent_group_id)
     if group is None or not group.has_budget:
         return None
-    budget = state(connection, group, now)
+    budget = state(tx, group, tx.now)
     if budget.share is None or budget.share < WARNING_SHARE:
         return None
-    period = _period(group, now)
-    is_first = connection.execute(MARK_WARNED, (period, group.id, period)).rowcount > 0
+    period = _period(group, tx.now)
+    is_first = tx.execute(MARK_WARNED, (period, group.id, period)).rowcount > 0
     return budget.sentence if is_first else None
 
 
 def report(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     by: By | None,
     *,
     agent_group: str | None = None,
@@ -257,19 +256,19 @@ def report(
     return [Used.from_row(row) for row in connection.execute(REPORT, values)]
 
 
-def of_session(connection: sqlite3.Connection, session_id: str) -> Used:
+def of_session(connection: Queryable, session_id: str) -> Used:
     """All that a session has used."""
     row = one(connection, OF_SESSION, (session_id,))
     assert row is not None
     return Used.from_row(row)
 
 
-def rename_agent_group(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+def rename_agent_group(tx: Transaction, agent_group_id: str, name: str) -> None:
     """Let what an agent group used be known by its new name."""
-    connection.execute(RENAME_AGENT_GROUP, (name, agent_group_id))
+    tx.execute(RENAME_AGENT_GROUP, (name, agent_group_id))
 
 
-def knows(connection: sqlite3.Connection, *, session_id: str | None = None, agent_group: str | None = None) -> bool:
+def knows(connection: Queryable, *, session_id: str | None = None, agent_group: str | None = None) -> bool:
     """Whether anything was ever used in that session, or by an agent group of that name."""
     if session_id is not None:
         return one(connection, KNOWS_SESSION, (session_id,)) is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from host.central.database import one
+from host.central.database import Queryable, Transaction, one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Row
@@ -106,18 +106,18 @@ def valid_id(text: str) -> str:
     return text
 
 
-def standing_rows(connection: sqlite3.Connection, user: str) -> list[sqlite3.Row]:
+def standing_rows(connection: Queryable, user: str) -> list[sqlite3.Row]:
     """`person_id, name, direct_chat, role, agent_group_id`: a row for each role; one with role None without any."""
     return connection.execute(STANDING, (user,)).fetchall()
 
 
-def find(connection: sqlite3.Connection, user: str) -> User | None:
+def find(connection: Queryable, user: str) -> User | None:
     """A user, if it is known."""
     row = one(connection, BY_ID, (user,))
     return None if row is None else User.from_row(row)
 
 
-def get(connection: sqlite3.Connection, user: str) -> User:
+def get(connection: Queryable, user: str) -> User:
     """A user. Raises `InvalidValue`, `NotFound`."""
     found = find(connection, valid_id(user))
     if found is None:
@@ -125,79 +125,79 @@ def get(connection: sqlite3.Connection, user: str) -> User:
     return found
 
 
-def ensure(connection: sqlite3.Connection, user: str, name: str | None, now: str) -> User:
+def ensure(tx: Transaction, user: str, name: str | None) -> User:
     """A user, added as a person of its own when it is not known. Raises `InvalidValue`."""
-    found = find(connection, valid_id(user))
+    found = find(tx, valid_id(user))
     if found is None:
         person = new_id(Prefix.PERSON)
-        connection.execute(INSERT_PERSON, (person, name, now))
-        connection.execute(INSERT, (user, person, name, now))
-        found = get(connection, user)
+        tx.execute(INSERT_PERSON, (person, name, tx.now))
+        tx.execute(INSERT, (user, person, name, tx.now))
+        found = get(tx, user)
     return found
 
 
-def rename(connection: sqlite3.Connection, user: str, name: str | None) -> None:
+def rename(tx: Transaction, user: str, name: str | None) -> None:
     """Give a user another name."""
-    connection.execute(RENAME, (name, user))
+    tx.execute(RENAME, (name, user))
 
 
-def seen(connection: sqlite3.Connection, user: str, direct_chat: str | None, name: str | None) -> None:
+def seen(tx: Transaction, user: str, direct_chat: str | None, name: str | None) -> None:
     """Note where a user can be reached, and how the platform calls them. None changes nothing."""
-    connection.execute(SEEN, (direct_chat, name, user))
+    tx.execute(SEEN, (direct_chat, name, user))
 
 
-def link(connection: sqlite3.Connection, user: User, to: User) -> None:
+def link(tx: Transaction, user: User, to: User) -> None:
     """Make a user the same person as another one; that person has the roles of both."""
     if user.person_id == to.person_id:
         raise Conflict(f"{user.id} and {to.id} are one person already")
-    connection.execute(MOVE, (to.person_id, user.id))
-    if not of_person(connection, user.person_id):  # the last one: nothing is lost with the old person
-        connection.execute(MOVE_ROLES, {"from": user.person_id, "to": to.person_id})
-    connection.execute(DELETE_PEOPLE, (user.person_id,))
+    tx.execute(MOVE, (to.person_id, user.id))
+    if not of_person(tx, user.person_id):  # the last one: nothing is lost with the old person
+        tx.execute(MOVE_ROLES, {"from": user.person_id, "to": to.person_id})
+    tx.execute(DELETE_PEOPLE, (user.person_id,))
 
 
-def unlink(connection: sqlite3.Connection, user: User, now: str) -> None:
+def unlink(tx: Transaction, user: User) -> None:
     """Make a user a person of its own, without roles. Raises `Conflict` when it is one."""
-    if len(of_person(connection, user.person_id)) < 2:
+    if len(of_person(tx, user.person_id)) < 2:
         raise Conflict(f"{user.id} is a person of its own already")
     person = new_id(Prefix.PERSON)
-    connection.execute(INSERT_PERSON, (person, user.name, now))
-    connection.execute(MOVE, (person, user.id))
+    tx.execute(INSERT_PERSON, (person, user.name, tx.now))
+    tx.execute(MOVE, (person, user.id))
 
 
-def remove(connection: sqlite3.Connection, user: User) -> None:
+def remove(tx: Transaction, user: User) -> None:
     """Forget a user; with the last one of a person, the person and their roles."""
-    connection.execute(DELETE, (user.id,))
-    connection.execute(DELETE_PEOPLE, (user.person_id,))
+    tx.execute(DELETE, (user.id,))
+    tx.execute(DELETE_PEOPLE, (user.person_id,))
 
 
-def of_person(connection: sqlite3.Connection, person_id: str) -> list[User]:
+def of_person(connection: Queryable, person_id: str) -> list[User]:
     """The users of one person."""
     return [User.from_row(row) for row in connection.execute(OF_PERSON, (person_id,))]
 
 
-def all_users(connection: sqlite3.Connection, limit: int = 1000) -> list[User]:
+def all_users(connection: Queryable, limit: int = 1000) -> list[User]:
     """Users, by id."""
     return [User.from_row(row) for row in connection.execute(ALL, (limit,))]
 
 
-def grant(connection: sqlite3.Connection, person_id: str, role: Role, agent_group_id: str | None, now: str) -> bool:
+def grant(tx: Transaction, person_id: str, role: Role, agent_group_id: str | None) -> bool:
     """Give a person a role. False when they have it already."""
-    return connection.execute(GRANT, (person_id, role, agent_group_id, now)).rowcount > 0
+    return tx.execute(GRANT, (person_id, role, agent_group_id, tx.now)).rowcount > 0
 
 
-def revoke(connection: sqlite3.Connection, person_id: str, role: Role, agent_group_id: str | None) -> bool:
+def revoke(tx: Transaction, person_id: str, role: Role, agent_group_id: str | None) -> bool:
     """Take a role away. False when they do not have it."""
-    return connection.execute(REVOKE, (person_id, role, agent_group_id)).rowcount > 0
+    return tx.execute(REVOKE, (person_id, role, agent_group_id)).rowcount > 0
 
 
-def roles_of(connection: sqlite3.Connection, person_id: str) -> list[sqlite3.Row]:
+def roles_of(connection: Queryable, person_id: str) -> list[sqlite3.Row]:
     """`role, agent_group_id, agent_group, granted_at` of one person."""
     return connection.execute(ROLES_OF, (person_id,)).fetchall()
 
 
 def roles(
-    connection: sqlite3.Connection, role: Role | None = None, agent_group_id: str | None = None, limit: int = 1000
+    connection: Queryable, role: Role | None = None, agent_group_id: str | None = None, limit: int = 1000
 ) -> list[dict[str, Any]]:
     """All roles with the people who have them: `role, agent_group, person, name, users, granted_at`."""
     values = {"role": role, "agent_group_id": agent_group_id, "limit": limit}
@@ -205,18 +205,18 @@ def roles(
     return [dict(row) | {"users": (row["users"] or "").split(" ") if row["users"] else []} for row in rows]
 
 
-def has_owner(connection: sqlite3.Connection) -> bool:
+def has_owner(connection: Queryable) -> bool:
     """Whether a person on a platform is an owner. The person at the host's terminal is one anyway."""
     return one(connection, HAS_OWNER) is not None
 
 
-def owner_count(connection: sqlite3.Connection) -> int:
+def owner_count(connection: Queryable) -> int:
     """How many people are owners."""
     row = one(connection, OWNERS)
     return 0 if row is None else int(row["n"])
 
 
-def deciders(connection: sqlite3.Connection, role: str, agent_groups: Sequence[str] | None) -> list[User]:
+def deciders(connection: Queryable, role: str, agent_groups: Sequence[str] | None) -> list[User]:
     """The users of all who may decide: owners, and for `role` admin the admins of all or of one of the groups."""
     values = {"role": role, "agent_groups": json.dumps(list(agent_groups or ()))}
     return [User.from_row(row) for row in connection.execute(DECIDERS, values)]

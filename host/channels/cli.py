@@ -7,14 +7,13 @@ counts as read when it is handed to the command; `session transcript` has it for
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 
 from host.central import mailbox, unread
-from host.central.database import Central
+from host.central.database import Central, Transaction
 from host.central.mailbox import Letter
 from host.channels.protocol import BaseChannel, Capabilities, Ingest, Outgoing
 from host.routing.event import Event, Receipt
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock
 from shared_schema.rows import encode
 
 CHANNEL_TYPE = "cli"
@@ -42,7 +41,6 @@ class TerminalChannel(BaseChannel):
         return await self._ingest(event)
 
     async def deliver(self, message: Outgoing) -> str | None:
-        now = to_text(self._clock.now())
         content = encode(
             {
                 "text": message.text,
@@ -52,15 +50,12 @@ class TerminalChannel(BaseChannel):
             }
         )
         position = await self._central.write(
-            lambda c: mailbox.put(
-                c,
-                message_out_id=message.key,
-                platform_id=message.address.platform_id,
-                thread_id=message.address.thread_id,
-                in_reply_to=message.in_reply_to,
-                content=content,
-                now=now,
-            )
+            mailbox.put,
+            message_out_id=message.key,
+            platform_id=message.address.platform_id,
+            thread_id=message.address.thread_id,
+            in_reply_to=message.in_reply_to,
+            content=content,
         )
         self.notice()
         return str(position)
@@ -84,18 +79,18 @@ class TerminalChannel(BaseChannel):
         What another terminal has read is among them: the terminal that asked a question gets the answer, and every
         terminal that shows a conversation shows all of it.
         """
-        letters = await self._central.read(lambda c: mailbox.behind(c, platform_id, position, in_reply_to))
+        letters = await self._central.read(mailbox.behind, platform_id, position, in_reply_to)
         return await self.read(letters)
 
     async def read(self, letters: list[Letter]) -> list[Letter]:
         """Note that a terminal shows these now."""
         if letters:
-            await self._central.write(lambda c: self._read(c, letters))
+            await self._central.write(self._read, letters)
         return letters
 
-    def _read(self, connection: sqlite3.Connection, letters: list[Letter]) -> list[Letter]:
-        mailbox.mark_read(connection, [letter.position for letter in letters], to_text(self._clock.now()))
-        unread.mark_read(connection, *{letter.session_id for letter in letters})
+    def _read(self, tx: Transaction, letters: list[Letter]) -> list[Letter]:
+        mailbox.mark_read(tx, [letter.position for letter in letters])
+        unread.mark_read(tx, *{letter.session_id for letter in letters})
         return letters
 
     async def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from host.central import channel_state
 from host.central.database import Central
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock
 
 
 class CentralState:
@@ -16,8 +16,7 @@ class CentralState:
         self._name = name
 
     async def get(self, key: str) -> str | None:
-        return await self._central.read(lambda connection: channel_state.get(connection, self._name, key))
+        return await self._central.read(channel_state.get, self._name, key)
 
     async def set(self, key: str, value: str) -> None:
-        now = to_text(self._clock.now())
-        await self._central.write(lambda connection: channel_state.put(connection, self._name, key, value, now))
+        await self._central.write(channel_state.put, self._name, key, value)

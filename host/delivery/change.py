@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 
 from host.central import deliveries, delivery_parts, ingest
-from host.central.database import Central
+from host.central.database import Central, Queryable
 from host.central.deliveries import Delivery
 from host.channels.protocol import Channel, DeliveryRefused, Outgoing
 from host.delivery.steps import DeliveryStep, EditTarget, editing
@@ -28,7 +27,7 @@ async def change_of(
     if not (can.edits if is_edit else can.reactions):
         return None
     about = str(content.get("edit" if is_edit else "react_to", ""))
-    target = await central.read(lambda c: _target(c, delivery, about))
+    target = await central.read(_target, delivery, about)
     if target is None:
         raise DeliveryRefused("the message it is about is not in this chat")
     if is_edit:
@@ -42,7 +41,7 @@ async def change_of(
     return [DeliveryStep(react, 1, is_repeatable=True)]
 
 
-def _target(connection: sqlite3.Connection, delivery: Delivery, message_id: str) -> EditTarget | None:
+def _target(connection: Queryable, delivery: Delivery, message_id: str) -> EditTarget | None:
     """A message of the same session in the same chat, sent or received, as its platform knows it."""
     row = deliveries.sent_of_session(connection, delivery.session_id, message_id)
     if row is None:

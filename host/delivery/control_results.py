@@ -5,11 +5,11 @@ matters. And who is asked for a title, and when.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from host.central import agent_groups, control_tasks, deliveries, exchanges, ingest, rate_limits, sessions, titles
-from host.central.deliveries import Chat
+from host.central.database import Effect, Queryable, Transaction
 from host.central.rate_limits import Act
 from host.delivery.check import CheckedMessage, RowRefused
 from host.sessions import transitions
@@ -36,12 +36,19 @@ _SUMMED_UP = "The conversation was summed up, and goes on from the summary. What
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
-def take(connection: sqlite3.Connection, session: sessions.Session, message: CheckedMessage, now: str) -> list[str]:
-    """Take an agent's answer to a control task; the sessions that have something new to be written.
+@dataclass(frozen=True, slots=True)
+class WantsTitle(Effect):
+    """The agent of a session is to be asked for a title when it rests."""
+
+    session_id: str
+
+
+def take(tx: Transaction, session: sessions.Session, message: CheckedMessage) -> None:
+    """Take an agent's answer to a control task.
 
     Raises `RowRefused` for what answers no control task of the present conversation, or has nothing in it.
     """
-    row = None if message.in_reply_to is None else ingest.get(connection, message.in_reply_to)
+    row = None if message.in_reply_to is None else ingest.get(tx, message.in_reply_to)
     task = None if row is None or row.session_id != session.id else control_tasks.control_task_of(row)
     if row is None or task is None:
         raise RowRefused("it answers nothing that the host has asked for")
@@ -51,80 +58,62 @@ def take(connection: sqlite3.Connection, session: sessions.Session, message: Che
         raise RowRefused("the conversation was reset or ended before this was said")
     try:
         if task == ControlTask.SUMMARIZE:
-            return [_take_summary(connection, session, row.message_id, message.text, now)]
-        titles.set_automatic(connection, session, message.text, now)
-        return []
+            _take_summary(tx, session, row.message_id, message.text)
+        else:
+            titles.set_automatic(tx, session, message.text)
     except (InvalidValue, Conflict) as error:
         raise RowRefused(error.what) from error
 
 
-def tell_of_summary(
-    connection: sqlite3.Connection, session: sessions.Session, goes_on_in: list[str], now: str
-) -> Chat | None:
-    """Tell people that their conversation was summed up; the chat. `goes_on_in` is what `take` has returned."""
-    address = ingest.last_address(connection, session.id)
-    if not goes_on_in or address is None:
-        return None
-    return deliveries.add_notice(connection, goes_on_in[0], address, None, _SUMMED_UP, now)
-
-
-def ended(
-    connection: sqlite3.Connection, session_id: str, row: ingest.AcceptedMessage, sentence: str | None, now: str
-) -> Chat | None:
-    """A control task got its outcome without the host having gone on from its answer; the chat that is told of it.
+def ended(tx: Transaction, session_id: str, row: ingest.AcceptedMessage, sentence: str | None) -> None:
+    """A control task got its outcome without the host having gone on from its answer.
 
     `sentence` says why it failed. A title that does not come needs no notice: the first words stand.
     """
-    address = ingest.last_address(connection, session_id)
+    address = ingest.last_address(tx, session_id)
     if control_tasks.control_task_of(row) != ControlTask.SUMMARIZE or address is None:
-        return None
+        return
     text = f"The conversation could not be compressed: {sentence or 'the agent wrote no summary'}"
-    return deliveries.add_notice(connection, session_id, address, None, text, now)
+    deliveries.add_notice(tx, session_id, address, None, text)
 
 
-def wants_title(connection: sqlite3.Connection, session: sessions.Session, now: str) -> bool:
+def wants_title(tx: Transaction, session: sessions.Session) -> bool:
     """See to the title of a session in which something was answered: the first words serve at once.
 
     Returns whether its agent is to be asked for a better one, when no message waits.
     """
-    source, is_asked = titles.progress(connection, session)
+    source, is_asked = titles.progress(tx, session)
     if source is None:
-        titles.set_first_words(connection, session, control_tasks.first_text(connection, session.id), now)
-    return source in _REPLACED and not is_asked and _can_summarize(connection, session)
+        titles.set_first_words(tx, session, control_tasks.first_text(tx, session.id))
+    return source in _REPLACED and not is_asked and _can_summarize(tx, session)
 
 
-def compress_when_full(
-    connection: sqlite3.Connection, session: sessions.Session, turn: Turn, acks: Sequence[Ack], now: str
-) -> Chat | None:
-    """Ask for a summary when a conversation has nearly filled its model's window; the chat that is told of it.
+def compress_when_full(tx: Transaction, session: sessions.Session, turn: Turn, acks: Sequence[Ack]) -> None:
+    """Ask for a summary when a conversation has nearly filled its model's window, and tell its chat.
 
     Once in each generation: what could not be summed up is not tried again with every message. And a summary begins a
     generation: so only where a person was answered since, and so often in an hour, however large a conversation says
     it is. `acks` are of the messages of the turn.
     """
     if turn.status != TurnStatus.COMPLETED or not turn.context_window or session.status != "active":
-        return None
+        return
     if turn.generation != session.generation or (turn.context_tokens or 0) < _FULL * turn.context_window:
-        return None
-    address = ingest.last_address(connection, session.id)
+        return
+    address = ingest.last_address(tx, session.id)
     if (
         address is None
-        or not _can_summarize(connection, session)
-        or control_tasks.was_asked(connection, session, ControlTask.SUMMARIZE)
-        or not (exchanges.has_one(connection, session.id) or _answers_a_person(connection, session, acks))
+        or not _can_summarize(tx, session)
+        or control_tasks.was_asked(tx, session, ControlTask.SUMMARIZE)
+        or not (exchanges.has_one(tx, session.id) or _answers_a_person(tx, session, acks))
     ):
-        return None
-    verdict = rate_limits.take(
-        connection, Act.COMPRESSION, session.route_id, now, most=_summaries_per_hour(turn.context_window)
-    )
+        return
+    verdict = rate_limits.take(tx, Act.COMPRESSION, session.route_id, most=_summaries_per_hour(turn.context_window))
     if not verdict.allowed:
-        return (
-            deliveries.add_notice(connection, session.id, address, None, _TOO_OFTEN_FULL, now)
-            if verdict.is_first
-            else None
-        )
-    control_tasks.ask(connection, session, ControlTask.SUMMARIZE, now)
-    return deliveries.add_notice(connection, session.id, address, None, _NEARLY_FULL, now)
+        if verdict.is_first:
+            deliveries.add_notice(tx, session.id, address, None, _TOO_OFTEN_FULL)
+        return
+    control_tasks.ask(tx, session, ControlTask.SUMMARIZE)
+    deliveries.add_notice(tx, session.id, address, None, _NEARLY_FULL)
 
 
 def _summaries_per_hour(context_window: int) -> int:
@@ -134,7 +123,7 @@ def _summaries_per_hour(context_window: int) -> int:
     return max(usual, min(_MOST_SUMMARIES, usual * _USUAL_WINDOW // context_window))
 
 
-def _answers_a_person(connection: sqlite3.Connection, session: sessions.Session, acks: Sequence[Ack]) -> bool:
+def _answers_a_person(connection: Queryable, session: sessions.Session, acks: Sequence[Ack]) -> bool:
     """Whether a turn answers something that a person wrote in this session and that had no outcome."""
     for ack in acks:
         row = ingest.get(connection, ack.message_id) if ack.status == AckStatus.COMPLETED else None
@@ -143,36 +132,36 @@ def _answers_a_person(connection: sqlite3.Connection, session: sessions.Session,
     return False
 
 
-def ask_title(connection: sqlite3.Connection, session_id: str, now: str) -> bool:
+def ask_title(tx: Transaction, session_id: str) -> bool:
     """Ask the agent of a session for a title, once; whether it was asked.
 
     It is not while a message waits for it, nor where a person has set a title.
     """
-    session = sessions.lookup(connection, session_id)
-    if session is None or session.status != "active" or control_tasks.talk_waits(connection, session_id):
+    session = sessions.lookup(tx, session_id)
+    if session is None or session.status != "active" or control_tasks.talk_waits(tx, session_id):
         return False
-    if titles.source_of(connection, session) not in _REPLACED or not _can_summarize(connection, session):
+    if titles.source_of(tx, session) not in _REPLACED or not _can_summarize(tx, session):
         return False
-    if not titles.mark_asked(connection, session_id):
+    if not titles.mark_asked(tx, session_id):
         return False
-    if not rate_limits.take(connection, Act.TITLE, session.route_id, now).allowed:
+    if not rate_limits.take(tx, Act.TITLE, session.route_id).allowed:
         return False
-    control_tasks.ask(connection, session, ControlTask.TITLE, now)
+    control_tasks.ask(tx, session, ControlTask.TITLE)
     return True
 
 
-def _can_summarize(connection: sqlite3.Connection, session: sessions.Session) -> bool:
+def _can_summarize(connection: Queryable, session: sessions.Session) -> bool:
     group = agent_groups.by_id(connection, session.agent_group_id)
     return group is not None and group.provider in SUMMARIZERS
 
 
-def _take_summary(
-    connection: sqlite3.Connection, session: sessions.Session, errand_id: str, text: str, now: str
-) -> str:
-    """Go on from a summary; in which session."""
+def _take_summary(tx: Transaction, session: sessions.Session, errand_id: str, text: str) -> None:
+    """Go on from a summary, and say so."""
     summary = _HIDDEN.sub("", text.replace("\r\n", "\n")).strip()[:_MAX_SUMMARY]
     if not summary:
         raise InvalidValue("there is nothing in the summary")
     # What is open in the session is handed on or cancelled: the control task is not.
-    ingest.finish(connection, session.id, errand_id, MessageInStatus.COMPLETED, now=now)
-    return transitions.compress(connection, session, summary, now).after.id
+    ingest.finish(tx, session.id, errand_id, MessageInStatus.COMPLETED)
+    child = transitions.compress(tx, session, summary).after
+    if (address := ingest.last_address(tx, session.id)) is not None:
+        deliveries.add_notice(tx, child.id, address, None, _SUMMED_UP)

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
-from host.central.database import Central
-from host.central.deliveries import Chat, Delivery
+from host.central.database import Central, Transaction
+from host.central.deliveries import ChatHasNews
 from host.central.quota import DEFAULT, Kept, Quota
 from host.central.rate_limits import Act
 from host.central.sessions import Session
@@ -26,10 +26,9 @@ from host.delivery import turn as turn_taken
 from host.delivery.check import CheckedMessage, RowRefused, checked, turn_problem
 from host.delivery.outcome import Outcome, take_ack
 from host.delivery.queue import enqueue, give_back
-from host.delivery.request import AgentRequest, request_of
+from host.delivery.request import AgentAsks, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, OutboxSnapshot
-from shared_schema.clock import Clock, to_text
 from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import (
@@ -59,32 +58,18 @@ class _Candidate:
 
 @dataclass(slots=True)
 class Copied:
-    """What a copy changed: chats that have something to send, messages that got their outcome, what was refused.
-
-    `chats` come with the message that is the next to be sent there. `accepted` are sessions that have
-    something new to be written; `wants_title` says that the agent is to be asked for one when it rests.
-    """
+    """What a copy changed: messages that got their outcome, turns, and what was refused."""
 
     kept: Kept
     rows: dict[str, ingest.AcceptedMessage]  # the ledger's, of the messages that were acknowledged
-    chats: dict[Chat, Delivery | None] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
-    accepted: list[str] = field(default_factory=list)
-    requests: list[AgentRequest] = field(default_factory=list)  # what the agent asks of the host, to be answered now
     exchanged: bool = False  # something that a person wrote was answered
-    wants_title: bool = False
     turns: list[Turn] = field(default_factory=list)  # that began or ended, as far as the host had not known
     struck: set[Act] = field(default_factory=set)  # limits that held something back this time
 
-    def tell(self, chat: Chat | None) -> None:
-        """Something is to be sent to a chat."""
-        if chat is not None:
-            self.chats[chat] = None
-
     def settle(self, message_id: str, outcome: Outcome) -> None:
         """An acknowledgement of a message was taken."""
-        self.tell(outcome.told)
         self.exchanged |= outcome.exchanged
         if outcome.final:
             self.finished.append(message_id)
@@ -93,11 +78,8 @@ class Copied:
 class Copier:
     """Takes over what agents wrote."""
 
-    def __init__(
-        self, central: Central, clock: Clock, *, file_limits: FileLimits, max_text: int, quota: Quota = DEFAULT
-    ) -> None:
+    def __init__(self, central: Central, *, file_limits: FileLimits, max_text: int, quota: Quota = DEFAULT) -> None:
         self._central = central
-        self._clock = clock
         self._file_limits = file_limits
         self._max_text = max_text
         self._quota = quota
@@ -109,7 +91,7 @@ class Copier:
         again.
         """
         candidates = [self._candidate(layout, row) for row in snapshot.messages]
-        return self._central.submit(lambda connection: self._store(connection, session_id, snapshot, candidates))
+        return self._central.submit(self._store, session_id, snapshot, candidates)
 
     def _candidate(self, layout: SessionLayout, row: MessageOut) -> _Candidate:
         try:
@@ -127,152 +109,122 @@ class Copier:
         return _Candidate(row, message, tuple(files))
 
     def _store(
-        self,
-        connection: sqlite3.Connection,
-        session_id: str,
-        snapshot: OutboxSnapshot,
-        candidates: Sequence[_Candidate],
+        self, tx: Transaction, session_id: str, snapshot: OutboxSnapshot, candidates: Sequence[_Candidate]
     ) -> Copied:
-        now = to_text(self._clock.now())
-        row = sessions.row_of(connection, session_id)
+        row = sessions.row_of(tx, session_id)
         session = Session.from_row(row)
         copied = Copied(
             refused=list(snapshot.bad_rows),
-            kept=Kept(self._quota, now, row),
-            rows=ingest.get_all(connection, [ack.message_id for ack in snapshot.acks]),
+            kept=Kept(self._quota, tx.now, row),
+            rows=ingest.get_all(tx, [ack.message_id for ack in snapshot.acks]),
         )
         of_turn: dict[str | None, list[Ack]] = {}
         for ack in snapshot.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
         for turn in snapshot.turns:
-            with _one_row(connection, "a turn", copied):
-                _store_turn(connection, session, turn, of_turn.get(turn.id, []), now, copied)
+            with _one_row(tx, "a turn", copied):
+                _store_turn(tx, session, turn, of_turn.get(turn.id, []), copied)
         acks = deque(snapshot.acks)  # in the order of the messages they are about
         place = {ack.message_id: number for number, ack in enumerate(snapshot.acks)}
         for candidate in candidates:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
-                self._take_ack(connection, session, acks.popleft(), now, snapshot, copied)
-            with _one_row(connection, f"out-{candidate.row.seq}", copied):
-                _store_candidate(connection, session, candidate, now, copied)
-            if copied.accepted:
-                session = sessions.get(connection, session_id)  # it may be over
+                self._take_ack(tx, session, acks.popleft(), snapshot, copied)
+            with _one_row(tx, f"out-{candidate.row.seq}", copied):
+                _store_candidate(tx, session, candidate, copied)
+            if candidate.message is not None and candidate.message.kind == MessageOutKind.SYSTEM:
+                session = sessions.get(tx, session_id)  # it may be over
         for ack in acks:
-            self._take_ack(connection, session, ack, now, snapshot, copied)
-        copied.wants_title = copied.exchanged and control_results.wants_title(connection, session, now)
+            self._take_ack(tx, session, ack, snapshot, copied)
+        if copied.exchanged and control_results.wants_title(tx, session):
+            tx.add(control_results.WantsTitle(session.id))
+        chats = [effect.chat for effect in tx.effects if isinstance(effect, ChatHasNews)]
         for bad in copied.refused:
-            refusals.refuse(connection, session.id, bad.what, bad.reason, now)
+            refusals.refuse(tx, session.id, bad.what, bad.reason)
         sessions.note_copy(
-            connection,
+            tx,
             session.id,
             out_cursor=snapshot.out_cursor,
             turn_cursor=snapshot.turn_cursor,
-            active_at=now if copied.chats or copied.finished else None,
+            active_at=tx.now if chats or copied.finished else None,
             kept=copied.kept.values,
         )
-        for chat in copied.chats:
-            copied.chats[chat] = deliveries.next_for(connection, chat, now)
+        for chat in chats:  # what is next there costs the least here
+            tx.add(ChatHasNews(chat, deliveries.next_for(tx, chat, tx.now)))
         return copied
 
-    def _take_ack(
-        self,
-        connection: sqlite3.Connection,
-        session: Session,
-        ack: Ack,
-        now: str,
-        snapshot: OutboxSnapshot,
-        copied: Copied,
-    ) -> None:
+    def _take_ack(self, tx: Transaction, session: Session, ack: Ack, snapshot: OutboxSnapshot, copied: Copied) -> None:
         row = copied.rows.get(ack.message_id)
-        with _one_row(connection, "an acknowledgement", copied):
-            copied.settle(ack.message_id, take_ack(connection, session.id, ack, row, now, more=snapshot.more))
+        with _one_row(tx, "an acknowledgement", copied):
+            copied.settle(ack.message_id, take_ack(tx, session.id, ack, row, more=snapshot.more))
 
 
 @contextmanager
-def _one_row(connection: sqlite3.Connection, what: str, copied: Copied) -> Iterator[None]:
+def _one_row(tx: Transaction, what: str, copied: Copied) -> Iterator[None]:
     """The boundary of one row: what the host fails over is refused, undone, and holds up nothing behind it.
 
     A fault of the ledger's own file is none of the row's: all of it is read again.
     """
-    connection.execute("SAVEPOINT one_row")  # without it half of a row would stay
     try:
-        yield
+        with tx.part("one_row"):  # without it half of a row would stay
+            yield
     except Exception as error:  # of one row, which must not hold up the rows behind it
         if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
             raise
-        connection.execute("ROLLBACK TO one_row")
         log.exception("a row cannot be handled", extra={"row": what})
         copied.refused.append(BadRow(what, f"the host failed over it: {type(error).__name__}"))
-    connection.execute("RELEASE one_row")
 
 
-def _store_candidate(
-    connection: sqlite3.Connection, session: sessions.Session, candidate: _Candidate, now: str, copied: Copied
-) -> None:
+def _store_candidate(tx: Transaction, session: sessions.Session, candidate: _Candidate, copied: Copied) -> None:
     refusal, message = candidate.refusal, candidate.message
     if (full := copied.kept.refusal()) is not None:  # nothing is given back: that would be kept, too
         copied.refused.append(BadRow(f"out-{candidate.row.seq}", full))
-        _strike(connection, session, Act.KEPT, full, now, copied)
+        _strike(tx, session, Act.KEPT, full, copied)
         return
     copied.kept.add(1, 0 if message is None else len(message.canonical))
     if message is not None:
         try:
-            if message.kind != MessageOutKind.SYSTEM and not copied.kept.may_wait(connection, session.id):
+            if message.kind != MessageOutKind.SYSTEM and not copied.kept.may_wait(tx, session.id):
                 reason = f"{copied.kept.quota.waiting:,} messages of this conversation wait to be sent already"
-                _strike(connection, session, Act.WAITING, reason, now, copied)
+                _strike(tx, session, Act.WAITING, reason, copied)
                 raise RowRefused(reason)
             if message.kind != MessageOutKind.SYSTEM:
-                copied.tell(enqueue(connection, session, message, candidate.files, now, copied.rows))
+                enqueue(tx, session, message, candidate.files, copied.rows)
             elif (asked := request_of(message)) is not None:
-                copied.requests.append(asked)
+                tx.add(AgentAsks(session.id, asked))
             else:
-                goes_on_in = control_results.take(connection, session, message, now)
-                copied.accepted += goes_on_in
-                copied.tell(control_results.tell_of_summary(connection, session, goes_on_in, now))
+                control_results.take(tx, session, message)
         except RowRefused as error:
             refusal = str(error)
     if refusal is not None:
         copied.refused.append(BadRow(f"out-{candidate.row.seq}", refusal))
-        copied.tell(give_back(connection, session, candidate.row, refusal, now))
+        give_back(tx, session, candidate.row, refusal)
 
 
-def _strike(
-    connection: sqlite3.Connection, session: sessions.Session, act: Act, why: str, now: str, copied: Copied
-) -> None:
+def _strike(tx: Transaction, session: sessions.Session, act: Act, why: str, copied: Copied) -> None:
     """A limit holds something back: it is counted, and told once in an hour where the session is at home."""
     if act in copied.struck:
         return
     copied.struck.add(act)
-    address = ingest.last_address(connection, session.id)
-    if rate_limits.take(connection, act, session.id, now).is_first and address is not None:
+    address = ingest.last_address(tx, session.id)
+    if rate_limits.take(tx, act, session.id).is_first and address is not None:
         text = f"Some of what the agent says is left out: {why}."
-        copied.tell(deliveries.add_notice(connection, session.id, address, None, text, now))
+        deliveries.add_notice(tx, session.id, address, None, text)
 
 
-def _store_turn(
-    connection: sqlite3.Connection,
-    session: sessions.Session,
-    turn: Turn,
-    acks: Sequence[Ack],
-    now: str,
-    copied: Copied,
-) -> None:
+def _store_turn(tx: Transaction, session: sessions.Session, turn: Turn, acks: Sequence[Ack], copied: Copied) -> None:
     problem = turn_problem(turn)
     if problem is not None:
         copied.refused.append(BadRow("a turn", problem))
         return
-    if not (is_known := turns.is_known(connection, session.id, turn.id)):
+    if not (is_known := turns.is_known(tx, session.id, turn.id)):
         if (full := copied.kept.refusal()) is not None:
             if Act.KEPT not in copied.struck:
                 copied.refused.append(BadRow("a turn", full))
-            _strike(connection, session, Act.KEPT, full, now, copied)
+            _strike(tx, session, Act.KEPT, full, copied)
             return
         copied.kept.add(_ROWS_OF_TURN, 0)
-    told, is_news = turn_taken.store(connection, session, turn, acks, now, is_known=is_known, rows=copied.rows)
-    copied.chats.update(dict.fromkeys(told))
-    if is_news:
+    if turn_taken.store(tx, session, turn, acks, is_known=is_known, rows=copied.rows):
         copied.turns.append(turn)
-    if (chat := control_results.compress_when_full(connection, session, turn, acks, now)) is not None:
-        copied.chats[chat] = None
-        copied.accepted.append(session.id)
+    control_results.compress_when_full(tx, session, turn, acks)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from host.central import deliveries, delivery_parts, drafts, unread
-from host.central.database import Central
+from host.central.database import Central, Queryable, Transaction
 from host.central.deliveries import Chat, Delivery
 from host.channels.protocol import Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused
 from host.delivery.change import CHANGES, change_of
@@ -52,7 +52,7 @@ async def _no_draft(session_id: str) -> str | None:
 
 
 class Deliverer:
-    """Sends through the channels. `kick` a chat when the ledger has something for it; `done` hears of each outcome."""
+    """Sends through the channels. `kick` a chat when the ledger has something for it."""
 
     def __init__(
         self,
@@ -63,7 +63,6 @@ class Deliverer:
         *,
         policy: RetryPolicy,
         attempt_seconds: float,
-        done: Callable[[str], None],
         settle: Callable[[str], Awaitable[str | None]] = _no_draft,
         why_not: Callable[[str], str | None] = lambda name: None,
         hide: Callable[[str], str] = lambda text: text,
@@ -78,7 +77,6 @@ class Deliverer:
         self._channels = channels
         self._policy = policy
         self._attempt_seconds = attempt_seconds
-        self._done = done
         self._settle = settle
         self._why_not = why_not
         self._hide = hide
@@ -95,9 +93,8 @@ class Deliverer:
 
     async def mark_interrupted(self) -> None:
         """Mark what an earlier host was sending: it is not known whether it arrived. Before anything is sent."""
-        now = to_text(self._clock.now())
         reason = "the host stopped while it was sending this"
-        await self._central.write(lambda connection: deliveries.mark_interrupted(connection, reason, now))
+        await self._central.write(deliveries.mark_interrupted, reason)
 
     async def take_up(self) -> None:
         """Send what waits. After the channels have been started."""
@@ -174,7 +171,7 @@ class Deliverer:
         resting = rounds.resting(time.monotonic())
         if delivery is None:
             now = self._clock.now()
-            delivery, due = await self._central.read(lambda c: _next(c, chat, to_text(now), rounds.last, resting))
+            delivery, due = await self._central.read(_next, chat, to_text(now), rounds.last, resting)
             if delivery is None:
                 rest = rounds.next_in(time.monotonic())
                 in_time = None if due is None else max(0.05, (from_text(due) - now).total_seconds())
@@ -225,7 +222,7 @@ class Deliverer:
             steps = sending(channel, parts, delivery.position)
         for number, step in enumerate(steps[delivery.parts_sent :], delivery.parts_sent + 1):
             if not step.is_repeatable and not await self._central.write(
-                lambda c: deliveries.mark_sending(c, delivery.position, len(steps))
+                deliveries.mark_sending, delivery.position, len(steps)
             ):
                 return False
             is_last = await self._try(delivery, rounds, step, number, len(steps))
@@ -243,7 +240,7 @@ class Deliverer:
         made = await self._settle(delivery.session_id)
         if made is None or made == delivery.draft_id:
             return delivery
-        found = await self._central.read(lambda c: drafts.of(c, delivery.session_id))
+        found = await self._central.read(drafts.of, delivery.session_id)
         address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
         return replace(delivery, draft_id=made) if found == (address, made) else delivery
 
@@ -304,12 +301,10 @@ class Deliverer:
         """Record a part, so that a crash before the next one repeats none. None: the next one is to be sent."""
         goes_on: list[bool] = []
 
-        def note(connection: sqlite3.Connection) -> None:
+        def note(tx: Transaction) -> None:
             own = platform_message_id if step.part_of in (None, delivery.position) else None
-            goes_on[:] = [
-                deliveries.mark_part(connection, delivery.position, number, parts, own, is_doubtful=is_doubtful)
-            ]
-            _note_part(connection, delivery, step, platform_message_id)
+            goes_on[:] = [deliveries.mark_part(tx, delivery.position, number, parts, own, is_doubtful=is_doubtful)]
+            _note_part(tx, delivery, step, platform_message_id)
 
         await self._record(note)
         return None if goes_on[0] else False
@@ -342,25 +337,18 @@ class Deliverer:
         """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
         reason = _sentence(self._hide(reason))
         log.error("a message was refused", extra=_ids(delivery) | {"error": reason})
-        now = to_text(self._clock.now())
 
-        def fail(connection: sqlite3.Connection) -> None:
+        def fail(tx: Transaction) -> None:
             is_failed = deliveries.finish(
-                connection,
-                delivery.position,
-                DeliveryStatus.FAILED,
-                attempts=delivery.attempts + 1,
-                now=now,
-                error=reason,
+                tx, delivery.position, DeliveryStatus.FAILED, attempts=delivery.attempts + 1, error=reason
             )
             if delivery.from_host or not is_failed:
                 return
             address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
             text = f"A reply could not be delivered here: {reason}"
-            deliveries.add_notice(connection, delivery.session_id, address, delivery.in_reply_to, text, now)
+            deliveries.add_notice(tx, delivery.session_id, address, delivery.in_reply_to, text)
 
         await self._record(fail)
-        self._done(delivery.session_id)
 
     async def _finish(
         self,
@@ -372,45 +360,38 @@ class Deliverer:
         error: str | None = None,
     ) -> bool:
         """Note what became of a message, by its last step. Whether nothing else waits to be sent to its chat."""
-        now = to_text(self._clock.now())
 
-        told: list[str] = []
         is_last = False
         is_own = step is None or step.part_of in (None, delivery.position)
 
-        def finish(connection: sqlite3.Connection) -> None:
+        def finish(tx: Transaction) -> None:
             nonlocal is_last
-            told.clear()  # of an attempt that was rolled back
             is_new = deliveries.finish(
-                connection,
+                tx,
                 delivery.position,
                 status,
                 attempts=delivery.attempts + 1,
-                now=now,
                 platform_message_id=platform_message_id if is_own else None,
                 error=error,
             )
             if step is not None:
-                _note_part(connection, delivery, step, platform_message_id)
+                _note_part(tx, delivery, step, platform_message_id)
                 if step.leaves is not None and step.part_of is not None:
-                    delivery_parts.set_count(connection, step.part_of, step.leaves)
+                    delivery_parts.set_count(tx, step.part_of, step.leaves)
             if status == DeliveryStatus.DELIVERED and not delivery.from_host:
-                unread.note_reply(connection, delivery.session_id, delivery.message_out_id, now)
+                unread.note_reply(tx, delivery.session_id, delivery.message_out_id)
                 if is_new:
-                    told.extend(_mirrored(connection, delivery, now))
+                    _mirrored(tx, delivery)
             if status == DeliveryStatus.DELIVERED and delivery.draft_id is not None:
-                drafts.remove(connection, delivery.session_id, delivery.draft_id)
+                drafts.remove(tx, delivery.session_id, delivery.draft_id)
             # Asked here, it costs no way to another thread. What comes later is told to the worker (`kick`).
-            is_last = not deliveries.is_any_open(connection, delivery.chat)
+            is_last = not deliveries.is_any_open(tx, delivery.chat)
 
         await self._record(finish)
         log.info("delivered" if status == DeliveryStatus.DELIVERED else "not delivered", extra=_ids(delivery))
-        self._done(delivery.session_id)
-        for session_id in told:
-            self._done(session_id)
         return is_last
 
-    async def _record(self, outcome: Callable[[sqlite3.Connection], object]) -> None:
+    async def _record(self, outcome: Callable[[Transaction], object]) -> None:
         """Write what came of an attempt into the ledger, however long that takes: it cannot be found out later."""
         while True:
             try:
@@ -422,31 +403,29 @@ class Deliverer:
                 return
 
 
-def _note_part(
-    connection: sqlite3.Connection, delivery: Delivery, step: DeliveryStep, platform_message_id: str | None
-) -> None:
+def _note_part(tx: Transaction, delivery: Delivery, step: DeliveryStep, platform_message_id: str | None) -> None:
     """Note which message a part is, or that it is no more."""
     if step.part_of is None:
         return
     if step.removes:
-        delivery_parts.remove(connection, step.part_of, step.number)
+        delivery_parts.remove(tx, step.part_of, step.number)
     elif platform_message_id is not None:
-        delivery_parts.put(connection, step.part_of, step.number, delivery.chat, platform_message_id)
+        delivery_parts.put(tx, step.part_of, step.number, delivery.chat, platform_message_id)
 
 
-def _mirrored(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
-    """What `mirror` and `overhear` find. What they fail over never makes what was delivered be sent again."""
+def _mirrored(tx: Transaction, delivery: Delivery) -> None:
+    """Show what was delivered in other conversations. What fails there never makes what was delivered be sent again."""
     try:
-        return [*mirror(connection, delivery, now), *overhear(connection, delivery, now)]
+        mirror(tx, delivery)
+        overhear(tx, delivery)
     except sqlite3.Error:  # the ledger's own file: all of it is written again
         raise
     except Exception:  # a copy for others, which must not undo a delivery that has happened
         log.exception("what was delivered cannot be shown in its chat's conversation", extra=_ids(delivery))
-        return []
 
 
 def _next(
-    connection: sqlite3.Connection, chat: Chat, now: str, after: str, resting: frozenset[str]
+    connection: Queryable, chat: Chat, now: str, after: str, resting: frozenset[str]
 ) -> tuple[Delivery | None, str | None]:
     delivery = deliveries.next_for(connection, chat, now, after=after, resting=resting)
     return delivery, None if delivery is not None else deliveries.next_due(connection, chat)

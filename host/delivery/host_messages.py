@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
-from host.central.database import Central
+from host.central.database import Central, Queryable
 from host.central.host_messages import HostMessage
 from host.channels.literal import literal
 from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
@@ -76,9 +75,8 @@ class HostMessenger:
 
     async def mark_interrupted(self) -> None:
         """At the start of a host: what the last one was sending may or may not have arrived."""
-        now = to_text(self._clock.now())
         reason = "the host stopped while it was sending this"
-        await self._central.write(lambda c: host_messages.mark_interrupted(c, reason, now))
+        await self._central.write(host_messages.mark_interrupted, reason)
 
     def channel_is_back(self, name: str) -> None:
         """A channel was started: what failed through it is tried again now."""
@@ -129,7 +127,7 @@ class HostMessenger:
                 rests.until.clear()
             resting = rests.resting(time.monotonic())
             now = self._clock.now()
-            message, held = await self._central.read(lambda c: _next(c, channel, resting, to_text(now)))
+            message, held = await self._central.read(_next, channel, resting, to_text(now))
             if message is None:
                 until = None if held is None else max(0.05, (from_text(held) - now).total_seconds())
                 waits = [wait for wait in (rests.next_in(time.monotonic()), until) if wait is not None]
@@ -152,11 +150,11 @@ class HostMessenger:
         channel = self._channels.get(message.channel_type)
         if channel is None:
             return await self._failed(message, f"the channel {message.channel_type} is not set up")
-        if await self._central.read(lambda c: _is_stale(c, message)):
+        if await self._central.read(_is_stale, message):
             await self._finish(message, "suppressed")
             return None
         if not channel.capabilities.idempotent and not await self._central.write(
-            lambda c: host_messages.mark_sending(c, message.position)
+            host_messages.mark_sending, message.position
         ):
             return None
         try:
@@ -180,7 +178,7 @@ class HostMessenger:
     async def _deliver(self, channel: Channel, message: HostMessage) -> tuple[str, str | None]:
         """Send it; in which chat, and the platform's id of it."""
         edits = message.edits
-        before = None if edits is None else await self._central.read(lambda c: host_messages.by_key(c, edits))
+        before = None if edits is None else await self._central.read(host_messages.by_key, edits)
         if before is not None and before.platform_id is not None and before.platform_message_id is not None:
             address = Address(before.channel_type, before.platform_id, before.thread_id)
             if channel.capabilities.edits:
@@ -209,7 +207,7 @@ class HostMessenger:
         return platform_id, sent_as
 
     async def _note_direct_chat(self, user: str, platform_id: str) -> None:
-        await self._central.write(lambda c: users.seen(c, user, platform_id, None))
+        await self._central.write(users.seen, user, platform_id, None)
 
     async def _failed(self, message: HostMessage, error: str, retry_after: float | None = None) -> float | None:
         """An attempt that surely did not arrive."""
@@ -220,7 +218,7 @@ class HostMessenger:
             log.error("a message of the host is given up", extra={"key": message.key, "error": error})
             await self._finish(message, DeliveryStatus.FAILED, error=error)
             return None
-        await self._central.write(lambda c: host_messages.mark_attempted(c, message.position, attempts, _stored(error)))
+        await self._central.write(host_messages.mark_attempted, message.position, attempts, _stored(error))
         return wait
 
     async def _finish(
@@ -232,29 +230,23 @@ class HostMessenger:
         sent_as: str | None = None,
         error: str | None = None,
     ) -> None:
-        now = to_text(self._clock.now())
         await self._central.write(
-            lambda c: host_messages.finish(
-                c,
-                message.position,
-                status,
-                now,
-                platform_id=platform_id,
-                platform_message_id=None if sent_as is None else _stored(sent_as),
-                error=None if error is None else _stored(error),
-            )
+            host_messages.finish,
+            message.position,
+            status,
+            platform_id=platform_id,
+            platform_message_id=None if sent_as is None else _stored(sent_as),
+            error=None if error is None else _stored(error),
         )
 
 
-def _next(
-    connection: sqlite3.Connection, channel: str, resting: list[int], now: str
-) -> tuple[HostMessage | None, str | None]:
+def _next(connection: Queryable, channel: str, resting: list[int], now: str) -> tuple[HostMessage | None, str | None]:
     """What is to be sent now; where nothing is, until when the first message is held."""
     message = host_messages.next_for(connection, channel, resting, now)
     return message, None if message is not None else host_messages.next_held(connection, channel, now)
 
 
-def _is_stale(connection: sqlite3.Connection, message: HostMessage) -> bool:
+def _is_stale(connection: Queryable, message: HostMessage) -> bool:
     """Whether it is a card of an approval that is decided."""
     if message.approval_id is None or message.edits is not None:
         return False

@@ -6,10 +6,10 @@ to an agent that knows what the answer is about. A chat that the agent group doe
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
 from host.central import agent_groups, ingest, messaging_groups, routes, sessions
+from host.central.database import Queryable, Transaction
 from host.central.deliveries import Delivery
 from host.central.messaging_groups import MessagingGroup, SessionMode, Wiring
 from host.central.sessions import Session
@@ -27,28 +27,24 @@ turn with all of a month, and what a person writes is always among the open mess
 _SAID = (MessageOutKind.CHAT, MessageOutKind.CARD, MessageOutKind.QUESTION)
 
 
-def mirror(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
-    """Put what was delivered into the conversations of its chat; the sessions that have something new.
+def mirror(tx: Transaction, delivery: Delivery) -> None:
+    """Put what was delivered into the conversations of its chat.
 
     Nothing for an answer, which stands where it was asked.
     """
-    if delivery.kind not in _SAID or delivery.from_host or _is_at_home(connection, delivery):
-        return []
-    chat = messaging_groups.find(connection, delivery.channel_type, delivery.platform_id)
+    if delivery.kind not in _SAID or delivery.from_host or _is_at_home(tx, delivery):
+        return
+    chat = messaging_groups.find(tx, delivery.channel_type, delivery.platform_id)
     if chat is None:
-        return []
-    found: list[str] = []
-    for wiring in messaging_groups.wirings_of(connection, chat.id):
+        return
+    for wiring in messaging_groups.wirings_of(tx, chat.id):
         if wiring.agent_group_id == delivery.agent_group_id:
-            found += [
-                session.id
-                for session in _sessions(connection, chat, wiring, now)
-                if session.id != delivery.session_id and _put(connection, session, delivery, now)
-            ]
-    return found
+            for session in _sessions(tx, chat, wiring):
+                if session.id != delivery.session_id:
+                    _put(tx, session, delivery)
 
 
-def _is_at_home(connection: sqlite3.Connection, delivery: Delivery) -> bool:
+def _is_at_home(connection: Queryable, delivery: Delivery) -> bool:
     """Whether it went where the message came from that it answers. The run of a schedule was asked for in no chat."""
     row = None if delivery.in_reply_to is None else ingest.get(connection, delivery.in_reply_to)
     if row is None or row.kind == MessageInKind.TASK:
@@ -56,33 +52,32 @@ def _is_at_home(connection: sqlite3.Connection, delivery: Delivery) -> bool:
     return (row.channel_type, row.platform_id) == delivery.chat
 
 
-def _sessions(connection: sqlite3.Connection, chat: MessagingGroup, wiring: Wiring, now: str) -> Iterator[Session]:
+def _sessions(tx: Transaction, chat: MessagingGroup, wiring: Wiring) -> Iterator[Session]:
     """The conversations of a chat that an agent group serves: the one there will be, or each person's own."""
     if wiring.per_user:
-        for row in connection.execute(OF_CHAT, (wiring.agent_group_id, chat.id)).fetchall():
-            yield sessions.get(connection, row["id"])
+        for row in tx.execute(OF_CHAT, (wiring.agent_group_id, chat.id)).fetchall():
+            yield sessions.get(tx, row["id"])
         return
     address = Address(chat.channel_type, chat.platform_id)
     session = routes.resolve(
-        connection,
+        tx,
         agent_group_id=wiring.agent_group_id,
         route_key=route_key(wiring.session_mode, address, agent_group_id=wiring.agent_group_id),
         messaging_group_id=chat.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
         thread_id=None,
-        now=now,
     )
     if session.status == "active":
         yield session
 
 
-def _put(connection: sqlite3.Connection, session: Session, delivery: Delivery, now: str) -> bool:
-    """Whether it is new there: a delivery that is recorded twice stands there once."""
-    group = agent_groups.by_id(connection, session.agent_group_id)
+def _put(tx: Transaction, session: Session, delivery: Delivery) -> None:
+    """A delivery that is recorded twice stands there once."""
+    group = agent_groups.by_id(tx, session.agent_group_id)
     content = decode(delivery.content)
     files = [str(name).rpartition("/")[2] for name in content.get("files") or []]
     lines = [str(content.get("text") or ""), *(f"[file: {name}]" for name in files)]
     _, added = ingest.accept(
-        connection,
+        tx,
         {
             "message_id": new_id(Prefix.MESSAGE),
             "agent_group_id": session.agent_group_id,
@@ -98,9 +93,8 @@ def _put(connection: sqlite3.Connection, session: Session, delivery: Delivery, n
             "trigger": 0,
             "content": encode({"text": "\n".join(line for line in lines if line)}),
             "spool": None,
-            "accepted_at": now,
+            "accepted_at": tx.now,
         },
     )
     if added:
-        ingest.cancel_old_context(connection, session.id, MOST_CONTEXT, now)
-    return added
+        ingest.cancel_old_context(tx, session.id, MOST_CONTEXT)

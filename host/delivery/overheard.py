@@ -7,10 +7,9 @@ context alone, and the chat is told. So agents that answer each other come to an
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.agents.limits import MOST_HOPS_IN_CHAT as MOST_HOPS
 from host.central import agent_groups, deliveries, ingest, messaging_groups, rate_limits, routes, usage
+from host.central.database import Transaction
 from host.central.deliveries import Delivery
 from host.central.messaging_groups import AgentReplies, MessagingGroup, SessionMode, Wiring
 from host.central.rate_limits import Act
@@ -29,31 +28,28 @@ _HAVE_STOPPED = (
 )
 
 
-def overhear(connection: sqlite3.Connection, delivery: Delivery, now: str) -> list[str]:
-    """Put what was delivered into the conversations of the other agents of its chat; the sessions that have more."""
+def overhear(tx: Transaction, delivery: Delivery) -> None:
+    """Put what was delivered into the conversations of the other agents of its chat."""
     if delivery.kind not in _SAID or delivery.from_host:
-        return []
-    chat = messaging_groups.find(connection, delivery.channel_type, delivery.platform_id)
+        return
+    chat = messaging_groups.find(tx, delivery.channel_type, delivery.platform_id)
     if chat is None:
-        return []
-    answered = None if delivery.in_reply_to is None else ingest.get(connection, delivery.in_reply_to)
-    found = []
-    for wiring in messaging_groups.wirings_of(connection, chat.id):
+        return
+    answered = None if delivery.in_reply_to is None else ingest.get(tx, delivery.in_reply_to)
+    for wiring in messaging_groups.wirings_of(tx, chat.id):
         if wiring.agent_group_id == delivery.agent_group_id or wiring.agent_replies == AgentReplies.IGNORE:
             continue
-        session = _session(connection, chat, wiring, delivery, answered, now)
-        if session is not None and _put(connection, session, wiring, delivery, answered, now):
-            found.append(session.id)
-    return found
+        session = _session(tx, chat, wiring, delivery, answered)
+        if session is not None:
+            _put(tx, session, wiring, delivery, answered)
 
 
 def _session(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     chat: MessagingGroup,
     wiring: Wiring,
     delivery: Delivery,
     answered: ingest.AcceptedMessage | None,
-    now: str,
 ) -> Session | None:
     """The conversation of a wiring in which it was said; with `per_user`, that of the person who is answered."""
     sender_id = answered.sender_id if answered is not None and wiring.per_user else None
@@ -68,40 +64,36 @@ def _session(
     except InvalidValue:  # it names no person, and here each person has a conversation of their own
         return None
     session = routes.resolve(
-        connection,
+        tx,
         agent_group_id=wiring.agent_group_id,
         route_key=key,
         messaging_group_id=chat.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
         thread_id=delivery.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
         sender_id=sender_id,
-        now=now,
     )
     return session if session.status == "active" else None
 
 
 def _put(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session: Session,
     wiring: Wiring,
     delivery: Delivery,
     answered: ingest.AcceptedMessage | None,
-    now: str,
-) -> bool:
-    """Whether it is new there: a delivery that is recorded twice stands there once."""
-    speaker, listener = (
-        agent_groups.by_id(connection, each) for each in (delivery.agent_group_id, wiring.agent_group_id)
-    )
+) -> None:
+    """A delivery that is recorded twice stands there once."""
+    speaker, listener = (agent_groups.by_id(tx, each) for each in (delivery.agent_group_id, wiring.agent_group_id))
     if speaker is None or listener is None:
-        return False
+        return
     content = decode(delivery.content)
     text = str(content.get("text") or "")
     hops = 1 if answered is None else answered.hops + 1
     wants = wiring.agent_replies == AgentReplies.ENGAGE and engages(
         wiring.rule, wiring.pattern, text=text, is_mention=names(listener.name, text), is_group=True
     )
-    answers = wants and hops <= MOST_HOPS and usage.exhausted(connection, listener.id, now) is None
+    answers = wants and hops <= MOST_HOPS and usage.exhausted(tx, listener.id, tx.now) is None
     _, added = ingest.accept(
-        connection,
+        tx,
         {
             "message_id": new_id(Prefix.MESSAGE),
             "agent_group_id": session.agent_group_id,
@@ -117,16 +109,15 @@ def _put(
             "trigger": int(answers),
             "content": encode({"text": text}),
             "spool": None,
-            "accepted_at": now,
+            "accepted_at": tx.now,
             "hops": hops,
         },
     )
     if not added:
-        return False
-    ingest.cancel_old_context(connection, session.id, MOST_CONTEXT, now)
+        return
+    ingest.cancel_old_context(tx, session.id, MOST_CONTEXT)
     if wants and hops > MOST_HOPS:
         address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
-        rate_limits.take(connection, Act.HOPS, f"{delivery.channel_type}:{delivery.platform_id}", now)
+        rate_limits.take(tx, Act.HOPS, f"{delivery.channel_type}:{delivery.platform_id}")
         told = _HAVE_STOPPED.format(one=speaker.name, other=listener.name, hops=MOST_HOPS)
-        deliveries.add_notice(connection, session.id, address, None, told, now)
-    return True
+        deliveries.add_notice(tx, session.id, address, None, told)

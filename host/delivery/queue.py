@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from host.central import chat_moves, deliveries, home_channels, ingest, questions, refusals
-from host.central.deliveries import NO_CHAT, Chat
+from host.central.database import Queryable, Transaction
+from host.central.deliveries import NO_CHAT
 from host.central.sessions import Session
 from host.delivery.address import address_of
 from host.delivery.check import CheckedMessage, RowRefused
@@ -25,38 +25,37 @@ _MOST_DELAYED = 200
 
 
 def enqueue(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session: Session,
     message: CheckedMessage,
     files: tuple[str, ...],
-    now: str,
     known: Mapping[str, ingest.AcceptedMessage],
-) -> Chat | None:
-    """Queue one message; its chat, or None when it is kept and not sent. Raises `RowRefused`.
+) -> None:
+    """Queue one message, or keep it where it is not to be sent. Raises `RowRefused`.
 
     `known` are rows of the ledger that were read before; others are read here.
     """
-    answered = _answered(connection, session, message.in_reply_to, known)
+    answered = _answered(tx, session, message.in_reply_to, known)
     names_place, answers = message.destination is not None, message.in_reply_to is not None
     address = address_of(
         message,
         replies=_replies(answered),
-        routing=None if names_place or answers else ingest.last_address(connection, session.id),
-        destinations=home_channels.reachable(connection, session.agent_group_id) if names_place else (),
+        routing=None if names_place or answers else ingest.last_address(tx, session.id),
+        destinations=home_channels.reachable(tx, session.agent_group_id) if names_place else (),
     )
-    here = chat_moves.current(connection, address.channel_type, address.platform_id)
+    here = chat_moves.current(tx, address.channel_type, address.platform_id)
     if here != address.platform_id:  # it answers what was said before its chat moved
         address = replace(address, platform_id=here)
     stale = session.status != "active" or message.generation != session.generation
     unsaid = _STALE if stale else _unsaid(message, answered, address)
     if message.deliver_after is not None and unsaid is None:
-        _require_room(connection, session)
-    held = _held(connection, answered, address, now)
+        _require_room(tx, session)
+    held = _held(tx, answered, address, tx.now)
     content: dict[str, object] = {"text": message.text}
     if files:
         content["files"] = list(files)
     added = deliveries.add(
-        connection,
+        tx,
         message_out_id=message.id,
         session_id=session.id,
         turn_id=message.turn_id,
@@ -67,20 +66,17 @@ def enqueue(
         thread_id=address.thread_id,
         content=encode(content) if message.kind == MessageOutKind.CHAT else message.canonical,
         deliver_after=max(filter(None, (message.deliver_after, held)), default=None),
-        created_at=now,
+        created_at=tx.now,
         status="pending" if unsaid is None else "suppressed",
         error=unsaid,
     )
     if not added:
         raise RowRefused("its id was used before")
     if message.kind == MessageOutKind.QUESTION and unsaid is None:
-        _wait_for_answer(connection, session, message, answered, address, now)
-    return None if unsaid is not None else (address.channel_type, address.platform_id)
+        _wait_for_answer(tx, session, message, answered, address)
 
 
-def _held(
-    connection: sqlite3.Connection, answered: ingest.AcceptedMessage | None, address: Address, now: str
-) -> str | None:
+def _held(connection: Queryable, answered: ingest.AcceptedMessage | None, address: Address, now: str) -> str | None:
     """Until when something said in the run of a schedule is held: for the quiet hours of its chat."""
     if answered is None or answered.kind != MessageInKind.TASK or decode(answered.content).get("urgent"):
         return None
@@ -100,13 +96,13 @@ def _unsaid(message: CheckedMessage, answered: ingest.AcceptedMessage | None, ad
     return None
 
 
-def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut, refusal: str, now: str) -> Chat | None:
-    """A refused answer: the agent finds it `failed`, and the person who asked is told once; the chat of that."""
+def give_back(tx: Transaction, session: Session, row: MessageOut, refusal: str) -> None:
+    """A refused answer: the agent finds it `failed`, and the person who asked is told once."""
     if not is_id(row.id, Prefix.MESSAGE) or not isinstance(row.in_reply_to, str) or session.status != "active":
-        return None
-    address = _replies(_answered(connection, session, row.in_reply_to)).get(row.in_reply_to)
+        return
+    address = _replies(_answered(tx, session, row.in_reply_to)).get(row.in_reply_to)
     if address is None or not deliveries.add(
-        connection,
+        tx,
         message_out_id=row.id,
         session_id=session.id,
         in_reply_to=row.in_reply_to,
@@ -115,25 +111,23 @@ def give_back(connection: sqlite3.Connection, session: Session, row: MessageOut,
         platform_id=address.platform_id,
         thread_id=address.thread_id,
         content="{}",
-        created_at=now,
+        created_at=tx.now,
         status="failed",
         error=refusal,
     ):
-        return None
-    if row.kind == MessageOutKind.SYSTEM or deliveries.has_notice(connection, session.id, row.in_reply_to):
-        return None  # what is for the host alone goes to no chat
-    return deliveries.add_notice(
-        connection, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}", now
-    )
+        return
+    if row.kind == MessageOutKind.SYSTEM or deliveries.has_notice(tx, session.id, row.in_reply_to):
+        return  # what is for the host alone goes to no chat
+    deliveries.add_notice(tx, session.id, address, row.in_reply_to, f"An answer could not be sent: {refusal}")
 
 
-def _require_room(connection: sqlite3.Connection, session: Session) -> None:
+def _require_room(connection: Queryable, session: Session) -> None:
     if deliveries.delayed_count(connection, session.id, _MOST_DELAYED) >= _MOST_DELAYED:
         raise RowRefused(f"{_MOST_DELAYED} messages of this conversation wait for their time already")
 
 
 def _answered(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     session: Session,
     in_reply_to: str | None,
     known: Mapping[str, ingest.AcceptedMessage] = MappingProxyType({}),
@@ -150,12 +144,11 @@ def _replies(row: ingest.AcceptedMessage | None) -> dict[str, Address]:
 
 
 def _wait_for_answer(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     session: Session,
     message: CheckedMessage,
     answered: ingest.AcceptedMessage | None,
     address: Address,
-    now: str,
 ) -> None:
     """The person who is answered is asked, where that is: their next message there needs no mention."""
     if answered is None or answered.sender_id is None or message.deliver_after is not None:
@@ -163,14 +156,13 @@ def _wait_for_answer(
     if address != Address(answered.channel_type, answered.platform_id, answered.thread_id):
         return
     needs_mention = questions.ask(
-        connection,
+        tx,
         session_id=session.id,
         route_id=session.route_id,
         message_out_id=message.id,
         address=address,
         sender_id=answered.sender_id,
         expires=message.content.get("expires"),
-        now=now,
     )
     if needs_mention is not None:
-        refusals.refuse(connection, session.id, f"out-{message.seq}", needs_mention, now)
+        refusals.refuse(tx, session.id, f"out-{message.seq}", needs_mention)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from host.central.database import Effect
 from host.delivery.check import CheckedMessage, RowRefused
 from shared_schema import tool_servers
 from shared_schema.errors import InvalidValue
@@ -129,6 +130,14 @@ class AgentRequest:
     generation: int
     name: str
     arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AgentAsks(Effect):
+    """The agent of a session asks something of the host, to be answered now."""
+
+    session_id: str
+    request: AgentRequest
 
 
 def request_of(message: CheckedMessage) -> AgentRequest | None:

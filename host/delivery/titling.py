@@ -12,29 +12,24 @@ from collections.abc import Callable
 
 from host.central.database import Central
 from host.delivery.control_results import ask_title
-from shared_schema.clock import Clock, to_text
 from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
 
 
 class Titling:
-    """Asks after `seconds` of rest. `is_running` says whether a session has an agent; `asked` hears of each task."""
+    """Asks after `seconds` of rest. `is_running` says whether a session has an agent."""
 
     def __init__(
         self,
         central: Central,
-        clock: Clock,
         seconds: float,
         *,
         is_running: Callable[[str], bool],
-        asked: Callable[[str], None],
     ) -> None:
         self._central = central
-        self._clock = clock
         self._seconds = seconds
         self._is_running = is_running
-        self._asked = asked
         self._resting: dict[str, asyncio.Task[None]] = {}
 
     def wanted(self, session_id: str) -> None:
@@ -56,10 +51,8 @@ class Titling:
         await asyncio.sleep(self._seconds)
         if not self._is_running(session_id):
             return
-        now = to_text(self._clock.now())
         try:
-            if await self._central.write(lambda connection: ask_title(connection, session_id, now)):
-                self._asked(session_id)
+            await self._central.write(ask_title, session_id)
         except DumbwaiterError as error:
             log.warning("a title could not be asked for", extra={"session_id": session_id, "error": str(error)})
 

@@ -6,7 +6,6 @@ asked: that is a denial, and says so.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +19,14 @@ from host.central.agent_groups import AgentGroup
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.approvals import ApprovalState
 from host.central.audit import Actor
+from host.central.database import Queryable, Transaction
 from host.central.deliveries import NO_CHAT
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from host.central.sessions import Session
 from host.operations.push import push_to_agent_group
 from host.services import Services
-from shared_schema.clock import from_text, to_text
+from shared_schema.clock import from_text
 from shared_schema.errors import Conflict
 from shared_schema.rows import Address
 
@@ -36,20 +36,20 @@ _DENIAL_HOLDS = 3600.0
 
 async def asked(services: Services, session: Session, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """An agent asks for an act: `{said, state}`. Raises `Conflict`, `InvalidValue`, which the agent is told."""
-    act, now = ACTS[name], to_text(services.clock.now())
+    act = ACTS[name]
 
-    def run(connection: sqlite3.Connection) -> tuple[str, str, str | None]:
-        group = _group(connection, session)
-        subject, about = act.wish(connection, group, arguments)
+    def run(tx: Transaction) -> tuple[str, str, str | None]:
+        group = _group(tx, session)
+        subject, about = act.wish(tx, group, arguments)
         about = {"agent": group.name, **about, "agent_group_id": group.id, "session_id": session.id}
         match policy_of(group.policy_of_acts, act.policy):
             case ActPolicy.DENY:
                 raise Conflict(f"{group.name} may not ask for that: its operator has set {act.policy}=deny")
             case ActPolicy.ALLOW:
                 with audit.acting(Actor(f"agent {group.name}", session.id)):
-                    return act.carry_out(connection, group, about, now), "done", group.id
+                    return act.carry_out(tx, group, about), "done", group.id
             case _:
-                code, _ = ask_people(connection, act.kind, f"{group.id}/{subject}", about, group, session, now)
+                code, _ = ask_people(tx, act.kind, f"{group.id}/{subject}", about, group, session)
                 said = f"A person is asked (approval {code}). You are told when it is decided; go on meanwhile."
                 return said, "asked", None
 
@@ -62,16 +62,16 @@ async def asked(services: Services, session: Session, name: str, arguments: Mapp
 
 async def may_call(services: Services, session: Session, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Whether a call of a tool may be made: `{state: approved | denied | asked, approval, code, by}`."""
-    now, call = to_text(services.clock.now()), str(arguments["call"])
+    call = str(arguments["call"])
 
-    def run(connection: sqlite3.Connection) -> dict[str, Any]:
-        if call_grants.holds(connection, session.id, call, now):
+    def run(tx: Transaction) -> dict[str, Any]:
+        if call_grants.holds(tx, session.id, call, tx.now):
             return {"state": "approved"}
         subject = f"{session.id}/{call}"
-        last = table.last_for(connection, CALL.name, subject)
-        if last is not None and last.state == ApprovalState.DENIED and _is_fresh(last.decided_at, now):
+        last = table.last_for(tx, CALL.name, subject)
+        if last is not None and last.state == ApprovalState.DENIED and _is_fresh(last.decided_at, tx.now):
             return {"state": "denied", "by": last.decided_by}
-        group = _group(connection, session)
+        group = _group(tx, session)
         about = {
             "agent": group.name,
             "tool": arguments["tool"],
@@ -80,7 +80,7 @@ async def may_call(services: Services, session: Session, arguments: Mapping[str,
             "session_id": session.id,
             "call": call,
         }
-        code, approval_id = ask_people(connection, CALL, subject, about, group, session, now)
+        code, approval_id = ask_people(tx, CALL, subject, about, group, session)
         return {"state": "asked", "approval": approval_id, "code": code}
 
     answer = await services.central.write(run)
@@ -88,7 +88,7 @@ async def may_call(services: Services, session: Session, arguments: Mapping[str,
     return answer
 
 
-def _group(connection: sqlite3.Connection, session: Session) -> AgentGroup:
+def _group(connection: Queryable, session: Session) -> AgentGroup:
     group = agent_groups.by_id(connection, session.agent_group_id)
     if group is None:
         raise Conflict("this agent is gone")
@@ -96,38 +96,32 @@ def _group(connection: sqlite3.Connection, session: Session) -> AgentGroup:
 
 
 def ask_people(
-    connection: sqlite3.Connection,
-    kind: ApprovalKind,
-    subject: str,
-    about: Mapping[str, Any],
-    group: AgentGroup,
-    session: Session,
-    now: str,
+    tx: Transaction, kind: ApprovalKind, subject: str, about: Mapping[str, Any], group: AgentGroup, session: Session
 ) -> tuple[str, str]:
     """Put something before people; code and id of the approval that is open now.
 
     Raises `Conflict` where there is no person to ask, and beyond the limits.
     """
-    place = _place(connection, session)
-    deciders = [user for user in users.deciders(connection, "admin", [group.id]) if user.channel != TERMINAL_CHANNEL]
+    place = _place(tx, session)
+    deciders = [user for user in users.deciders(tx, "admin", [group.id]) if user.channel != TERMINAL_CHANNEL]
     is_at_terminal = place is not None and place.channel_type == TERMINAL_CHANNEL
     if not deciders and not is_at_terminal:
         raise Conflict(
             "this needs a yes, and there is no person to ask: no owner or admin of this agent is known in a chat",
             hint="the operator types `dumbwaiter role grant USER owner`",
         )
-    known = table.open_for(connection, kind.name, subject)
-    if known is None and not rate_limits.take(connection, Act.APPROVALS, group.name, now).allowed:
+    known = table.open_for(tx, kind.name, subject)
+    if known is None and not rate_limits.take(tx, Act.APPROVALS, group.name).allowed:
         raise Conflict(
             f"{group.name} has asked people {rate_limits.PER_HOUR[Act.APPROVALS]} times in this hour already"
         )
-    opened = rules.ask(connection, kind, subject, about, now=now, agent_groups=[group.id], place=place)
+    opened = rules.ask(tx, kind, subject, about, agent_groups=[group.id], place=place)
     if opened is None:
         raise Conflict("too many requests wait for a decision already")
     return opened.approval.code, opened.approval.id
 
 
-def _place(connection: sqlite3.Connection, session: Session) -> Address | None:
+def _place(connection: Queryable, session: Session) -> Address | None:
     """The chat of the person with whom the conversation, or the one that asked it, is."""
     seen: set[str] = set()
     current: Session | None = session

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from host.access.policies import PolicyAct, parsed, policy_of
 from host.central import agent_groups as table
 from host.central import audit, sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
+from host.central.database import Queryable, Transaction
 from host.gateway.policy import parse_rule
 from host.operations import readiness
 from host.operations.mounts import require_useful
@@ -76,9 +76,9 @@ async def add(
         fallbacks=fallbacks or [],
     )
 
-    def store(connection: sqlite3.Connection) -> None:
-        table.insert(connection, group)
-        audit.record(connection, "agent_group.add", name, group.created_at, after=audited(group))
+    def store(tx: Transaction) -> None:
+        table.insert(tx, group)
+        audit.record(tx, "agent_group.add", name, after=audited(group))
 
     await services.central.write(store)
     return await show(services, name=name)
@@ -155,8 +155,8 @@ async def change(
             raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
         changes[field] = None
 
-    def store(connection: sqlite3.Connection) -> tuple[AgentGroup, AgentGroup]:
-        group = before = table.get_by_name(connection, name)
+    def store(tx: Transaction) -> tuple[AgentGroup, AgentGroup]:
+        group = before = table.get_by_name(tx, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
         _require_model(changes.get("provider", group.provider), changes.get("model"))
         _require_fallbacks(changes.get("provider", group.provider), fallbacks or [])
@@ -168,11 +168,10 @@ async def change(
             allow=json.dumps(_with_hosts(group.allowed_hosts, allow or [], disallow or [])),
             **changes,
         )
-        table.update(connection, group)
-        now = to_text(services.clock.now())
-        audit.record(connection, "agent_group.set", name, now, before=audited(before), after=audited(group))
+        table.update(tx, group)
+        audit.record(tx, "agent_group.set", name, before=audited(before), after=audited(group))
         if group.tool_servers != before.tool_servers:
-            tool_server_problems.forget(connection, group.id)
+            tool_server_problems.forget(tx, group.id)
         return before, group
 
     before, group = await services.central.write(store)
@@ -185,12 +184,11 @@ async def change(
 async def rename(services: Services, *, name: str, new_name: str) -> dict[str, Any]:
     """Give an agent group another name; its workspace folder keeps the old one. Raises `NotFound`, `Conflict`."""
 
-    def store(connection: sqlite3.Connection) -> str:
-        group = table.get_by_name(connection, name)
-        table.rename(connection, group.id, new_name)
-        usage.rename_agent_group(connection, group.id, new_name)
-        now = to_text(services.clock.now())
-        audit.record(connection, "agent_group.rename", name, now, before={"name": name}, after={"name": new_name})
+    def store(tx: Transaction) -> str:
+        group = table.get_by_name(tx, name)
+        table.rename(tx, group.id, new_name)
+        usage.rename_agent_group(tx, group.id, new_name)
+        audit.record(tx, "agent_group.rename", name, before={"name": name}, after={"name": new_name})
         return group.id
 
     await push_to_agent_group(services, await services.central.write(store))
@@ -199,32 +197,30 @@ async def rename(services: Services, *, name: str, new_name: str) -> dict[str, A
 
 async def remove(services: Services, *, name: str, with_sessions: bool = False) -> dict[str, Any]:
     """Remove an agent group; its sessions only when that is asked for. Its workspace stays on disk."""
-    group = await services.central.read(lambda c: table.get_by_name(c, name))
-    owned = await services.central.read(lambda c: sessions.of_agent_group(c, group.id))
+    group = await services.central.read(table.get_by_name, name)
+    owned = await services.central.read(sessions.of_agent_group, group.id)
     if owned and not with_sessions:
         raise Conflict(f"'{name}' has {len(owned)} sessions", hint="use --with-sessions to delete them as well")
     for session_id in owned:
         await delete(services, session=session_id, for_good=True)
 
-    def drop(connection: sqlite3.Connection) -> None:
-        if sessions.of_agent_group(connection, group.id):
+    def drop(tx: Transaction) -> None:
+        if sessions.of_agent_group(tx, group.id):
             raise Conflict(f"'{name}' has got a new session meanwhile", hint="unwire it first, then try again")
-        table.delete(connection, group.id)
-        audit.record(connection, "agent_group.remove", name, to_text(services.clock.now()), before=audited(group))
+        table.delete(tx, group.id)
+        audit.record(tx, "agent_group.remove", name, before=audited(group))
 
     await services.central.write(drop)
     return {"removed": name, "sessions": len(owned)}
 
 
-def set_model(connection: sqlite3.Connection, group: AgentGroup, model: str | None, now: str) -> AgentGroup:
+def set_model(tx: Transaction, group: AgentGroup, model: str | None) -> AgentGroup:
     """Give an agent group another model, in the caller's transaction. Raises `InvalidValue` for one that cannot be."""
     _require_model(group.provider, model)
-    return _changed(connection, group, dataclasses.replace(group, model=model), now)
+    return _changed(tx, group, dataclasses.replace(group, model=model))
 
 
-def set_budget(
-    connection: sqlite3.Connection, group: AgentGroup, usd: float | None, tokens: int | None, period: str, now: str
-) -> AgentGroup:
+def set_budget(tx: Transaction, group: AgentGroup, usd: float | None, tokens: int | None, period: str) -> AgentGroup:
     """Give an agent group another budget, in the caller's transaction; None: no limit. Raises `InvalidValue`."""
     changed = dataclasses.replace(
         group,
@@ -232,12 +228,12 @@ def set_budget(
         budget_tokens=None if tokens is None else int(_positive("budget_tokens", tokens) or 0),
         budget_period=period,
     )
-    return _changed(connection, group, changed, now)
+    return _changed(tx, group, changed)
 
 
-def _changed(connection: sqlite3.Connection, before: AgentGroup, group: AgentGroup, now: str) -> AgentGroup:
-    table.update(connection, group)
-    audit.record(connection, "agent_group.set", group.name, now, before=audited(before), after=audited(group))
+def _changed(tx: Transaction, before: AgentGroup, group: AgentGroup) -> AgentGroup:
+    table.update(tx, group)
+    audit.record(tx, "agent_group.set", group.name, before=audited(before), after=audited(group))
     return group
 
 
@@ -255,7 +251,7 @@ def audited(group: AgentGroup) -> dict[str, Any]:
     }
 
 
-def _shown(services: Services, connection: sqlite3.Connection, group: AgentGroup) -> dict[str, Any]:
+def _shown(services: Services, connection: Queryable, group: AgentGroup) -> dict[str, Any]:
     budget = usage.state(connection, group, to_text(services.clock.now())) if group.has_budget else None
     return {
         "id": group.id,

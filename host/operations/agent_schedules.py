@@ -5,7 +5,6 @@ A request may come twice (the agent asks again when it hears nothing): each leav
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +13,7 @@ from host.access.agent_schedule import AGENT_SCHEDULE, subject_of
 from host.central import agent_groups, ingest, rate_limits
 from host.central import schedules as table
 from host.central.agent_groups import AgentGroup
+from host.central.database import Queryable, Transaction
 from host.central.deliveries import NO_CHAT
 from host.central.rate_limits import Act
 from host.central.schedules import Schedule
@@ -45,28 +45,28 @@ async def answer(
     """Do what an agent asks for. Raises `InvalidValue`, `NotFound`, `Conflict`, which the agent is told."""
     now, zone = services.clock.now(), services.settings.zone
     if name == RequestName.LIST_TASKS:
-        return await services.central.read(lambda c: _list(c, session))
+        return await services.central.read(_list, session)
     refused: list[str] = []  # told the owner about in the same transaction, so it must not be rolled back
 
-    def run(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def run(tx: Transaction) -> list[dict[str, Any]]:
         refused.clear()
-        group = agent_groups.by_id(connection, session.agent_group_id)
+        group = agent_groups.by_id(tx, session.agent_group_id)
         assert group is not None, "a session keeps its agent group"
         if group.schedules == "deny":
             raise Conflict("the owner does not let you make or change schedules by yourself: ask a person to do it")
         if name == RequestName.SCHEDULE_TASK:
-            if (full := _full(connection, group, now)) is not None:
+            if (full := _full(tx, group, now)) is not None:
                 refused.append(full)
                 return []
-            return [_schedule(connection, session, group, arguments, zone, now)]
-        schedule = _own(table.find(connection, str(arguments["name"]), group.id), group)
-        changed = _change(connection, schedule, name, arguments, now)
+            return [_schedule(tx, session, group, arguments, zone, now)]
+        schedule = _own(table.find(tx, str(arguments["name"]), group.id), group)
+        changed = _change(tx, schedule, name, arguments, now)
         if name != RequestName.UPDATE_TASK or group.schedules == "allow":
-            return [_shown(connection, changed, group)]
+            return [_shown(tx, changed, group)]
         # What was approved is not what it says now.
-        table.set_status(connection, changed.id, "waiting", None, keep_next=True)
-        note = _ask(connection, session, changed, group, now)
-        return [_shown(connection, table.get(connection, changed.id), group) | {"note": note}]
+        table.set_status(tx, changed.id, "waiting", None, keep_next=True)
+        note = _ask(tx, session, changed, group)
+        return [_shown(tx, table.get(tx, changed.id), group) | {"note": note}]
 
     found = await services.central.write(run)
     services.schedules_changed.set()
@@ -76,7 +76,7 @@ async def answer(
     return found
 
 
-def _list(connection: sqlite3.Connection, session: Session) -> list[dict[str, Any]]:
+def _list(connection: Queryable, session: Session) -> list[dict[str, Any]]:
     group = agent_groups.by_id(connection, session.agent_group_id)
     assert group is not None, "a session keeps its agent group"
     rows = table.listed(connection, agent_group_id=group.id, limit=200)
@@ -84,32 +84,27 @@ def _list(connection: sqlite3.Connection, session: Session) -> list[dict[str, An
 
 
 def _schedule(
-    connection: sqlite3.Connection,
-    session: Session,
-    group: AgentGroup,
-    arguments: Mapping[str, Any],
-    zone: str,
-    now: datetime,
+    tx: Transaction, session: Session, group: AgentGroup, arguments: Mapping[str, Any], zone: str, now: datetime
 ) -> dict[str, Any]:
     wish = Wish(**arguments)
-    if (known := _asked_before(connection, group, wish)) is not None:
-        return _shown(connection, known, group) | {"note": "it is there already"}
-    origin = ingest.last_address(connection, session.id)
+    if (known := _asked_before(tx, group, wish)) is not None:
+        return _shown(tx, known, group) | {"note": "it is there already"}
+    origin = ingest.last_address(tx, session.id)
     if origin is not None and origin.channel_type == NO_CHAT:
         origin = None
     _require_destination(wish.to)
     status = "active" if group.schedules == "allow" else "waiting"
     by = f"{BY_AGENT}{group.name}"
-    made = making.make(connection, group, wish, origin=origin, by=by, setting_zone=zone, now=now, status=status)
+    made = making.make(tx, group, wish, origin=origin, by=by, setting_zone=zone, now=now, status=status)
     require_of_agent(recurrence_of(made), now)
     if status == "active":
-        return _shown(connection, made, group)
-    return _shown(connection, made, group) | {"note": _ask(connection, session, made, group, now)}
+        return _shown(tx, made, group)
+    return _shown(tx, made, group) | {"note": _ask(tx, session, made, group)}
 
 
-def _ask(connection: sqlite3.Connection, session: Session, made: Schedule, group: AgentGroup, now: datetime) -> str:
+def _ask(tx: Transaction, session: Session, made: Schedule, group: AgentGroup) -> str:
     """Ask the admins of the agent for a yes; a sentence for the agent."""
-    shown = making.shown(connection, made, group.name)
+    shown = making.shown(tx, made, group.name)
     about = {
         "agent": group.name,
         "schedule": made.name,
@@ -118,11 +113,11 @@ def _ask(connection: sqlite3.Connection, session: Session, made: Schedule, group
         "to": shown["to"],
     }
     about |= {"prompt": made.prompt, "id": made.id, "agent_group_id": group.id, "session_id": session.id}
-    code, _ = ask_people(connection, AGENT_SCHEDULE, subject_of(made), about, group, session, to_text(now))
+    code, _ = ask_people(tx, AGENT_SCHEDULE, subject_of(made), about, group, session)
     return f"it waits for a yes of an admin (code {code})"
 
 
-def _asked_before(connection: sqlite3.Connection, group: AgentGroup, wish: Wish) -> Schedule | None:
+def _asked_before(connection: Queryable, group: AgentGroup, wish: Wish) -> Schedule | None:
     """The schedule that the same request made before; None for a new one."""
     try:
         found = table.find(connection, wish.name or name_of(wish.prompt or ""), group.id)
@@ -132,37 +127,37 @@ def _asked_before(connection: sqlite3.Connection, group: AgentGroup, wish: Wish)
     return found if same and not found.is_over else None
 
 
-def _full(connection: sqlite3.Connection, group: AgentGroup, now: datetime) -> str | None:
+def _full(tx: Transaction, group: AgentGroup, now: datetime) -> str | None:
     """Why an agent may make no further schedule; its owner is told once in an hour."""
     stamp = to_text(now)
-    count = table.made_by_agent(connection, group.id)
+    count = table.made_by_agent(tx, group.id)
     if count >= MOST_OF_AGENT:
         why = f"you have {count} schedules already, and {MOST_OF_AGENT} is the limit: cancel some first"
-    elif not rate_limits.take(connection, Act.SCHEDULE, group.name, stamp).allowed:
+    elif not rate_limits.take(tx, Act.SCHEDULE, group.name).allowed:
         why = (
             f"you have asked for {rate_limits.PER_HOUR[Act.SCHEDULE]} schedules in this hour already: wait for the next"
         )
     else:
         return None
-    rows = table.listed(connection, agent_group_id=group.id, limit=1)
+    rows = table.listed(tx, agent_group_id=group.id, limit=1)
     if rows:
         text = (
             f"The agent {group.name} wants to make more schedules than it may. `dumbwaiter schedule list` shows them."
         )
-        tell(connection, Schedule.from_row(rows[0]), f"limit-{stamp[:13]}", text, stamp)
+        tell(tx, Schedule.from_row(rows[0]), f"limit-{stamp[:13]}", text, stamp)
     return why
 
 
 def _change(
-    connection: sqlite3.Connection, schedule: Schedule, name: RequestName, arguments: Mapping[str, Any], now: datetime
+    tx: Transaction, schedule: Schedule, name: RequestName, arguments: Mapping[str, Any], now: datetime
 ) -> Schedule:
     match name:
         case RequestName.PAUSE_TASK:
-            return making.pause(connection, schedule, _BY, now)
+            return making.pause(tx, schedule, _BY, now)
         case RequestName.RESUME_TASK:
-            return making.resume(connection, schedule, now)
+            return making.resume(tx, schedule, now)
         case RequestName.CANCEL_TASK:
-            return making.cancel(connection, schedule, _BY, now)
+            return making.cancel(tx, schedule, _BY, now)
         case _:
             values = {key: value for key, value in arguments.items() if key != "name"}
             _require_destination(values.get("to"))
@@ -170,7 +165,7 @@ def _change(
                 raise Conflict(f"'{schedule.name}' waits for an approval as it is: cancel it and ask for another one")
             if schedule.is_over:
                 raise Conflict(f"'{schedule.name}' is over: make a new task")
-            changed = making.change(connection, schedule, Wish(**values), now)
+            changed = making.change(tx, schedule, Wish(**values), now)
             require_of_agent(recurrence_of(changed), now)
             return changed
 
@@ -188,6 +183,6 @@ def _own(schedule: Schedule, group: AgentGroup) -> Schedule:
     return schedule
 
 
-def _shown(connection: sqlite3.Connection, schedule: Schedule, group: AgentGroup) -> dict[str, Any]:
+def _shown(connection: Queryable, schedule: Schedule, group: AgentGroup) -> dict[str, Any]:
     shown = making.shown(connection, schedule, group.name)
     return {name: shown[name] for name in _SHOWN if shown[name] is not None}

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any
 
 from host.access import approvals as rules
 from host.access import cards, codes
 from host.access.standing import AT_TERMINAL
 from host.central import approvals as table
-from host.central import ingest
 from host.central.approvals import Approval, ApprovalState
+from host.central.database import Queryable
 from host.operations.push import push_to_agent_group
 from host.routing.waiting import from_json
 from host.services import Services
@@ -53,8 +51,7 @@ async def deny(services: Services, *, code: str) -> dict[str, Any]:
 
 
 async def _decide(services: Services, code: str, answer: str | None) -> dict[str, Any]:
-    now = to_text(services.clock.now())
-    done = await services.central.write(lambda c: rules.decide(c, code, AT_TERMINAL, COMMAND_LINE, answer, now))
+    done = await services.central.write(rules.decide, code, AT_TERMINAL, COMMAND_LINE, answer)
     services.says(done.agent_groups)
     return {"code": done.approval.code, "state": done.approval.state, "outcome": done.sentence}
 
@@ -88,8 +85,6 @@ class _ApprovalWorker:
             try:
                 await self._expire()
                 await self._replay()
-                for session_id in await services.central.read(ingest.sessions_to_tell):
-                    services.accepted(session_id)
                 for agent_group_id in services.changed_agent_groups():
                     await push_to_agent_group(services, agent_group_id)
                 wait = await self._until_next()
@@ -103,7 +98,7 @@ class _ApprovalWorker:
     async def _expire(self) -> None:
         services, now = self._services, to_text(self._services.clock.now())
         if (await services.central.read(table.next_expiry) or "~") <= now:
-            while await services.central.write(lambda c: rules.expire_due(c, now)):
+            while await services.central.write(rules.expire_due):
                 services.messenger.kick()
 
     async def _replay(self) -> None:
@@ -117,7 +112,7 @@ class _ApprovalWorker:
                 except (InvalidValue, NotFound, AttachmentRefused) as error:  # it can never be taken
                     ids = {"approval": approval.id, "error": str(error)}
                     log.warning("what waited for an approval cannot be taken", extra=ids)
-            await services.central.write(partial(table.replayed, approval_id=approval.id))
+            await services.central.write(table.replayed, approval_id=approval.id)
 
     async def _until_next(self) -> float | None:
         """Seconds until the next approval may expire; None: there is none."""
@@ -136,14 +131,14 @@ def _state(state: str) -> ApprovalState:
     return ApprovalState(state)
 
 
-def _by_code(connection: sqlite3.Connection, code: str) -> Approval:
+def _by_code(connection: Queryable, code: str) -> Approval:
     found = table.by_code(connection, codes.normalised(code))
     if found is None:
         raise NotFound(f"there is no approval {code[:20]}", hint="`dumbwaiter approval list` shows those that wait")
     return found
 
 
-def _shown(connection: sqlite3.Connection, approval: Approval, *, whole: bool = False) -> dict[str, Any]:
+def _shown(connection: Queryable, approval: Approval, *, whole: bool = False) -> dict[str, Any]:
     kind = rules.KINDS.get(approval.kind)
     shown = {
         "code": approval.code,

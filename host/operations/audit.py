@@ -29,9 +29,7 @@ async def list_all(
     """
     _require_limit(limit)
     start = None if since is None else _time(since)
-    return await services.central.read(
-        lambda c: audit.entries(c, who=who, action=action, since=start, before=before, limit=limit)
-    )
+    return await services.central.read(audit.entries, who=who, action=action, since=start, before=before, limit=limit)
 
 
 async def list_dropped(
@@ -41,7 +39,7 @@ async def list_dropped(
     _require_limit(limit)
     if messaging_group is not None:
         messaging_groups.parse_address(messaging_group)
-    return await services.central.read(lambda c: refusals.dropped(c, messaging_group, limit))
+    return await services.central.read(refusals.dropped, messaging_group, limit)
 
 
 def _require_limit(limit: int) -> None:

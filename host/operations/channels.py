@@ -14,7 +14,6 @@ from host.secrets import hidden
 from host.services import Services
 from host.settings import CHANNEL_NAME, RESERVED, load
 from host.settings_file import put_table, remove_table
-from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 
 _CHECK_SECONDS = 30.0
@@ -96,8 +95,7 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
 
 async def _audit(services: Services, action: str, name: str, after: dict[str, Any] | None) -> None:
     """Of settings only their names: among the values are tokens."""
-    now = to_text(services.clock.now())
-    await services.central.write(lambda c: audit.record(c, action, name, now, after=after))
+    await services.central.write(audit.record, action, name, after=after)
 
 
 async def _ask(channel: Channel, hide: Any, *, close: bool) -> Identity:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 from host.central import (
@@ -19,6 +17,7 @@ from host.central import (
     turns,
     usage,
 )
+from host.central.database import Queryable
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.routing import commands
@@ -58,9 +57,9 @@ async def chat(
     position = await services.central.read(mailbox.newest)
     session_id = None
     if session is not None:
-        session_id = (await services.central.read(lambda c: session_lookup.find(c, session))).id
+        session_id = (await services.central.read(session_lookup.find, session)).id
     elif agent_group is None:
-        agent_group = await services.central.read(lambda c: _one_taker(c, text))
+        agent_group = await services.central.read(_one_taker, text)
     receipt = await services.terminal.send(
         Event(
             address=Address(CHANNEL_TYPE, PLATFORM_ID),
@@ -75,7 +74,6 @@ async def chat(
     if not receipt.accepted:
         raise NotFound(f"no agent took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows which would")
     accepted = receipt.accepted[0]
-    services.terminal.notice()
     yield {
         "type": "accepted",
         "message_id": accepted.message_id,
@@ -86,7 +84,7 @@ async def chat(
         yield item
 
 
-def _one_taker(connection: sqlite3.Connection, text: str) -> str | None:
+def _one_taker(connection: Queryable, text: str) -> str | None:
     """The agent group that answers a text without a name, `None` for none. Raises `Conflict` where several would.
 
     In a direct chat every message is meant for each agent; an agent that waits to be meant makes room for one that
@@ -114,12 +112,12 @@ async def _answers(
     deadline = services.clock.monotonic() + timeout
     while True:
         change = services.terminal.change()
-        row, is_out = await services.central.read(lambda c: _state(c, message_id, session_id))
+        row, is_out = await services.central.read(_state, message_id, session_id)
         for letter in await services.terminal.behind(PLATFORM_ID, position, message_id):
             position = letter.position
             yield _message(letter)
         if row is None or (row.status != MessageInStatus.PENDING and is_out):
-            yield await services.central.read(partial(_done, session_id=session_id, row=row))
+            yield await services.central.read(_done, session_id=session_id, row=row)
             return
         left = deadline - services.clock.monotonic()
         if left <= 0:
@@ -132,13 +130,11 @@ async def _answers(
             continue
 
 
-def _state(
-    connection: sqlite3.Connection, message_id: str, session_id: str
-) -> tuple[ingest.AcceptedMessage | None, bool]:
+def _state(connection: Queryable, message_id: str, session_id: str) -> tuple[ingest.AcceptedMessage | None, bool]:
     return ingest.get(connection, message_id), deliveries.is_answer_out(connection, session_id, message_id)
 
 
-def _done(connection: sqlite3.Connection, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:
+def _done(connection: Queryable, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:
     """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere; `budget` is that
     the one of `agent_group` is used up.
 

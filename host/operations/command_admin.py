@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.access import answers as access
 from host.access.standing import Standing
 from host.central import turns, usage
+from host.central.database import Transaction
 from host.operations import agent_groups
 from host.operations import command_answers as answers
 from host.operations.command_answers import ModelsInUse, UsedBudget
@@ -24,17 +23,17 @@ async def model(order: Order) -> None:
     """`/model [NAME]`: show or change the model of who answers here; `default` is the provider's own."""
     wanted = order.command.argument
 
-    def run(connection: sqlite3.Connection) -> None:
-        order.require_admin(connection)
-        group = order.agent_group(connection)
+    def run(tx: Transaction) -> None:
+        order.require_admin(tx)
+        group = order.agent_group(tx)
         if not wanted:
-            last, why = turns.answered_before(connection, order.session.id)
+            last, why = turns.answered_before(tx, order.session.id)
             models = ModelsInUse(group.name, group.provider, group.model, group.fallback_models, last, why)
-            order.finish(connection, answers.model_is(models))
+            order.finish(tx, answers.model_is(models))
             return
         name = None if wanted.lower() == DEFAULT else wanted
-        group = agent_groups.set_model(connection, group, name, order.now)
-        order.finish(connection, answers.model_set(group.name, group.model))
+        group = agent_groups.set_model(tx, group, name)
+        order.finish(tx, answers.model_set(group.name, group.model))
 
     await order.write(run)
     if wanted:
@@ -45,20 +44,20 @@ async def budget(order: Order) -> None:
     """`/budget [AMOUNT]`: show or change what who answers here may use."""
     wanted = order.command.argument
 
-    def run(connection: sqlite3.Connection) -> None:
-        order.require_admin(connection)
-        group = order.agent_group(connection)
+    def run(tx: Transaction) -> None:
+        order.require_admin(tx)
+        group = order.agent_group(tx)
         if wanted:
             usd, tokens, period = parsed_budget(wanted, group.budget_period)
-            group = agent_groups.set_budget(connection, group, usd, tokens, period, order.now)
+            group = agent_groups.set_budget(tx, group, usd, tokens, period)
             if not group.has_budget:
-                order.finish(connection, answers.NO_BUDGET_NOW.format(agent=group.name))
+                order.finish(tx, answers.NO_BUDGET_NOW.format(agent=group.name))
                 return
-        used = usage.state(connection, group, order.now)
+        used = usage.state(tx, group, tx.now)
         allowance = UsedBudget(
             group.name, group.budget_period, used.used_tokens, used.used_usd, group.budget_tokens, group.budget_usd
         )
-        order.finish(connection, answers.budget(allowance))
+        order.finish(tx, answers.budget(allowance))
 
     await order.write(run)
 
@@ -81,15 +80,15 @@ async def whoami(order: Order) -> None:
 async def _decide(order: Order, *, yes: bool) -> None:
     changed: list[str] = []
 
-    def run(connection: sqlite3.Connection) -> None:
+    def run(tx: Transaction) -> None:
         changed.clear()  # of an attempt that was rolled back
-        if not order.is_open(connection):
+        if not order.is_open(tx):
             return
-        who = order.who(connection) or Standing("?")
+        who = order.who(tx) or Standing("?")
         decide = access.approve if yes else access.deny
-        answer = decide(connection, order.command.argument, who, order.chat, order.now)
+        answer = decide(tx, order.command.argument, who, order.chat)
         changed.extend(answer.agent_groups)
-        order.finish(connection, answer.text)
+        order.finish(tx, answer.text)
 
     await order.write(run)
     order.services.says(tuple(changed))

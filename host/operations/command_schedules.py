@@ -5,12 +5,12 @@ Members make schedules that speak in the chat where they write, and change their
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 from host.access.standing import Standing
 from host.central import audit, schedule_runs
 from host.central import schedules as table
+from host.central.database import Queryable, Transaction
 from host.central.schedules import Schedule
 from host.operations.command_order import Order
 from host.operations.schedules import acting, follow, go_on
@@ -37,24 +37,24 @@ async def schedule(order: Order) -> None:
     """`/schedule [WHEN: WHAT | show|pause|resume|run|log|cancel NAME]`."""
     effects: list[RunEffects] = []
 
-    def run(connection: sqlite3.Connection) -> None:
+    def run(tx: Transaction) -> None:
         effects.clear()  # of an attempt that was rolled back
-        who = _member(order, connection)
+        who = _member(order, tx)
         verb, rest = _parsed(order.command.argument)
         if verb == "list":
-            text = _listed(order, connection, who)
+            text = _listed(order, tx, who)
         elif verb == "add":
-            text = _added(order, connection, who, rest)
+            text = _added(order, tx, who, rest)
         elif verb == "run":
-            found = _changeable(order, connection, who, rest)
-            effects.append(runs.start_by_hand(connection, found, from_text(order.now))[1])
+            found = _changeable(order, tx, who, rest)
+            effects.append(runs.start_by_hand(tx, found, from_text(order.now))[1])
             text = f"'{found.name}' runs now."
         elif verb in ("show", "log"):
-            found = _visible(order, connection, who, rest)
-            text = _described(connection, found) if verb == "show" else _log(connection, found)
+            found = _visible(order, tx, who, rest)
+            text = _described(tx, found) if verb == "show" else _log(tx, found)
         else:
-            text = _changed(connection, verb, _changeable(order, connection, who, rest), who, order.now)
-        order.finish(connection, text)
+            text = _changed(tx, verb, _changeable(order, tx, who, rest), who, order.now)
+        order.finish(tx, text)
 
     await order.write(run)
     services = order.services
@@ -66,21 +66,21 @@ async def schedule(order: Order) -> None:
 async def pause(order: Order) -> None:
     """`/pause` pauses everything that runs by itself, `/pause off` lets it run again."""
 
-    def run(connection: sqlite3.Connection) -> None:
-        who = order.who(connection)
+    def run(tx: Transaction) -> None:
+        who = order.who(tx)
         if who is None or not who.administers(None):
             raise Conflict("Only the owner, or an admin of all agents, can use /pause.")
         if order.command.argument.lower() not in ("", "off", "on"):
             raise InvalidValue("Write /pause to pause all that runs by itself, and /pause off to let it run again.")
         if order.command.argument.lower() == "off":
-            go_on(connection, from_text(order.now))
+            go_on(tx, from_text(order.now))
             text = "What runs by itself runs again. What was due meanwhile is not made up for."
         else:
-            if table.pause_all(connection, order.now, who.user, order.chat):
-                audit.record(connection, "schedule.pause_all", "everything", order.now, after={"paused": True})
+            if table.pause_all(tx, order.now, who.user, order.chat):
+                audit.record(tx, "schedule.pause_all", "everything", after={"paused": True})
             text = "All that runs by itself is paused. What goes on is not stopped. /pause off lets it run again."
-        count = acting(connection, order.now)["active"]
-        order.finish(connection, f"{text} Schedules: {count}.")
+        count = acting(tx, order.now)["active"]
+        order.finish(tx, f"{text} Schedules: {count}.")
 
     await order.write(run)
     order.services.schedules_changed.set()
@@ -101,14 +101,14 @@ def _parsed(argument: str) -> tuple[str, str]:
     return "add", argument
 
 
-def _member(order: Order, connection: sqlite3.Connection) -> Standing:
+def _member(order: Order, connection: Queryable) -> Standing:
     who = order.who(connection)
     if who is None or not who.belongs_to(order.row.agent_group_id):
         raise Conflict(MEMBERS.format(agent=order.agent_group(connection).name))
     return who
 
 
-def _added(order: Order, connection: sqlite3.Connection, who: Standing, said: str) -> str:
+def _added(order: Order, tx: Transaction, who: Standing, said: str) -> str:
     when, colon, prompt = said.partition(": ")
     if not colon:
         when, colon, prompt = said.partition(":\n")
@@ -116,18 +116,18 @@ def _added(order: Order, connection: sqlite3.Connection, who: Standing, said: st
         raise InvalidValue(HOW)
     row = order.row
     made = making.make(
-        connection,
-        order.agent_group(connection),
+        tx,
+        order.agent_group(tx),
         Wish(when=when, prompt=prompt),
         origin=Address(row.channel_type, row.platform_id, row.thread_id),
         by=who.user,
         setting_zone=order.services.settings.zone,
         now=from_text(order.now),
     )
-    return f"'{made.name}' is set. {_next(connection, made)} /schedule cancel {made.name} ends it."
+    return f"'{made.name}' is set. {_next(tx, made)} /schedule cancel {made.name} ends it."
 
 
-def _listed(order: Order, connection: sqlite3.Connection, who: Standing) -> str:
+def _listed(order: Order, connection: Queryable, who: Standing) -> str:
     """Those that speak in this chat; all of the agent's for who may change them."""
     of = order.row.agent_group_id
     chat = None if who.administers(of) else (order.row.channel_type, order.row.platform_id)
@@ -144,7 +144,7 @@ def _line(shown: dict[str, object]) -> str:
     return f"{shown['name']}: {shown['when']}; {following}"
 
 
-def _visible(order: Order, connection: sqlite3.Connection, who: Standing, name: str) -> Schedule:
+def _visible(order: Order, connection: Queryable, who: Standing, name: str) -> Schedule:
     found = table.find(connection, name, order.row.agent_group_id)
     here = (found.channel_type, found.platform_id) == (order.row.channel_type, order.row.platform_id)
     if not here and found.created_by != who.user and not who.administers(found.agent_group_id):
@@ -152,7 +152,7 @@ def _visible(order: Order, connection: sqlite3.Connection, who: Standing, name: 
     return found
 
 
-def _changeable(order: Order, connection: sqlite3.Connection, who: Standing, name: str) -> Schedule:
+def _changeable(order: Order, connection: Queryable, who: Standing, name: str) -> Schedule:
     found = _visible(order, connection, who, name)
     if found.created_by != who.user and not who.administers(found.agent_group_id):
         agent = order.agent_group(connection).name
@@ -160,31 +160,31 @@ def _changeable(order: Order, connection: sqlite3.Connection, who: Standing, nam
     return found
 
 
-def _changed(connection: sqlite3.Connection, verb: str, found: Schedule, who: Standing, stamp: str) -> str:
+def _changed(tx: Transaction, verb: str, found: Schedule, who: Standing, stamp: str) -> str:
     now = from_text(stamp)
     steps: dict[str, Callable[[], Schedule]] = {
-        "pause": lambda: making.pause(connection, found, who.user, now),
-        "resume": lambda: making.resume(connection, found, now),
-        "cancel": lambda: making.cancel(connection, found, who.user, now),
+        "pause": lambda: making.pause(tx, found, who.user, now),
+        "resume": lambda: making.resume(tx, found, now),
+        "cancel": lambda: making.cancel(tx, found, who.user, now),
     }
     after = steps[verb]()
     word = {"pause": "is paused", "resume": "runs again", "cancel": "is cancelled"}[verb]
-    return f"'{after.name}' {word}. {_next(connection, after) if verb == 'resume' else ''}".strip()
+    return f"'{after.name}' {word}. {_next(tx, after) if verb == 'resume' else ''}".strip()
 
 
-def _next(connection: sqlite3.Connection, schedule: Schedule) -> str:
+def _next(connection: Queryable, schedule: Schedule) -> str:
     shown = making.shown(connection, schedule, "")
     return f"It is due {shown['when']}; next: {shown['next']}."
 
 
-def _described(connection: sqlite3.Connection, schedule: Schedule) -> str:
+def _described(connection: Queryable, schedule: Schedule) -> str:
     shown = making.shown(connection, schedule, "")
     names = ("status", "why", "when", "next", "to", "missed", "runs", "last", "created_by", "prompt")
     lines = [f"{name.replace('_', ' ')}: {shown[name]}" for name in names if shown[name] is not None]
     return "\n".join([schedule.name, *lines])
 
 
-def _log(connection: sqlite3.Connection, schedule: Schedule) -> str:
+def _log(connection: Queryable, schedule: Schedule) -> str:
     rows = schedule_runs.log(connection, schedule.id, None, _LOGGED)
     lines = []
     for row in rows:

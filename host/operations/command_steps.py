@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
@@ -18,6 +17,7 @@ from host.central import (
     usage,
 )
 from host.central import title as title_form
+from host.central.database import Queryable, Transaction
 from host.central.sessions import Session
 from host.operations import command_admin as admin
 from host.operations import command_answers as answers
@@ -45,7 +45,7 @@ async def carry_out(order: Order) -> None:
 
 
 async def _new(order: Order) -> None:
-    def answer(connection: sqlite3.Connection, done: Transition) -> str:
+    def answer(connection: Queryable, done: Transition) -> str:
         is_new = done.before.status == "active" or done.after.created_at >= order.now
         return answers.begun(done.cancelled) if is_new else answers.BEGUN_ALREADY
 
@@ -53,25 +53,25 @@ async def _new(order: Order) -> None:
 
 
 async def _title(order: Order) -> None:
-    def run(connection: sqlite3.Connection) -> None:
-        present = order.present(connection)
+    def run(tx: Transaction) -> None:
+        present = order.present(tx)
         if order.command.argument:
-            title = titles.set_manual(connection, present, order.command.argument, order.now, lineage=True)
+            title = titles.set_manual(tx, present, order.command.argument, lineage=True)
             is_cut = title_form.is_cut(order.command.argument)
             before = {"title": present.title}
-            audit.record(connection, "session.title", present.id, order.now, before=before, after={"title": title})
-            order.finish(connection, answers.title_set(title, cut=is_cut))
+            audit.record(tx, "session.title", present.id, before=before, after={"title": title})
+            order.finish(tx, answers.title_set(title, cut=is_cut))
         else:
-            order.finish(connection, answers.title_is(present.title))
+            order.finish(tx, answers.title_is(present.title))
 
     await order.write(run)
 
 
 async def _sessions(order: Order) -> None:
-    def run(connection: sqlite3.Connection) -> None:
-        present = order.present(connection)
-        found = session_visibility.newest(connection, present, _LISTED)
-        session_list.keep_list(connection, present.route_id, [each.id for each in found], order.now)
+    def run(tx: Transaction) -> None:
+        present = order.present(tx)
+        found = session_visibility.newest(tx, present, _LISTED)
+        session_list.keep_list(tx, present.route_id, [each.id for each in found])
         entries = [
             Listed(
                 name=each.name,
@@ -82,13 +82,13 @@ async def _sessions(order: Order) -> None:
             )
             for each in found
         ]
-        order.finish(connection, answers.listed(entries, order.zone(connection)))
+        order.finish(tx, answers.listed(entries, order.zone(tx)))
 
     await order.write(run)
 
 
 async def _resume(order: Order) -> None:
-    def choose(connection: sqlite3.Connection) -> tuple[Session, routes.Route]:
+    def choose(connection: Queryable) -> tuple[Session, routes.Route]:
         present = _somewhere(order, connection)
         if order.command.argument:
             found = session_visibility.find(connection, present, order.command.argument)
@@ -101,7 +101,7 @@ async def _resume(order: Order) -> None:
             raise Conflict(answers.PRESENT_ALREADY)
         return found, route
 
-    def answer(connection: sqlite3.Connection, done: Transition) -> str:
+    def answer(connection: Queryable, done: Transition) -> str:
         name = session_visibility.name_of(connection, done.after)
         return answers.taken_up(name, found.last_active, done.cancelled, order.zone(connection))
 
@@ -116,7 +116,7 @@ async def _undo(order: Order) -> None:
         return
     present = await order.services.central.read(order.open_present)
 
-    def answer(connection: sqlite3.Connection, done: Undone) -> str:
+    def answer(connection: Queryable, done: Undone) -> str:
         return answers.taken_back(_texts(done.exchanges.messages), done.exchanges.count, asked)
 
     await session_transitions.take_back(order.services, present, asked, order.answering(answer))
@@ -125,7 +125,7 @@ async def _undo(order: Order) -> None:
 async def _retry(order: Order) -> None:
     present = await order.services.central.read(order.open_present)
 
-    def answer(connection: sqlite3.Connection, done: Undone) -> str:
+    def answer(connection: Queryable, done: Undone) -> str:
         return answers.asked_again(_texts(done.exchanges.messages))
 
     await session_transitions.ask_again(order.services, present, order.answering(answer))
@@ -139,7 +139,7 @@ async def _branch(order: Order) -> None:
 
 
 async def _compress(order: Order) -> None:
-    def check(connection: sqlite3.Connection) -> Session:
+    def check(connection: Queryable) -> Session:
         present = order.open_present(connection)
         if order.agent_group(connection).provider not in SUMMARIZERS:
             raise Conflict(answers.NO_SUMMARIES)
@@ -154,12 +154,12 @@ async def _compress(order: Order) -> None:
 
 
 async def _stop(order: Order) -> None:
-    def look(connection: sqlite3.Connection) -> tuple[Session, list[str]]:
+    def look(connection: Queryable) -> tuple[Session, list[str]]:
         present = order.present(connection)
         rows = [ingest.get(connection, message_id) for message_id in ingest.unanswered(connection, present.id)]
         return present, _texts([row for row in rows if row is not None and row.kind == "chat"])
 
-    def answer(connection: sqlite3.Connection, cancelled: int) -> str:
+    def answer(connection: Queryable, cancelled: int) -> str:
         return answers.stopped(texts, cancelled)
 
     present, texts = await order.services.central.read(look)
@@ -167,12 +167,12 @@ async def _stop(order: Order) -> None:
 
 
 async def _status(order: Order) -> None:
-    def run(connection: sqlite3.Connection) -> None:
-        present, group = order.present(connection), order.agent_group(connection)
+    def run(tx: Transaction) -> None:
+        present, group = order.present(tx), order.agent_group(tx)
         talk = ConversationFacts(
             present.id, present.title, present.status == "archived", group.name, group.provider, group.model
         )
-        order.finish(connection, answers.state(talk, _work(order, connection, present), order.zone(connection)))
+        order.finish(tx, answers.state(talk, _work(order, tx, present), order.zone(tx)))
 
     await order.write(run)
 
@@ -181,9 +181,9 @@ async def _usage(order: Order) -> None:
     used = await order.services.central.read(lambda c: usage.of_session(c, order.present(c).id))
     into = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
 
-    def run(connection: sqlite3.Connection) -> None:
-        group = order.agent_group(connection)
-        period = usage.state(connection, group, order.now)
+    def run(tx: Transaction) -> None:
+        group = order.agent_group(tx)
+        period = usage.state(tx, group, tx.now)
         allowance = UsedBudget(
             group.name,
             group.budget_period,
@@ -192,7 +192,7 @@ async def _usage(order: Order) -> None:
             group.budget_tokens,
             group.budget_usd,
         )
-        order.finish(connection, answers.usage(Tokens(into, used.output_tokens, used.cost_usd), allowance))
+        order.finish(tx, answers.usage(Tokens(into, used.output_tokens, used.cost_usd), allowance))
 
     await order.write(run)
 
@@ -225,13 +225,13 @@ STEPS: Mapping[str, Step] = {
 """What carries out a command, by its word (host/routing/commands.py)."""
 
 
-def _somewhere(order: Order, connection: sqlite3.Connection) -> Session:
+def _somewhere(order: Order, connection: Queryable) -> Session:
     """The present conversation; where there is none, the one the command was accepted for."""
     active = routes.route_of(connection, order.session).active_session_id
     return sessions.get(connection, active or order.session.id)
 
 
-def _work(order: Order, connection: sqlite3.Connection, present: Session) -> QueueFacts:
+def _work(order: Order, connection: Queryable, present: Session) -> QueueFacts:
     """What goes on in a conversation, as far as the host has seen."""
     services = order.services
     agent = services.supervisor.agents.get(present.id)

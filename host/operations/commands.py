@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from host.central import ingest, sessions
 from host.central.audit import acting
+from host.central.database import Queryable
 from host.operations import command_answers as answers
 from host.operations.command_order import Order
 from host.operations.command_steps import carry_out
 from host.routing.commands import parse
 from host.services import Services
-from shared_schema.clock import to_text
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.rows import MessageInStatus
 
@@ -42,7 +41,7 @@ async def carrying_out(services: Services) -> AsyncIterator[None]:
 
 
 class Executor:
-    """Takes the commands of `services.commands`, one after the other on each route."""
+    """Takes the commands of `services.dispatcher.commands`, one after the other on each route."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -71,7 +70,7 @@ class Executor:
 
     async def _take(self) -> None:
         while True:
-            await self._begin(await self._services.commands.get())
+            await self._begin(await self._services.dispatcher.commands.get())
 
     async def _begin(self, message_id: str) -> None:
         """Carry out a command, once those before it on its route are done."""
@@ -88,7 +87,7 @@ class Executor:
         wait = _FIRST_WAIT
         while True:
             try:
-                return await self._services.central.read(lambda c: _route_of(c, message_id))
+                return await self._services.central.read(_route_of, message_id)
             except FileTrouble as error:
                 log.error("a command waits for the ledger", extra={"message_id": message_id, "error": str(error)})
             await asyncio.sleep(wait)
@@ -116,10 +115,7 @@ class Executor:
         """Carry out a command that has no outcome yet. Raises `FileTrouble` while the ledger cannot be used."""
         order = await self._services.central.read(lambda c: _order(self._services, c, message_id))
         if order is None:
-            now = to_text(self._services.clock.now())
-            await self._services.central.write(
-                lambda c: ingest.finish_command(c, message_id, MessageInStatus.CANCELLED, now=now)
-            )
+            await self._services.central.write(ingest.finish_command, message_id, MessageInStatus.CANCELLED)
             return
         ids = {
             "message_id": message_id,
@@ -145,13 +141,13 @@ class Executor:
             await order.write(lambda c: order.finish(c, answers.BROKEN, MessageInStatus.FAILED))
 
 
-def _route_of(connection: sqlite3.Connection, message_id: str) -> str:
+def _route_of(connection: Queryable, message_id: str) -> str:
     row = ingest.get(connection, message_id)
     session = None if row is None or row.session_id is None else sessions.lookup(connection, row.session_id)
     return "" if session is None else session.route_id
 
 
-def _order(services: Services, connection: sqlite3.Connection, message_id: str) -> Order | None:
+def _order(services: Services, connection: Queryable, message_id: str) -> Order | None:
     """What is to be done for a command; None for one that is done, or whose conversation is gone."""
     row = ingest.get(connection, message_id)
     if row is None or row.status != MessageInStatus.PENDING or row.session_id is None:

@@ -7,7 +7,6 @@ of its own. Several windows may look at one conversation, and every one of them 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 from host.access.standing import TERMINAL, Standing, standing_of
 from host.central import agent_groups, browser_chats, messaging_groups, routes, session_lookup
 from host.central import turns as turn_table
+from host.central.database import Queryable
 from host.central.messaging_groups import MessagingGroup, SessionMode, UnknownSender
 from host.central.sessions import Session
 from host.channels.browser import CHANNEL_TYPE
@@ -55,7 +55,7 @@ def address_of(user: str) -> str:
 async def list_all(services: Services, *, user: str, limit: int = 50) -> dict[str, Any]:
     """The conversations of a user, the newest first (`conversations`), and with whom they may talk (`agents`)."""
 
-    def load(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], MessagingGroup | None]:
+    def load(connection: Queryable) -> tuple[list[dict[str, Any]], MessagingGroup | None]:
         standing = standing_of(connection, user)
         agents = [
             {"name": group.name, "provider": group.provider, "model": group.model}
@@ -77,7 +77,7 @@ async def show(services: Services, *, user: str, session: str) -> dict[str, Any]
     Raises `NotFound`, also for a conversation of another person.
     """
 
-    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+    def load(connection: Queryable) -> dict[str, Any]:
         found = visible(connection, user, session)
         shown = session_views.shown(services, connection, found.id)
         last = next(iter(turn_table.last(connection, found.id, 1)), None)
@@ -92,7 +92,7 @@ async def show(services: Services, *, user: str, session: str) -> dict[str, Any]
     return await services.central.read(load)
 
 
-def visible(connection: sqlite3.Connection, user: str, session: str) -> Session:
+def visible(connection: Queryable, user: str, session: str) -> Session:
     """The session of that id, if the user may see it. What they may not see is not found, in the same words."""
     found = session_lookup.find(connection, session, deleted=True)
     if standing_of(connection, user).is_owner:
@@ -148,14 +148,14 @@ async def send(
 
 async def read(services: Services, *, user: str, session: str) -> dict[str, Any]:
     """Note that a user has seen a conversation of their own."""
-    found = await services.central.read(lambda c: visible(c, user, session))
+    found = await services.central.read(visible, user, session)
     await services.browser.hand_in(ReadReceipt(Address(CHANNEL_TYPE, handle_of(user), found.thread_id)))
     return {"session_id": found.id}
 
 
 async def interrupt(services: Services, *, session: str) -> dict[str, Any]:
     """End what the agent of a session does now; its agent stays: `{session_id, cancelled}`."""
-    found = await services.central.read(lambda c: session_lookup.find(c, session))
+    found = await services.central.read(session_lookup.find, session)
     return {"session_id": found.id, "cancelled": await session_stop.interrupt(services, found)}
 
 
@@ -165,7 +165,7 @@ async def file(services: Services, *, user: str, session: str, message: str, num
     Raises `NotFound`.
     """
 
-    def load(connection: sqlite3.Connection) -> tuple[Session, str]:
+    def load(connection: Queryable) -> tuple[Session, str]:
         found = visible(connection, user, session)
         files = browser_chats.files_of(connection, found.id, message)
         if not 0 <= number < len(files):
@@ -181,9 +181,9 @@ async def transcript(services: Services, *, session: str) -> list[dict[str, Any]
 
     An entry that is on its way from the ledger into the file of its session may be found in both.
     """
-    found = await services.central.read(lambda c: session_lookup.find(c, session))
+    found = await services.central.read(session_lookup.find, session)
     told = await history.transcript(services, session=found.id, limit=_MOST_ENTRIES)
-    gone = await services.central.read(lambda c: browser_chats.withdrawn(c, found.id))
+    gone = await services.central.read(browser_chats.withdrawn, found.id)
     kept = {each["id"]: each for each in told if each["status"] != _WITHDRAWN and each["id"] not in gone}
     return list(kept.values())
 
@@ -194,15 +194,9 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
     `entries`: the newest entries of its transcript, whenever one of them has changed; `working`: elapsed_seconds,
     waiting (messages), phase, tool, draft, when one of them has changed; `idle`: nothing is left to be answered.
     """
-    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
+    found = await services.central.read(session_lookup.find, session, deleted=True)
     window = _Window(services, found.id)
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-    def committed() -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(news.set)
-
-    with services.central.watched(committed):
+    with services.dispatcher.following() as news:
         while True:
             news.clear()  # before looking, so that what is committed meanwhile is looked at again
             for each in await window.look():
@@ -236,7 +230,7 @@ class _Window:
             self.marks = marks
         return [*news, *await self._state(waiting, since)]
 
-    def _marks(self, connection: sqlite3.Connection) -> tuple[tuple[Any, ...] | None, int, str | None]:
+    def _marks(self, connection: Queryable) -> tuple[tuple[Any, ...] | None, int, str | None]:
         return browser_chats.marks(connection, self.session_id), *browser_chats.waiting(connection, self.session_id)
 
     async def _state(self, waiting: int, since: str | None) -> list[dict[str, Any]]:
@@ -275,7 +269,7 @@ class _Window:
 async def _wire(services: Services, user: str, agent_group: str) -> None:
     """Let an agent answer in the chat of a user, who may talk to it. Raises `NotFound` when they may not."""
 
-    def load(connection: sqlite3.Connection) -> tuple[bool, bool]:
+    def load(connection: Queryable) -> tuple[bool, bool]:
         group = agent_groups.get_by_name(connection, agent_group)
         standing: Standing = standing_of(connection, user)
         if not standing.belongs_to(group.id):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit, messaging_groups
 from host.central.agent_links import AGENT_CHANNEL
+from host.central.database import Queryable, Transaction
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from shared_schema.clock import to_text
@@ -20,18 +20,16 @@ async def add(services: Services, *, agent_group: str, name: str, messaging_grou
     """
     now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> str:
-        group = agent_groups.get_by_name(connection, agent_group)
+    def store(tx: Transaction) -> str:
+        group = agent_groups.get_by_name(tx, agent_group)
         channel, _, target = messaging_group.partition(":")
         if channel == AGENT_CHANNEL:
-            agent_groups.add_link(connection, group, name, agent_groups.get_by_name(connection, target), now)
-            audit.record(connection, "destination.add", f"{agent_group} {name}", now, after={"agent_group": target})
+            agent_groups.add_link(tx, group, name, agent_groups.get_by_name(tx, target))
+            audit.record(tx, "destination.add", f"{agent_group} {name}", after={"agent_group": target})
             return group.id
-        chat = messaging_groups.get_by_name(connection, messaging_group)
-        agent_groups.add_destination(connection, group.id, name, chat.id, now)
-        audit.record(
-            connection, "destination.add", f"{agent_group} {name}", now, after={"messaging_group": chat.address}
-        )
+        chat = messaging_groups.get_by_name(tx, messaging_group)
+        agent_groups.add_destination(tx, group.id, name, chat.id, now)
+        audit.record(tx, "destination.add", f"{agent_group} {name}", after={"messaging_group": chat.address})
         return group.id
 
     await push_to_agent_group(services, await services.central.write(store))
@@ -41,7 +39,7 @@ async def add(services: Services, *, agent_group: str, name: str, messaging_grou
 async def list_all(services: Services, *, agent_group: str | None = None) -> list[dict[str, Any]]:
     """All destinations, or those of one agent group."""
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         groups = agent_groups.all_groups(connection)
         if agent_group is not None:
             groups = [agent_groups.get_by_name(connection, agent_group)]
@@ -69,10 +67,10 @@ def _place(destination: Destination) -> str:
 async def remove(services: Services, *, agent_group: str, name: str) -> dict[str, Any]:
     """Take a destination away; what the agent sends there from now on is refused. Raises `NotFound`."""
 
-    def drop(connection: sqlite3.Connection) -> str:
-        group = agent_groups.get_by_name(connection, agent_group)
-        agent_groups.remove_destination(connection, group.id, name)
-        audit.record(connection, "destination.remove", f"{agent_group} {name}", to_text(services.clock.now()))
+    def drop(tx: Transaction) -> str:
+        group = agent_groups.get_by_name(tx, agent_group)
+        agent_groups.remove_destination(tx, group.id, name)
+        audit.record(tx, "destination.remove", f"{agent_group} {name}")
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))

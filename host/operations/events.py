@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from host.central import events, session_lookup
+from host.central.database import Queryable
 from host.central.events import LiveEvent
 from host.services import Services
 from shared_schema.errors import InvalidValue
@@ -28,7 +26,7 @@ async def list_all(
     if not 1 <= limit <= _MAX_LIST:
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
 
-    def load(connection: sqlite3.Connection) -> list[LiveEvent]:
+    def load(connection: Queryable) -> list[LiveEvent]:
         session_id = None if session is None else session_lookup.find(connection, session, deleted=True).id
         if after is None:
             return events.last(connection, limit, session_id)
@@ -41,19 +39,11 @@ async def follow(
     services: Services, *, after: int | None = None, session: str | None = None
 ) -> AsyncIterator[dict[str, Any]]:
     """Events behind a number, and then each as it comes, without end; without a number those from now on."""
-    session_id, number = await services.central.read(lambda c: _place(c, session, after))
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-    def committed() -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(news.set)
-
-    with services.central.watched(committed):
+    session_id, number = await services.central.read(_place, session, after)
+    with services.dispatcher.following() as news:
         while True:
             news.clear()
-            found = await services.central.read(
-                partial(events.after, number=number, limit=_MAX_LIST, session_id=session_id)
-            )
+            found = await services.central.read(events.after, number=number, limit=_MAX_LIST, session_id=session_id)
             for event in found:
                 yield _shown(event)
                 number = event.number
@@ -71,7 +61,7 @@ async def _wait_for(news: asyncio.Event) -> None:
         pass
 
 
-def _place(connection: sqlite3.Connection, session: str | None, after: int | None) -> tuple[str | None, int]:
+def _place(connection: Queryable, session: str | None, after: int | None) -> tuple[str | None, int]:
     session_id = None if session is None else session_lookup.find(connection, session, deleted=True).id
     return session_id, events.newest(connection) if after is None else after
 

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from host.central import agent_groups, audit, imports, session_list, session_lookup, sessions
 from host.central.agent_groups import AgentGroup
+from host.central.database import Queryable, Transaction
 from host.central.imports import Imported
 from host.history import store
 from host.history.entry import COLUMNS, text_of_content
@@ -46,7 +47,7 @@ _LONGEST_LINE = 64_000_000
 async def export(services: Services, *, session: str | None = None) -> AsyncIterator[dict[str, Any]]:
     """One session, or all that were not deleted, the oldest id first. Raises `NotFound`, `Conflict`."""
 
-    def load(connection: sqlite3.Connection) -> list[str]:
+    def load(connection: Queryable) -> list[str]:
         if session is not None:
             return [session_lookup.find(connection, session).id]
         return sorted(sessions.all_ids(connection))
@@ -113,7 +114,7 @@ class Exported:
 
 async def _import(services: Services, group: AgentGroup, session: Exported) -> tuple[str, bool]:
     """The id of the session here, and whether it is new."""
-    session_id, known = await services.central.read(lambda c: _id_here(c, group.id, session.header["id"]))
+    session_id, known = await services.central.read(_id_here, group.id, session.header["id"])
     if known:
         return session_id, False
     layout = services.settings.layout.session(group.id, session_id)
@@ -122,9 +123,7 @@ async def _import(services: Services, group: AgentGroup, session: Exported) -> t
     await asyncio.to_thread(remove_session_folder, layout)  # of an import that was interrupted
     try:
         await asyncio.to_thread(restore, layout, owner, **session.rows)
-        added = await services.central.write(
-            lambda c: _store(c, _imported(session_id, group.id, session, now), session_id, now)
-        )
+        added = await services.central.write(_store, _imported(session_id, group.id, session, now), session_id)
     except (DumbwaiterError, OSError):
         await asyncio.to_thread(remove_session_folder, layout)
         raise
@@ -132,14 +131,14 @@ async def _import(services: Services, group: AgentGroup, session: Exported) -> t
     return session_id, added
 
 
-def _store(connection: sqlite3.Connection, new: Imported, session_id: str, now: str) -> bool:
-    added = imports.insert(connection, new, now)
+def _store(tx: Transaction, new: Imported, session_id: str) -> bool:
+    added = imports.insert(tx, new)
     if added:
-        audit.record(connection, "session.import", session_id, now, after={"title": new.title})
+        audit.record(tx, "session.import", session_id, after={"title": new.title})
     return added
 
 
-def _only_agent_group(connection: sqlite3.Connection) -> str:
+def _only_agent_group(connection: Queryable) -> str:
     groups = agent_groups.all_groups(connection)
     if len(groups) != 1:
         raise InvalidValue(
@@ -149,13 +148,13 @@ def _only_agent_group(connection: sqlite3.Connection) -> str:
     return groups[0].name
 
 
-def _row(connection: sqlite3.Connection, session_id: str) -> sqlite3.Row | None:
+def _row(connection: Queryable, session_id: str) -> sqlite3.Row | None:
     found = sessions.lookup(connection, session_id)
     gone = found is None or found.status == "deleted"
     return None if gone else session_list.shown(connection, session_id)
 
 
-def _id_here(connection: sqlite3.Connection, group_id: str, session_id: str) -> tuple[str, bool]:
+def _id_here(connection: Queryable, group_id: str, session_id: str) -> tuple[str, bool]:
     """The id under which a session is imported, and whether it is there already."""
     other = sessions.lookup(connection, session_id)
     if other is not None and other.agent_group_id != group_id:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, messaging_groups
+from host.central.database import Transaction
 from host.central.messaging_groups import Engage, MessagingGroup, SessionMode, Wiring
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.services import Services
@@ -27,15 +27,15 @@ async def set_up(services: Services) -> dict[str, Any]:
     """
     now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> bool:
-        if agent_groups.all_groups(connection) or messaging_groups.all_groups(connection):
+    def store(tx: Transaction) -> bool:
+        if agent_groups.all_groups(tx) or messaging_groups.all_groups(tx):
             return False
         group = agent_groups.new_agent_group(FIRST_AGENT_GROUP, created_at=now, provider=PROVIDERS[0])
         chat = MessagingGroup(new_id(Prefix.MESSAGING_GROUP), CHANNEL_TYPE, PLATFORM_ID, "Terminal", 0, now)
         wiring = Wiring(new_id(Prefix.WIRING), chat.id, group.id, SessionMode.SHARED, 0, Engage.ALL, None, now)
-        agent_groups.insert(connection, group)
-        messaging_groups.insert(connection, chat)
-        messaging_groups.wire(connection, wiring)
+        agent_groups.insert(tx, group)
+        messaging_groups.insert(tx, chat)
+        messaging_groups.wire(tx, wiring)
         return True
 
     made = await services.central.write(store)

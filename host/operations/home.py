@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit, home_channels, messaging_groups
+from host.central.database import Queryable, Transaction
 from host.operations.push import push_to_agent_group
 from host.services import Services
-from shared_schema.clock import to_text
 
 
 async def put(services: Services, *, agent_group: str, messaging_group: str) -> dict[str, Any]:
     """Make a chat the home of an agent group on that platform. Raises `InvalidValue`, `NotFound`."""
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> tuple[str, dict[str, Any]]:
-        group = agent_groups.get_by_name(connection, agent_group)
-        chat = messaging_groups.get_by_name(connection, messaging_group)
-        home_channels.put(connection, group.id, chat, now)
-        audit.record(connection, "home.set", group.name, now, after={"messaging_group": chat.address})
+    def store(tx: Transaction) -> tuple[str, dict[str, Any]]:
+        group = agent_groups.get_by_name(tx, agent_group)
+        chat = messaging_groups.get_by_name(tx, messaging_group)
+        home_channels.put(tx, group.id, chat)
+        audit.record(tx, "home.set", group.name, after={"messaging_group": chat.address})
         return group.id, _shown(group.name, chat)
 
     agent_group_id, home = await services.central.write(store)
@@ -30,7 +28,7 @@ async def put(services: Services, *, agent_group: str, messaging_group: str) -> 
 async def list_all(services: Services, *, agent_group: str | None = None) -> list[dict[str, Any]]:
     """All homes, or those of one agent group."""
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         groups = agent_groups.all_groups(connection)
         if agent_group is not None:
             groups = [agent_groups.get_by_name(connection, agent_group)]
@@ -42,11 +40,10 @@ async def list_all(services: Services, *, agent_group: str | None = None) -> lis
 async def remove(services: Services, *, agent_group: str, channel_type: str) -> dict[str, Any]:
     """Take the home of an agent group on a platform away. Raises `NotFound`."""
 
-    def drop(connection: sqlite3.Connection) -> str:
-        group = agent_groups.get_by_name(connection, agent_group)
-        home_channels.remove(connection, group.id, channel_type)
-        now = to_text(services.clock.now())
-        audit.record(connection, "home.remove", group.name, now, before={"channel_type": channel_type})
+    def drop(tx: Transaction) -> str:
+        group = agent_groups.get_by_name(tx, agent_group)
+        home_channels.remove(tx, group.id, channel_type)
+        audit.record(tx, "home.remove", group.name, before={"channel_type": channel_type})
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))

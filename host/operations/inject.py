@@ -33,7 +33,7 @@ async def inject(
     """
     if not text and not files:
         raise InvalidValue("there is neither a text nor a file", hint="write a text, or `--file FILE`")
-    group = await services.central.read(lambda c: messaging_groups.get_by_name(c, messaging_group))
+    group = await services.central.read(messaging_groups.get_by_name, messaging_group)
     receipt = await services.router.ingest(
         Event(
             address=Address(group.channel_type, group.platform_id, thread),

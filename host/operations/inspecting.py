@@ -19,6 +19,6 @@ async def sql(services: Services, *, session: str, query: str, limit: int = 1000
     """
     if not 1 <= limit <= inspection.MAX_ROWS:
         raise InvalidValue(f"the limit must be 1 to {inspection.MAX_ROWS}, not {limit}")
-    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
+    found = await services.central.read(session_lookup.find, session, deleted=True)
     layout = services.inbox_sync.folder(found)
     return asdict(await asyncio.to_thread(inspection.ask, layout, query, limit=limit))

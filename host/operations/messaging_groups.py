@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit
 from host.central import messaging_groups as table
 from host.central.agent_links import AGENT_CHANNEL
+from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import MessagingGroup, UnknownSender, default_unknown_sender
 from host.operations.push import push_to_agent_group
 from host.services import Services
@@ -51,9 +51,9 @@ async def add(
         unknown_sender=_rule(unknown_sender) or default_unknown_sender(channel_type, is_group=is_group),
     )
 
-    def store(connection: sqlite3.Connection) -> None:
-        table.insert(connection, group)
-        audit.record(connection, "messaging_group.add", address, group.created_at, after=_audited(group))
+    def store(tx: Transaction) -> None:
+        table.insert(tx, group)
+        audit.record(tx, "messaging_group.add", address, after=_audited(group))
 
     await services.central.write(store)
     return await show(services, address=address)
@@ -81,8 +81,8 @@ async def change(
     """Change a chat's name, whether it is a group, its time zone (empty: the setting), or who may speak there."""
     zone, rule = _zone(timezone), _rule(unknown_sender)
 
-    def store(connection: sqlite3.Connection) -> list[str]:
-        group = before = table.get_by_name(connection, address)
+    def store(tx: Transaction) -> list[str]:
+        group = before = table.get_by_name(tx, address)
         if name is not None:
             group = dataclasses.replace(group, name=name or None)
         if is_group is not None:
@@ -91,10 +91,9 @@ async def change(
             group = dataclasses.replace(group, timezone=zone)
         if rule is not None:
             group = dataclasses.replace(group, unknown_sender=rule)
-        table.update(connection, group)
-        now = to_text(services.clock.now())
-        audit.record(connection, "messaging_group.set", address, now, before=_audited(before), after=_audited(group))
-        return table.users(connection, group.id)
+        table.update(tx, group)
+        audit.record(tx, "messaging_group.set", address, before=_audited(before), after=_audited(group))
+        return table.users(tx, group.id)
 
     for agent_group_id in await services.central.write(store):
         await push_to_agent_group(services, agent_group_id)
@@ -104,13 +103,11 @@ async def change(
 async def remove(services: Services, *, address: str) -> dict[str, Any]:
     """Remove a chat with its wirings and the destinations that point at it. Sessions stay, and take nothing from it."""
 
-    def drop(connection: sqlite3.Connection) -> list[str]:
-        group = table.get_by_name(connection, address)
-        users = table.users(connection, group.id)
-        table.delete(connection, group.id)
-        audit.record(
-            connection, "messaging_group.remove", address, to_text(services.clock.now()), before=_audited(group)
-        )
+    def drop(tx: Transaction) -> list[str]:
+        group = table.get_by_name(tx, address)
+        users = table.users(tx, group.id)
+        table.delete(tx, group.id)
+        audit.record(tx, "messaging_group.remove", address, before=_audited(group))
         return users
 
     for agent_group_id in await services.central.write(drop):
@@ -140,7 +137,7 @@ def _zone(name: str | None) -> str | None:
     return require_zone(name).key if name else None
 
 
-def _shown(connection: sqlite3.Connection, group: MessagingGroup) -> dict[str, Any]:
+def _shown(connection: Queryable, group: MessagingGroup) -> dict[str, Any]:
     wired = [agent_groups.by_id(connection, w.agent_group_id) for w in table.wirings_of(connection, group.id)]
     return {
         "id": group.id,

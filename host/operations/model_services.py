@@ -19,7 +19,6 @@ from host.gateway.upstreams import Upstream, UpstreamKind, UpstreamSetting, conf
 from host.gateway.upstreams_file import store
 from host.services import Services
 from host.settings import vendor_variables
-from shared_schema.clock import to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 _ASK_SECONDS = 15.0
@@ -69,8 +68,7 @@ async def change(services: Services, *, name: str, url: str | None = None, key: 
         await asyncio.to_thread(store, path, name, dict(given))
         # Of a key only that it is another one: the log is read by more people than the file of keys.
         after = {field: value if field == "url" else "set" for field, value in given.items()}
-        now = to_text(services.clock.now())
-        await services.central.write(lambda c: audit.record(c, "model_service.set", name, now, after=after))
+        await services.central.write(audit.record, "model_service.set", name, after=after)
     fresh = configure(services.settings.upstreams, await asyncio.to_thread(read_file, path), vendor_variables())
     services.upstreams.clear()  # in place: every agent's gateway looks into this one
     services.upstreams.update(fresh)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from host.central import agent_groups, rate_limits, sessions
+from host.central.database import Queryable, Transaction
 from host.operations.session_change import change
 from host.operations.session_stop import remove
 from host.operations.sessions import shown
@@ -43,7 +43,7 @@ async def prune(
         raise InvalidValue(f"the age must be 0 to {_MAX_DAYS} days, not {older_than_days:g}")
     before = to_text(services.clock.now() - timedelta(days=older_than_days))
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         return [shown(services, connection, each) for each in sessions.ended_before(connection, before, group)]
 
@@ -56,18 +56,18 @@ async def prune(
 async def _delete(services: Services, session_id: str, before: str, *, for_good: bool) -> bool:
     """Delete a session that ended before a time; false when it is gone meanwhile, or was taken up again."""
 
-    def require(connection: sqlite3.Connection) -> None:
+    def require(connection: Queryable) -> None:
         if not sessions.has_ended_before(connection, session_id, before):
             raise NotFound(
                 f"session {session_id} is not one of those that ended", hint="`dumbwaiter session prune` names them"
             )
 
-    def hide(connection: sqlite3.Connection, now: str) -> int:
-        require(connection)
-        return transitions.delete(connection, session, now)
+    def hide(tx: Transaction) -> int:
+        require(tx)
+        return transitions.delete(tx, session)
 
     try:
-        session = await services.central.read(partial(sessions.get, session_id=session_id))
+        session = await services.central.read(sessions.get, session_id=session_id)
         await (
             remove(services, session, require) if for_good else change(services, session, hide, action="session.delete")
         )
@@ -80,9 +80,9 @@ async def remove_deleted(services: Services) -> int:
     """Remove for good what was deleted longer ago than it is kept; how many sessions that were."""
     before = to_text(services.clock.now() - timedelta(hours=services.settings.deleted_hours))
     removed = 0
-    for session_id in await services.central.read(lambda c: sessions.deleted_before(c, before)):
+    for session_id in await services.central.read(sessions.deleted_before, before):
         try:
-            session = await services.central.read(partial(sessions.get, session_id=session_id))
+            session = await services.central.read(sessions.get, session_id=session_id)
             await remove(services, session, partial(_require_deleted, session_id=session_id, before=before))
         except NotFound:
             continue
@@ -93,7 +93,7 @@ async def remove_deleted(services: Services) -> int:
     return removed
 
 
-def _require_deleted(connection: sqlite3.Connection, session_id: str, before: str) -> None:
+def _require_deleted(connection: Queryable, session_id: str, before: str) -> None:
     if session_id not in sessions.deleted_before(connection, before):
         raise NotFound(f"session {session_id} was restored")
 
@@ -106,8 +106,7 @@ async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
     try:
         while await remove_deleted(services):
             pass
-        now = to_text(services.clock.now())
-        await services.central.write(lambda c: rate_limits.trim(c, now))
+        await services.central.write(rate_limits.trim)
         return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)
     except (DumbwaiterError, OSError) as error:
         log.error("what is old cannot be cleared away", extra={"error": str(error)})

@@ -19,7 +19,7 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
     The others are told before they wake. So is one whose file cannot be written now: an agent that keeps its file
     locked fails neither the operation nor the sessions after it.
     """
-    for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
+    for session in await services.central.read(runs.living_of_agent_group, agent_group_id):
         async with services.supervisor.holding(session.id):
             try:
                 await asyncio.to_thread(services.inbox_sync.push, session)
@@ -29,6 +29,6 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
 
 async def stop_agents(services: Services, agent_group_id: str) -> None:
     """Stop the running agents of an agent group, which give back their turns: the next ones start as it is now."""
-    for session in await services.central.read(lambda c: runs.living_of_agent_group(c, agent_group_id)):
+    for session in await services.central.read(runs.living_of_agent_group, agent_group_id):
         async with services.supervisor.holding(session.id):
             await services.supervisor.termination.end(session, StopReason.CHANGED)

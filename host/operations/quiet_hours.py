@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.central import audit, messaging_groups, users
 from host.central import quiet_hours as table
+from host.central.database import Queryable, Transaction
 from host.central.quiet_hours import QuietHours
 from host.schedules import when
 from host.services import Services
-from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, NotFound
 
 
@@ -24,12 +23,11 @@ async def put(
     begins, ends = when.hours(hours)
     named = None if zone is None else when.zone(zone)
 
-    def store(connection: sqlite3.Connection) -> dict[str, Any]:
-        kind, key, chat_zone = _subject(connection, subject, of)
+    def store(tx: Transaction) -> dict[str, Any]:
+        kind, key, chat_zone = _subject(tx, subject, of)
         found = QuietHours(begins, ends, named or chat_zone or services.settings.zone)
-        table.put(connection, kind, key, found)
-        now = to_text(services.clock.now())
-        audit.record(connection, "quiet_hours.set", subject, now, after={"hours": hours, "zone": found.timezone})
+        table.put(tx, kind, key, found)
+        audit.record(tx, "quiet_hours.set", subject, after={"hours": hours, "zone": found.timezone})
         return {"of": kind, "subject": subject, "hours": f"{begins}-{ends}", "zone": found.timezone}
 
     return await services.central.write(store)
@@ -43,16 +41,16 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 async def remove(services: Services, *, subject: str, of: str | None = None) -> dict[str, Any]:
     """Take quiet hours away; what is held stays held. Raises `NotFound`."""
 
-    def drop(connection: sqlite3.Connection) -> None:
-        kind, key, _ = _subject(connection, subject, of)
-        table.remove(connection, kind, key)
-        audit.record(connection, "quiet_hours.remove", subject, to_text(services.clock.now()))
+    def drop(tx: Transaction) -> None:
+        kind, key, _ = _subject(tx, subject, of)
+        table.remove(tx, kind, key)
+        audit.record(tx, "quiet_hours.remove", subject)
 
     await services.central.write(drop)
     return {"removed": subject}
 
 
-def _subject(connection: sqlite3.Connection, subject: str, of: str | None) -> tuple[str, str, str | None]:
+def _subject(connection: Queryable, subject: str, of: str | None) -> tuple[str, str, str | None]:
     """What is meant: kind, key, and the time zone of a chat."""
     channel, platform_id = messaging_groups.parse_address(subject)
     chat = messaging_groups.find(connection, channel, platform_id) if of in (None, "chat") else None

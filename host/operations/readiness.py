@@ -21,7 +21,7 @@ _KINDS = tuple(UpstreamKind)
 
 async def lacking(services: Services, *, name: str) -> list[str]:
     """What an agent group lacks, as sentences. Empty when nothing is known to be missing. Raises `NotFound`."""
-    return await of_group(services, await services.central.read(lambda c: agent_groups.get_by_name(c, name)))
+    return await of_group(services, await services.central.read(agent_groups.get_by_name, name))
 
 
 async def of_group(services: Services, group: AgentGroup) -> list[str]:

@@ -32,6 +32,7 @@ from host.central import (
     sessions,
     tool_server_problems,
 )
+from host.central.database import Queryable, Transaction
 from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
@@ -64,12 +65,12 @@ _PLAIN = (InvalidValue, NotFound, Conflict)  # errors that are about the argumen
 
 @asynccontextmanager
 async def answering(services: Services) -> AsyncIterator[None]:
-    """Answer the requests of `services.requests` until the block ends."""
+    """Answer the requests of `services.dispatcher.requests` until the block ends."""
     answers = Answers(services, services.profile.redaction)
 
     async def take() -> None:
         while True:
-            answers.asked(*await services.requests.get())
+            answers.asked(*await services.dispatcher.requests.get())
 
     taking = asyncio.create_task(take(), name="requests of agents")
     try:
@@ -138,7 +139,7 @@ class Answers:
             del self._waiting[session_id], self._workers[session_id]
 
     async def _answer(self, session_id: str, request: AgentRequest) -> None:
-        session = await self.services.central.read(lambda c: sessions.lookup(c, session_id))
+        session = await self.services.central.read(sessions.lookup, session_id)
         if session is None or session.status != "active" or session.generation != request.generation:
             return
         content = await self._content(session, request)
@@ -182,7 +183,7 @@ class Answers:
 
     async def _sessions(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         chosen = session_list.Filter(agent_group_id=session.agent_group_id)
-        rows = await self.services.central.read(lambda c: session_list.page(c, chosen, limit=arguments["limit"]))
+        rows = await self.services.central.read(session_list.page, chosen, limit=arguments["limit"])
         return _bounded([self._shown(row) | {"is_this_one": row["id"] == session.id} for row in rows])
 
     async def _search(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -230,25 +231,20 @@ class Answers:
 
     async def _tool_servers(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Keep which servers of tools cannot be used, and tell the chat of each once."""
-        moment = self.services.clock.now()
-        now, later = to_text(moment), to_text(moment + _BEHIND_THE_ANSWER)
+        later = to_text(self.services.clock.now() + _BEHIND_THE_ANSWER)
 
-        def store(connection: sqlite3.Connection) -> deliveries.Chat | None:
-            group = agent_groups.by_id(connection, session.agent_group_id)
+        def store(tx: Transaction) -> None:
+            group = agent_groups.by_id(tx, session.agent_group_id)
             chosen = set() if group is None else set(tool_servers.servers_of(group.tool_servers or "{}"))
             problems = {name: why for name, why in arguments["problems"].items() if name in chosen}
-            news = tool_server_problems.report(connection, session.id, problems, now)
-            address = ingest.last_address(connection, session.id)
+            news = tool_server_problems.report(tx, session.id, problems)
+            address = ingest.last_address(tx, session.id)
             if not news or address is None:
-                return None
+                return
             lines = [f"The tools of '{name}' cannot be used now: {problems[name]}" for name in news]
-            return deliveries.add_notice(
-                connection, session.id, address, None, "\n".join(lines), now, deliver_after=later
-            )
+            deliveries.add_notice(tx, session.id, address, None, "\n".join(lines), deliver_after=later)
 
-        chat = await self.services.central.write(store)
-        if chat is not None:
-            self.services.deliverer.kick(chat)
+        await self.services.central.write(store)
         return []
 
     async def _request_host(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -266,7 +262,7 @@ class Answers:
     async def _speakers(self, said: Mapping[str, str | None]) -> dict[str, _Speaker]:
         """Who said these messages, as the agent sees them. Whom the ledger does not know is shown as a hash at most."""
 
-        def look(connection: sqlite3.Connection) -> list[ingest.AcceptedMessage | None]:
+        def look(connection: Queryable) -> list[ingest.AcceptedMessage | None]:
             return [ingest.get(connection, message_id) for message_id in said]
 
         rows = await self.services.central.read(look)
@@ -289,9 +285,7 @@ class Answers:
 
     async def _named(self, session: Session, name: str) -> Session:
         """The session of the same agent group that is meant. Raises `NotFound`, `Conflict`."""
-        return await self.services.central.read(
-            lambda c: session_lookup.find(c, name, agent_group_id=session.agent_group_id)
-        )
+        return await self.services.central.read(session_lookup.find, name, agent_group_id=session.agent_group_id)
 
     def _shown(self, row: sqlite3.Row) -> dict[str, Any]:
         channel_type, _, platform_id = (row["messaging_group"] or "").partition(":")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import agent_groups, messaging_groups, routes, session_lookup
+from host.central.database import Queryable
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, NotFound
 
 
 def resolve_session(
-    connection: sqlite3.Connection,
+    connection: Queryable,
     session: str | None,
     messaging_group: str | None,
     agent_group: str | None,

@@ -11,6 +11,7 @@ from typing import Any
 from host.access.standing import TERMINAL
 from host.central import agent_groups, audit, messaging_groups, schedule_runs, session_list, triggers
 from host.central import schedules as table
+from host.central.database import Queryable, Transaction
 from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
 from host.schedules import folder_watch, making, runs
@@ -37,6 +38,7 @@ async def scheduling(services: Services) -> AsyncIterator[None]:
         services.schedules_changed,
         lambda effects: follow(services, effects),
         services.settings.layout.workspace,
+        services.dispatcher.following,
     )
     async with timer.running():
         yield
@@ -44,10 +46,6 @@ async def scheduling(services: Services) -> AsyncIterator[None]:
 
 def follow(services: Services, effects: RunEffects) -> None:
     """Do what follows from a step of the schedules, which is committed."""
-    for session_id in effects.sessions:
-        services.supervisor.accepted(session_id)
-    for session_id in effects.begun:
-        services.supervisor.accepted_in_background(session_id)
     if effects.says:
         services.says()
 
@@ -78,10 +76,10 @@ async def add(
     )  # fmt: skip
     now = services.clock.now()
 
-    def store(connection: sqlite3.Connection) -> Schedule:
-        group = agent_groups.get_by_name(connection, agent_group)
-        origin, zone = _only_chat(connection, group.id), services.settings.zone
-        return making.make(connection, group, wish, origin=origin, by=TERMINAL, setting_zone=zone, now=now)
+    def store(tx: Transaction) -> Schedule:
+        group = agent_groups.get_by_name(tx, agent_group)
+        origin, zone = _only_chat(tx, group.id), services.settings.zone
+        return making.make(tx, group, wish, origin=origin, by=TERMINAL, setting_zone=zone, now=now)
 
     return await _changed(services, store)
 
@@ -104,17 +102,17 @@ async def heartbeat(
     now = services.clock.now()
     wish = Wish(to=to, zone=zone, budget_tokens=budget_tokens, budget_usd=budget_usd)
 
-    def store(connection: sqlite3.Connection) -> Schedule:
-        group = agent_groups.get_by_name(connection, agent_group)
+    def store(tx: Transaction) -> Schedule:
+        group = agent_groups.get_by_name(tx, agent_group)
         if every == "off":
-            return making.cancel(connection, table.find(connection, making.HEARTBEAT, group.id), OWNER, now)
+            return making.cancel(tx, table.find(tx, making.HEARTBEAT, group.id), OWNER, now)
         return making.set_heartbeat(
-            connection,
+            tx,
             group,
             every,
             active_hours=hours,
             wish=wish,
-            origin=_only_chat(connection, group.id),
+            origin=_only_chat(tx, group.id),
             by=TERMINAL,
             setting_zone=services.settings.zone,
             now=now,
@@ -156,17 +154,17 @@ async def on(
     if source == "message" and ":" not in place and place not in channels:
         raise InvalidValue(f"this host has no channel '{place[:40]}', only {', '.join(sorted(channels))}")
 
-    def there(connection: sqlite3.Connection) -> dict[str, str]:
+    def there(connection: Queryable) -> dict[str, str]:
         group = agent_groups.get_by_name(connection, agent_group)
         folder = folder_watch.valid_folder(place)
         return folder_watch.files(services.settings.layout.workspace(group.folder), folder, pattern)
 
     known = await services.central.read(there) if source == "file" else {}
 
-    def store(connection: sqlite3.Connection) -> Schedule:
-        group = agent_groups.get_by_name(connection, agent_group)
+    def store(tx: Transaction) -> Schedule:
+        group = agent_groups.get_by_name(tx, agent_group)
         made, trigger = making.set_trigger(
-            connection,
+            tx,
             group,
             wish,
             source=source,
@@ -174,13 +172,13 @@ async def on(
             pattern=pattern,
             debounce=debounce,
             per_hour=per_hour,
-            origin=_only_chat(connection, group.id),
+            origin=_only_chat(tx, group.id),
             by=TERMINAL,
             setting_zone=services.settings.zone,
             now=now,
         )
         for key, path in known.items():  # what is there already starts nothing
-            triggers.offer(connection, trigger, key, path, now, is_known=True)
+            triggers.offer(tx, trigger, key, path, now, is_known=True)
         return made
 
     return await _changed(services, store)
@@ -189,7 +187,7 @@ async def on(
 async def list_all(services: Services, *, agent_group: str | None = None, all: bool = False) -> list[dict[str, Any]]:
     """Schedules, what is due first before the others; `all`: those that are over as well."""
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         rows = table.listed(connection, agent_group_id=group, with_ended=all, limit=_MOST)
         return [making.shown(connection, Schedule.from_row(row), row["agent_group"]) for row in rows]
@@ -200,7 +198,7 @@ async def list_all(services: Services, *, agent_group: str | None = None, all: b
 async def show(services: Services, *, name: str, agent_group: str | None = None) -> dict[str, Any]:
     """One schedule, and its last runs. Raises `NotFound`, `Conflict`."""
 
-    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+    def load(connection: Queryable) -> dict[str, Any]:
         schedule = _find(connection, name, agent_group)
         shown = _shown(connection, schedule)
         return shown | {"log": _log(connection, schedule_runs.log(connection, schedule.id, None, 5))}
@@ -260,11 +258,11 @@ async def run(services: Services, *, name: str, agent_group: str | None = None) 
     """Begin a run now, besides its times. Raises `NotFound`, `Conflict`."""
     now = services.clock.now()
 
-    def begin(connection: sqlite3.Connection) -> tuple[dict[str, Any], RunEffects]:
-        schedule = _find(connection, name, agent_group)
-        run_id, effects = runs.start_by_hand(connection, schedule, now)
-        audit.record(connection, "schedule.run", schedule.name, to_text(now), after={"run": run_id})
-        (found,) = _log(connection, schedule_runs.log(connection, schedule.id, None, 1))
+    def begin(tx: Transaction) -> tuple[dict[str, Any], RunEffects]:
+        schedule = _find(tx, name, agent_group)
+        run_id, effects = runs.start_by_hand(tx, schedule, now)
+        audit.record(tx, "schedule.run", schedule.name, after={"run": run_id})
+        (found,) = _log(tx, schedule_runs.log(tx, schedule.id, None, 1))
         return found, effects
 
     started, effects = await services.central.write(begin)
@@ -288,7 +286,7 @@ async def log(
     if not 1 <= limit <= _MOST:
         raise InvalidValue(f"the limit must be 1 to {_MOST}, not {limit}")
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         found = None if name is None else _find(connection, name, agent_group).id
         return _log(connection, schedule_runs.log(connection, found, state, limit))
 
@@ -299,10 +297,10 @@ async def pause_all(services: Services) -> dict[str, Any]:
     """Pause everything that runs by itself."""
     now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> dict[str, Any]:
-        if table.pause_all(connection, now, TERMINAL, COMMAND_LINE):
-            audit.record(connection, "schedule.pause_all", "everything", now, after={"paused": True})
-        return acting(connection, now)
+    def store(tx: Transaction) -> dict[str, Any]:
+        if table.pause_all(tx, now, TERMINAL, COMMAND_LINE):
+            audit.record(tx, "schedule.pause_all", "everything", after={"paused": True})
+        return acting(tx, now)
 
     found = await services.central.write(store)
     services.schedules_changed.set()
@@ -313,25 +311,25 @@ async def resume_all(services: Services) -> dict[str, Any]:
     """Let everything run again; what was due meanwhile is not made up for."""
     now = services.clock.now()
 
-    def store(connection: sqlite3.Connection) -> dict[str, Any]:
-        go_on(connection, now)
-        return acting(connection, to_text(now))
+    def store(tx: Transaction) -> dict[str, Any]:
+        go_on(tx, now)
+        return acting(tx, to_text(now))
 
     found = await services.central.write(store)
     services.schedules_changed.set()
     return found
 
 
-def go_on(connection: sqlite3.Connection, now: Any) -> bool:
+def go_on(tx: Transaction, now: Any) -> bool:
     """Let everything run again, in the caller's transaction. False when it was not paused."""
-    if not table.resume_all(connection):
+    if not table.resume_all(tx):
         return False
-    runs.skip_missed(connection, now)
-    audit.record(connection, "schedule.resume_all", "everything", to_text(now), after={"paused": False})
+    runs.skip_missed(tx, now)
+    audit.record(tx, "schedule.resume_all", "everything", after={"paused": False})
     return True
 
 
-def acting(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
+def acting(connection: Queryable, now: str) -> dict[str, Any]:
     """What acts by itself: `paused` (or None), `active`, `next`, and of each schedule what it used in a week."""
     counts = table.counts(connection)
     since = to_text(from_text(now) - _WEEK)
@@ -347,34 +345,34 @@ def acting(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
     }
 
 
-async def _changed(services: Services, store: Callable[[sqlite3.Connection], Schedule]) -> dict[str, Any]:
+async def _changed(services: Services, store: Callable[[Transaction], Schedule]) -> dict[str, Any]:
     """Do a transaction, wake the timer, and show the schedule as it is then."""
 
-    def run(connection: sqlite3.Connection) -> dict[str, Any]:
-        return _shown(connection, store(connection))
+    def run(tx: Transaction) -> dict[str, Any]:
+        return _shown(tx, store(tx))
 
     found = await services.central.write(run)
     services.schedules_changed.set()
     return found
 
 
-def _only_chat(connection: sqlite3.Connection, agent_group_id: str) -> Address | None:
+def _only_chat(connection: Queryable, agent_group_id: str) -> Address | None:
     """At the terminal there is no chat in which it is asked for: the only one the agent serves, else its home."""
     wired = messaging_groups.wired_to(connection, agent_group_id, 2)
     return Address(wired[0].channel_type, wired[0].platform_id) if len(wired) == 1 else None
 
 
-def _find(connection: sqlite3.Connection, name: str, agent_group: str | None) -> Schedule:
+def _find(connection: Queryable, name: str, agent_group: str | None) -> Schedule:
     group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
     return table.find(connection, name, group)
 
 
-def _shown(connection: sqlite3.Connection, schedule: Schedule) -> dict[str, Any]:
+def _shown(connection: Queryable, schedule: Schedule) -> dict[str, Any]:
     group = agent_groups.by_id(connection, schedule.agent_group_id)
     return making.shown(connection, schedule, "" if group is None else group.name)
 
 
-def _log(connection: sqlite3.Connection, rows: list[sqlite3.Row]) -> list[dict[str, Any]]:
+def _log(connection: Queryable, rows: list[sqlite3.Row]) -> list[dict[str, Any]]:
     return [
         {
             "id": row["id"],

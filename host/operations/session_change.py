@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from host.central import audit, session_lookup, sessions
+from host.central.database import Transaction
 from host.central.sessions import Session
 from host.operations.sessions import shown
 from host.services import Services
 from host.sessions.transitions import Transition
 from host.supervision.decide import StopReason
-from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Also = Callable[[sqlite3.Connection, T], object]
+Also = Callable[[Transaction, T], object]
 
 
 async def make_transition(
     services: Services,
     session: Session,
-    decide: Callable[[sqlite3.Connection, str], Transition],
+    decide: Callable[[Transaction], Transition],
     also: Also[Transition],
     action: str,
 ) -> Transition:
@@ -40,9 +39,9 @@ async def make_transition(
     `action` is what the audit log calls it.
     """
 
-    def note(connection: sqlite3.Connection, done: Transition, now: str) -> None:
+    def note(tx: Transaction, done: Transition) -> None:
         after = {"session": done.after.id, "cancelled": done.cancelled}
-        audit.record(connection, action, session.id, now, after=after)
+        audit.record(tx, action, session.id, after=after)
 
     async with services.supervisor.holding(session.id):
         done = await _decided(services, decide, also, note)
@@ -60,21 +59,21 @@ async def make_transition(
 async def change(
     services: Services,
     session: Session,
-    decide: Callable[[sqlite3.Connection, str], T],
+    decide: Callable[[Transaction], T],
     also: Also[T] = lambda c, done: None,
     *,
     action: str,
 ) -> T:
     """Change a session that stays where it is, and tell its agent what is cancelled and what was taken back."""
 
-    def note(connection: sqlite3.Connection, done: T, now: str) -> None:
-        current = sessions.lookup(connection, session.id)
+    def note(tx: Transaction, done: T) -> None:
+        current = sessions.lookup(tx, session.id)
         after = {"status": None if current is None else current.status}
-        audit.record(connection, action, session.id, now, after=after)
+        audit.record(tx, action, session.id, after=after)
 
     async with services.supervisor.holding(session.id):
         done = await _decided(services, decide, also, note)
-        current = await services.central.read(lambda c: sessions.get(c, session.id))
+        current = await services.central.read(sessions.get, session.id)
         if current.status != "active":
             await end_agent(services, current)
             return done
@@ -85,22 +84,19 @@ async def change(
 
 async def _decided(
     services: Services,
-    decide: Callable[[sqlite3.Connection, str], T],
+    decide: Callable[[Transaction], T],
     also: Also[T],
-    note: Callable[[sqlite3.Connection, T, str], None],
+    note: Callable[[Transaction, T], None],
 ) -> T:
     """The decision, and what is done with it, in one transaction."""
-    now = to_text(services.clock.now())
 
-    def run(connection: sqlite3.Connection) -> T:
-        done = decide(connection, now)
-        also(connection, done)
-        note(connection, done, now)
+    def run(tx: Transaction) -> T:
+        done = decide(tx)
+        also(tx, done)
+        note(tx, done)
         return done
 
-    done = await services.central.write(run)
-    services.terminal.notice()
-    return done
+    return await services.central.write(run)
 
 
 async def end_agent(services: Services, session: Session) -> None:
@@ -114,7 +110,7 @@ async def end_agent(services: Services, session: Session) -> None:
 
 
 async def find(services: Services, name: str) -> Session:
-    return await services.central.read(lambda c: session_lookup.find(c, name))
+    return await services.central.read(session_lookup.find, name)
 
 
 async def as_shown(services: Services, session: Session) -> dict[str, Any]:

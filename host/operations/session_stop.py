@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from host.central import audit, events, ingest, mailbox, questions, routes, session_lookup, sessions, turns
+from host.central.database import Transaction
 from host.central.events import EventKind
 from host.central.sessions import Session
 from host.operations.session_change import Also, as_shown, change, find
@@ -15,7 +15,6 @@ from host.services import Services
 from host.sessions import outbox, transitions
 from host.sessions.folder import remove_session_folder
 from host.supervision.decide import StopReason
-from shared_schema.clock import to_text
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import AgentPhase, TurnStatus
 
@@ -28,16 +27,14 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
     """Stop the agent of a session and cancel what it was to answer. The session goes on with the next message."""
     found = await find(services, session)
     async with services.supervisor.holding(found.id):
-        now = to_text(services.clock.now())
 
-        def cancel(connection: sqlite3.Connection) -> int:
-            questions.forget(connection, found.id)
-            cancelled = ingest.cancel_session(connection, found.id, now)
-            audit.record(connection, "session.stop", found.id, now, after={"cancelled": cancelled})
+        def cancel(tx: Transaction) -> int:
+            questions.forget(tx, found.id)
+            cancelled = ingest.cancel_session(tx, found.id)
+            audit.record(tx, "session.stop", found.id, after={"cancelled": cancelled})
             return cancelled
 
         cancelled = await services.central.write(cancel)
-        services.terminal.notice()
         stopped = await services.supervisor.termination.end(found, StopReason.ASKED)
         await asyncio.to_thread(services.inbox_sync.record, found)
     return {"session_id": found.id, "stopped": stopped, "cancelled": cancelled}
@@ -49,18 +46,16 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
     What it has said stays. The agent ends its turn by itself when its messages are cancelled; one that does not is
     stopped.
     """
-    now = to_text(services.clock.now())
 
-    def cancel(connection: sqlite3.Connection) -> int:
-        questions.forget(connection, session.id)
-        cancelled = ingest.cancel_session(connection, session.id, now)
-        audit.record(connection, "session.stop", session.id, now, after={"cancelled": cancelled})
-        also(connection, cancelled)
+    def cancel(tx: Transaction) -> int:
+        questions.forget(tx, session.id)
+        cancelled = ingest.cancel_session(tx, session.id)
+        audit.record(tx, "session.stop", session.id, after={"cancelled": cancelled})
+        also(tx, cancelled)
         return cancelled
 
     async with services.supervisor.holding(session.id):
         cancelled = await services.central.write(cancel)
-        services.terminal.notice()
         deadline = services.clock.monotonic() + _INTERRUPT_SECONDS  # the file may be locked for a part of that
         try:
             await asyncio.to_thread(services.inbox_sync.record, session)
@@ -75,7 +70,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
 async def archive(services: Services, *, session: str) -> dict[str, Any]:
     """Make a session read-only, and cancel what waits in it. `session.resume` opens it again."""
     found = await find(services, session)
-    await change(services, found, lambda c, now: transitions.archive(c, found, now), action="session.archive")
+    await change(services, found, lambda tx: transitions.archive(tx, found), action="session.archive")
     return await as_shown(services, found)
 
 
@@ -84,7 +79,7 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
 
     A message that comes at the same time is either of this session, and cancelled, or begins a fresh one.
     """
-    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=for_good))
+    found = await services.central.read(session_lookup.find, session, deleted=for_good)
     if for_good:
         return {
             "session_id": found.id,
@@ -92,56 +87,50 @@ async def delete(services: Services, *, session: str, for_good: bool = False) ->
             "cancelled": await remove(services, found),
             "restorable": False,
         }
-    cancelled = await change(services, found, lambda c, now: transitions.delete(c, found, now), action="session.delete")
+    cancelled = await change(services, found, lambda tx: transitions.delete(tx, found), action="session.delete")
     return {"session_id": found.id, "deleted": True, "cancelled": cancelled, "restorable": True}
 
 
 async def restore(services: Services, *, session: str) -> dict[str, Any]:
     """Bring back a deleted session, ended; `session.resume` takes it up again. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
-    now = to_text(services.clock.now())
+    found = await services.central.read(session_lookup.find, session, deleted=True)
 
-    def bring_back(connection: sqlite3.Connection) -> Session:
-        restored = transitions.restore(connection, found, now)
-        audit.record(connection, "session.restore", found.id, now, after={"status": restored.status})
+    def bring_back(tx: Transaction) -> Session:
+        restored = transitions.restore(tx, found)
+        audit.record(tx, "session.restore", found.id, after={"status": restored.status})
         return restored
 
     return await as_shown(services, await services.central.write(bring_back))
 
 
-async def remove(
-    services: Services, found: Session, require: Callable[[sqlite3.Connection], object] = lambda c: None
-) -> int:
+async def remove(services: Services, found: Session, require: Callable[[Transaction], object] = lambda c: None) -> int:
     """Remove a session for good: rows in one transaction, then its agent, folder and history; what that cancelled.
 
     `require` raises in that transaction when it is not to be removed after all. Once the rows are gone, all that can
     be removed is, also when one removal fails; raises what failed.
     """
     async with services.supervisor.holding(found.id):
-        now = to_text(services.clock.now())
 
-        def drop(connection: sqlite3.Connection) -> int:
-            require(connection)
-            current = sessions.get(connection, found.id)
-            cancelled = transitions.delete(connection, current, now) if current.status != "deleted" else 0
-            audit.record(connection, "session.remove", found.id, now, before={"title": current.title})
-            ingest.forget_content(connection, found.id)
-            mailbox.forget_session(connection, found.id)
-            events.forget_session(connection, found.id)
-            for turn_id in turns.running(connection, found.id, _MOST_TURNS):  # live views that show them wait for this
+        def drop(tx: Transaction) -> int:
+            require(tx)
+            current = sessions.get(tx, found.id)
+            cancelled = transitions.delete(tx, current) if current.status != "deleted" else 0
+            audit.record(tx, "session.remove", found.id, before={"title": current.title})
+            ingest.forget_content(tx, found.id)
+            mailbox.forget_session(tx, found.id)
+            events.forget_session(tx, found.id)
+            for turn_id in turns.running(tx, found.id, _MOST_TURNS):  # live views that show them wait for this
                 events.add(
-                    connection,
+                    tx,
                     EventKind.TURN_ENDED,
                     session_id=found.id,
                     agent_group_id=found.agent_group_id,
                     data={"turn_id": turn_id, "status": TurnStatus.CANCELLED},
-                    now=now,
                 )
-            routes.remove_session(connection, current)
+            routes.remove_session(tx, current)
             return cancelled
 
         cancelled = await services.central.write(drop)
-        services.terminal.notice()
         try:
             await services.supervisor.termination.end_deleted(found)
         finally:
@@ -155,8 +144,7 @@ async def _forget(services: Services, session: Session) -> None:
         await asyncio.to_thread(remove_session_folder, services.inbox_sync.folder(session))
     finally:
         await services.history.forget(session.id)
-    now = to_text(services.clock.now())
-    await services.central.write(lambda c: transitions.tell_removed(c, session, now))
+    await services.central.write(transitions.tell_removed, session)
 
 
 async def _falls_silent(services: Services, session: Session, deadline: float) -> bool:

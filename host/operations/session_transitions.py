@@ -6,11 +6,11 @@ Each has a form for people (names in, JSON out) and one for the commands in chat
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit, control_tasks, ingest, routes, session_lookup, sessions
 from host.central.control_tasks import ControlTask
+from host.central.database import Queryable, Transaction
 from host.central.routes import Route
 from host.central.sessions import Session
 from host.operations.resolve_session import resolve_session
@@ -19,7 +19,6 @@ from host.services import Services
 from host.sessions import transitions
 from host.sessions.transitions import Transition, Undone
 from host.start_line import start_line
-from shared_schema.clock import to_text
 from shared_schema.errors import Conflict
 from shared_schema.rows import MessageInStatus
 
@@ -39,7 +38,7 @@ async def new(
     The conversation is named by its session, or by chat (and agent group, thread). Two who ask at once get the same.
     Raises `NotFound`, `Conflict` when several conversations fit or it has ended already.
     """
-    old = await services.central.read(lambda c: resolve_session(c, session, messaging_group, agent_group, thread))
+    old = await services.central.read(resolve_session, session, messaging_group, agent_group, thread)
     if old.status == "ended":
         raise Conflict(f"session {old.id} has ended already", hint="`dumbwaiter session list` shows all")
     return await as_shown(services, (await begin_anew(services, old)).after)
@@ -50,7 +49,7 @@ async def begin_anew(services: Services, old: Session, also: Also[Transition] = 
     return await make_transition(
         services,
         old,
-        lambda c, now: transitions.new(c, old, now, save_memory=services.settings.save_memory),
+        lambda tx: transitions.new(tx, old, save_memory=services.settings.save_memory),
         also,
         "session.new",
     )
@@ -69,7 +68,7 @@ async def resume(
     Raises `NotFound`, also for a session of another agent group than the named one, and `Conflict`.
     """
 
-    def load(connection: sqlite3.Connection) -> tuple[Session, Route | None]:
+    def load(connection: Queryable) -> tuple[Session, Route | None]:
         group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         found = session_lookup.find(connection, session, agent_group_id=group)
         if messaging_group is None:
@@ -86,7 +85,7 @@ async def take_up(
 ) -> Transition:
     """Make a session the present one of a route."""
     return await make_transition(
-        services, session, lambda c, now: transitions.resume(c, session, now, onto), also, "session.resume"
+        services, session, lambda tx: transitions.resume(tx, session, onto), also, "session.resume"
     )
 
 
@@ -100,9 +99,7 @@ async def go_on_in_copy(
     services: Services, session: Session, also: Also[Transition] = lambda c, done: None
 ) -> Transition:
     """A copy of a session in the place of what its route points at."""
-    return await make_transition(
-        services, session, lambda c, now: transitions.branch(c, session, now), also, "session.branch"
-    )
+    return await make_transition(services, session, lambda tx: transitions.branch(tx, session), also, "session.branch")
 
 
 async def undo(services: Services, *, session: str, count: int = 1) -> dict[str, Any]:
@@ -119,16 +116,12 @@ async def take_back(
     services: Services, session: Session, count: int, also: Also[Undone] = lambda c, done: None
 ) -> Undone:
     """Take back the last exchanges, and what is open; the agent hears of it before it says anything more."""
-    return await change(
-        services, session, lambda c, now: transitions.undo(c, session, count, now), also, action="session.undo"
-    )
+    return await change(services, session, lambda tx: transitions.undo(tx, session, count), also, action="session.undo")
 
 
 async def ask_again(services: Services, session: Session, also: Also[Undone] = lambda c, done: None) -> Undone:
     """Take back the last exchange, and what is open, and put the messages to the agent once more."""
-    return await change(
-        services, session, lambda c, now: transitions.retry(c, session, now), also, action="session.retry"
-    )
+    return await change(services, session, lambda tx: transitions.retry(tx, session), also, action="session.retry")
 
 
 async def compress(services: Services, *, session: str, timeout: float = _COMPRESS_SECONDS) -> dict[str, Any]:
@@ -145,13 +138,13 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
     deadline = services.clock.monotonic() + timeout
     while True:
         change = services.terminal.change()
-        row = await services.central.read(lambda c: ingest.get(c, task))
+        row = await services.central.read(ingest.get, task)
         if row is None or row.status != MessageInStatus.PENDING:
             break
         if services.clock.monotonic() > deadline:
             raise Conflict("the agent has not summed up the conversation yet", hint="it goes on; look again later")
         await _wait(change)
-    after = await services.central.read(lambda c: sessions.newest_descendant(c, found))
+    after = await services.central.read(sessions.newest_descendant, found)
     if after.id == found.id:
         raise Conflict(f"the conversation could not be compressed: {(row and row.error) or 'there is no summary'}")
     return await as_shown(services, after)
@@ -160,17 +153,14 @@ async def compress(services: Services, *, session: str, timeout: float = _COMPRE
 async def ask_for_summary(services: Services, session: Session, also: Also[str] = lambda c, done: None) -> str:
     """Ask the agent of an active session for a summary. Returns the id of that control task; two at once are one."""
 
-    def ask(connection: sqlite3.Connection) -> str:
-        current = transitions.require_active(connection, session)
-        now = to_text(services.clock.now())
-        task = control_tasks.ask(connection, current, ControlTask.SUMMARIZE, now)
-        audit.record(connection, "session.compress", session.id, now)
-        also(connection, task)
+    def ask(tx: Transaction) -> str:
+        current = transitions.require_active(tx, session)
+        task = control_tasks.ask(tx, current, ControlTask.SUMMARIZE)
+        audit.record(tx, "session.compress", session.id)
+        also(tx, task)
         return task
 
-    task = await services.central.write(ask)
-    services.supervisor.accepted(session.id)
-    return task
+    return await services.central.write(ask)
 
 
 def _undone(undone: Undone) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from host.central import agent_groups, messaging_groups, refusals, session_list, session_lookup, sessions, turns, unread
+from host.central.database import Queryable, Transaction
 from host.central.session_list import Filter, Key
 from host.services import Services
 from shared_schema.clock import from_text, to_text
@@ -44,7 +45,7 @@ async def list_all(
     if status is not None and status not in _STATUSES:
         raise InvalidValue(f"'{status}' is not a status", hint=f"use one of {', '.join(_STATUSES)}")
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         chosen = Filter(
             agent_group_id=None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id,
             messaging_group_id=(
@@ -61,18 +62,18 @@ async def list_all(
     listed = await services.central.read(load)
     if terminal is not None:
         place, ids, now = _place(terminal), [each["id"] for each in listed], services.clock.now()
-        await services.central.write(lambda c: _remember(c, place, ids, now))
+        await services.central.write(_remember, place, ids, now)
     return listed
 
 
 async def numbered(services: Services, *, terminal: str, number: str) -> dict[str, Any]:
     """The session with that number in the list that a terminal was shown last: `{id}`, None when there is none."""
-    return {"id": await services.central.read(lambda c: session_list.numbered(c, _place(terminal), number))}
+    return {"id": await services.central.read(session_list.numbered, _place(terminal), number)}
 
 
-def _remember(connection: sqlite3.Connection, place: str, ids: list[str], now: datetime) -> None:
-    session_list.forget_terminals(connection, to_text(now - timedelta(days=_LIST_DAYS)))
-    session_list.keep_list(connection, place, ids, to_text(now))
+def _remember(tx: Transaction, place: str, ids: list[str], now: datetime) -> None:
+    session_list.forget_terminals(tx, to_text(now - timedelta(days=_LIST_DAYS)))
+    session_list.keep_list(tx, place, ids)
 
 
 def _place(terminal: str) -> str:
@@ -80,7 +81,7 @@ def _place(terminal: str) -> str:
     return f"terminal {terminal[:100]}"
 
 
-def _key(connection: sqlite3.Connection, text: str) -> Key:
+def _key(connection: Queryable, text: str) -> Key:
     last_active, slash, session_id = text.rpartition("/")
     if slash:
         return Key(to_text(from_text(last_active)), require_id(session_id, Prefix.SESSION))
@@ -94,15 +95,15 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
     Raises `NotFound`, `Conflict`.
     """
 
-    def load(connection: sqlite3.Connection) -> dict[str, Any]:
-        found = session_lookup.find(connection, session, deleted=True)
-        described = shown(services, connection, found.id) | {
+    def load(tx: Transaction) -> dict[str, Any]:
+        found = session_lookup.find(tx, session, deleted=True)
+        described = shown(services, tx, found.id) | {
             "generation": found.generation,
             "run_id": found.run_id,
-            "turns": [dict(row) for row in turns.last(connection, found.id)],
-            "refusals": [dict(row) for row in refusals.of_session(connection, found.id)],
+            "turns": [dict(row) for row in turns.last(tx, found.id)],
+            "refusals": [dict(row) for row in refusals.of_session(tx, found.id)],
         }
-        unread.mark_read(connection, found.id)
+        unread.mark_read(tx, found.id)
         return described
 
     return await services.central.write(load)
@@ -110,13 +111,13 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
 
 async def path(services: Services, *, session: str) -> dict[str, str]:
     """The folder of a session: `{path}`. Raises `NotFound`, `Conflict`."""
-    found = await services.central.read(lambda c: session_lookup.find(c, session, deleted=True))
+    found = await services.central.read(session_lookup.find, session, deleted=True)
     return {"path": str(services.inbox_sync.folder(found).folder)}
 
 
 async def logs(services: Services, *, session: str, max_bytes: int = 100_000) -> dict[str, Any]:
     """What the agents of a session printed: those that ended, then the one that runs."""
-    found = await services.central.read(lambda c: session_lookup.find(c, session))
+    found = await services.central.read(session_lookup.find, session)
     printed = await asyncio.to_thread(_kept_log, services.inbox_sync.folder(found))
     for handle in await services.runtime.list():
         if handle.session_id == found.id:
@@ -124,7 +125,7 @@ async def logs(services: Services, *, session: str, max_bytes: int = 100_000) ->
     return {"text": printed[-max(1, max_bytes) :].decode("utf-8", "replace")}
 
 
-def shown(services: Services, connection: sqlite3.Connection, session_id: str) -> dict[str, Any]:
+def shown(services: Services, connection: Queryable, session_id: str) -> dict[str, Any]:
     """One session in the form of the list."""
     row = session_list.shown(connection, session_id)
     return _shown(services, row, session_list.short_id(connection, session_id))

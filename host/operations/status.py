@@ -23,6 +23,7 @@ from host.central import (
     tool_server_problems,
     turns,
 )
+from host.central.database import Queryable
 from host.operations import approvals, channels, schedules
 from host.services import Services
 from shared_schema.clock import from_text, to_text
@@ -39,7 +40,7 @@ async def status(services: Services) -> dict[str, Any]:
     running = services.started_at is not None
     now_text = to_text(services.clock.now())
     full = services.history.intake.full(time.monotonic())
-    numbers = await services.central.read(lambda c: _numbers(c, now_text))
+    numbers = await services.central.read(_numbers, now_text)
     files: dict[str, Any] = await asyncio.to_thread(file_sizes, services.settings.layout)
     files["largest"] = numbers.pop("largest")
     numbers["limits"] += [
@@ -53,7 +54,7 @@ async def status(services: Services) -> dict[str, Any]:
     work = [_at_work(services, row, "running") for row in numbers.pop("running")]
     work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
     since = to_text(services.clock.now() - _REPAIRS_SINCE)
-    repaired = await services.central.read(lambda c: repairs.last(c, since, _REPAIRS))
+    repaired = await services.central.read(repairs.last, since, _REPAIRS)
     return {
         "host": {
             "running": running,
@@ -80,7 +81,7 @@ async def status(services: Services) -> dict[str, Any]:
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "channels": await channels.list_all(services),
         "approvals": await approvals.list_all(services),
-        "schedules": await services.central.read(lambda c: schedules.acting(c, now_text)),
+        "schedules": await services.central.read(schedules.acting, now_text),
         "files": files,
         "faults": [
             {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}
@@ -122,7 +123,7 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _numbers(connection: sqlite3.Connection, now: str) -> dict[str, Any]:
+def _numbers(connection: Queryable, now: str) -> dict[str, Any]:
     messages, oldest = ingest.backlog(connection)
     at_work, queued = turns.at_work(connection)
     failures = [

@@ -7,7 +7,6 @@ shows is shown by the next one, once; an agent's draft is only shown, what count
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from host.central import (
 )
 from host.central import sessions as session_table
 from host.central.agent_groups import AgentGroup
+from host.central.database import Queryable
 from host.central.ingest import AcceptedMessage
 from host.central.mailbox import Letter
 from host.central.session_list import Filter
@@ -70,7 +70,7 @@ async def open_terminal(
     and `titles` for completion, and what the agent lacks before it can answer, as sentences (`lacking`).
     """
 
-    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+    def load(connection: Queryable) -> dict[str, Any]:
         partner = _partner(connection, agent_group, session)
         mine = Filter(agent_group_id=partner.group.id)
         titles = [row["title"] for row in session_list.page(connection, mine, limit=_TITLES) if row["title"]]
@@ -104,7 +104,7 @@ async def send(
     """
     if not text.strip() and not files:
         raise InvalidValue("the message is empty", hint="type something, or attach a file with @PATH")
-    partner = await services.central.read(lambda c: _partner(c, agent_group, session))
+    partner = await services.central.read(_partner, agent_group, session)
     pinned = partner.session if partner.is_pinned else None
     receipt = await services.terminal.send(
         Event(
@@ -121,7 +121,6 @@ async def send(
     if not receipt.accepted:
         hint = _how_to_wire(partner.group.name)
         raise NotFound(f"no agent took the message: {receipt.dropped}", hint=hint)
-    services.terminal.notice()
     accepted = receipt.accepted[0]
     return {
         "message_id": accepted.message_id,
@@ -143,14 +142,8 @@ async def follow(
     `idle`: the agent has nothing left to answer here.
     `done`: message_id, status, error: a message got its outcome, after all its answers.
     """
-    view = _View(services, (await services.central.read(lambda c: _partner(c, agent_group, session))).group)
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-    def committed() -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(news.set)
-
-    with services.central.watched(committed):
+    view = _View(services, (await services.central.read(_partner, agent_group, session)).group)
+    with services.dispatcher.following() as news:
         for entry in await view.begin(after):
             yield entry
         while True:
@@ -206,20 +199,20 @@ class _View:
         entries += await central.read(self._done)
         return [*entries, *await self._state()]
 
-    def _typed(self, connection: sqlite3.Connection) -> tuple[list[AcceptedMessage], list[AcceptedMessage]]:
+    def _typed(self, connection: Queryable) -> tuple[list[AcceptedMessage], list[AcceptedMessage]]:
         rows = ingest.said_in_chat(connection, CHANNEL_TYPE, PLATFORM_ID, self.said)
         if rows:
             self.said = rows[-1].position
         mine = [row for row in rows if row.agent_group_id == self.group.id]
         return mine, ingest.open_in_chat(connection, CHANNEL_TYPE, PLATFORM_ID, self.group.id)
 
-    def _mine(self, connection: sqlite3.Connection) -> list[Letter]:
+    def _mine(self, connection: Queryable) -> list[Letter]:
         letters = mailbox.behind(connection, PLATFORM_ID, self.letter)
         if letters:
             self.letter = letters[-1].position
         return [letter for letter in letters if self._is_mine(connection, letter)]
 
-    def _strange(self, connection: sqlite3.Connection) -> list[Letter]:
+    def _strange(self, connection: Queryable) -> list[Letter]:
         """Letters of other agents that their own terminals, if there are any, have left alone."""
         before = to_text(self.services.clock.now() - _LEFT_ALONE)
         letters = [
@@ -231,11 +224,11 @@ class _View:
         self.has_strange = len(due) < len(letters)
         return due
 
-    def _is_mine(self, connection: sqlite3.Connection, letter: Letter) -> bool:
+    def _is_mine(self, connection: Queryable, letter: Letter) -> bool:
         session = session_table.lookup(connection, letter.session_id)
         return session is not None and session.agent_group_id == self.group.id
 
-    def _done(self, connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def _done(self, connection: Queryable) -> list[dict[str, Any]]:
         """What got its outcome, once everything that answers it has been sent."""
         entries = []
         for message_id, before in list(self.open.items()):
@@ -251,7 +244,7 @@ class _View:
             entries.append({"type": "done", "message_id": message_id, "status": str(status), "error": error})
         return entries
 
-    def _has_letters(self, connection: sqlite3.Connection) -> bool:
+    def _has_letters(self, connection: Queryable) -> bool:
         return bool(mailbox.behind(connection, PLATFORM_ID, self.letter, limit=1))
 
     async def _shown(self, letters: list[Letter], *, late: bool) -> list[dict[str, Any]]:
@@ -295,7 +288,7 @@ class _View:
         return self.draft
 
 
-def _partner(connection: sqlite3.Connection, agent_group: str | None, session: str | None) -> Partner:
+def _partner(connection: Queryable, agent_group: str | None, session: str | None) -> Partner:
     """Whom a person means. Raises `NotFound`, `Conflict`."""
     if session is not None:
         found = session_lookup.find(connection, session)
@@ -320,7 +313,7 @@ def _how_to_wire(name: str) -> str:
     )
 
 
-def _of_terminal(connection: sqlite3.Connection) -> AgentGroup:
+def _of_terminal(connection: Queryable) -> AgentGroup:
     """The one agent group that answers at the terminal. Raises `NotFound`, `Conflict`."""
     terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
     wirings = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
@@ -342,7 +335,7 @@ def _of_terminal(connection: sqlite3.Connection) -> AgentGroup:
     return groups[0]
 
 
-def _letter(connection: sqlite3.Connection, letter: Letter, *, late: bool) -> dict[str, Any]:
+def _letter(connection: Queryable, letter: Letter, *, late: bool) -> dict[str, Any]:
     content = decode(letter.content)
     session = session_table.lookup(connection, letter.session_id)
     group = None if session is None else agent_groups.by_id(connection, session.agent_group_id)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.central import audit, session_lookup, sessions, titles
 from host.central import title as form
+from host.central.database import Transaction
 from host.services import Services
-from shared_schema.clock import to_text
 from shared_schema.errors import InvalidValue
 
 
@@ -22,22 +21,19 @@ async def set_title(
     """
     if clear and title is not None:
         raise InvalidValue("a title is either set or cleared")
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> sessions.Session:
-        found = session_lookup.find(connection, session)
+    def store(tx: Transaction) -> sessions.Session:
+        found = session_lookup.find(tx, session)
         if clear:
-            titles.clear(connection, found, now)
-        elif title is not None:
-            titles.set_manual(connection, found, title, now, lineage=following)
-        after = sessions.get(connection, found.id)
-        if clear or title is not None:
-            audit.record(
-                connection, "session.title", found.id, now, before={"title": found.title}, after={"title": after.title}
-            )
+            titles.clear(tx, found)
+        else:
+            assert title is not None, "there is something to change"
+            titles.set_manual(tx, found, title, lineage=following)
+        after = sessions.get(tx, found.id)
+        audit.record(tx, "session.title", found.id, before={"title": found.title}, after={"title": after.title})
         return after
 
-    run = services.central.read if title is None and not clear else services.central.write
-    found = await run(store)
+    changes = title is not None or clear
+    found = await (services.central.write(store) if changes else services.central.read(session_lookup.find, session))
     is_cut = title is not None and form.is_cut(title)
     return {"session_id": found.id, "title": found.title, "title_source": found.title_source, "cut": is_cut}

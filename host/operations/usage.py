@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from host.central import agent_groups, session_lookup
 from host.central import usage as table
+from host.central.database import Queryable
 from host.central.usage import By
 from host.operations import schedules
 from host.services import Services
@@ -48,7 +48,7 @@ async def report(
     first, last = _day(since), _day(until)
     after = None if last is None else (last + timedelta(days=1)).isoformat()
 
-    def load(connection: sqlite3.Connection) -> dict[str, Any]:
+    def load(connection: Queryable) -> dict[str, Any]:
         chosen: dict[str, Any] = {
             "agent_group": _agent_group(connection, agent_group),
             "session_id": _session(connection, session),
@@ -88,13 +88,13 @@ def _day(text: str | None) -> date | None:
     return day
 
 
-def _agent_group(connection: sqlite3.Connection, name: str | None) -> str | None:
+def _agent_group(connection: Queryable, name: str | None) -> str | None:
     if name is not None and not table.knows(connection, agent_group=name):
         return agent_groups.get_by_name(connection, name).name
     return name
 
 
-def _session(connection: sqlite3.Connection, name: str | None) -> str | None:
+def _session(connection: Queryable, name: str | None) -> str | None:
     if name is None:
         return None
     try:

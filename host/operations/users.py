@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.access import claim
 from host.central import agent_groups, audit
 from host.central import users as table
+from host.central.database import Queryable, Transaction
 from host.central.users import Role, User
 from host.services import Services
-from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.text import one_line
 
@@ -19,16 +18,15 @@ _LONGEST_NAME = 100
 
 async def add(services: Services, *, user: str, name: str | None = None, same_as: str | None = None) -> dict[str, Any]:
     """Make a user known, as a person of its own or as the same person as another user. Raises `Conflict`."""
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> None:
-        if table.find(connection, table.valid_id(user)) is not None:
+    def store(tx: Transaction) -> None:
+        if table.find(tx, table.valid_id(user)) is not None:
             raise Conflict(f"the user {user} is known already", hint=f"`dumbwaiter user show {user}` shows it")
-        other = None if same_as is None else table.get(connection, same_as)
-        added = table.ensure(connection, user, _name(name), now)
+        other = None if same_as is None else table.get(tx, same_as)
+        added = table.ensure(tx, user, _name(name))
         if other is not None:
-            table.link(connection, added, other)
-        audit.record(connection, "user.add", user, now, after={"name": _name(name), "same_as": same_as})
+            table.link(tx, added, other)
+        audit.record(tx, "user.add", user, after={"name": _name(name), "same_as": same_as})
 
     await services.central.write(store)
     return await show(services, user=user)
@@ -46,12 +44,11 @@ async def show(services: Services, *, user: str) -> dict[str, Any]:
 
 async def change(services: Services, *, user: str, name: str) -> dict[str, Any]:
     """Give a user another name; '' takes it away."""
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> None:
-        found = table.get(connection, user)
-        table.rename(connection, user, _name(name))
-        audit.record(connection, "user.set", user, now, before={"name": found.name}, after={"name": _name(name)})
+    def store(tx: Transaction) -> None:
+        found = table.get(tx, user)
+        table.rename(tx, user, _name(name))
+        audit.record(tx, "user.set", user, before={"name": found.name}, after={"name": _name(name)})
 
     await services.central.write(store)
     return await show(services, user=user)
@@ -59,13 +56,12 @@ async def change(services: Services, *, user: str, name: str) -> dict[str, Any]:
 
 async def link(services: Services, *, user: str, same_as: str) -> dict[str, Any]:
     """Say that two users are one person, who has the roles of both. A user that is not known yet is added."""
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> None:
-        other = table.get(connection, same_as)
-        found = table.ensure(connection, user, None, now)
-        table.link(connection, found, other)
-        audit.record(connection, "user.link", user, now, after={"same_as": same_as})
+    def store(tx: Transaction) -> None:
+        other = table.get(tx, same_as)
+        found = table.ensure(tx, user, None)
+        table.link(tx, found, other)
+        audit.record(tx, "user.link", user, after={"same_as": same_as})
 
     await services.central.write(store)
     return await show(services, user=user)
@@ -73,12 +69,11 @@ async def link(services: Services, *, user: str, same_as: str) -> dict[str, Any]
 
 async def unlink(services: Services, *, user: str) -> dict[str, Any]:
     """Make a user a person of its own, without roles. Raises `Conflict` when it is one."""
-    now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> None:
-        found = table.get(connection, user)
-        table.unlink(connection, found, now)
-        audit.record(connection, "user.unlink", user, now, before=_roles(connection, found))
+    def store(tx: Transaction) -> None:
+        found = table.get(tx, user)
+        table.unlink(tx, found)
+        audit.record(tx, "user.unlink", user, before=_roles(tx, found))
 
     await services.central.write(store)
     return await show(services, user=user)
@@ -86,13 +81,12 @@ async def unlink(services: Services, *, user: str) -> dict[str, Any]:
 
 async def remove(services: Services, *, user: str) -> dict[str, Any]:
     """Forget a user; with the last one of a person, their roles. Raises `Conflict` for the last owner there is."""
-    now = to_text(services.clock.now())
 
-    def drop(connection: sqlite3.Connection) -> None:
-        found = table.get(connection, user)
-        before = _roles(connection, found)
-        table.remove(connection, found)
-        audit.record(connection, "user.remove", user, now, before={"name": found.name, **before})
+    def drop(tx: Transaction) -> None:
+        found = table.get(tx, user)
+        before = _roles(tx, found)
+        table.remove(tx, found)
+        audit.record(tx, "user.remove", user, before={"name": found.name, **before})
 
     await services.central.write(drop)
     return {"removed": user}
@@ -100,8 +94,7 @@ async def remove(services: Services, *, user: str) -> dict[str, Any]:
 
 async def claim_code(services: Services) -> dict[str, Any]:
     """The code with which the first owner is claimed: `{has_owner, code, expires_at, locked_until, sentence}`."""
-    now = to_text(services.clock.now())
-    offered = await services.central.write(lambda c: claim.offer(c, now))
+    offered = await services.central.write(claim.offer)
     said = {
         "has_owner": offered is None,
         "code": None if offered is None else offered.code,
@@ -122,15 +115,14 @@ def claim_sentence(offer: dict[str, Any]) -> str:
 
 async def grant(services: Services, *, user: str, role: str, agent_group: str | None = None) -> dict[str, Any]:
     """Give the person of a user a role, of one agent group or of all; a user that is not known is added."""
-    now = to_text(services.clock.now())
     wanted = _role(role, agent_group)
 
-    def store(connection: sqlite3.Connection) -> None:
-        found = table.ensure(connection, user, None, now)
-        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
-        if not table.grant(connection, found.person_id, wanted, group, now):
+    def store(tx: Transaction) -> None:
+        found = table.ensure(tx, user, None)
+        group = None if agent_group is None else agent_groups.get_by_name(tx, agent_group).id
+        if not table.grant(tx, found.person_id, wanted, group):
             raise Conflict(f"{user} is {_spoken(wanted, agent_group)} already")
-        audit.record(connection, _action(wanted, "grant"), user, now, after={"role": role, "agent_group": agent_group})
+        audit.record(tx, _action(wanted, "grant"), user, after={"role": role, "agent_group": agent_group})
 
     await services.central.write(store)
     return await show(services, user=user)
@@ -138,19 +130,16 @@ async def grant(services: Services, *, user: str, role: str, agent_group: str | 
 
 async def revoke(services: Services, *, user: str, role: str, agent_group: str | None = None) -> dict[str, Any]:
     """Take a role away. Raises `NotFound` when the person does not have it."""
-    now = to_text(services.clock.now())
     wanted = _role(role, agent_group)
 
-    def drop(connection: sqlite3.Connection) -> None:
-        found = table.get(connection, user)
-        group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
-        if not table.revoke(connection, found.person_id, wanted, group):
+    def drop(tx: Transaction) -> None:
+        found = table.get(tx, user)
+        group = None if agent_group is None else agent_groups.get_by_name(tx, agent_group).id
+        if not table.revoke(tx, found.person_id, wanted, group):
             raise NotFound(
                 f"{user} is not {_spoken(wanted, agent_group)}", hint=f"`dumbwaiter user show {user}` shows the roles"
             )
-        audit.record(
-            connection, _action(wanted, "revoke"), user, now, before={"role": role, "agent_group": agent_group}
-        )
+        audit.record(tx, _action(wanted, "revoke"), user, before={"role": role, "agent_group": agent_group})
 
     await services.central.write(drop)
     return await show(services, user=user)
@@ -161,7 +150,7 @@ async def list_roles(
 ) -> list[dict[str, Any]]:
     """Roles and who has them: owners first. All, or of one role, or of one agent group."""
 
-    def load(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    def load(connection: Queryable) -> list[dict[str, Any]]:
         group = None if agent_group is None else agent_groups.get_by_name(connection, agent_group).id
         return table.roles(connection, None if role is None else _role(role, None), group)
 
@@ -193,12 +182,12 @@ def _name(name: str | None) -> str | None:
     return (one_line(name, _LONGEST_NAME) or None) if name else None
 
 
-def _roles(connection: sqlite3.Connection, user: User) -> dict[str, Any]:
+def _roles(connection: Queryable, user: User) -> dict[str, Any]:
     roles = table.roles_of(connection, user.person_id)
     return {"roles": [_spoken(Role(row["role"]), row["agent_group"]) for row in roles]}
 
 
-def _shown(connection: sqlite3.Connection, user: User) -> dict[str, Any]:
+def _shown(connection: Queryable, user: User) -> dict[str, Any]:
     roles = table.roles_of(connection, user.person_id)
     return {
         "user": user.id,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from host.central import agent_groups, audit, messaging_groups
+from host.central.database import Transaction
 from host.central.messaging_groups import (
     AgentReplies,
     Archived,
@@ -77,10 +77,10 @@ async def add(
         valid_pattern(pattern)
     now = to_text(services.clock.now())
 
-    def store(connection: sqlite3.Connection) -> str:
-        group = agent_groups.get_by_name(connection, agent_group)
-        chat = messaging_groups.get_by_name(connection, messaging_group)
-        before = messaging_groups.wiring_of(connection, chat.id, group.id)
+    def store(tx: Transaction) -> str:
+        group = agent_groups.get_by_name(tx, agent_group)
+        chat = messaging_groups.get_by_name(tx, messaging_group)
+        before = messaging_groups.wiring_of(tx, chat.id, group.id)
         wiring = Wiring(
             id=new_id(Prefix.WIRING),
             messaging_group_id=chat.id,
@@ -101,12 +101,11 @@ async def add(
             agent_replies=agent_replies,
             progress=progress,
         )
-        messaging_groups.wire(connection, wiring)
+        messaging_groups.wire(tx, wiring)
         audit.record(
-            connection,
+            tx,
             "wiring.add" if before is None else "wiring.set",
             f"{chat.address} {group.name}",
-            now,
             before=None if before is None else _audited(before),
             after=_audited(wiring),
         )
@@ -129,16 +128,15 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 async def remove(services: Services, *, messaging_group: str, agent_group: str) -> dict[str, Any]:
     """Remove a wiring. Its sessions stay, and take nothing new from that chat. Raises `NotFound`."""
 
-    def drop(connection: sqlite3.Connection) -> str:
+    def drop(tx: Transaction) -> str:
         chat, group = (
-            messaging_groups.get_by_name(connection, messaging_group),
-            agent_groups.get_by_name(connection, agent_group),
+            messaging_groups.get_by_name(tx, messaging_group),
+            agent_groups.get_by_name(tx, agent_group),
         )
-        before = messaging_groups.wiring_of(connection, chat.id, group.id)
-        if before is None or not messaging_groups.unwire(connection, chat.id, group.id):
+        before = messaging_groups.wiring_of(tx, chat.id, group.id)
+        if before is None or not messaging_groups.unwire(tx, chat.id, group.id):
             raise NotFound(f"{messaging_group} is not wired to {agent_group}", hint="`dumbwaiter wirings` shows all")
-        now = to_text(services.clock.now())
-        audit.record(connection, "wiring.remove", f"{chat.address} {group.name}", now, before=_audited(before))
+        audit.record(tx, "wiring.remove", f"{chat.address} {group.name}", before=_audited(before))
         return group.id
 
     await push_to_agent_group(services, await services.central.write(drop))

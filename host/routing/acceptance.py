@@ -6,11 +6,10 @@ What cannot be taken up (the conversation is archived, the budget is used up) is
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from host.access import answers, gate
@@ -35,7 +34,7 @@ from host.central import (
     usage,
 )
 from host.central.agent_groups import AgentGroup
-from host.central.deliveries import Chat
+from host.central.database import Transaction
 from host.central.messaging_groups import (
     TERMINAL_CHANNEL,
     Archived,
@@ -83,15 +82,13 @@ class Rules:
 
 @dataclass(slots=True)
 class RoutingOutcome:
-    """What became of an event. `over` are sessions that ended by it, `told` chats that have something to be sent.
+    """What became of an event.
 
     `command`: it is one, for the host to carry out. `heard` are sessions that have more context; `says`: the host has
     something to say outside of any conversation, and `agent_groups` are the ids of those whose wirings it changed.
     """
 
     receipt: Receipt
-    over: list[str] = field(default_factory=list)
-    told: dict[Chat, None] = field(default_factory=dict)
     command: bool = False
     heard: list[str] = field(default_factory=list)
     says: bool = False
@@ -99,22 +96,15 @@ class RoutingOutcome:
 
 
 def accept(
-    connection: sqlite3.Connection,
-    event: Event,
-    rules: Rules,
-    now: datetime,
-    *,
-    spool: str | None,
-    names: list[str],
-    size: int = 0,
+    tx: Transaction, event: Event, rules: Rules, *, spool: str | None, names: list[str], size: int = 0
 ) -> RoutingOutcome:
     """Take an event into the ledger. Its files, called `names`, lie in the folder `spool`, and have `size` bytes.
 
     Raises `InvalidValue` for identifiers that are missing or malformed, `Conflict` and `NotFound` for a session or
     agent group that a person at the terminal named.
     """
-    outcome = _Acceptance(connection, event, rules, now, spool, names, size).run()
-    if triggering.offer(connection, event, now):
+    outcome = _Acceptance(tx, event, rules, spool, names, size).run()
+    if triggering.offer(tx, event, tx.at):
         outcome.says = True  # a schedule may be due
     return outcome
 
@@ -123,20 +113,11 @@ class _Acceptance:
     """One event on its way into the ledger."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        event: Event,
-        rules: Rules,
-        now: datetime,
-        spool: str | None,
-        names: list[str],
-        size: int,
+        self, tx: Transaction, event: Event, rules: Rules, spool: str | None, names: list[str], size: int
     ) -> None:
-        self._connection = connection
+        self._tx = tx
         self._event = event
         self._rules = rules
-        self._moment = now
-        self._now = to_text(now)
         self._spool = spool
         self._names = names
         self._size = size
@@ -147,12 +128,12 @@ class _Acceptance:
     def run(self) -> RoutingOutcome:
         event, address = self._event, self._event.address
         event.require_identifiers()
-        group = messaging_groups.find(self._connection, address.channel_type, address.platform_id)
+        group = messaging_groups.find(self._tx, address.channel_type, address.platform_id)
         if group is None and (now_at := self._moved_to()) is not None:  # what was said before its chat moved
             event = self._event = replace(event, address=replace(address, platform_id=now_at))
-            group = messaging_groups.find(self._connection, address.channel_type, now_at)
+            group = messaging_groups.find(self._tx, address.channel_type, now_at)
         arrival = self._arrival(group)
-        if (claimed := gate.claim_owner(self._connection, arrival, self._now)) is not None:
+        if (claimed := gate.claim_owner(self._tx, arrival)) is not None:
             return self._said(claimed)
         if group is None:
             return self._in_unknown_chat(arrival)
@@ -163,7 +144,7 @@ class _Acceptance:
             return self._outcome
         wirings = [
             wiring
-            for wiring in messaging_groups.wirings_of(self._connection, group.id)
+            for wiring in messaging_groups.wirings_of(self._tx, group.id)
             if event.agent_group is None or event.agent_group == self._name_of(wiring.agent_group_id)
         ]
         if event.agent_group is not None and not wirings:
@@ -171,19 +152,19 @@ class _Acceptance:
                 f"{group.address} is not wired to '{event.agent_group}'",
                 hint=f"wire them with `dumbwaiter wire {group.address} {event.agent_group}`",
             )
-        admission, sender = gate.admit(self._connection, arrival, group, wirings)
+        admission, sender = gate.admit(self._tx, arrival, group, wirings)
         if admission.verdict != AdmissionVerdict.ADMITTED or not wirings:
             if self._answers_at_the_door(arrival, sender):
                 return self._said("the host has answered")
             if admission.verdict == AdmissionVerdict.ASKED and wirings:
-                return self._asked(gate.knock(self._connection, arrival, wirings, self._now))
+                return self._asked(gate.knock(self._tx, arrival, wirings))
             return self._drop(admission.reason or "no agent group is wired to it")
         return self._take_by(group, list(admission.wirings))
 
     def _moved_to(self) -> str | None:
         """The id under which the event's chat goes on; None where it has not moved."""
         address = self._event.address
-        now_at = chat_moves.current(self._connection, address.channel_type, address.platform_id)
+        now_at = chat_moves.current(self._tx, address.channel_type, address.platform_id)
         return None if now_at == address.platform_id else now_at
 
     def _take_by(self, group: MessagingGroup, wirings: list[Wiring]) -> RoutingOutcome:
@@ -207,7 +188,7 @@ class _Acceptance:
                 return self._outcome
             return self._drop(reason)
         if not all(accepted.duplicate for accepted in taken):
-            unread.wrote(self._connection, group.id, self._event.address.thread_id)
+            unread.wrote(self._tx, group.id, self._event.address.thread_id)
         self._outcome.receipt = Receipt(tuple(taken))
         return self._outcome
 
@@ -232,7 +213,7 @@ class _Acceptance:
         """The event as it is kept while it waits, with its files as far as there is room for what strangers send."""
         fits = self._spool is not None and self._size <= waiting.MOST_BYTES
         if fits:
-            kept = sum(approvals.spools_waiting(self._connection).values())
+            kept = sum(approvals.spools_waiting(self._tx).values())
             fits = kept + self._size <= waiting.MOST_BYTES_IN_ALL
         return waiting.to_json(self._event, self._spool if fits else None, self._names, self._size)
 
@@ -241,7 +222,7 @@ class _Acceptance:
         if self._answers_at_the_door(arrival, None):
             return self._said("the host has answered")
         if self._names or self._event.remote_files or not is_blank(self._event.text):
-            what = gate.ask_to_wire(self._connection, arrival, self._now)
+            what = gate.ask_to_wire(self._tx, arrival)
             if what is not None:
                 return self._asked(what)
         return self._drop(f"no messaging group {arrival.chat} is registered")
@@ -255,18 +236,18 @@ class _Acceptance:
         command = self._command
         if command is None or not command.entry.host_wide:
             return False
-        sender = sender or gate.sender_of(self._connection, arrival)
+        sender = sender or gate.sender_of(self._tx, arrival)
         if sender is None or (not sender.is_known and arrival.is_group is not False):
             return False
-        if not rate_limits.take(self._connection, Act.NOTICE, arrival.chat, self._now).allowed:
+        if not rate_limits.take(self._tx, Act.NOTICE, arrival.chat).allowed:
             return True
         if command.name == "whoami":
-            text = answers.whoami(self._connection, sender)
+            text = answers.whoami(self._tx, sender)
         else:
             decide = answers.approve if command.name == "approve" else answers.deny
-            answer = decide(self._connection, command.argument, sender, arrival.chat, self._now)
+            answer = decide(self._tx, command.argument, sender, arrival.chat)
             text, self._outcome.agent_groups = answer.text, answer.agent_groups
-        gate.say_once(self._connection, arrival, text, self._now)
+        gate.say_once(self._tx, arrival, text)
         return True
 
     def _said(self, what: str) -> RoutingOutcome:
@@ -317,7 +298,7 @@ class _Acceptance:
         if self._event.reply_to is not None:
             address = self._event.address
             chat = (address.channel_type, address.platform_id)
-            replied = deliveries.said_by(self._connection, chat, self._event.reply_to)
+            replied = deliveries.said_by(self._tx, chat, self._event.reply_to)
             meant |= {replied} & ids if replied is not None else set()
         return meant
 
@@ -327,9 +308,9 @@ class _Acceptance:
         if wiring.rule != Engage.MENTION_STICKY or thread_id is None:
             return False
         if is_mention:
-            engaged_threads.engage(self._connection, wiring.id, thread_id, self._now)
+            engaged_threads.engage(self._tx, wiring.id, thread_id)
             return True
-        return engaged_threads.is_engaged(self._connection, wiring.id, thread_id)
+        return engaged_threads.is_engaged(self._tx, wiring.id, thread_id)
 
     def _is_answer_to(self, wiring: Wiring) -> bool:
         try:
@@ -337,9 +318,7 @@ class _Acceptance:
         except InvalidValue:
             return False
         event = self._event
-        return questions.is_open(
-            self._connection, wiring.agent_group_id, key, event.address, event.sender_id, self._now
-        )
+        return questions.is_open(self._tx, wiring.agent_group_id, key, event.address, event.sender_id, self._tx.now)
 
     def _key(self, wiring: Wiring) -> str:
         return route_key(
@@ -357,32 +336,27 @@ class _Acceptance:
             return
         accepted = self._take(session, trigger=False)
         if not accepted.duplicate:
-            since = to_text(self._moment - HEARD_FOR)
-            ingest.cancel_old_heard(self._connection, session.id, MOST_HEARD, since, self._now)
+            since = to_text(self._tx.at - HEARD_FOR)
+            ingest.cancel_old_heard(self._tx, session.id, MOST_HEARD, since)
         self._outcome.heard.append(session.id)
 
     def _session(self, group: MessagingGroup, wiring: Wiring) -> Session:
         """The session of the event's route."""
         thread_id = self._event.address.thread_id
         return routes.resolve(
-            self._connection,
+            self._tx,
             agent_group_id=wiring.agent_group_id,
             route_key=self._key(wiring),
             messaging_group_id=group.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
             thread_id=thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
             sender_id=self._event.sender_id if wiring.per_user else None,
-            now=self._now,
         )
 
     def _offer(self, group: MessagingGroup, wiring: Wiring) -> Accepted:
         """Take the event for one agent group."""
         event, address = self._event, self._event.address
         known = ingest.known(
-            self._connection,
-            wiring.agent_group_id,
-            address.channel_type,
-            address.platform_id,
-            event.platform_message_id,
+            self._tx, wiring.agent_group_id, address.channel_type, address.platform_id, event.platform_message_id
         )
         if known is not None:
             return self._accepted(known, duplicate=True)
@@ -390,17 +364,17 @@ class _Acceptance:
         if self._command is not None:
             return self._take(session)
         if wiring.non_engaging == NonEngaging.ACCUMULATE:  # what was heard long ago is not for this turn
-            since = to_text(self._moment - HEARD_FOR)
-            ingest.cancel_old_heard(self._connection, session.id, MOST_HEARD, since, self._now)
+            since = to_text(self._tx.at - HEARD_FOR)
+            ingest.cancel_old_heard(self._tx, session.id, MOST_HEARD, since)
         session = self._begin_anew(session, wiring, group)
         if session.status == "archived" and wiring.archived == Archived.REOPEN:
-            session = transitions.reopen(self._connection, session, self._now)
+            session = transitions.reopen(self._tx, session)
         return self._take(session)
 
     def _take_for(self, session_id: str) -> Accepted:
         """Take the event for one session, which a person at the terminal named."""
-        session = sessions.get(self._connection, session_id)
-        if session.status not in ("active", "archived") or not routes.is_active_on_route(self._connection, session):
+        session = sessions.get(self._tx, session_id)
+        if session.status not in ("active", "archived") or not routes.is_active_on_route(self._tx, session):
             raise Conflict(
                 f"session {session.id} has ended", hint=f"`dumbwaiter session resume {session.id}` takes it up again"
             )
@@ -416,16 +390,13 @@ class _Acceptance:
         due = reset_due(
             policy,
             last_active=from_text(session.last_active),
-            now=self._moment,
-            is_busy=exchanges.is_busy(self._connection, session.id) or self._rules.is_working(session.id),
+            now=self._tx.at,
+            is_busy=exchanges.is_busy(self._tx, session.id) or self._rules.is_working(session.id),
         )
         if due is None:
             return session
-        had_exchange = exchanges.has_one(self._connection, session.id)
-        fresh = transitions.new(
-            self._connection, session, self._now, EndReason(due.value), save_memory=self._rules.save_memory
-        ).after
-        self._outcome.over.append(session.id)
+        had_exchange = exchanges.has_one(self._tx, session.id)
+        fresh = transitions.new(self._tx, session, EndReason(due.value), save_memory=self._rules.save_memory).after
         if had_exchange:
             self._notice(fresh, None, _begun_anew(due, wiring))
         return fresh
@@ -434,12 +405,12 @@ class _Acceptance:
         event, message_id = self._event, new_id(Prefix.MESSAGE)
         # A text that is too long was kept as a file and cut on its way here; without files it is a command.
         content: dict[str, object] = {"text": event.text if self._names else truncate(event.text, self._rules.max_text)}
-        if (reply := replied_to(self._connection, event, session.agent_group_id)) is not None:
+        if (reply := replied_to(self._tx, event, session.agent_group_id)) is not None:
             content["reply_to"] = reply
         if self._names:
             content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in self._names]
         row, added = ingest.accept(
-            self._connection,
+            self._tx,
             {
                 "message_id": message_id,
                 "agent_group_id": session.agent_group_id,
@@ -455,14 +426,13 @@ class _Acceptance:
                 "trigger": int(trigger and self._command is None),
                 "content": encode(content),
                 "spool": self._spool,
-                "accepted_at": self._now,
+                "accepted_at": self._tx.now,
             },
         )
         if added and trigger and self._command is None:
-            sessions.heard(self._connection, session.id, preview(event.text), self._now)
+            sessions.heard(self._tx, session.id, preview(event.text))
             said = preview(event.text)
-            if questions.answered(self._connection, session.id, event.address, event.sender_id, said, self._now):
-                self._outcome.told[(event.address.channel_type, event.address.platform_id)] = None
+            questions.answered(self._tx, session.id, event.address, event.sender_id, said)
             self._refuse_if_must(session, message_id)
         return self._accepted(row, duplicate=not added)
 
@@ -471,25 +441,19 @@ class _Acceptance:
         if session.status == "archived":
             sentence: str | None = ARCHIVED
         else:
-            sentence = usage.refusal(self._connection, self._group_of(session.agent_group_id), self._now)
+            sentence = usage.refusal(self._tx, self._group_of(session.agent_group_id), self._tx.now)
         if sentence is not None:
-            ingest.finish(
-                self._connection, session.id, message_id, MessageInStatus.FAILED, now=self._now, error=sentence
-            )
+            ingest.finish(self._tx, session.id, message_id, MessageInStatus.FAILED, error=sentence)
             self._notice(session, message_id, sentence)
 
     def _notice(self, session: Session, in_reply_to: str | None, text: str) -> None:
         address = self._event.address
         here = Address(address.channel_type, address.platform_id, address.thread_id)
-        self._outcome.told[deliveries.add_notice(self._connection, session.id, here, in_reply_to, text, self._now)] = (
-            None
-        )
+        deliveries.add_notice(self._tx, session.id, here, in_reply_to, text)
 
     def _drop(self, reason: str) -> RoutingOutcome:
         event = self._event
-        refusals.drop(
-            self._connection, event.address.channel_type, event.address.platform_id, event.sender_id, reason, self._now
-        )
+        refusals.drop(self._tx, event.address.channel_type, event.address.platform_id, event.sender_id, reason)
         self._outcome.receipt = Receipt((), reason)
         return self._outcome
 
@@ -503,7 +467,7 @@ class _Acceptance:
     def _group_of(self, agent_group_id: str) -> AgentGroup | None:
         """The agent group, which nothing here changes: it is read once."""
         if agent_group_id not in self._agent_groups:
-            self._agent_groups[agent_group_id] = agent_groups.by_id(self._connection, agent_group_id)
+            self._agent_groups[agent_group_id] = agent_groups.by_id(self._tx, agent_group_id)
         return self._agent_groups[agent_group_id]
 
 

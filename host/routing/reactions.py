@@ -8,7 +8,6 @@ Invariant: as with messages, who is not heard in a chat leaves nothing there but
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.access import answers
@@ -25,6 +24,7 @@ from host.central import (
     sessions,
     users,
 )
+from host.central.database import Queryable, Transaction
 from host.central.rate_limits import Act
 from host.routing.acceptance import HEARD_FOR, MOST_HEARD, RoutingOutcome
 from host.routing.event import Event, Reacted, Receipt, require_identifiers
@@ -42,7 +42,7 @@ _LONGEST = 60
 _NOT_HERE = "the reaction is on nothing that an agent knows"
 
 
-def reacted(connection: sqlite3.Connection, event: Reacted, now: str) -> tuple[RoutingOutcome, Event | None]:
+def reacted(tx: Transaction, event: Reacted) -> tuple[RoutingOutcome, Event | None]:
     """A person has put a reaction on a message, or taken one away; the event that it stands for, if it is an answer.
 
     Raises `InvalidValue` for what identifies nothing.
@@ -53,23 +53,23 @@ def reacted(connection: sqlite3.Connection, event: Reacted, now: str) -> tuple[R
     if event.sender_id is None or (event.emoji is not None and emoji is None):
         return outcome, None
     chat = (address.channel_type, address.platform_id)
-    card = host_messages.card_at(connection, chat, event.platform_message_id)
+    card = host_messages.card_at(tx, chat, event.platform_message_id)
     if card is not None:
         if emoji is not None:
-            _decide(connection, event, card.key, card.buttons, emoji, now, outcome)
+            _decide(tx, event, card.key, card.buttons, emoji, outcome)
         return outcome, None
-    if emoji is not None and (answer := _answer(connection, event, emoji, now)) is not None:
+    if emoji is not None and (answer := _answer(tx, event, emoji, tx.now)) is not None:
         return outcome, answer
-    group = messaging_groups.find(connection, *chat)
-    on = _reacted_to(connection, event)
+    group = messaging_groups.find(tx, *chat)
+    on = _reacted_to(tx, event)
     if group is None or not on:
         return outcome, None
-    allowed = heard_by(connection, group, address, event.platform_message_id, event.sender_id, emoji or "")
+    allowed = heard_by(tx, group, address, event.platform_message_id, event.sender_id, emoji or "")
     for row in on:
         if row.session.agent_group_id not in allowed:
-            refusals.drop(connection, *chat, event.sender_id, UNKNOWN, now)
-        elif rate_limits.take(connection, Act.REACTION, f"{chat[0]}:{chat[1]}", now).allowed:
-            _tell(connection, event, row, emoji, now, outcome)
+            refusals.drop(tx, *chat, event.sender_id, UNKNOWN)
+        elif rate_limits.take(tx, Act.REACTION, f"{chat[0]}:{chat[1]}").allowed:
+            _tell(tx, event, row, emoji, outcome)
     if outcome.heard:
         outcome.receipt = Receipt(())
     return outcome, None
@@ -85,7 +85,7 @@ class _On:
     content: str
 
 
-def _reacted_to(connection: sqlite3.Connection, event: Reacted) -> list[_On]:
+def _reacted_to(connection: Queryable, event: Reacted) -> list[_On]:
     """What the agents know of the message: what one of them has said, or what they were told."""
     chat = (event.address.channel_type, event.address.platform_id)
     found: list[_On] = []
@@ -103,33 +103,29 @@ def _reacted_to(connection: sqlite3.Connection, event: Reacted) -> list[_On]:
     return found
 
 
-def _tell(
-    connection: sqlite3.Connection, event: Reacted, on: _On, emoji: str | None, now: str, outcome: RoutingOutcome
-) -> None:
+def _tell(tx: Transaction, event: Reacted, on: _On, emoji: str | None, outcome: RoutingOutcome) -> None:
     """Bring it to one agent group as context. What is taken back before a turn has seen it is never seen."""
     begins = f"{event.platform_message_id}/reaction/{event.sender_id}/"
     if emoji is not None:
-        _put(connection, event, on, f"{begins}{emoji}", f"reacted with {emoji}", now)
+        _put(tx, event, on, f"{begins}{emoji}", f"reacted with {emoji}")
     else:
         taken = one_line(event.removed or "", _LONGEST)
-        rows = ingest.beginning_with(connection, on.session.agent_group_id, event.address, begins + taken)
+        rows = ingest.beginning_with(tx, on.session.agent_group_id, event.address, begins + taken)
         for row in rows:
             emoji = row.platform_message_id.removeprefix(begins)
             if "/" in emoji or row.session_id != on.session.id:
                 continue
-            if row.turn_id is None and ingest.supersede(connection, row.message_id, now):
+            if row.turn_id is None and ingest.supersede(tx, row.message_id):
                 outcome.heard.append(on.session.id)
                 continue
-            ingest.free_platform_id(connection, row.message_id)  # the same may come again, and is news then
-            _put(
-                connection, event, on, f"{begins}{emoji}/back/{row.message_id}", f"took back the reaction {emoji}", now
-            )
-    since = to_text(from_text(now) - HEARD_FOR)
-    ingest.cancel_old_heard(connection, on.session.id, MOST_HEARD, since, now)
+            ingest.free_platform_id(tx, row.message_id)  # the same may come again, and is news then
+            _put(tx, event, on, f"{begins}{emoji}/back/{row.message_id}", f"took back the reaction {emoji}")
+    since = to_text(from_text(tx.now) - HEARD_FOR)
+    ingest.cancel_old_heard(tx, on.session.id, MOST_HEARD, since)
     outcome.heard.append(on.session.id)
 
 
-def _put(connection: sqlite3.Connection, event: Reacted, on: _On, key: str, text: str, now: str) -> None:
+def _put(tx: Transaction, event: Reacted, on: _On, key: str, text: str) -> None:
     try:
         was = preview(str(decode(on.content).get("text") or ""))
     except FileDamaged:
@@ -137,18 +133,17 @@ def _put(connection: sqlite3.Connection, event: Reacted, on: _On, key: str, text
     content: dict[str, object] = {"text": text, "reply_to": {"message": on.message_id} | ({"text": was} if was else {})}
     address = Address(event.address.channel_type, event.address.platform_id, on.thread_id)
     put(
-        connection,
+        tx,
         on.session,
         address,
         key,
         content,
-        now,
         sender_id=event.sender_id,
         sender_name=None if event.sender_name is None else one_line(event.sender_name, 200) or None,
     )
 
 
-def _answer(connection: sqlite3.Connection, event: Reacted, emoji: str, now: str) -> Event | None:
+def _answer(connection: Queryable, event: Reacted, emoji: str, now: str) -> Event | None:
     """What the person who was asked says by a reaction on an open question."""
     chat = (event.address.channel_type, event.address.platform_id)
     sent = deliveries.sent_as(connection, chat, event.platform_message_id)
@@ -176,12 +171,11 @@ def _answer(connection: sqlite3.Connection, event: Reacted, emoji: str, now: str
 
 
 def _decide(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     event: Reacted,
     key: str,
     buttons: list[tuple[str, str]],
     emoji: str,
-    now: str,
     outcome: RoutingOutcome,
 ) -> None:
     """Take a reaction on a card as its answer, exactly as the button would be."""
@@ -198,8 +192,8 @@ def _decide(
     else:
         return
     chat = f"{address.channel_type}:{address.platform_id}"
-    who = standing_of(connection, users.user_id(address.channel_type, event.sender_id))
-    answer = answers.click(connection, value, who, chat, now)
+    who = standing_of(tx, users.user_id(address.channel_type, event.sender_id))
+    answer = answers.click(tx, value, who, chat)
     if answer is None:
         return
     outcome.receipt, outcome.says, outcome.agent_groups = Receipt(()), True, answer.agent_groups
@@ -207,12 +201,11 @@ def _decide(
         outcome.receipt = Receipt((), answer.text)
         if who.is_known:
             host_messages.say(
-                connection,
+                tx,
                 f"reaction/{key}/{event.sender_id}/{emoji}",
                 address.channel_type,
                 address.platform_id,
                 answer.text,
-                now,
                 thread_id=address.thread_id,
             )
 

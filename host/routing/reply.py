@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import deliveries, ingest
+from host.central.database import Queryable
 from host.routing.event import Event
 from host.routing.text import preview
 from shared_schema.errors import FileDamaged
@@ -13,7 +12,7 @@ from shared_schema.rows import decode
 _MAX_QUOTE = 1_000
 
 
-def replied_to(connection: sqlite3.Connection, event: Event, agent_group_id: str) -> dict[str, str] | None:
+def replied_to(connection: Queryable, event: Event, agent_group_id: str) -> dict[str, str] | None:
     """`{message, sender, text}` as far as they are known; None for a message that replies to none.
 
     `message` is the id of a message that came in or went out here, `text` what is quoted, or else how it begins.
@@ -25,7 +24,7 @@ def replied_to(connection: sqlite3.Connection, event: Event, agent_group_id: str
     return {name: value for name, value in found.items() if value}
 
 
-def _known(connection: sqlite3.Connection, event: Event, agent_group_id: str) -> tuple[str, str, str]:
+def _known(connection: Queryable, event: Event, agent_group_id: str) -> tuple[str, str, str]:
     """Id, sender and text of the message that is replied to; empty where it is not known."""
     if event.reply_to is None:
         return "", "", ""

@@ -11,15 +11,12 @@ import asyncio
 import dataclasses
 import logging
 import shutil
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.central import approvals, messaging_groups, unread
-from host.central.database import Central
-from host.central.deliveries import Chat
+from host.central.database import Central, Transaction
 from host.routing import commands, moves, reactions, updates
 from host.routing.acceptance import RoutingOutcome, Rules, accept
 from host.routing.event import (
@@ -38,7 +35,7 @@ from host.routing.event import (
 from host.routing.open_commands import OpenCommands
 from host.routing.text import truncate
 from host.sessions.attachments import FileLimits, spool, spool_text
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout
 from shared_schema.text import without_lone_surrogates
@@ -70,19 +67,8 @@ async def no_files(event: Event) -> AsyncIterator[Event]:
     yield event
 
 
-@dataclass(frozen=True, slots=True)
-class Followers:
-    """Who acts on what was accepted.
-
-    `mail` hears of each session that has something new or is over, `command` of each command's message id, `send` of
-    each chat that has something to be sent. `says` hears that the host has something to say outside of any
-    conversation or that something was decided, with the ids of the agent groups whose wirings that changed.
-    """
-
-    mail: Callable[[str], None]
-    command: Callable[[str], None]
-    send: Callable[[Chat], None]
-    says: Callable[[tuple[str, ...]], None] = lambda agent_groups: None
+Says = Callable[[tuple[str, ...]], None]
+"""Hears that something was decided, with the ids of the agent groups whose wirings that changed."""
 
 
 class Router:
@@ -94,7 +80,7 @@ class Router:
         layout: DataLayout,
         clock: Clock,
         rules: Rules,
-        followers: Followers,
+        says: Says,
         *,
         file_limits: FileLimits,
         fetched: Fetched = no_files,
@@ -103,7 +89,7 @@ class Router:
         self._layout = layout
         self._clock = clock
         self._rules = rules
-        self._followers = followers
+        self._says = says
         self._file_limits = file_limits
         self._fetched = fetched
         self._tasks: set[asyncio.Task[Receipt]] = set()
@@ -117,7 +103,7 @@ class Router:
         A caller that cancels does not stop it half-way: the event is kept, and comes again as a duplicate.
         """
         if isinstance(event, ReadReceipt):
-            return await self._central.write(lambda connection: _note_read(connection, event))
+            return await self._central.write(_note_read, event)
         if not isinstance(event, Event):
             return await self._update(event)
         task = asyncio.create_task(self._in_order(event))
@@ -127,28 +113,27 @@ class Router:
 
     async def _update(self, event: Incoming) -> Receipt:
         """What a person did beside writing. A button under a question says what its option says."""
-        now, said = to_text(self._clock.now()), None
+        said = None
         match event:
             case Edited():
                 # What was written before the change may still be on its way into the ledger, behind a command.
                 await self.open_commands.passed((event.address.channel_type, event.address.platform_id))
-                outcome = await self._central.write(lambda c: updates.edited(c, event, self._rules, now))
+                outcome = await self._central.write(updates.edited, event, self._rules)
             case Deleted():
-                outcome = await self._central.write(lambda c: updates.deleted(c, event, now))
+                outcome = await self._central.write(updates.deleted, event)
             case Clicked():
-                outcome, said = await self._central.write(lambda c: updates.clicked(c, event, now))
+                outcome, said = await self._central.write(updates.clicked, event)
             case Joined():
-                outcome = await self._central.write(lambda c: updates.joined(c, event, now))
+                outcome = await self._central.write(updates.joined, event)
             case Reacted():
-                outcome, said = await self._central.write(lambda c: reactions.reacted(c, event, now))
+                outcome, said = await self._central.write(reactions.reacted, event)
             case ChatMoved():
-                outcome = await self._central.write(lambda c: moves.moved(c, event, now))
+                outcome = await self._central.write(moves.moved, event)
                 log.info("a chat has moved", extra={"chat": event.new_platform_id, "channel": event.channel})
             case ChatGone():
                 chat = f"{event.address.channel_type}:{event.address.platform_id}"
                 log.warning("a chat is gone", extra={"chat": chat, "reason": event.reason})
-                for session_id in await self._central.write(lambda c: updates.gone(c, event, now)):
-                    self._followers.mail(session_id)
+                await self._central.write(updates.gone, event)
                 return Receipt(())
             case _:
                 return Receipt(())
@@ -177,12 +162,11 @@ class Router:
 
     async def _is_taken(self, event: Event) -> bool:
         """Whether an agent takes or hears an event that is new, found out by accepting it and taking that back."""
-        now = self._clock.now()
 
-        def attempt(connection: sqlite3.Connection) -> None:
+        def attempt(tx: Transaction) -> None:
             # A file is content, and a command with a file is none: the name stands for the file.
             names = [file.name for file in event.remote_files]
-            raise _Tried(accept(connection, event, self._rules, now, spool=None, names=names))
+            raise _Tried(accept(tx, event, self._rules, spool=None, names=names))
 
         try:
             await self._central.write(attempt)
@@ -204,11 +188,8 @@ class Router:
         if spool_name is not None:
             folder = self._layout.spool / spool_name
             event, names, size = await asyncio.to_thread(self._keep_files, event, folder, is_long)
-        now = self._clock.now()
         try:
-            outcome = await self._central.write(
-                lambda connection: accept(connection, event, self._rules, now, spool=spool_name, names=names, size=size)
-            )
+            outcome = await self._central.write(accept, event, self._rules, spool=spool_name, names=names, size=size)
         except Exception:  # refused, and nothing else: an interrupted write may have been kept
             await self._drop_spool(spool_name)
             raise
@@ -239,25 +220,17 @@ class Router:
                 log.info(what, extra=ids)
         if outcome.receipt.dropped is not None:
             log.info("a message was dropped", extra={"reason": outcome.receipt.dropped})
-        for session_id in (*outcome.over, *outcome.heard):
-            self._followers.mail(session_id)
-        for accepted in outcome.receipt.accepted:
-            if not accepted.duplicate:
-                follow = self._followers.command if outcome.command else self._followers.mail
-                follow(accepted.message_id if outcome.command else accepted.session_id)
-        for chat in outcome.told:
-            self._followers.send(chat)
         if outcome.says:
-            self._followers.says(outcome.agent_groups)
+            self._says(outcome.agent_groups)
 
     async def _drop_spool(self, spool_name: str | None) -> None:
         if spool_name is not None:
             await asyncio.to_thread(shutil.rmtree, self._layout.spool / spool_name, ignore_errors=True)
 
 
-def _note_read(connection: sqlite3.Connection, receipt: ReadReceipt) -> Receipt:
+def _note_read(tx: Transaction, receipt: ReadReceipt) -> Receipt:
     address = receipt.address
-    group = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    group = messaging_groups.find(tx, address.channel_type, address.platform_id)
     if group is not None:
-        unread.mark_read_in_chat(connection, group.id, address.thread_id)
+        unread.mark_read_in_chat(tx, group.id, address.thread_id)
     return Receipt(())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from host.central import triggers
+from host.central.database import Transaction
 from host.central.messaging_groups import Engage
 from host.routing.engage import engages
 from host.routing.event import Event
@@ -13,15 +13,15 @@ from host.routing.event import Event
 _LONGEST = 4_000
 
 
-def offer(connection: sqlite3.Connection, event: Event, now: datetime) -> bool:
+def offer(tx: Transaction, event: Event, now: datetime) -> bool:
     """Give a message to the triggers that it fits; whether it is new for one of them."""
     address = event.address
     is_new = False
-    for trigger in triggers.of_messages(connection, address.channel_type, address.platform_id):
+    for trigger in triggers.of_messages(tx, address.channel_type, address.platform_id):
         rule = Engage.ALL if trigger.pattern is None else Engage.PATTERN
         if engages(rule, trigger.pattern, text=event.text, is_mention=False, is_group=True):
             sender = event.sender_name or event.sender_id or "unknown"
             chat = f"{address.channel_type}:{address.platform_id}"
             text = f"From {sender} in {chat}:\n{event.text[:_LONGEST]}"
-            is_new |= triggers.offer(connection, trigger, f"{chat}/{event.platform_message_id}", text, now)
+            is_new |= triggers.offer(tx, trigger, f"{chat}/{event.platform_message_id}", text, now)
     return is_new

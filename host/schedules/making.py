@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from host.central import audit, messaging_groups, schedule_runs, schedules, triggers
 from host.central.agent_groups import AgentGroup
+from host.central.database import Queryable, Transaction
 from host.central.schedules import Schedule
 from host.central.triggers import Trigger
 from host.routing.engage import valid_pattern
@@ -34,7 +34,7 @@ _AUDITED = (
 
 
 def make(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     group: AgentGroup,
     wish: Wish,
     *,
@@ -51,16 +51,16 @@ def make(
     """
     if wish.when is None or wish.prompt is None:
         raise InvalidValue("a schedule needs a time and a prompt", hint=f"a time is, for instance, {when.EXAMPLES}")
-    speaks = _speaks(connection, group.id, wish.to or (place.ORIGIN if origin else place.HOME), origin)
-    address = _address(connection, group.id, speaks)
+    speaks = _speaks(tx, group.id, wish.to or (place.ORIGIN if origin else place.HOME), origin)
+    address = _address(tx, group.id, speaks)
     values: dict[str, Any] = {
         "id": new_id(Prefix.SCHEDULE),
         "agent_group_id": group.id,
-        "name": _free_name(connection, group.id, wish),
+        "name": _free_name(tx, group.id, wish),
         "check_script": None,
         "status": status,
         "why": None,
-        "timezone": place.zone_of(connection, address, setting_zone),
+        "timezone": place.zone_of(tx, address, setting_zone),
         "missed": str(Missed.ONCE),
         "session_mode": "own",
         "urgent": 0,
@@ -78,13 +78,13 @@ def make(
     }
     values |= columns(wish, values["timezone"], now)
     _require_some(values["next_at"], values["ends_at"])
-    schedule = schedules.insert(connection, values)
-    audit.record(connection, "schedule.add", schedule.name, to_text(now), after=audited(schedule))
+    schedule = schedules.insert(tx, values)
+    audit.record(tx, "schedule.add", schedule.name, after=audited(schedule))
     return schedule
 
 
 def set_heartbeat(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     group: AgentGroup,
     every: str,
     *,
@@ -99,22 +99,20 @@ def set_heartbeat(
     if active_hours is not None:
         when.hours(active_hours)
     wish = replace(wish, when=f"every {every.removeprefix('every ')}", name=HEARTBEAT, prompt=FILE, missed="once")
-    known = [each for each in (_known(connection, group.id, HEARTBEAT),) if each is not None]
+    known = [each for each in (_known(tx, group.id, HEARTBEAT),) if each is not None]
     if known and not known[0].is_heartbeat:
         raise Conflict(f"there is a schedule '{HEARTBEAT}' already", hint="give that another name first")
     made = (
-        change(connection, known[0], wish, now)
+        change(tx, known[0], wish, now)
         if known
-        else make(
-            connection, group, wish, origin=origin, by=by, setting_zone=setting_zone, now=now, purpose="heartbeat"
-        )
+        else make(tx, group, wish, origin=origin, by=by, setting_zone=setting_zone, now=now, purpose="heartbeat")
     )
-    schedules.update(connection, replace(made, hours=active_hours or made.hours))
-    return schedules.get(connection, made.id)
+    schedules.update(tx, replace(made, hours=active_hours or made.hours))
+    return schedules.get(tx, made.id)
 
 
 def set_trigger(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     group: AgentGroup,
     wish: Wish,
     *,
@@ -138,24 +136,16 @@ def set_trigger(
     if source == "file":
         watched = folder_watch.valid_folder(place_of)
     else:
-        watched = messaging_groups.get_by_name(connection, place_of).address if ":" in place_of else place_of
+        watched = messaging_groups.get_by_name(tx, place_of).address if ":" in place_of else place_of
         pattern = None if pattern is None else valid_pattern(pattern)
-    made = make(
-        connection,
-        group,
-        replace(wish, when="in 1m"),
-        origin=origin,
-        by=by,
-        setting_zone=setting_zone,
-        now=now,
-    )
-    schedules.plan(connection, made.id, None, to_text(now))  # it is due when something happens
+    made = make(tx, group, replace(wish, when="in 1m"), origin=origin, by=by, setting_zone=setting_zone, now=now)
+    schedules.plan(tx, made.id, None, to_text(now))  # it is due when something happens
     trigger = Trigger(made.id, source, watched, pattern, seconds, per_hour)
-    triggers.insert(connection, trigger)
-    return schedules.get(connection, made.id), trigger
+    triggers.insert(tx, trigger)
+    return schedules.get(tx, made.id), trigger
 
 
-def _known(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Schedule | None:
+def _known(connection: Queryable, agent_group_id: str, name: str) -> Schedule | None:
     """The schedule of exactly that name that is not over."""
     try:
         found = schedules.find(connection, name, agent_group_id)
@@ -164,9 +154,9 @@ def _known(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Sc
     return found if found.name == name and not found.is_over else None
 
 
-def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
+def change(tx: Transaction, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
     """Change a schedule; with another time or zone it is planned anew. Raises `InvalidValue`, `Conflict`."""
-    trigger = triggers.of_schedule(connection, schedule.id)
+    trigger = triggers.of_schedule(tx, schedule.id)
     if trigger is not None and (wish.when is not None or wish.prompt is not None):
         template.require(wish.prompt or "")
         if wish.when is not None:
@@ -176,9 +166,9 @@ def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: 
         origin = None
         if schedule.channel_type is not None and schedule.platform_id is not None:
             origin = Address(schedule.channel_type, schedule.platform_id, schedule.thread_id)
-        found |= _speaks(connection, schedule.agent_group_id, wish.to, origin)
+        found |= _speaks(tx, schedule.agent_group_id, wish.to, origin)
     if wish.name is not None and wish.name != schedule.name:
-        _require_free(connection, schedule.agent_group_id, wish.name)
+        _require_free(tx, schedule.agent_group_id, wish.name)
     after = replace(schedule, **found)
     if "timezone" in found and "kind" not in found:
         after = replace(after, next_at=stored(first(recurrence_of(after), now)), planned_at=to_text(now))
@@ -186,21 +176,21 @@ def change(connection: sqlite3.Connection, schedule: Schedule, wish: Wish, now: 
         after = replace(after, status="active", why=None, failures=0)  # what is over begins anew with a new time
     if not after.is_over and trigger is None:
         _require_some(after.next_at, after.ends_at)
-    schedules.update(connection, after)
-    audit.record(connection, "schedule.set", after.name, to_text(now), before=audited(schedule), after=audited(after))
-    return schedules.get(connection, schedule.id)
+    schedules.update(tx, after)
+    audit.record(tx, "schedule.set", after.name, before=audited(schedule), after=audited(after))
+    return schedules.get(tx, schedule.id)
 
 
-def pause(connection: sqlite3.Connection, schedule: Schedule, by: str, now: datetime) -> Schedule:
+def pause(tx: Transaction, schedule: Schedule, by: str, now: datetime) -> Schedule:
     """Pause a schedule. A run that goes on is not stopped. Raises `Conflict` for one that is over."""
     _require_going(schedule)
     if schedule.status == "active":
-        schedules.set_status(connection, schedule.id, "paused", f"{by} has paused it", keep_next=True)
-        audit.record(connection, "schedule.pause", schedule.name, to_text(now), after={"status": "paused"})
-    return schedules.get(connection, schedule.id)
+        schedules.set_status(tx, schedule.id, "paused", f"{by} has paused it", keep_next=True)
+        audit.record(tx, "schedule.pause", schedule.name, after={"status": "paused"})
+    return schedules.get(tx, schedule.id)
 
 
-def resume(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> Schedule:
+def resume(tx: Transaction, schedule: Schedule, now: datetime) -> Schedule:
     """Let a schedule run again. What was due while it was paused is not made up for. Raises `Conflict`."""
     _require_going(schedule)
     if schedule.status == "waiting":
@@ -208,25 +198,25 @@ def resume(connection: sqlite3.Connection, schedule: Schedule, now: datetime) ->
     if schedule.status == "paused":
         is_to_come = schedule.next_at is not None and from_text(schedule.next_at) > now
         next_at = schedule.next_at if is_to_come else stored(first(recurrence_of(schedule), now))
-        if triggers.of_schedule(connection, schedule.id) is not None:
-            next_at = to_text(now) if triggers.is_any_waiting(connection, schedule.id) else None
+        if triggers.of_schedule(tx, schedule.id) is not None:
+            next_at = to_text(now) if triggers.is_any_waiting(tx, schedule.id) else None
         elif next_at is None:
             raise Conflict(f"'{schedule.name}' is over", hint=f"`dumbwaiter schedule set {schedule.name} --when …`")
         after = replace(schedule, status="active", why=None, failures=0, next_at=next_at, planned_at=to_text(now))
-        schedules.update(connection, after)
-        audit.record(connection, "schedule.resume", schedule.name, to_text(now), after={"status": "active"})
-    return schedules.get(connection, schedule.id)
+        schedules.update(tx, after)
+        audit.record(tx, "schedule.resume", schedule.name, after={"status": "active"})
+    return schedules.get(tx, schedule.id)
 
 
-def cancel(connection: sqlite3.Connection, schedule: Schedule, by: str, now: datetime) -> Schedule:
+def cancel(tx: Transaction, schedule: Schedule, by: str, now: datetime) -> Schedule:
     """End a schedule for good. Its log stays; its name is free. A run that goes on is not stopped."""
     if schedule.status != "cancelled":
-        schedules.set_status(connection, schedule.id, "cancelled", f"{by} has cancelled it")
-        audit.record(connection, "schedule.cancel", schedule.name, to_text(now), after={"status": "cancelled"})
-    return schedules.get(connection, schedule.id)
+        schedules.set_status(tx, schedule.id, "cancelled", f"{by} has cancelled it")
+        audit.record(tx, "schedule.cancel", schedule.name, after={"status": "cancelled"})
+    return schedules.get(tx, schedule.id)
 
 
-def shown(connection: sqlite3.Connection, schedule: Schedule, agent_group: str) -> dict[str, Any]:
+def shown(connection: Queryable, schedule: Schedule, agent_group: str) -> dict[str, Any]:
     """A schedule as people and agents see it."""
     last = schedule_runs.last(connection, schedule.id)
     trigger = triggers.of_schedule(connection, schedule.id)
@@ -267,7 +257,7 @@ def audited(schedule: Schedule) -> dict[str, Any]:
     return {name: getattr(schedule, name) for name in _AUDITED}
 
 
-def _to(connection: sqlite3.Connection, schedule: Schedule) -> str:
+def _to(connection: Queryable, schedule: Schedule) -> str:
     """Where it speaks, as it may be written in `to`; with the chat behind it."""
     try:
         address = place.address_of(connection, schedule)
@@ -279,7 +269,7 @@ def _to(connection: sqlite3.Connection, schedule: Schedule) -> str:
     return chat if schedule.speaks_in == place.ORIGIN else f"{schedule.speaks_in} ({chat})"
 
 
-def _speaks(connection: sqlite3.Connection, agent_group_id: str, to: str, origin: Address | None) -> dict[str, Any]:
+def _speaks(connection: Queryable, agent_group_id: str, to: str, origin: Address | None) -> dict[str, Any]:
     """The columns of where a schedule speaks. Raises `NotFound`, `InvalidValue`."""
     kept = origin or Address(None, None)  # type: ignore[arg-type]
     found = {
@@ -302,7 +292,7 @@ def _speaks(connection: sqlite3.Connection, agent_group_id: str, to: str, origin
     return found
 
 
-def _address(connection: sqlite3.Connection, agent_group_id: str, speaks: dict[str, Any]) -> Address | None:
+def _address(connection: Queryable, agent_group_id: str, speaks: dict[str, Any]) -> Address | None:
     if speaks["speaks_in"] == place.NOWHERE:
         return None
     if speaks["speaks_in"] == place.ORIGIN:
@@ -310,7 +300,7 @@ def _address(connection: sqlite3.Connection, agent_group_id: str, speaks: dict[s
     return place.named(connection, agent_group_id, speaks["speaks_in"])
 
 
-def _free_name(connection: sqlite3.Connection, agent_group_id: str, wish: Wish) -> str:
+def _free_name(connection: Queryable, agent_group_id: str, wish: Wish) -> str:
     """The name that was asked for, if it is free; else one made of the prompt that is."""
     if wish.name is not None:
         _require_free(connection, agent_group_id, valid_name(wish.name))
@@ -322,12 +312,12 @@ def _free_name(connection: sqlite3.Connection, agent_group_id: str, wish: Wish) 
     raise Conflict("there are too many schedules with that prompt", hint="give it a name")
 
 
-def _require_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> None:
+def _require_free(connection: Queryable, agent_group_id: str, name: str) -> None:
     if not _is_free(connection, agent_group_id, name):
         raise Conflict(f"there is a schedule '{name}' already", hint="choose another name, or change that one")
 
 
-def _is_free(connection: sqlite3.Connection, agent_group_id: str, name: str) -> bool:
+def _is_free(connection: Queryable, agent_group_id: str, name: str) -> bool:
     try:
         found = schedules.find(connection, name, agent_group_id)
     except NotFound:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import home_channels, messaging_groups
+from host.central.database import Queryable
 from host.central.deliveries import NO_CHAT
 from host.central.schedules import Schedule
 from shared_schema.errors import NotFound
@@ -15,7 +14,7 @@ NOWHERE = "nowhere"
 HOME = "home"
 
 
-def address_of(connection: sqlite3.Connection, schedule: Schedule) -> Address:
+def address_of(connection: Queryable, schedule: Schedule) -> Address:
     """Where the runs of a schedule speak now. Raises `NotFound` when that is gone."""
     if schedule.speaks_in == NOWHERE:
         return Address(NO_CHAT, schedule.id)
@@ -26,7 +25,7 @@ def address_of(connection: sqlite3.Connection, schedule: Schedule) -> Address:
     return named(connection, schedule.agent_group_id, schedule.speaks_in)
 
 
-def named(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Address:
+def named(connection: Queryable, agent_group_id: str, name: str) -> Address:
     """The chat that an agent group knows by a name: a destination, `home` or `home-<channel>`. Raises `NotFound`."""
     if name == HOME:
         homes = home_channels.of(connection, agent_group_id)
@@ -41,7 +40,7 @@ def named(connection: sqlite3.Connection, agent_group_id: str, name: str) -> Add
     raise NotFound(f"'{name[:80]}' is not one of its agent's destinations or homes")
 
 
-def zone_of(connection: sqlite3.Connection, address: Address | None, setting: str) -> str:
+def zone_of(connection: Queryable, address: Address | None, setting: str) -> str:
     """The time zone of a chat, or the host's."""
     chat = None if address is None else messaging_groups.find(connection, address.channel_type, address.platform_id)
     return (chat and chat.timezone) or setting

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
 from host.central import quiet_hours
+from host.central.database import Queryable
 from host.central.quiet_hours import QuietHours
 from host.schedules.when import is_within, next_at
 from shared_schema.clock import from_text, to_text
 from shared_schema.rows import Address
 
 
-def held_in_chat(connection: sqlite3.Connection, address: Address, now: str) -> str | None:
+def held_in_chat(connection: Queryable, address: Address, now: str) -> str | None:
     """Until when (a stored time) nothing is said in a chat; None: it is not quiet there now."""
     return held(quiet_hours.of_chat(connection, address.channel_type, address.platform_id), from_text(now))
 
 
-def held_for_user(connection: sqlite3.Connection, user: str, now: str) -> str | None:
+def held_for_user(connection: Queryable, user: str, now: str) -> str | None:
     """The same of a user's person, wherever they are written to."""
     return held(quiet_hours.of_user(connection, user), from_text(now))
 

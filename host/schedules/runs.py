@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ from host.central import (
     triggers,
     usage,
 )
+from host.central.database import Queryable, Transaction
 from host.central.rate_limits import Act
 from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
@@ -61,12 +62,9 @@ AT_ONCE = 10
 class RunEffects:
     """What follows from a step, after its commit.
 
-    `sessions` have something new or are over, `begun` were made for a run; `says`: the host has something to say to an
-    owner. `more`: there is more to do at once.
+    `says`: the host has something to say to an owner. `more`: there is more to do at once.
     """
 
-    sessions: list[str] = field(default_factory=list)
-    begun: list[str] = field(default_factory=list)
     says: bool = False
     more: bool = False
 
@@ -76,105 +74,95 @@ def recurrence_of(schedule: Schedule) -> Recurrence:
     return Recurrence(Kind(schedule.kind), schedule.spec, schedule.timezone)
 
 
-def start_due(
-    connection: sqlite3.Connection, now: datetime, facts: Mapping[str, HeartbeatFacts] = MappingProxyType({})
-) -> RunEffects:
+def start_due(tx: Transaction, now: datetime, facts: Mapping[str, HeartbeatFacts] = MappingProxyType({})) -> RunEffects:
     """Begin what is due, in the order of its time; nothing while everything is paused.
 
     `facts` are of the workspaces of heartbeats, by schedule; a heartbeat without any stays due.
     """
     effects, stamp = RunEffects(), to_text(now)
-    if schedules.paused(connection) is not None:
+    if schedules.paused(tx) is not None:
         return effects
-    due = schedules.due(connection, stamp, AT_ONCE)
+    due = schedules.due(tx, stamp, AT_ONCE)
     for schedule in due:
         if schedule.is_heartbeat and schedule.id not in facts:
             continue
-        connection.execute("SAVEPOINT one_schedule")  # what the host fails over holds up no other schedule
         try:
-            _take(connection, schedule, now, facts.get(schedule.id), effects)
+            with tx.part("one_schedule"):  # what the host fails over holds up no other schedule
+                _take(tx, schedule, now, facts.get(schedule.id), effects)
         except sqlite3.Error:  # the ledger's own file: all of it is done again
             raise
         except Exception as error:  # the boundary of one schedule
-            connection.execute("ROLLBACK TO one_schedule")
             log.exception("a schedule cannot be handled", extra={"schedule": schedule.name})
             why = f"the host failed over it: {type(error).__name__}"
-            schedules.set_status(connection, schedule.id, "paused", why)
-            _note(connection, schedule, schedule.next_at or stamp, stamp, RunState.FAILED, why)
-            tell(connection, schedule, f"broken-{stamp}", f"The schedule '{schedule.name}' is paused: {why}.", stamp)
+            schedules.set_status(tx, schedule.id, "paused", why)
+            _note(tx, schedule, schedule.next_at or stamp, stamp, RunState.FAILED, why)
+            tell(tx, schedule, f"broken-{stamp}", f"The schedule '{schedule.name}' is paused: {why}.", stamp)
             effects.says = True
-        connection.execute("RELEASE one_schedule")
     effects.more = len(due) == AT_ONCE
     return effects
 
 
 def _take(
-    connection: sqlite3.Connection,
-    schedule: Schedule,
-    now: datetime,
-    facts: HeartbeatFacts | None,
-    effects: RunEffects,
+    tx: Transaction, schedule: Schedule, now: datetime, facts: HeartbeatFacts | None, effects: RunEffects
 ) -> None:
     """Begin the run of one schedule that is due, or note why there is none."""
     assert schedule.next_at is not None
-    if (trigger := triggers.of_schedule(connection, schedule.id)) is not None:
-        _take_events(connection, schedule, trigger, now, effects)
+    if (trigger := triggers.of_schedule(tx, schedule.id)) is not None:
+        _take_events(tx, schedule, trigger, now, effects)
         return
     due = from_text(schedule.next_at)
     found = plan(recurrence_of(schedule), due, now, Missed(schedule.missed))
     ends = None if schedule.ends_at is None else from_text(schedule.ends_at)
     if ends is not None and found.run is not None and found.run > ends:  # what is made up for was due before its end
         found = replace(found, run=last_until(recurrence_of(schedule), due, ends))
-    _advance(connection, schedule, found, to_text(now))
+    _advance(tx, schedule, found, to_text(now))
     if facts is not None:
-        if not _is_awake(connection, schedule, now):
+        if not _is_awake(tx, schedule, now):
             return
-        if (why := _rests(connection, schedule, facts, now)) is not None:
-            _note(connection, schedule, to_text(found.run or now), to_text(now), RunState.SKIPPED, why)
+        if (why := _rests(tx, schedule, facts, now)) is not None:
+            _note(tx, schedule, to_text(found.run or now), to_text(now), RunState.SKIPPED, why)
             return
-        schedule = replace(schedule, prompt=prompt(facts.text or "", _last_beat(connection, schedule)))
-        schedules.note_seen(connection, schedule.id, ingest.newest(connection))
+        schedule = replace(schedule, prompt=prompt(facts.text or "", _last_beat(tx, schedule)))
+        schedules.note_seen(tx, schedule.id, ingest.newest(tx))
     if found.run is None:
-        _note_missed(connection, schedule, found, to_text(now))
+        _note_missed(tx, schedule, found, to_text(now))
     else:
-        _begin(connection, schedule, found, now, effects)
+        _begin(tx, schedule, found, now, effects)
 
 
-def _take_events(
-    connection: sqlite3.Connection, schedule: Schedule, trigger: Trigger, now: datetime, effects: RunEffects
-) -> None:
+def _take_events(tx: Transaction, schedule: Schedule, trigger: Trigger, now: datetime, effects: RunEffects) -> None:
     """Begin the run that events have made due; later, when there were as many in an hour as there may be."""
     stamp = to_text(now)
-    if triggers.runs_since(connection, schedule.id, to_text(now - _HOUR)) >= trigger.per_hour:
-        schedules.plan(connection, schedule.id, to_text(now + _HOUR / 2), stamp)
+    if triggers.runs_since(tx, schedule.id, to_text(now - _HOUR)) >= trigger.per_hour:
+        schedules.plan(tx, schedule.id, to_text(now + _HOUR / 2), stamp)
         why = f"it has run {trigger.per_hour} times in an hour, which is its limit: what comes waits"
-        _note(connection, schedule, stamp, stamp, RunState.SKIPPED, why)
-        if rate_limits.take(connection, Act.TRIGGER, schedule.id, stamp).is_first:
-            tell(connection, schedule, f"limit-{stamp[:13]}", f"The schedule '{schedule.name}' waits: {why}.", stamp)
+        _note(tx, schedule, stamp, stamp, RunState.SKIPPED, why)
+        if rate_limits.take(tx, Act.TRIGGER, schedule.id).is_first:
+            tell(tx, schedule, f"limit-{stamp[:13]}", f"The schedule '{schedule.name}' waits: {why}.", stamp)
             effects.says = True
         return
-    schedules.plan(connection, schedule.id, None, stamp)
-    texts = triggers.take(connection, trigger, MOST_EVENTS, now)
+    schedules.plan(tx, schedule.id, None, stamp)
+    texts = triggers.take(tx, trigger, MOST_EVENTS, now)
     if not texts:
         return
     if schedule.max_runs is not None and schedule.runs + 1 >= schedule.max_runs:
-        schedules.set_status(connection, schedule.id, "done", f"it has run {schedule.max_runs:,} times")
+        schedules.set_status(tx, schedule.id, "done", f"it has run {schedule.max_runs:,} times")
     filled_in = replace(schedule, prompt=filled(schedule.prompt, texts))
-    _begin(connection, filled_in, Plan(now, None), now, effects)
+    _begin(tx, filled_in, Plan(now, None), now, effects)
 
 
-def _is_awake(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> bool:
+def _is_awake(tx: Transaction, schedule: Schedule, now: datetime) -> bool:
     """Whether it is in the active hours of a heartbeat; else it is due again when they begin."""
     if schedule.hours is None:
         return True
     begin, end = hours(schedule.hours)
     if is_within(begin, end, schedule.timezone, now):
         return True
-    schedules.plan(connection, schedule.id, to_text(next_at(begin, schedule.timezone, now)), to_text(now))
+    schedules.plan(tx, schedule.id, to_text(next_at(begin, schedule.timezone, now)), to_text(now))
     return False
 
 
-def _rests(connection: sqlite3.Connection, schedule: Schedule, facts: HeartbeatFacts, now: datetime) -> str | None:
+def _rests(connection: Queryable, schedule: Schedule, facts: HeartbeatFacts, now: datetime) -> str | None:
     """Why a heartbeat does not wake its agent."""
     facts = replace(facts, has_new_message=schedules.has_new_message(connection, schedule))
     last = schedule_runs.last_begun(connection, schedule.id)
@@ -184,7 +172,7 @@ def _rests(connection: sqlite3.Connection, schedule: Schedule, facts: HeartbeatF
     return reason_to_rest(facts, last_at, schedule.timezone, now)
 
 
-def _last_beat(connection: sqlite3.Connection, schedule: Schedule) -> str | None:
+def _last_beat(connection: Queryable, schedule: Schedule) -> str | None:
     """When the last heartbeat was, and what it came to."""
     last = schedule_runs.last_begun(connection, schedule.id)
     if last is None:
@@ -193,75 +181,75 @@ def _last_beat(connection: sqlite3.Connection, schedule: Schedule) -> str | None
     return f"{at_in_words(last.started_at, schedule.timezone)}; {came_to}{f' ({last.note})' if last.note else ''}"
 
 
-def start_by_hand(connection: sqlite3.Connection, schedule: Schedule, now: datetime) -> tuple[str, RunEffects]:
+def start_by_hand(tx: Transaction, schedule: Schedule, now: datetime) -> tuple[str, RunEffects]:
     """Begin a run now, besides the schedule's times; its id. Raises `Conflict` while one goes on, and `NotFound`."""
     if schedule.open_run is not None:
         raise Conflict(
             f"'{schedule.name}' runs already", hint=f"`dumbwaiter schedule log {schedule.name}` shows its session"
         )
     effects, stamp = RunEffects(), to_text(now)
-    address = place.address_of(connection, schedule)
-    if (refusal := _refusal(connection, schedule, stamp)) is not None:
+    address = place.address_of(tx, schedule)
+    if (refusal := _refusal(tx, schedule, stamp)) is not None:
         raise Conflict(refusal)
-    if (trigger := triggers.of_schedule(connection, schedule.id)) is not None:
-        texts = triggers.take(connection, trigger, MOST_EVENTS, now) or ["(nothing has happened: a person began this)"]
+    if (trigger := triggers.of_schedule(tx, schedule.id)) is not None:
+        texts = triggers.take(tx, trigger, MOST_EVENTS, now) or ["(nothing has happened: a person began this)"]
         schedule = replace(schedule, prompt=filled(schedule.prompt, texts))
     if schedule.is_heartbeat:
-        schedule = replace(schedule, prompt=prompt("(read it in your workspace)", _last_beat(connection, schedule)))
-    return _start(connection, schedule, address, stamp, stamp, BY_HAND, None, effects), effects
+        schedule = replace(schedule, prompt=prompt("(read it in your workspace)", _last_beat(tx, schedule)))
+    return _start(tx, schedule, address, stamp, stamp, BY_HAND, None, effects), effects
 
 
-def close_ended(connection: sqlite3.Connection, now: datetime) -> RunEffects:
+def close_ended(tx: Transaction, now: datetime) -> RunEffects:
     """Take down what became of runs."""
     effects, stamp = RunEffects(), to_text(now)
-    answered = schedule_runs.answered(connection, AT_ONCE)
+    answered = schedule_runs.answered(tx, AT_ONCE)
     for row in answered:
-        schedule = schedules.get(connection, row["schedule_id"])
-        came_to = _outcome(connection, row)
-        schedules.close_run(connection, schedule.id, row["id"])
+        schedule = schedules.get(tx, row["schedule_id"])
+        came_to = _outcome(tx, row)
+        schedules.close_run(tx, schedule.id, row["id"])
         if came_to.state == RunState.DELIVERING:
-            schedule_runs.mark_delivering(connection, row["id"], came_to.delivery or "")
+            schedule_runs.mark_delivering(tx, row["id"], came_to.delivery or "")
         else:
-            _finish(connection, schedule, row, came_to, stamp, effects)
-    sent = schedule_runs.sent(connection, AT_ONCE)
+            _finish(tx, schedule, row, came_to, stamp, effects)
+    sent = schedule_runs.sent(tx, AT_ONCE)
     for row in sent:
-        schedule = schedules.get(connection, row["schedule_id"])
-        _finish(connection, schedule, row, _outcome(connection, row), stamp, effects)
+        schedule = schedules.get(tx, row["schedule_id"])
+        _finish(tx, schedule, row, _outcome(tx, row), stamp, effects)
     effects.more = AT_ONCE in (len(answered), len(sent))
     return effects
 
 
-def plan_anew(connection: sqlite3.Connection, now: datetime) -> int:
+def plan_anew(tx: Transaction, now: datetime) -> int:
     """Plan anew what was planned before the clock was set back; how many are due at another time now.
 
     What recurs goes on from the present time: it neither waits until the old time has come again, nor is a run that
     took place then taken for one of the times to come.
     """
     stamp, changed = to_text(now), 0
-    for schedule in schedules.planned_after(connection, stamp):
+    for schedule in schedules.planned_after(tx, stamp):
         if schedule.planned_at is None or not was_set_back(from_text(schedule.planned_at), now):
             continue
         next_at = stored(first(recurrence_of(schedule), now))
         if next_at is None or (schedule.next_at is not None and next_at >= schedule.next_at):
             next_at = schedule.next_at
-        schedules.plan(connection, schedule.id, next_at, stamp)
+        schedules.plan(tx, schedule.id, next_at, stamp)
         if next_at != schedule.next_at and next_at is not None:
             changed += 1
             minutes = -(-(from_text(schedule.planned_at) - now).total_seconds() // 60)
             back, following = span(60 * minutes), at_in_words(next_at, schedule.timezone)
             note = f"the clock was set back by about {back}: the next time is {following}"
-            _note(connection, schedule, next_at, stamp, RunState.MISSED, note)
+            _note(tx, schedule, next_at, stamp, RunState.MISSED, note)
     return changed
 
 
-def skip_missed(connection: sqlite3.Connection, now: datetime) -> None:
+def skip_missed(tx: Transaction, now: datetime) -> None:
     """Everything was paused and goes on: what was due meanwhile is not made up for."""
-    for schedule in schedules.overdue(connection, to_text(now)):
+    for schedule in schedules.overdue(tx, to_text(now)):
         next_at = stored(first(recurrence_of(schedule), now))
-        schedules.plan(connection, schedule.id, next_at, to_text(now))
+        schedules.plan(tx, schedule.id, next_at, to_text(now))
 
 
-def _advance(connection: sqlite3.Connection, schedule: Schedule, found: Plan, stamp: str) -> None:
+def _advance(tx: Transaction, schedule: Schedule, found: Plan, stamp: str) -> None:
     """Store the next due time, or that there is none, before the run begins."""
     runs = schedule.runs + (found.run is not None)
     next_at, why = stored(found.next_at), None
@@ -272,12 +260,12 @@ def _advance(connection: sqlite3.Connection, schedule: Schedule, found: Plan, st
     elif schedule.ends_at is not None and next_at > schedule.ends_at:
         why = f"it ended at {at_in_words(schedule.ends_at, schedule.timezone)}"
     if why is not None:
-        schedules.set_status(connection, schedule.id, "done", why)
+        schedules.set_status(tx, schedule.id, "done", why)
     else:
-        schedules.plan(connection, schedule.id, next_at, stamp)
+        schedules.plan(tx, schedule.id, next_at, stamp)
 
 
-def _begin(connection: sqlite3.Connection, schedule: Schedule, found: Plan, now: datetime, effects: RunEffects) -> None:
+def _begin(tx: Transaction, schedule: Schedule, found: Plan, now: datetime, effects: RunEffects) -> None:
     assert found.run is not None
     due_at, stamp = to_text(found.run), to_text(now)
     note = None
@@ -285,21 +273,21 @@ def _begin(connection: sqlite3.Connection, schedule: Schedule, found: Plan, now:
         since = at_in_words(to_text(found.missed_from or found.run), schedule.timezone)
         note = f"{found.missed_in_words} since {since} passed without a run, and are not made up for"
     try:
-        address = place.address_of(connection, schedule)
+        address = place.address_of(tx, schedule)
     except NotFound as error:
-        _failed_at_once(connection, schedule, due_at, error.what, stamp, effects)
+        _failed_at_once(tx, schedule, due_at, error.what, stamp, effects)
         return
-    if (refusal := _refusal(connection, schedule, stamp)) is not None:
-        _note(connection, schedule, due_at, stamp, RunState.SKIPPED, refusal)
-        if schedules.is_first_today(connection, schedule.id, stamp[:10]):
+    if (refusal := _refusal(tx, schedule, stamp)) is not None:
+        _note(tx, schedule, due_at, stamp, RunState.SKIPPED, refusal)
+        if schedules.is_first_today(tx, schedule.id, stamp[:10]):
             text = f"The schedule '{schedule.name}' did not run: {refusal}"
-            tell(connection, schedule, f"budget-{stamp[:10]}", text, stamp)
+            tell(tx, schedule, f"budget-{stamp[:10]}", text, stamp)
             effects.says = True
         return
-    _start(connection, schedule, address, due_at, stamp, DUE, note, effects)
+    _start(tx, schedule, address, due_at, stamp, DUE, note, effects)
 
 
-def _refusal(connection: sqlite3.Connection, schedule: Schedule, stamp: str) -> str | None:
+def _refusal(connection: Queryable, schedule: Schedule, stamp: str) -> str | None:
     """Why no run may be paid for now: the budget of the agent group, or that of the schedule for today."""
     group = agent_groups.by_id(connection, schedule.agent_group_id)
     if (refusal := usage.refusal(connection, group, stamp)) is not None:
@@ -317,7 +305,7 @@ def _refusal(connection: sqlite3.Connection, schedule: Schedule, stamp: str) -> 
 
 
 def _start(
-    connection: sqlite3.Connection,
+    tx: Transaction,
     schedule: Schedule,
     address: Address,
     due_at: str,
@@ -328,14 +316,14 @@ def _start(
 ) -> str:
     """Begin a run: its row, its session, and its prompt in the ledger, as a message is accepted that a person wrote."""
     run_id = new_id(Prefix.SCHEDULE_RUN)
-    session = _session(connection, schedule, address, run_id, stamp)
+    session = _session(tx, schedule, address, run_id, stamp)
     content: dict[str, object] = {"text": schedule.prompt}
     if schedule.check_script is not None:
         content["check"] = schedule.check_script
     if schedule.urgent:
         content["urgent"] = True
     message, _ = ingest.accept(
-        connection,
+        tx,
         {
             "message_id": new_id(Prefix.MESSAGE),
             "agent_group_id": schedule.agent_group_id,
@@ -354,10 +342,11 @@ def _start(
             "spool": None,
             "accepted_at": stamp,
         },
+        in_background=session.kind == "schedule",
     )
-    sessions.heard(connection, session.id, f"{schedule.name}: {schedule.prompt}"[:200], stamp)
+    sessions.heard(tx, session.id, f"{schedule.name}: {schedule.prompt}"[:200])
     schedule_runs.insert(
-        connection,
+        tx,
         id=run_id,
         schedule_id=schedule.id,
         due_at=due_at,
@@ -368,51 +357,47 @@ def _start(
         message_id=message.message_id,
         note=note,
     )
-    schedules.begin_run(connection, schedule.id, run_id)
-    (effects.begun if session.kind == "schedule" else effects.sessions).append(session.id)
+    schedules.begin_run(tx, schedule.id, run_id)
     log.info("a scheduled run begins", extra={"schedule": schedule.name, "due": due_at, "session_id": session.id})
     return run_id
 
 
-def _session(connection: sqlite3.Connection, schedule: Schedule, address: Address, run_id: str, stamp: str) -> Session:
+def _session(tx: Transaction, schedule: Schedule, address: Address, run_id: str, stamp: str) -> Session:
     """That of all heartbeats; for another run one of its own, or the chat's, where it was asked for and is served."""
-    chat = messaging_groups.find(connection, address.channel_type, address.platform_id)
+    chat = messaging_groups.find(tx, address.channel_type, address.platform_id)
     if schedule.is_heartbeat:
         return routes.resolve(
-            connection,
+            tx,
             agent_group_id=schedule.agent_group_id,
             route_key="heartbeat",
             messaging_group_id=None if chat is None else chat.id,
             thread_id=None,
-            now=stamp,
             kind="heartbeat",
         )
     if schedule.session_mode == "chat" and chat is not None:
-        wiring = messaging_groups.wiring_of(connection, chat.id, schedule.agent_group_id)
+        wiring = messaging_groups.wiring_of(tx, chat.id, schedule.agent_group_id)
         if wiring is not None and not wiring.per_user:
             mode = wiring.session_mode
             session = routes.resolve(
-                connection,
+                tx,
                 agent_group_id=schedule.agent_group_id,
                 route_key=route_key(mode, address, agent_group_id=schedule.agent_group_id),
                 messaging_group_id=chat.id if mode != "agent-shared" else None,
                 thread_id=address.thread_id if mode == "per-thread" else None,
-                now=stamp,
             )
             if session.status == "active":
                 return session
     return routes.resolve(
-        connection,
+        tx,
         agent_group_id=schedule.agent_group_id,
         route_key=f"schedule/{run_id}",
         messaging_group_id=None if chat is None else chat.id,
         thread_id=None,
-        now=stamp,
         kind="schedule",
     )
 
 
-def _outcome(connection: sqlite3.Connection, row: sqlite3.Row) -> RunOutcome:
+def _outcome(connection: Queryable, row: sqlite3.Row) -> RunOutcome:
     said = [
         Said(each["status"], each["error"], each["deliver_after"], each["chat"])
         for each in schedule_runs.said(connection, row["session_id"], row["message_id"])
@@ -421,91 +406,64 @@ def _outcome(connection: sqlite3.Connection, row: sqlite3.Row) -> RunOutcome:
 
 
 def _finish(
-    connection: sqlite3.Connection,
-    schedule: Schedule,
-    row: sqlite3.Row,
-    came_to: RunOutcome,
-    stamp: str,
-    effects: RunEffects,
+    tx: Transaction, schedule: Schedule, row: sqlite3.Row, came_to: RunOutcome, stamp: str, effects: RunEffects
 ) -> None:
-    session = sessions.lookup(connection, row["session_id"])
+    session = sessions.lookup(tx, row["session_id"])
     is_own = session is not None and session.kind == "schedule"
-    tokens, usd = schedule_runs.used(connection, row["session_id"], row["turn_id"], whole=is_own)
+    tokens, usd = schedule_runs.used(tx, row["session_id"], row["turn_id"], whole=is_own)
     schedule_runs.finish(
-        connection,
-        row["id"],
-        came_to.state,
-        stamp,
-        note=came_to.note,
-        delivery=came_to.delivery,
-        tokens=tokens,
-        cost_usd=usd,
+        tx, row["id"], came_to.state, stamp, note=came_to.note, delivery=came_to.delivery, tokens=tokens, cost_usd=usd
     )
     if is_own and session is not None and session.status == "active":
-        sessions.end(connection, session.id, EndReason.DONE, stamp)  # its agent is stopped, and its slot is free
-    effects.sessions.append(row["session_id"])
-    _count(connection, schedule, came_to, row["id"], stamp, effects)
+        sessions.end(tx, session.id, EndReason.DONE)  # its agent is stopped, and its slot is free
+    tx.add(ingest.SessionHasNews(row["session_id"]))
+    _count(tx, schedule, came_to, row["id"], stamp, effects)
     ids = {"schedule": schedule.name, "session_id": row["session_id"], "outcome": came_to.state, "reason": came_to.note}
     log.info("a scheduled run ended", extra={key: value for key, value in ids.items() if value is not None})
 
 
 def _count(
-    connection: sqlite3.Connection,
-    schedule: Schedule,
-    came_to: RunOutcome,
-    run_id: str,
-    stamp: str,
-    effects: RunEffects,
+    tx: Transaction, schedule: Schedule, came_to: RunOutcome, run_id: str, stamp: str, effects: RunEffects
 ) -> None:
     """Count failures in a row; at the limit the schedule is paused, and its owner is told once."""
     if came_to.state == RunState.CANCELLED:
         return
     failures = schedule.failures + 1 if came_to.has_failed else 0
-    schedules.count_failures(connection, schedule.id, failures)
+    schedules.count_failures(tx, schedule.id, failures)
     if failures < schedule.max_failures or schedule.status not in ("active", "done"):
         return
     times = "time" if failures == 1 else f"{failures} times in a row"
     why = f"it has failed {times}: {came_to.note or 'unknown'}"
     if schedule.status == "active":
-        schedules.set_status(connection, schedule.id, "paused", why)
+        schedules.set_status(tx, schedule.id, "paused", why)
         after = f"`dumbwaiter schedule resume {schedule.name}` (or /schedule resume {schedule.name}) lets it run again."
         tell(
-            connection,
-            schedule,
-            f"paused-{run_id}",
-            f"The schedule '{schedule.name}' is paused, because {why}. {after}",
-            stamp,
+            tx, schedule, f"paused-{run_id}", f"The schedule '{schedule.name}' is paused, because {why}. {after}", stamp
         )
     else:
-        tell(connection, schedule, f"failed-{run_id}", f"The schedule '{schedule.name}' failed: {why}.", stamp)
+        tell(tx, schedule, f"failed-{run_id}", f"The schedule '{schedule.name}' failed: {why}.", stamp)
     effects.says = True
 
 
 def _failed_at_once(
-    connection: sqlite3.Connection, schedule: Schedule, due_at: str, why: str, stamp: str, effects: RunEffects
+    tx: Transaction, schedule: Schedule, due_at: str, why: str, stamp: str, effects: RunEffects
 ) -> None:
-    run_id = _note(connection, schedule, due_at, stamp, RunState.FAILED, why)
-    schedule = schedules.get(connection, schedule.id)
-    _count(connection, schedule, RunOutcome(RunState.FAILED, why), run_id, stamp, effects)
+    run_id = _note(tx, schedule, due_at, stamp, RunState.FAILED, why)
+    schedule = schedules.get(tx, schedule.id)
+    _count(tx, schedule, RunOutcome(RunState.FAILED, why), run_id, stamp, effects)
 
 
-def _note_missed(connection: sqlite3.Connection, schedule: Schedule, found: Plan, stamp: str) -> None:
+def _note_missed(tx: Transaction, schedule: Schedule, found: Plan, stamp: str) -> None:
     since = at_in_words(to_text(found.missed_from), schedule.timezone) if found.missed_from is not None else "then"
     note = (
         f"{found.missed_in_words} since {since} passed without a run; by its rule '{schedule.missed}' none is made up"
     )
-    _note(
-        connection, schedule, to_text(found.missed_from) if found.missed_from else stamp, stamp, RunState.MISSED, note
-    )
+    _note(tx, schedule, to_text(found.missed_from) if found.missed_from else stamp, stamp, RunState.MISSED, note)
 
 
-def _note(
-    connection: sqlite3.Connection, schedule: Schedule, due_at: str, stamp: str, state: RunState, note: str
-) -> str:
+def _note(tx: Transaction, schedule: Schedule, due_at: str, stamp: str, state: RunState, note: str) -> str:
     """A row for something that did not take place; its id."""
     run_id = new_id(Prefix.SCHEDULE_RUN)
-    schedule_runs.insert(
-        connection, id=run_id, schedule_id=schedule.id, due_at=due_at, now=stamp, state=state, note=note
-    )
+    schedule_runs.insert(tx, id=run_id, schedule_id=schedule.id, due_at=due_at, now=stamp, state=state, note=note)
     log.info("a scheduled run did not take place", extra={"schedule": schedule.name, "reason": note})
     return run_id

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from host.central import agent_groups, schedule_runs, schedules, triggers
-from host.central.database import Central
+from host.central.database import Central, Queryable, Transaction
 from host.central.triggers import Trigger
 from host.schedules import folder_watch, runs
 from host.schedules.heartbeat import HeartbeatFacts
@@ -43,6 +41,7 @@ class ScheduleTimer:
     """Begins runs when they are due and takes down how they ended.
 
     `follow` hears of what follows from each step, after its commit; `workspace` is that of an agent group's folder.
+    `following` has an event that is set at what happens.
     """
 
     def __init__(
@@ -52,6 +51,7 @@ class ScheduleTimer:
         changed: asyncio.Event,
         follow: Callable[[RunEffects], None],
         workspace: Callable[[str], Path],
+        following: Callable[[], AbstractContextManager[asyncio.Event]],
     ) -> None:
         self._central = central
         self._clock = clock
@@ -59,32 +59,25 @@ class ScheduleTimer:
         self._follow = follow
         self._workspace = workspace
         self._files: dict[str, frozenset[str]] = {}  # of each trigger, as they were at the last look
-        self._ended = asyncio.Event()
+        self._following = following
         self._watches = asyncio.Event()
         """Set while a trigger watches a folder."""
-        self._has_open = False
+        self._has_open = asyncio.Event()
+        """Set while a run may be open, whose end is a commit of something else."""
         self._starts = 0
         self._offset = self._wall_offset()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Do so until the block ends."""
-        loop = asyncio.get_running_loop()
-
-        def committed() -> None:
-            if self._has_open:
-                with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(self._ended.set)
-
-        with self._central.watched(committed):
-            loops = (self._start_loop(), self._end_loop(), self._watch_loop())
-            tasks = [asyncio.create_task(each) for each in loops]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        loops = (self._start_loop(), self._end_loop(), self._watch_loop())
+        tasks = [asyncio.create_task(each) for each in loops]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_loop(self) -> None:
         await self._guarded(self._plan_anew)
@@ -115,10 +108,14 @@ class ScheduleTimer:
 
     async def _end_loop(self) -> None:
         while True:
-            self._ended.clear()  # before looking: a commit meanwhile is not lost
-            await self._guarded(self._close_ended)
-            await self._ended.wait()
-            await asyncio.sleep(_BETWEEN_LOOKS)
+            await self._has_open.wait()
+            with self._following() as news:
+                while self._has_open.is_set():
+                    news.clear()  # before looking: a commit meanwhile is not lost
+                    await self._guarded(self._close_ended)
+                    if self._has_open.is_set():
+                        await news.wait()
+                        await asyncio.sleep(_BETWEEN_LOOKS)
 
     async def _watch_loop(self) -> None:
         """Look into the folders that triggers watch, while there are any."""
@@ -132,9 +129,9 @@ class ScheduleTimer:
         if seen:
             now = self._clock.now()
 
-            def store(connection: sqlite3.Connection) -> None:
+            def store(tx: Transaction) -> None:
                 for trigger, key, path in seen:
-                    triggers.offer(connection, trigger, key, path, now)
+                    triggers.offer(tx, trigger, key, path, now)
 
             await self._central.write(store)
             self._changed.set()
@@ -143,7 +140,7 @@ class ScheduleTimer:
     def _new_files(self) -> list[tuple[Trigger, str, str]]:
         """New files of watched folders that were the same at the last look: no program writes them any more. Blocks."""
 
-        def watched(connection: sqlite3.Connection) -> list[tuple[Trigger, str, frozenset[str]]]:
+        def watched(connection: Queryable) -> list[tuple[Trigger, str, frozenset[str]]]:
             found = []
             for trigger, agent_group_id in triggers.of_files(connection):
                 group = agent_groups.by_id(connection, agent_group_id)
@@ -184,10 +181,10 @@ class ScheduleTimer:
             wait = None if at is None else (from_text(at) - now).total_seconds()
             if wait is None or wait > 0:
                 return wait
-            beats = await self._central.read(partial(_due_heartbeats, now=to_text(now)))
+            beats = await self._central.read(_due_heartbeats, now=to_text(now))
             # Threads are for those alone: all of them may be busy with the folders of sessions that have just begun.
             facts = await asyncio.to_thread(self._look, beats) if beats else {}
-            effects = await self._central.write(partial(runs.start_due, now=now, facts=facts))
+            effects = await self._central.write(runs.start_due, now=now, facts=facts)
             self._expect_ends()
             self._follow(effects)
             if effects.more:  # a person's message comes in between, and so does what follows from it
@@ -198,21 +195,21 @@ class ScheduleTimer:
             starts = self._starts
             found, is_any_open = await self._central.read(_anything_ended)
             if not found:
-                self._has_open = is_any_open or starts != self._starts  # one that began while it was looked
+                if not is_any_open and starts == self._starts:  # else one began while it was looked
+                    self._has_open.clear()
                 return None
             now = self._clock.now()
-            effects = await self._central.write(partial(runs.close_ended, now=now))
+            effects = await self._central.write(runs.close_ended, now=now)
             self._follow(effects)
             self._changed.set()  # what was due while its run went on is due now
 
     def _expect_ends(self) -> None:
         self._starts += 1
-        self._has_open = True
-        self._ended.set()
+        self._has_open.set()
 
     async def _plan_anew(self) -> float | None:
         now = self._clock.now()
-        if changed := await self._central.write(lambda c: runs.plan_anew(c, now)):
+        if changed := await self._central.write(runs.plan_anew, now):
             log.warning("schedules are planned anew, because the clock was set back", extra={"schedules": changed})
         return None
 
@@ -224,14 +221,14 @@ class ScheduleTimer:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
 
-def _next_due(connection: sqlite3.Connection) -> tuple[str | None, bool]:
+def _next_due(connection: Queryable) -> tuple[str | None, bool]:
     """When the next schedule is due, and whether a trigger watches a folder; neither while everything is paused."""
     if schedules.paused(connection) is not None:
         return None, False
     return schedules.next_due(connection), bool(triggers.of_files(connection))
 
 
-def _due_heartbeats(connection: sqlite3.Connection, now: str) -> list[tuple[str, str]]:
+def _due_heartbeats(connection: Queryable, now: str) -> list[tuple[str, str]]:
     """The heartbeats among what begins next: the ids of their schedules, and the folders of their agent groups."""
     found = []
     for schedule in schedules.due(connection, now, runs.AT_ONCE):
@@ -241,6 +238,6 @@ def _due_heartbeats(connection: sqlite3.Connection, now: str) -> list[tuple[str,
     return found
 
 
-def _anything_ended(connection: sqlite3.Connection) -> tuple[bool, bool]:
+def _anything_ended(connection: Queryable) -> tuple[bool, bool]:
     ended = schedule_runs.answered(connection, 1) or schedule_runs.sent(connection, 1)
     return bool(ended), schedule_runs.is_any_open(connection)

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 
 from host.central import (
@@ -28,7 +27,7 @@ from host.central import (
     turns,
 )
 from host.central.agent_groups import AgentGroup
-from host.central.database import Central
+from host.central.database import Central, Queryable, Transaction
 from host.central.sessions import Relation
 from host.sessions import inbox, initial_transcript
 from host.sessions.attachments import unspool
@@ -78,10 +77,10 @@ class Unrecorded:
         """What became of what was sent, as `inbound.db` takes it."""
         return [_delivered(row) for row in self.sent]
 
-    def mark(self, connection: sqlite3.Connection, session_id: str) -> None:
+    def mark(self, tx: Transaction, session_id: str) -> None:
         """Note that the file was told. What has changed since it was read stays unrecorded."""
-        ingest.mark_recorded(connection, self.outcomes)
-        deliveries.mark_recorded(connection, session_id, self.sent)
+        ingest.mark_recorded(tx, self.outcomes)
+        deliveries.mark_recorded(tx, session_id, self.sent)
 
 
 NOTHING_UNRECORDED = Unrecorded((), ())
@@ -154,9 +153,9 @@ class InboxSync:
                 self._unmarked[session.id] = self.unmarked(session.id) | ids
         submit = self._central.submit_with_next if can_wait else self._central.submit
 
-        def mark(connection: sqlite3.Connection) -> bool:
-            is_outdated = ingest.mark_written(connection, ids)
-            unrecorded.mark(connection, session.id)
+        def mark(tx: Transaction) -> bool:
+            is_outdated = ingest.mark_written(tx, ids)
+            unrecorded.mark(tx, session.id)
             return is_outdated
 
         marked = submit(mark)
@@ -166,7 +165,7 @@ class InboxSync:
             return
         marked.result()
         for spool in spools:
-            if not self._central.read_here(partial(ingest.spool_in_use, spool=spool)):
+            if not self._central.read_here(ingest.spool_in_use, spool=spool):
                 shutil.rmtree(self._layout.spool / spool, ignore_errors=True)
 
     def _tell_if_outdated(self, session_id: str, marked: Future[bool]) -> None:
@@ -199,7 +198,7 @@ class InboxSync:
     def write_accepted(self, session_id: str) -> None:
         """Write what was accepted for a session when no host supervises it. Raises as `write`."""
 
-        def load(connection: sqlite3.Connection) -> tuple[sessions.Session, PendingMessages | None] | None:
+        def load(connection: Queryable) -> tuple[sessions.Session, PendingMessages | None] | None:
             session = sessions.lookup(connection, session_id)
             if session is None:
                 return None
@@ -213,7 +212,7 @@ class InboxSync:
 
     def prepare(self, session: sessions.Session) -> AgentGroup:
         """Make everything ready for an agent to start on: folder, workspace, pushed tables. Its agent group."""
-        inputs = self._central.read_here(lambda c: context_inputs(c, session))
+        inputs = self._central.read_here(context_inputs, session)
         group = inputs.agent_group
         make_workspace(self._layout.workspace(group.folder), self._owner, group.instructions)
         self._make_folder(session)
@@ -230,14 +229,14 @@ class InboxSync:
         layout = self.folder(session)
         if not layout.inbound.exists():
             self._make_folder(session)
-        rows = self._central.read_here(lambda c: ingest.written(c, session.id, _CHECKED))
+        rows = self._central.read_here(ingest.written, session.id, _CHECKED)
         lacking = inbox.missing(layout, [row.message_id for row in rows])
         if lacking and len(rows) >= _CHECKED:  # how far back is it older?
-            rows = self._central.read_here(lambda c: ingest.written(c, session.id, _MENDED))
+            rows = self._central.read_here(ingest.written, session.id, _MENDED)
             lacking = inbox.missing(layout, [row.message_id for row in rows])
         written = [self._message(row, session) for row in rows if row.message_id in lacking]
         unsure = [*inbox.pending(layout), *(message.id for message in written)]
-        standing = self._central.read_here(lambda c: ingest.standing(c, session.id, unsure))
+        standing = self._central.read_here(ingest.standing, session.id, unsure)
         # What the ledger does not know as this session's is not to be answered either.
         statuses = [
             StatusUpdate(row["message_id"], row["status"] or MessageInStatus.CANCELLED, row["tries"])
@@ -266,7 +265,7 @@ class InboxSync:
 
     def push(self, session: sessions.Session) -> None:
         """Rewrite routing, destinations and context, after one of them was changed."""
-        inputs = self._central.read_here(lambda c: context_inputs(c, session))
+        inputs = self._central.read_here(context_inputs, session)
         if self.folder(session).inbound.exists():
             self._push(session, inputs)
 
@@ -280,7 +279,7 @@ class InboxSync:
 
         `known` is what the caller has just read of that; without anything in it, the ledger is asked.
         """
-        unrecorded = known or self._central.read_here(lambda c: unrecorded_of(c, session.id))
+        unrecorded = known or self._central.read_here(unrecorded_of, session.id)
         if not unrecorded:
             return
         if not self.folder(session).inbound.exists():
@@ -291,8 +290,8 @@ class InboxSync:
             delivered=unrecorded.delivered,
         )
 
-        def mark(connection: sqlite3.Connection) -> None:
-            unrecorded.mark(connection, session.id)
+        def mark(tx: Transaction) -> None:
+            unrecorded.mark(tx, session.id)
 
         self._central.submit(mark).result()
 
@@ -346,7 +345,7 @@ class InboxSync:
         if isinstance(reply := content.get("reply_to"), dict) and "sender" in reply:
             content["reply_to"] = reply | {"sender": self._profile.redaction.name(row.channel_type, reply["sender"])}
         if has_many:
-            chat = self._central.read_here(lambda c: messaging_groups.find(c, row.channel_type, row.platform_id))
+            chat = self._central.read_here(messaging_groups.find, row.channel_type, row.platform_id)
             if chat is not None:
                 content["chat"] = described(chat, self._profile)
         return encode(content)
@@ -369,14 +368,14 @@ class InboxSync:
         return encode({"text": content["text"] + _FILES_ARE_GONE})
 
 
-def unrecorded_of(connection: sqlite3.Connection, session_id: str) -> Unrecorded:
+def unrecorded_of(connection: Queryable, session_id: str) -> Unrecorded:
     """Of what the session's file was not told yet."""
     outcomes, sent = ingest.unrecorded(connection, session_id), deliveries.unrecorded(connection, session_id)
     return Unrecorded(tuple(outcomes), tuple(sent))
 
 
 def accepted_of(
-    connection: sqlite3.Connection, session_id: str, unmarked: Set[str]
+    connection: Queryable, session_id: str, unmarked: Set[str]
 ) -> tuple[Sequence[ingest.AcceptedMessage], Sequence[ingest.AcceptedMessage]]:
     """What the ledger calls accepted, oldest first: what is to be written, and what is in the file (`unmarked`)."""
     rows = ingest.accepted(connection, session_id, ingest.ACCEPTED_LIMIT + len(unmarked))
@@ -385,13 +384,13 @@ def accepted_of(
 
 
 def pending_messages(
-    connection: sqlite3.Connection, session: sessions.Session, rows: Sequence[ingest.AcceptedMessage]
+    connection: Queryable, session: sessions.Session, rows: Sequence[ingest.AcceptedMessage]
 ) -> PendingMessages | None:
     """These rows with what the agent must know to answer them; None for none."""
     return PendingMessages(tuple(rows), context_inputs(connection, session)) if rows else None
 
 
-def context_inputs(connection: sqlite3.Connection, session: sessions.Session) -> ContextInputs:
+def context_inputs(connection: Queryable, session: sessions.Session) -> ContextInputs:
     """All that the context of a session is made from. Raises `NotFound` when its agent group is gone."""
     group = agent_groups.by_id(connection, session.agent_group_id)
     if group is None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from host.central import agent_groups, control_tasks, exchanges, usage
 from host.central.agent_groups import AgentGroup
+from host.central.database import Transaction
 from host.central.sessions import Session
 from shared_schema.providers import REMEMBERERS
 from shared_schema.rows import ControlTask
@@ -20,12 +19,12 @@ def may_save(group: AgentGroup, *, setting: bool) -> bool:
     return wanted and group.provider in REMEMBERERS
 
 
-def ask_to_save(connection: sqlite3.Connection, session: Session, now: str, *, setting: bool) -> None:
+def ask_to_save(tx: Transaction, session: Session, *, setting: bool) -> None:
     """Ask the agent of a session that is just over, where enough was said in it and there is budget left."""
-    group = agent_groups.by_id(connection, session.agent_group_id)
+    group = agent_groups.by_id(tx, session.agent_group_id)
     if group is None or not may_save(group, setting=setting):
         return
-    if exchanges.last(connection, session.id, MIN_EXCHANGES).count < MIN_EXCHANGES:
+    if exchanges.last(tx, session.id, MIN_EXCHANGES).count < MIN_EXCHANGES:
         return
-    if usage.exhausted(connection, session.agent_group_id, now) is None:
-        control_tasks.ask(connection, session, ControlTask.REMEMBER, now)
+    if usage.exhausted(tx, session.agent_group_id, tx.now) is None:
+        control_tasks.ask(tx, session, ControlTask.REMEMBER)

@@ -8,10 +8,10 @@ repeated, and is repeated by the next reconcile.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from host.central import deliveries, events, exchanges, ingest, questions, routes, sessions, titles
+from host.central.database import Queryable, Transaction
 from host.central.events import EventKind
 from host.central.exchanges import Exchanges
 from host.central.routes import Route
@@ -50,12 +50,7 @@ class Undone:
 
 
 def new(
-    connection: sqlite3.Connection,
-    session: Session,
-    now: str,
-    reason: EndReason = EndReason.NEW,
-    *,
-    save_memory: bool = False,
+    tx: Transaction, session: Session, reason: EndReason = EndReason.NEW, *, save_memory: bool = False
 ) -> Transition:
     """End a session and put a fresh one in its place.
 
@@ -63,202 +58,200 @@ def new(
     `Conflict` when nothing did. With `save_memory` its agent is asked to save what is worth it, where it can: that is
     done in the session that is over, and no message waits for it.
     """
-    current = sessions.get(connection, session.id)
-    if not routes.is_active_on_route(connection, current):
-        return Transition(current, _present(connection, current))
-    cancelled, route = _close(connection, current, reason, now)
+    current = sessions.get(tx, session.id)
+    if not routes.is_active_on_route(tx, current):
+        return Transition(current, _present(tx, current))
+    cancelled, route = _close(tx, current, reason)
     if current.status == "active":
-        ask_to_save(connection, current, now, setting=save_memory)
-    fresh = routes.open_session(
-        connection, route, parent=current, relation=Relation.RESET, now=now, note=_NOTES[reason]
-    )
+        ask_to_save(tx, current, setting=save_memory)
+    fresh = routes.open_session(tx, route, parent=current, relation=Relation.RESET, note=_NOTES[reason])
     return Transition(current, fresh, cancelled)
 
 
-def resume(connection: sqlite3.Connection, session: Session, now: str, onto: Route | None = None) -> Transition:
+def resume(tx: Transaction, session: Session, onto: Route | None = None) -> Transition:
     """Take up a session again on its own route, or another one of its agent group; what was there ends.
 
     A conversation that was compressed is taken up where it goes on. Raises `Conflict` for the session that goes on
     there anyway, or one that was deleted.
     """
-    session = sessions.newest_descendant(connection, sessions.get(connection, session.id))
-    route = onto or routes.route_of(connection, session)
+    session = sessions.newest_descendant(tx, sessions.get(tx, session.id))
+    route = onto or routes.route_of(tx, session)
     if session.status == "deleted":
         raise Conflict(f"session {session.id} was deleted", hint=f"`dumbwaiter session restore {session.id}`")
     if route.agent_group_id != session.agent_group_id:
         raise InvalidValue(
             "a session cannot go to another agent group", hint="`dumbwaiter session export` and `import` copy one"
         )
-    before = None if route.active_session_id is None else sessions.get(connection, route.active_session_id)
+    before = None if route.active_session_id is None else sessions.get(tx, route.active_session_id)
     if before is not None and before.id == session.id and before.status == "active":
         raise Conflict(f"session {session.id} is the present one already")
-    if session.route_id != route.id and routes.is_active_on_route(connection, session):
-        routes.leave_route(connection, session)
-    cancelled = _silence(connection, session, now)
+    if session.route_id != route.id and routes.is_active_on_route(tx, session):
+        routes.leave_route(tx, session)
+    cancelled = _silence(tx, session)
     if before is not None and before.id != session.id:
-        of_before, route = _close(connection, before, EndReason.RESUME, now)
+        of_before, route = _close(tx, before, EndReason.RESUME)
         cancelled += of_before
-    route = routes.bump(connection, route, session)
-    routes.reopen(connection, session, route, before)
-    _tell(connection, EventKind.SESSION_RESUMED, session, now)
-    return Transition(before or session, sessions.get(connection, session.id), cancelled)
+    route = routes.bump(tx, route, session)
+    routes.reopen(tx, session, route, before)
+    _tell(tx, EventKind.SESSION_RESUMED, session)
+    return Transition(before or session, sessions.get(tx, session.id), cancelled)
 
 
-def undo(connection: sqlite3.Connection, session: Session, count: int, now: str) -> Undone:
+def undo(tx: Transaction, session: Session, count: int) -> Undone:
     """Take back the last exchanges of the active session, and what is open. Raises `Conflict` when there are none."""
     if count < 1:
         raise InvalidValue(f"at least one exchange can be taken back, not {count}")
-    current = require_active(connection, session)
-    taken = exchanges.last(connection, current.id, count)
-    before = exchanges.inherited(connection, current.id, count - taken.count)
+    current = require_active(tx, session)
+    taken = exchanges.last(tx, current.id, count)
+    before = exchanges.inherited(tx, current.id, count - taken.count)
     if not taken.count and not before.count:
         raise Conflict("there is nothing to take back in this conversation")
     if taken.count:
-        exchanges.withdraw(connection, current.id, taken, now)
-    exchanges.withdraw_inherited(connection, current.id, before, now)
+        exchanges.withdraw(tx, current.id, taken)
+    exchanges.withdraw_inherited(tx, current.id, before)
     taken = Exchanges(before.count + taken.count, (*before.messages, *taken.messages))
-    _silence(connection, current, now)
-    route = routes.leave_route(connection, current)
-    routes.begin_generation(connection, current, route, keep_pointer=False)
-    _tell(connection, EventKind.SESSION_UNDONE, current, now)
-    return Undone(sessions.get(connection, current.id), taken)
+    _silence(tx, current)
+    route = routes.leave_route(tx, current)
+    routes.begin_generation(tx, current, route, keep_pointer=False)
+    _tell(tx, EventKind.SESSION_UNDONE, current)
+    return Undone(sessions.get(tx, current.id), taken)
 
 
-def retry(connection: sqlite3.Connection, session: Session, now: str) -> Undone:
+def retry(tx: Transaction, session: Session) -> Undone:
     """Take back the last exchange, and what is open, and ask the same again. Raises `Conflict` when there is none."""
-    undone = undo(connection, session, 1, now)
+    undone = undo(tx, session, 1)
     for message in undone.exchanges.messages:
-        _accept_again(connection, message, undone.session, now)
+        _accept_again(tx, message, undone.session)
     return undone
 
 
-def branch(connection: sqlite3.Connection, session: Session, now: str) -> Transition:
+def branch(tx: Transaction, session: Session) -> Transition:
     """Go on in a copy of a session, which its route points at from now on; the session stays as it is."""
-    source = sessions.get(connection, session.id)
+    source = sessions.get(tx, session.id)
     if source.status == "deleted":
         raise Conflict(f"session {source.id} was deleted", hint=f"`dumbwaiter session restore {source.id}`")
-    route = routes.route_of(connection, source)
+    route = routes.route_of(tx, source)
     cancelled = 0
     if route.active_session_id is not None:
-        active = sessions.get(connection, route.active_session_id)
-        cancelled, route = _close(connection, active, EndReason.BRANCHED, now)
+        active = sessions.get(tx, route.active_session_id)
+        cancelled, route = _close(tx, active, EndReason.BRANCHED)
     else:
-        route = routes.bump(connection, route, source)
-    copy = routes.open_session(connection, route, parent=source, relation=Relation.BRANCHED, now=now)
+        route = routes.bump(tx, route, source)
+    copy = routes.open_session(tx, route, parent=source, relation=Relation.BRANCHED)
     return Transition(source, copy, cancelled)
 
 
-def compress(connection: sqlite3.Connection, session: Session, summary: str, now: str) -> Transition:
+def compress(tx: Transaction, session: Session, summary: str) -> Transition:
     """Go on from a summary: a child session in the place of its parent, with what waits there.
 
     Nothing is over by that: what was said before and waits for its platform, or its time, is sent. Two at once make
     one: for a session that is over, `after` is what took its place.
     """
-    current = sessions.get(connection, session.id)
-    if current.status != "active" or not routes.is_active_on_route(connection, current):
-        return Transition(current, _present(connection, current))
-    route = routes.leave_route(connection, current)
-    child = routes.open_session(
-        connection, route, parent=current, relation=Relation.COMPRESSED, now=now, summary=summary
-    )
-    exchanges.carry(connection, current.id, child.id, child.generation)
-    ingest.cancel_session(connection, current.id, now)
-    sessions.end(connection, current.id, EndReason.COMPRESSED, now)
-    titles.hand_on(connection, current, child)
-    _tell(connection, EventKind.SESSION_ENDED, current, now, reason=EndReason.COMPRESSED)
-    return Transition(current, sessions.get(connection, child.id))
+    current = sessions.get(tx, session.id)
+    if current.status != "active" or not routes.is_active_on_route(tx, current):
+        return Transition(current, _present(tx, current))
+    route = routes.leave_route(tx, current)
+    child = routes.open_session(tx, route, parent=current, relation=Relation.COMPRESSED, summary=summary)
+    exchanges.carry(tx, current.id, child.id, child.generation)
+    ingest.cancel_session(tx, current.id)
+    sessions.end(tx, current.id, EndReason.COMPRESSED)
+    titles.hand_on(tx, current, child)
+    tx.add(ingest.SessionHasNews(child.id))
+    _tell(tx, EventKind.SESSION_ENDED, current, reason=EndReason.COMPRESSED)
+    return Transition(current, sessions.get(tx, child.id))
 
 
-def archive(connection: sqlite3.Connection, session: Session, now: str) -> int:
+def archive(tx: Transaction, session: Session) -> int:
     """Make a session read-only, and cancel what waits in it; how much that was. Raises `Conflict` if it is so already.
 
     Its route goes on pointing at it, so that what is written there is refused, or opens it again.
     """
-    current = sessions.get(connection, session.id)
+    current = sessions.get(tx, session.id)
     if current.status not in ("active", "ended"):
         raise Conflict(
             f"session {current.id} is {current.status} already", hint=f"`dumbwaiter session show {current.id}`"
         )
-    cancelled = _silence(connection, current, now)
+    cancelled = _silence(tx, current)
     if current.status == "active":
-        route = routes.leave_route(connection, current)
-        routes.begin_generation(connection, current, route, keep_pointer=True)
-    sessions.archive(connection, current.id, now)
-    _tell(connection, EventKind.SESSION_ARCHIVED, current, now)
+        route = routes.leave_route(tx, current)
+        routes.begin_generation(tx, current, route, keep_pointer=True)
+    sessions.archive(tx, current.id)
+    _tell(tx, EventKind.SESSION_ARCHIVED, current)
     return cancelled
 
 
-def reopen(connection: sqlite3.Connection, session: Session, now: str) -> Session:
+def reopen(tx: Transaction, session: Session) -> Session:
     """Let the archived session its route points at go on."""
-    route = routes.leave_route(connection, session)
-    routes.reopen(connection, session, route, None)
-    _tell(connection, EventKind.SESSION_RESUMED, session, now)
-    return sessions.get(connection, session.id)
+    route = routes.leave_route(tx, session)
+    routes.reopen(tx, session, route, None)
+    _tell(tx, EventKind.SESSION_RESUMED, session)
+    return sessions.get(tx, session.id)
 
 
-def delete(connection: sqlite3.Connection, session: Session, now: str) -> int:
+def delete(tx: Transaction, session: Session) -> int:
     """Hide a session, which can be restored for a while; how many messages that cancelled."""
-    current = sessions.get(connection, session.id)
+    current = sessions.get(tx, session.id)
     if current.status == "deleted":
         raise Conflict(
             f"session {current.id} was deleted already",
             hint=f"`dumbwaiter session restore {current.id}` brings it back",
         )
-    if routes.is_active_on_route(connection, current):
-        routes.leave_route(connection, current)
-    cancelled = _silence(connection, current, now)
-    sessions.delete_softly(connection, current.id, now)
-    _tell(connection, EventKind.SESSION_DELETED, current, now)
+    if routes.is_active_on_route(tx, current):
+        routes.leave_route(tx, current)
+    cancelled = _silence(tx, current)
+    sessions.delete_softly(tx, current.id)
+    _tell(tx, EventKind.SESSION_DELETED, current)
     return cancelled
 
 
-def restore(connection: sqlite3.Connection, session: Session, now: str) -> Session:
+def restore(tx: Transaction, session: Session) -> Session:
     """Bring back a session that was deleted and not yet removed: ended, or archived as it was."""
-    current = sessions.get(connection, session.id)
+    current = sessions.get(tx, session.id)
     if current.status != "deleted":
         raise Conflict(
             f"session {current.id} was not deleted", hint=f"`dumbwaiter session show {current.id}` shows how it stands"
         )
-    sessions.restore(connection, current.id)
-    _tell(connection, EventKind.SESSION_RESTORED, current, now)
-    return sessions.get(connection, current.id)
+    sessions.restore(tx, current.id)
+    _tell(tx, EventKind.SESSION_RESTORED, current)
+    return sessions.get(tx, current.id)
 
 
-def tell_removed(connection: sqlite3.Connection, session: Session, now: str) -> None:
+def tell_removed(tx: Transaction, session: Session) -> None:
     """Tell live views that nothing is left of a session."""
-    _tell(connection, EventKind.SESSION_REMOVED, session, now)
+    _tell(tx, EventKind.SESSION_REMOVED, session)
 
 
-def _close(connection: sqlite3.Connection, session: Session, reason: EndReason, now: str) -> tuple[int, Route]:
+def _close(tx: Transaction, session: Session, reason: EndReason) -> tuple[int, Route]:
     """End the session a route points at; how many messages that cancelled, and the route, which points at nothing.
 
     An archived one stays archived.
     """
-    route = routes.leave_route(connection, session)
-    cancelled = _silence(connection, session, now)
+    route = routes.leave_route(tx, session)
+    cancelled = _silence(tx, session)
+    tx.add(ingest.SessionHasNews(session.id))
     if session.status == "active":
-        sessions.end(connection, session.id, reason, now)
-        _tell(connection, EventKind.SESSION_ENDED, session, now, reason=reason)
+        sessions.end(tx, session.id, reason)
+        _tell(tx, EventKind.SESSION_ENDED, session, reason=reason)
     return cancelled, route
 
 
-def _silence(connection: sqlite3.Connection, session: Session, now: str) -> int:
+def _silence(tx: Transaction, session: Session) -> int:
     """Cancel what is open in a session, and keep back what its conversation has not sent yet; how many messages were
     cancelled."""
-    questions.forget(connection, session.id)
-    for session_id in sessions.line(connection, session.id):
-        deliveries.suppress_session(connection, session_id, _OVER, now)
-    return ingest.cancel_session(connection, session.id, now)
+    questions.forget(tx, session.id)
+    for session_id in sessions.line(tx, session.id):
+        deliveries.suppress_session(tx, session_id, _OVER)
+    return ingest.cancel_session(tx, session.id)
 
 
-def _accept_again(connection: sqlite3.Connection, message: ingest.AcceptedMessage, session: Session, now: str) -> None:
+def _accept_again(tx: Transaction, message: ingest.AcceptedMessage, session: Session) -> None:
     """Put a message that was taken back into the ledger once more, as if it had been written again."""
     message_id = new_id(Prefix.MESSAGE)
     content = message.content
     if message.state == "accepted":  # its files are not in the session yet
         content = content.replace(f"inbox/{message.message_id}/", f"inbox/{message_id}/")
     ingest.accept(
-        connection,
+        tx,
         {
             "message_id": message_id,
             "agent_group_id": message.agent_group_id,
@@ -274,12 +267,12 @@ def _accept_again(connection: sqlite3.Connection, message: ingest.AcceptedMessag
             "trigger": message.trigger,
             "content": content,
             "spool": message.spool if message.state == "accepted" else None,
-            "accepted_at": now,
+            "accepted_at": tx.now,
         },
     )
 
 
-def require_active(connection: sqlite3.Connection, session: Session) -> Session:
+def require_active(connection: Queryable, session: Session) -> Session:
     """The session as it is now. Raises `Conflict` when its conversation does not go on in it."""
     current = sessions.get(connection, session.id)
     if current.status != "active" or not routes.is_active_on_route(connection, current):
@@ -289,7 +282,7 @@ def require_active(connection: sqlite3.Connection, session: Session) -> Session:
     return current
 
 
-def _present(connection: sqlite3.Connection, session: Session) -> Session:
+def _present(connection: Queryable, session: Session) -> Session:
     """What the route of a session points at. Raises `Conflict` when that is nothing."""
     active = routes.route_of(connection, session).active_session_id
     if active is None:
@@ -297,5 +290,5 @@ def _present(connection: sqlite3.Connection, session: Session) -> Session:
     return sessions.get(connection, active)
 
 
-def _tell(connection: sqlite3.Connection, kind: EventKind, session: Session, now: str, **data: str | None) -> None:
-    events.add(connection, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data, now=now)
+def _tell(tx: Transaction, kind: EventKind, session: Session, **data: str | None) -> None:
+    events.add(tx, kind, session_id=session.id, agent_group_id=session.agent_group_id, data=data)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 from host.central import runs, sessions
 from host.central.database import Central
@@ -59,7 +58,7 @@ async def adopt_known(
     unsettled = set(await central.read(runs.unsettled))
     orphans = []
     for handle in await runtime.list():
-        session = await central.read(partial(sessions.lookup, session_id=handle.session_id))
+        session = await central.read(sessions.lookup, session_id=handle.session_id)
         if session is None or handle.run_id != session.run_id or session.id not in unsettled:
             orphans.append(handle)
             continue

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 from host.backoff import Backoff
 from host.central import sessions
-from host.central.deliveries import Chat
 from host.sessions.inbox_sync import InboxSync
 from host.supervision.agent import RunningAgent
 from host.supervision.capacity import StartBackoff
 from host.supervision.decide import StopReason
-from host.supervision.runs import FinalizedRun, Runs
+from host.supervision.runs import Runs
 from host.supervision.sync import SessionSync
 from shared_schema.clock import Clock
 
@@ -43,7 +42,7 @@ class _Finalization:
 
 
 class AgentTermination:
-    """Ends agents. `agents` is the supervisor's own; `gone` hears of each that left it, `send` of chats to be told."""
+    """Ends agents. `agents` is the supervisor's own; `gone` hears of each that left it."""
 
     def __init__(
         self,
@@ -54,7 +53,6 @@ class AgentTermination:
         agents: dict[str, RunningAgent],
         clock: Clock,
         *,
-        send: Callable[[Chat], None],
         gone: Callable[[], None],
     ) -> None:
         self._runs = runs
@@ -63,7 +61,6 @@ class AgentTermination:
         self._backoff = backoff
         self._agents = agents
         self._clock = clock
-        self._send = send
         self._gone = gone
         self._finalizations: dict[str, _Finalization] = {}
 
@@ -156,13 +153,6 @@ class AgentTermination:
         """The session is gone: nothing of it is to be finalized."""
         self._finalizations.pop(session_id, None)
 
-    def apply(self, session_id: str, settled: FinalizedRun) -> None:
-        """Do as a finalized run says: when an agent may be started again, and whom to tell."""
-        if settled.retry_in > 0:
-            self._backoff.wait(session_id, settled.retry_in)
-        for chat in settled.chats:
-            self._send(chat)
-
     def _begin(self, session_id: str, run_id: str, sentence: str, *, not_the_agents_fault: bool) -> None:
         self._finalizations[session_id] = _Finalization(run_id, sentence, not_the_agents_fault, self._clock.monotonic())
 
@@ -189,7 +179,7 @@ class AgentTermination:
             not_the_agents_fault, sentence = False, "what the agent wrote cannot be read and was put aside"
         if not not_the_agents_fault:
             log.warning(sentence, extra={"session_id": session.id, "run_id": finalization.run_id})
-        settled = await self._runs.finalize_run(
+        retry_in = await self._runs.finalize_run(
             session,
             final.processing,
             run_id=finalization.run_id,
@@ -197,7 +187,7 @@ class AgentTermination:
             sentence=sentence,
         )
         self._finalizations.pop(session.id, None)
-        self.apply(session.id, settled)
+        self._backoff.wait(session.id, retry_in)
 
     async def _stop_at_end(self, session_id: str) -> None:
         try:

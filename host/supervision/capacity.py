@@ -137,7 +137,8 @@ class StartBackoff:
 
     def wait(self, session_id: str, seconds: float) -> None:
         """An agent may be started again after so many seconds."""
-        self._by_session[session_id] = _Backoff(not_before=self._clock.monotonic() + seconds)
+        if seconds > 0:
+            self._by_session[session_id] = _Backoff(not_before=self._clock.monotonic() + seconds)
 
     def no_answer(self, session_id: str) -> float:
         """The engine did not answer: seconds until it may be asked again, longer each time."""

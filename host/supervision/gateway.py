@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
 from host.central import agent_groups, refusals, sessions, usage
-from host.central.database import Central
+from host.central.database import Central, Queryable, Transaction
 from host.gateway import prices
 from host.gateway.grant import Grant
 from host.gateway.limits import CallLimits
@@ -42,7 +41,7 @@ def gateway_for(
     reservations = Reservations()
 
     async def grant_of(session_id: str) -> Grant | None:
-        def look(connection: sqlite3.Connection) -> agent_groups.AgentGroup | None:
+        def look(connection: Queryable) -> agent_groups.AgentGroup | None:
             session = sessions.lookup(connection, session_id)
             return None if session is None else agent_groups.by_id(connection, session.agent_group_id)
 
@@ -53,11 +52,11 @@ def gateway_for(
 
         async def exhausted() -> str | None:
             now = to_text(clock.now())
-            return await central.read(lambda c: usage.exhausted(c, group_id, now))
+            return await central.read(usage.exhausted, group_id, now)
 
         async def left() -> BudgetLeft:
             now = to_text(clock.now())
-            found = await central.read(lambda c: usage.left(c, group_id, now))
+            found = await central.read(usage.left, group_id, now)
             return BudgetLeft(found.tokens, found.usd, found.exhausted)
 
         async def reserve(upstream: Upstream, expected: CallUsage) -> Release:
@@ -77,8 +76,7 @@ def gateway_for(
         return task
 
     def refused(session_id: str, what: str, reason: str) -> None:
-        now = to_text(clock.now())
-        start(_note(central, lambda c: refusals.refuse(c, session_id, what, reason, now)))
+        start(_note(central, lambda tx: refusals.refuse(tx, session_id, what, reason)))
 
     def called(session_id: str, upstream: str, used: CallUsage) -> asyncio.Task[None]:
         return start(count(central, session_id, upstreams[upstream], used, clock.now()))
@@ -113,7 +111,7 @@ async def count(central: Central, session_id: str, upstream: Upstream, used: Cal
     of_call = {"session_id": session_id, "upstream": upstream.name, "model": used.model, "tokens": used.tokens}
     price = await asyncio.to_thread(_price, upstream, used, at, of_call)
     log.info("a model call", extra=of_call | {"usd": price})
-    await _note(central, lambda c: usage.count_call(c, session_id, used.tokens, price or 0.0, to_text(at)))
+    await _note(central, lambda tx: usage.count_call(tx, session_id, used.tokens, price or 0.0))
 
 
 def _price(
@@ -127,7 +125,7 @@ def _price(
         return None
 
 
-async def _note(central: Central, store: Callable[[sqlite3.Connection], None]) -> None:
+async def _note(central: Central, store: Callable[[Transaction], None]) -> None:
     try:
         await central.write(store)
     except FileTrouble as error:

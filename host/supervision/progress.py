@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from host.central import deliveries, drafts
-from host.central.database import Central, one
+from host.central.database import Central, Queryable, one
 from host.channels.protocol import Channel, ChannelUnavailable, Outgoing
 from host.delivery.split import size_of, split
 from host.sessions import outbox
 from host.supervision.agent import RunningAgent
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.rows import Address, AgentPhase, MessageOutKind, Row
 
@@ -151,10 +150,10 @@ class ProgressDisplay:
     async def _show(self, session_id: str) -> None:
         shown = self._shown[session_id]
         try:
-            found = await self._central.read(lambda c: drafts.of(c, session_id))
+            found = await self._central.read(drafts.of, session_id)
             if found is not None:  # of an earlier host
                 shown.address, shown.draft_id = found
-            while (work := await self._central.read(lambda c: _work(c, session_id))) is not None:
+            while (work := await self._central.read(_work, session_id)) is not None:
                 channel = self._channels.get(work.channel_type)
                 if channel is None or work.progress == "off" or not _shows(channel):
                     break
@@ -220,8 +219,7 @@ class ProgressDisplay:
             shown.settled = True  # it cannot be changed
             return
         shown.draft_id, shown.text, shown.address = made, text, work.address
-        now = to_text(self._clock.now())
-        await self._central.write(lambda c: drafts.put(c, session_id, work.address, made, now))
+        await self._central.write(drafts.put, session_id, work.address, made)
 
     async def _text(self, session_id: str, shown: _Shown, channel: Channel) -> str:
         """What the agent has written so far, and which tool it uses for how long."""
@@ -251,16 +249,16 @@ class ProgressDisplay:
 
     async def _finish(self, session_id: str, shown: _Shown) -> None:
         """A draft that nothing has become of says so: its turn was stopped, or its conversation left."""
-        found = await self._central.read(lambda c: drafts.of(c, session_id))
+        found = await self._central.read(drafts.of, session_id)
         if found is None:
             return
         for _ in range(30):  # its answer may be on its way
-            if not await self._central.read(lambda c: deliveries.waiting_count(c, session_id, 1)):
+            if not await self._central.read(deliveries.waiting_count, session_id, 1):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         else:
             return
-        found = await self._central.read(lambda c: drafts.of(c, session_id))
+        found = await self._central.read(drafts.of, session_id)
         channel = None if found is None else self._channels.get(found[0].channel_type)
         if found is None or channel is None:
             return
@@ -275,7 +273,7 @@ class ProgressDisplay:
             draft_id=draft_id,
         )
         await self._quietly(channel.deliver(whole), shown)
-        await self._central.write(lambda c: drafts.remove(c, session_id, draft_id))
+        await self._central.write(drafts.remove, session_id, draft_id)
 
     async def _quietly(self, call: Coroutine[Any, Any, object], shown: _Shown) -> None:
         """Make a call of the platform that nothing depends on."""
@@ -289,7 +287,7 @@ class ProgressDisplay:
             log.debug("what an agent does was not shown", extra={"error": type(error).__name__})
 
 
-def _work(connection: sqlite3.Connection, session_id: str) -> Work | None:
+def _work(connection: Queryable, session_id: str) -> Work | None:
     row = one(connection, WORK, (session_id,))
     return None if row is None else Work.from_row(row)
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.central import events, ingest, rate_limits, repairs, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
-from host.central.database import Central
-from host.central.deliveries import Chat
+from host.central.database import Central, Transaction
 from host.central.events import EventKind
 from host.central.rate_limits import Act
 from host.delivery.outcome import fail_message
@@ -39,7 +36,7 @@ from host.sessions.outbox import OutboxStanding, heartbeat
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import FailureCount, HeldMessage, StopReason, SupervisionLimits, count_failure
-from shared_schema.clock import Clock, to_text
+from shared_schema.clock import Clock
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
@@ -55,14 +52,6 @@ _STAMP = re.compile(r"^[-0-9T:.]{19,23}Z (ERROR|WARNING|INFO|CRITICAL) ")  # as 
 _KILL_GRACE = 2.0
 _POLL_SECONDS = 0.5
 _MAX_LEFTOVERS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FinalizedRun:
-    """What a death came to: chats that are told of failures, and when an agent may be started again (seconds)."""
-
-    chats: tuple[Chat, ...]
-    retry_in: float
 
 
 class Runs:
@@ -97,12 +86,11 @@ class Runs:
         The run is noted before anything that can fail, so that every failure is counted.
         """
         run_id = new_id(Prefix.RUN)
-        now = to_text(self._clock.now())
 
-        def begin(connection: sqlite3.Connection) -> tuple[bool, bool]:
-            has_begun = runs.begin(connection, session.id, run_id, self.runtime.name)
+        def begin(tx: Transaction) -> tuple[bool, bool]:
+            has_begun = runs.begin(tx, session.id, run_id, self.runtime.name)
             # Counted with the run: one that may not start is settled like one that failed, and so ends.
-            return has_begun, rate_limits.take(connection, Act.START, session.route_id, now).allowed
+            return has_begun, rate_limits.take(tx, Act.START, session.route_id).allowed
 
         has_begun, is_allowed = await self._central.write(begin)
         if not has_begun:
@@ -151,19 +139,14 @@ class Runs:
         for sentence in said:
             log.warning("a session's file had lost something", extra=_of(session) | {"what": sentence})
         if said:
-            await self._central.write(lambda c: self._note_repairs(c, session, standing, said))
+            await self._central.write(self._note_repairs, session, standing, said)
 
     def _note_repairs(
-        self,
-        connection: sqlite3.Connection,
-        session: sessions.Session,
-        standing: OutboxStanding | None,
-        said: Sequence[str],
+        self, tx: Transaction, session: sessions.Session, standing: OutboxStanding | None, said: Sequence[str]
     ) -> None:
-        now = to_text(self._clock.now())
         if standing is not None and standing.last_turn < session.turn_cursor:  # turns have no numbers that only grow
-            sessions.advance(connection, session.id, session.out_cursor, standing.last_turn)
-        repairs.note(connection, session, said, now)
+            sessions.advance(tx, session.id, session.out_cursor, standing.last_turn)
+        repairs.note(tx, session, said)
 
     async def _open_gateway(self, session_id: str, layout: SessionLayout) -> None:
         """Give an agent its way out. On a mount that cannot hold a socket it works without."""
@@ -217,18 +200,17 @@ class Runs:
         run_id: str,
         not_the_agents_fault: bool,
         sentence: str,
-    ) -> FinalizedRun:
+    ) -> float:
         """Count the death of a run in the ledger, once. The agent is gone and `outbound.db` read to the end.
 
         `processing` are the messages it held; `sentence` says how it died, for the person who asked.
         """
-        now = to_text(self._clock.now())
 
-        def count(connection: sqlite3.Connection) -> FinalizedRun:
-            current = sessions.get(connection, session.id)
+        def count(tx: Transaction) -> float:
+            current = sessions.get(tx, session.id)
             held = [
                 HeldMessage(m.message_id, bool(m.trigger), m.tries, m.message_id in processing)
-                for m in ingest.open_messages(connection, session.id)
+                for m in ingest.open_messages(tx, session.id)
             ]
             failures = count_failure(
                 held,
@@ -236,46 +218,43 @@ class Runs:
                 start_failures=current.start_failures,
                 limits=self._limits,
             )
-            if not runs.finalize(connection, session.id, run_id, failures.start_failures):
-                return FinalizedRun((), 0.0)
+            if not runs.finalize(tx, session.id, run_id, failures.start_failures):
+                return 0.0
             status, reason = (
                 (TurnStatus.CANCELLED, FailureReason.STOPPED)
                 if not_the_agents_fault
                 else (TurnStatus.FAILED, FailureReason.AGENT_DIED)
             )
-            for turn_id in turns.running(connection, session.id):
+            for turn_id in turns.running(tx, session.id):
                 events.add(
-                    connection,
+                    tx,
                     EventKind.TURN_ENDED,
                     session_id=session.id,
                     agent_group_id=session.agent_group_id,
                     data={"turn_id": turn_id, "status": status},
-                    now=now,
                 )
-            turns.close_running(connection, session.id, status, reason, sentence, now)
-            return FinalizedRun(
-                self._count_failures(connection, session.id, failures, sentence, now), failures.retry_in
-            )
+            turns.close_running(tx, session.id, status, reason, sentence)
+            _count_failures(tx, session.id, failures, sentence)
+            return failures.retry_in
 
         return await self._central.write(count)
 
-    async def finalize_failed_start(self, session: sessions.Session, error: DumbwaiterError) -> FinalizedRun:
+    async def finalize_failed_start(self, session: sessions.Session, error: DumbwaiterError) -> float:
         """Count a start that failed, like the death of an agent that touched nothing."""
-        current = await self._central.read(lambda c: sessions.get(c, session.id))
+        current = await self._central.read(sessions.get, session.id)
         sentence = f"the agent cannot be started: {error.what}{f' ({error.own_hint})' if error.own_hint else ''}"
         return await self.finalize_run(
             session, frozenset(), run_id=current.run_id or "", not_the_agents_fault=False, sentence=sentence
         )
 
-    async def fail_waiting(self, session_id: str, sentence: str) -> tuple[Chat, ...]:
-        """Fail everything that waits in a session, visibly; the chats that are told."""
-        now = to_text(self._clock.now())
+    async def fail_waiting(self, session_id: str, sentence: str) -> None:
+        """Fail everything that waits in a session, visibly."""
 
-        def fail(connection: sqlite3.Connection) -> tuple[Chat, ...]:
-            everything = tuple(ingest.unanswered(connection, session_id))
-            return self._count_failures(connection, session_id, FailureCount((), everything, 0, 0.0), sentence, now)
+        def fail(tx: Transaction) -> None:
+            everything = tuple(ingest.unanswered(tx, session_id))
+            _count_failures(tx, session_id, FailureCount((), everything, 0, 0.0), sentence)
 
-        return await self._central.write(fail)
+        await self._central.write(fail)
 
     async def forget(self, handle: AgentHandle, layout: SessionLayout | None) -> None:
         """Keep what an ended agent printed, and let the runtime forget it.
@@ -318,18 +297,6 @@ class Runs:
         if status.exit_code == EXIT_FILES:
             return f"the agent could not use the session's files{f': {said}' if said else ''}"
         return f"the agent died with exit status {status.exit_code}"
-
-    def _count_failures(
-        self, connection: sqlite3.Connection, session_id: str, failures: FailureCount, sentence: str, now: str
-    ) -> tuple[Chat, ...]:
-        for message_id in failures.count:
-            ingest.count_try(connection, message_id)
-        chats: dict[Chat, None] = {}
-        for message_id in failures.fail:
-            _, chat = fail_message(connection, session_id, message_id, sentence, now)
-            if chat is not None:
-                chats[chat] = None
-        return tuple(chats)
 
     def _specification(
         self, session: sessions.Session, group: AgentGroup, layout: SessionLayout, run_id: str
@@ -395,3 +362,10 @@ def _unusable(error: OSError, what: str, folder: Path) -> FileTrouble:
         f"{what}: {error.strerror or type(error).__name__}",
         where=error.filename if isinstance(error.filename, str) else folder,
     )
+
+
+def _count_failures(tx: Transaction, session_id: str, failures: FailureCount, sentence: str) -> None:
+    for message_id in failures.count:
+        ingest.count_try(tx, message_id)
+    for message_id in failures.fail:
+        fail_message(tx, session_id, message_id, sentence)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from host.central import sessions
-from host.central.deliveries import Chat
 from host.runtime.protocol import RuntimeUnavailable
 from host.sessions.folder import remove_session_folder
 from host.sessions.inbox_sync import InboxSync
@@ -22,7 +21,7 @@ from host.supervision.agent_termination import AgentTermination
 from host.supervision.capacity import AgentSlots, StartBackoff
 from host.supervision.decide import Facts, GiveUp, Queue, Rest, Start, Stop, StopReason, SupervisionLimits, Wait, decide
 from host.supervision.faults import Fault, Faults
-from host.supervision.runs import FinalizedRun, Runs
+from host.supervision.runs import Runs
 from host.supervision.scheduler import SessionScheduler
 from host.supervision.sync import SessionSync, SyncResult, View
 from shared_schema.clock import Clock
@@ -47,7 +46,7 @@ _BACKGROUND_SECONDS = 30.0
 class Supervisor:
     """Reconciles all sessions.
 
-    `send` hears of chats with something to send, `changed` when an agent comes or goes, `hurry` when one gets busy.
+    `changed` hears when an agent comes or goes, `poll_now` when one gets busy.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Supervisor:
         clock: Clock,
         limits: SupervisionLimits,
         *,
-        send: Callable[[Chat], None],
         changed: Callable[[], None],
         poll_now: Callable[[], None],
     ) -> None:
@@ -76,9 +74,7 @@ class Supervisor:
         self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
         self.slots = AgentSlots(self.agents, settings.max_agents)
-        self.termination = AgentTermination(
-            runs, sync, inbox_sync, self._backoff, self.agents, clock, send=send, gone=self._gone
-        )
+        self.termination = AgentTermination(runs, sync, inbox_sync, self._backoff, self.agents, clock, gone=self._gone)
         self._scheduler = SessionScheduler(self._reconcile)
 
     def open(self) -> None:
@@ -254,9 +250,7 @@ class Supervisor:
                 return 0.0
             case GiveUp(sentence):
                 self._backoff.clear(session.id)
-                self.termination.apply(
-                    session.id, FinalizedRun(await self._runs.fail_waiting(session.id, sentence), 0.0)
-                )
+                await self._runs.fail_waiting(session.id, sentence)
                 return 0.0
             case Queue():
                 for leaving in self.slots.join_queue(session.id, self._clock.monotonic()):
@@ -292,7 +286,7 @@ class Supervisor:
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
             log.error("an agent cannot be started", extra={"session_id": session.id, "error": str(error)})
-            self.termination.apply(session.id, await self._runs.finalize_failed_start(session, error))
+            self._backoff.wait(session.id, await self._runs.finalize_failed_start(session, error))
         else:
             self._backoff.clear(session.id)
             self.adopt(session.id, agent)
@@ -310,8 +304,7 @@ class Supervisor:
         fault = self.faults.note(session_id, error)
         if self.faults.is_lasting(fault):
             try:
-                chats = await self._runs.fail_waiting(session_id, fault.cause)
-                self.termination.apply(session_id, FinalizedRun(chats, 0.0))
+                await self._runs.fail_waiting(session_id, fault.cause)
                 if (agent := self.agents.get(session_id)) is not None:
                     view = await self._sync.view(session_id)
                     if view is not None:

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 
 from host.central import ingest, refusals, repairs, sessions, turns
-from host.central.database import Central, committed
-from host.central.deliveries import Chat, Delivery
+from host.central.database import Central, Queryable, Transaction, committed
 from host.delivery.copy import Copied, Copier
-from host.delivery.request import AgentRequest
 from host.sessions import outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
 from host.sessions.inbox_sync import (
@@ -33,7 +29,7 @@ from host.sessions.inbox_sync import (
 )
 from host.sessions.outbox import OutboxSnapshot, Signature
 from host.supervision.agent import RunningAgent, rest_after
-from shared_schema.clock import Clock, from_text, to_text
+from shared_schema.clock import Clock, from_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AckStatus, Turn, TurnStatus
@@ -123,10 +119,7 @@ class FinalOutput:
 class SessionSync:
     """Writes accepted messages, reads `outbound.db`, and copies it.
 
-    `send` is told of chats that have something to be sent, and what is next there; `finished` that messages got their
-    outcome; `accepted` of sessions that have something new to be written, `wants_title` of those
-    whose agent is to be asked for a title when it rests; `touched` of a session and its agent group
-    whose files changed; `asked` of a session and what its agent asks of the host.
+    `touched` hears of a session and its agent group whose files changed.
     """
 
     def __init__(
@@ -137,29 +130,19 @@ class SessionSync:
         clock: Clock,
         owner: Owner,
         *,
-        send: Callable[[Chat, Delivery | None], None],
-        finished: Callable[[], None],
-        accepted: Callable[[str], None],
-        wants_title: Callable[[str], None],
         touched: Callable[[str, str], None],
-        asked: Callable[[tuple[str, AgentRequest]], None],
     ) -> None:
         self._central = central
         self._inbox_sync = inbox_sync
         self._copier = copier
         self._clock = clock
         self._owner = owner
-        self._send = send
-        self._finished = finished
-        self._accepted = accepted
-        self._wants_title = wants_title
         self._touched = touched
-        self._asked = asked
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
         unmarked = self._inbox_sync.unmarked(session_id)
-        return await self._central.read(partial(view_of, session_id=session_id, unmarked=unmarked))
+        return await self._central.read(view_of, session_id=session_id, unmarked=unmarked)
 
     async def run_once(self, session_id: str, agent: RunningAgent | None) -> SyncResult | None:
         """Write what was accepted for a session, and read what its agent wrote since the last time.
@@ -229,7 +212,7 @@ class SessionSync:
         return frozenset()
 
     async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble) -> str:
-        session = await self._central.read(lambda c: sessions.get(c, session_id))
+        session = await self._central.read(sessions.get, session_id)
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%S%f")
         kept = await asyncio.to_thread(
             recovery.quarantine, layout, self._owner, stamp=stamp, after_seq=session.out_cursor
@@ -239,16 +222,15 @@ class SessionSync:
             extra={"session_id": session_id, "kept": kept, "error": str(trouble)},
         )
 
-        def note(connection: sqlite3.Connection) -> None:
-            now = to_text(self._clock.now())
-            refusals.refuse(connection, session_id, "outbound.db", f"{trouble.what}; kept as {kept}", now)
-            sessions.advance(connection, session_id, session.out_cursor, 0)
+        def note(tx: Transaction) -> None:
+            refusals.refuse(tx, session_id, "outbound.db", f"{trouble.what}; kept as {kept}")
+            sessions.advance(tx, session_id, session.out_cursor, 0)
 
         await self._central.write(note)
         return kept
 
     async def _copied(self, session_id: str, copying: Future[Copied] | None) -> frozenset[str]:
-        """Wait until a snapshot is in the ledger, and have it sent; the messages that got their outcome."""
+        """Wait until a snapshot is in the ledger, and say what is in it; the messages that got their outcome."""
         if copying is None:
             return frozenset()
         copied = await committed(copying)
@@ -265,18 +247,6 @@ class SessionSync:
             )
         for turn in copied.turns:
             _note_turn(session_id, turn)
-        for chat, following in copied.chats.items():
-            self._send(chat, following)
-        if copied.chats:
-            await asyncio.sleep(0)  # the answer is handed to its platform before anything else of this reconcile
-        if copied.finished:
-            self._finished()
-        for accepted in copied.accepted:
-            self._accepted(accepted)
-        for request in copied.requests:
-            self._asked((session_id, request))
-        if copied.wants_title:
-            self._wants_title(session_id)
         return frozenset(copied.finished)
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
@@ -312,7 +282,7 @@ class SessionSync:
 
     def _view_here(self, session_id: str) -> View | None:
         unmarked = self._inbox_sync.unmarked(session_id)
-        return self._central.read_here(partial(view_of, session_id=session_id, unmarked=unmarked))
+        return self._central.read_here(view_of, session_id=session_id, unmarked=unmarked)
 
     def _put_aside(self, session: sessions.Session, error: FileDamaged) -> None:
         """The host's own file is no good. No agent may live. The next agent's start gives it back what is known."""
@@ -322,7 +292,7 @@ class SessionSync:
             "a session's inbound.db is unreadable and was put aside",
             extra={"session_id": session.id, "error": str(error)},
         )
-        self._central.submit(lambda c: repairs.note(c, session, [said], to_text(now))).result()
+        self._central.submit(repairs.note, session, [said]).result()
 
     def _read(self, view: View, layout: SessionLayout) -> tuple[OutboxSnapshot, Future[Copied] | None]:
         """What is new in the agent's file, and its way into the ledger; None where nothing is."""
@@ -337,7 +307,7 @@ class SessionSync:
         return snapshot, None if snapshot.is_empty else self._copier.copy(view.session.id, layout, snapshot)
 
 
-def view_of(connection: sqlite3.Connection, session_id: str, unmarked: Set[str] = frozenset()) -> View | None:
+def view_of(connection: Queryable, session_id: str, unmarked: Set[str] = frozenset()) -> View | None:
     """What the ledger knows now; None when there is no such session.
 
     `unmarked` are messages that the session's file has, which the ledger may not say yet.

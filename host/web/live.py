@@ -78,34 +78,29 @@ class LiveStreams:
 
     async def _changes(self, visitor: Visitor, after: int | None) -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1000)
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-        def committed() -> None:
-            with suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(changed.set)
 
         async def numbered() -> None:
             async for each in self._site.follow("events", after=after):
                 await queue.put({"event": "event", "id": each["number"], "data": each})
 
-        async def unnumbered() -> None:
+        async def unnumbered(changed: asyncio.Event) -> None:
             while True:
                 await changed.wait()
                 changed.clear()
                 await queue.put({"event": "change", "data": {}})
                 await asyncio.sleep(_CHANGE_SECONDS)
 
-        tasks = [asyncio.create_task(unnumbered())]
-        if visitor.is_owner:  # events tell of everybody's conversations
-            tasks.append(asyncio.create_task(numbered()))
-        try:
-            with self._site.services.central.watched(committed):
+        with self._site.services.dispatcher.following() as changed:
+            tasks = [asyncio.create_task(unnumbered(changed))]
+            if visitor.is_owner:  # events tell of everybody's conversations
+                tasks.append(asyncio.create_task(numbered()))
+            try:
                 while True:
                     yield await queue.get()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
 
 
 async def _next(items: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:

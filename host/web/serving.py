@@ -58,7 +58,7 @@ async def _is_wanted(services: Services) -> bool:
     if services.settings.web.enabled != "auto":
         return services.settings.web.enabled == "on"
     now = to_text(services.clock.now())
-    return await services.central.read(lambda connection: sign_ins.has_any(connection, now))
+    return await services.central.read(sign_ins.has_any, now)
 
 
 def _make(services: Services) -> WebServer:

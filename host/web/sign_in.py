@@ -6,13 +6,13 @@ it in. A link that was only looked at, by a mail program or a preview, is still 
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import OrderedDict, deque
 
 from aiohttp import web
 
 from host.central import audit, sign_ins
+from host.central.database import Transaction
 from host.operations.web import SIGN_IN_LASTS
 from host.web.site import Site, Who, back_to, form
 from host.web.visitor import Visitor
@@ -68,17 +68,16 @@ class SignInPages:
         if not self._limit.allows(request.remote or "", time.monotonic()):
             return site.page(request, "sign_in.html", status=429, error="many")
         token = (await form(request)).get("token", "")
-        now = site.services.clock.now()
-        until = now + SIGN_IN_LASTS
+        until = site.services.clock.now() + SIGN_IN_LASTS
 
-        def take(connection: sqlite3.Connection) -> str | None:
-            user = sign_ins.take(connection, token, to_text(now))
+        def take(tx: Transaction) -> str | None:
+            user = sign_ins.take(tx, token)
             if user is None:
                 return None
             browser = request.headers.get("User-Agent", "")
-            cookie = sign_ins.sign_in(connection, user, browser, to_text(now), to_text(until))
+            cookie = sign_ins.sign_in(tx, user, browser, to_text(until))
             with audit.acting(audit.Actor(user, "web")):
-                audit.record(connection, "web.sign_in", user, to_text(now), after={"browser": browser[:100]})
+                audit.record(tx, "web.sign_in", user, after={"browser": browser[:100]})
             return cookie
 
         cookie = await site.services.central.write(take) if 0 < len(token) <= _LONGEST_TOKEN else None

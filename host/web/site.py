@@ -92,7 +92,7 @@ class Site:
         if found is None or not standing.is_known:  # who has lost all roles has nothing to see
             return None
         if (now - from_text(found.last_seen)).total_seconds() > _SEEN_SECONDS:
-            await self.services.central.write(lambda c: sign_ins.seen(c, found.id, to_text(now)))
+            await self.services.central.write(sign_ins.seen, found.id)
         return Visitor(found.id, standing, csrf_of(token))
 
     def _not_signed_in(self, request: web.Request) -> web.StreamResponse:

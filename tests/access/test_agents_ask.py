@@ -212,9 +212,9 @@ def test_rules_name_a_tool_and_what_is_in_its_command() -> None:
         Point("decide: not committed", "host.access.approvals", "_close", "audit.record("),
         Point(
             "decide: committed, agent not told",
-            "host.operations.approvals",
-            "_ApprovalWorker.run",
-            "services.accepted(",
+            "host.dispatcher",
+            "Dispatcher._hand_on",
+            "self._supervisor.accepted(",
         ),
     ],
     ids=str,

@@ -91,7 +91,7 @@ async def test_a_reaction_of_who_was_asked_answers_a_question(tmp_path: Path) ->
                 questions.ask(
                     connection, session_id=session_id, route_id="r", message_out_id=message_id,
                     address=Address("memory", "team"), sender_id="sam",
-                    expires=to_text(now + timedelta(minutes=5)), now=to_text(now),
+                    expires=to_text(now + timedelta(minutes=5)),
                 )  # fmt: skip
 
             sent = len(host.channel.sent)

@@ -27,6 +27,7 @@ from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import Address
 from tests.bench.workbench import Workbench
+from tests.support.transaction import at
 
 HISTORY = 1000
 """Messages in a session with a history; as many answers, acknowledgements and turns, and twice as many steps."""
@@ -203,10 +204,9 @@ def _session(connection: sqlite3.Connection, agent_group_id: str, chat: str, now
     wiring = Wiring(new_id(Prefix.WIRING), group.id, agent_group_id, mode, 0, Engage.ALL, None, now)
     messaging_groups.wire(connection, wiring)
     return routes.resolve(
-        connection,
+        at(connection, now),
         agent_group_id=agent_group_id,
         route_key=route_key(mode, address, agent_group_id=agent_group_id, per_user=False, sender_id=None),
         messaging_group_id=group.id,
         thread_id=None,
-        now=now,
     ).id

@@ -54,7 +54,7 @@ async def _at_once(bench: Workbench) -> tuple[float, float, float, float]:
         await host.warm_up()
         alone = percentile([await host.round_trip(f"before {number}") for number in range(ROUNDS)], 50)
         due = host.services.clock.now() + timedelta(seconds=3)
-        await host.services.central.write(lambda connection: _add(connection, host, [to_text(due)] * AT_ONCE))
+        await host.services.central.write(_add, host, [to_text(due)] * AT_ONCE)
         host.services.schedules_changed.set()
         await until(lambda: host.services.clock.now() > due, "they are due")
         meanwhile = percentile([await host.round_trip(f"meanwhile {number}") for number in range(ROUNDS)], 50)

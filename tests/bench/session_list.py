@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from host.central import session_list
+from host.central.database import Transaction
 from host.central.session_list import Filter
 from host.routing.acceptance import Rules, accept
 from host.routing.event import Event
@@ -96,7 +97,7 @@ def _accepting(layout: DataLayout) -> list[float]:
 
 def _accept(connection: sqlite3.Connection, chat: str) -> None:
     event = Event(Address("cli", chat), new_id(Prefix.MESSAGE), "one more", sender_id="ann")
-    assert accept(connection, event, _RULES, _NOW, spool=None, names=[]).receipt.accepted
+    assert accept(Transaction(connection, _NOW), event, _RULES, spool=None, names=[]).receipt.accepted
 
 
 def _times(run: Callable[[], object], count: int = _SAMPLE) -> list[float]:

@@ -109,7 +109,7 @@ class Terminal(NoPlatform):
         return event.platform_message_id
 
     async def arrived(self) -> list[Arrived]:
-        letters = await self.central.read(lambda c: mailbox.behind(c, self.chat, 0))
+        letters = await self.central.read(mailbox.behind, self.chat, 0)
         return [
             Arrived(
                 str(letter.position),

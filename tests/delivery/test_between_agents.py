@@ -16,6 +16,7 @@ from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from tests.support.failpoints import Point, arm, disarm, mortal
 from tests.support.host import AGENT, Host, rows, running
+from tests.support.transaction import at
 from tests.support.wait import until, until_sync
 
 CHANNEL = "host.agents.channel"
@@ -117,7 +118,7 @@ async def test_an_agent_that_sends_too_much_in_an_hour_is_held_back_and_people_a
 
         def use(connection: Any) -> None:
             for _ in range(MOST_MESSAGES_PER_HOUR - 1):
-                rate_limits.take(connection, Act.AGENT_MESSAGES, f"{AGENT} to helper", now)
+                rate_limits.take(at(connection, now), Act.AGENT_MESSAGES, f"{AGENT} to helper")
 
         await host.services.central.write(use)
         await host.say("to helper reply 1 last\nto helper too much")
@@ -166,7 +167,11 @@ async def test_only_agents_that_are_there_and_others_can_be_written_to(tmp_path:
             "hand over: files kept, not accepted", "host.agents.channel", "AgentChannel.deliver", "said = AgentMessage("
         ),
         Point(
-            "hand over: accepted, nobody told", "host.agents.channel", "AgentChannel.deliver", "if listener is not None"
+            "hand over: accepted, nobody told",
+            "host.dispatcher",
+            "Dispatcher._hand_on",
+            "self._supervisor.accepted(",
+            2,
         ),
     ],
     ids=str,

@@ -18,6 +18,7 @@ from host.routing.event import ChatGone, Event, RemoteFile
 from shared_schema.clock import to_text
 from shared_schema.rows import Address, MessageOutKind, encode
 from tests.support.host import Host, running
+from tests.support.transaction import at
 from tests.support.wait import until
 
 MB = 1024**2
@@ -112,12 +113,9 @@ async def test_after_a_crash_between_parts_the_rest_is_sent_and_nothing_twice(tm
         await host.settled()
         (before,) = await host.central("SELECT session_id FROM deliveries")
         await host.services.central.write(
-            lambda c: deliveries.add(
-                c, message_out_id="msg_00000000000000aa", session_id=before["session_id"], kind=MessageOutKind.CHAT,
-                channel_type="memory", platform_id="one", thread_id=None, content=encode({"text": LONG}),
-                created_at="2026-01-01T00:00:00.000Z",
-            )
-        )  # fmt: skip
+            deliveries.add, message_out_id="msg_00000000000000aa", session_id=before["session_id"],
+                kind=MessageOutKind.CHAT, channel_type="memory", platform_id="one", thread_id=None,
+                content=encode({"text": LONG}), created_at="2026-01-01T00:00:00.000Z")  # fmt: skip
         await host.services.central.write(
             lambda c: c.execute(
                 "UPDATE deliveries SET status = 'sending', parts = 3, parts_sent = 1 WHERE attempts = 0"
@@ -160,12 +158,9 @@ async def test_edits_and_reactions_of_an_agent_change_what_was_sent(tmp_path: Pa
 
         async def queue(number: int, kind: MessageOutKind, content: dict[str, Any]) -> None:
             await host.services.central.write(
-                lambda c: deliveries.add(
-                    c, message_out_id=f"msg_00000000000000a{number}", session_id=said["session_id"], kind=kind,
+                deliveries.add, message_out_id=f"msg_00000000000000a{number}", session_id=said["session_id"], kind=kind,
                     channel_type="memory", platform_id="one", thread_id=None, content=encode(content),
-                    created_at="2026-01-01T00:00:00.000Z",
-                )
-            )  # fmt: skip
+                    created_at="2026-01-01T00:00:00.000Z")  # fmt: skip
             host.services.deliverer.kick(("memory", "one"))
 
         await queue(1, MessageOutKind.EDIT, {"text": "better", "edit": said["message_out_id"]})
@@ -228,14 +223,12 @@ async def test_a_question_has_buttons_and_says_when_it_is_answered(tmp_path: Pat
             deliveries.add(
                 connection, message_out_id=question, session_id=said["session_id"], kind=MessageOutKind.QUESTION,
                 channel_type="memory", platform_id="one", thread_id=None, content=encode(asked),
-                created_at="2026-01-01T00:00:00.000Z",
-            )  # fmt: skip
+                created_at="2026-01-01T00:00:00.000Z")  # fmt: skip
             route = connection.execute("SELECT route_id FROM sessions").fetchone()["route_id"]
             questions.ask(
-                connection, session_id=said["session_id"], route_id=route, message_out_id=question, address=CHAT,
-                sender_id="ann", expires=to_text(host.services.clock.now() + timedelta(minutes=5)),
-                now=to_text(host.services.clock.now()),
-            )  # fmt: skip
+                at(connection, to_text(host.services.clock.now())), session_id=said["session_id"], route_id=route,
+                message_out_id=question, address=CHAT,
+                sender_id="ann", expires=to_text(host.services.clock.now() + timedelta(minutes=5)))  # fmt: skip
 
         await host.services.central.write(ask)
         host.services.deliverer.kick(("memory", "one"))

@@ -45,10 +45,10 @@ WHILE_TALKING = (
     Point("copy: a file taken", FILES, "take", "taken.append(safe)"),
     Point("copy: checked, not stored", COPY, "Copier._store", "answered = place.get("),
     Point("copy: stored, not committed", "host.delivery.queue", "enqueue", "if not added"),
-    Point("copy: committed, nobody told", READING, "SessionSync._copied", "self._send(chat, following)"),
+    Point("copy: committed, nobody told", "host.dispatcher", "Dispatcher._hand_on", "self._deliverer.kick("),
     Point("deliver: not sent", DELIVER, "Deliverer._try", "await step.call()"),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._try", "_finish(delivery, DeliveryStatus.DELIVERED"),
-    Point("deliver: recorded, not told", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"),
+    Point("deliver: recorded, not told", "host.dispatcher", "Dispatcher._hand_on", "self._supervisor.delivered("),
     Point("record: inbound.db not told", POST, "InboxSync.record", "inbox.update("),
     Point("record: inbound.db told", POST, "InboxSync.record", "self._central.submit(mark)"),
     Point("migrate: inbound.db half made", MIGRATE, "migrate", "PRAGMA user_version"),
@@ -64,7 +64,7 @@ AT_THE_FIRST_START = (
 )
 IN_A_RESET = (
     Point("reset: not begun", TRANSITION, "_decided", "services.central.write(run)"),
-    Point("reset: in the ledger", TRANSITION, "_decided", "services.terminal.notice()"),
+    Point("reset: in the ledger", TRANSITION, "make_transition", "if done.before.id == session.id"),
     Point("reset: agent gone, not settled", ENDINGS, "AgentTermination._finalize", "await self._runs.finalize_run("),
     Point("reset: agent settled", ENDINGS, "AgentTermination.finalize_agent", "await self._runs.forget("),
     Point("reset: agent not stopped", TRANSITION, "end_agent", "termination.end("),
@@ -79,7 +79,7 @@ IN_A_DELETE = (
 WITHOUT_A_KEY = {
     Point("keyless: noted, not sent", DELIVER, "Deliverer._try", "await step.call()"): (1, 1),
     Point("keyless: sent", DELIVER, "Deliverer._try", "_finish(delivery, DeliveryStatus.DELIVERED"): (0, 1),
-    Point("keyless: recorded", DELIVER, "Deliverer._finish", "self._done(delivery.session_id)"): (0, 0),
+    Point("keyless: recorded", "host.dispatcher", "Dispatcher._hand_on", "self._supervisor.delivered("): (0, 0),
 }
 # fmt: on
 

@@ -167,7 +167,7 @@ async def _overhear(host: Host, session_id: str, text: str) -> str:
         "spool": None,
         "accepted_at": to_text(SystemClock().now()),
     }
-    await host.services.central.write(lambda connection: ingest.accept(connection, values))
+    await host.services.central.write(ingest.accept, values)
     host.services.supervisor.schedule(session_id)
     return message_id
 

@@ -63,11 +63,11 @@ class Ledger:
 
     async def version(self) -> int:
         """A number that grows with every change."""
-        return await self.central.write(lambda connection: connection.total_changes)
+        return await self.central.write(lambda tx: tx.connection.total_changes)
 
     async def put_back(self) -> None:
         """Make everything as it was at the beginning."""
-        await self.central.write(lambda connection: _put_back(connection, self._rows))
+        await self.central.write(_put_back, self._rows)
 
 
 @contextmanager

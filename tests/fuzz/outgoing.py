@@ -18,7 +18,6 @@ from host.delivery.check import RowRefused, checked
 from host.delivery.copy import Copier
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import MAX_JUMP
-from shared_schema.clock import ManualClock
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, Destination, DestinationType, MessageOut, MessageOutKind, decode
@@ -107,7 +106,7 @@ def _rows(folder: Path) -> Iterator[Drive]:
     """From the file to the ledger, and what a channel would be handed from there."""
     files = {loose: database(4096, loose=loose, filled=False) for loose in (False, True)}
     with ledger.opened(folder) as there:
-        copier = Copier(there.central, ManualClock(), file_limits=LIMITS, max_text=MAX_TEXT)
+        copier = Copier(there.central, file_limits=LIMITS, max_text=MAX_TEXT)
 
         def drive(value: tuple[bool, dict[str, list[dict[str, Any]]]]) -> None:
             loose, tables = value

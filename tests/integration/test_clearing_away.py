@@ -18,6 +18,7 @@ from tests.support.chats import add_chats, ask_in, session_of
 from tests.support.clocks import JumpingClock
 from tests.support.host import Host, running
 from tests.support.runtimes import install_id
+from tests.support.transaction import at
 from tests.support.wait import until
 
 DAY = 24 * 3600.0
@@ -61,7 +62,7 @@ async def test_files_of_a_message_that_waits_are_kept_until_it_is_cancelled(tmp_
             await host.say("look", files=[a_file(tmp_path)])
             found = await clear_away(host.services, {path.parent.name for path in spooled(tmp_path / "data")})
             assert (found, len(spooled(tmp_path / "data"))) == (set(), 1)
-            await host.services.central.write(lambda c: ingest.cancel_session(c, session, NOW))
+            await host.services.central.write(lambda c: ingest.cancel_session(at(c, NOW), session))
             await clear_away(host.services, await clear_away(host.services, set()))
             assert spooled(tmp_path / "data") == []
 
@@ -82,7 +83,7 @@ async def test_what_is_taken_up_or_removed_meanwhile_is_not_pruned(tmp_path: Pat
         async with host.services.supervisor.holding(second):
             pruning = asyncio.create_task(host.do("session.prune", older_than_days=7.0, apply=True, for_good=for_good))
             await until(lambda: gone(host, first), "the first session is deleted")
-            await host.services.central.write(lambda c: sessions.delete(c, second))
+            await host.services.central.write(sessions.delete, second)
             await host.do("session.resume", session=third)
         assert [each["id"] for each in (await pruning)["sessions"]] == [first]
         assert (await statuses(host))[third] == "active"

@@ -20,6 +20,7 @@ from host.sessions import transitions
 from shared_schema.errors import FileTrouble
 from tests.support.chats import hears, is_working_on, said
 from tests.support.host import AGENT, CHAT, Host, running
+from tests.support.transaction import at
 from tests.support.wait import until
 
 ENDS_WITHIN = 2.0
@@ -324,7 +325,7 @@ async def test_a_command_whose_conversation_was_deleted_meanwhile_says_so(tmp_pa
             status = asyncio.create_task(answer_to(host, "/status"))
             await until(lambda: len(commands_begun()) == 2, "the other waits behind it")
             await central.write(
-                lambda c: transitions.delete(c, sessions.get(c, session["id"]), "2026-02-28T12:00:00.000Z")
+                lambda c: transitions.delete(at(c, "2026-02-28T12:00:00.000Z"), sessions.get(c, session["id"]))
             )
         assert (await undo).startswith("There is no conversation here at the moment.")
         assert (await status).startswith("There is no conversation here at the moment.")
@@ -477,11 +478,11 @@ class Flaky:
         self._central = central
         self.broken = 0
 
-    async def read(self, run: Any) -> Any:
+    async def read(self, run: Any, *args: Any, **kwargs: Any) -> Any:
         if self.broken:
             self.broken -= 1
             raise FileTrouble("the file cannot be read")
-        return await self._central.read(run)
+        return await self._central.read(run, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._central, name)

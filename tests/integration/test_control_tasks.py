@@ -12,6 +12,7 @@ from shared_schema.rows import ControlTask
 from tests.support.chats import hears, refusals
 from tests.support.host import Host, rows, running
 from tests.support.script import script
+from tests.support.transaction import at
 from tests.support.wait import until
 
 # An agent that answers errands as the test says: `errand(message, do)`.
@@ -33,7 +34,7 @@ async def ask(host: Host, do: ControlTask) -> str:
     (listed,) = await host.do("session.list")
 
     def store(connection: Any) -> str:
-        return control_tasks.ask(connection, sessions.get(connection, listed["id"]), do, listed["last_active"])
+        return control_tasks.ask(at(connection, listed["last_active"]), sessions.get(connection, listed["id"]), do)
 
     message_id = await host.services.central.write(store)
     host.services.supervisor.accepted(listed["id"])

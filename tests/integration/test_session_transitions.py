@@ -391,7 +391,7 @@ async def test_whatever_an_agent_does_it_is_interrupted_within_two_seconds(tmp_p
         await host.ask("reply 1 said before")
         working = (await host.say(work)).accepted[0]
         await is_working_on(await host.session(), working.message_id)
-        session = await host.services.central.read(lambda c: sessions.get(c, working.session_id))
+        session = await host.services.central.read(sessions.get, working.session_id)
         began = time.monotonic()
         assert await session_stop.interrupt(host.services, session) == 1
         assert time.monotonic() - began < 2

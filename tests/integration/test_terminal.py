@@ -112,7 +112,7 @@ async def test_where_nobody_answers_the_line_to_type_is_said(host: Host) -> None
 
 async def test_two_terminals_of_one_conversation_both_see_all_of_it(host: Host) -> None:
     async with looking(host) as one, looking(host, agent_group=AGENT) as two:
-        await until(lambda: len(host.services.central._watchers) >= 2, "both look on")
+        await until(lambda: len(host.services.dispatcher._followers) >= 2, "both look on")
         sent = await host.do("terminal.send", text="hello", platform_message_id="mine")
         for each in (one, two):
             said = await each.sees(lambda entry: entry["type"] == "said", "what was typed")
@@ -128,7 +128,7 @@ async def test_two_terminals_of_one_conversation_both_see_all_of_it(host: Host) 
 async def test_what_an_agent_sends_to_the_terminal_is_no_message_that_somebody_typed(host: Host) -> None:
     await host.do("destination.add", agent_group=AGENT, name="desk", messaging_group=TERMINAL)
     async with looking(host) as terminal:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.say("to desk The kettle is on.")
         await terminal.sees_text("The kettle is on.")
         await host.do("terminal.send", text="thank you")
@@ -139,7 +139,7 @@ async def test_what_an_agent_sends_to_the_terminal_is_no_message_that_somebody_t
 
 async def test_a_message_of_the_command_line_gets_its_answer_though_a_terminal_looks_on(host: Host) -> None:
     async with looking(host) as watcher:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
 
         answers = [entry async for entry in stream(host.services, "chat", {"text": "hello"})]
 
@@ -165,7 +165,7 @@ async def test_what_came_while_nobody_looked_is_told_first_with_its_agent(host: 
     assert letter["late"]
     assert letter["agent_group"] == AGENT
     async with looking(host) as again:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.do("terminal.send", text="more")
         await again.sees_text("scripted: more")
         assert len(again.of("message")) == 1
@@ -175,7 +175,7 @@ async def test_an_answer_of_another_agent_that_nobody_looks_at_appears_as_well(h
     await host.do("agent_group.add", name="reviewer", provider="scripted")
     await host.do("wiring.add", messaging_group=TERMINAL, agent_group="reviewer")
     async with looking(host, agent_group=AGENT) as watcher:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.do("terminal.send", text="hello", agent_group="reviewer")
         letter = await watcher.sees_text("scripted: hello")
 
@@ -185,7 +185,7 @@ async def test_an_answer_of_another_agent_that_nobody_looks_at_appears_as_well(h
 
 async def test_an_answer_grows_while_it_is_written_and_the_draft_goes_with_it(host: Host) -> None:
     async with looking(host) as watcher:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.do("terminal.send", text="write 0.4 one two three four five six seven eight nine ten")
         await watcher.sees_text("one two three four five six seven eight nine ten")
         await watcher.sees(lambda entry: entry["type"] == "idle", "rest")
@@ -200,7 +200,7 @@ async def test_an_answer_grows_while_it_is_written_and_the_draft_goes_with_it(ho
 
 async def test_the_tool_is_shown(host: Host) -> None:
     async with looking(host) as watcher:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.do("terminal.send", text="tool read_file 1")
         working = await watcher.sees(lambda entry: entry.get("tool") == "read_file", "the tool")
 
@@ -211,7 +211,7 @@ async def test_files_go_with_a_message(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("x")
     async with looking(host) as watcher:
-        await until(lambda: host.services.central._watchers, "it looks on")
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
         await host.do("terminal.send", text="read this", files=[str(file)])
         said = await watcher.sees(lambda entry: entry["type"] == "said", "what was typed")
 

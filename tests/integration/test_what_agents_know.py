@@ -49,7 +49,7 @@ async def test_what_nobody_answered_for_long_fills_no_turn_and_hides_no_question
         await host.do("destination.add", agent_group=AGENT, name="two", messaging_group="memory:two")
         await host.say("to two number 0")
         await host.channel.wait_for(1)
-        await host.services.central.write(lambda c: _post_again(c, posts))
+        await host.services.central.write(_post_again, posts)
         host.services.deliverer.kick(("memory", "two"))
         await host.channel.wait_for(posts + 1)
         assert (await host.ask("are you there?", chat="two")).startswith("scripted: are you there?")

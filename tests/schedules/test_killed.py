@@ -16,18 +16,16 @@ from tests.support.failpoints import MortalDaemon, Point, arm, disarm, mortal
 from tests.support.wait import until_sync
 
 POINTS = [
-    Point("before a run is begun", "host.schedules.runs", "start_due", "_take(connection, schedule, now"),
-    Point(
-        "between storing the next time and beginning", "host.schedules.runs", "_begin", "_start(connection, schedule"
-    ),
+    Point("before a run is begun", "host.schedules.runs", "start_due", "_take(tx, schedule, now"),
+    Point("between storing the next time and beginning", "host.schedules.runs", "_begin", "_start(tx, schedule"),
     Point("once it is accepted and before it is counted", "host.schedules.runs", "_start", "schedules.begin_run("),
     Point(
         "once it is committed and before its agent starts",
-        "host.schedules.timer",
-        "ScheduleTimer._start_due",
-        "self._follow(effects)",
+        "host.dispatcher",
+        "Dispatcher._hand_on",
+        "self._supervisor.accepted(",
     ),
-    Point("while its end is taken down", "host.schedules.runs", "_finish", "_count(connection, schedule, came_to"),
+    Point("while its end is taken down", "host.schedules.runs", "_finish", "_count(tx, schedule, came_to"),
 ]
 
 

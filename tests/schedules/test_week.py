@@ -23,6 +23,7 @@ from host.schedules.request import Wish
 from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus, MessageOutKind
+from tests.support.transaction import at
 
 MONDAY = datetime(2026, 3, 23, 0, 0, 1, tzinfo=UTC)
 """The week of the change to summer time in Berlin: on its Sunday the clocks skip 02:00 to 03:00."""
@@ -53,7 +54,7 @@ class Week:
         now = self.clock.now()
         beats = {
             each.id: HeartbeatFacts("- mail")
-            for each in self._central.read_here(lambda c: schedules.due(c, to_text(now), runs.AT_ONCE))
+            for each in self._central.read_here(schedules.due, to_text(now), runs.AT_ONCE)
             if each.is_heartbeat
         }
 
@@ -89,7 +90,7 @@ def _answer(connection: sqlite3.Connection, stamp: str) -> None:
         turn_id = new_id(Prefix.TURN)
         status = MessageInStatus.FAILED if text.startswith("fail") else MessageInStatus.COMPLETED
         error = "the oven is cold" if text.startswith("fail") else None
-        ingest.finish(connection, session_id, message.message_id, status, now=stamp, error=error, turn_id=turn_id)
+        ingest.finish(at(connection, stamp), session_id, message.message_id, status, error=error, turn_id=turn_id)
         connection.execute(
             "INSERT INTO usage (turn_id, session_id, agent_group_id, agent_group, finished_at, input_tokens)"
             " VALUES (?, ?, ?, 'assistant', ?, ?)",

@@ -37,6 +37,7 @@ _HOST = (
     "host.central",
     "host.channels",
     "host.delivery",
+    "host.dispatcher",
     "host.operations.approvals",
     "host.operations.command",
     "host.operations.session_transitions",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from host.central.database import CENTRAL, Central
-from shared_schema.clock import ManualClock
+from host.central.database import CENTRAL, Central, Transaction
+from shared_schema.clock import ManualClock, from_text
 from shared_schema.database import open_writer
 from shared_schema.migrate import migrate
 
@@ -31,8 +30,8 @@ async def central(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Central]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """A plain connection to a fresh central.db, for the functions that take one."""
+def registry(tmp_path: Path) -> Iterator[Transaction]:
+    """One transaction after the other on a fresh central.db, for the functions that take one."""
     with closing(open_writer(tmp_path / "central.db", create=True, journal_mode="WAL")) as connection:
         migrate(connection, CENTRAL)
-        yield connection
+        yield Transaction(connection, from_text("2026-02-28T12:00:00.000Z"))

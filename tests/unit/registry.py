@@ -9,6 +9,7 @@ from host.central.agent_groups import AgentGroup, new_agent_group
 from host.central.messaging_groups import MessagingGroup, Wiring
 from host.central.sessions import Session
 from shared_schema.ids import Prefix, new_id
+from tests.support.transaction import at
 
 NOW = "2026-02-28T12:00:00.000Z"
 LATER = "2026-02-28T12:00:01.000Z"
@@ -42,8 +43,7 @@ def wire(
 ) -> None:
     """A wiring of the two."""
     messaging_groups.wire(
-        connection,
-        Wiring(new_id(Prefix.WIRING), chat.id, agent.id, session_mode, int(per_user), engage, pattern, NOW),
+        connection, Wiring(new_id(Prefix.WIRING), chat.id, agent.id, session_mode, int(per_user), engage, pattern, NOW)
     )
 
 
@@ -52,7 +52,7 @@ def add_session(
 ) -> Session:
     """The active session of a route."""
     return routes.resolve(
-        connection, agent_group_id=agent.id, route_key=route_key, messaging_group_id=None, thread_id=None, now=now
+        at(connection, now), agent_group_id=agent.id, route_key=route_key, messaging_group_id=None, thread_id=None
     )
 
 

@@ -6,13 +6,14 @@ import asyncio
 import sqlite3
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from host.central.database import CENTRAL, Central, one
+from host.central.database import CENTRAL, Central, Effect, Transaction, one
 from shared_schema.clock import ManualClock
 from shared_schema.database import reader
 from shared_schema.errors import FileDamaged, FileTrouble, NotFound
@@ -221,20 +222,24 @@ async def test_what_fails_alone_leaves_nothing_behind(central: Central, tmp_path
 async def test_what_can_wait_is_done_before_the_next_job_and_committed_with_it(
     central: Central, tmp_path: Path
 ) -> None:
-    commits = 0
+    commits: list[Sequence[Effect]] = []
+    central.dispatch = commits.append
 
-    def count() -> None:
-        nonlocal commits
-        commits += 1
+    def tell(tx: Transaction) -> int:
+        tx.add(Happened("counted"))
+        return _count(tx)
 
-    with central.watched(count):
-        async with held_up(central):
-            waiting = central.submit_with_next(add("waits"))
-            seen = asyncio.create_task(central.write(_count))
-            await asyncio.sleep(0)
-        assert await seen == 1
-        assert waiting.done()
-    assert commits == 2  # that of `held_up`, and one for both
+    def wait(tx: Transaction) -> str:
+        tx.add(Happened("waited"))
+        return add("waits")(tx)
+
+    async with held_up(central):
+        waiting = central.submit_with_next(wait)
+        seen = asyncio.create_task(central.write(tell))
+        await asyncio.sleep(0)
+    assert await seen == 1
+    assert waiting.done()
+    assert [each for each in commits if each] == [[Happened("waited"), Happened("counted")]]  # one for both
     assert seen_outside(tmp_path / "central.db") == ["waits"]
 
 
@@ -259,3 +264,60 @@ async def test_a_waiter_that_is_cancelled_does_not_undo_its_write(central: Centr
     await central.write(_count)
     assert waiter.cancelled()
     assert seen_outside(tmp_path / "central.db") == ["kept"]
+
+
+@dataclass(frozen=True)
+class Happened(Effect):
+    what: str
+
+
+def happen(tx: Transaction, what: str, *, fails: bool = False) -> str:
+    tx.add(Happened(what))
+    if fails:
+        raise NotFound("it is not there")
+    return what
+
+
+async def test_what_follows_from_a_write_is_dispatched_after_its_commit_and_before_its_writer_goes_on(
+    central: Central, tmp_path: Path
+) -> None:
+    seen: list[tuple[list[Effect], list[str]]] = []
+    central.dispatch = lambda effects: seen.append((list(effects), seen_outside(tmp_path / "central.db")))
+
+    def both(tx: Transaction) -> None:
+        happen(tx, "once")
+        happen(tx, "once")
+        add("kept")(tx)
+
+    await central.write(both)
+    assert seen == [([Happened("once")], ["kept"])]
+
+
+async def test_nothing_follows_from_a_write_that_fails_alone_or_beside_others(central: Central) -> None:
+    seen: list[Effect] = []
+    central.dispatch = seen.extend
+    with pytest.raises(NotFound):
+        await central.write(happen, "alone", fails=True)
+    async with held_up(central):
+        jobs = [
+            central.submit(happen, "one"),
+            central.submit(happen, "two", fails=True),
+            central.submit(happen, "three"),
+        ]
+    await asyncio.gather(*map(asyncio.wrap_future, jobs), return_exceptions=True)
+    assert seen == [Happened("one"), Happened("three")]
+
+
+async def test_a_part_that_fails_is_undone_with_what_follows_from_it(central: Central, tmp_path: Path) -> None:
+    seen: list[Effect] = []
+    central.dispatch = seen.extend
+
+    def some(tx: Transaction) -> None:
+        happen(tx, "before")
+        add("before")(tx)
+        with suppress(NotFound), tx.part("one"):
+            add("in it")(tx)
+            happen(tx, "in it", fails=True)
+
+    await central.write(some)
+    assert (seen, seen_outside(tmp_path / "central.db")) == ([Happened("before")], ["before"])

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from host.central import agent_groups, messaging_groups, routes, runs, session_list, session_lookup, sessions
-from host.central.database import Central
+from host.central.database import Central, Transaction
 from host.central.session_list import Filter, Key
 from host.central.sessions import Session
 from shared_schema.errors import Conflict, InvalidValue, NotFound
+from tests.support.transaction import at
 from tests.unit.registry import LATER, NOW, add_agent, add_chat, add_session, wire
 
 
 async def test_two_first_messages_at_the_same_moment_make_one_session(central: Central) -> None:
     """FAILURES 23."""
     agent = await central.write(add_agent)
-    found = await asyncio.gather(*(central.write(lambda c: add_session(c, agent)) for _ in range(50)))
+    found = await asyncio.gather(*(central.write(add_session, agent) for _ in range(50)))
     assert len({session.id for session in found}) == 1
     counts = await central.read(
         lambda c: c.execute("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM routes)").fetchone()
@@ -27,26 +28,26 @@ async def test_two_first_messages_at_the_same_moment_make_one_session(central: C
     assert tuple(counts) == (1, 1)
 
 
-def test_the_same_route_key_of_two_agents_is_two_sessions(registry: sqlite3.Connection) -> None:
+def test_the_same_route_key_of_two_agents_is_two_sessions(registry: Transaction) -> None:
     one, other = add_agent(registry, "one"), add_agent(registry, "other")
     assert add_session(registry, one).id != add_session(registry, other).id
     assert add_session(registry, one).agent_group_id == one.id
 
 
-def test_the_active_session_is_the_one_pointed_at_and_not_the_newest(registry: sqlite3.Connection) -> None:
+def test_the_active_session_is_the_one_pointed_at_and_not_the_newest(registry: Transaction) -> None:
     agent = add_agent(registry)
     first = add_session(registry, agent, "shared/memory/one")
     newest = add_session(registry, agent, "agent-shared/x", now=LATER)
-    sessions.touch(registry, newest.id, "2030-01-01T00:00:00.000Z")
+    sessions.touch(at(registry, "2030-01-01T00:00:00.000Z"), newest.id)
     assert add_session(registry, agent, "shared/memory/one").id == first.id
 
 
-def test_after_an_end_the_route_gets_a_fresh_session_of_a_newer_generation(registry: sqlite3.Connection) -> None:
+def test_after_an_end_the_route_gets_a_fresh_session_of_a_newer_generation(registry: Transaction) -> None:
     agent = add_agent(registry)
     old = add_session(registry, agent)
     assert routes.is_active_on_route(registry, old)
     route = routes.leave_route(registry, old)
-    sessions.end(registry, old.id, "new", NOW)
+    sessions.end(at(registry, NOW), old.id, "new")
     fresh = add_session(registry, agent)
     assert (route.generation, fresh.generation, old.generation) == (2, 2, 1)
     assert fresh.id != old.id
@@ -54,25 +55,23 @@ def test_after_an_end_the_route_gets_a_fresh_session_of_a_newer_generation(regis
     assert routes.is_active_on_route(registry, fresh)
 
 
-def test_a_pointer_at_an_ended_session_is_not_followed(registry: sqlite3.Connection) -> None:
+def test_a_pointer_at_an_ended_session_is_not_followed(registry: Transaction) -> None:
     agent = add_agent(registry)
     old = add_session(registry, agent)
-    sessions.end(registry, old.id, "crashed in between", NOW)
+    sessions.end(at(registry, NOW), old.id, "crashed in between")
     assert add_session(registry, agent).id != old.id
 
 
-def test_the_first_reason_for_an_end_wins(registry: sqlite3.Connection) -> None:
+def test_the_first_reason_for_an_end_wins(registry: Transaction) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.end(registry, session.id, "new", NOW)
-    sessions.end(registry, session.id, "idle", LATER)
+    sessions.end(at(registry, NOW), session.id, "new")
+    sessions.end(at(registry, LATER), session.id, "idle")
     ended = sessions.get(registry, session.id)
     assert (ended.status, ended.end_reason) == ("ended", "new")
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_an_empty_resume_pointer_never_overwrites_a_recorded_one(
-    registry: sqlite3.Connection, empty: str | None
-) -> None:
+def test_an_empty_resume_pointer_never_overwrites_a_recorded_one(registry: Transaction, empty: str | None) -> None:
     session = add_session(registry, add_agent(registry))
     sessions.keep_pointer(registry, session.id, empty, "scripted")
     assert sessions.get(registry, session.id).provider_session_id is None
@@ -95,7 +94,7 @@ def with_id(
 
 
 @pytest.fixture
-def three(registry: sqlite3.Connection) -> sqlite3.Connection:
+def three(registry: Transaction) -> sqlite3.Connection:
     """Three sessions whose ids begin alike, two of them of different agents with the same title."""
     add_agent(registry)
     add_agent(registry, "other")
@@ -145,8 +144,8 @@ def test_what_belongs_to_another_agent_group_is_not_found(three: sqlite3.Connect
 
 
 def test_a_number_means_the_list_that_was_shown_last_in_that_place(three: sqlite3.Connection) -> None:
-    session_list.keep_list(three, "here", ["ses_ffff000000000000", "ses_abc0000000000000"], NOW)
-    session_list.keep_list(three, "there", ["ses_abcf000000000000"], NOW)
+    session_list.keep_list(at(three, NOW), "here", ["ses_ffff000000000000", "ses_abc0000000000000"])
+    session_list.keep_list(at(three, NOW), "there", ["ses_abcf000000000000"])
     assert session_lookup.find(three, "2", place="here").id == "ses_abc0000000000000"
     assert session_lookup.find(three, "1", place="there").id == "ses_abcf000000000000"
     for number in ("0", "3", "99999", "-1", "²"):
@@ -155,14 +154,14 @@ def test_a_number_means_the_list_that_was_shown_last_in_that_place(three: sqlite
 
 
 def test_a_deleted_session_is_found_by_those_who_ask_for_it(three: sqlite3.Connection) -> None:
-    sessions.delete_softly(three, "ses_ffff000000000000", NOW)
+    sessions.delete_softly(at(three, NOW), "ses_ffff000000000000")
     for name in ("ses_ffff000000000000", "f", "Taxes 100%"):
         with pytest.raises(NotFound):
             session_lookup.find(three, name)
     assert session_lookup.find(three, "f", deleted=True).id == "ses_ffff000000000000"
 
 
-def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(registry: sqlite3.Connection) -> None:
+def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(registry: Transaction) -> None:
     agent = add_agent(registry)
     parent, child = add_session(registry, agent, "r1"), add_session(registry, agent, "r2")
     registry.execute("UPDATE sessions SET parent_session_id = ? WHERE id = ?", (parent.id, child.id))
@@ -178,7 +177,7 @@ def test_deleting_a_session_takes_what_hangs_on_it_and_leaves_its_children(regis
     assert add_session(registry, agent, "r1").id != parent.id
 
 
-def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connection) -> None:
+def test_a_run_is_settled_once_and_only_the_last_one(registry: Transaction) -> None:
     session = add_session(registry, add_agent(registry))
     assert runs.unsettled(registry) == []
     assert runs.begin(registry, session.id, "run_1", "process")
@@ -191,9 +190,9 @@ def test_a_run_is_settled_once_and_only_the_last_one(registry: sqlite3.Connectio
     assert runs.unsettled(registry) == []
 
 
-def test_no_run_begins_in_an_archived_session(registry: sqlite3.Connection) -> None:
+def test_no_run_begins_in_an_archived_session(registry: Transaction) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.archive(registry, session.id, NOW)
+    sessions.archive(at(registry, NOW), session.id)
     assert not runs.begin(registry, session.id, "run_1", "process")
     assert sessions.get(registry, session.id).run_id is None
 
@@ -203,19 +202,19 @@ def listed(connection: sqlite3.Connection, *, after: Key | None = None, limit: i
     return [row["id"] for row in page]
 
 
-def test_sessions_are_shown_with_names_the_most_recently_active_first(registry: sqlite3.Connection) -> None:
+def test_sessions_are_shown_with_names_the_most_recently_active_first(registry: Transaction) -> None:
     one, other = add_agent(registry, "one"), add_agent(registry, "other")
     first, second = add_session(registry, one, "r1", now=NOW), add_session(registry, other, "r2", now=LATER)
     assert listed(registry) == [second.id, first.id]
     assert listed(registry, agent_group_id=one.id) == [first.id]
     assert listed(registry, limit=1) == [second.id]
-    sessions.end(registry, first.id, "new", NOW)
+    sessions.end(at(registry, NOW), first.id, "new")
     assert listed(registry, status="active") == [second.id]
     assert listed(registry, messaging_group_id="mgr_none") == []
     assert session_list.shown(registry, second.id)["agent_group"] == "other"
 
 
-def test_pages_cut_by_key_hold_every_session_once_also_those_of_the_same_moment(registry: sqlite3.Connection) -> None:
+def test_pages_cut_by_key_hold_every_session_once_also_those_of_the_same_moment(registry: Transaction) -> None:
     agent = add_agent(registry)
     everything = {add_session(registry, agent, f"r{number}", now=NOW).id for number in range(25)}
     found: list[str] = []
@@ -225,14 +224,14 @@ def test_pages_cut_by_key_hold_every_session_once_also_those_of_the_same_moment(
     assert set(found) == everything
 
 
-def test_deleted_sessions_are_listed_only_on_demand(registry: sqlite3.Connection) -> None:
+def test_deleted_sessions_are_listed_only_on_demand(registry: Transaction) -> None:
     session = add_session(registry, add_agent(registry))
-    sessions.delete_softly(registry, session.id, NOW)
+    sessions.delete_softly(at(registry, NOW), session.id)
     assert listed(registry) == []
     assert listed(registry, status="deleted") == [session.id]
 
 
-def test_an_agent_group_with_sessions_cannot_be_removed_from_under_them(registry: sqlite3.Connection) -> None:
+def test_an_agent_group_with_sessions_cannot_be_removed_from_under_them(registry: Transaction) -> None:
     agent = add_agent(registry)
     session = add_session(registry, agent)
     with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
@@ -242,12 +241,12 @@ def test_an_agent_group_with_sessions_cannot_be_removed_from_under_them(registry
     assert agent_groups.by_id(registry, agent.id) is None
 
 
-def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(registry: sqlite3.Connection) -> None:
+def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(registry: Transaction) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     wire(registry, chat, agent)
     agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
     session: Session = routes.resolve(
-        registry, agent_group_id=agent.id, route_key="r", messaging_group_id=chat.id, thread_id=None, now=NOW
+        at(registry, NOW), agent_group_id=agent.id, route_key="r", messaging_group_id=chat.id, thread_id=None
     )
     messaging_groups.delete(registry, chat.id)
     assert messaging_groups.wirings_of(registry, chat.id) == []
@@ -255,12 +254,12 @@ def test_removing_a_chat_takes_wirings_and_destinations_and_leaves_sessions(regi
     assert sessions.get(registry, session.id).messaging_group_id is None
 
 
-def test_a_chat_that_is_added_again_has_its_conversation_back(registry: sqlite3.Connection) -> None:
+def test_a_chat_that_is_added_again_has_its_conversation_back(registry: Transaction) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
 
     def session(chat_id: str | None) -> Session:
         return routes.resolve(
-            registry, agent_group_id=agent.id, route_key="r", messaging_group_id=chat_id, thread_id=None, now=NOW
+            at(registry, NOW), agent_group_id=agent.id, route_key="r", messaging_group_id=chat_id, thread_id=None
         )
 
     before = session(chat.id)
@@ -271,7 +270,7 @@ def test_a_chat_that_is_added_again_has_its_conversation_back(registry: sqlite3.
     assert session(None).messaging_group_id == again.id
 
 
-def test_a_name_that_is_taken_is_refused(registry: sqlite3.Connection) -> None:
+def test_a_name_that_is_taken_is_refused(registry: Transaction) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     agent_groups.add_destination(registry, agent.id, "home", chat.id, NOW)
     with pytest.raises(Conflict, match="agent group 'assistant' already"):
@@ -283,7 +282,7 @@ def test_a_name_that_is_taken_is_refused(registry: sqlite3.Connection) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "Assistant", "-a", "_a", "a b", "a/b", "..", "a" * 64, "ä", "a\n"])
-def test_a_name_that_cannot_be_a_folder_is_refused(registry: sqlite3.Connection, name: str) -> None:
+def test_a_name_that_cannot_be_a_folder_is_refused(registry: Transaction, name: str) -> None:
     with pytest.raises(InvalidValue, match="cannot be a name"):
         add_agent(registry, name)
     assert agent_groups.all_groups(registry) == []
@@ -306,7 +305,7 @@ def test_an_address_is_split_at_the_first_colon(address: str, parts: tuple[str, 
     assert messaging_groups.parse_address(address) == parts
 
 
-def test_wiring_again_changes_the_wiring(registry: sqlite3.Connection) -> None:
+def test_wiring_again_changes_the_wiring(registry: Transaction) -> None:
     agent, chat = add_agent(registry), add_chat(registry)
     wire(registry, chat, agent)
     wire(registry, chat, agent, session_mode="per-thread", engage="pattern", pattern="x")

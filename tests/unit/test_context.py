@@ -10,6 +10,7 @@ import pytest
 
 from host.central import agent_groups, control_tasks, home_channels, ingest, routes, sessions
 from host.central.agent_groups import AgentGroup
+from host.central.database import Transaction
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.routing.route_key import route_key
@@ -20,6 +21,7 @@ from host.sessions.redaction import Redaction
 from shared_schema.errors import NotFound
 from shared_schema.migrate import CONTRACT_VERSION
 from shared_schema.rows import Address, ContextKey, Destination
+from tests.support.transaction import at
 from tests.unit.registry import NOW, accepted_values, add_agent, add_chat, wire
 
 LIMITS = TurnLimits(max_batch=10, turn_seconds=1800)
@@ -72,17 +74,16 @@ def opened(
     address = Address(chat.channel_type, chat.platform_id, thread)
     key = route_key(mode, address, agent_group_id=agent.id, per_user=per_user, sender_id="ann")
     return routes.resolve(
-        connection,
+        at(connection, NOW),
         agent_group_id=agent.id,
         route_key=key,
         messaging_group_id=chat.id if mode != "agent-shared" else None,
         thread_id=thread if mode == "per-thread" else None,
-        now=NOW,
         sender_id="ann" if per_user else None,
     )
 
 
-def test_a_shared_session_names_nobody_and_keeps_its_bytes_over_ten_turns(registry: sqlite3.Connection) -> None:
+def test_a_shared_session_names_nobody_and_keeps_its_bytes_over_ten_turns(registry: Transaction) -> None:
     agent = add_agent(registry)
     session = opened(registry, agent, add_chat(registry))
     blocks = set()
@@ -90,7 +91,7 @@ def test_a_shared_session_names_nobody_and_keeps_its_bytes_over_ten_turns(regist
         name = f"Speaker{number}"
         values = accepted_values(session, sender_id=name.lower(), sender_name=name, thread_id=f"t{number}")
         ingest.accept(registry, values)
-        sessions.touch(registry, session.id, f"2026-02-28T12:00:{number:02}.000Z")
+        sessions.touch(at(registry, f"2026-02-28T12:00:{number:02}.000Z"), session.id)
         inputs = context_inputs(registry, sessions.get(registry, session.id))
         assert inputs.routing == Address("memory", "one", f"t{number}")
         blocks.add(push_of(inputs, LIMITS, HOUSE).context[ContextKey.CONTEXT].encode())
@@ -112,7 +113,7 @@ def test_a_shared_session_names_nobody_and_keeps_its_bytes_over_ten_turns(regist
     ],
 )
 def test_a_session_is_shared_when_several_people_may_speak_in_it(
-    registry: sqlite3.Connection, is_group: bool, mode: str, per_user: bool, shared: bool
+    registry: Transaction, is_group: bool, mode: str, per_user: bool, shared: bool
 ) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, is_group=is_group), mode=mode, per_user=per_user)
     inputs = context_inputs(registry, session)
@@ -120,7 +121,7 @@ def test_a_session_is_shared_when_several_people_may_speak_in_it(
     assert ("Several people" in context_block(inputs, HOUSE)) is shared
 
 
-def test_a_chat_whose_id_looks_like_a_person_is_still_shared(registry: sqlite3.Connection) -> None:
+def test_a_chat_whose_id_looks_like_a_person_is_still_shared(registry: Transaction) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, "one/u:ann"))
     assert context_inputs(registry, session).shared
 
@@ -272,9 +273,9 @@ def test_what_is_pushed_is_redacted_and_names_stay() -> None:
     assert [(d.name, d.platform_id) for d in push.destinations] == [("home", profile.redaction.chat("memory", "home"))]
 
 
-def test_a_direct_chat_is_with_who_wrote_first_and_keeps_its_bytes_over_ten_turns(registry: sqlite3.Connection) -> None:
+def test_a_direct_chat_is_with_who_wrote_first_and_keeps_its_bytes_over_ten_turns(registry: Transaction) -> None:
     session = opened(registry, add_agent(registry), add_chat(registry, is_group=False))
-    control_tasks.ask(registry, session, control_tasks.ControlTask.TITLE, NOW)
+    control_tasks.ask(at(registry, NOW), session, control_tasks.ControlTask.TITLE)
     texts = set()
     for number in range(10):
         ingest.accept(registry, accepted_values(session, sender_name=("Ann", None, "Ann B.")[number % 3]))
@@ -283,20 +284,20 @@ def test_a_direct_chat_is_with_who_wrote_first_and_keeps_its_bytes_over_ten_turn
     assert 'You talk with one person, "Ann".' in text
 
 
-def test_chats_and_homes_come_from_the_agent_group_alone(registry: sqlite3.Connection) -> None:
+def test_chats_and_homes_come_from_the_agent_group_alone(registry: Transaction) -> None:
     agent, other = add_agent(registry, "one"), add_agent(registry, "other")
     session = opened(registry, agent, add_chat(registry))
     second, foreign = add_chat(registry, "second"), add_chat(registry, "foreign")
     wire(registry, second, agent)
     wire(registry, foreign, other)
-    home_channels.put(registry, agent.id, second, NOW)
-    home_channels.put(registry, other.id, foreign, NOW)
+    home_channels.put(at(registry, NOW), agent.id, second)
+    home_channels.put(at(registry, NOW), other.id, foreign)
     found = context_inputs(registry, session)
     assert [chat.platform_id for chat in found.connected] == ["one", "second"]
     assert [chat.platform_id for chat in found.homes] == ["second"]
 
 
-def test_destinations_come_from_the_agent_group_alone(registry: sqlite3.Connection) -> None:
+def test_destinations_come_from_the_agent_group_alone(registry: Transaction) -> None:
     agent, other = add_agent(registry, "one"), add_agent(registry, "other")
     chat, home = add_chat(registry), add_chat(registry, "home")
     agent_groups.add_destination(registry, agent.id, "home", home.id, NOW)
@@ -305,6 +306,6 @@ def test_destinations_come_from_the_agent_group_alone(registry: sqlite3.Connecti
     assert [(d.name, d.channel_type, d.platform_id) for d in found.destinations] == [("home", "memory", "home")]
 
 
-def test_a_session_whose_agent_group_is_gone_has_no_surroundings(registry: sqlite3.Connection) -> None:
+def test_a_session_whose_agent_group_is_gone_has_no_surroundings(registry: Transaction) -> None:
     with pytest.raises(NotFound, match="the agent group of session ses_1 is gone"):
         context_inputs(registry, SESSION)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 
@@ -21,6 +19,7 @@ from host.central import (
     usage,
 )
 from host.central.agent_groups import AgentGroup
+from host.central.database import Transaction
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
 from host.routing.acceptance import Rules, accept
@@ -28,30 +27,30 @@ from host.routing.event import Event
 from host.supervision.sync import view_of
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus, Turn
+from tests.support.transaction import at
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_chat, add_session, wire
 
 MANY = 3000
 RULES = Rules(1000, "UTC", lambda session_id: False)
 
-Work = Callable[[sqlite3.Connection, Session], object]
+Work = Callable[[Transaction, Session], object]
 WORK: dict[str, Work] = {
     "a look": lambda c, s: view_of(c, s.id),
     "the next to be sent": lambda c, s: deliveries.next_for(c, ("memory", "one"), NOW),
     "when the next is due": lambda c, s: deliveries.next_due(c, ("memory", "one")),
     "whether answers are out": lambda c, s: deliveries.is_answer_out(c, s.id, "msg_0"),
-    "keeping back what waits": lambda c, s: deliveries.suppress_session(c, s.id, "over", NOW),
+    "keeping back what waits": lambda c, s: deliveries.suppress_session(at(c, NOW), s.id, "over"),
     "how many wait for their time": lambda c, s: deliveries.delayed_count(c, s.id, 9),
-    "a host's start": lambda c, s: deliveries.mark_interrupted(c, "stopped", NOW),
-    "cancelling what is open": lambda c, s: ingest.cancel_session(c, s.id, NOW),
+    "a host's start": lambda c, s: deliveries.mark_interrupted(at(c, NOW), "stopped"),
+    "cancelling what is open": lambda c, s: ingest.cancel_session(at(c, NOW), s.id),
     "what is unanswered": lambda c, s: ingest.unanswered(c, s.id),
     "whether it is busy": lambda c, s: exchanges.is_busy(c, s.id),
     "whether somebody waits": lambda c, s: control_tasks.talk_waits(c, s.id),
     "turns that were taken back": lambda c, s: turns.withdrawn(c, s.id),
     "accepting one more": lambda c, s: accept(
-        c,
+        at(c, NOW),
         Event(Address("memory", "one"), new_id(Prefix.MESSAGE), "one more", sender_id="ann"),
         RULES,
-        datetime(2026, 6, 1, tzinfo=UTC),
         spool=None,
         names=[],
     ),
@@ -70,7 +69,7 @@ AMONG_OTHERS: dict[str, Work] = {
 }
 
 
-def steps(connection: sqlite3.Connection, run: Callable[[], object]) -> int:
+def steps(tx: Transaction, run: Callable[[], object]) -> int:
     """How many instructions of SQLite's machine that takes; what it changes is undone."""
     count = 0
 
@@ -78,31 +77,31 @@ def steps(connection: sqlite3.Connection, run: Callable[[], object]) -> int:
         nonlocal count
         count += 1
 
-    connection.execute("BEGIN")
-    connection.set_progress_handler(one_more, 1)
+    tx.execute("BEGIN")
+    tx.connection.set_progress_handler(one_more, 1)
     try:
         run()
     finally:
-        connection.set_progress_handler(None, 0)
-        connection.execute("ROLLBACK")
+        tx.connection.set_progress_handler(None, 0)
+        tx.execute("ROLLBACK")
     return count
 
 
-def talk(connection: sqlite3.Connection, session: Session, count: int) -> None:
+def talk(tx: Transaction, session: Session, count: int) -> None:
     """So many exchanges that are over."""
-    connection.execute("BEGIN")
+    tx.execute("BEGIN")
     for number in range(count):
-        row, _ = ingest.accept(connection, accepted_values(session))
+        row, _ = ingest.accept(tx, accepted_values(session))
         turn = f"trn_{number:016x}"
-        connection.execute(
+        tx.execute(
             "INSERT INTO turns (session_id, id, status, started_at) VALUES (?, ?, 'completed', ?)",
             (session.id, turn, NOW),
         )
-        ingest.mark_written(connection, [row.message_id])
-        ingest.note_turn(connection, session.id, row.message_id, turn)
-        ingest.finish(connection, session.id, row.message_id, MessageInStatus.COMPLETED, now=LATER)
+        ingest.mark_written(tx, [row.message_id])
+        ingest.note_turn(tx, session.id, row.message_id, turn)
+        ingest.finish(at(tx, LATER), session.id, row.message_id, MessageInStatus.COMPLETED)
         deliveries.add(
-            connection,
+            tx,
             message_out_id=new_id(Prefix.MESSAGE),
             session_id=session.id,
             kind="chat",
@@ -114,19 +113,19 @@ def talk(connection: sqlite3.Connection, session: Session, count: int) -> None:
             in_reply_to=row.message_id,
             status="delivered",
         )
-    connection.execute("UPDATE ingest SET recorded = 1")
-    connection.execute("UPDATE deliveries SET recorded = 1")
-    connection.execute("COMMIT")
+    tx.execute("UPDATE ingest SET recorded = 1")
+    tx.execute("UPDATE deliveries SET recorded = 1")
+    tx.execute("COMMIT")
 
 
 @pytest.fixture
-def session(registry: sqlite3.Connection) -> Session:
+def session(registry: Transaction) -> Session:
     agent, chat = add_agent(registry), add_chat(registry)
     wire(registry, chat, agent)
     return add_session(registry, agent)
 
 
-def test_what_is_over_costs_nothing_any_more(registry: sqlite3.Connection, session: Session) -> None:
+def test_what_is_over_costs_nothing_any_more(registry: Transaction, session: Session) -> None:
     talk(registry, session, 20)
     few = {name: steps(registry, lambda work=work: work(registry, session)) for name, work in WORK.items()}
     registry.execute("DELETE FROM turns")
@@ -135,7 +134,7 @@ def test_what_is_over_costs_nothing_any_more(registry: sqlite3.Connection, sessi
     assert {name: (few[name], count) for name, count in many.items() if count > 1.5 * few[name] + 50} == {}
 
 
-def test_what_waits_for_its_time_costs_nobody_else_anything(registry: sqlite3.Connection, session: Session) -> None:
+def test_what_waits_for_its_time_costs_nobody_else_anything(registry: Transaction, session: Session) -> None:
     flooding = add_session(registry, add_agent(registry, "flooding"))
     delay(registry, flooding, 20)
     few = {name: steps(registry, lambda work=work: work(registry, session)) for name, work in WORK.items()}
@@ -145,12 +144,12 @@ def test_what_waits_for_its_time_costs_nobody_else_anything(registry: sqlite3.Co
     assert {name: (few[name], count) for name, count in many.items() if count > 1.5 * few[name] + 50} == {}
 
 
-def delay(connection: sqlite3.Connection, session: Session, count: int) -> None:
+def delay(tx: Transaction, session: Session, count: int) -> None:
     """So many messages for the same chat, in eight thousand years."""
-    connection.execute("BEGIN")
+    tx.execute("BEGIN")
     for _ in range(count):
         deliveries.add(
-            connection,
+            tx,
             message_out_id=new_id(Prefix.MESSAGE),
             session_id=session.id,
             kind="chat",
@@ -162,14 +161,14 @@ def delay(connection: sqlite3.Connection, session: Session, count: int) -> None:
             in_reply_to="msg_0",
             deliver_after="9999-12-31T23:59:59.999Z",
         )
-    connection.execute("COMMIT")
+    tx.execute("COMMIT")
 
 
-def test_other_conversations_cost_a_command_nothing(registry: sqlite3.Connection) -> None:
+def test_other_conversations_cost_a_command_nothing(registry: Transaction) -> None:
     agent, here, elsewhere = add_agent(registry), add_chat(registry), add_chat(registry, "elsewhere")
     ended = converse(registry, agent, here, "ended")
-    titles.set_manual(registry, ended, "mine", NOW)
-    sessions.end(registry, ended.id, "new", NOW)
+    titles.set_manual(at(registry, NOW), ended, "mine")
+    sessions.end(at(registry, NOW), ended.id, "new")
     present = converse(registry, agent, here, "present")
     for number in range(20):
         converse(registry, agent, elsewhere, f"few {number}")
@@ -178,20 +177,18 @@ def test_other_conversations_cost_a_command_nothing(registry: sqlite3.Connection
     for number in range(MANY):
         other = converse(registry, agent, elsewhere, f"many {number}")
         if number % 2:
-            sessions.end(registry, other.id, "new", NOW)
+            sessions.end(at(registry, NOW), other.id, "new")
     registry.execute("COMMIT")
     many = {name: steps(registry, lambda work=work: work(registry, present)) for name, work in AMONG_OTHERS.items()}
     assert {name: (few[name], count) for name, count in many.items() if count > 1.5 * few[name] + 50} == {}
 
 
-def converse(connection: sqlite3.Connection, agent: AgentGroup, chat: MessagingGroup, thread: str) -> Session:
+def converse(tx: Transaction, agent: AgentGroup, chat: MessagingGroup, thread: str) -> Session:
     """A conversation in a thread of a chat, with one message and a turn that used something."""
     session = routes.resolve(
-        connection, agent_group_id=agent.id, route_key=thread, messaging_group_id=chat.id, thread_id=thread, now=NOW
+        at(tx, NOW), agent_group_id=agent.id, route_key=thread, messaging_group_id=chat.id, thread_id=thread
     )
-    ingest.accept(connection, accepted_values(session))
-    sessions.heard(connection, session.id, "hello", NOW)
-    assert usage.record(
-        connection, session.id, agent.id, Turn(new_id(Prefix.TURN), "completed", NOW, input_tokens=1), NOW
-    )
+    ingest.accept(tx, accepted_values(session))
+    sessions.heard(at(tx, NOW), session.id, "hello")
+    assert usage.record(at(tx, NOW), session.id, agent.id, Turn(new_id(Prefix.TURN), "completed", NOW, input_tokens=1))
     return session

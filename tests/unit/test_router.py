@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,17 +13,19 @@ import pytest
 
 from host.central import ingest, routes, sessions
 from host.central.agent_groups import AgentGroup
-from host.central.database import Central
+from host.central.database import Central, Effect
+from host.central.ingest import SessionHasNews
 from host.central.messaging_groups import MessagingGroup
 from host.routing.acceptance import Rules
 from host.routing.event import Event, Receipt
-from host.routing.router import Followers, Router
+from host.routing.router import Router
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits
 from host.sessions.folder import Owner, make_data_folder
 from shared_schema.clock import ManualClock
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, decode
+from tests.support.transaction import at
 from tests.support.wait import until
 from tests.unit.registry import NOW, add_agent, add_chat, wire
 
@@ -38,17 +40,19 @@ class Desk:
         self.central = central
         self.layout = layout
         self.attended: list[str] = []
-        self.commanded: list[str] = []
-        self.told: list[tuple[str, str]] = []
         self.working: set[str] = set()
         self.router = Router(
             central,
             layout,
             clock,
             Rules(LONGEST, "UTC", lambda session_id: session_id in self.working),
-            Followers(self.attended.append, self.commanded.append, self.told.append),
+            lambda agent_groups: None,
             file_limits=FileLimits(3, 1000, 10_000),
         )
+        central.dispatch = self._hear
+
+    def _hear(self, effects: Sequence[Effect]) -> None:
+        self.attended += [effect.session_id for effect in effects if isinstance(effect, SessionHasNews)]
 
     async def set_up(self, *names: str, **wiring: Any) -> list[AgentGroup]:
         """Agent groups, wired to the chat `memory:one`."""
@@ -181,7 +185,7 @@ async def test_a_duplicate_that_comes_after_a_reset_makes_no_session(desk: Desk)
     def reset(connection: sqlite3.Connection) -> None:
         session = sessions.get(connection, accepted.session_id)
         routes.leave_route(connection, session)
-        sessions.end(connection, session.id, "new", "2026-01-01T00:00:00.000Z")
+        sessions.end(at(connection, "2026-01-01T00:00:00.000Z"), session.id, "new")
 
     await desk.central.write(reset)
     (again,) = (await desk.take()).accepted
@@ -315,9 +319,9 @@ class AnnouncingCentral(Central):
         super().__init__(*arguments)
         self.asked = asyncio.Event()
 
-    async def write(self, run: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, run: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         self.asked.set()
-        return await super().write(run)
+        return await super().write(run, *args, **kwargs)
 
 
 @pytest.fixture
@@ -424,4 +428,4 @@ async def test_agent_shared_crosses_chats_and_answers_where_the_newest_message_c
     second = await desk.take(address=Address("memory", "two"))
     session_id = first.accepted[0].session_id
     assert second.accepted[0].session_id == session_id
-    assert await desk.central.read(lambda c: ingest.last_address(c, session_id)) == Address("memory", "two")
+    assert await desk.central.read(ingest.last_address, session_id) == Address("memory", "two")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from host.central import deliveries, events, ingest, routes, session_list, sessions, turns
 from host.central.agent_groups import AgentGroup
-from host.central.database import Central
+from host.central.database import Central, Transaction
 from host.central.events import EventKind
 from host.central.sessions import EndReason, Session
 from host.sessions import transitions
@@ -23,6 +23,7 @@ from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus
+from tests.support.transaction import at
 from tests.unit.life_model import REFUSED, Model
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
 
@@ -76,18 +77,18 @@ class Registry:
             turn = f"{Prefix.TURN}_{self._turns:016x}"
             for message in ingest.unanswered(connection, session.id):
                 ingest.note_turn(connection, session.id, message, turn)
-                ingest.finish(connection, session.id, message, MessageInStatus.COMPLETED, now=self._now)
+                ingest.finish(at(connection, self._now), session.id, message, MessageInStatus.COMPLETED)
             return None
-        arguments: dict[str, tuple[Any, ...]] = {"undo": (count, self._now), "compress": ("so far", self._now)}
+        arguments: dict[str, tuple[Any, ...]] = {"undo": (count,), "compress": ("so far",)}
         transition: Callable[..., object] = getattr(transitions, name)
-        transition(connection, session, *arguments.get(name, (self._now,)))
+        transition(at(connection, self._now), session, *arguments.get(name, ()))
         return None
 
     def _hear(self, connection: sqlite3.Connection, route: str) -> None:
         session = add_session(connection, self._agent, route, now=self._now)
         row, _ = ingest.accept(connection, accepted_values(session, accepted_at=self._now))
         if session.status == "archived":
-            ingest.finish(connection, session.id, row.message_id, MessageInStatus.FAILED, now=self._now)
+            ingest.finish(at(connection, self._now), session.id, row.message_id, MessageInStatus.FAILED)
 
     async def picture(self) -> dict[str, Any]:
         """All that the model knows, too."""
@@ -192,12 +193,12 @@ def test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other(
 
 
 @pytest.fixture
-def session(registry: sqlite3.Connection) -> Session:
+def session(registry: Transaction) -> Session:
     """An active session."""
     return add_session(registry, add_agent(registry))
 
 
-def hear(registry: sqlite3.Connection, session: Session, text: str = "hello", *, turn: str | None = None) -> str:
+def hear(registry: Transaction, session: Session, text: str = "hello", *, turn: str | None = None) -> str:
     """A message; one that a turn has answered already."""
     row, _ = ingest.accept(registry, accepted_values(session, content=f'{{"text":"{text}"}}'))
     if turn is not None:
@@ -206,11 +207,11 @@ def hear(registry: sqlite3.Connection, session: Session, text: str = "hello", *,
             (session.id, turn, NOW),
         )
         ingest.note_turn(registry, session.id, row.message_id, turn)
-        ingest.finish(registry, session.id, row.message_id, MessageInStatus.COMPLETED, now=NOW)
+        ingest.finish(at(registry, NOW), session.id, row.message_id, MessageInStatus.COMPLETED)
     return row.message_id
 
 
-def say(registry: sqlite3.Connection, session: Session, *, deliver_after: str | None = None) -> str:
+def say(registry: Transaction, session: Session, *, deliver_after: str | None = None) -> str:
     """A reply that waits to be sent."""
     message_id = new_id(Prefix.MESSAGE)
     deliveries.add(
@@ -228,70 +229,66 @@ def say(registry: sqlite3.Connection, session: Session, *, deliver_after: str | 
     return message_id
 
 
-def sent_as(registry: sqlite3.Connection, *message_ids: str) -> list[str]:
+def sent_as(registry: Transaction, *message_ids: str) -> list[str]:
     """What became of replies."""
     find = "SELECT status FROM deliveries WHERE message_out_id = ?"
     return [registry.execute(find, (message_id,)).fetchone()["status"] for message_id in message_ids]
 
 
-def now_of(registry: sqlite3.Connection, session: Session) -> Session:
+def now_of(registry: Transaction, session: Session) -> Session:
     return sessions.get(registry, session.id)
 
 
-def test_two_who_begin_anew_at_once_get_the_same_fresh_session(registry: sqlite3.Connection, session: Session) -> None:
-    first = transitions.new(registry, session, LATER)
-    second = transitions.new(registry, session, LATER)
+def test_two_who_begin_anew_at_once_get_the_same_fresh_session(registry: Transaction, session: Session) -> None:
+    first = transitions.new(at(registry, LATER), session)
+    second = transitions.new(at(registry, LATER), session)
     assert first.after.id == second.after.id != session.id
     assert len(_sessions(registry)) == 2
 
 
-def test_the_first_end_of_a_session_stays_until_it_is_taken_up_again(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_the_first_end_of_a_session_stays_until_it_is_taken_up_again(registry: Transaction, session: Session) -> None:
     """FAILURES 32."""
-    transitions.new(registry, session, NOW, EndReason.IDLE)
-    sessions.end(registry, session.id, "new", LATER)
+    transitions.new(at(registry, NOW), session, EndReason.IDLE)
+    sessions.end(at(registry, LATER), session.id, "new")
     row = registry.execute("SELECT end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
     assert tuple(row) == ("idle", NOW)
-    assert transitions.resume(registry, session, LATER).after.id == session.id
+    assert transitions.resume(at(registry, LATER), session).after.id == session.id
     row = registry.execute("SELECT status, end_reason, ended_at FROM sessions WHERE id = ?", (session.id,)).fetchone()
     assert tuple(row) == ("active", None, None)
 
 
-def test_what_was_said_for_an_older_generation_is_kept_back(registry: sqlite3.Connection, session: Session) -> None:
+def test_what_was_said_for_an_older_generation_is_kept_back(registry: Transaction, session: Session) -> None:
     """FAILURES 20."""
     waiting = say(registry, session)
-    transitions.new(registry, session, LATER)
+    transitions.new(at(registry, LATER), session)
     assert sent_as(registry, waiting) == ["suppressed"]
 
 
 def test_what_is_being_sent_when_its_conversation_ends_is_not_sent_again(
-    registry: sqlite3.Connection, session: Session
+    registry: Transaction, session: Session
 ) -> None:
     """FAILURES 20."""
     waiting = say(registry, session)
     delivery = deliveries.next_for(registry, ("memory", "one"), NOW)
     assert delivery is not None
     assert deliveries.mark_sending(registry, delivery.position)
-    transitions.new(registry, session, LATER)
+    transitions.new(at(registry, LATER), session)
     deliveries.mark_attempted(registry, delivery.position, 1, "the platform is down")
     assert sent_as(registry, waiting) == ["suppressed"]
     assert deliveries.next_for(registry, ("memory", "one"), LATER) is None
 
 
-def test_compressing_keeps_back_nothing_until_the_conversation_ends(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_compressing_keeps_back_nothing_until_the_conversation_ends(registry: Transaction, session: Session) -> None:
     said = [say(registry, session), say(registry, session, deliver_after="2030-01-01T00:00:00.000Z")]
-    child = transitions.compress(registry, session, "so far", LATER).after
-    grandchild = transitions.compress(registry, child, "farther", LATER).after
+    child = transitions.compress(at(registry, LATER), session, "so far").after
+    grandchild = transitions.compress(at(registry, LATER), child, "farther").after
     assert sent_as(registry, *said) == ["pending", "pending"]
-    transitions.new(registry, grandchild, LATER)
+    transitions.new(at(registry, LATER), grandchild)
     assert sent_as(registry, *said) == ["suppressed", "suppressed"]
 
 
 def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_before(
-    registry: sqlite3.Connection, session: Session
+    registry: Transaction, session: Session
 ) -> None:
     other = add_session(registry, add_agent(registry, "unused"), "elsewhere")
     registry.execute("UPDATE sessions SET agent_group_id = ? WHERE id = ?", (session.agent_group_id, other.id))
@@ -300,7 +297,7 @@ def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_befor
     )
     registry.execute("UPDATE routes SET generation = 7 WHERE id = ?", (session.route_id,))
     registry.execute("UPDATE sessions SET generation = 7 WHERE id = ?", (session.id,))
-    moved = transitions.resume(registry, session, LATER, routes.route_of(registry, other)).after
+    moved = transitions.resume(at(registry, LATER), session, routes.route_of(registry, other)).after
     assert (moved.route_id, moved.generation > 7) == (other.route_id, True)
     assert now_of(registry, other).status == "ended"
     assert (
@@ -309,50 +306,47 @@ def test_a_session_taken_up_on_another_route_never_has_a_generation_it_had_befor
 
 
 def test_what_waits_on_both_sides_is_counted_when_a_session_is_taken_up_elsewhere(
-    registry: sqlite3.Connection, session: Session
+    registry: Transaction, session: Session
 ) -> None:
     other = routes.resolve(
-        registry,
+        at(registry, NOW),
         agent_group_id=session.agent_group_id,
         route_key="elsewhere",
         messaging_group_id=None,
         thread_id=None,
-        now=NOW,
     )
     hear(registry, session)
     hear(registry, other)
     hear(registry, other)
-    assert transitions.resume(registry, session, LATER, routes.route_of(registry, other)).cancelled == 3
+    assert transitions.resume(at(registry, LATER), session, routes.route_of(registry, other)).cancelled == 3
 
 
-def test_only_what_ends_is_told_to_have_ended(registry: sqlite3.Connection, session: Session) -> None:
-    transitions.archive(registry, session, LATER)
-    fresh = transitions.new(registry, session, LATER).after
-    transitions.new(registry, fresh, LATER)
+def test_only_what_ends_is_told_to_have_ended(registry: Transaction, session: Session) -> None:
+    transitions.archive(at(registry, LATER), session)
+    fresh = transitions.new(at(registry, LATER), session).after
+    transitions.new(at(registry, LATER), fresh)
     ended = [event.session_id for event in events.last(registry, 100) if event.kind == EventKind.SESSION_ENDED]
     assert ended == [fresh.id]
 
 
-def test_a_session_does_not_go_to_another_agent_group(registry: sqlite3.Connection, session: Session) -> None:
+def test_a_session_does_not_go_to_another_agent_group(registry: Transaction, session: Session) -> None:
     """FAILURES 39."""
     other = add_session(registry, add_agent(registry, "other"), "elsewhere")
     with pytest.raises(InvalidValue, match="another agent group"):
-        transitions.resume(registry, session, LATER, routes.route_of(registry, other))
+        transitions.resume(at(registry, LATER), session, routes.route_of(registry, other))
 
 
-def test_a_compressed_ancestor_is_taken_up_where_it_goes_on(registry: sqlite3.Connection, session: Session) -> None:
-    child = transitions.compress(registry, session, "so far", LATER).after
-    grandchild = transitions.compress(registry, child, "farther", LATER).after
-    transitions.new(registry, grandchild, LATER)
-    assert transitions.resume(registry, session, LATER).after.id == grandchild.id
+def test_a_compressed_ancestor_is_taken_up_where_it_goes_on(registry: Transaction, session: Session) -> None:
+    child = transitions.compress(at(registry, LATER), session, "so far").after
+    grandchild = transitions.compress(at(registry, LATER), child, "farther").after
+    transitions.new(at(registry, LATER), grandchild)
+    assert transitions.resume(at(registry, LATER), session).after.id == grandchild.id
 
 
-def test_compressing_twice_at_once_makes_one_child_with_what_waited(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_compressing_twice_at_once_makes_one_child_with_what_waited(registry: Transaction, session: Session) -> None:
     waiting = hear(registry, session)
-    first = transitions.compress(registry, session, "so far", LATER)
-    second = transitions.compress(registry, session, "so far", LATER)
+    first = transitions.compress(at(registry, LATER), session, "so far")
+    second = transitions.compress(at(registry, LATER), session, "so far")
     assert first.after.id == second.after.id
     assert (first.after.summary, first.after.parent_relation) == ("so far", "compressed")
     row = ingest.get(registry, waiting)
@@ -365,31 +359,29 @@ def test_compressing_twice_at_once_makes_one_child_with_what_waited(
     )
 
 
-def test_a_parent_that_was_taken_up_again_is_a_conversation_of_its_own(
-    registry: sqlite3.Connection, session: Session
-) -> None:
-    child = transitions.compress(registry, session, "so far", LATER).after
-    transitions.delete(registry, child, LATER)
-    assert transitions.resume(registry, session, LATER).after.id == session.id
+def test_a_parent_that_was_taken_up_again_is_a_conversation_of_its_own(registry: Transaction, session: Session) -> None:
+    child = transitions.compress(at(registry, LATER), session, "so far").after
+    transitions.delete(at(registry, LATER), child)
+    assert transitions.resume(at(registry, LATER), session).after.id == session.id
     waiting = say(registry, session)
-    transitions.delete(registry, transitions.restore(registry, child, LATER), LATER)
+    transitions.delete(at(registry, LATER), transitions.restore(at(registry, LATER), child))
     assert sent_as(registry, waiting) == ["pending"]
 
 
-def test_what_is_taken_back_is_whole_turns(registry: sqlite3.Connection, session: Session) -> None:
+def test_what_is_taken_back_is_whole_turns(registry: Transaction, session: Session) -> None:
     hear(registry, session, "first", turn="trn_1")
     hear(registry, session, "second", turn="trn_2")
     hear(registry, session, "third", turn="trn_2")
-    undone = transitions.undo(registry, session, 1, LATER)
+    undone = transitions.undo(at(registry, LATER), session, 1)
     assert [ingest.text_of(message) for message in undone.exchanges.messages] == ["second", "third"]
     assert turns.withdrawn(registry, session.id) == ["trn_2"]
-    assert transitions.undo(registry, session, 9, LATER).exchanges.count == 1
+    assert transitions.undo(at(registry, LATER), session, 9).exchanges.count == 1
     with pytest.raises(Conflict, match="nothing to take back"):
-        transitions.undo(registry, session, 1, LATER)
+        transitions.undo(at(registry, LATER), session, 1)
 
 
 def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
-    registry: sqlite3.Connection, session: Session
+    registry: Transaction, session: Session
 ) -> None:
     """Somebody else's message, too: it would be cancelled without a word."""
     hear(registry, session, "answered", turn="trn_1")
@@ -397,7 +389,7 @@ def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
     opened = hear(registry, session, "book the flight")
     ingest.note_turn(registry, session.id, opened, "trn_2")
     hear(registry, session, "and a hotel")
-    undone = transitions.retry(registry, session, LATER)
+    undone = transitions.retry(at(registry, LATER), session)
     assert undone.exchanges.count == 2
     assert [ingest.text_of(message) for message in undone.exchanges.messages] == [
         "overheard",
@@ -412,48 +404,42 @@ def test_what_is_open_is_taken_back_with_the_last_exchange_and_asked_again(
         (1, "cancelled", 1),
     ]
     assert [tuple(row) for row in rows[4:]] == [(row["content"], row["trigger"], "pending", 0) for row in rows[1:4]]
-    again = transitions.undo(registry, undone.session, 1, LATER)
+    again = transitions.undo(at(registry, LATER), undone.session, 1)
     assert (again.exchanges.count, len(again.exchanges.messages)) == (2, 3)
     assert ingest.get(registry, overheard.message_id) is not None
 
 
-def test_what_was_overheard_before_a_message_is_asked_again_with_it(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_what_was_overheard_before_a_message_is_asked_again_with_it(registry: Transaction, session: Session) -> None:
     row, _ = ingest.accept(registry, accepted_values(session, trigger=0, content='{"text":"overheard"}'))
     ingest.note_turn(registry, session.id, row.message_id, "trn_1")
-    ingest.finish(registry, session.id, row.message_id, MessageInStatus.COMPLETED, now=NOW)
+    ingest.finish(at(registry, NOW), session.id, row.message_id, MessageInStatus.COMPLETED)
     hear(registry, session, "what did she say?", turn="trn_1")
     hear(registry, session, "later", turn="trn_2")
-    undone = transitions.retry(registry, transitions.undo(registry, session, 1, LATER).session, LATER)
+    undone = transitions.retry(at(registry, LATER), transitions.undo(at(registry, LATER), session, 1).session)
     assert undone.exchanges.count == 1
     waiting = registry.execute("SELECT content FROM ingest WHERE status = 'pending' ORDER BY position").fetchall()
     assert [row["content"] for row in waiting] == ['{"text":"overheard"}', '{"text":"what did she say?"}']
 
 
-def test_what_was_overheard_alone_is_nothing_to_take_back(registry: sqlite3.Connection, session: Session) -> None:
+def test_what_was_overheard_alone_is_nothing_to_take_back(registry: Transaction, session: Session) -> None:
     ingest.accept(registry, accepted_values(session, trigger=0))
     with pytest.raises(Conflict, match="nothing to take back"):
-        transitions.undo(registry, session, 1, LATER)
+        transitions.undo(at(registry, LATER), session, 1)
 
 
-def test_taking_back_drops_the_resume_pointer_and_archiving_keeps_it(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_taking_back_drops_the_resume_pointer_and_archiving_keeps_it(registry: Transaction, session: Session) -> None:
     registry.execute("UPDATE sessions SET provider_session_id = 'p' WHERE id = ?", (session.id,))
-    transitions.archive(registry, session, LATER)
+    transitions.archive(at(registry, LATER), session)
     assert now_of(registry, session).provider_session_id == "p"
-    reopened = transitions.reopen(registry, now_of(registry, session), LATER)
+    reopened = transitions.reopen(at(registry, LATER), now_of(registry, session))
     assert (reopened.status, reopened.provider_session_id) == ("active", "p")
     hear(registry, session, turn="trn_1")
-    assert transitions.undo(registry, reopened, 1, LATER).session.provider_session_id is None
+    assert transitions.undo(at(registry, LATER), reopened, 1).session.provider_session_id is None
 
 
-def test_asking_again_puts_the_same_words_into_the_ledger_once_more(
-    registry: sqlite3.Connection, session: Session
-) -> None:
+def test_asking_again_puts_the_same_words_into_the_ledger_once_more(registry: Transaction, session: Session) -> None:
     first = hear(registry, session, "again please", turn="trn_1")
-    transitions.retry(registry, session, LATER)
+    transitions.retry(at(registry, LATER), session)
     rows = registry.execute("SELECT * FROM ingest ORDER BY position").fetchall()
     assert [(row["status"], row["withdrawn"], row["content"]) for row in rows] == [
         ("completed", 1, '{"text":"again please"}'),
@@ -463,18 +449,18 @@ def test_asking_again_puts_the_same_words_into_the_ledger_once_more(
     assert rows[1]["generation"] == now_of(registry, session).generation > session.generation
 
 
-def test_a_deleted_parent_leaves_its_children(registry: sqlite3.Connection, session: Session) -> None:
+def test_a_deleted_parent_leaves_its_children(registry: Transaction, session: Session) -> None:
     """FAILURES 33."""
-    child = transitions.branch(registry, session, LATER).after
-    transitions.delete(registry, session, LATER)
+    child = transitions.branch(at(registry, LATER), session).after
+    transitions.delete(at(registry, LATER), session)
     sessions.delete(registry, session.id)
     found = now_of(registry, child)
     assert (found.status, found.parent_session_id, found.parent_relation) == ("active", None, "branched")
 
 
-def test_a_route_is_gone_with_its_last_session(registry: sqlite3.Connection, session: Session) -> None:
-    fresh = transitions.new(registry, session, LATER).after
-    session_list.keep_list(registry, session.route_id, [fresh.id, session.id], NOW)
+def test_a_route_is_gone_with_its_last_session(registry: Transaction, session: Session) -> None:
+    fresh = transitions.new(at(registry, LATER), session).after
+    session_list.keep_list(at(registry, NOW), session.route_id, [fresh.id, session.id])
     routes.remove_session(registry, fresh)
     assert routes.route_of(registry, session).active_session_id is None
     routes.remove_session(registry, session)
@@ -483,20 +469,20 @@ def test_a_route_is_gone_with_its_last_session(registry: sqlite3.Connection, ses
     assert registry.execute("SELECT 1 FROM shown_lists").fetchone() is None
 
 
-def test_a_command_is_cancelled_by_no_end_of_its_session(registry: sqlite3.Connection, session: Session) -> None:
+def test_a_command_is_cancelled_by_no_end_of_its_session(registry: Transaction, session: Session) -> None:
     row, _ = ingest.accept(registry, accepted_values(session, kind="command", trigger=0))
-    transitions.new(registry, session, LATER)
+    transitions.new(at(registry, LATER), session)
     assert [each.message_id for each in ingest.commands(registry)] == [row.message_id]
     assert ingest.open_messages(registry, session.id) == []
 
 
 def test_an_ending_turn_of_the_same_moment_is_withdrawn_with_its_exchange(
-    registry: sqlite3.Connection, session: Session
+    registry: Transaction, session: Session
 ) -> None:
     hear(registry, session)
     registry.execute(
         "INSERT INTO turns (session_id, id, status, started_at) VALUES (?, 'trn_1', 'running', ?)", (session.id, NOW)
     )
-    transitions.undo(registry, session, 1, LATER)
+    transitions.undo(at(registry, LATER), session, 1)
     assert turns.withdrawn(registry, session.id) == ["trn_1"]
     assert ingest.last_address(registry, session.id) == Address("memory", "one", None)

@@ -1,0 +1,107 @@
+"""What follows from the writes of central.db, handed to who does it. One place knows them all.
+
+Effects are hints: each says where something is to be found in the ledger. What is lost with a host, the next one finds
+there at its start. Without a running host only what needs none is done: files are told what was accepted (`to_write`),
+and the terminal's own chat is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from host.central.database import Effect
+from host.central.deliveries import ChatHasNews, DeliveryOver
+from host.central.ingest import CommandAccepted, CommandOver, SessionHasNews
+from host.central.messaging_groups import TERMINAL_CHANNEL
+from host.channels.cli import TerminalChannel
+from host.delivery.control_results import WantsTitle
+from host.delivery.deliver import Deliverer
+from host.delivery.request import AgentAsks, AgentRequest
+from host.delivery.titling import Titling
+from host.routing.open_commands import OpenCommands
+from host.supervision.progress import ProgressDisplay
+from host.supervision.supervisor import Supervisor
+
+
+class Dispatcher:
+    """Hands effects on in the event loop, in their order, before those who wait for the commit hear of it."""
+
+    def __init__(
+        self,
+        deliverer: Deliverer,
+        supervisor: Supervisor,
+        progress: ProgressDisplay,
+        titling: Titling,
+        terminal: TerminalChannel,
+        open_commands: OpenCommands,
+    ) -> None:
+        self._deliverer = deliverer
+        self._supervisor = supervisor
+        self._progress = progress
+        self._titling = titling
+        self._terminal = terminal
+        self._open_commands = open_commands
+        self._loop = asyncio.get_running_loop()
+        self._followers: set[asyncio.Event] = set()
+        self.is_running = False
+        """Whether a host runs; without one, the next host does what follows."""
+        self.commands: asyncio.Queue[str] = asyncio.Queue()
+        self.requests: asyncio.Queue[tuple[str, AgentRequest]] = asyncio.Queue()
+        self.to_write: dict[str, None] = {}
+
+    def committed(self, effects: Sequence[Effect]) -> None:
+        """Take the effects of a commit. Any thread; does not block."""
+        if not effects and not self._followers:  # who begins to follow looks for itself first
+            return
+        with suppress(RuntimeError):  # the loop is closed: the next host finds it in the ledger
+            self._loop.call_soon_threadsafe(self._dispatch, effects)
+
+    @contextmanager
+    def following(self) -> Iterator[asyncio.Event]:
+        """An event that is set after each commit, until the block ends: for live views."""
+        news = asyncio.Event()
+        self._followers.add(news)
+        try:
+            yield news
+        finally:
+            self._followers.discard(news)
+
+    def _dispatch(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if self.is_running:
+                self._hand_on(effect)
+            else:
+                self._keep(effect)
+        self._terminal.notice()
+        for news in self._followers:
+            news.set()
+
+    def _hand_on(self, effect: Effect) -> None:
+        match effect:
+            case ChatHasNews(chat, following):
+                self._deliverer.kick(chat, following)
+            case SessionHasNews(session_id, in_background=True):
+                self._supervisor.accepted_in_background(session_id)
+            case SessionHasNews(session_id, is_asked):
+                self._supervisor.accepted(session_id)
+                if is_asked:
+                    self._progress.accepted(session_id)
+            case DeliveryOver(session_id):
+                self._supervisor.delivered(session_id)
+            case CommandAccepted(message_id):
+                self.commands.put_nowait(message_id)
+            case CommandOver(message_id):
+                self._open_commands.done(message_id)
+            case WantsTitle(session_id):
+                self._titling.wanted(session_id)
+            case AgentAsks(session_id, request):
+                self.requests.put_nowait((session_id, request))
+
+    def _keep(self, effect: Effect) -> None:
+        match effect:
+            case ChatHasNews((channel, _) as chat, following) if channel == TERMINAL_CHANNEL:
+                self._deliverer.kick(chat, following)
+            case SessionHasNews(session_id):
+                self.to_write[session_id] = None
