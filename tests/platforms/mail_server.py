@@ -1,7 +1,8 @@
 """A real mail server: Dovecot for the mailboxes, aiosmtpd for sending, and people who write.
 
-One Dovecot serves a whole run of tests; each test has a mailbox of its own. What the SMTP server takes for a mailbox
-lies in it, and `sent` has every mail it took. It does wrong what it is told to: `refuses`, `answers`, `drops_after`.
+One Dovecot, without encryption, serves a whole run of tests; each test has a mailbox of its own. What the SMTP server
+takes for a mailbox lies in it, and `sent` has every mail it took. It does wrong what it is told to: `refuses`,
+`answers`, `drops_after`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import uuid
@@ -43,7 +45,7 @@ listen = 127.0.0.1
 base_dir = {folder}/run
 state_dir = {folder}/run
 log_path = {folder}/dovecot.log
-ssl = no
+{tls}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 mail_location = maildir:{folder}/mail/%u
@@ -96,13 +98,17 @@ class Dovecot:
 
     folder: Path
     port: int
+    certificate: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         configuration = self.folder / "dovecot.conf"
+        tls = "ssl = no"
+        if self.certificate is not None:
+            tls = f"ssl = required\nssl_cert = <{self.certificate}\nssl_key = <{self.certificate.with_name('key.pem')}"
         configuration.write_text(
-            _CONFIGURATION.format(folder=self.folder, password=PASSWORD, uid=_USER_ID, port=self.port)
+            _CONFIGURATION.format(folder=self.folder, password=PASSWORD, uid=_USER_ID, port=self.port, tls=tls)
         )
         self.process = subprocess.Popen(["dovecot", "-F", "-c", str(configuration)], stdin=subprocess.DEVNULL)
         until_sync(self._is_up, "dovecot takes connections", 60)
@@ -122,8 +128,8 @@ class Dovecot:
 
 
 @contextmanager
-def dovecot() -> Iterator[Dovecot]:
-    """A Dovecot until the block ends."""
+def dovecot(certificate: Path | None = None) -> Iterator[Dovecot]:
+    """A Dovecot until the block ends. With a certificate (its key is `key.pem` beside it) it insists on STARTTLS."""
     folder = Path(tempfile.mkdtemp(prefix="dovecot-"))
     folder.chmod(0o755)
     (folder / "run").mkdir()
@@ -131,7 +137,7 @@ def dovecot() -> Iterator[Dovecot]:
     os.chown(folder / "mail", _USER_ID, _USER_ID)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        server = Dovecot(folder, free.getsockname()[1])
+        server = Dovecot(folder, free.getsockname()[1], certificate)
     try:
         server.start()
         yield server
@@ -167,6 +173,7 @@ class MailServer:
     answers: list[str] = field(default_factory=list)
     drops_after: int = 0
     slow: float = 0.0
+    certificate: Path | None = None
     _server: asyncio.Server | None = None
 
     @classmethod
@@ -212,6 +219,10 @@ class MailServer:
             self._server = None
 
     def _protocol(self) -> SMTP:
+        tls = None
+        if self.certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(self.certificate, self.certificate.with_name("key.pem"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a password without TLS is no good idea; this is the loopback
             return SMTP(
@@ -219,7 +230,9 @@ class MailServer:
                 hostname=AUTHSERV_ID,
                 authenticator=self._authenticate,
                 auth_required=True,
-                auth_require_tls=False,
+                auth_require_tls=tls is not None,
+                tls_context=tls,
+                require_starttls=tls is not None,
                 data_size_limit=2_000_000,
             )
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from aioimaplib import IMAP4, IMAP4_SSL, AioImapException, quoted
+from aioimaplib import IMAP4, IMAP4_SSL, AioImapException, Command, quoted
 
+from host.channels.email.certificates import bad_certificate
 from host.channels.email.settings import EmailSettings
 from host.channels.protocol import ChannelRefused, ChannelUnavailable
-from shared_schema.text import one_line
 
 _SECONDS = 30.0
 _VALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,12})\]", re.IGNORECASE)
@@ -68,6 +68,9 @@ class Mailbox:
                 async with asyncio.timeout(_SECONDS):
                     await client._client_task
                 await client.wait_hello_from_server()
+                if settings.imap_security == "starttls":
+                    async with asyncio.timeout(_SECONDS):
+                        await _start_tls(client, settings.imap_host)
                 user = quoted(settings.user or settings.address)
                 answer = await client.login(user, settings.password.get_secret_value())
             if answer.result != "OK":
@@ -80,6 +83,11 @@ class Mailbox:
             await box.close()
             raise
         return box
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether others on the way cannot read it."""
+        return self._client.protocol.transport.get_extra_info("sslcontext") is not None
 
     async def _select(self, folder: str) -> None:
         async with _told(self._host):
@@ -210,6 +218,26 @@ class Mailbox:
             raise ChannelUnavailable(f"{self._host} does not do what IMAP asks for")
 
 
+async def _start_tls(client: IMAP4, host: str) -> None:
+    """Encrypt the connection, which the library cannot do. Before that nothing secret is said, behind it all is."""
+    protocol = client.protocol
+    answer = await protocol.execute(Command("STARTTLS", protocol.new_tag(), loop=protocol.loop))
+    if answer.result != "OK":
+        raise ChannelRefused(
+            f"{host} does not encrypt a connection with STARTTLS",
+            hint='use `imap_security = "tls"` with the port for that, which is mostly 993',
+        )
+    # What came in the clear behind the answer was put there by who can write into the connection (CVE-2011-0411): the
+    # library would read the first encrypted line as the end of it. Nothing is awaited between this look and the next
+    # call, which stops reading in the clear.
+    if protocol.incomplete_line:
+        raise ChannelUnavailable(f"{host} goes on in the clear behind STARTTLS")
+    protocol.transport = await asyncio.get_running_loop().start_tls(
+        protocol.transport, protocol, ssl.create_default_context(), server_hostname=host
+    )
+    await protocol.capability()  # what it could before may have been said by another
+
+
 @asynccontextmanager
 async def _told(host: str) -> AsyncIterator[None]:
     """What the library raises as a sentence of ours. Raises `ChannelUnavailable`."""
@@ -218,9 +246,6 @@ async def _told(host: str) -> AsyncIterator[None]:
     except TimeoutError as error:
         raise ChannelUnavailable(f"{host} does not answer") from error
     except ssl.SSLCertVerificationError as error:
-        raise ChannelUnavailable(
-            f"the certificate that {host} shows is not good: {one_line(error.verify_message, 200)}",
-            hint="set `imap_host` to the name in it, or let SSL_CERT_FILE name the file of its authority",
-        ) from None
+        raise bad_certificate(host, error, "imap_host") from None
     except (AioImapException, OSError, AttributeError, UnicodeError) as error:  # AttributeError: no connection any more
         raise ChannelUnavailable(f"{host} cannot be reached: {type(error).__name__}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -13,6 +13,8 @@ from host.channels.registry import ChannelSettings
 
 class EmailSettings(ChannelSettings):
     """A mailbox of the agent's own."""
+
+    offered: ClassVar[tuple[str, ...]] = ("authserv_id",)
 
     address: str = Field(description="the address of the mailbox")
     password: SecretStr = Field(description="the password of the mailbox, or one that is made for this program")
@@ -25,7 +27,9 @@ class EmailSettings(ChannelSettings):
     user: str | None = Field(None, max_length=320, description="what to log in as, where it is not the address")
     display_name: str | None = Field(None, max_length=100, description="the name in front of the address")
     imap_port: int = Field(993, ge=1, le=65535, description="its port")
-    imap_security: Literal["tls", "none"] = Field("tls", description="`none` only for a server on this machine")
+    imap_security: Literal["tls", "starttls", "none"] = Field(
+        "tls", description="`starttls` on port 143; `none` only for a server on this machine"
+    )
     smtp_port: int = Field(465, ge=1, le=65535, description="its port")
     smtp_security: Literal["tls", "starttls", "none"] = Field(
         "tls", description="`starttls` on port 587; `none` only for a server on this machine"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiosmtplib
 
 from host.channels.email.addresses import domain_of
+from host.channels.email.certificates import bad_certificate
 from host.channels.email.settings import EmailSettings
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
 from shared_schema.text import one_line
@@ -80,6 +82,9 @@ async def _connected(settings: EmailSettings) -> AsyncIterator[aiosmtplib.SMTP]:
     except (TimeoutError, aiosmtplib.SMTPTimeoutError):
         raise ChannelUnavailable(f"{settings.smtp_host} does not answer") from None
     except (aiosmtplib.SMTPException, OSError) as error:
+        for each in (error, error.__cause__, error.__context__):  # the library puts it into an error of its own
+            if isinstance(each, ssl.SSLCertVerificationError):
+                raise bad_certificate(settings.smtp_host, each, "smtp_host") from None
         raise ChannelUnavailable(f"{settings.smtp_host} cannot be used: {type(error).__name__}") from None
     finally:
         client.close()
