@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -36,6 +36,9 @@ class ChannelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     type: str
+
+    offered: ClassVar[tuple[str, ...]] = ()
+    """Settings that a person is asked for though a channel can do without them."""
 
     @classmethod
     def secret_fields(cls) -> list[str]:

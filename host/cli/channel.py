@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -25,7 +25,7 @@ def channel() -> None:
     """
 
 
-@channel.command("add")
+@channel.command("add", context_settings={"allow_extra_args": True})
 @click.argument("name")
 @click.option("--type", "kind", metavar="TYPE", help="Its platform, where the name is another word.")
 @click.option(
@@ -46,10 +46,19 @@ def add(
 ) -> None:
     """Set up a channel in dumbwaiter.toml, which only you can read then.
 
-    Its secrets are asked for, or read from standard input, one a line in the order
-    of the questions; they are never an argument. A running host connects at once.
+    What it needs is asked for. Its secrets may stand on standard input, one a line in
+    the order of the questions; they are never an argument. A running host connects at once.
     """
-    settings = _given(values) | _secrets(kind or name, name, asked)
+    from host.settings import CHANNEL_NAME
+
+    # What stands there may be a token: it is not said again.
+    if click.get_current_context().args or not CHANNEL_NAME.fullmatch(name):
+        raise InvalidValue(
+            "a channel is named by one word in small letters, and its secrets are no arguments",
+            hint="`dumbwaiter channel add telegram` asks for its token",
+        )
+    given = _given(values)
+    settings = given | _answered(kind or name, name, given, asked)
     made = invocation.call("channel.add", name=name, type=kind, settings=settings, check=check)
     present(made, as_json, lambda done: _say_added(invocation, done))
 
@@ -100,29 +109,42 @@ def _given(values: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _secrets(kind: str, name: str, asked: Sequence[str]) -> dict[str, str]:
-    """The secrets of a channel: those it needs, and those that are asked for. Raises `InvalidValue`."""
+def _answered(kind: str, name: str, given: Mapping[str, Any], asked: Sequence[str]) -> dict[str, Any]:
+    """What a person is asked for: the secrets of a channel and, at a terminal, its other required settings.
+
+    Raises `InvalidValue`.
+    """
     from host.channels.registry import channel_type
 
     settings = channel_type(kind).settings
     secrets = settings.secret_fields()
     if unknown := [each for each in asked if each not in secrets]:
         raise InvalidValue(f"'{unknown[0]}' is no secret of '{kind}'", hint=f"it has: {', '.join(secrets) or 'none'}")
-    wanted = [each for each in secrets if each in asked or settings.model_fields[each].is_required()]
-    found: dict[str, str] = {}
-    for each in wanted:
-        what = settings.model_fields[each].description or each.replace("_", " ")
-        text = _asked(f"{name}: {what}").strip()
-        if not text:
+    if shown := [each for each in given if each in secrets]:
+        raise InvalidValue(
+            f"'{shown[0]}' is a secret, and every user of this machine can read what is typed behind a command",
+            hint=f"take a new one, leave `--set {shown[0]}=…` out, and paste it when you are asked",
+        )
+    found: dict[str, Any] = {}
+    for each, field in settings.model_fields.items():
+        is_needed, is_secret = field.is_required() or each in asked, each in secrets
+        is_offered = is_needed or each in settings.offered
+        if each in given or each == "type" or not is_offered or not (is_secret or sys.stdin.isatty()):
+            continue  # where there is no terminal, what is missing is named by the check of the settings
+        what = field.description or each.replace("_", " ")
+        text = _typed(f"{name}: {what}" + ("" if is_needed else " (Enter: none)"), is_secret, is_needed).strip()
+        if is_needed and not text:
             raise InvalidValue(f"the {each} of '{name}' is empty", hint="paste it, or put it on standard input")
-        found[each] = text
+        if text:
+            found[each] = text.replace(",", " ").split() if "tuple" in str(field.annotation) else text
     return found
 
 
-def _asked(question: str) -> str:
-    """A secret: typed unseen at a terminal, else the next line of standard input."""
+def _typed(question: str, is_secret: bool, is_needed: bool) -> str:
+    """An answer: typed at a terminal, unseen where it is a secret, else the next line of standard input."""
     if sys.stdin.isatty():
-        return str(click.prompt(question, hide_input=True, err=True))
+        default = None if is_needed else ""
+        return str(click.prompt(question, hide_input=is_secret, default=default, show_default=False, err=True))
     return str(sys.stdin.readline())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from host.operations.doctor import check_channels
 from host.settings import load
 from host.settings_file import put_table, remove_table
+from tests.cli.test_terminal import at_terminal
 from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,6 +128,33 @@ def test_what_the_platform_refuses_is_not_kept_and_shows_no_secret(tmp_path: Pat
     assert typed("channel", "add", "pigeon", stdin="\n").returncode == 2
     unknown = typed("channel", "add", "carrier")
     assert (unknown.returncode, "there is no type of channel 'carrier'" in unknown.stderr) == (2, True)
+
+
+def test_a_token_is_no_argument_wherever_it_is_typed(tmp_path: Path) -> None:
+    """Every user of the machine can read what stands behind a command."""
+    typed = Typed(tmp_path)
+
+    for arguments in (["pigeon", TOKEN], [f"123:{TOKEN}"], ["pigeon", "--set", f"token={TOKEN}"]):
+        refused = typed("channel", "add", *arguments, stdin=f"{TOKEN}\n")
+        assert refused.returncode == 2, refused
+        assert "secret" in refused.stderr
+        assert TOKEN not in refused.stderr
+    assert not (typed.data / "dumbwaiter.toml").exists()
+
+
+def test_what_a_channel_needs_is_asked_for_at_a_terminal(tmp_path: Path) -> None:
+    line = ["--data", str(tmp_path), "channel", "add", "github", "--no-check"]
+    with at_terminal(*line, columns=200) as terminal:
+        terminal.wait_for("github: an access token of the account")
+        terminal.type(f"{TOKEN}\n")
+        terminal.wait_for("github: where it listens: owner/name")
+        terminal.type("acme/rocket, acme/moon\n")
+        said = terminal.wait_for("Next, start the host")
+
+    assert "github is set up in" in said
+    assert TOKEN not in said
+    made = {"token": TOKEN, "repositories": ["acme/rocket", "acme/moon"]}
+    assert load({"data": tmp_path}).channels == {"github": made}
 
 
 async def test_a_running_host_connects_what_is_added_and_says_how_it_is(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -11,6 +11,8 @@ from host.channels.registry import ChannelSettings
 
 class SlackSettings(ChannelSettings):
     """With `app_token` events come over a socket (Socket Mode); with `signing_secret` Slack posts them to `listen`."""
+
+    offered: ClassVar[tuple[str, ...]] = ("app_token",)
 
     token: SecretStr = Field(description="the bot token of the app in this workspace; it begins with xoxb-")
     app_token: SecretStr | None = Field(
