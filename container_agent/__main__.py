@@ -22,7 +22,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,8 @@ from shared_schema.signals import end_with
 if TYPE_CHECKING:
     from container_agent.forwarder import Forwarder
     from container_agent.providers.model_seams import TurnSetup
+    from container_agent.tools.background import BackgroundProcesses
+    from container_agent.tools.notifications import Notifications
     from container_agent.tools.tool_setup import ToolSetup
 
 log = logging.getLogger("container_agent")
@@ -95,10 +97,23 @@ class LoadedProviders:
     """The providers of one agent process, with what they need: tools, prompts, and the way out.
 
     `environment` is the environment of SDKs and programs; what the forwarder sets in it, all of them see.
+    `note_processes` writes into the session's file which background processes there are, `note_notifications` what MCP
+    servers have notified of.
     """
 
-    def __init__(self, session: SessionLayout, clock: Clock, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        session: SessionLayout,
+        clock: Clock,
+        environment: Mapping[str, str],
+        note_processes: Callable[[str], None],
+        note_notifications: Callable[[str], None],
+    ) -> None:
         self._session = session
+        self._note_processes = note_processes
+        self._note_notifications = note_notifications
+        self._processes: BackgroundProcesses | None = None
+        self._notifications: Notifications | None = None
         self._clock = clock
         self.environment = dict(environment)
         self._loaded: dict[str, Provider] = {}
@@ -112,9 +127,18 @@ class LoadedProviders:
         async def set_up(request: TurnRequest, out: TurnOutput) -> TurnSetup:
             await self.open_way_out()
             if name not in self._tool_setups:
-                from container_agent.tools.tool_setup import ToolSetup  # an agent without tools need not load them
+                # An agent without tools need not load them.
+                from container_agent.tools.background import BackgroundProcesses
+                from container_agent.tools.notifications import Notifications
+                from container_agent.tools.tool_setup import ToolSetup
 
-                self._tool_setups[name] = ToolSetup(self._clock, self.environment, brings_own=name == "claude")
+                if self._processes is None:
+                    self._processes = BackgroundProcesses(self._note_processes)
+                if self._notifications is None:
+                    self._notifications = Notifications(self._note_notifications)
+                self._tool_setups[name] = ToolSetup(
+                    self._clock, self.environment, self._processes, self._notifications, brings_own=name == "claude"
+                )
             return await self._tool_setups[name].set_up(request, out)
 
         if name not in self._loaded:
@@ -148,8 +172,12 @@ class LoadedProviders:
 
     async def close(self) -> None:
         """End tools and connections."""
+        if self._processes is not None:
+            await self._processes.close()
         for tool_setup in self._tool_setups.values():
             await tool_setup.close()
+        if self._notifications is not None:
+            self._notifications.close()
         for provider in self._loaded.values():
             if isinstance(provider, Closing):
                 await provider.aclose()
@@ -161,13 +189,12 @@ async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
     """One agent, from its first heartbeat until it is told to stop."""
     session = SessionLayout(settings.session)
     clock = SystemClock()
-    loaded = LoadedProviders(session, clock, environment)
-
     with (
         alone(session.agent_lock),
         closing(Outbox(session, clock)) as outbox,
         closing(Waker(session.inbound, poll_seconds=settings.poll_seconds, use_events=settings.use_events)) as waker,
     ):
+        loaded = LoadedProviders(session, clock, environment, outbox.set_processes, outbox.set_notifications)
         loop = Loop(
             session,
             settings.workspace,

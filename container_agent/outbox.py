@@ -22,11 +22,13 @@ from container_agent import statements as sql
 from container_agent import usage_accounting
 from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
 from container_agent.usage_accounting import RecordedTotals
+from shared_schema.background import PROCESSES
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_writer, transaction, translate
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
+from shared_schema.mcp_notices import NOTIFICATIONS
 from shared_schema.migrate import CONTRACT_VERSION, OUTBOUND, migrate
 from shared_schema.rows import DRAFT, AckStatus, AgentPhase, FailureReason, MessageIn, TurnStatus, encode
 
@@ -120,6 +122,7 @@ class Outbox:
             died = self._connection.execute(sql.FAIL_RUNNING_TURNS, (now, FailureReason.AGENT_DIED)).rowcount
             self._connection.execute(sql.DELETE_PROCESSING_ACKS)
             self._connection.execute(sql.DELETE_STATE_VALUE, (DRAFT,))
+            self._connection.execute(sql.DELETE_STATE_VALUE, (PROCESSES,))  # they are gone, and the host has seen it
             self._set_state(AgentPhase.STARTING, None, now)
         return died
 
@@ -212,6 +215,16 @@ class Outbox:
         with self._transaction() as now:
             self._set_value(DRAFT, text, now)
             self._passing |= {DRAFT}
+
+    def set_processes(self, value: str) -> None:
+        """Say which background processes there are."""
+        with self._transaction() as now:
+            self._set_value(PROCESSES, value, now)
+
+    def set_notifications(self, value: str) -> None:
+        """Say what MCP servers have notified of."""
+        with self._transaction() as now:
+            self._set_value(NOTIFICATIONS, value, now)
 
     def end_turn(
         self, turn: RunningTurn, result: TurnResult, message_ids: Sequence[str], *, phase: AgentPhase = AgentPhase.IDLE

@@ -26,6 +26,8 @@ from host.lock import claimed, held
 from host.operations import first_run, users
 from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
+from host.operations.containers import changing_containers
+from host.operations.delegate import following_delegations
 from host.operations.mounts import mount_troubles
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
@@ -106,6 +108,8 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             answering(services),
             clearing_away(services),
             following_decisions(services),
+            following_delegations(services),
+            changing_containers(services),
             scheduling(services),
             serving_page(services),
         ):

@@ -11,10 +11,12 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from host.central.container_changes import ContainerWaits
 from host.central.database import Effect
 from host.central.deliveries import ChatHasNews, DeliveryOver
 from host.central.ingest import CommandAccepted, CommandOver, SessionHasNews
 from host.central.messaging_groups import TERMINAL_CHANNEL
+from host.central.triggers import EventWaits
 from host.channels.cli import TerminalChannel
 from host.delivery.control_results import WantsTitle
 from host.delivery.deliver import Deliverer
@@ -36,6 +38,7 @@ class Dispatcher:
         titling: Titling,
         terminal: TerminalChannel,
         open_commands: OpenCommands,
+        schedules_changed: asyncio.Event,
     ) -> None:
         self._deliverer = deliverer
         self._supervisor = supervisor
@@ -43,12 +46,15 @@ class Dispatcher:
         self._titling = titling
         self._terminal = terminal
         self._open_commands = open_commands
+        self._schedules_changed = schedules_changed
         self._loop = asyncio.get_running_loop()
         self._followers: set[asyncio.Event] = set()
         self.is_running = False
         """Whether a host runs; without one, the next host does what follows."""
         self.commands: asyncio.Queue[str] = asyncio.Queue()
         self.requests: asyncio.Queue[tuple[str, AgentRequest]] = asyncio.Queue()
+        self.container_waits = asyncio.Event()
+        """Set when a change of containers is to be made."""
         self.to_write: dict[str, None] = {}
 
     def committed(self, effects: Sequence[Effect]) -> None:
@@ -98,6 +104,10 @@ class Dispatcher:
                 self._titling.wanted(session_id)
             case AgentAsks(session_id, request):
                 self.requests.put_nowait((session_id, request))
+            case ContainerWaits():
+                self.container_waits.set()
+            case EventWaits():
+                self._schedules_changed.set()
 
     def _keep(self, effect: Effect) -> None:
         match effect:

@@ -94,6 +94,7 @@ class Services:
             silent_seconds=settings.silent_seconds,
             turn_seconds=settings.turn_seconds,
             idle_seconds=settings.idle_seconds,
+            background_seconds=settings.background_seconds,
             engine_seconds=settings.engine_seconds,
             fault_seconds=settings.fault_seconds,
             retry_seconds=settings.retry_seconds,
@@ -169,6 +170,8 @@ class Services:
         """Set when an approval was asked for or decided."""
         self.schedules_changed = asyncio.Event()
         """Set when a schedule was made or changed: when the next one is due must be found out anew."""
+        self.delegated = asyncio.Event()
+        """Set when a task was delegated, or is to be stopped."""
         self._changed_agent_groups: set[str] = set()
         self.history = History(
             settings.layout,
@@ -227,7 +230,13 @@ class Services:
         self.progress = ProgressDisplay(central, clock, self.channels, lambda: self.supervisor.agents)
         self._watcher: Watcher | None = None
         self.dispatcher = Dispatcher(
-            self.deliverer, self.supervisor, self.progress, self.titling, self.terminal, self.router.open_commands
+            self.deliverer,
+            self.supervisor,
+            self.progress,
+            self.titling,
+            self.terminal,
+            self.router.open_commands,
+            self.schedules_changed,
         )
         central.dispatch = self.dispatcher.committed
         self._loop: asyncio.AbstractEventLoop | None = None

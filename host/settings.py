@@ -135,6 +135,13 @@ class Settings(BaseSettings):
     )
     image: str = Field("dumbwaiter-agent:0.1.0", description="the image of agents")
     base_image: str = Field("python:3.12-slim-bookworm", description="what the image is built on when it is missing")
+    build_network: str | None = Field(
+        None,
+        description="docker's --network while packages are installed for an agent, such as host; none: docker's own",
+    )
+    pip_index: str | None = Field(
+        None, description="the package index that pip takes then, a URL without a password; none: PyPI"
+    )
     oci_runtime: str | None = Field(None, description="docker's --runtime, for instance runsc for gVisor")
     agent_uid: int = Field(
         10001, ge=1, description="user and group id of agents when the host runs as root; else they are the host's own"
@@ -153,6 +160,9 @@ class Settings(BaseSettings):
 
     max_agents: int = Field(10, ge=1, description="agents running at the same time; more wait, the longest first")
     idle_seconds: float = Field(600, ge=0, description="an agent without work is stopped after this time")
+    background_seconds: float = Field(
+        14_400, ge=0, description="the same for an agent in whose background a process of its own runs"
+    )
     start_seconds: float = Field(60, gt=0, description="an agent that shows no sign of life by then is stopped")
     heartbeat_seconds: float = Field(5, gt=0, le=3600, description="how often an agent touches its heartbeat file")
     silent_seconds: float = Field(
@@ -252,6 +262,8 @@ class Settings(BaseSettings):
     )
     kept_bytes_per_hour: int = Field(256 * _MIB, ge=_MIB, description="the same in bytes")
 
+    schedule_run_days: float = Field(30, ge=0, description="how long the conversation of a schedule's run is kept")
+    schedule_runs_kept: int = Field(50, ge=0, description="how many of them are kept of one schedule, the newest")
     deleted_hours: float = Field(24, ge=0, description="how long a deleted session can be restored")
 
     max_text: int = Field(100_000, ge=1, le=200_000, description="characters in one message, either way")

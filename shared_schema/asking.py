@@ -14,6 +14,8 @@ from typing import Any
 
 MOST_RULES = 50
 LONGEST_RULE = 200
+_RUNS_COMMANDS = {"start_process": "bash"}
+"""Tools that run a command, too: a rule for the one holds for the other."""
 
 
 def problem(rule: str) -> str | None:
@@ -28,9 +30,10 @@ def problem(rule: str) -> str | None:
 
 def waits(rules: Iterable[str], tool: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a call of a tool waits for a yes. Names are compared without regard to case."""
+    tools = {tool.lower(), _RUNS_COMMANDS.get(tool.lower(), tool.lower())}
     for rule in rules:
         name, _, pattern = rule.partition(":")
-        if fnmatchcase(tool.lower(), name.strip().lower()) and (
+        if any(fnmatchcase(each, name.strip().lower()) for each in tools) and (
             not pattern.strip() or fnmatchcase(_said(arguments), f"*{pattern.strip()}*")
         ):
             return True

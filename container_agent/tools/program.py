@@ -70,11 +70,16 @@ class Program:
         with suppress(BrokenPipeError):
             self._hold.close()
 
-    async def end(self) -> None:
-        """Have all of it killed. Waits until it is gone, but not for long."""
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing of it is left, as far as its subreaper knew."""
+        return self._kept.closed.is_set()
+
+    async def end(self, seconds: float = _ENDING_SECONDS) -> None:
+        """Have all of it killed. Waits until it is gone, but not longer than that."""
         self.kill()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_ENDING_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._kept.closed.wait()
         if self._subreaper.returncode:  # it was killed, so it has ended nothing
             await asyncio.to_thread(processes.end_marked, _MARK, self._mark)

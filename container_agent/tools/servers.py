@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,10 @@ def configurations(text: str) -> tuple[list[ToolServer], dict[str, str]]:
 
 
 class Servers:
-    """The servers of one agent process. `close` ends them."""
+    """The servers of one agent process. `close` ends them.
+
+    `notified` hears of what they notify: the server's name, the method, and the parameters.
+    """
 
     def __init__(
         self,
@@ -65,9 +68,10 @@ class Servers:
         *,
         workspace: Path,
         environment: Mapping[str, str],
+        notified: Callable[[str, str, object], None] = lambda server, method, parameters: None,
     ) -> None:
         self._problems = dict(problems or {})  # of those that are not even tried
-        self._servers = [_Server(each, workspace, environment) for each in chosen]
+        self._servers = [_Server(each, workspace, environment, notified) for each in chosen]
 
     async def tools(self) -> list[Tool]:
         """The tools of all servers that work, in an order that stays the same. Starts what does not run."""
@@ -88,8 +92,15 @@ class Servers:
 
 
 class _Server:
-    def __init__(self, chosen: ToolServer, workspace: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        chosen: ToolServer,
+        workspace: Path,
+        environment: Mapping[str, str],
+        notified: Callable[[str, str, object], None],
+    ) -> None:
         self.name = chosen.name
+        self._notified = notified
         self.problem = ""
         self._refusal = ""  # by the gateway, the last one
         self._chosen = chosen
@@ -171,7 +182,7 @@ class _Server:
             self._client = None
 
     async def _made(self, stack: AsyncExitStack) -> Client:
-        from mcp import Client, StdioServerParameters
+        from mcp import StdioServerParameters
 
         chosen = self._chosen
         if chosen.command:
@@ -181,8 +192,20 @@ class _Server:
                 env={**for_programs(self._environment), **chosen.environment},
                 cwd=self._workspace / chosen.cwd,
             )
-            return Client(parameters, mode="legacy", read_timeout_seconds=_CALL_SECONDS)
-        return Client(await self._transport(stack), mode="legacy", read_timeout_seconds=_CALL_SECONDS)
+            return self._client_of(parameters)
+        return self._client_of(await self._transport(stack))
+
+    def _client_of(self, server: Any) -> Client:
+        from mcp import Client
+
+        return Client(server, mode="legacy", read_timeout_seconds=_CALL_SECONDS, message_handler=self._heard)
+
+    async def _heard(self, message: Any) -> None:
+        """A notification of the server, or a fault of the way to it."""
+        if isinstance(method := getattr(message, "method", None), str):
+            parameters = getattr(message, "params", None)
+            said = None if parameters is None else parameters.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self._notified(self.name, method, said)
 
     async def _transport(self, stack: AsyncExitStack) -> Any:
         """The way to a server behind a URL. Its client is ours, and so goes through the gateway."""

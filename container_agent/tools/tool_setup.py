@@ -10,7 +10,9 @@ from typing import Protocol, runtime_checkable
 from container_agent.prompt.compose import Prompt, compose
 from container_agent.providers.model_seams import TurnSetup
 from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
+from container_agent.tools.background import BackgroundProcesses
 from container_agent.tools.choose import toolbox
+from container_agent.tools.notifications import Notifications
 from container_agent.tools.servers import Servers, configurations
 from container_agent.tools.tool_context import ToolContext
 from container_agent.tools.toolbox import Toolbox
@@ -33,11 +35,22 @@ class InteractiveOutput(Protocol):
 class ToolSetup:
     """Sets up the prompt and tools of every turn of one agent process; keeps its MCP servers.
 
-    `environment` is the agent's own.
+    `environment` is the agent's own, and so are its background `processes`; what its servers notify of goes to
+    `notifications`.
     """
 
-    def __init__(self, clock: Clock, environment: Mapping[str, str], *, brings_own: bool = False) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        environment: Mapping[str, str],
+        processes: BackgroundProcesses,
+        notifications: Notifications,
+        *,
+        brings_own: bool = False,
+    ) -> None:
         self._clock = clock
+        self._processes = processes
+        self._notifications = notifications
         self._environment = environment
         self._brings_own = brings_own
         self._servers: tuple[str, Servers] | None = None  # with the configuration they were made from
@@ -67,6 +80,7 @@ class ToolSetup:
             ToolContext(request, out, out.turn_inbox, out.deadline, out.at_end),
             self._clock,
             self._environment,
+            self._processes,
             skills=prompt.skills,
             foreign=foreign,
             brings_own=self._brings_own,
@@ -94,6 +108,12 @@ class ToolSetup:
             await self.close()
             self._reported = None
             chosen, problems = configurations(said)
-            servers = Servers(chosen, problems, workspace=request.workspace, environment=self._environment)
+            servers = Servers(
+                chosen,
+                problems,
+                workspace=request.workspace,
+                environment=self._environment,
+                notified=self._notifications.take,
+            )
             self._servers = (said, servers)
         return self._servers[1]

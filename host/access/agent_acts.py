@@ -15,21 +15,25 @@ from host.access.cards import ApprovalChoice
 from host.access.kinds import ApprovalDecision, ApprovalKind, ApprovalOutcome
 from host.access.policies import PolicyAct
 from host.access.told_to_agents import tell
-from host.central import agent_groups, agent_links, audit, call_grants, tool_server_problems
+from host.central import agent_groups, agent_links, audit, call_grants, container_changes, tool_server_problems
 from host.central.agent_groups import AgentGroup
 from host.central.approvals import Approval, ApprovalState
+from host.central.container_changes import ChangeKind
 from host.central.database import Queryable, Transaction
 from host.gateway.policy import parse_rule
-from shared_schema import json_text
+from shared_schema import json_text, packages
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.models import problem as model_problem
+from shared_schema.packages import MANAGERS, MOST_ASKED, MOST_PACKAGES, Packages
 from shared_schema.tool_servers import stored
 
 GRANTED_FOR = timedelta(hours=1)
 """How long a call that was allowed once may be made: the agent may have to be woken for it."""
 MOST_CHILDREN = 10
 """Agents that one agent has made."""
+MOST_CHANGES = 5
+"""Changes of the containers of one agent group that wait or are built."""
 PARENT = "parent"
 """What an agent that was made by another one calls it."""
 ONCE, CONVERSATION = "once", "conversation"
@@ -141,6 +145,64 @@ def _make_agent(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) ->
     return f"The agent {child.name} is there; {group.name} writes to it with the destination '{child.name}'."
 
 
+def _packages_wish(
+    connection: Queryable, group: AgentGroup, arguments: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    wanted = _packages(arguments)
+    for manager in MANAGERS:
+        for package in getattr(wanted, manager):
+            if sentence := packages.problem(manager, package):
+                raise InvalidValue(sentence)
+    count = len(wanted.apt) + len(wanted.pip)
+    if not 0 < count <= MOST_ASKED:
+        raise InvalidValue(f"name 1 to {MOST_ASKED} packages for apt or pip")
+    layer = None if group.layer is None else container_changes.get(connection, group.layer)
+    present = Packages() if layer is None else layer.all_packages
+    after = present.with_more(wanted)
+    if after == present:
+        raise Conflict("they are installed already")
+    if len(after.apt) + len(after.pip) > MOST_PACKAGES:
+        raise Conflict(f"{group.name} may have {MOST_PACKAGES} packages, and that would be more")
+    if container_changes.open_count(connection, group.id) >= MOST_CHANGES:
+        raise Conflict(
+            "several changes of your container are under way already", hint="wait until you are told of them"
+        )
+    about = {"apt": " ".join(wanted.apt) or None, "pip": " ".join(wanted.pip) or None}
+    subject = " ".join([*wanted.apt, "pip:", *wanted.pip])
+    return subject, {name: said for name, said in about.items() if said} | {"why": arguments["reason"]}
+
+
+def _packages(about: Mapping[str, Any]) -> Packages:
+    return Packages().with_more(Packages(*(tuple(str(about.get(name) or "").split()) for name in MANAGERS)))
+
+
+def _install(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) -> str:
+    wanted = _packages(about)
+    container_changes.add(tx, group.id, str(about["session_id"]), ChangeKind.PACKAGES, wanted.as_json())
+    audit.record(tx, "agent_group.packages", group.name, after=wanted.as_json())
+    return f"The image of {group.name} is being built with {', '.join([*wanted.apt, *wanted.pip])}; the agent is told."
+
+
+def _mount_wish(connection: Queryable, group: AgentGroup, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    path, name, access = str(arguments["path"]), str(arguments["name"]), str(arguments["access"])
+    if access not in ("read", "write"):
+        raise InvalidValue("'access' must be read or write")
+    if any(mount["name"] == name for mount in group.mount_requests):
+        raise Conflict(f"there is a folder /mnt/{name} already")
+    if container_changes.open_count(connection, group.id) >= MOST_CHANGES:
+        raise Conflict(
+            "several changes of your container are under way already", hint="wait until you are told of them"
+        )
+    return f"{path} {name}", {"folder": path, "name": name, "access": access, "why": arguments["reason"]}
+
+
+def _mount(tx: Transaction, group: AgentGroup, about: Mapping[str, Any]) -> str:
+    wanted = {"path": str(about["folder"]), "name": str(about["name"]), "writable": about["access"] == "write"}
+    container_changes.add(tx, group.id, str(about["session_id"]), ChangeKind.MOUNT, wanted)
+    audit.record(tx, "agent_group.mount", group.name, after=wanted)
+    return f"{group.name} gets {wanted['path']} as /mnt/{wanted['name']} when its container is replaced; it is told."
+
+
 def _servers(group: AgentGroup) -> dict[str, Any]:
     found = json_text.parse(group.tool_servers) if group.tool_servers else {}
     return found if isinstance(found, dict) else {}
@@ -191,8 +253,14 @@ def _told(tx: Transaction, approval: Approval) -> None:
 _HIDDEN = frozenset({"agent_group_id", "session_id", "call"})
 
 
-def _kind(name: str, question: str) -> ApprovalKind:
-    return ApprovalKind(name, question, _one, _approved_act(name), hidden=_HIDDEN, closed=_told)
+def _told_unless_approved(tx: Transaction, approval: Approval) -> None:
+    """The agent hears of a no; a yes takes its time, and it is told when all is there."""
+    if approval.state != ApprovalState.APPROVED:
+        _told(tx, approval)
+
+
+def _kind(name: str, question: str, closed: Callable[[Transaction, Approval], None] | None = None) -> ApprovalKind:
+    return ApprovalKind(name, question, _one, _approved_act(name), hidden=_HIDDEN, closed=closed or _told)
 
 
 ACTS: Mapping[str, AgentAct] = {
@@ -208,6 +276,18 @@ ACTS: Mapping[str, AgentAct] = {
         _kind("new_agent", "An agent asks for an agent of its own, with which it can speak."),
         _agent_wish,
         _make_agent,
+    ),
+    "packages": AgentAct(
+        PolicyAct.PACKAGES,
+        _kind("packages", "An agent asks to have packages installed in its container.", _told_unless_approved),
+        _packages_wish,
+        _install,
+    ),
+    "mount": AgentAct(
+        PolicyAct.MOUNTS,
+        _kind("mount", "An agent asks for a folder of this machine.", _told_unless_approved),
+        _mount_wish,
+        _mount,
     ),
 }
 """What an agent may ask for, by the name of its kind of approval."""

@@ -14,6 +14,8 @@ class PolicyAct(StrEnum):
     HOSTS = "hosts"
     TOOL_SERVERS = "tool-servers"
     AGENTS = "agents"
+    PACKAGES = "packages"
+    MOUNTS = "mounts"
 
 
 class ActPolicy(StrEnum):

@@ -6,7 +6,7 @@ unless a turn still waits for it and takes it along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from host.central import ingest, routes, sessions
 from host.central.database import Queryable, Transaction
@@ -17,16 +17,35 @@ from shared_schema.rows import MessageInKind, encode
 _HOST = "Dumbwaiter"
 
 
-def tell(tx: Transaction, session_id: str, key: str, text: str, more: Mapping[str, object]) -> None:
-    """Tell the agent of a conversation something, once for each key; nothing where the conversation is over."""
+def tell(
+    tx: Transaction,
+    session_id: str,
+    key: str,
+    text: str,
+    more: Mapping[str, object],
+    *,
+    spool: str | None = None,
+    files: Sequence[str] = (),
+    hops: int = 0,
+    wakes: bool = True,
+) -> None:
+    """Tell the agent of a conversation something, once for each key; nothing where the conversation is over.
+
+    `files` lie in the folder `spool`; `hops` is how many more times agents have written to each other by that. What
+    does not wake the agent it reads with its next turn.
+    """
     session = _goes_on(tx, session_id)
     address = None if session is None else ingest.last_address(tx, session.id)
     if session is None or address is None:
         return
+    message_id = new_id(Prefix.MESSAGE)
+    content: dict[str, object] = {"text": text, **more}
+    if files:
+        content["files"] = [{"name": name, "path": f"inbox/{message_id}/{name}"} for name in files]
     ingest.accept(
         tx,
         {
-            "message_id": new_id(Prefix.MESSAGE),
+            "message_id": message_id,
             "agent_group_id": session.agent_group_id,
             "session_id": session.id,
             "generation": session.generation,
@@ -37,11 +56,11 @@ def tell(tx: Transaction, session_id: str, key: str, text: str, more: Mapping[st
             "sender_id": None,
             "sender_name": _HOST,
             "kind": MessageInKind.AGENT,
-            "trigger": 1,
-            "content": encode({"text": text, **more}),
-            "spool": None,
+            "trigger": int(wakes),
+            "content": encode(content),
+            "spool": spool,
             "accepted_at": tx.now,
-            "hops": ingest.last_hops(tx, session.id),
+            "hops": ingest.last_hops(tx, session.id) + hops,
         },
     )
 

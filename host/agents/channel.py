@@ -10,8 +10,10 @@ import asyncio
 import shutil
 
 from host.agents.handover import AgentMessage, NotHandedOver, hand_over, tell_of_limit
+from host.central import sessions
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import Central
+from host.central.rate_limits import Act
 from host.channels.protocol import BaseChannel, Capabilities, DeliveryRefused, Ingest, Outgoing
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits, spool
 from shared_schema.clock import Clock, to_text
@@ -68,7 +70,8 @@ class AgentChannel(BaseChannel):
             listener = await self._central.write(hand_over, said, now)
         except NotHandedOver as error:
             if error.is_limit:
-                await self._central.write(tell_of_limit, said, error.what, now)
+                speaker = await self._central.read(sessions.lookup, session_id)
+                await self._central.write(tell_of_limit, speaker, Act.AGENT_LIMITS, error.what)
             raise DeliveryRefused(error.what) from error
         finally:
             if listener is None and folder is not None:

@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from host.agents import limits
-from host.central import agent_groups, agent_links, deliveries, ingest, rate_limits, routes, sessions, usage
+from host.central import (
+    agent_groups,
+    agent_links,
+    delegations,
+    deliveries,
+    ingest,
+    rate_limits,
+    routes,
+    sessions,
+    usage,
+)
 from host.central.agent_groups import AgentGroup
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import Queryable, Transaction
@@ -55,6 +65,8 @@ def hand_over(tx: Transaction, message: AgentMessage, now: str) -> str | None:
     if speaker is None or group is None:
         raise NotHandedOver("the conversation it comes from is gone")
     asks_back = _asker(tx, speaker, message.to)
+    if (asks_back or is_id(message.to, Prefix.SESSION)) and delegations.is_of(tx, speaker.id):
+        return None  # what is said of a task is kept, and handed back as one message
     is_answer = is_id(message.to, Prefix.SESSION) or asks_back is not None
     to = asks_back or message.to
     listener = _asking(tx, to) if is_answer else _asked(tx, speaker, to, now)
@@ -160,17 +172,16 @@ def _require_within_limits(tx: Transaction, group: AgentGroup, target: AgentGrou
     rate_limits.take(tx, Act.AGENT_MESSAGES, pair)
 
 
-def tell_of_limit(tx: Transaction, message: AgentMessage, why: str, now: str) -> None:
+def tell_of_limit(tx: Transaction, speaker: Session | None, act: Act, why: str) -> None:
     """Count a limit that has struck, and say so once an hour where a person takes part.
 
     Where the conversation has no person in it, it is that of the agents before it, or `status` alone.
     """
-    speaker = sessions.lookup(tx, message.session_id)
     if speaker is None:
         return
     group = agent_groups.by_id(tx, speaker.agent_group_id)
     subject = speaker.agent_group_id if group is None else group.name
-    if not rate_limits.take(tx, Act.AGENT_LIMITS, subject).is_first:
+    if not rate_limits.take(tx, act, subject).is_first:
         return
     found = _with_person(tx, speaker)
     if found is None:

@@ -62,7 +62,8 @@ class AgentGroup(Row):
     `tool_servers` is a JSON object of MCP servers (docs/tools.md), `save_memory` whether it may save to memory what is
     worth it before a conversation is over; None means the setting. `fallbacks` is a JSON list of the models that answer
     in place of `model` when its service refuses, `policies` a JSON object of acts, `ask_before` a JSON list of rules.
-    `instructions` are what its `AGENT.md` says when its workspace is made.
+    `instructions` are what its `AGENT.md` says when its workspace is made. `layer_image` is what its containers have in
+    place of the image, with packages that were installed for it, and `layer` the change that made it.
 
     `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
 
@@ -91,6 +92,8 @@ class AgentGroup(Row):
     policies: str = "{}"
     ask_before: str = "[]"
     instructions: str | None = None
+    layer: int | None = None
+    layer_image: str | None = None
 
     @property
     def has_budget(self) -> bool:

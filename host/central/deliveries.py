@@ -179,6 +179,10 @@ UPDATE deliveries INDEXED BY deliveries_open SET status = 'failed', error = :rea
 WHERE channel_type = :channel_type AND platform_id = :platform_id AND status IN ('pending', 'sending')
 RETURNING session_id
 """
+SAID_IN = """
+SELECT content FROM deliveries WHERE session_id = ? AND kind IN ('chat', 'card', 'question')
+    AND (from_host = 0 OR in_reply_to IS NOT NULL) AND status <> 'suppressed' ORDER BY position LIMIT 200
+"""
 SAID_BY = """
 SELECT s.agent_group_id FROM deliveries d INDEXED BY deliveries_by_platform_message
 JOIN sessions s ON s.id = d.session_id
@@ -339,6 +343,11 @@ def sent_as(connection: Queryable, chat: Chat, message_id: str) -> sqlite3.Row |
     Its `message_out_id`, `content`, `session_id`, `kind` and `thread_id`.
     """
     return one(connection, SENT_AS, {"channel_type": chat[0], "platform_id": chat[1], "id": message_id})
+
+
+def said_in(connection: Queryable, session_id: str) -> list[sqlite3.Row]:
+    """`content` of all that a session has said and of what the host has said of its messages, in order."""
+    return connection.execute(SAID_IN, (session_id,)).fetchall()
 
 
 def said_by(connection: Queryable, chat: Chat, message_id: str) -> str | None:

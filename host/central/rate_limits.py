@@ -47,7 +47,10 @@ class Act(StrEnum):
     HOPS = "agents that answer each other in a chat"
     AGENT_MESSAGES = "messages of an agent to another one"
     APPROVALS = "approvals that an agent asks for"
+    DELEGATIONS = "tasks that an agent delegates"
+    PROCESSES = "ends of background processes that wake an agent"
     AGENT_LIMITS = "messages between agents that were not handed over"
+    DELEGATION_LIMITS = "tasks that an agent could not delegate"
 
 
 PER_HOUR = {
@@ -66,6 +69,9 @@ PER_HOUR = {
     Act.HOPS: 0,
     Act.AGENT_MESSAGES: 60,
     Act.AGENT_LIMITS: 0,
+    Act.DELEGATIONS: 60,
+    Act.DELEGATION_LIMITS: 0,
+    Act.PROCESSES: 30,
     Act.APPROVALS: 20,
 }
 """How often each is done in an hour, for one subject."""

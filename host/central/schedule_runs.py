@@ -43,6 +43,22 @@ ORDER BY r.position LIMIT :limit
 DELIVERING = """
 UPDATE schedule_runs SET state = 'delivering', delivery = :delivery WHERE id = :id AND state = 'running'
 """
+# Conversations of runs that are over, beyond the newest so many of each schedule, or not active since a time. Those of
+# schedules that are gone count by time alone.
+OLD_SESSIONS = """
+WITH placed AS (
+    SELECT s.id, s.last_active, r.state,
+        row_number() OVER (PARTITION BY r.schedule_id ORDER BY r.position DESC) AS place
+    FROM sessions s JOIN schedule_runs r ON r.session_id = s.id
+    WHERE s.kind = 'schedule' AND s.status IN ('ended', 'archived')  -- not one that a person has taken up again
+)
+SELECT id FROM placed WHERE state NOT IN ('running', 'delivering') AND (place > :most OR last_active < :before)
+UNION
+SELECT s.id FROM sessions s
+WHERE s.kind = 'schedule' AND s.status <> 'deleted' AND s.last_active < :before
+    AND NOT EXISTS (SELECT 1 FROM schedule_runs r WHERE r.session_id = s.id)
+LIMIT :limit
+"""
 ANY_OPEN = """
 SELECT 1 FROM schedule_runs INDEXED BY schedule_runs_open WHERE state IN ('running', 'delivering') LIMIT 1
 """
@@ -120,6 +136,12 @@ class ScheduleRun(Row):
     delivery: str | None
     tokens: int
     cost_usd: float
+
+
+def old_sessions(connection: Queryable, before: str, most: int, limit: int = 200) -> list[str]:
+    """Conversations of runs that are over: not active since a time, or beyond the newest so many of their schedule."""
+    rows = connection.execute(OLD_SESSIONS, {"before": before, "most": most, "limit": limit})
+    return [row["id"] for row in rows]
 
 
 def insert(

@@ -25,6 +25,7 @@ _REST = """
   AND (:messaging_group_id IS NULL OR s.messaging_group_id = :messaging_group_id)
   AND (:channel_type IS NULL OR m.channel_type = :channel_type)
   AND CASE WHEN :status IS NULL THEN s.status <> 'deleted' ELSE s.status = :status END
+  AND CASE WHEN :kind IS NULL THEN s.kind <> 'schedule' WHEN :kind = 'all' THEN 1 ELSE s.kind = :kind END
   AND (:unread = 0 OR s.unread_since IS NOT NULL)
   AND s.last_active <= :last_active AND (s.last_active, s.id) < (:last_active, :id)
 ORDER BY s.last_active DESC, s.id DESC LIMIT :limit
@@ -61,13 +62,17 @@ _LONGEST_NUMBER = 4
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which sessions; None: all of them. Without a status the deleted ones are left out."""
+    """Which sessions; None: all of them. Without a status the deleted ones are left out.
+
+    Without a kind the runs of schedules are left out, which would hide the others; `all` is every kind.
+    """
 
     agent_group_id: str | None = None
     messaging_group_id: str | None = None
     channel_type: str | None = None
     status: str | None = None
     unread: bool = False
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def page(connection: Queryable, chosen: Filter, *, limit: int = 100, after: Key 
         "channel_type": chosen.channel_type,
         "status": chosen.status,
         "unread": int(chosen.unread),
+        "kind": chosen.kind,
         "last_active": after.last_active,
         "id": after.id,
         "limit": limit,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from host.central.database import Queryable, Transaction, one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema.clock import from_text, to_text
 from shared_schema.rows import Row
 
@@ -24,6 +24,10 @@ WHERE t.source = 'file' AND s.status = 'active'
 OF_MESSAGES = """
 SELECT t.* FROM triggers t INDEXED BY triggers_by_place JOIN schedules s ON s.id = t.schedule_id
 WHERE t.source = 'message' AND t.place IN (:channel, :chat) AND s.status = 'active'
+"""
+OF_NOTIFICATIONS = """
+SELECT t.* FROM triggers t INDEXED BY triggers_by_place JOIN schedules s ON s.id = t.schedule_id
+WHERE t.source = 'mcp' AND t.place = :server AND s.agent_group_id = :agent_group_id AND s.status = 'active'
 """
 ADD_EVENT = """
 INSERT INTO trigger_events (schedule_id, key, at, text, state)
@@ -61,6 +65,11 @@ LONGEST_DEBOUNCE = 10
 
 
 @dataclass(frozen=True, slots=True)
+class EventWaits(Effect):
+    """An event waits for a run: when the next one is due must be found out anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trigger(Row):
     """What starts a run of a schedule. `pattern` None: every file, every message."""
 
@@ -75,6 +84,8 @@ class Trigger(Row):
     def in_words(self) -> str:
         """When that is."""
         what = f" that fits '{self.pattern}'" if self.pattern is not None else ""
+        if self.source == "mcp":
+            return f"when a notification{what} comes from the MCP server {self.place}"
         return f"when a {self.source}{what} {'appears in' if self.source == 'file' else 'comes on'} {self.place}"
 
 
@@ -98,6 +109,12 @@ def of_files(connection: Queryable) -> list[tuple[Trigger, str]]:
 def of_messages(connection: Queryable, channel: str, platform_id: str) -> list[Trigger]:
     """Triggers for messages of a channel, or of one of its chats."""
     rows = connection.execute(OF_MESSAGES, {"channel": channel, "chat": f"{channel}:{platform_id}"})
+    return [Trigger.from_row(row) for row in rows]
+
+
+def of_notifications(connection: Queryable, agent_group_id: str, server: str) -> list[Trigger]:
+    """Triggers for what an MCP server of an agent group notifies of."""
+    rows = connection.execute(OF_NOTIFICATIONS, {"server": server, "agent_group_id": agent_group_id})
     return [Trigger.from_row(row) for row in rows]
 
 
@@ -146,3 +163,4 @@ def _make_due(tx: Transaction, trigger: Trigger, now: datetime) -> None:
     first = now if row is None or row["at"] is None else from_text(row["at"])
     due = min(now + timedelta(seconds=trigger.debounce), first + timedelta(seconds=LONGEST_DEBOUNCE * trigger.debounce))
     tx.execute(MAKE_DUE, (to_text(due), to_text(now), trigger.schedule_id))
+    tx.add(EventWaits())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from host.central import agent_groups
+from host.central import agent_groups, delegations
 from host.central.agent_groups import AgentGroup
 from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text
@@ -190,8 +190,9 @@ def state(connection: Queryable, group: AgentGroup, now: str) -> Budget:
 
 def count_call(tx: Transaction, session_id: str, tokens: int, usd: float) -> None:
     """Count a model call that the gateway saw, for the budgets of the session's agent group."""
-    values = {"session_id": session_id, "day": tx.now[:10], "tokens": max(0, min(tokens, _MOST_TOKENS)), "usd": usd}
-    tx.execute(ADD_CALL, values)
+    tokens = max(0, min(tokens, _MOST_TOKENS))
+    tx.execute(ADD_CALL, {"session_id": session_id, "day": tx.now[:10], "tokens": tokens, "usd": usd})
+    delegations.count_call(tx, session_id, tokens)
 
 
 def exhausted(connection: Queryable, agent_group_id: str, now: str) -> str | None:

@@ -53,7 +53,7 @@ fallback_option = click.option(
 _PROVIDER = f"What produces the replies: {', '.join(PROVIDERS)}."
 
 
-@click.group("agent-group", cls=Group)
+@click.group("agent-group", cls=Group, lazy={"image": "host.cli.agent_image:image"})
 def agent_group() -> None:
     """Agents: their provider, model, limits and budgets."""
 
@@ -153,7 +153,8 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
     "policies",
     metavar="ACT=POLICY",
     multiple=True,
-    help="What it may ask for: hosts, tool-servers or agents; allow, ask or deny it. Without it: ask. Repeatable.",
+    help="What it may ask for: hosts, tool-servers, agents, packages or mounts; allow, ask or deny it. Without it: ask."
+    " Repeatable.",
 )
 @click.option(
     "--ask-before",

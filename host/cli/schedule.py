@@ -126,7 +126,7 @@ def add(
 
 @schedule.command("on")
 @click.argument("agent_group")
-@click.argument("source", type=click.Choice(["file", "message"]))
+@click.argument("source", type=click.Choice(["file", "message", "mcp"]))
 @click.argument("place")
 @click.argument("prompt")
 @click.option("--pattern", metavar="PATTERN", help="Only these: names such as '*.pdf', or RE2 in a text.")
@@ -167,8 +167,9 @@ def on(
 ) -> None:
     """Let an agent do something when something happens.
 
-    SOURCE is `file`, and PLACE a folder of its workspace; or `message`, and PLACE a channel (such as one for mail or
-    webhooks) or a chat. In PROMPT, {text} stands for what came and {count} for how many there were.
+    SOURCE is `file`, and PLACE a folder of its workspace; `message`, and PLACE a channel (such as one for mail or
+    webhooks) or a chat; or `mcp`, and PLACE one of its MCP servers. In PROMPT, {text} stands for what came and {count}
+    for how many there were.
     """
     made = invocation.call("schedule.on", agent_group=agent_group, source=source, place=place, prompt=prompt, **rules)
     present(made, as_json, _show)

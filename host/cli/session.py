@@ -47,6 +47,7 @@ TURNS = (
 )
 REFUSALS = (Column("created_at", "when"), Column("what", "refused"), Column("reason", "why", cut=True))
 STATUSES = ("active", "ended", "archived", "deleted")
+KINDS = ("chat", "agent", "heartbeat", "schedule", "all")
 
 
 LAZY = {name: f"host.cli.session_lifecycle:{name}" for name in (
@@ -72,6 +73,9 @@ def session() -> None:
 @click.option("--messaging-group", metavar="ADDRESS", help="Only of this messaging group.")
 @click.option("--channel", metavar="TYPE", help="Only of this channel.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only with this status; without it, all but the deleted.")
+@click.option(
+    "--kind", type=click.Choice(KINDS), help="Only of this kind; without it, all but the runs of schedules; or all."
+)
 @click.option("--unread", is_flag=True, help="Only with unread messages.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
 @click.option("--after", metavar="ID", help="Go on behind this session: its id, or LAST_ACTIVE/ID.")
@@ -83,6 +87,7 @@ def list_all(
     messaging_group: str | None,
     channel: str | None,
     status: str | None,
+    kind: str | None,
     unread: bool,
     limit: int | None,
     after: str | None,
@@ -98,6 +103,7 @@ def list_all(
         messaging_group=messaging_group,
         channel=channel,
         status=status,
+        kind=kind,
         unread=unread or None,
         limit=limit,
         after=after,

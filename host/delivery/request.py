@@ -40,6 +40,9 @@ class RequestName(StrEnum):
     ADD_MCP_SERVER = "add_mcp_server"
     CREATE_AGENT = "create_agent"
     MAY_CALL = "may_call"
+    DELEGATE = "delegate"
+    INSTALL_PACKAGES = "install_packages"
+    REQUEST_MOUNT = "request_mount"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,24 @@ _FORMS: Mapping[RequestName, Mapping[str, _Number | _Text | _Sentences]] = {
         "instructions": _Text(is_required=True, most=1_500),
         "model": _Text(most=300),
         "reason": _Text(is_required=True, most=300),
+    },
+    RequestName.INSTALL_PACKAGES: {
+        "apt": _Text(most=1_200),
+        "pip": _Text(most=1_200),
+        "reason": _Text(is_required=True, most=500),
+    },
+    RequestName.REQUEST_MOUNT: {
+        "path": _Text(is_required=True, most=500),
+        "name": _Text(is_required=True, most=64),
+        "access": _Text("read"),
+        "reason": _Text(is_required=True, most=500),
+    },
+    RequestName.DELEGATE: {
+        "task": _Text(is_required=True, most=4_000),
+        "agent": _Text(most=63),
+        "minutes": _Number(1, 120, 15),
+        "tokens": _Number(1_000, 10_000_000, 500_000),
+        "key": _Text(is_required=True, most=64),
     },
     RequestName.MAY_CALL: {
         "tool": _Text(is_required=True, most=200),

@@ -10,11 +10,11 @@ from typing import Any
 
 from host.access.policies import PolicyAct, parsed, policy_of
 from host.central import agent_groups as table
-from host.central import audit, sessions, tool_server_problems, usage
+from host.central import audit, container_changes, sessions, tool_server_problems, usage
 from host.central.agent_groups import AgentGroup
 from host.central.database import Queryable, Transaction
 from host.gateway.policy import parse_rule
-from host.operations import readiness
+from host.operations import containers, readiness
 from host.operations.mounts import require_useful
 from host.operations.push import push_to_agent_group, stop_agents
 from host.operations.session_stop import delete
@@ -29,7 +29,7 @@ from host.runtime.protocol import (
 )
 from host.services import Services
 from host.sessions.folder import Owner
-from host.supervision.runs import image_of
+from host.supervision.runs import plain_image_of
 from shared_schema import asking, json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -170,13 +170,16 @@ async def change(
         )
         table.update(tx, group)
         audit.record(tx, "agent_group.set", name, before=audited(before), after=audited(group))
+        if plain_image_of(group, services.settings) != plain_image_of(before, services.settings):
+            containers.renew(tx, group)  # its packages are built on the other image, and it has that one until then
+            container_changes.set_layer(tx, group.id, None, None)
         if group.tool_servers != before.tool_servers:
             tool_server_problems.forget(tx, group.id)
         return before, group
 
     before, group = await services.central.write(store)
     await push_to_agent_group(services, group.id)
-    if image_of(before, services.settings) != image_of(group, services.settings):
+    if plain_image_of(before, services.settings) != plain_image_of(group, services.settings):
         await stop_agents(services, group.id)
     return await show(services, name=name)
 

@@ -139,7 +139,7 @@ def _listed(order: Order, connection: Queryable, who: Standing) -> str:
 
 
 def _line(shown: dict[str, object]) -> str:
-    is_active = shown["status"] == "active"
+    is_active = shown["status"] in ("active", making.PAUSED_ALL)
     following = f"next {shown['next']}" if is_active else f"{shown['status']}: {shown['why'] or 'it waits for a yes'}"
     return f"{shown['name']}: {shown['when']}; {following}"
 

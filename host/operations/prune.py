@@ -1,5 +1,5 @@
-"""Removing what is old: sessions that ended long ago, when a person asks; those that were deleted, after a while, and
-files that came with messages no agent will see."""
+"""Removing what is old: sessions that ended long ago, when a person asks; those that were deleted, after a while; those
+of old runs of schedules, and files that came with messages no agent will see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from host.central import agent_groups, rate_limits, sessions
+from host.central import agent_groups, rate_limits, schedule_runs, sessions
 from host.central.database import Queryable, Transaction
 from host.operations.session_change import change
 from host.operations.session_stop import remove
@@ -93,6 +93,29 @@ async def remove_deleted(services: Services) -> int:
     return removed
 
 
+async def remove_old_runs(services: Services) -> int:
+    """Remove the conversations of old runs of schedules for good; how many. Their lines in the log stay."""
+    settings = services.settings
+    before = to_text(services.clock.now() - timedelta(days=settings.schedule_run_days))
+    removed = 0
+
+    def require(connection: Queryable, session_id: str) -> None:
+        if session_id not in schedule_runs.old_sessions(connection, before, settings.schedule_runs_kept):
+            raise NotFound(f"session {session_id} is not an old one any more")  # a person has taken it up again
+
+    for session_id in await services.central.read(schedule_runs.old_sessions, before, settings.schedule_runs_kept):
+        try:
+            session = await services.central.read(sessions.get, session_id=session_id)
+            await remove(services, session, partial(require, session_id=session_id))
+        except NotFound:
+            continue
+        except (DumbwaiterError, OSError) as error:  # the next time; what is left of it, at the next start
+            log.error("the run of a schedule cannot be removed", extra={"session_id": session_id, "error": str(error)})
+        else:
+            removed += 1
+    return removed
+
+
 def _require_deleted(connection: Queryable, session_id: str, before: str) -> None:
     if session_id not in sessions.deleted_before(connection, before):
         raise NotFound(f"session {session_id} was restored")
@@ -104,7 +127,7 @@ async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
     `spooled` is what the last time returned: the folders that nothing needed then.
     """
     try:
-        while await remove_deleted(services):
+        while await remove_deleted(services) or await remove_old_runs(services):
             pass
         await services.central.write(rate_limits.trim)
         return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)

@@ -37,7 +37,7 @@ from host.central.ingest import COMMAND
 from host.central.sessions import Session
 from host.delivery.allowance import Allowances
 from host.delivery.request import MAX_ANSWER, AgentRequest, RequestName, arguments_of
-from host.operations import agent_acts, agent_schedules, history
+from host.operations import agent_acts, agent_schedules, containers, delegate, history
 from host.services import Services
 from host.sessions import inbox
 from host.sessions.inbox import NewMessage, StatusUpdate
@@ -256,6 +256,17 @@ class Answers:
     async def _create_agent(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [await agent_acts.asked(self.services, session, "new_agent", arguments)]
 
+    async def _install_packages(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        containers.require_layers(self.services)
+        return [await agent_acts.asked(self.services, session, "packages", arguments)]
+
+    async def _request_mount(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        await containers.require_allowed(self.services, arguments)
+        return [await agent_acts.asked(self.services, session, "mount", arguments)]
+
+    async def _delegate(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [await delegate.begin(self.services, session, arguments)]
+
     async def _may_call(self, session: Session, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [await agent_acts.may_call(self.services, session, arguments)]
 
@@ -309,6 +320,9 @@ class Answers:
         RequestName.ADD_MCP_SERVER: _add_server,
         RequestName.CREATE_AGENT: _create_agent,
         RequestName.MAY_CALL: _may_call,
+        RequestName.DELEGATE: _delegate,
+        RequestName.INSTALL_PACKAGES: _install_packages,
+        RequestName.REQUEST_MOUNT: _request_mount,
     }
 
 

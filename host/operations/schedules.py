@@ -141,7 +141,8 @@ async def on(
     budget_usd: float | None = None,
     urgent: bool | None = None,
 ) -> dict[str, Any]:
-    """Let events start runs: a file that appears in a folder of the workspace, a message on a channel or in a chat.
+    """Let events start runs: a file that appears in a folder of the workspace, a message on a channel or in a chat, a
+    notification of an MCP server.
 
     Raises `InvalidValue`, `NotFound`, `Conflict`.
     """

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from host.central import audit, events, ingest, mailbox, questions, routes, session_lookup, sessions, turns
+from host.central import audit, delegations, events, ingest, mailbox, questions, routes, session_lookup, sessions, turns
 from host.central.database import Transaction
 from host.central.events import EventKind
 from host.central.sessions import Session
@@ -31,6 +31,7 @@ async def stop(services: Services, *, session: str) -> dict[str, Any]:
         def cancel(tx: Transaction) -> int:
             questions.forget(tx, found.id)
             cancelled = ingest.cancel_session(tx, found.id)
+            delegations.stop_of(tx, found.id)
             audit.record(tx, "session.stop", found.id, after={"cancelled": cancelled})
             return cancelled
 
@@ -50,6 +51,7 @@ async def interrupt(services: Services, session: Session, also: Also[int] = lamb
     def cancel(tx: Transaction) -> int:
         questions.forget(tx, session.id)
         cancelled = ingest.cancel_session(tx, session.id)
+        delegations.stop_of(tx, session.id)
         audit.record(tx, "session.stop", session.id, after={"cancelled": cancelled})
         also(tx, cancelled)
         return cancelled

@@ -18,6 +18,7 @@ from shared_schema.layout import SessionLayout
 
 _MAX_LIST = 1000
 _STATUSES = ("active", "ended", "archived", "deleted")
+_KINDS = ("chat", "agent", "heartbeat", "schedule", "all")
 
 _LIST_DAYS = 7
 """How long a terminal can say the numbers of a list it was shown."""
@@ -30,6 +31,7 @@ async def list_all(
     messaging_group: str | None = None,
     channel: str | None = None,
     status: str | None = None,
+    kind: str | None = None,
     unread: bool = False,
     limit: int = 100,
     after: str | None = None,
@@ -38,12 +40,16 @@ async def list_all(
     """Sessions, the most recently active first; `after` is where the page before ended: the id of its last session, or
     `<last_active>/<id>`, which holds also when that session moves up meanwhile.
 
+    Runs of schedules are left out unless `kind` asks for them; `all` is every kind.
+
     `terminal` names who was shown the list: until its next one its numbers can be said there (`numbered`).
     """
     if not 1 <= limit <= _MAX_LIST:
         raise InvalidValue(f"the limit must be 1 to {_MAX_LIST}, not {limit}")
     if status is not None and status not in _STATUSES:
         raise InvalidValue(f"'{status}' is not a status", hint=f"use one of {', '.join(_STATUSES)}")
+    if kind is not None and kind not in _KINDS:
+        raise InvalidValue(f"'{kind[:40]}' is not a kind", hint=f"use one of {', '.join(_KINDS)}")
 
     def load(connection: Queryable) -> list[dict[str, Any]]:
         chosen = Filter(
@@ -54,6 +60,7 @@ async def list_all(
             channel_type=channel,
             status=status,
             unread=unread,
+            kind=kind,
         )
         behind = None if after is None else _key(connection, after)
         page = session_list.page(connection, chosen, limit=limit, after=behind)

@@ -19,10 +19,11 @@ from host.runtime.accounts import AccountFiles
 from host.runtime.engine_address import DEFAULT_URL, EngineAddress
 from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
 from host.runtime.engine_facts import EngineFacts
-from host.runtime.engine_images import build, labels_of
+from host.runtime.engine_images import build, build_layer, id_of, labels_of, remove_image
 from host.runtime.exit_status import reason_of
 from host.runtime.image_accounts import ImageAccounts
 from host.runtime.image_names import how_to_build
+from host.runtime.layers import BuiltLayer, LayerRequest
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.specification import (
     INSTALL_LABEL,
@@ -138,6 +139,15 @@ class DockerRuntime:
         Raises `StartFailed` with the engine's reason.
         """
         await self._call(lambda: build(self._client, tag, base_image, variant, context), self._limits.build)
+
+    async def image_id(self, image: str) -> str | None:
+        return await self._call(lambda: id_of(self._client, image))
+
+    async def build_layer(self, request: LayerRequest) -> BuiltLayer:
+        return await self._call(lambda: build_layer(self._client, request), self._limits.build)
+
+    async def remove_image(self, image: str) -> None:
+        await self._call(lambda: remove_image(self._client, image))
 
     async def _call(self, function: Callable[[], _Result], limit: float | None = None) -> _Result:
         return await self._threads.call(function, self._limits.call if limit is None else limit)

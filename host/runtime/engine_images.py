@@ -1,13 +1,68 @@
-"""The images an engine has: their labels, and building `Dockerfile.agent`. Blocks."""
+"""The images an engine has: their labels, building `Dockerfile.agent`, and layers with packages. Blocks."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
-from host.runtime.engine_client import NOT_FOUND, EngineClient, EngineRefusal
+from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
 from host.runtime.image_names import how_to_build
-from host.runtime.protocol import StartFailed
+from host.runtime.layers import BuiltLayer, LayerRequest, dockerfile
+from host.runtime.protocol import BuildFailed, StartFailed
 from host.runtime.sources import digest
+
+_LOG_CHARACTERS = 20_000
+_PIECE = 4_000
+
+
+def id_of(engine: EngineClient, image: str) -> str | None:
+    """The engine's id of an image; None when it has none of that name."""
+    try:
+        with engine.calling() as client:
+            return str(client.images.get(image).id)
+    except EngineRefusal as refusal:
+        if refusal.status != NOT_FOUND:
+            raise
+        return None
+
+
+def build_layer(engine: EngineClient, request: LayerRequest) -> BuiltLayer:
+    """Build a layer. Raises `BuildFailed` with the engine's reason and the log."""
+    base_id = id_of(engine, request.base)
+    if base_id is None:
+        raise BuildFailed(f"the image {request.base} is missing", "")
+    log, failure = "", None
+    try:
+        with engine.calling() as client:
+            progress = client.api.build(
+                fileobj=io.BytesIO(dockerfile(request).encode()),
+                tag=request.image,
+                buildargs={} if request.pip_index is None else {"PIP_INDEX_URL": request.pip_index},
+                network_mode=request.network,
+                use_config_proxy=True,
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+            for line in progress:  # to the end, also after an error: only then is the connection free again
+                failure = line.get("error", failure)
+                piece = str(line.get("stream") or line.get("error") or "")[:_PIECE]
+                log = (log + piece)[-_LOG_CHARACTERS:]
+    except EngineRefusal as refusal:
+        failure = refusal.reason
+    if failure is not None:
+        raise BuildFailed(failure.strip()[:500], log)
+    return BuiltLayer(base_id, log)
+
+
+def remove_image(engine: EngineClient, image: str) -> None:
+    """Remove an image by its name; one that is gone, or that a container still has, is no error."""
+    try:
+        with engine.calling() as client:
+            client.images.remove(image)
+    except EngineRefusal as refusal:
+        if refusal.status not in (NOT_FOUND, CONFLICT):
+            raise
 
 
 def labels_of(engine: EngineClient, image: str) -> dict[str, str] | None:

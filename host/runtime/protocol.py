@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from host.runtime.layers import BuiltLayer, LayerRequest
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 
@@ -22,6 +23,14 @@ class RuntimeUnavailable(DumbwaiterError):
 
 class StartFailed(DumbwaiterError):
     """The engine answers, and this agent cannot be started (image missing, specification refused)."""
+
+
+class BuildFailed(StartFailed):
+    """A layer with packages cannot be built; `log` is what the build printed last."""
+
+    def __init__(self, what: str, log: str) -> None:
+        super().__init__(what)
+        self.log = log
 
 
 SMALLEST_MEMORY, LARGEST_MEMORY = 32 * 1024**2, 2**50
@@ -119,3 +128,17 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Release the connection to the engine. Agents go on."""
+
+
+@runtime_checkable
+class LayerRuntime(Protocol):
+    """A runtime whose agents have images, on which packages can be installed. Raises as `Runtime`."""
+
+    async def image_id(self, image: str) -> str | None:
+        """The engine's id of an image; None when there is none of that name."""
+
+    async def build_layer(self, request: LayerRequest) -> BuiltLayer:
+        """Build an image with packages, within a time limit. Raises `BuildFailed`."""
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image that is not used; one that is gone, or in use, is no error."""

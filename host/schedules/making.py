@@ -22,11 +22,14 @@ from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address
+from shared_schema.tool_servers import servers_of
 
-SOURCES = ("file", "message")
+SOURCES = ("file", "message", "mcp")
 _MOST_PER_HOUR = 1_000
 HEARTBEAT = "heartbeat"
 """The name of the schedule that is an agent group's heartbeat."""
+PAUSED_ALL = "paused (all)"
+"""What an active schedule is shown as while everything is paused."""
 _AUDITED = (
     "prompt", "kind", "spec", "timezone", "status", "missed", "session_mode", "speaks_in", "channel_type",
     "platform_id", "urgent", "max_runs", "ends_at", "max_failures", "budget_usd", "budget_tokens", "check_script",
@@ -135,6 +138,8 @@ def set_trigger(
     seconds = when.duration(debounce)
     if source == "file":
         watched = folder_watch.valid_folder(place_of)
+    elif source == "mcp":
+        watched, pattern = _server(group, place_of), None if pattern is None else valid_pattern(pattern)
     else:
         watched = messaging_groups.get_by_name(tx, place_of).address if ":" in place_of else place_of
         pattern = None if pattern is None else valid_pattern(pattern)
@@ -143,6 +148,18 @@ def set_trigger(
     trigger = Trigger(made.id, source, watched, pattern, seconds, per_hour)
     triggers.insert(tx, trigger)
     return schedules.get(tx, made.id), trigger
+
+
+def _server(group: AgentGroup, name: str) -> str:
+    """The name of an MCP server that an agent group has. Raises `InvalidValue`."""
+    names = sorted(servers_of(group.tool_servers or "{}"))
+    if name not in names:
+        known = f"only {', '.join(names)}" if names else "it has none"
+        raise InvalidValue(
+            f"{group.name} has no MCP server '{name[:64]}', {known}",
+            hint=f"`dumbwaiter agent-group set {group.name} --tool-servers FILE` gives it some",
+        )
+    return name
 
 
 def _known(connection: Queryable, agent_group_id: str, name: str) -> Schedule | None:
@@ -219,12 +236,14 @@ def cancel(tx: Transaction, schedule: Schedule, by: str, now: datetime) -> Sched
 def shown(connection: Queryable, schedule: Schedule, agent_group: str) -> dict[str, Any]:
     """A schedule as people and agents see it."""
     last = schedule_runs.last(connection, schedule.id)
+    is_held = schedule.status == "active" and schedules.paused(connection) is not None
+    status = PAUSED_ALL if is_held else schedule.status
     trigger = triggers.of_schedule(connection, schedule.id)
     return {
         "id": schedule.id,
         "name": schedule.name,
         "agent_group": agent_group,
-        "status": schedule.status,
+        "status": status,
         "why": schedule.why,
         "when": when.in_words(recurrence_of(schedule)) if trigger is None else trigger.in_words,
         "next": None if schedule.next_at is None else when.at_in_words(schedule.next_at, schedule.timezone),

@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from host.sessions.hard_link import header, reading
+from shared_schema import background, mcp_notices
+from shared_schema.background import PROCESSES, BackgroundProcess
 from shared_schema.errors import FileDamaged
 from shared_schema.layout import HEARTBEAT, SessionLayout
+from shared_schema.mcp_notices import NOTIFICATIONS, Notification
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
 from shared_schema.migrate import require_readable
 from shared_schema.rows import DRAFT, Ack, AgentState, MessageOut, Turn
@@ -24,7 +27,7 @@ MAX_TURNS = 50
 MAX_JUMP = 10**9
 MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
-_TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state"})
+_TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state", "session_state"})
 _DRAFT_TABLES = frozenset({"session_state"})
 MAX_DRAFT = 20_000
 _SEQUENCE = frozenset({"sqlite_sequence"})
@@ -97,6 +100,8 @@ SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_t
     CAST(contract_version AS INTEGER) AS contract_version, substr(updated_at, 1, 100) AS updated_at
 FROM agent_state WHERE id = 1
 """
+_MOST_STATE = max(background.MOST_CHARACTERS, mcp_notices.MOST_CHARACTERS) + 1
+STATE = f"SELECT substr(value, 1, {_MOST_STATE}) AS value FROM session_state WHERE key = ?"
 DRAFT_STATE = f"SELECT substr(value, 1, {MAX_DRAFT * 2}) AS value FROM session_state WHERE key = ?"
 
 
@@ -126,6 +131,8 @@ class OutboxSnapshot:
     acks: list[Ack] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     state: AgentState | None = None
+    processes: tuple[BackgroundProcess, ...] = ()
+    notifications: tuple[Notification, ...] = ()
     bad_rows: list[BadRow] = field(default_factory=list)
     out_cursor: int = 0
     turn_cursor: int = 0
@@ -234,11 +241,15 @@ def _read(
     turns = [_one(connection, new_turn, place, "a turn", bad_rows) for place in places]
     turns += [_one(connection, known_turn, turn_id, turn_id, bad_rows) for turn_id in running_turns]
     state = _one(connection, AGENT_STATE, None, "agent_state", bad_rows)
+    processes = _one(connection, STATE, PROCESSES, "the background processes", bad_rows)
+    notifications = _one(connection, STATE, NOTIFICATIONS, "the notifications", bad_rows)
     return OutboxSnapshot(
         messages=messages,
         acks=[Ack.from_row(row) for row in acks if row is not None],
         turns=[Turn.from_row(row) for row in turns if row is not None],
         state=None if state is None else AgentState.from_row(state),
+        processes=() if processes is None else background.parsed(processes["value"]),
+        notifications=() if notifications is None else mcp_notices.parsed(notifications["value"]),
         bad_rows=bad_rows,
         out_cursor=out_cursor,
         turn_cursor=places[-1] if places else turn_cursor,

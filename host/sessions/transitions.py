@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from host.central import deliveries, events, exchanges, ingest, questions, routes, sessions, titles
+from host.central import delegations, deliveries, events, exchanges, ingest, questions, routes, sessions, titles
 from host.central.database import Queryable, Transaction
 from host.central.events import EventKind
 from host.central.exchanges import Exchanges
@@ -153,6 +153,7 @@ def compress(tx: Transaction, session: Session, summary: str) -> Transition:
     route = routes.leave_route(tx, current)
     child = routes.open_session(tx, route, parent=current, relation=Relation.COMPRESSED, summary=summary)
     exchanges.carry(tx, current.id, child.id, child.generation)
+    delegations.carry(tx, current.id, child.id)
     ingest.cancel_session(tx, current.id)
     sessions.end(tx, current.id, EndReason.COMPRESSED)
     titles.hand_on(tx, current, child)

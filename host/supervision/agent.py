@@ -15,7 +15,9 @@ from host.backoff import Backoff
 from host.runtime.protocol import AgentHandle, AgentStatus
 from host.sessions.outbox import Signature
 from host.supervision.decide import AgentFacts
+from shared_schema.background import BackgroundProcess
 from shared_schema.layout import SessionLayout
+from shared_schema.mcp_notices import Notification
 
 _REST = 1.0
 """How long the host rests from an agent that writes more than one reconcile takes, in times of that reconcile. So a
@@ -44,6 +46,8 @@ class RunningAgent:
     unreadable_since: float | None = None
     blocked_since: float | None = None
     doing: str | None = None
+    processes: tuple[BackgroundProcess, ...] = ()  # in the background, as it says
+    notifications: frozenset[str] = frozenset()  # the keys of those of its MCP servers that were taken
     polled: float = 0.0
     polling: asyncio.Task[AgentStatus] | None = None  # the engine is asked and has not answered yet
     measured: float = 0.0
@@ -78,6 +82,23 @@ class RunningAgent:
         self.last_activity = now
         self.unreadable_since = None
         self.read_failures = 0
+
+    def saw_processes(self, processes: tuple[BackgroundProcess, ...]) -> list[BackgroundProcess]:
+        """Note its background processes; those that have ended since the last time."""
+        over = {process.key for process in self.processes if not process.is_running}
+        self.processes = processes
+        return [process for process in processes if not process.is_running and process.key not in over]
+
+    def saw_notifications(self, notifications: tuple[Notification, ...]) -> list[Notification]:
+        """Note what its MCP servers notify of; what is new of that."""
+        new = [each for each in notifications if each.key not in self.notifications]
+        self.notifications = frozenset(each.key for each in notifications)
+        return new
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether it says that a background process runs."""
+        return any(process.is_running for process in self.processes)
 
     def saw_trouble(self, now: float) -> float:
         """Note that it could not be read; seconds until it should be tried again: soon at first, then less often."""
@@ -127,6 +148,7 @@ class RunningAgent:
             blocked_for=_age(self.blocked_since, now),
             out_is_full=self.out_is_full,
             evicted=self.evicted,
+            has_processes=self.has_processes,
         )
 
 

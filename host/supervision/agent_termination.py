@@ -37,6 +37,7 @@ class _Finalization:
     sentence: str
     not_the_agents_fault: bool
     since: float
+    is_wanted: bool
     not_before: float = 0.0
     failures: int = 0
 
@@ -93,7 +94,12 @@ class AgentTermination:
         await self._runs.stop(agent.handle, reason)
         sentence = f"the agent was stopped because {reason.value}"
         await self.finalize_agent(
-            session, agent, sentence, not_the_agents_fault=reason.not_the_agents_fault, later=reason.is_urgent
+            session,
+            agent,
+            sentence,
+            not_the_agents_fault=reason.not_the_agents_fault,
+            is_wanted=reason.is_wanted,
+            later=reason.is_urgent,
         )
 
     async def stop_all(self) -> None:
@@ -107,13 +113,21 @@ class AgentTermination:
         sentence: str,
         *,
         not_the_agents_fault: bool,
+        is_wanted: bool = False,
         later: bool = False,
     ) -> None:
         """Free the slot of an agent that is dead, finalize its run, and keep what it printed.
 
-        `later`: the next reconcile finalizes it. It also tries again what fails here.
+        `is_wanted`: the agent is to be gone. `later`: the next reconcile finalizes it. It also tries again what fails
+        here.
         """
-        self._begin(session.id, agent.handle.run_id, sentence, not_the_agents_fault=not_the_agents_fault)
+        self._begin(
+            session.id,
+            agent.handle.run_id,
+            sentence,
+            not_the_agents_fault=not_the_agents_fault,
+            is_wanted=is_wanted,
+        )
         self._leave(session.id)  # first of all: should the rest fail, the agent is dead all the same and needs no slot
         try:
             if not later:
@@ -153,8 +167,12 @@ class AgentTermination:
         """The session is gone: nothing of it is to be finalized."""
         self._finalizations.pop(session_id, None)
 
-    def _begin(self, session_id: str, run_id: str, sentence: str, *, not_the_agents_fault: bool) -> None:
-        self._finalizations[session_id] = _Finalization(run_id, sentence, not_the_agents_fault, self._clock.monotonic())
+    def _begin(
+        self, session_id: str, run_id: str, sentence: str, *, not_the_agents_fault: bool, is_wanted: bool = False
+    ) -> None:
+        self._finalizations[session_id] = _Finalization(
+            run_id, sentence, not_the_agents_fault, self._clock.monotonic(), is_wanted
+        )
 
     async def _finalize(self, session: sessions.Session) -> None:
         """Go on finalizing a session's last run: read its file to the end, count, tell. Raises what fails.
@@ -185,6 +203,8 @@ class AgentTermination:
             run_id=finalization.run_id,
             not_the_agents_fault=not_the_agents_fault,
             sentence=sentence,
+            processes=final.processes,
+            is_wanted=finalization.is_wanted,
         )
         self._finalizations.pop(session.id, None)
         self._backoff.wait(session.id, retry_in)

@@ -90,7 +90,7 @@ class AgentSlots:
         asked = []
         for _ in range(wanted - leaving):
             victim = choose_victim(
-                (name, now - agent.last_activity)
+                (name, agent.has_processes, now - agent.last_activity)
                 for name, agent in self._agents.items()
                 if agent.busy_since is None and not agent.evicted
             )

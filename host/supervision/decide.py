@@ -22,6 +22,7 @@ class SupervisionLimits:
     silent_seconds: float
     turn_seconds: float
     idle_seconds: float
+    background_seconds: float
     engine_seconds: float
     fault_seconds: float
     retry_seconds: float
@@ -40,6 +41,7 @@ class AgentFacts:
     blocked_for: float | None  # since inbound.db could last be written; None: it can be
     out_is_full: bool  # out/ is larger than allowed
     evicted: bool  # its slot is wanted for another session
+    has_processes: bool = False  # it says that something runs in its background
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,11 @@ class StopReason(StrEnum):
         return {StopReason.IGNORES_CANCEL: 0.0}.get(self, 1.0 if self in _HANGING else None)
 
     @property
+    def is_wanted(self) -> bool:
+        """Whether the agent is to be gone: what was in its background does not bring it back."""
+        return self in _WANTED
+
+    @property
     def not_the_agents_fault(self) -> bool:
         """Whether the agent is not to blame."""
         return self in _NOT_THE_AGENTS_FAULT
@@ -98,6 +105,17 @@ _NOT_THE_AGENTS_FAULT = frozenset(
         StopReason.CHANGED,
         StopReason.IGNORES_CANCEL,
         StopReason.FAULT,
+    }
+)
+
+_WANTED = frozenset(
+    {
+        StopReason.SESSION_OVER,
+        StopReason.IDLE,
+        StopReason.EVICTED,
+        StopReason.ASKED,
+        StopReason.CHANGED,
+        StopReason.IGNORES_CANCEL,
     }
 )
 
@@ -166,11 +184,12 @@ def _about_agent(facts: Facts, agent: AgentFacts, limits: SupervisionLimits) -> 
         if age is not None and age >= limit:
             return Stop(reason)
     idle = not facts.waiting and agent.busy_for is None
-    if idle and (agent.evicted or agent.idle_for >= limits.idle_seconds):
+    rest = max(limits.idle_seconds, limits.background_seconds) if agent.has_processes else limits.idle_seconds
+    if idle and (agent.evicted or agent.idle_for >= rest):
         return Stop(StopReason.EVICTED if agent.evicted else StopReason.IDLE)
     left = [limit - age for _, age, limit in _patience(agent, limits) if age is not None]
     if idle:
-        left.append(limits.idle_seconds - agent.idle_for)
+        left.append(rest - agent.idle_for)
     return Wait(min(left))
 
 
@@ -238,6 +257,9 @@ def retry_wait(number: int, limits: SupervisionLimits) -> float:
     return limits.retry_seconds * RETRY_FACTOR ** (number - 1)
 
 
-def choose_victim(idle: Iterable[tuple[str, float]]) -> str | None:
-    """The session whose agent has been idle longest, of (session id, idle seconds); None when none is idle."""
-    return max(idle, key=lambda item: item[1], default=(None, 0.0))[0]
+def choose_victim(idle: Iterable[tuple[str, bool, float]]) -> str | None:
+    """The session whose agent leaves, of (session id, whether it has processes, idle seconds); None when none is idle.
+
+    It is the one that has been idle longest; one that has something in its background only where all have.
+    """
+    return max(idle, key=lambda item: (not item[1], item[2]), default=(None, False, 0.0))[0]

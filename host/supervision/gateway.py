@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from host.central import agent_groups, refusals, sessions, usage
+from host.central import agent_groups, delegations, refusals, sessions, usage
 from host.central.database import Central, Queryable, Transaction
 from host.gateway import prices
 from host.gateway.grant import Grant
@@ -52,7 +52,7 @@ def gateway_for(
 
         async def exhausted() -> str | None:
             now = to_text(clock.now())
-            return await central.read(usage.exhausted, group_id, now)
+            return await central.read(lambda c: usage.exhausted(c, group_id, now) or delegations.refusal(c, session_id))
 
         async def left() -> BudgetLeft:
             now = to_text(clock.now())

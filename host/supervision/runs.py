@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from host.agents.processes import tell_gone
 from host.central import events, ingest, rate_limits, repairs, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central, Transaction
@@ -36,6 +37,7 @@ from host.sessions.outbox import OutboxStanding, heartbeat
 from host.settings import Settings
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import FailureCount, HeldMessage, StopReason, SupervisionLimits, count_failure
+from shared_schema.background import BackgroundProcess
 from shared_schema.clock import Clock
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
@@ -200,10 +202,13 @@ class Runs:
         run_id: str,
         not_the_agents_fault: bool,
         sentence: str,
+        processes: Sequence[BackgroundProcess] = (),
+        is_wanted: bool = False,
     ) -> float:
         """Count the death of a run in the ledger, once. The agent is gone and `outbound.db` read to the end.
 
-        `processing` are the messages it held; `sentence` says how it died, for the person who asked.
+        `processing` are the messages it held; `sentence` says how it died, for the person who asked. `processes` were
+        in its background: the next agent is told of them, and is woken by them unless this one `is_wanted` to be gone.
         """
 
         def count(tx: Transaction) -> float:
@@ -235,6 +240,7 @@ class Runs:
                 )
             turns.close_running(tx, session.id, status, reason, sentence)
             _count_failures(tx, session.id, failures, sentence)
+            tell_gone(tx, session.id, processes, why=sentence, wakes=not is_wanted)
             return failures.retry_in
 
         return await self._central.write(count)
@@ -332,7 +338,12 @@ class Runs:
 
 
 def image_of(group: AgentGroup, settings: Settings) -> str:
-    """The image of an agent group's containers: its own, or the setting's, in the variant that its provider needs."""
+    """The image of an agent group's containers: with the packages that were installed for it, or the plain one."""
+    return group.layer_image or plain_image_of(group, settings)
+
+
+def plain_image_of(group: AgentGroup, settings: Settings) -> str:
+    """The image without packages: the agent group's own, or the setting's, in the variant that its provider needs."""
     return group.image or image_for(group.provider, settings.image)
 
 

@@ -131,9 +131,11 @@ class Supervisor:
         self._changed()
 
     def is_working(self, session_id: str) -> bool:
-        """Whether the agent of a session says that it does anything. Callable from any thread."""
+        """Whether the agent of a session says that it, or something in its background, does anything. Any thread."""
         agent = self.agents.get(session_id)
-        return agent is not None and agent.doing not in (None, AgentPhase.STARTING, AgentPhase.IDLE)
+        if agent is None:
+            return False
+        return agent.has_processes or agent.doing not in (None, AgentPhase.STARTING, AgentPhase.IDLE)
 
     def is_busy(self) -> bool:
         """Whether a person waits for an answer of an agent that runs. Callable from any thread."""

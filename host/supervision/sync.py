@@ -13,9 +13,11 @@ from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from host.agents import processes
 from host.central import ingest, refusals, repairs, sessions, turns
 from host.central.database import Central, Queryable, Transaction, committed
 from host.delivery.copy import Copied, Copier
+from host.routing import triggering
 from host.sessions import outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
 from host.sessions.inbox_sync import (
@@ -29,6 +31,7 @@ from host.sessions.inbox_sync import (
 )
 from host.sessions.outbox import OutboxSnapshot, Signature
 from host.supervision.agent import RunningAgent, rest_after
+from shared_schema.background import BackgroundProcess
 from shared_schema.clock import Clock, from_text
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
@@ -110,10 +113,14 @@ class _Observation:
 
 @dataclass(frozen=True, slots=True)
 class FinalOutput:
-    """What the file of a dead agent held: the messages it had in a turn, and whether the file had to be put aside."""
+    """What the file of a dead agent held: the messages it had in a turn, and whether the file had to be put aside.
+
+    `processes` are those in its background, as it said last.
+    """
 
     processing: frozenset[str]
     quarantined: str | None
+    processes: tuple[BackgroundProcess, ...] = ()
 
 
 class SessionSync:
@@ -165,6 +172,10 @@ class SessionSync:
         more = snapshot.more or (bool(finished) and len(found.view.open_messages) >= ingest.OPEN_LIMIT)
         rest = rest_after(time.monotonic() - began) if more else None
         agent.saw_output(snapshot.signature, now, rest=rest, doing=_doing(snapshot))
+        if ended := agent.saw_processes(snapshot.processes):
+            await self._central.write(processes.tell_ended, session_id, ended)
+        if new := agent.saw_notifications(snapshot.notifications):
+            await self._central.write(triggering.offer_notifications, found.view.session.agent_group_id, new)
         return SyncResult(found.view.after(finished), len(finished))
 
     async def final_output(self, session_id: str, layout: SessionLayout, *, gives_up: bool) -> FinalOutput | None:
@@ -178,10 +189,10 @@ class SessionSync:
             if await asyncio.to_thread(recovery.has_journal, layout):
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
                 log.warning("an interrupted commit was rolled back", extra={"session_id": session_id})
-            processing = await self._read_to_the_end(session_id, layout)
-            if processing is not None:
+            final = await self._read_to_the_end(session_id, layout)
+            if final is not None:
                 await asyncio.to_thread(outbox_schema_check.require_schema, layout)
-                return FinalOutput(processing, None)
+                return final
             if not gives_up:
                 return None
             kept = await self._quarantine(session_id, layout, FileDamaged("it does not come to an end"))
@@ -195,8 +206,8 @@ class SessionSync:
         held = view.open_messages if view is not None else ()
         return FinalOutput(frozenset(message.message_id for message in held), kept)
 
-    async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> frozenset[str] | None:
-        """Copy what there is; the messages that are still marked `processing`. None when there is more."""
+    async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> FinalOutput | None:
+        """Copy what there is; what of it concerns the end of the agent. None when there is more."""
         deadline = self._clock.monotonic() + _LAST_SECONDS
         is_first = True  # each time is some progress
         while (view := await self.view(session_id)) is not None:
@@ -207,9 +218,10 @@ class SessionSync:
             snapshot, copying = await asyncio.to_thread(self._read, view, layout)
             await self._copied(session_id, copying)
             if not snapshot.more:
-                return frozenset(ack.message_id for ack in snapshot.acks if ack.status == AckStatus.PROCESSING)
+                held = frozenset(ack.message_id for ack in snapshot.acks if ack.status == AckStatus.PROCESSING)
+                return FinalOutput(held, None, snapshot.processes)
             await asyncio.sleep(rest_after(time.monotonic() - began))
-        return frozenset()
+        return FinalOutput(frozenset(), None)
 
     async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble) -> str:
         session = await self._central.read(sessions.get, session_id)

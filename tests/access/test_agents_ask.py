@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from host.access.policies import PolicyAct
 from host.api.client import HostGone
 from shared_schema import asking
 from shared_schema.errors import InvalidValue, NotFound
@@ -110,7 +111,7 @@ async def test_a_no_reaches_the_agent_and_nothing_is_changed(tmp_path: Path) -> 
 
 async def test_a_policy_allows_or_denies_without_asking(tmp_path: Path) -> None:
     async with with_owner(tmp_path) as host:
-        assert (await show(host))["policies"] == {"hosts": "ask", "tool-servers": "ask", "agents": "ask"}
+        assert (await show(host))["policies"] == {str(act): "ask" for act in PolicyAct}
         await host.do("agent_group.set", name=AGENT, policies=["hosts=allow", "tool-servers=deny"])
         assert await host.ask(HOST) == "assistant may reach files.example.org from now on."
         assert (await host.ask(SERVER)).startswith("Error: assistant may not ask for that: its operator has set")

@@ -44,6 +44,10 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
         {"name": "a", "provider": "model", "model": "m"},
     ),
     ("agent-group list", "agent_group.list", {}),
+    ("agent-group image history a", "agent_image.list", {"name": "a"}),
+    ("agent-group image log a 3", "agent_image.log", {"name": "a", "number": 3}),
+    ("agent-group image rollback a", "agent_image.rollback", {"name": "a"}),
+    ("agent-group image rollback a 0", "agent_image.rollback", {"name": "a", "number": 0}),
     ("agent-group show a", "agent_group.show", {"name": "a"}),
     (
         "agent-group set a --memory 512m --cpus 1.5 --pids 9 --mount /srv/x:books:rw --unset model --unset image",

@@ -34,6 +34,7 @@ SHORT = Plan(
     weather=3.0,
     settle_seconds=60,
     bot_chats=0,
+    schedules=0,
 )
 
 

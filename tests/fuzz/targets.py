@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.fuzz.agent_values import AGENT_VALUES
 from tests.fuzz.asking import ASKING
 from tests.fuzz.command_line import COMMAND_LINE
 from tests.fuzz.configuration import CONFIGURATION
@@ -32,6 +33,6 @@ from tests.fuzz.webhooks import WEBHOOKS
 MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
     METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, MATRICES, HUB,
-    SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM, DOINGS,
+    SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM, DOINGS, AGENT_VALUES,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}

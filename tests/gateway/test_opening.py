@@ -138,7 +138,7 @@ async def test_without_a_gateway_the_forwarder_says_so_in_a_sentence(tmp_path: P
 
 async def test_an_agent_that_came_too_early_finds_the_way_out_later(here: World) -> None:
     await here.gateway.close(here.session_id)
-    loaded = LoadedProviders(here.layout, SystemClock(), {})
+    loaded = LoadedProviders(here.layout, SystemClock(), {}, lambda value: None, lambda value: None)
     await loaded.open_way_out()
     assert "HTTPS_PROXY" not in loaded.environment
 

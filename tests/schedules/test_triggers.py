@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from host.schedules.folder_watch import files, valid_folder
 from host.schedules.template import filled, require
 from shared_schema.errors import Conflict, InvalidValue, NotFound
+from tests.agent.session import ROOT
 from tests.schedules.test_runs import ended, log
 from tests.support.host import AGENT, Host, running
 
@@ -54,6 +57,23 @@ async def test_a_message_that_fits_starts_a_run_once_however_often_it_comes(tmp_
         assert len(await host.central("SELECT * FROM trigger_events")) == 1
 
 
+async def test_what_an_mcp_server_notifies_of_starts_one_run_for_all_that_comes_together(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.tools.server_example"]
+    tracker = {"command": command, "env": {"PYTHONPATH": str(ROOT)}}
+    async with running(tmp_path / "data", poll_seconds=0.2) as host:
+        await host.do("agent_group.set", name=AGENT, tool_servers=json.dumps({"tracker": tracker, "other": tracker}))
+        made = await on(host, "mcp", "tracker", "{count} changes: {text}", pattern="resources/updated")
+        assert made["when"] == "when a notification that fits 'resources/updated' comes from the MCP server tracker"
+        await host.say("call tracker__notify {}\ncall other__notify {}")
+        (run,) = await ended(host, "mcp")
+        assert run["state"] == "ok"
+        said = "\n".join(host.texts())
+        line = 'From tracker: notifications/resources/updated {"uri": "tea://kettle"}'
+        assert f"2 changes: {line}" in said
+        assert "From other" not in said
+        assert len(await host.central("SELECT 1 FROM trigger_events")) == 2
+
+
 async def test_events_without_end_meet_a_limit_wait_and_are_told_of(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as host:
         await on(host, "message", "memory", "look", per_hour=1)
@@ -74,6 +94,7 @@ async def test_what_cannot_be_is_refused_when_it_is_given(tmp_path: Path) -> Non
         for wrong, error, said in (
             ({"source": "file", "place": "../other"}, InvalidValue, "not a folder of the workspace"),
             ({"source": "file", "place": "/etc"}, InvalidValue, "not a folder of the workspace"),
+            ({"source": "mcp", "place": "tracker"}, InvalidValue, "has no MCP server 'tracker', it has none"),
             ({"source": "message", "place": "mail"}, InvalidValue, "no channel 'mail'"),
             ({"source": "message", "place": "memory:none"}, NotFound, "no messaging group"),
             ({"source": "message", "place": "memory", "pattern": "("}, InvalidValue, "cannot be used"),

@@ -65,6 +65,8 @@ class Plan:
     max_retries: int = 3
     settle_seconds: float = 240.0
     bot_chats: int = 6  # on Telegram, and one webhook besides; 0: no bot runs
+    schedules: int = 1_000  # that are hardly ever due, beside the few that always are; 0: nothing acts by itself
+    talkers: int = 20  # agents that write to each other
 
     @classmethod
     def of(cls, provider: str, seconds: float, seed: int, runtime: str, sessions: int | None = None) -> Plan:
@@ -88,6 +90,7 @@ class Plan:
             silent_seconds=40.0,
             settle_seconds=600.0,
             bot_chats=0,
+            schedules=0,
         )
 
     @property

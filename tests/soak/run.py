@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.soak.acting import ActingAgents
 from tests.soak.agents import AgentContainers, AgentProcesses, Agents
 from tests.soak.bots import Bots
 from tests.soak.evidence import gather
@@ -28,6 +29,7 @@ _OPEN = "SELECT count(*) FROM ingest WHERE status = 'pending'"
 _UNSETTLED = """
 SELECT (SELECT count(*) FROM ingest WHERE status = 'pending' OR (recorded = 0 AND session_id IS NOT NULL))
      + (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'sending') OR recorded = 0)
+     + (SELECT count(*) FROM schedule_runs WHERE state IN ('running', 'delivering'))
 """
 
 Tell = Callable[[str], None]
@@ -47,6 +49,7 @@ class Soak:
         by_name = {platform.kind.name: platform for platform in self._platforms}
         self._writers = Writers(plan, by_name, lambda: self._open)
         self._operators = Operators(plan, self._keeper)
+        self._acting = ActingAgents(plan, self._keeper)
         self._host_trouble = HostTrouble(plan, self._keeper)
         self._open = 0
         self._began = time.monotonic()
@@ -77,6 +80,7 @@ class Soak:
             await self._keeper.kill()  # what is open now has nothing but the next start to wake it
             await self._keeper.start()
             await self._heal()
+            await self._acting.rest()
             restless = await self._restless()
         await self._keeper.stop()
         left = [f"{agent.reference} of {agent.session_id}" for agent in await agents.living()]
@@ -102,6 +106,7 @@ class Soak:
         await call("messaging_group.add", address=bell, unknown_sender="public")
         await call("destination.add", agent_group=AGENT_GROUP, name=DESTINATION, messaging_group=bell)
         await self._bots.set_up(call)
+        await self._acting.set_up(call)
 
     def _agents(self) -> Agents:
         if self._plan.runtime == "process":
@@ -170,6 +175,7 @@ class Soak:
         verdict = judge(evidence)
         left_alone = self._operators.stopped | set(self._operators.reset)
         await self._bots.judge(self._keeper.layout.central, left_alone, verdict)
+        await asyncio.to_thread(self._acting.judge, self._keeper.layout.central, verdict)
         verdict.fault("broken platforms", (problem for platform in self._platforms for problem in platform.broken))
         verdict.fault("did not come to rest", restless)
         verdict.fault("agents left alive", left)

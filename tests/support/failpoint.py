@@ -40,6 +40,7 @@ _HOST = (
     "host.dispatcher",
     "host.operations.approvals",
     "host.operations.command",
+    "host.operations.delegate",
     "host.operations.session_transitions",
     "host.operations.session_stop",
     "host.operations.session_change",

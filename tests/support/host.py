@@ -13,6 +13,8 @@ from host.central.database import Central
 from host.channels.memory import MemoryChannel
 from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
+from host.operations.containers import changing_containers
+from host.operations.delegate import following_delegations
 from host.operations.registry import call
 from host.operations.requests import answering
 from host.operations.schedules import scheduling
@@ -178,7 +180,14 @@ async def running(
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
-        async with carrying_out(services), answering(services), following_decisions(services), scheduling(services):
+        async with (
+            carrying_out(services),
+            answering(services),
+            following_decisions(services),
+            following_delegations(services),
+            changing_containers(services),
+            scheduling(services),
+        ):
             yield host
     finally:
         await services.close(stop_agents=stop_agents)

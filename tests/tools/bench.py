@@ -14,6 +14,7 @@ from container_agent.context import SessionContext
 from container_agent.inbox import Inbox
 from container_agent.prompt.skills import Skill
 from container_agent.providers.protocol import Reply, Step, TurnRequest
+from container_agent.tools.background import BackgroundProcesses
 from container_agent.tools.choose import toolbox
 from container_agent.tools.servers import Servers
 from container_agent.tools.tool_context import ToolContext
@@ -97,6 +98,8 @@ class Turn:
             poll_seconds=0.02,
         )
         self.at_end = AsyncExitStack()
+        self.noted: list[str] = []
+        self.processes = BackgroundProcesses(self.noted.append)
         self.tool_context = ToolContext(self.request, self.out, self.turn_inbox, monotonic() + seconds, self.at_end)
         self.out.turn_inbox, self.out.deadline, self.out.at_end = (
             self.turn_inbox,
@@ -115,7 +118,13 @@ class Turn:
         """All its tools."""
         foreign = () if servers is None else await servers.tools()
         return toolbox(
-            self.tool_context, SystemClock(), environment or {}, skills=skills, foreign=foreign, brings_own=brings_own
+            self.tool_context,
+            SystemClock(),
+            environment or {},
+            self.processes,
+            skills=skills,
+            foreign=foreign,
+            brings_own=brings_own,
         )
 
     def answer(self, to: str, **content: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.session import BareSession
+from tests.support.wait import until
 from tests.tools.bench import Turn
 
 
@@ -23,3 +24,5 @@ async def turn(session: BareSession) -> AsyncIterator[Turn]:
     turn = Turn(session)
     async with turn.at_end:
         yield turn
+    await turn.processes.close()
+    await until(lambda: turn.processes.are_gone, "its processes are gone")

@@ -15,13 +15,16 @@ from typing import Literal
 import pytest
 
 from container_agent.tools import servers as module
+from container_agent.tools.background import BackgroundProcesses
 from container_agent.tools.foreign import tool_name
+from container_agent.tools.notifications import Notifications
 from container_agent.tools.server import mcp_server
 from container_agent.tools.servers import Servers, configurations
 from container_agent.tools.tool_setup import ToolSetup
 from shared_schema.clock import SystemClock
 from shared_schema.tool_servers import ToolServer
 from tests.agent.session import ROOT, BareSession
+from tests.support.wait import until
 from tests.tools.bench import Turn
 from tests.tools.served import passing, serving
 
@@ -58,10 +61,27 @@ async def test_the_tools_of_a_server_are_called_by_its_name(turn: Turn, session:
     async with set_up(session, example()) as servers:
         box = await turn.tools(servers=servers)
         names = [definition.name for definition in box.definitions if "__" in definition.name]
-        assert names == ["maths__add", "maths__environment", "maths__fail", "maths__process", "maths__quit"]
+        assert names == [f"maths__{name}" for name in ("add", "environment", "fail", "notify", "process", "quit")]
         assert await box.call("maths__add", {"a": 1, "b": 2}) == "3"
         assert await box.call("maths__fail", {}) == "Error: it is broken"
         assert "OPENAI_API_KEY" not in await box.call("maths__environment", {})
+
+
+async def test_what_a_server_notifies_of_is_handed_on_with_its_name(turn: Turn, session: BareSession) -> None:
+    heard: list[tuple[str, str, object]] = []
+    servers = Servers(
+        [example()],
+        workspace=session.workspace,
+        environment={"PATH": os.environ["PATH"]},
+        notified=lambda *said: heard.append(said),
+    )
+    try:
+        box = await turn.tools(servers=servers)
+        await box.call("maths__notify", {})
+        await until(lambda: len(heard) == 2, "it is heard")
+    finally:
+        await servers.close()
+    assert heard == [("maths", "notifications/resources/updated", {"uri": "tea://kettle"})] * 2
 
 
 async def test_a_server_that_ends_costs_one_call_and_is_started_again(turn: Turn, session: BareSession) -> None:
@@ -107,7 +127,12 @@ async def test_a_call_that_is_cancelled_while_its_server_starts_leaves_the_other
 
 async def test_a_server_that_does_not_start_is_tried_once_in_a_turn_and_again_in_the_next(session: BareSession) -> None:
     command = ["sh", "-c", "echo started >>starts; exit 1"]
-    tool_setup = ToolSetup(SystemClock(), {"PATH": os.environ["PATH"]})
+    tool_setup = ToolSetup(
+        SystemClock(),
+        {"PATH": os.environ["PATH"]},
+        BackgroundProcesses(lambda value: None),
+        Notifications(lambda value: None),
+    )
     for number in (1, 2):
         turn = Turn(session, tool_servers=json.dumps({"broken": {"command": command}}))
         prompt, _ = await tool_setup.prompt_and_tools(turn.request, turn.out)

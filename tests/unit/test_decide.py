@@ -33,6 +33,7 @@ LIMITS = SupervisionLimits(
     silent_seconds=30,
     turn_seconds=1800,
     idle_seconds=600,
+    background_seconds=7200,
     engine_seconds=500,
     fault_seconds=60,
     retry_seconds=1,
@@ -121,6 +122,10 @@ ABOUT_AGENTS: list[tuple[dict[str, Any], StopReason | None]] = [
     ({"idle_for": 600.0, **WORKING}, None),
     ({"idle_for": 600.0, "waiting": 1}, None),
     ({"idle_for": 600.0, "busy_for": 5.0}, None),
+    ({"has_processes": True, "idle_for": 7199.999}, None),
+    ({"has_processes": True, "idle_for": 7200.0}, StopReason.IDLE),
+    ({"has_processes": True, "evicted": True}, StopReason.EVICTED),
+    ({"has_processes": True, "silent_for": 30.0}, StopReason.SILENT),
     ({"evicted": True, "idle_for": 0.0}, StopReason.EVICTED),
     ({"evicted": True, "idle_for": 600.0}, StopReason.EVICTED),
     ({"evicted": True, **WORKING}, None),
@@ -260,6 +265,12 @@ def test_an_agent_that_never_starts_is_tried_so_often_and_everything_fails(max_r
     assert (starts, bill.fail, bill.start_failures) == (max_retries + 1, ("a", "b"), 0)
 
 
+def test_an_agent_without_processes_is_stopped_as_soon_as_ever_and_a_short_limit_stops_no_sooner() -> None:
+    limits = replace(LIMITS, background_seconds=0)
+    facts = Facts(True, 0, replace(RESTING, has_processes=True, idle_for=599.0))
+    assert decide(facts, limits) == Wait(1.0)
+
+
 def test_each_retry_waits_four_times_longer() -> None:
     assert [retry_wait(number, LIMITS) for number in range(1, 5)] == [1, 4, 16, 64]
     assert retry_wait(3, replace(LIMITS, retry_seconds=0.0)) == 0
@@ -269,10 +280,12 @@ def test_each_retry_waits_four_times_longer() -> None:
     ("idle", "victim"),
     [
         ([], None),
-        ([("a", 0.0)], "a"),
-        ([("a", 5.0), ("b", 7.0), ("c", 6.0)], "b"),
-        ([("a", 7.0), ("b", 7.0)], "a"),
+        ([("a", False, 0.0)], "a"),
+        ([("a", False, 5.0), ("b", False, 7.0), ("c", False, 6.0)], "b"),
+        ([("a", False, 7.0), ("b", False, 7.0)], "a"),
+        ([("a", True, 7.0), ("b", False, 5.0)], "b"),
+        ([("a", True, 5.0), ("b", True, 7.0)], "b"),
     ],
 )
-def test_the_agent_that_has_been_idle_longest_leaves(idle: list[tuple[str, float]], victim: str | None) -> None:
+def test_the_agent_that_has_been_idle_longest_leaves(idle: list[tuple[str, bool, float]], victim: str | None) -> None:
     assert choose_victim(iter(idle)) == victim
