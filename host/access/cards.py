@@ -14,7 +14,7 @@ from shared_schema.clock import from_text
 from shared_schema.text import is_shown
 
 MOST_CHARACTERS = 2_500
-"""All arguments of one approval together: a card fits one message on every platform."""
+"""All arguments of one approval together. Where a platform takes less, a card is several messages (`card_parts`)."""
 MOST_BUTTONS = 8
 _PREFIX = "approval:"
 NO = "no"

@@ -36,6 +36,8 @@ class MemoryChannel(BaseChannel):
     delay: float = 0.0
     mentions_need_ids: bool = False
     edits: bool = True
+    max_text: int | None = None
+    formats: bool = False
     changed: list[tuple[str, str]] = field(default_factory=list)
     """Messages of ours that were changed: the platform's id of each, and its text now."""
     on_sent: Callable[[Outgoing], None] = lambda message: None
@@ -50,6 +52,8 @@ class MemoryChannel(BaseChannel):
             idempotent=self.idempotent,
             mentions_need_ids=self.mentions_need_ids,
             edits=self.edits,
+            max_text=self.max_text,
+            formats=self.formats,
             buttons=True,
             direct_messages=True,
         )

@@ -16,9 +16,10 @@ from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
 from host.central.database import Central, Queryable
 from host.central.host_messages import HostMessage
-from host.channels.literal import literal
 from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.delivery.parts import card_parts
 from host.delivery.retry import RetryPolicy, wait_after
+from host.delivery.split import split
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address, DeliveryStatus, MessageOutKind
@@ -68,6 +69,7 @@ class HostMessenger:
         self._attempt_seconds = attempt_seconds
         self._noticed = noticed
         self._hide = hide
+        self._parts_sent: dict[int, int] = {}  # by position: of a message in several parts, how many have gone out
         self._back: set[str] = set()  # channels that were just started: what rests need not rest
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
@@ -182,7 +184,9 @@ class HostMessenger:
         if before is not None and before.platform_id is not None and before.platform_message_id is not None:
             address = Address(before.channel_type, before.platform_id, before.thread_id)
             if channel.capabilities.edits:
-                await channel.edit(address, before.platform_message_id, _shown_on(channel, message, message.text), ())
+                text = _last_part(_shown_on(channel, before, before.text), _shown_on(channel, message, message.text))
+                text = _shown_on(channel, message, message.short)[0] if text is None else text
+                await channel.edit(address, before.platform_message_id, text, ())
                 return before.platform_id, before.platform_message_id
         platform_id = message.platform_id or (None if before is None else before.platform_id)
         if platform_id is None:
@@ -194,16 +198,25 @@ class HostMessenger:
                 )
             platform_id = await channel.open_direct(message.to_user.partition(":")[2])
             await self._note_direct_chat(message.to_user, platform_id)
-        sent_as = await channel.deliver(
-            Outgoing(
-                key=f"host/{message.key}",
-                address=Address(message.channel_type, platform_id, message.thread_id),
-                kind=MessageOutKind.CARD if message.buttons else MessageOutKind.CHAT,
-                text=_shown_on(channel, message, message.text if edits is None else message.short),
-                from_host=True,
-                buttons=tuple(Button(label, value) for label, value in message.buttons),
+        texts = _shown_on(channel, message, message.text if edits is None else message.short)
+        sent_as: str | None = None
+        for number, text in enumerate(texts, 1):
+            if number <= self._parts_sent.get(message.position, 0):
+                continue  # an attempt before this one has sent it
+            is_last = number == len(texts)
+            sent_as = await channel.deliver(
+                Outgoing(
+                    key=f"host/{message.key}" if number == 1 else f"host/{message.key}#{number}",
+                    address=Address(message.channel_type, platform_id, message.thread_id),
+                    kind=MessageOutKind.CARD if message.buttons else MessageOutKind.CHAT,
+                    text=text,
+                    from_host=True,
+                    # Under the last part: who presses a button has all the others above it.
+                    buttons=tuple(Button(label, value) for label, value in message.buttons) if is_last else (),
+                )
             )
-        )
+            if not is_last:
+                self._parts_sent[message.position] = number
         return platform_id, sent_as
 
     async def _note_direct_chat(self, user: str, platform_id: str) -> None:
@@ -230,6 +243,7 @@ class HostMessenger:
         sent_as: str | None = None,
         error: str | None = None,
     ) -> None:
+        self._parts_sent.pop(message.position, None)
         await self._central.write(
             host_messages.finish,
             message.position,
@@ -254,9 +268,15 @@ def _is_stale(connection: Queryable, message: HostMessage) -> bool:
     return approval is None or approval.state != ApprovalState.PENDING
 
 
-def _shown_on(channel: Channel, message: HostMessage, text: str) -> str:
-    """A card has words of strangers in it, which are shown as they wrote them."""
-    return literal(text) if message.approval_id is not None and channel.capabilities.formats else text
+def _shown_on(channel: Channel, message: HostMessage, text: str) -> list[str]:
+    """A text as the messages that a platform takes. Words of strangers in a card are shown as they wrote them."""
+    can = channel.capabilities
+    return split(text, can.max_text, can.text_unit) if message.approval_id is None else card_parts(text, can)
+
+
+def _last_part(before: list[str], now: list[str]) -> str | None:
+    """What the last message of a card becomes, the others staying as they are; None where they would not fit to it."""
+    return now[-1] if now[:-1] == before[:-1] else None
 
 
 def _stored(text: str) -> str:

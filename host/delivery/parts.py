@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from host.channels.literal import literal
 from host.channels.protocol import Capabilities, Outgoing
-from host.delivery.split import split
+from host.delivery.split import size_of, split
+
+_LONGEST_MARK = 16
+"""Characters of what stands before each part of a card."""
 
 
 def parts_of(message: Outgoing, can: Capabilities) -> list[Outgoing]:
@@ -31,6 +35,23 @@ def parts_of(message: Outgoing, can: Capabilities) -> list[Outgoing]:
         )
         for number, part in enumerate(texts, 1)
     ]
+
+
+def card_parts(text: str, can: Capabilities) -> list[str]:
+    """A card as the messages that a platform takes, in their order: all of it is shown, and nothing in place of it.
+
+    Words of strangers stand in a card, and are shown letter for letter. A part that goes on in the midst of them begins
+    with a mark of ours, so that they cannot look like the beginning of a message of the host's.
+    """
+    write = literal if can.formats else str
+    if can.max_text is None or size_of(write(text), can.text_unit) <= can.max_text:
+        return [write(text)]
+    for share in (1, 2):  # what is escaped may become twice as long
+        texts = split(text, can.max_text // share - _LONGEST_MARK, can.text_unit)
+        parts = [write(f"({number}/{len(texts)}) … {part}") for number, part in enumerate(texts, 1)]
+        if all(size_of(part, can.text_unit) <= can.max_text for part in parts):
+            break
+    return parts
 
 
 def _files(files: tuple[Path, ...], can: Capabilities) -> tuple[tuple[Path, ...], list[str]]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from host.access.approvals import KINDS
+from host.channels.protocol import Outgoing
 from tests.access.people import OWNER, OWNERS_CHAT, chat, click, counted, owner, said_in, write
-from tests.support.host import AGENT, running
+from tests.support.host import AGENT, Host, running
 from tests.support.wait import until
 
 TRACES = ("sessions", "ingest", "users", "people", "routes", "deliveries", "host_messages", "approvals")
@@ -183,6 +184,38 @@ async def test_it_is_decided_once_and_the_other_cards_say_by_whom(tmp_path: Path
         assert (await said_in(host, "dm", 2))[1].text.startswith("You were not let in here")
         assert (await write(host, "hello?", where="dm")).dropped == "it was denied before"
         assert await host.do("approval.list") == []
+
+
+@pytest.mark.parametrize("formats", [False, True], ids=["plain", "escaped"])
+async def test_a_card_that_is_longer_than_a_message_may_be_is_shown_whole_in_several(
+    tmp_path: Path, formats: bool
+) -> None:
+    """FAILURES 42: on Discord a message has 2,000 characters, and a card may have more."""
+    message = "\n".join(f"*{number}* " + "word " * 11 for number in range(9)) + "\nPress a button"
+    async with running(tmp_path) as host:
+        host.channel.max_text, host.channel.formats = 400, formats
+        await owner(host)
+        await chat(host, "dm")
+        await write(host, message, where="dm")
+        (approval,) = await host.do("approval.list")
+        whole = (await host.do("approval.show", code=approval["code"]))["card"]
+        *others, last = parts = await until(
+            lambda: card if (card := in_chat(host, OWNERS_CHAT)) and card[-1].buttons else None, "the card is whole"
+        )
+        assert len(parts) > 2
+        assert all(len(part.text) <= 400 and part.text.startswith("(") for part in parts)
+        assert not any(part.buttons for part in others)
+        shown = " ".join(part.text.partition("… ")[2] for part in parts).replace("\\", "")
+        assert shown.split() == whole.split()
+        await click(host, last, "No", sender="olga")
+        ((changed, text),) = await until(lambda: host.channel.changed, "the card says how it ended")
+        assert host.channel.sent.index(last) == int(changed.removeprefix("mem-")) - 1
+        assert "Denied by memory:olga." in text
+        assert len(text) <= 400
+
+
+def in_chat(host: Host, where: str) -> list[Outgoing]:
+    return [message for message in host.channel.sent if message.address.platform_id == where]
 
 
 async def test_where_messages_cannot_be_changed_a_new_one_says_how_it_ended(tmp_path: Path) -> None:
