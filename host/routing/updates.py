@@ -76,14 +76,25 @@ def edited(tx: Transaction, event: Edited, rules: Rules) -> RoutingOutcome:
 
 
 def deleted(tx: Transaction, event: Deleted) -> RoutingOutcome:
-    """A person has deleted a message: where it waits, it is cancelled."""
+    """A person has deleted a message: where it waits, it is cancelled, and an agent that has taken it is told."""
     require_identifiers(event.address, ("message id", event.platform_message_id))
     address, outcome = event.address, RoutingOutcome(Receipt((), _NOT_HERE))
+    group = messaging_groups.find(tx, address.channel_type, address.platform_id)
     for row in ingest.of_platform_message(tx, address.channel_type, address.platform_id, event.platform_message_id):
-        is_waiting = row.kind == MessageInKind.CHAT and row.turn_id is None
-        if is_waiting and row.session_id is not None and ingest.cancel(tx, row.message_id):
-            outcome.heard.append(row.session_id)
-            outcome.receipt = Receipt(())
+        if row.kind != MessageInKind.CHAT or row.session_id is None:
+            continue
+        if row.turn_id is None:
+            if ingest.cancel(tx, row.message_id):
+                outcome.heard.append(row.session_id)
+        elif group is not None and row.agent_group_id in heard_by(
+            tx, group, address, event.platform_message_id, row.sender_id, ""
+        ):
+            # Without its words: who takes something back does not want it said again.
+            _tell(
+                tx, row, "deleted", {"text": "deleted this message", "reply_to": {"message": row.message_id}}, outcome
+            )
+    if outcome.heard:
+        outcome.receipt = Receipt(())
     _change_waiting(tx, address, event.platform_message_id, None)
     return outcome
 
@@ -171,16 +182,25 @@ def _change(tx: Transaction, row: ingest.AcceptedMessage, text: str, outcome: Ro
         # Never changed in place: it may be in the session's file, or on its way there at this moment.
         _put_in_place(tx, row, content | {"text": text}, session)
         outcome.heard.append(session.id)
-    elif row.generation == session.generation:
-        was = {"message": row.message_id, "text": preview(str(content.get("text", "")))}
-        mark = hashlib.sha256(text.encode()).hexdigest()[:16]
-        told: dict[str, object] = {"text": f"edited: {text}", "reply_to": was}
-        address = Address(row.channel_type, row.platform_id, row.thread_id)
-        key = f"{row.platform_message_id}/edited/{mark}"
-        put(tx, session, address, key, told, sender_id=row.sender_id, sender_name=row.sender_name)
-        since = to_text(from_text(tx.now) - HEARD_FOR)
-        ingest.cancel_old_heard(tx, session.id, MOST_HEARD, since)
-        outcome.heard.append(session.id)
+        return
+    was = {"message": row.message_id, "text": preview(str(content.get("text", "")))}
+    mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+    _tell(tx, row, f"edited/{mark}", {"text": f"edited: {text}", "reply_to": was}, outcome)
+
+
+def _tell(
+    tx: Transaction, row: ingest.AcceptedMessage, what: str, told: dict[str, object], outcome: RoutingOutcome
+) -> None:
+    """Tell an agent, with its next turn, what became of a message that it has taken; `what` names that, once."""
+    session = None if row.session_id is None else sessions.lookup(tx, row.session_id)
+    if session is None or session.status != "active" or row.generation != session.generation:
+        return
+    address = Address(row.channel_type, row.platform_id, row.thread_id)
+    key = f"{row.platform_message_id}/{what}"
+    put(tx, session, address, key, told, sender_id=row.sender_id, sender_name=row.sender_name)
+    since = to_text(from_text(tx.now) - HEARD_FOR)
+    ingest.cancel_old_heard(tx, session.id, MOST_HEARD, since)
+    outcome.heard.append(session.id)
 
 
 def put(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,27 @@ async def test_a_deleted_message_that_waits_is_not_answered(tmp_path: Path) -> N
         assert await host.outcome(receipt.accepted[0].message_id) == "cancelled"
         await host.settled()
         assert [m for m in host.channel.sent if m.address.thread_id == "t1"] == []
+
+
+async def test_a_deletion_of_what_was_answered_is_told_with_the_next_turn_and_repeats_no_word_of_it(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as host:
+        await group(host)
+        await write(host, "my secret", where="team", platform_message_id="p1")
+        await said_in(host, "team")
+        await host.settled()
+        for _ in range(2):
+            await host.channel.receive(Deleted(Address("memory", "team"), "p1"))
+        first, told = await host.central("SELECT message_id, content, trigger FROM ingest ORDER BY position")
+        assert (first["trigger"], told["trigger"]) == (1, 0)
+        assert json.loads(told["content"]) == {
+            "text": "deleted this message", "reply_to": {"message": first["message_id"]},
+        }  # fmt: skip
+        assert len(host.channel.sent) == 1
+        await host.do("messaging_group.set", address="memory:team", unknown_sender="strict")
+        await host.channel.receive(Deleted(Address("memory", "team"), "p1"))
+        assert len(await host.central("SELECT 1 FROM ingest")) == 2
 
 
 # An agent that answers what it has begun with, whatever its person does to that meanwhile.
