@@ -26,7 +26,7 @@ run: .venv/installed ## start the host (the first time it sets up ./data and the
 
 test: check ## everything: lint, types, import contracts, and all tests
 	$(BIN)/pytest -n logical --dist worksteal -m 'not full and not alone'
-	$(BIN)/pytest -m 'alone and not full'
+	$(BIN)/pytest -m 'alone and not full' $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 check: .venv/installed-dev ## lint, types and import contracts, without tests
 	@$(COMPILED)
@@ -44,7 +44,8 @@ bench: .venv/installed-dev ## measure speed and cost, each beside its floor; AGA
 	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST))
 
 chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
-	$(BIN)/pytest -m 'full or not full' tests/faults tests/docker tests/fuzz tests/integration tests/claude tests/channels
+	$(BIN)/pytest -m full
+	$(BIN)/pytest -m 'not full' --hypothesis-profile searching
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
 

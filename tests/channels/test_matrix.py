@@ -21,8 +21,6 @@ from tests.channels.open_host import ChannelHost, DyingHost, channel_host
 from tests.platforms.synapse import Person, Synapse
 from tests.support.wait import until
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def server(homeserver: Synapse) -> Synapse:

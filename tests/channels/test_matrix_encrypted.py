@@ -22,7 +22,7 @@ from tests.platforms.synapse import Person, Synapse, missing_synapse, synapse
 from tests.support.wait import until
 
 MEGOLM = {"algorithm": "m.megolm.v1.aes-sha2"}
-pytestmark = [pytest.mark.slow, pytest.mark.full]
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")

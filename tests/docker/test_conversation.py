@@ -38,7 +38,9 @@ STOP_SECONDS = 2.0
 
 
 @pytest.mark.parametrize(
-    "tongue", [MESSAGES, COMPLETIONS, pytest.param(CLAUDE, marks=pytest.mark.full)], ids=lambda tongue: tongue.name
+    "tongue",
+    [MESSAGES, *(pytest.param(tongue, marks=pytest.mark.full) for tongue in (COMPLETIONS, CLAUDE))],
+    ids=lambda tongue: tongue.name,
 )
 async def test_a_conversation_of_thirty_turns(
     tmp_path: Path,

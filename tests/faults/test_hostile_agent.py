@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.hostile.attack import HEALTHY
+from tests.hostile.attack import HEALTHY, MEMORY_MB
 from tests.hostile.neighbour import Trips
 from tests.hostile.table import ELSEWHERE, TRICKS, Expected
 from tests.support.chats import add_chats, ask_in, folder_of
@@ -25,7 +25,6 @@ from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
 STALL_MS = 5_000.0
-MEMORY_MB = 100.0
 DESCRIPTORS = 10
 HERE = [trick for trick in TRICKS if not TRICKS[trick].container]
 QUICK_SECONDS, FULL_SECONDS = 600.0, 1800.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from host.sessions.memory import MIN_EXCHANGES
 from tests.platforms.model_answer import Answer, ToolUse
 from tests.platforms.model_server import ModelServer
@@ -45,8 +47,22 @@ async def test_what_is_worth_it_is_saved_before_a_conversation_is_over(tmp_path:
         (old,) = [each for each in await host.do("session.list", status="ended")]
         assert old["path"] == str(before.folder)
 
-        # What is short is not worth it, and an agent group can switch it off.
+        # A conversation that is summed up is saved from first.
+        assert await said(host, "say hello again") == "hello again"
         asked = len(server.requests)
+        server.next(NOTE, Answer(text="done"), Answer(text="They counted."))
+        present = next(each for each in await host.do("session.list") if each["status"] == "active")
+        await host.do("session.compress", session=present["id"])
+        told = [str(request.messages) for request in server.requests[asked:]]
+        assert ["Save to your memory" in each for each in told] == [True, True, False]
+        assert "Sum up the conversation" in told[2]
+
+
+@pytest.mark.full
+async def test_what_is_short_is_not_worth_it_and_an_agent_group_can_switch_it_off(
+    tmp_path: Path, server: ModelServer
+) -> None:
+    async with host_with_model(tmp_path, server) as host:
         await said(host, "say short")
         await said(host, "/new")
         await host.do("agent_group.set", name=AGENT, save_memory=False)
@@ -55,14 +71,4 @@ async def test_what_is_worth_it_is_saved_before_a_conversation_is_over(tmp_path:
         await said(host, "/new")
         assert await said(host, "say last") == "last"
         await host.settled()
-        assert len(server.requests) == asked + MIN_EXCHANGES + 2
-
-        # A conversation that is summed up is saved from first.
-        await host.do("agent_group.set", name=AGENT, unset=["save_memory"])
-        asked = len(server.requests)
-        server.next(NOTE, Answer(text="done"), Answer(text="They counted."))
-        present = next(each for each in await host.do("session.list") if each["status"] == "active")
-        await host.do("session.compress", session=present["id"])
-        told = [str(request.messages) for request in server.requests[asked:]]
-        assert ["Save to your memory" in each for each in told] == [True, True, False]
-        assert "Sum up the conversation" in told[2]
+        assert len(server.requests) == MIN_EXCHANGES + 2

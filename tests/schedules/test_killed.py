@@ -57,7 +57,7 @@ def over(host: Daemon, name: str, seconds: float) -> list[dict[str, Any]]:
     return runs_of(host, name)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(600, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [6, pytest.param(600, marks=pytest.mark.full)])
 def test_one_a_second_through_a_kill_loses_and_doubles_nothing(host: Daemon, count: int) -> None:
     add = ("schedule", "add", "assistant", "every 1s", "tick")
     rules = ("--session", "chat", "--missed", "all", "--max-runs", str(count), "--name", "tick")

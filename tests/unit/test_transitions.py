@@ -164,15 +164,28 @@ def _apply(model: Model, name: str, target: Any, count: int) -> str | None:
     return model.undo(number, count) if name == "undo" else getattr(model, name)(number)  # type: ignore[no-any-return]
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(batches=st.lists(st.lists(OPERATIONS, min_size=1, max_size=4), min_size=1, max_size=12))
+BATCHES = st.lists(st.lists(OPERATIONS, min_size=1, max_size=4), min_size=1, max_size=12)
+_ONE_FOLDER = {"suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+
+
+@settings(max_examples=40, **_ONE_FOLDER)
+@given(batches=BATCHES)
 def test_operations_at_the_same_time_do_what_the_rules_say_one_after_the_other(
     tmp_path: Path, batches: Sequence[Sequence[Operation]]
 ) -> None:
+    do_as_the_rules_say(tmp_path, batches)
+
+
+@pytest.mark.full
+@settings(max_examples=500, derandomize=False, **_ONE_FOLDER)
+@given(batches=BATCHES)
+def test_many_more_of_them(tmp_path: Path, batches: Sequence[Sequence[Operation]]) -> None:
+    do_as_the_rules_say(tmp_path, batches)
+
+
+def do_as_the_rules_say(tmp_path: Path, batches: Sequence[Sequence[Operation]]) -> None:
+    """Do what is in a batch at the same time, and the model of it one after the other, in the order it was done in."""
+
     async def play() -> None:
         path = tmp_path / new_id(Prefix.INSTALL)
         central = await asyncio.to_thread(Central.open, path, ManualClock())
