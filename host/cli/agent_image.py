@@ -51,7 +51,9 @@ def history(invocation: Invocation, name: str, as_json: bool) -> None:
 def log(invocation: Invocation, name: str, number: int, as_json: bool) -> None:
     """What the build of an image printed, the end of it."""
     present(
-        invocation.call("agent_image.log", name=name, number=number), as_json, lambda found: click.echo(found["log"])
+        invocation.call("agent_image.log", name=name, number=number),
+        as_json,
+        lambda found: click.echo(found.get("log") or "It printed nothing."),
     )
 
 
@@ -73,4 +75,4 @@ def rollback(invocation: Invocation, name: str, number: int | None, as_json: boo
 
 
 def _row(found: dict[str, Any]) -> dict[str, Any]:
-    return found | {"apt": " ".join(found["apt"]) or None, "pip": " ".join(found["pip"]) or None}
+    return found | {name: " ".join(found.get(name) or []) or None for name in ("apt", "pip")}

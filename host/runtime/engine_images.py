@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
@@ -13,6 +14,8 @@ from host.runtime.sources import digest
 
 _LOG_CHARACTERS = 20_000
 _PIECE = 4_000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_REASON = re.compile(r"^(?:ERROR|E): *(.+)$", re.MULTILINE)  # as pip and apt say it
 
 
 def id_of(engine: EngineClient, image: str) -> str | None:
@@ -47,12 +50,18 @@ def build_layer(engine: EngineClient, request: LayerRequest) -> BuiltLayer:
             for line in progress:  # to the end, also after an error: only then is the connection free again
                 failure = line.get("error", failure)
                 piece = str(line.get("stream") or line.get("error") or "")[:_PIECE]
-                log = (log + piece)[-_LOG_CHARACTERS:]
+                log = (log + _COLOUR.sub("", piece))[-_LOG_CHARACTERS:]
     except EngineRefusal as refusal:
         failure = refusal.reason
     if failure is not None:
-        raise BuildFailed(failure.strip()[:500], log)
+        raise BuildFailed(_reason(log) or failure.strip()[:500], log)
     return BuiltLayer(base_id, log)
+
+
+def _reason(log: str) -> str | None:
+    """The last error of pip or apt: what the engine says instead is the whole command."""
+    found = _REASON.findall(log)
+    return found[-1].strip()[:300] if found else None
 
 
 def remove_image(engine: EngineClient, image: str) -> None:

@@ -16,9 +16,9 @@ import pytest
 
 from host.runtime.docker import DockerRuntime
 from host.runtime.layers import REPOSITORY
-from tests.access.test_agents_ask import said
 from tests.conftest import AgentImage
 from tests.support.host import AGENT, Host, running
+from tests.support.wait import until
 
 pytestmark = pytest.mark.docker
 
@@ -72,6 +72,11 @@ def install(package: str) -> str:
     return f"call install_packages {json.dumps({'pip': [package], 'reason': 'tea'})}"
 
 
+async def said(host: Host, beginning: str) -> None:
+    """Wait for what comes of a build, which takes a while on a busy machine."""
+    await until(lambda: [text for text in host.texts() if text.startswith(beginning)], f"'{beginning}' is said", 300)
+
+
 async def answer(host: Host, text: str) -> str:
     """What the agent answers to one line, when everything before is settled."""
     await host.settled()
@@ -91,7 +96,7 @@ async def test_a_package_is_installed_is_there_after_the_turn_and_can_be_taken_b
             await said(host, "scripted: Your container was replaced by one that has what you asked for: teapot.")
             assert await answer(host, SAYS) == "short and stout"
             await host.say(install("coffeepot"))
-            await said(host, "scripted: coffeepot cannot be installed: ")
+            await said(host, "scripted: coffeepot cannot be installed: No matching distribution found for coffeepot.")
             assert await answer(host, SAYS) == "short and stout"
             failed, ready = await host.do("agent_image.list", name=AGENT)
             assert (failed["state"], ready["state"], ready["in_use"]) == ("failed", "ready", True)
