@@ -39,6 +39,8 @@ class ChannelSettings(BaseModel):
 
     offered: ClassVar[tuple[str, ...]] = ()
     """Settings that a person is asked for though a channel can do without them."""
+    exclusive: ClassVar[tuple[str, ...]] = ()
+    """Settings that no two channels of the type may have in common: the platform would give what comes to either."""
 
     @classmethod
     def secret_fields(cls) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from host.central import audit
 from host.channels.build import build, settings_of, trouble_of, type_of, variable
 from host.channels.health import ChannelStatus, Health
 from host.channels.protocol import Channel, ChannelUnavailable, Identity
-from host.channels.registry import channel_type
+from host.channels.registry import ChannelSettings, ChannelType, channel_type
 from host.secrets import hidden
 from host.services import Services
 from host.settings import CHANNEL_NAME, RESERVED, load
@@ -64,6 +65,11 @@ async def add(
     table = ({} if type is None else {"type": type}) | settings
     kind = channel_type(type_of(name, table))
     given = settings_of(kind, name, table)
+    if (rival_name := _with_the_same(services, kind, given)) is not None:
+        raise Conflict(
+            f"the channel '{rival_name}' is this bot already",
+            hint=f"give '{name}' a bot of its own, or `dumbwaiter channel remove {rival_name}` first",
+        )
     identity = None
     if check:
         made = await asyncio.to_thread(build, table, services.running.context(name, Health(services.clock)))
@@ -96,6 +102,20 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
 async def _audit(services: Services, action: str, name: str, after: dict[str, Any] | None) -> None:
     """Of settings only their names: among the values are tokens."""
     await services.central.write(audit.record, action, name, after=after)
+
+
+def _with_the_same(services: Services, kind: ChannelType, given: ChannelSettings) -> str | None:
+    """The channel that shares with these settings what no two of its type may share."""
+    for name in services.running.names():
+        table = services.running.table(name)
+        if table is None or type_of(name, table) != kind.name:
+            continue
+        with suppress(InvalidValue):  # one that cannot be made has no bot
+            other = settings_of(kind, name, table)
+            pairs = [(getattr(given, each), getattr(other, each)) for each in kind.settings.exclusive]
+            if any(mine is not None and mine == theirs for mine, theirs in pairs):
+                return name
+    return None
 
 
 async def _ask(channel: Channel, hide: Any, *, close: bool) -> Identity:

@@ -184,6 +184,8 @@ class Subject:
     """Whether files can be sent there."""
     most_text: int = 3_000_000
     """The most that a person, or somebody in their place, can write there in one message."""
+    deletes_in_threads: bool = False
+    """Whether only what is in a thread can be taken away."""
     needs_clock: bool = False
     """Whether the platform's requests are good for some minutes, so that a host whose clock is wrong refuses them."""
 
@@ -560,8 +562,10 @@ class ChannelContract:
             with pytest.raises(DeliveryRefused):
                 await line.channel.delete(address, "1")
             return
-        gone = await line.channel.deliver(said(subject, platform, "not needed"))
-        await line.channel.deliver(said(subject, platform, "needed"))
+        if subject.deletes_in_threads:
+            address = replace(address, thread_id=await platform.new_thread())
+        gone = await line.channel.deliver(replace(said(subject, platform, "not needed"), address=address))
+        await line.channel.deliver(replace(said(subject, platform, "needed"), address=address))
         await _arrived(platform, 2)
         assert gone is not None
         for _ in range(2):

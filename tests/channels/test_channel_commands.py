@@ -25,6 +25,7 @@ from host.channels.registry import ChannelSettings, ChannelType
 
 
 class Settings(ChannelSettings):
+    exclusive = ("token",)
     token: SecretStr = Field(description="the token of the loft")
     loft: str = "here"
 
@@ -112,6 +113,9 @@ def test_a_channel_is_added_checked_listed_and_removed_without_a_host(tmp_path: 
 
     again = typed("channel", "add", "support", "--type", "pigeon", stdin="x\n")
     assert (again.returncode, "there is a channel 'support' already" in again.stderr) == (1, True)
+    twice = typed("channel", "add", "pigeon", stdin=f"{TOKEN}\n")
+    assert (twice.returncode, "the channel 'support' is this bot already" in twice.stderr) == (1, True)
+    assert TOKEN not in twice.stderr
     assert typed("channel", "remove", "support").returncode == 0
     assert file.read_text().strip() == "# of mine\nmax_agents = 3  # few"
     assert typed("channel", "remove", "support").returncode == 1

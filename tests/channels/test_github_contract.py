@@ -110,5 +110,6 @@ class TestGitHub(ChannelContract):
             # What is asked for is a list of what there is: each thing once, in order, or no answer at all.
             faults=frozenset(Fault) - {Fault.TWICE, Fault.SWAPPED, Fault.DEAF},
             most_text=65_536,
+            deletes_in_threads=True,  # what is in none is an issue, which only an administrator deletes
             abilities=frozenset({Ability.EDIT, Ability.THREADS, Ability.AWAY}),
         )

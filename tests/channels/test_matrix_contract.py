@@ -27,6 +27,7 @@ class MatrixPlatform:
         self.chat = self._ann.room(self._bot.user_id, is_direct=True)
         self._bot.join(self.chat)
         self.person = self._ann.user_id
+        self._looks = 0
 
     async def start(self) -> None:
         await self._proxy.start()
@@ -93,7 +94,7 @@ class MatrixPlatform:
             for event in timeline
             if event["type"] == "m.room.message"
             and self._is_ours(event)
-            and event["content"].get("body") != "the first of a thread"
+            and event["content"].get("body") not in ("the first of a thread", None)  # None: it was taken away
             and event["content"].get("m.relates_to", {}).get("rel_type") != "m.replace"
         ]
 
@@ -146,7 +147,9 @@ class MatrixPlatform:
         return int(await asyncio.to_thread(self._is_typing))
 
     def _is_typing(self) -> bool:
-        only = '{"room": {"timeline": {"limit": 1}, "ephemeral": {"types": ["m.typing"]}}}'
+        # Another filter each time: the server answers the same question for two minutes with what it said first.
+        self._looks += 1
+        only = f'{{"room": {{"timeline": {{"limit": {self._looks}}}, "ephemeral": {{"types": ["m.typing"]}}}}}}'
         joined = self._ann.call("GET", "client/v3/sync", filter=only)["rooms"]["join"].get(self.chat, {})
         return any(self._bot.user_id in each["content"]["user_ids"] for each in joined["ephemeral"]["events"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, SecretStr, field_validator
 
 from host.channels.registry import ChannelSettings
@@ -9,6 +11,8 @@ from host.channels.registry import ChannelSettings
 
 class DiscordSettings(ChannelSettings):
     """A bot is known by its token alone."""
+
+    exclusive: ClassVar[tuple[str, ...]] = ("token",)
 
     token: SecretStr = Field(description="the token of the bot ('Bot' of the application, 'Reset Token')")
     slash_commands: bool = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
@@ -11,6 +12,8 @@ from host.channels.registry import ChannelSettings
 
 class MatrixSettings(ChannelSettings):
     """An account of the agent's own."""
+
+    exclusive: ClassVar[tuple[str, ...]] = ("token",)
 
     homeserver: str = Field(description="the address of the homeserver, such as https://matrix.example.org")
     token: SecretStr = Field(description="the access token of the account")

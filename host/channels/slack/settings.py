@@ -13,6 +13,7 @@ class SlackSettings(ChannelSettings):
     """With `app_token` events come over a socket (Socket Mode); with `signing_secret` Slack posts them to `listen`."""
 
     offered: ClassVar[tuple[str, ...]] = ("app_token",)
+    exclusive: ClassVar[tuple[str, ...]] = ("token", "app_token")
 
     token: SecretStr = Field(description="the bot token of the app in this workspace; it begins with xoxb-")
     app_token: SecretStr | None = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
@@ -11,6 +11,8 @@ from host.channels.registry import ChannelSettings
 
 class TelegramSettings(ChannelSettings):
     """A bot is known by its token alone. Times are seconds."""
+
+    exclusive: ClassVar[tuple[str, ...]] = ("token",)
 
     token: SecretStr = Field(description="the token that @BotFather gives, such as 123456789:AAF…")
     mode: Literal["polling", "webhook"] = Field(
