@@ -66,7 +66,7 @@ class ActingAgents:
         for name, missed in _BUSY.items():
             rules = {"missed": missed, "max_failures": 100}  # its agents are killed
             await self._add(call, _CLOCK, f"every {_SECONDS}s", "reply 1 tick", name, **rules)
-        await call("schedule.heartbeat", agent_group=_CLOCK, every="1m")
+        await call("schedule.heartbeat", agent_group=_CLOCK, every="1m", to="nowhere")
         workspace = Path((await call("agent_group.show", name=_CLOCK))["workspace"])
         workspace.mkdir(parents=True, exist_ok=True)
         (workspace / "HEARTBEAT.md").write_text("always: reply 1 HEARTBEAT_OK\n")
