@@ -42,6 +42,7 @@ FLOOD = 200
 _MS = 1000
 _FIRST = 5_000
 _FLOODER = 4_999
+_NEXT_LINE = "\n"
 _IDLE_SECONDS = 8.0
 
 Trip = Callable[[int], Awaitable[float]]
@@ -196,9 +197,10 @@ async def _waves(server: TelegramServer, count: int) -> list[float]:
         calls: dict[str, Call] = {}
 
         def all_answered(wave: dict[str, float] = wave, calls: dict[str, Call] = calls) -> bool:
-            # Several people share a conversation, so that `echo` repeats the name of who spoke as well.
+            # Several people share a conversation, so that `echo` repeats the name of who spoke as well; and below its
+            # first answer it says that no model is set.
             sent = server.calls_of("sendMessage")[-2 * ACTIVE - FLOOD :]
-            calls.update({f"wave {call.text.rpartition('wave ')[2]}": call for call in sent})
+            calls.update({f"wave {call.text.partition(_NEXT_LINE)[0].rpartition('wave ')[2]}": call for call in sent})
             return wave.keys() <= calls.keys()
 
         await server.until(all_answered, 300)
