@@ -97,7 +97,7 @@ class MemoryChannel(BaseChannel):
     async def open_direct(self, user_id: str) -> str:
         return f"direct-{user_id}"
 
-    async def wait_for(self, count: int, seconds: float = 60.0) -> list[Outgoing]:
+    async def wait_for(self, count: int, seconds: float = 120.0) -> list[Outgoing]:
         """Wait until that many messages have arrived. Raises `TimeoutError` with what there is."""
         try:
             async with asyncio.timeout(seconds), self._arrived:

@@ -26,7 +26,7 @@ from tests.gateway.world import CANARY
 from tests.platforms.model_answer import Answer, Ending, Used
 from tests.platforms.model_server import Request, model_server
 from tests.support.host import AGENT, rows, running
-from tests.support.wait import until
+from tests.support.wait import ENDS_WITHIN, until
 
 pytestmark = pytest.mark.docker
 
@@ -34,7 +34,6 @@ LONG = Answer(text="word" * 400, pieces=400, delay=0.05)
 """Twenty seconds of talk, of which each piece is a token."""
 REFUSAL = Answer(text="no", ending=Ending.REFUSED)
 DOT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC")
-STOP_SECONDS = 2.0
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ async def is_stopped(talk: Talk) -> Request:
     began = time.monotonic()
     await talk.say("/stop")
     (turn,) = await until(lambda: talk.out("SELECT * FROM turns WHERE status = 'cancelled'"), "the turn is over")
-    assert time.monotonic() - began < STOP_SECONDS
+    assert time.monotonic() - began < ENDS_WITHIN
     assert turn["failure_reason"] == "stopped"
     await until(request.ended.is_set, "the service is left alone")
     assert (await talk.hear()).startswith("Stopped")

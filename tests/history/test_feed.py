@@ -179,7 +179,7 @@ def test_more_than_one_pass_can_take_is_read_in_several(tmp_path: Path) -> None:
             (count,),
         )
     with history(tmp_path) as opened:
-        caught_up(opened, folder)
+        until_sync(lambda: opened.catch_up_here(folder.id, folder.agent_group_id), "all of it is read")
         assert texts(opened, folder) == [str(number) for number in range(1, count + 1)]
 
 

@@ -21,9 +21,7 @@ from shared_schema.errors import FileTrouble
 from tests.support.chats import hears, is_working_on, said
 from tests.support.host import AGENT, CHAT, Host, running
 from tests.support.transaction import at
-from tests.support.wait import until
-
-ENDS_WITHIN = 2.0
+from tests.support.wait import ENDS_WITHIN, until
 
 
 async def sessions_of(host: Host) -> list[dict[str, Any]]:

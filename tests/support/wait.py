@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 STEP = 0.01
 LIMIT = 60.0
+ENDS_WITHIN = 10.0  # two are promised for `/stop`; a busy machine takes more, and what is stopped takes a minute
 
 
 async def until(condition: Callable[[], Awaitable[T] | T], what: str, limit: float = LIMIT) -> T:
