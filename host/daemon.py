@@ -21,6 +21,7 @@ from host import log as logs
 from host.api.server import ApiServer
 from host.central import agent_groups, runs
 from host.central.database import Central
+from host.http_api.hook_sender import sending_hooks
 from host.install import Answer
 from host.lock import claimed, held
 from host.operations import first_run, users
@@ -111,6 +112,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             following_delegations(services),
             changing_containers(services),
             scheduling(services),
+            sending_hooks(services),
             serving_page(services),
         ):
             try:

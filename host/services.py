@@ -10,6 +10,7 @@ from host.agents.channel import AgentChannel
 from host.central import agent_groups, deliveries, ingest, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
+from host.channels.api import ApiChannel
 from host.channels.browser import BrowserChannel
 from host.channels.cli import TerminalChannel
 from host.channels.downloads import Downloads
@@ -24,6 +25,7 @@ from host.dispatcher import Dispatcher
 from host.gateway import proxies
 from host.gateway.upstreams import configure, read_file
 from host.history.feed import History
+from host.hook_switch import HookSwitch
 from host.page import PageSwitch
 from host.routing.acceptance import Rules
 from host.routing.router import Router
@@ -116,7 +118,9 @@ class Services:
         self.adopted = 0
         self.terminal = TerminalChannel(central, clock)
         self.browser = BrowserChannel()
+        self.programs = ApiChannel()
         self.page = PageSwitch()
+        self.hooks = HookSwitch()
         self._platforms: dict[str, Platform] = {}
         self._in_clear: set[str] = set()
         self.running = RunningChannels(
@@ -132,8 +136,9 @@ class Services:
         self.channels = self.running.channels
         self.channels[self.terminal.name] = self.terminal
         self._built(self.terminal)
-        self.channels[self.browser.name] = self.browser
-        self._built(self.browser)
+        for own in (self.browser, self.programs):
+            self.channels[own.name] = own
+            self._built(own)
         between = AgentChannel(
             central,
             clock,
@@ -270,6 +275,7 @@ class Services:
             self.supervisor.schedule(session_id)
         await self.terminal.start(self.router.ingest)
         await self.browser.start(self.router.ingest)
+        await self.programs.start(self.router.ingest)
         await self.running.start(self.router.ingest)
         await self.progress.start()
         await self.deliverer.take_up()
@@ -298,6 +304,7 @@ class Services:
         await self.running.close()
         await self.terminal.close()
         await self.browser.close()
+        await self.programs.close()
         for runtime in (self.runtime, *self._others):
             await runtime.close()
         await self.history.close()

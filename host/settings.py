@@ -46,8 +46,8 @@ from shared_schema.layout import DataLayout
 PREFIX = "DUMBWAITER_"
 CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """The name of a channel stands before the colon of an address (`central.messaging_groups.ADDRESS`)."""
-RESERVED = frozenset({"cli", "agent", "web"})
-"""Channels that are always there: the terminal, the one between agents, and the browser."""
+RESERVED = frozenset({"cli", "agent", "web", "api"})
+"""Channels that are always there: the terminal, the one between agents, the browser, and programs with a token."""
 _MEND = "mend it or take it away; `dumbwaiter doctor` checks it"
 _MIB = 1024**2
 

@@ -40,6 +40,13 @@ CHANNEL_COLUMNS = (
     Column("reason", cut=True),
     Column("hint", "what to do", cut=True, spare=1),
 )
+HOOK_COLUMNS = (
+    Column("name", cut=True),
+    Column("waiting"),
+    Column("missed"),
+    Column("next_at", "next try", spare=1),
+    Column("last_error", "what went wrong", cut=True),
+)
 APPROVAL_COLUMNS = (Column("code"), Column("kind"), Column("subject", cut=True), Column("created_at", "asked"))
 FAILURE_COLUMNS = (Column("at", "when"), SESSION, Column("what", cut=True))
 
@@ -82,6 +89,9 @@ def _show(state: dict[str, Any]) -> None:
     if state.get("channels"):
         click.echo("\nChannels")
         print_table(state["channels"], CHANNEL_COLUMNS, none="")
+    if state.get("hooks"):
+        click.echo("\nHooks")
+        print_table(state["hooks"], HOOK_COLUMNS, none="")
     if state["agents"]:
         click.echo("\nAgents")
         print_table(state["agents"], AGENT_COLUMNS, none="")

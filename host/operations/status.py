@@ -24,7 +24,7 @@ from host.central import (
     turns,
 )
 from host.central.database import Queryable
-from host.operations import approvals, channels, schedules
+from host.operations import approvals, channels, hooks, schedules
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -80,6 +80,7 @@ async def status(services: Services) -> dict[str, Any]:
         "turns": [each | {"short_session_id": short[each["session_id"]]} for each in work],
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "channels": await channels.list_all(services),
+        "hooks": await hooks.list_all(services),
         "approvals": await approvals.list_all(services),
         "schedules": await services.central.read(schedules.acting, now_text),
         "files": files,

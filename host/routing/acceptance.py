@@ -122,7 +122,7 @@ class _Acceptance:
         self._names = names
         self._size = size
         self._agent_groups: dict[str, AgentGroup | None] = {}
-        self._command = commands.parse(event.text) if not names else None
+        self._command = commands.parse(event.text) if not names and not event.is_literal else None
         self._outcome = RoutingOutcome(Receipt(()), command=self._command is not None)
 
     def run(self) -> RoutingOutcome:

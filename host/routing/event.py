@@ -44,6 +44,7 @@ class Event:
     through the channel's `download`, once it is known that an agent takes the event; `attachments` are here already.
 
     `by_owner`: the owner of the host handed it in at its own terminal. No channel of a platform says so.
+    `is_literal`: all of its text is for the agent, also when it begins as a command does: a program wrote it.
     """
 
     address: Address
@@ -61,6 +62,7 @@ class Event:
     chat_name: str | None = None
     remote_files: tuple[RemoteFile, ...] = ()
     by_owner: bool = False
+    is_literal: bool = False
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""

@@ -143,7 +143,7 @@ class Router:
     async def _in_order(self, event: Event) -> Receipt:
         """Take an event; what was written after a command, once that is done."""
         chat = (event.address.channel_type, event.address.platform_id)
-        if event.attachments or event.remote_files or commands.parse(event.text) is None:
+        if event.attachments or event.remote_files or event.is_literal or commands.parse(event.text) is None:
             await self.open_commands.passed(chat)
             return await self._ingest(event)
         arrival, new = self.open_commands.arrive(chat), []
@@ -181,7 +181,8 @@ class Router:
             text=without_lone_surrogates(event.text),
             quote=None if event.quote is None else without_lone_surrogates(event.quote),
         )
-        is_long = len(event.text) > self._rules.max_text and commands.parse(event.text[:_LONGEST_COMMAND]) is None
+        is_command = not event.is_literal and commands.parse(event.text[:_LONGEST_COMMAND]) is not None
+        is_long = len(event.text) > self._rules.max_text and not is_command
         spool_name = new_id(Prefix.MESSAGE) if event.attachments or is_long else None
         names: list[str] = []
         size = 0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from host.central import sessions
 from host.runtime.protocol import RuntimeUnavailable
@@ -76,6 +76,7 @@ class Supervisor:
         self.slots = AgentSlots(self.agents, settings.max_agents)
         self.termination = AgentTermination(runs, sync, inbox_sync, self._backoff, self.agents, clock, gone=self._gone)
         self._scheduler = SessionScheduler(self._reconcile)
+        self._listeners: dict[str, list[Callable[[], object]]] = {}
 
     def open(self) -> None:
         """Begin to reconcile sessions. Before, the supervisor only carries out what operations ask of it."""
@@ -107,6 +108,8 @@ class Supervisor:
         The first thing after a message is that it has taken it. An answer that follows at once is waited for, so that
         one reconcile is enough for both, and the answer meets none that is under way.
         """
+        for heard in self._listeners.get(session_id, ()):
+            heard()
         agent = self.agents.get(session_id)
         if agent is not None and agent.rest is not None:
             self._scheduler.schedule_within(session_id, agent.rest)
@@ -115,6 +118,18 @@ class Supervisor:
             self._scheduler.schedule_within(session_id, _BEGUN_SECONDS)
         else:
             self._scheduler.schedule(session_id)
+
+    @contextmanager
+    def overheard(self, session_id: str, heard: Callable[[], object]) -> Iterator[None]:
+        """Call a function at each hint of a session's agent, until the block ends: what it writes is shown at once."""
+        listeners = self._listeners.setdefault(session_id, [])
+        listeners.append(heard)
+        try:
+            yield
+        finally:
+            listeners.remove(heard)
+            if not listeners:
+                self._listeners.pop(session_id, None)
 
     def delivered(self, session_id: str) -> None:
         """A delivery got its outcome: the session's file is told a moment later."""

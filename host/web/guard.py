@@ -48,4 +48,9 @@ def is_own_origin(origin: str | None, fetch_site: str | None, host: str, *, is_t
     """Whether what changes something comes from a page of ours. Browsers say so in `Origin` and `Sec-Fetch-Site`."""
     if fetch_site not in (None, "same-origin"):
         return False
-    return origin is not None and origin.lower() == f"{'https' if is_tls else 'http'}://{host}".lower()
+    return origin is not None and origin.lower() == origin_of(host, is_tls=is_tls)
+
+
+def origin_of(host: str, *, is_tls: bool) -> str:
+    """What a browser calls a page of ours in `Origin`."""
+    return f"{'https' if is_tls else 'http'}://{host}".lower()

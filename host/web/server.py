@@ -1,4 +1,4 @@
-"""The web server: one aiohttp application, whose routers are the pages, the files beside them, and health.
+"""The web server: one aiohttp application, whose routers are the pages, the files beside them, the API, and health.
 
 Invariant: every answer carries the headers of `guard`; a request that names another host, or changes
 something from another site, gets no further than here.
@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
+from host.http_api.api import api_of
 from host.services import Services
 from host.web import guard
 from host.web.health import PROBES, HealthRoutes
@@ -49,6 +50,8 @@ class WebServer:
         SchedulePages(self._site)
         application = web.Application(client_max_size=FORM_BYTES, middlewares=[self._answer])
         application.router.add_routes(self._site.routes)
+        self._api = api_of(services)
+        application.router.add_routes(self._api.routes)
         application.router.add_routes(HealthRoutes(services).routes)
         application.router.add_get("/static/{path:.+}", self._site.assets.serve)
         application.on_response_prepare.append(_with_headers)  # of streams as well
@@ -111,6 +114,10 @@ class WebServer:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        if self._api.owns(request.path):
+            host = request.headers.get("Host", "")
+            is_own, origin = guard.is_own_host(host, self._names), guard.origin_of(host, is_tls=self._site.is_tls)
+            return await self._api.answer(request, handler, is_own_host=is_own, origins=(origin,))
         try:
             response = await self._admitted(request, handler)
         except web.HTTPException as error:  # it is an answer, but aiohttp wants no such thing to be returned

@@ -1,6 +1,6 @@
-"""Serving the page of a host: from the first link on, and from its start while a browser is signed in.
+"""Serving the page of a host and its API: from the first link or token on, and from its start while there is one.
 
-Nothing of the page, and no library that it needs, is imported before that.
+Nothing of them, and no library that it needs, is imported before that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from host.central import sign_ins
+from host.central import sign_ins, tokens
 from host.services import Services
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError
@@ -58,7 +58,7 @@ async def _is_wanted(services: Services) -> bool:
     if services.settings.web.enabled != "auto":
         return services.settings.web.enabled == "on"
     now = to_text(services.clock.now())
-    return await services.central.read(sign_ins.has_any, now)
+    return await services.central.read(lambda c: sign_ins.has_any(c, now) or tokens.has_any(c, now))
 
 
 def _make(services: Services) -> WebServer:

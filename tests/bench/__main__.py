@@ -18,6 +18,7 @@ from tests.bench import (
     cold_start,
     gateway,
     history,
+    http_api,
     idle_agent,
     idle_host,
     long_outbox,
@@ -50,6 +51,7 @@ FIGURES: Mapping[str, Measure] = {
     "session-list": session_list.measure,
     "schedules": schedules.measure,
     "gateway": gateway.measure,
+    "http-api": http_api.measure,
     "history": history.measure,
     "history-full": history.measure_full,
 }

@@ -37,6 +37,30 @@ UNCHANGED = {
 NO_RESET = {"reset": "none", "reset_minutes": 1440, "reset_hour": 4, "archived": "refuse", **UNCHANGED}
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "token add app --agent-group a --rights read --budget-usd 2 --budget-tokens 9 --budget-period day --expires 2w",
+        "token.add",
+        {
+            "name": "app",
+            "agent_group": "a",
+            "rights": "read",
+            "budget_usd": 2.0,
+            "budget_tokens": 9,
+            "budget_period": "day",
+            "expires_days": 14.0,
+        },
+    ),
+    ("token list", "token.list", {}),
+    (
+        "hook add h https://a.example/x --event turn-ended --agent-group a",
+        "hook.add",
+        {"name": "h", "url": "https://a.example/x", "kinds": ["turn-ended"], "agent_group": "a"},
+    ),
+    ("hook add h https://a.example/x", "hook.add", {"name": "h", "url": "https://a.example/x"}),
+    ("hook list", "hook.list", {}),
+    ("hook remove h", "hook.remove", {"name": "h"}),
+    ("hook test h", "hook.test", {"name": "h"}),
+    ("token revoke app", "token.revoke", {"name": "app"}),
     ("agent-group add a", "agent_group.add", {"name": "a"}),
     (
         "agent-group add a --provider model --model m",
@@ -227,6 +251,10 @@ def result_of(operation: str) -> Any:
         "session.retry": {"session_id": "ses_0", "exchanges": 1, "messages": ["one"]},
         "session.prune": {"pruned": False, "sessions": [SESSION]},
         "session.list": [SESSION],
+        "token.add": {"token": "dw_x", "address": "http://127.0.0.1:1", "name": "app"},
+        "token.revoke": {"revoked": "app"},
+        "hook.add": {"secret": "whsec_x", "name": "h"},
+        "hook.test": {"name": "h", "taken": True, "error": None},
     }
     if operation in special:
         return special[operation]

@@ -135,6 +135,6 @@ def test_a_host_without_the_page_imports_nothing_of_it() -> None:
     code = (
         "import sys, host.daemon, host.cli.root; "
         "print(sorted(m for m in sys.modules if m.partition('.')[0] in ('jinja2', 'markupsafe', 'prometheus_client')"
-        " or m in ('host.web.server', 'host.web.site')))"
+        " or m in ('host.web.server', 'host.web.site', 'host.http_api.access', 'host.http_api.mcp_api', 'acp')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
