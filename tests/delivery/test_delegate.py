@@ -18,6 +18,10 @@ from tests.support.host import AGENT, Host, running
 from tests.support.wait import until, until_sync
 
 WORKER = "host.operations.delegate"
+WORKED_AT = """
+SELECT 1 FROM turns t JOIN delegations d ON d.session_id = t.session_id
+WHERE t.status = 'running' AND d.state = 'running'
+"""
 
 
 def task(text: str, **options: object) -> str:
@@ -90,7 +94,7 @@ async def test_a_task_whose_tokens_are_used_up_is_stopped_and_says_so(tmp_path: 
         await host.say(task("use 300\nreply 1 word", tokens=1_000))
         await told(host, "The task that you gave to assistant")
         await host.say(task("stall", tokens=1_000))
-        await until(lambda: host.central("SELECT 1 FROM turns WHERE status = 'running'"), "it works")
+        await until(lambda: host.central(WORKED_AT), "it is worked at")
         await host.services.central.write(
             lambda c: c.execute("UPDATE delegations SET called_tokens = 2000 WHERE state = 'running'")
         )
@@ -118,13 +122,7 @@ async def test_a_task_outlives_a_restart_of_the_host_and_its_result_is_told_once
         await host.say(task('call send_message {"text": "half done"}\nstall', minutes=1))
         await until(lambda: at_work(host), "it has begun")
     async with running(tmp_path) as host:
-        await until(
-            lambda: host.central(
-                "SELECT 1 FROM turns t JOIN delegations d ON d.session_id = t.session_id WHERE t.status = 'running'"
-            ),
-            "it is worked at again",
-            60,
-        )
+        await until(lambda: host.central(WORKED_AT), "it is worked at again")
         await host.services.central.write(
             lambda tx: tx.execute("UPDATE delegations SET deadline = '2020-01-01T00:00:00.000Z'")
         )
