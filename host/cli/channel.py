@@ -153,14 +153,17 @@ def _say_added(invocation: Invocation, made: dict[str, Any]) -> None:
     click.echo(f"{made['name']}{known} is set up in {made['file']}, which only you can read.")
     for sentence in made["missing"]:
         click.echo(f"Still missing: {sentence}")
+    owner = "If you are not the owner yet, write the code there that `dumbwaiter user claim-code` gives."
     if made["state"] == "connected":
         click.echo("It is connected. Write to it there; `dumbwaiter wirings` says who answers where.")
+        click.echo(owner)
     elif made["reason"]:
         click.echo(f"It is {made['state']}: {made['reason']}" + (f" ({made['hint']})" if made["hint"] else ""))
     else:
         from host.start_line import start_line
 
         click.echo(f"Next, start the host, then write to it there:\n    {start_line(invocation.data)}")
+        click.echo(owner)
 
 
 def _show_identity(found: dict[str, Any]) -> None:
