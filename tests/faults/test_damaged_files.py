@@ -25,7 +25,7 @@ from tests.support.script import script
 from tests.support.wait import until
 
 PROMPT = 30.0  # seconds; what is in the way takes for ever, and an answer a few hundredths
-IMPATIENT = {"max_retries": 0, "silent_seconds": 0.7, "poll_seconds": 0.1}
+IMPATIENT = {"max_retries": 0, "silent_seconds": 2.0, "poll_seconds": 0.1}
 
 # What an agent does to its own file. `victim` is the other session's file, `central` the host's.
 DAMAGE = {

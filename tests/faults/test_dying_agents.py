@@ -163,9 +163,9 @@ async def test_failure_34_an_agent_of_an_uncertain_start_does_not_outlive_its_se
 
 
 async def test_failure_9_a_fresh_agent_is_not_judged_by_last_weeks_heartbeat(tmp_path: Path) -> None:
-    command = script(tmp_path, "time.sleep(0.6)  # before the first heartbeat")
+    command = script(tmp_path, "time.sleep(2.5)  # before the first heartbeat")
     runtime = CountingRuntime(tmp_path, command=command)
-    async with running(tmp_path, runtime=runtime, start_seconds=5, silent_seconds=0.5, **FAST) as host:
+    async with running(tmp_path, runtime=runtime, start_seconds=60, silent_seconds=2, **FAST) as host:
         assert await host.ask("one") == "ok: one"
         await host.do("session.stop", session=await session_of(host, "one"))
         old = time.time() - WEEK
@@ -209,7 +209,7 @@ def answer(message, text):
 
 async def test_a_real_agent_that_hangs_is_stopped_and_its_message_fails_visibly(tmp_path: Path) -> None:
     async with running(
-        tmp_path, max_retries=0, silent_seconds=0.7, heartbeat_seconds=0.05, stop_seconds=0.1, **FAST
+        tmp_path, max_retries=0, silent_seconds=2, heartbeat_seconds=0.05, stop_seconds=0.1, **FAST
     ) as host:
         assert await host.ask("hello") == "scripted: hello"
         assert await host.ask("hang") == f"{SORRY}the agent was stopped because its heartbeat stopped"
