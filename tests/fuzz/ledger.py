@@ -82,11 +82,16 @@ def opened(data: Path) -> Iterator[Ledger]:
             session = runner.run(central.write(_fill))
             make_session_folder(layout.session(session.agent_group_id, session.id), OWNER)
             rows = runner.run(central.read(_everything))
-            services = Services(_settings(data), clock, central, AbsentRuntime(), "", lambda c, k: [MemoryChannel()])
+            services = runner.run(_services(data, clock, central))
             runner.run(services.terminal.start(services.router.ingest))
             yield Ledger(services, session, lambda work: runner.run(_awaited(work)), rows)
         finally:
             central.close()
+
+
+async def _services(data: Path, clock: ManualClock, central: Central) -> Services:
+    """The services, made in the loop that they hand on to."""
+    return Services(_settings(data), clock, central, AbsentRuntime(), "", lambda c, k: [MemoryChannel()])
 
 
 def _settings(data: Path) -> Settings:
