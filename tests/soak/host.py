@@ -17,6 +17,9 @@ from host import log as logs
 from host.api.server import ApiServer
 from host.central.database import Central
 from host.lock import held
+from host.operations.delegate import following_delegations
+from host.operations.requests import answering
+from host.operations.schedules import scheduling
 from host.services import Services, runtime_for
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, load
@@ -46,8 +49,9 @@ async def serve(settings: Settings, sockets: Path) -> None:
         api = ApiServer(services)
         try:
             await api.start()
-            log.info("ready", extra={"adopted": services.adopted})
-            await stop.wait()
+            async with answering(services), following_delegations(services), scheduling(services):
+                log.info("ready", extra={"adopted": services.adopted})
+                await stop.wait()
         finally:
             await api.close()
     finally:
