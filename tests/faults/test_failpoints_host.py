@@ -207,7 +207,7 @@ def test_the_host_is_killed_in_a_delete(host: MortalDaemon, point: Point) -> Non
     assert people.finish(cancels=True) == 0
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(300, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [2, pytest.param(300, marks=pytest.mark.full)])
 def test_wherever_the_host_is_killed_nothing_is_lost_or_sent_twice(host: MortalDaemon, kills: int) -> None:
     arm(host.folder, Plan(passing=0))
     live(host, Conversation(host))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +18,7 @@ from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import encode
 from tests.support.chats import add_chats, answers, ask_in, folder_of
+from tests.support.folders import exchange
 from tests.support.host import Host, running
 from tests.support.wait import until
 
@@ -26,33 +26,31 @@ QUICK = {"fault_seconds": 0.5, "max_retries": 0, "retry_seconds": 0.0}
 
 
 def inbound_is_a_folder(layout: SessionLayout) -> None:
-    layout.inbound.rename(layout.folder / "away")
-    layout.inbound.mkdir()
+    (layout.folder / "away").mkdir()
+    exchange(layout.inbound, layout.folder / "away")
 
 
 def folder_is_a_file(layout: SessionLayout) -> None:
-    layout.folder.rename(layout.folder.with_name("away"))
-    layout.folder.write_bytes(b"")
+    layout.folder.with_name("away").write_bytes(b"")
+    exchange(layout.folder, layout.folder.with_name("away"))
 
 
 def inbox_is_a_file(layout: SessionLayout) -> None:
+    (layout.folder / "file").write_bytes(b"")
+    exchange(layout.inbox, layout.folder / "file")
     layout.inbound.rename(layout.folder / "away")
-    shutil.rmtree(layout.inbox)
-    layout.inbox.write_bytes(b"")
 
 
 def mend_inbound(layout: SessionLayout) -> None:
-    layout.inbound.rmdir()
-    (layout.folder / "away").rename(layout.inbound)
+    exchange(layout.inbound, layout.folder / "away")
 
 
 def mend_folder(layout: SessionLayout) -> None:
-    layout.folder.unlink()
-    layout.folder.with_name("away").rename(layout.folder)
+    exchange(layout.folder, layout.folder.with_name("away"))
 
 
 def mend_inbox(layout: SessionLayout) -> None:
-    layout.inbox.unlink()
+    exchange(layout.inbox, layout.folder / "file")
 
 
 Break = Callable[[SessionLayout], None]

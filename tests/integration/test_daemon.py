@@ -255,11 +255,14 @@ def test_a_host_whose_terminal_is_closed_stops_in_order(tmp_path: Path) -> None:
     ) as process:
         os.close(theirs)
         host.process = process  # type: ignore[assignment]
-        until_sync(host._is_ready, "the host is ready")
-        assert host.run("chat", "-m", "one").returncode == 0
-        assert host.agents()
-        os.close(ours)  # the window is gone: SIGHUP, and every write to it fails
-        assert process.wait(20) == 0
+        try:
+            until_sync(host._is_ready, "the host is ready")
+            assert host.run("chat", "-m", "one").returncode == 0
+            assert host.agents()
+            os.close(ours)  # the window is gone: SIGHUP, and every write to it fails
+            assert process.wait(60) == 0
+        finally:
+            process.kill()  # one that does not end would be waited for without end
     host.process = None
     assert not host.agents()
 
