@@ -128,15 +128,23 @@ def signatures(connection: sqlite3.Connection) -> dict[str, str | None]:
 def add(connection: sqlite3.Connection, steps: Iterable[StoredStep]) -> None:
     """Store what was read, with the cursors. A step that begins where the session is not any more is left out."""
     last = connection.execute(LAST_POSITION).fetchone()["position"]
+    entries: list[Entry] = []
     for step in steps:
         if state(connection, step.session_id) != step.before:
             continue  # another process was faster
         if step.steps_begin_anew:
             _forget(connection, step.session_id, "steps")
         set_state(connection, step.session_id, step.after)
-        connection.executemany(INSERT, step.entries)
+        entries += step.entries
+    # A search walks back by position: sessions that are read together stand in the order of time, as in a rebuild.
+    entries.sort(key=_time_of)
+    connection.executemany(INSERT, entries)
     connection.execute(INDEX_WORDS, (last,))
     connection.execute(INDEX_PIECES, (last,))
+
+
+def _time_of(entry: Entry) -> str:
+    return entry.time or ""
 
 
 def set_state(connection: sqlite3.Connection, session_id: str, new: State) -> None:

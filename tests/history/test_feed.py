@@ -80,6 +80,21 @@ def test_reading_in_pieces_and_making_it_again_give_the_same(tmp_path: Path) -> 
     assert everything(rebuilt(tmp_path)) == found
 
 
+def test_sessions_that_are_read_together_stand_in_the_order_of_time(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        folder = Folder(tmp_path, number)
+        for message in range(number):
+            folder.hears(f"message {message}")
+    with history(tmp_path) as opened:
+        assert opened.catch_up_all_here()
+        times = opened.read_here(
+            lambda c: [row["time"] for row in c.execute("SELECT * FROM entries ORDER BY position")]
+        )
+
+    assert len(times) == 1 + 2 + 3 + 4
+    assert times == sorted(times)
+
+
 def test_a_session_that_cannot_be_read_delays_no_other(tmp_path: Path) -> None:
     folders = [Folder(tmp_path, number) for number in range(1, 6)]
     for folder in folders:
