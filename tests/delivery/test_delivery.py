@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from host.central import deliveries, questions
+from host.central.database import Transaction
 from host.channels.memory import MemoryChannel
 from host.channels.protocol import Capabilities, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.parts import parts_of
@@ -112,15 +113,15 @@ async def test_after_a_crash_between_parts_the_rest_is_sent_and_nothing_twice(tm
         await host.channel.wait_for(1)
         await host.settled()
         (before,) = await host.central("SELECT session_id FROM deliveries")
-        await host.services.central.write(
-            deliveries.add, message_out_id="msg_00000000000000aa", session_id=before["session_id"],
+
+        def sent_in_part(tx: Transaction) -> None:  # in one commit: a host delivers what it finds between two
+            deliveries.add(
+                tx, message_out_id="msg_00000000000000aa", session_id=before["session_id"],
                 kind=MessageOutKind.CHAT, channel_type="memory", platform_id="one", thread_id=None,
                 content=encode({"text": LONG}), created_at="2026-01-01T00:00:00.000Z")  # fmt: skip
-        await host.services.central.write(
-            lambda c: c.execute(
-                "UPDATE deliveries SET status = 'sending', parts = 3, parts_sent = 1 WHERE attempts = 0"
-            )
-        )
+            tx.execute("UPDATE deliveries SET status = 'sending', parts = 3, parts_sent = 1 WHERE attempts = 0")
+
+        await host.services.central.write(sent_in_part)
     after = Platform(idempotent=False, can=SHORT)
     async with host_with(tmp_path, after) as host:
         sent = await after.wait_for(1)
