@@ -96,7 +96,6 @@ def add(
     kinds: Sequence[str],
     agent_group_id: str | None,
     position: int,
-    now: str,
 ) -> None:
     """Keep a new hook, which is told the events behind a position."""
     values = {
@@ -107,7 +106,7 @@ def add(
         "kinds": json.dumps(list(kinds)),
         "agent_group_id": agent_group_id,
         "position": position,
-        "created_at": now,
+        "created_at": tx.now,
     }
     tx.execute(INSERT, values)
 
@@ -156,9 +155,9 @@ def passed(tx: Transaction, hook_id: str, number: int, missed: int = 0) -> None:
     tx.execute(PASSED, {"id": hook_id, "number": number, "missed": missed})
 
 
-def delivered(tx: Transaction, hook_id: str, number: int, now: str) -> None:
+def delivered(tx: Transaction, hook_id: str, number: int) -> None:
     """Note that a hook has an event."""
-    tx.execute(DELIVERED, {"id": hook_id, "number": number, "now": now})
+    tx.execute(DELIVERED, {"id": hook_id, "number": number, "now": tx.now})
 
 
 def failed(tx: Transaction, hook_id: str, attempts: int, next_at: str, error: str) -> None:

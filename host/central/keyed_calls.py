@@ -7,8 +7,10 @@ is not known, and it is not done again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from host.central.database import Transaction, one
+from shared_schema.clock import to_text
 from shared_schema.rows import Row
 
 BEGIN = """
@@ -28,10 +30,13 @@ class KeyedCall(Row):
     answer: str | None
 
 
-def begin(tx: Transaction, caller: str, key: str, digest: str, now: str, kept_since: str) -> KeyedCall | None:
-    """Note that a call is begun; the call that was begun with that key before, which is all there is to do then."""
-    tx.execute(FORGET, (kept_since,))
-    if tx.execute(BEGIN, (caller, key, digest, now)).rowcount:
+def begin(tx: Transaction, caller: str, key: str, digest: str, kept: timedelta) -> KeyedCall | None:
+    """Note that a call is begun, and forget those that are older than `kept`.
+
+    Returns the call that was begun with that key before, which is all there is to do then.
+    """
+    tx.execute(FORGET, (to_text(tx.at - kept),))
+    if tx.execute(BEGIN, (caller, key, digest, tx.now)).rowcount:
         return None
     row = one(tx, FIND, (caller, key))
     assert row is not None

@@ -98,7 +98,6 @@ def add(
     budget_tokens: int | None,
     budget_period: str,
     expires_at: str | None,
-    now: str,
 ) -> str:
     """Keep a new token; the token itself, which is told nowhere else."""
     token = f"{PREFIX}{secrets.token_urlsafe(32)}"
@@ -111,7 +110,7 @@ def add(
         "budget_usd": budget_usd,
         "budget_tokens": budget_tokens,
         "budget_period": budget_period,
-        "created_at": now,
+        "created_at": tx.now,
         "expires_at": expires_at,
     }
     tx.execute(INSERT, values)
@@ -140,9 +139,9 @@ def has_any(connection: Queryable, now: str) -> bool:
     return one(connection, ANY, (now,)) is not None
 
 
-def used(tx: Transaction, token_id: str, now: str) -> None:
+def used(tx: Transaction, token_id: str) -> None:
     """Note that a program was here."""
-    tx.execute(USED, (now, token_id))
+    tx.execute(USED, (tx.now, token_id))
 
 
 def remove(tx: Transaction, name: str) -> bool:

@@ -41,7 +41,7 @@ class Callers:
         if found is None:
             raise _unknown("the token does not hold: it is wrong, was revoked, or has expired")
         if found.last_used is None or (moment - from_text(found.last_used)).total_seconds() > _SEEN_SECONDS:
-            self._services.central.submit_with_next(lambda c: tokens.used(c, found.id, now))
+            self._services.central.submit_with_next(lambda c: tokens.used(c, found.id))
         request[CALLER] = found
         return found
 

@@ -1,4 +1,4 @@
-"""Server-sent events for programs: each as it comes, with a sign of life in between, until the program leaves."""
+"""Server-sent events: each as it comes, with a sign of life in between, until the program or the browser leaves."""
 
 from __future__ import annotations
 

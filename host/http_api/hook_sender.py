@@ -150,8 +150,7 @@ class _Sender:
         except _Refused as failure:
             await self._give_up(hook, event, str(failure))
         else:
-            now = to_text(services.clock.now())
-            await services.central.write(lambda c: hooks.delivered(c, hook.id, event.number, now))
+            await services.central.write(hooks.delivered, hook.id, event.number)
         return None
 
     async def _give_up(self, hook: EventHook, event: LiveEvent, error: str) -> None:

@@ -27,7 +27,6 @@ from host.http_api.errors import UNEXPECTED, CallRefused, Refusal, as_problem, h
 from host.http_api.signatures import from_query, parameters_of, require_known
 from host.operations import registry
 from shared_schema import json_text
-from shared_schema.clock import to_text
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 log = logging.getLogger(__name__)
@@ -107,11 +106,9 @@ class OperationsApi:
         return await self._to_its_end(self._keyed(token, name, given, key))
 
     async def _keyed(self, token: Token, name: str, given: Mapping[str, Any], key: str) -> web.Response:
-        moment = self._services.clock.now()
-        now, since = to_text(moment), to_text(moment - _KEPT)
         content = json.dumps([name, given], sort_keys=True)
         digest = hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()
-        known = await self._services.central.write(lambda c: keyed_calls.begin(c, token.name, key, digest, now, since))
+        known = await self._services.central.write(keyed_calls.begin, token.name, key, digest, _KEPT)
         if known is not None:
             return _again(known, digest)
         status, body = await self._outcome(token, name, given)

@@ -13,7 +13,6 @@ from host.central.database import Transaction
 from host.central.events import EventKind
 from host.central.hooks import EventHook
 from host.services import Services
-from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,49}")
@@ -35,7 +34,6 @@ async def add(
     for kind in kinds or ():
         if kind not in set(EventKind):
             raise InvalidValue(f"there is no event '{kind[:60]}'", hint=f"use one of {', '.join(EventKind)}")
-    now = to_text(services.clock.now())
     secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
     def store(tx: Transaction) -> EventHook:
@@ -53,7 +51,6 @@ async def add(
             kinds=kinds or [],
             agent_group_id=None if group is None else group.id,
             position=events.newest(tx),
-            now=now,
         )
         audit.record(tx, "hook.add", name, after={"url": _without_password(url), "kinds": kinds or "all"})
         kept = hooks.find(tx, name)

@@ -45,11 +45,9 @@ async def add(
         raise InvalidValue("a budget must be more than nothing")
     if expires_days is not None and not 0 < expires_days <= _MOST_DAYS:
         raise InvalidValue(f"a token can expire after {_MOST_DAYS} days at most, and not before it was made")
-    moment = services.clock.now()
-    now = to_text(moment)
-    expires_at = None if expires_days is None else to_text(moment + timedelta(days=expires_days))
 
     def store(tx: Transaction) -> tuple[str, Token]:
+        expires_at = None if expires_days is None else to_text(tx.at + timedelta(days=expires_days))
         group = None if agent_group is None else agent_groups.get_by_name(tx, agent_group)
         if tokens.find(tx, name) is not None:
             raise Conflict(f"there is a token '{name}' already", hint=f"`dumbwaiter token revoke {name}` ends it")
@@ -62,7 +60,6 @@ async def add(
             budget_tokens=budget_tokens,
             budget_period=budget_period,
             expires_at=expires_at,
-            now=now,
         )
         kept = tokens.find(tx, name)
         assert kept is not None

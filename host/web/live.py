@@ -1,4 +1,4 @@
-"""Server-sent events: objects as they come, with a sign of life in between, until the browser leaves.
+"""Server-sent events of the page: objects as they come, until the browser leaves.
 
 /live   `event: change` whenever something was committed, and the numbered events of the host for its owner, each
         with its number as id: a browser that comes back says the last one it had (`Last-Event-ID`)
@@ -7,18 +7,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
+from host.http_api import event_stream
 from host.web.site import Site, Who
 from host.web.visitor import Visitor
 from shared_schema.errors import DumbwaiterError
 
-_PING_SECONDS = 15.0
 _CHANGE_SECONDS = 1.0
 """Pages look again so often at most, however much is committed."""
 _MOST_STREAMS = 500
@@ -39,37 +38,9 @@ class LiveStreams:
             return web.Response(status=503, text="too many windows are open", headers={"Retry-After": "10"})
         self._open += 1
         try:
-            return await self._send(request, objects)
+            return await event_stream.send(request, _events(objects))
         finally:
             self._open -= 1
-
-    async def _send(self, request: web.Request, objects: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )
-        waiting: asyncio.Task[dict[str, Any] | None] | None = None
-        with suppress(ConnectionResetError):
-            await response.prepare(request)
-            await response.write(b"retry: 1000\n\n")
-            async with aclosing(objects) as items:  # type: ignore[type-var]
-                try:
-                    while True:
-                        waiting = waiting or asyncio.create_task(_next(items))
-                        done, _ = await asyncio.wait([waiting], timeout=_PING_SECONDS)
-                        if not done:
-                            await response.write(b": alive\n\n")
-                            continue
-                        item, waiting = waiting.result(), None
-                        if item is None:
-                            break
-                        await response.write(_event(item))
-                except DumbwaiterError:  # what was looked at is gone: the page that is loaded again says so
-                    await response.write(_event({"event": "gone", "data": {}}))
-                finally:
-                    if waiting is not None:
-                        waiting.cancel()
-                        await asyncio.wait([waiting])
-        return response
 
     async def _live(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         last = request.headers.get("Last-Event-ID", "")
@@ -103,11 +74,11 @@ class LiveStreams:
                 await asyncio.wait(tasks)
 
 
-async def _next(items: AsyncIterator[dict[str, Any]]) -> dict[str, Any] | None:
-    return await anext(items, None)
-
-
-def _event(item: dict[str, Any]) -> bytes:
-    number = f"id: {item['id']}\n" if "id" in item else ""
-    data = json.dumps(item["data"], ensure_ascii=False)  # which has no line ends
-    return f"{number}event: {item['event']}\ndata: {data}\n\n".encode("utf-8", "replace")
+async def _events(objects: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
+    async with aclosing(objects) as items:  # type: ignore[type-var]
+        try:
+            async for item in items:
+                yield event_stream.event(item["data"], kind=item["event"], number=item.get("id"))
+        except DumbwaiterError:  # what was looked at is gone: the page that is loaded again says so
+            yield event_stream.event({}, kind="gone")
