@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tzlocal
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -39,6 +39,7 @@ from host.runtime.protocol import (
 )
 from host.secrets import is_private, make_private, secrets_in
 from host.sessions.reset import zone
+from host.web_settings import WebSetting
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.foreign_text import decoded
 from shared_schema.layout import DataLayout
@@ -96,26 +97,6 @@ def _meant(name: str, known: dict[str, Any]) -> str:
 def variable_part(name: str) -> str:
     """A name as it stands in the environment: capitals, and underscores in place of hyphens."""
     return name.upper().replace("-", "_")
-
-
-class WebSetting(BaseModel):
-    """The page in the browser, `[web]` in dumbwaiter.toml."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    enabled: Literal["auto", "on", "off"] = Field(
-        default="auto",
-        description="whether the page is served: auto from the first `dumbwaiter web` on, while a browser is signed in",
-    )
-    address: str = Field(
-        default="127.0.0.1", description="where it listens; another address than this machine's own needs TLS"
-    )
-    port: int = Field(default=8384, ge=0, le=65535, description="its port; 0: any free one")
-    hosts: tuple[str, ...] = Field(
-        default=(), description="further names under which browsers reach it, such as `agents.example.org`"
-    )
-    certificate: Path | None = Field(default=None, description="file with the TLS certificate and its chain (PEM)")
-    key: Path | None = Field(default=None, description="file with its key (PEM); none: it is in the certificate's")
 
 
 class Settings(BaseSettings):
@@ -218,7 +199,8 @@ class Settings(BaseSettings):
 
     web: WebSetting = Field(
         WebSetting(),
-        description="the page in the browser: `enabled`, `address`, `port`, `hosts`, `certificate`, `key`, see web.md",
+        description="the page in the browser: `enabled`, `address`, `port`, `hosts`, `certificate`, `key`, `url`, "
+        "`oidc`, see web.md",
     )
 
     transcription: dict[Literal["upstream", "model"], str] = Field(

@@ -30,25 +30,29 @@ SAFE = frozenset({"GET", "HEAD"})
 _OWN = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-def names(address: str, further: Collection[str]) -> frozenset[str]:
+def names(address: str, further: Collection[str], url: str | None = None) -> frozenset[str]:
     """The names under which the page may be asked for, without a port."""
     listens = f"[{address}]" if ":" in address else address
-    return _OWN | {listens.lower()} | {name.lower() for name in further}
+    proxied = set() if url is None else {name_of(url.partition("://")[2])}
+    return _OWN | proxied | {listens.lower()} | {name.lower() for name in further}
+
+
+def name_of(host: str) -> str:
+    """The name in `Host`, without its port; with one that is none, all of it."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() and not host.endswith("]") else host.lower()
 
 
 def is_own_host(host: str, known: Collection[str]) -> bool:
     """Whether the header `Host` names us. Its port does not matter: a tunnel may have another one."""
-    name, colon, port = host.lower().rpartition(":")
-    if not colon or host.endswith("]"):
-        name, port = host.lower(), ""
-    return name in known and (not port or port.isdecimal())
+    return name_of(host) in known
 
 
-def is_own_origin(origin: str | None, fetch_site: str | None, host: str, *, is_tls: bool) -> bool:
+def is_own_origin(origin: str | None, fetch_site: str | None, own: str) -> bool:
     """Whether what changes something comes from a page of ours. Browsers say so in `Origin` and `Sec-Fetch-Site`."""
     if fetch_site not in (None, "same-origin"):
         return False
-    return origin is not None and origin.lower() == origin_of(host, is_tls=is_tls)
+    return origin is not None and origin.lower() == own
 
 
 def origin_of(host: str, *, is_tls: bool) -> str:

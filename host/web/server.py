@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ipaddress import ip_address
 
 from aiohttp import web
@@ -24,13 +25,17 @@ from host.web.pages.overview import OverviewPages
 from host.web.pages.records import RecordPages
 from host.web.pages.schedules import SchedulePages
 from host.web.pages.sessions import SessionPages
-from host.web.sign_in import SignInPages
+from host.web.sign_in import AttemptLimit, SignInPages
 from host.web.site import FORM_BYTES, Site, wants_page
+from host.web_settings import OidcSetting
 from shared_schema.errors import DumbwaiterError, NotFound
+from shared_schema.provisions import how_to_install_extra
 
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 30.0
+RENEWED_SECONDS = 10.0
+"""How often the files of the certificate are looked at."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -39,10 +44,13 @@ class WebServer:
 
     def __init__(self, services: Services) -> None:
         self._settings = services.settings.web
-        self._names = guard.names(self._settings.address, self._settings.hosts)
-        self._site = Site(services, is_tls=self._settings.certificate is not None)
+        self._names = guard.names(self._settings.address, self._settings.hosts, self._settings.url)
+        self._site = Site(services)
         live = LiveStreams(self._site)
-        SignInPages(self._site)
+        limit = AttemptLimit()
+        SignInPages(self._site, limit)
+        if self._settings.oidc is not None:
+            _add_provider(self._site, self._settings.oidc, limit)
         OverviewPages(self._site)
         ChatPages(self._site, live)
         SessionPages(self._site)
@@ -55,6 +63,7 @@ class WebServer:
         application.router.add_routes(HealthRoutes(services).routes)
         application.router.add_get("/static/{path:.+}", self._site.assets.serve)
         application.on_response_prepare.append(_with_headers)  # of streams as well
+        self._renewing: asyncio.Task[None] | None = None
         self._runner = web.AppRunner(
             application,
             access_log=None,
@@ -67,6 +76,8 @@ class WebServer:
         """Listen; the address for browsers. Raises `DumbwaiterError` when that is impossible."""
         settings = self._settings
         context = self._tls()
+        if context is not None and settings.certificate is not None:
+            self._renewing = asyncio.create_task(self._renew(context), name="the page's certificate")
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, settings.address, settings.port, ssl_context=context)
@@ -79,29 +90,37 @@ class WebServer:
             ) from error
         port = self._runner.addresses[0][1]
         is_local = _is_local(settings.address)
-        if not is_local and context is None:
+        if not is_local and context is None and settings.url is None:
             log.warning(
                 "the page is open to the network without TLS: who listens there can take over a sign-in; "
-                "set `certificate` below [web], or put a proxy with TLS before it",
+                "set `certificate` below [web], or put a proxy with TLS before it and say so with `url`",
                 extra={"address": settings.address, "port": port},
             )
         name = "127.0.0.1" if is_local else next(iter(settings.hosts), settings.address)
         if ":" in name:
             name = f"[{name}]"
-        address = f"{'http' if context is None else 'https'}://{name}:{port}"
+        address = settings.url or f"{'http' if context is None else 'https'}://{name}:{port}"
         log.info("the page is served", extra={"address": address})
         return address
 
     async def close(self) -> None:
         """Stop listening, and end the streams."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         await self._runner.cleanup()
         await self._site.close()
 
     def _tls(self) -> ssl.SSLContext | None:
-        settings = self._settings
-        if settings.certificate is None:
+        if self._settings.certificate is None:
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        settings = self._settings
+        assert settings.certificate is not None
         try:
             context.load_cert_chain(settings.certificate, settings.key)
         except (OSError, ssl.SSLError) as error:
@@ -110,13 +129,37 @@ class WebServer:
                 where=settings.certificate,
                 hint="mend `certificate` and `key` below [web] in dumbwaiter.toml",
             ) from error
-        return context
+
+    async def _renew(self, context: ssl.SSLContext) -> None:
+        """Take a certificate that was renewed, for connections from then on; one that cannot be used is logged."""
+        known = await asyncio.to_thread(self._files)
+        while True:
+            await asyncio.sleep(RENEWED_SECONDS)
+            found = await asyncio.to_thread(self._files)
+            if found == known:
+                continue
+            known = found  # a file that is being written is looked at again when it is whole: its time changes
+            try:
+                self._load(context)
+                log.info("the page has a new certificate")
+            except DumbwaiterError as error:
+                log.warning("the page keeps its certificate", extra={"error": str(error)})
+
+    def _files(self) -> list[tuple[int, int, int]]:
+        """What changes when a file is replaced."""
+        found = []
+        for path in (self._settings.certificate, self._settings.key):
+            with suppress(OSError):
+                if path is not None:
+                    stat = path.stat()
+                    found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return found
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Next) -> web.StreamResponse:
         if self._api.owns(request.path):
             host = request.headers.get("Host", "")
-            is_own, origin = guard.is_own_host(host, self._names), guard.origin_of(host, is_tls=self._site.is_tls)
+            is_own, origin = guard.is_own_host(host, self._names), self._site.origin(request)
             return await self._api.answer(request, handler, is_own_host=is_own, origins=(origin,))
         try:
             response = await self._admitted(request, handler)
@@ -142,7 +185,7 @@ class WebServer:
             hint = "`hosts` below [web] in dumbwaiter.toml names the names under which browsers reach it"
             return web.Response(status=421, text=f"this name is not one of this page's: {hint}")
         if request.method not in guard.SAFE and not guard.is_own_origin(
-            headers.get("Origin"), headers.get("Sec-Fetch-Site"), host, is_tls=self._site.is_tls
+            headers.get("Origin"), headers.get("Sec-Fetch-Site"), self._site.origin(request)
         ):
             return web.Response(status=403, text="this did not come from the page itself")
         if "Content-Encoding" in headers:  # aiohttp waits for ever for the end of one that turns out to be broken
@@ -155,6 +198,17 @@ async def _with_headers(request: web.Request, response: web.StreamResponse) -> N
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.pop("Server", None)
+
+
+def _add_provider(site: Site, setting: OidcSetting, limit: AttemptLimit) -> None:
+    try:
+        from host.web.oidc_sign_in import ProviderSignIn
+    except ImportError as error:
+        raise DumbwaiterError(
+            "what signing in through a provider needs is not installed",
+            hint=f"`{how_to_install_extra('oidc')}`, then restart the host; or take away [web.oidc] in dumbwaiter.toml",
+        ) from error
+    ProviderSignIn(site, setting, limit)
 
 
 def _is_local(address: str) -> bool:

@@ -57,6 +57,8 @@ async def serving_page(services: Services) -> AsyncIterator[None]:
 async def _is_wanted(services: Services) -> bool:
     if services.settings.web.enabled != "auto":
         return services.settings.web.enabled == "on"
+    if services.settings.web.oidc is not None:  # people sign in by themselves: no command comes first
+        return True
     now = to_text(services.clock.now())
     return await services.central.read(lambda c: sign_ins.has_any(c, now) or tokens.has_any(c, now))
 

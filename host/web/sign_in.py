@@ -51,9 +51,9 @@ class AttemptLimit:
 class SignInPages:
     """Coming in, and going out."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, limit: AttemptLimit) -> None:
         self._site = site
-        self._limit = AttemptLimit()
+        self._limit = limit
         site.routes.append(web.get("/sign-in", self._look, allow_head=False))
         site.routes.append(web.post("/sign-in", self._enter))
         site.post("/sign-out", Who.SIGNED_IN, self._leave)
@@ -61,12 +61,12 @@ class SignInPages:
         site.post("/account/sign-out", Who.SIGNED_IN, self._sign_out_other)
 
     async def _look(self, request: web.Request) -> web.StreamResponse:
-        return self._site.page(request, "sign_in.html", error=None)
+        return self._site.sign_in_page(request)
 
     async def _enter(self, request: web.Request) -> web.StreamResponse:
         site = self._site
         if not self._limit.allows(request.remote or "", time.monotonic()):
-            return site.page(request, "sign_in.html", status=429, error="many")
+            return site.sign_in_page(request, status=429, error="many")
         token = (await form(request)).get("token", "")
         until = site.services.clock.now() + SIGN_IN_LASTS
 
@@ -82,17 +82,9 @@ class SignInPages:
 
         cookie = await site.services.central.write(take) if 0 < len(token) <= _LONGEST_TOKEN else None
         if cookie is None:
-            return site.page(request, "sign_in.html", status=403, error="used")
+            return site.sign_in_page(request, status=403, error="used")
         answer = back_to("/")
-        answer.set_cookie(
-            site.cookie,
-            cookie,
-            max_age=int(SIGN_IN_LASTS.total_seconds()),
-            path="/",
-            httponly=True,
-            samesite="Strict",
-            secure=site.is_tls,
-        )
+        site.set_cookie(request, answer, cookie, SIGN_IN_LASTS)
         return answer
 
     async def _leave(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:

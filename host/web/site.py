@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
 from enum import Enum
 from typing import Any
 from urllib.parse import quote
@@ -43,13 +44,48 @@ class Who(Enum):
 class Site:
     """The pages of one host. Routes are added here alone, so that each of them says who may see it."""
 
-    def __init__(self, services: Services, *, is_tls: bool) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
-        self.is_tls = is_tls
+        self._settings = services.settings.web
         self.assets = Assets()
         self.routes: list[web.RouteDef] = []
         self.cookie = f"dumbwaiter-{services.central.install_id.removeprefix('ins_')[:8]}"
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def origin(self, request: web.Request) -> str:
+        """What the browser calls this page in `Origin`: its address without a path.
+
+        Behind a proxy that has the certificate, the host itself is asked without TLS.
+        """
+        host = request.headers.get("Host", "")
+        url = self._settings.url
+        if url is not None and host.lower() == url.partition("://")[2]:
+            return url
+        return guard.origin_of(host, is_tls=self._settings.certificate is not None)
+
+    def is_tls(self, request: web.Request) -> bool:
+        """Whether the browser speaks TLS, so that a cookie may ask for it."""
+        return self.origin(request).startswith("https:")
+
+    def set_cookie(self, request: web.Request, answer: web.Response, token: str, lasts: timedelta) -> None:
+        """Give a browser the cookie of its sign-in."""
+        answer.set_cookie(
+            self.cookie,
+            token,
+            max_age=int(lasts.total_seconds()),
+            path="/",
+            httponly=True,
+            samesite="Strict",
+            secure=self.is_tls(request),
+        )
+
+    def sign_in_page(
+        self, request: web.Request, *, status: int = 200, error: str | None = None, user: str | None = None
+    ) -> web.Response:
+        """The page to sign in on, and why it did not go well."""
+        oidc = self._settings.oidc
+        label = None if oidc is None else oidc.label
+        return self.page(request, "sign_in.html", status=status, error=error, user=user, label=label)
 
     def get(self, path: str, who: Who, handler: Handler) -> None:
         """Add a page."""

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 import pytest
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
 
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import CENTRAL
@@ -21,7 +23,8 @@ from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
 from host.gateway.upstreams import UpstreamKind
 from host.sessions.inspection import ask
-from host.settings import Settings, WebSetting
+from host.settings import Settings
+from host.web_settings import OidcSetting, WebSetting
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate
 
@@ -101,7 +104,16 @@ def type_of(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         return "list"
     kinds = [each for each in get_args(annotation) or (annotation,) if each is not type(None)]
-    return {bool: "`true`, `false`", int: "whole number", float: "number", str: "text", Path: "path"}[kinds[0]]
+    if kinds[0] is OidcSetting:
+        return "table"
+    return {
+        SecretStr: "text",
+        bool: "`true`, `false`",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        Path: "path",
+    }[kinds[0]]
 
 
 def value_of(default: Any) -> str:
@@ -109,6 +121,10 @@ def value_of(default: Any) -> str:
         return f"`{str(default).lower()}`"
     if default == WebSetting():
         return "`{}`"
+    if default is PydanticUndefined:
+        return ""
+    if isinstance(default, tuple) and default:
+        return ", ".join(f"`{each}`" for each in default)
     return "none" if default is None or default == () else f"`{default}`"
 
 
@@ -128,6 +144,15 @@ def test_every_setting_of_the_page_has_its_row(name: str) -> None:
     row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
 
     assert row in page("docs/web.md").splitlines(), f"docs/web.md needs the row\n{row}"
+
+
+@pytest.mark.parametrize("name", OidcSetting.model_fields)
+def test_every_setting_of_the_sign_in_provider_has_its_row(name: str) -> None:
+    field = OidcSetting.model_fields[name]
+
+    row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
+
+    assert row.replace("|  |", "| |") in page("docs/web.md").splitlines(), f"docs/web.md needs the row\n{row}"
 
 
 def test_no_row_is_about_a_setting_that_is_not_there() -> None:

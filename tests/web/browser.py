@@ -76,7 +76,7 @@ class Client:
 @asynccontextmanager
 async def open_site(data: Path, **settings: Any) -> AsyncIterator[Site]:
     """A host whose page is served on a port of its own, until the block ends."""
-    async with running(data, web={"port": 0}, **settings) as host, serving_page(host.services):
+    async with running(data, **{"web": {"port": 0}, **settings}) as host, serving_page(host.services):
         yield Site(host, await host.services.page.on())
 
 

@@ -96,8 +96,8 @@ def test_only_names_of_the_page_are_answered(host: str, is_own: bool) -> None:
 
 def test_what_changes_something_must_come_from_the_page_itself() -> None:
     ours = "http://localhost:8384"
-    assert guard.is_own_origin(ours, "same-origin", "localhost:8384", is_tls=False)
-    assert guard.is_own_origin(ours, None, "localhost:8384", is_tls=False)
+    assert guard.is_own_origin(ours, "same-origin", ours)
+    assert guard.is_own_origin(ours, None, ours)
     for origin, site in (
         (None, None),
         ("null", None),
@@ -105,8 +105,8 @@ def test_what_changes_something_must_come_from_the_page_itself() -> None:
         (ours, "cross-site"),
         (f"{ours}0", None),
     ):
-        assert not guard.is_own_origin(origin, site, "localhost:8384", is_tls=False)
-    assert not guard.is_own_origin(ours, "same-origin", "localhost:8384", is_tls=True)
+        assert not guard.is_own_origin(origin, site, ours)
+    assert not guard.is_own_origin(ours, "same-origin", guard.origin_of("localhost:8384", is_tls=True))
 
 
 def test_tries_to_sign_in_are_limited_for_each_address_and_in_all() -> None:
