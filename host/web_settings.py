@@ -103,7 +103,7 @@ class WebSetting(BaseModel):
 
 
 def is_safe_url(url: str) -> bool:
-    """Whether what is sent there, and what comes back, is read by nobody between: https, or this very machine."""
+    """Whether a secret can be sent there: over TLS, or on this machine."""
     try:
         parts = urlsplit(url)
         name = parts.hostname

@@ -13,13 +13,15 @@ from typing import Any
 from host.central import agent_groups, audit, channel_state, users
 from host.central.database import Transaction
 from host.central.users import Role
-from shared_schema.text import is_all_shown, one_line
+from shared_schema import json_text
+from shared_schema.text import folded, is_all_shown, one_line
 
 log = logging.getLogger(__name__)
 
 _STATE = "web"
 _LONGEST_HANDLE = 280
 _LONGEST_NAME = 100
+_LONGEST_EMAIL = 320
 _MOST_GROUPS = 1000
 
 Roles = frozenset[tuple[str, str | None]]
@@ -49,7 +51,7 @@ def roles_for(
     is_verified = claims.get("email_verified") is True
     for name, roles in people.items():
         if "@" in name:  # an address: an id that looks like one is not taken for it
-            is_theirs = is_verified and isinstance(email, str) and email.casefold() == name.casefold()
+            is_theirs = is_verified and isinstance(email, str) and _same(email, name)
         else:
             is_theirs = claims.get("sub") == name
         if is_theirs:
@@ -92,6 +94,10 @@ def keep(tx: Transaction, user: str, name: str | None, roles: Roles) -> None:
     audit.record(tx, "web.roles", user, before={"roles": _shown(gone)}, after={"roles": _shown(added)})
 
 
+def _same(email: str, other: str) -> bool:
+    return len(email) <= _LONGEST_EMAIL and folded(email, _LONGEST_EMAIL) == folded(other, _LONGEST_EMAIL)
+
+
 def _values(claims: Mapping[str, Any], claim: str) -> list[str]:
     value: Any = claims.get(claim)
     if value is None:  # one claim inside another, as some providers have it
@@ -104,7 +110,7 @@ def _values(claims: Mapping[str, Any], claim: str) -> list[str]:
 
 
 def _given(text: str | None) -> set[tuple[Role, str | None]]:
-    return set() if text is None else {(Role(role), agent or None) for role, agent in json.loads(text)}
+    return set() if text is None else {(Role(role), agent or None) for role, agent in json_text.parse(text)}
 
 
 def _shown(roles: Iterable[tuple[Role, str | None]]) -> list[str]:
