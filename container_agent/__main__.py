@@ -6,9 +6,12 @@
     DUMBWAITER_POLL_SECONDS        how often inbound.db is looked at anyway    1.0
     DUMBWAITER_HEARTBEAT_SECONDS   how often .heartbeat is touched             5.0
     DUMBWAITER_STOP_SECONDS        what a turn still gets after SIGTERM        5.0
+    DUMBWAITER_SHARED              `1`: the session lies on a shared mount     0
+    DUMBWAITER_GATEWAY             the gateway's socket                        gateway.sock in the session folder
+    DUMBWAITER_RUN_NUMBER          the number of this run of the session       none: nothing is compared
 
 Exit status: 0 stopped by a signal, 1 cannot go on (the last line says why), 2 a wrong setting, 74 the files cannot be
-used, 75 a provider would not end its turn.
+used, 75 a provider would not end its turn, 76 another run has taken its place.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import TYPE_CHECKING, Self
 
 from container_agent import providers
 from container_agent.check import checking
+from container_agent.fence import Fence, Superseded
 from container_agent.heartbeat import Heartbeat
 from container_agent.lock import alone
 from container_agent.loop import Loop
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("container_agent")
 
 EXIT_WILL_NOT_END = 75
+EXIT_SUPERSEDED = 76
 UMASK = 0o007  # the host may read the agent's files through its group
 
 
@@ -65,6 +70,9 @@ class AgentSettings:
     poll_seconds: float
     heartbeat_seconds: float
     stop_seconds: float
+    run: int | None = None
+    shared: bool = False
+    way_out: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -90,7 +98,18 @@ class AgentSettings:
             poll_seconds=seconds("DUMBWAITER_POLL_SECONDS", 1.0),
             heartbeat_seconds=seconds("DUMBWAITER_HEARTBEAT_SECONDS", 5.0),
             stop_seconds=seconds("DUMBWAITER_STOP_SECONDS", 5.0, may_be_zero=True),
+            run=_run_number(environment.get("DUMBWAITER_RUN_NUMBER", "")),
+            shared=environment.get("DUMBWAITER_SHARED", "0") == "1",
+            way_out=Path(way) if (way := environment.get("DUMBWAITER_GATEWAY")) else None,
         )
+
+
+def _run_number(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise InvalidValue(f"DUMBWAITER_RUN_NUMBER is '{text}'", hint="use a whole number")
+    return int(text)
 
 
 class LoadedProviders:
@@ -187,12 +206,20 @@ class LoadedProviders:
 
 async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
     """One agent, from its first heartbeat until it is told to stop."""
-    session = SessionLayout(settings.session)
+    session = SessionLayout(settings.session, settings.shared, settings.way_out)
     clock = SystemClock()
+    fence = Fence(session.inbound, settings.run, shared=settings.shared)
     with (
         alone(session.agent_lock),
-        closing(Outbox(session, clock)) as outbox,
-        closing(Waker(session.inbound, poll_seconds=settings.poll_seconds, use_events=settings.use_events)) as waker,
+        closing(Outbox(session, clock, fence)) as outbox,
+        closing(
+            Waker(
+                session.inbound,
+                poll_seconds=settings.poll_seconds,
+                use_events=settings.use_events,
+                adapts=settings.shared,
+            )
+        ) as waker,
     ):
         loaded = LoadedProviders(session, clock, environment, outbox.set_processes, outbox.set_notifications)
         loop = Loop(
@@ -207,7 +234,7 @@ async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
             check=checking(loaded.environment),
         )
         end_with(asyncio.get_running_loop(), loop.stop)
-        heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds)
+        heartbeat = Heartbeat(session.heartbeat, settings.heartbeat_seconds, fence)
         heartbeat.touch()  # the host that sees it may send a signal, which from here on ends the loop in good order
         beating = asyncio.create_task(heartbeat.beat())
         try:
@@ -218,13 +245,13 @@ async def live(settings: AgentSettings, environment: Mapping[str, str]) -> None:
 
 
 async def _live_or_leave(settings: AgentSettings, environment: Mapping[str, str]) -> None:
-    """`live`, and the end of the process when a provider goes on for ever: asyncio would wait for it."""
+    """`live`, and the end of the process when a provider goes on for ever, or must not: asyncio would wait for it."""
     try:
         await live(settings, environment)
-    except WillNotEnd as error:
+    except (WillNotEnd, Superseded) as error:
         log.error("%s", error)
         logging.shutdown()
-        os._exit(EXIT_WILL_NOT_END)
+        os._exit(EXIT_SUPERSEDED if isinstance(error, Superseded) else EXIT_WILL_NOT_END)
 
 
 def main() -> int:

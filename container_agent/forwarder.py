@@ -278,10 +278,10 @@ async def _connect_once(session: SessionLayout, make: Callable[[], E]) -> E:
     loop = asyncio.get_running_loop()
     file = session.gateway_port
     if not file.exists():
-        folder = os.open(session.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(session.gateway.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:  # a socket's path is short, and a session folder may lie deep
             short = Path("/proc/self/fd") / str(folder)
-            path = (short if short.exists() else session.folder) / session.gateway.name
+            path = (short if short.exists() else session.gateway.parent) / session.gateway.name
             connected = _connected(str(path))
         finally:
             os.close(folder)

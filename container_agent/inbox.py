@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from container_agent.context import SessionContext
+from container_agent.fence import Fence, no_fence
 from shared_schema import database
+from shared_schema.late_mount import unchanged
 from shared_schema.migrate import INBOUND, require_readable
 from shared_schema.rows import ContextKey, Destination, MessageIn
 
@@ -48,9 +51,10 @@ WHERE message_out_id IN (SELECT value FROM json_each(?)) AND status IN ('failed'
 # Where a message stands: id.
 SEQ = "SELECT seq FROM messages_in WHERE id = ?"
 
-# The generation, and how many of a JSON array of message ids have no outcome.
+# The generation, the present run, and how many of a JSON array of message ids have no outcome.
 STANDING = """
 SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generation,
+    (SELECT value FROM session_context WHERE key = 'run') AS run,
     (SELECT count(*) FROM messages_in WHERE id IN (SELECT value FROM json_each(?)) AND status = 'pending') AS pending
 """
 
@@ -83,21 +87,28 @@ class Inbox:
         path: Path,
         acknowledged: Callable[[Collection[str]], set[str]],
         sent: Callable[[int], Mapping[str, str]] = lambda generation: {},
+        fence: Fence | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._path = path
         self._acknowledged = acknowledged
         self._sent = sent
+        self._fence = fence or no_fence()
         self._parsed: tuple[dict[str, str | None], SessionContext] | None = None
 
     def read(self) -> InboxSnapshot:
         """One snapshot of what the host wrote.
 
         Raises `FileTrouble` when the file cannot be read at the moment, `NewerSchema` or `IncompatibleContract` when it
-        was written for another version.
+        was written for another version, `Superseded` when it names another run than this.
         """
-        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+        with self._reader() as connection:
             require_readable(connection, INBOUND)
-            context = self._context_of({row["key"]: row["value"] for row in connection.execute(CONTEXT)})
+            values = {row["key"]: row["value"] for row in connection.execute(CONTEXT)}
+            self._fence.require(values.get(ContextKey.RUN))
+            context = self._context_of(values)
             pending = tuple(self._pending(connection, context))
             if not pending:
                 return InboxSnapshot(context, (), ())
@@ -109,6 +120,13 @@ class Inbox:
                 undelivered=self._undelivered(connection, context.generation),
             )
 
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """The file for one read, which sees one state of it: on a shared mount that is not left to locks."""
+        still = unchanged(self._path.parent, self._path.name) if self._shared else nullcontext()
+        with still, database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+            yield connection
+
     def _context_of(self, values: dict[str, str | None]) -> SessionContext:
         """The context of these values, parsed again only when they are others than the last time."""
         if self._parsed is None or self._parsed[0] != values:
@@ -119,16 +137,17 @@ class Inbox:
         """Whether the host still waits for a turn over these messages, begun in that generation.
 
         It does not once it has given all of them an outcome of its own, or begun another generation. Raises
-        `FileTrouble`.
+        `FileTrouble`, `Superseded`.
         """
-        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+        with self._reader() as connection:
             row = connection.execute(STANDING, (json.dumps(message_ids),)).fetchone()
+        self._fence.require(row["run"])
         context = SessionContext.from_values({ContextKey.GENERATION: row["generation"]})
         return bool(row["pending"]) and context.generation == generation
 
     def name_of(self, message_id: str) -> str | None:
         """`in-<seq>` for the id of a message that came in. Raises `FileTrouble`."""
-        with database.reader(self._path, busy_seconds=BUSY_SECONDS) as connection:
+        with self._reader() as connection:
             row = connection.execute(SEQ, (message_id,)).fetchone()
         return None if row is None else f"in-{row['seq']}"
 

@@ -55,7 +55,9 @@ class Loop:
     ) -> None:
         self._session = session
         self._workspace = workspace
-        self._inbox = Inbox(session.inbound, outbox.acknowledged, outbox.newest_messages)
+        self._inbox = Inbox(
+            session.inbound, outbox.acknowledged, outbox.newest_messages, outbox.fence, shared=session.shared
+        )
         self._outbox = outbox
         self._waker = waker
         self._load = load
@@ -72,7 +74,8 @@ class Loop:
     async def run(self) -> None:
         """Live until `stop`.
 
-        Raises `FileTrouble`, `IncompatibleContract`, `Conflict` or `WillNotEnd` when this process cannot go on.
+        Raises `FileTrouble`, `IncompatibleContract`, `Conflict`, `Superseded` or `WillNotEnd` when this process cannot
+        go on.
         """
         if died := self._outbox.recover():
             log.warning("an earlier agent died in mid-turn, its messages are taken again: turns=%d", died)

@@ -3,7 +3,8 @@
 Invariants:
 - a message is acknowledged (`completed`, `failed`) in the transaction that ends the turn it was consumed by;
 - at most one turn is `running`, and every ack `processing` is of that turn;
-- a turn that another process has given back cannot be ended: the late process gets a `Conflict`.
+- a turn that another process has given back cannot be ended: the late process gets a `Conflict`;
+- nothing is written by a run that is not the present one (`fence.py`): the file names the run that took it over last.
 
 Opening for write is also what rolls back the journal of a predecessor that was killed in mid-commit.
 """
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from container_agent import statements as sql
 from container_agent import usage_accounting
+from container_agent.fence import Fence, Superseded, no_fence
 from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
 from container_agent.usage_accounting import RecordedTotals
 from shared_schema.background import PROCESSES
@@ -34,6 +36,7 @@ from shared_schema.rows import DRAFT, AckStatus, AgentPhase, FailureReason, Mess
 
 _RESUME, _NOTE_TOLD, _USAGE, _OWED = "resume", "note_told", "usage", "owed"
 _FAILURES_TOLD = "failures_told"  # the keys in session_state
+_RUN = "run"  # the run that took the file over last
 _STOPPED = "the turn was stopped"
 _NEWEST = 20
 """Messages of which a failure is still told."""
@@ -88,7 +91,9 @@ _BUSY_SECONDS = 15.0
 class Outbox:
     """Writes one `outbound.db`. Every method is one transaction; each raises `FileTrouble` and then changed nothing."""
 
-    def __init__(self, session: SessionLayout, clock: Clock) -> None:
+    def __init__(self, session: SessionLayout, clock: Clock, fence: Fence | None = None) -> None:
+        self.fence = fence or no_fence()
+        self.fence.look()  # before the file is opened, which may write: a journal is rolled back, a schema brought up
         self._path = session.outbound
         self._clock = clock
         self._phase: AgentPhase | None = None
@@ -115,7 +120,7 @@ class Outbox:
         Its running turn has failed; its messages are pending again; what it sent stays sent. What its steps say it used
         is counted with the next turn: the host has closed its books on this one.
         """
-        with self._transaction() as now:
+        with self._transaction(takes_over=True) as now:
             self._passing = frozenset({_OWED})
             if said := [row["usage"] for row in self._connection.execute(sql.USED_IN_RUNNING_TURNS)]:
                 self._set_value(_OWED, encode(asdict(usage_accounting.of_texts([*said, *self._owed()]))), now)
@@ -182,7 +187,8 @@ class Outbox:
         """Take a batch: the turn runs, its messages are `processing`."""
         turn = RunningTurn(new_id(Prefix.TURN), generation, messages, provider, resume, tells_note, tells_failures)
         with self._transaction() as now:
-            self._connection.execute(sql.INSERT_TURN, (turn.id, now, provider, model or None, generation))
+            values = (turn.id, now, provider, model or None, generation, self.fence.run)
+            self._connection.execute(sql.INSERT_TURN, values)
             self._connection.executemany(
                 sql.INSERT_ACK, [(message.id, AckStatus.PROCESSING, turn.id, None, now) for message in messages]
             )
@@ -381,15 +387,37 @@ class Outbox:
         self._phase = phase
 
     @contextmanager
-    def _transaction(self) -> Iterator[str]:
-        """One transaction; gives the time it is stamped with. What is remembered of the file is rolled back with it."""
+    def _transaction(self, *, takes_over: bool = False) -> Iterator[str]:
+        """One transaction; gives the time it is stamped with. What is remembered of the file is rolled back with it.
+
+        `takes_over`: this run begins to write. Raises `Superseded` when it is not the one that may.
+        """
         remembered = self._phase, self._passing
+        self.fence.require_fresh()
         try:
             with self._translated(), transaction(self._connection):
-                yield to_text(self._clock.now())
+                now = to_text(self._clock.now())
+                if takes_over:
+                    self._take_over(now)
+                else:
+                    self._require_taken_over()
+                yield now
         except BaseException:
             self._phase, self._passing = remembered
             raise
+
+    def _take_over(self, now: str) -> None:
+        """From this commit on, an earlier run that is still there commits nothing more: the lock orders them."""
+        if self.fence.run is not None:
+            self._set_value(_RUN, str(self.fence.run), now)
+
+    def _require_taken_over(self) -> None:
+        # Asked while the file is locked: a freeze between this and the commit keeps every other run from the file.
+        if self.fence.run is None:
+            return
+        row = self._connection.execute(sql.STATE_VALUE, (_RUN,)).fetchone()
+        if row is None or row["value"] != str(self.fence.run):
+            raise Superseded("another run has taken this session over", where=self._path)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

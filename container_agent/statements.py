@@ -6,9 +6,9 @@ ANY_COMPLETED_TURN = "SELECT 1 FROM turns WHERE status = 'completed' LIMIT 1"
 # Which of a JSON array of message ids have an acknowledgement.
 ACKNOWLEDGED = "SELECT message_id FROM processing_ack WHERE message_id IN (SELECT value FROM json_each(?))"
 
-# A turn begins: id, started_at, provider, model, generation.
+# A turn begins: id, started_at, provider, model, generation, run.
 INSERT_TURN = """
-INSERT INTO turns (id, status, started_at, provider, model, generation) VALUES (?, 'running', ?, ?, ?, ?)
+INSERT INTO turns (id, status, started_at, provider, model, generation, run) VALUES (?, 'running', ?, ?, ?, ?, ?)
 """
 
 # A message is taken, or acknowledged without a turn: message_id, status, turn_id, error, status_changed.

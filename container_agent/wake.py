@@ -26,14 +26,23 @@ _IN_Q_OVERFLOW = 0x4000
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that follows
 _CHANGE_COUNTER = (4, 24)  # bytes and offset in the header of a database file
 
+_QUICK_SECONDS = 0.05
+_SHARE = 0.02
+"""Of the time since something happened last: 5 s after it, ten times a second."""
+
 Signature = tuple[int, int, int, bytes] | None
 
 
 class Waker:
-    """Watches one file. Made and used within a running event loop; `close` ends the watch."""
+    """Watches one file. Made and used within a running event loop; `close` ends the watch.
 
-    def __init__(self, path: Path, *, poll_seconds: float, use_events: bool) -> None:
+    `adapts`: there are no events, so the file is looked at often just after something happened, and seldom at rest.
+    """
+
+    def __init__(self, path: Path, *, poll_seconds: float, use_events: bool, adapts: bool = False) -> None:
         self._path = path
+        self._adapts = adapts
+        self._active = time.monotonic()
         self._names = (os.fsencode(path.name), os.fsencode(f"{path.name}-journal"))  # gone: a commit is done
         self.poll_seconds = poll_seconds
         self._told = False  # by `wake`
@@ -75,15 +84,24 @@ class Waker:
         while True:
             self._news.clear()
             if self._told or _signature(self._path) != self._armed:
+                self._active = time.monotonic()
                 return
-            remaining = self.poll_seconds if deadline is None else deadline - time.monotonic()
+            interval = self._interval()
+            remaining = interval if deadline is None else deadline - time.monotonic()
             if remaining <= 0:
                 return
             try:
-                async with asyncio.timeout(min(remaining, self.poll_seconds)):
+                async with asyncio.timeout(min(remaining, interval)):
                     await self._news.wait()
             except TimeoutError:
                 continue
+
+    def _interval(self) -> float:
+        """Seconds until the file is looked at again. Without events: often just after something happened."""
+        if not self._adapts:
+            return self.poll_seconds
+        since = time.monotonic() - self._active
+        return min(self.poll_seconds, max(_QUICK_SECONDS, since * _SHARE))
 
     def _take_events(self) -> None:
         """Read what the kernel says; an event about our file, or events lost, mean that it may have changed."""

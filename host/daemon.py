@@ -30,12 +30,13 @@ from host.operations.commands import carrying_out
 from host.operations.containers import changing_containers
 from host.operations.delegate import following_delegations
 from host.operations.mounts import mount_troubles
+from host.operations.nodes import watching_nodes
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
 from host.operations.schedules import scheduling
 from host.runtime.choose import Choice, others
 from host.service.notify import READY, STOPPING, tell
-from host.services import Services, runtime_for
+from host.services import Services, nodes_of, runtime_for
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address, notify_socket
 from host.web.serving import serving_page
@@ -96,7 +97,11 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         choice.runtime,
         choice.reason,
         others=others(
-            earlier - {choice.runtime.name}, central.install_id, settings.layout.run, engine_address(settings)
+            earlier - {choice.runtime.name},
+            central.install_id,
+            settings.layout.run,
+            engine_address(settings),
+            nodes_of(settings),
         ),
     )
     try:
@@ -114,6 +119,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             scheduling(services),
             sending_hooks(services),
             serving_page(services),
+            watching_nodes(services),
         ):
             try:
                 await api.start()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from host.agents.channel import AgentChannel
-from host.central import agent_groups, deliveries, ingest, runs, sessions
+from host.central import agent_groups, deliveries, ingest, nodes, runs, sessions
 from host.central.database import Central
 from host.central.quota import Quota
 from host.channels.api import ApiChannel
@@ -30,6 +31,8 @@ from host.page import PageSwitch
 from host.routing.acceptance import Rules
 from host.routing.router import Router
 from host.runtime.choose import Choice, choose
+from host.runtime.engine_address import of_node
+from host.runtime.placement import ManyNodes
 from host.runtime.protocol import Runtime
 from host.sessions.attachments import FileLimits
 from host.sessions.context import TurnLimits
@@ -37,7 +40,7 @@ from host.sessions.folder import Owner, clear_removed
 from host.sessions.host_profile import HostProfile, Platform
 from host.sessions.inbox_sync import InboxSync
 from host.sessions.redaction import Redaction
-from host.settings import Settings, engine_address, proxy_variables, vendor_variables
+from host.settings import NodeSetting, Settings, engine_address, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.decide import SupervisionLimits
 from host.supervision.gateway import gateway_for, tell_of_way
@@ -49,6 +52,9 @@ from host.transcription import Transcriber
 from host.watch.choose import choose as choose_watcher
 from host.watch.protocol import Watcher
 from shared_schema.clock import Clock
+
+if TYPE_CHECKING:
+    from host.runtime.nodes import Node, NodesRuntime
 
 MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
 
@@ -71,7 +77,34 @@ async def runtime_for(settings: Settings, central: Central) -> Choice:
         docker_host=await asyncio.to_thread(engine_address, settings),
         oci_runtime=settings.oci_runtime,
         agent_uid=settings.agent_uid,
+        nodes=nodes_of(settings),
     )
+
+
+def node_of(setting: NodeSetting) -> Node:
+    """A node as its runtime takes it."""
+    from host.runtime.nodes import Node  # takes 150 ms
+
+    address = of_node(
+        setting.name,
+        setting.address,
+        certificate=setting.certificate,
+        key=setting.key,
+        authority=setting.authority,
+    )
+    return Node(setting.name, address, setting.labels, setting.max_agents)
+
+
+def nodes_of(settings: Settings) -> Sequence[Node]:
+    """The nodes of the settings."""
+    return [node_of(setting) for setting in settings.nodes]
+
+
+def nodes_runtime(settings: Settings, install_id: str, nodes: Sequence[NodeSetting]) -> NodesRuntime:
+    """A runtime of these nodes, for a moment."""
+    from host.runtime.nodes import NodesRuntime
+
+    return NodesRuntime(install_id, [node_of(setting) for setting in nodes], run_folder=settings.layout.run)
 
 
 class Services:
@@ -116,6 +149,8 @@ class Services:
         self._others = others
         self.started_at: datetime | None = None
         self.adopted = 0
+        self.added_nodes: dict[str, NodeSetting] = {}
+        """Nodes that were added or changed since the settings were read."""
         self.terminal = TerminalChannel(central, clock)
         self.browser = BrowserChannel()
         self.programs = ApiChannel()
@@ -248,15 +283,20 @@ class Services:
 
     async def start(self) -> None:
         """Take up everything an earlier host left, then take events."""
+        await self.heed_nodes()
         known = await self.central.read(sessions.all_ids)
         await asyncio.to_thread(clear_removed, self.settings.layout, known)
         await asyncio.to_thread(self.inbox_sync.clear_spool)
         self.history.start()
-        self._watcher = choose_watcher(self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy)
+        self._watcher = choose_watcher(
+            "off" if self.settings.shared else self.settings.notify, self.supervisor.hinted, self.supervisor.is_busy
+        )
         self.started_at = self.clock.now()
         self.dispatcher.is_running = True
         self._loop = asyncio.get_running_loop()
         tell_of_way(*self._way_out)
+        if self.gateway.front is not None:
+            await self.gateway.front.start()
         self.adopted = await adopt(
             self.central,
             self.supervisor,
@@ -281,8 +321,18 @@ class Services:
         await self.deliverer.take_up()
         self.messenger.kick()
 
+    async def heed_nodes(self) -> None:
+        """Take over what the admin has said of nodes: which take no more agents, and which are lost."""
+        words = await self.central.read(nodes.all_words)
+        drained = frozenset(name for name, word in words.items() if word.drained_at is not None)
+        lost = frozenset(name for name, word in words.items() if word.lost_at is not None)
+        for runtime in (self.runtime, *self._others):
+            if isinstance(runtime, ManyNodes):
+                runtime.close_nodes(drained=drained, lost=lost)
+
     async def find_agents(self) -> None:
         """Without a running host: know the agents that a dead host left, so that operations can end them."""
+        await self.heed_nodes()
         await adopt_known(self.central, self.supervisor, self.runtime, self.clock, self.settings.layout)
 
     async def write_accepted(self) -> None:

@@ -99,6 +99,24 @@ def variable_part(name: str) -> str:
     return name.upper().replace("-", "_")
 
 
+class NodeSetting(BaseModel):
+    """A machine on which agents may run, `[[nodes]]` in dumbwaiter.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="what it is called here: small letters, digits, . _ -"
+    )
+    address: str = Field(description="its docker engine: `ssh://user@host`, `tcp://host:2376` or `unix:///…`")
+    labels: dict[str, str] = Field(
+        default={}, description="what agent groups can ask for with --node-label, such as `gpu` = `yes`"
+    )
+    max_agents: int = Field(default=10, ge=1, description="how many agents may run there at the same time")
+    certificate: Path | None = Field(default=None, description="file with this host's TLS certificate for `tcp`")
+    key: Path | None = Field(default=None, description="file with the key of that certificate")
+    authority: Path | None = Field(default=None, description="file with the certificate that signed the engine's")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
 
@@ -108,8 +126,15 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
-    runtime: Literal["auto", "docker", "process"] = Field(
-        "auto", description="what runs agents: docker, process (no isolation), or auto: docker where it can be used"
+    runtime: Literal["auto", "docker", "process", "nodes"] = Field(
+        "auto",
+        description="what runs agents: docker, process (no isolation), nodes (several docker engines), or auto: nodes "
+        "where there are any, else docker where it can be used",
+    )
+    nodes: tuple[NodeSetting, ...] = Field(
+        (),
+        description="machines for agents: `name`, `address`, `labels`, `max_agents` and files for TLS of each, see "
+        "cluster.md",
     )
     docker_host: str | None = Field(
         None, description="address of the docker engine; none: as for the docker command line"
@@ -188,6 +213,11 @@ class Settings(BaseSettings):
         description="file notifications on both sides; on the host auto is inotify on Linux and watchfiles elsewhere; "
         "off: polling alone, for mounts that carry no events",
     )
+    shared: bool = Field(
+        False,
+        description="the data folder lies on a mount that several machines share: no event, no time of a file and no "
+        "lock between machines is relied on, and files are looked at more often just after a message; see cluster.md",
+    )
     poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 
     upstreams: dict[str, UpstreamSetting] = Field(
@@ -211,6 +241,12 @@ class Settings(BaseSettings):
         "unix",
         description="how agents reach the gateway; tcp, with runtime = process alone, where the data folder takes no "
         "Unix sockets",
+    )
+    gateway_address: str | None = Field(
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="where agents on other machines reach the gateway, over TLS: an address of this machine that they "
+        "can reach, and a port, such as 10.0.0.1:8443; none: they have no way out, see cluster.md",
     )
     calls_per_minute: int | None = Field(None, ge=0, description="model calls of one agent group in a minute")
     tokens_per_minute: int | None = Field(None, ge=0, description="tokens of one agent group in a minute")
@@ -286,6 +322,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "gateway = tcp needs runtime = process: a container has no network in which to reach a port"
             )
+        names = [node.name for node in self.nodes]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two nodes are called {twice[0]}")
+        if self.runtime == "nodes" and not names:
+            raise ValueError("runtime = nodes needs [[nodes]]: `dumbwaiter node add` adds one")
         return self
 
     @property
@@ -296,7 +337,7 @@ class Settings(BaseSettings):
     @property
     def layout(self) -> DataLayout:
         """The paths of the data folder."""
-        return DataLayout(self.data)
+        return DataLayout(self.data, self.shared)
 
     @classmethod
     def settings_customise_sources(

@@ -46,6 +46,40 @@ def remove_table(path: Path, group: str, name: str) -> bool:
     return True
 
 
+def put_item(path: Path, group: str, name: str, values: Mapping[str, Any]) -> None:
+    """Add a table to the array `[[group]]`, or put it in place of the one of that `name`. Raises as `put_table`."""
+    document = _document(path)
+    items = document.get(group)
+    if items is None:
+        items = document[group] = tomlkit.aot()
+    if not isinstance(items, list):
+        raise InvalidValue(f"'{group}' is no array of tables in this file", where=path, hint="mend it by hand")
+    table = tomlkit.table()
+    for key, value in ({"name": name} | dict(values)).items():
+        table[key] = value
+    for number, item in enumerate(items):
+        if item.get("name") == name:
+            items[number] = table
+            break
+    else:
+        items.append(table)
+    replace_private(path, tomlkit.dumps(document))
+
+
+def remove_item(path: Path, group: str, name: str) -> bool:
+    """Take the table of that `name` out of the array `[[group]]`; whether it was there. Raises as `put_table`."""
+    document = _document(path)
+    items = document.get(group)
+    found = [number for number, item in enumerate(items) if item.get("name") == name] if isinstance(items, list) else []
+    if not found:
+        return False
+    del document[group][found[0]]
+    if not document[group]:
+        del document[group]
+    replace_private(path, tomlkit.dumps(document))
+    return True
+
+
 def _document(path: Path) -> tomlkit.TOMLDocument:
     try:
         return tomlkit.parse(decoded(path.read_bytes()) if path.exists() else "")

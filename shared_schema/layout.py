@@ -40,9 +40,14 @@ GATEWAY_ALIVE = "/dumbwaiter/alive"
 
 @dataclass(frozen=True)  # slots would leave no room for what is made once
 class SessionLayout:
-    """The paths inside one session folder, the same for both sides. Those that every message needs are made once."""
+    """The paths inside one session folder, the same for both sides. Those that every message needs are made once.
+
+    `shared`: it lies on a mount of several machines, which shows changes late (`late_mount.py`).
+    """
 
     folder: Path
+    shared: bool = False
+    way_out: Path | None = None  # the gateway's socket, where it is not in the folder
 
     @cached_property
     def inbound(self) -> Path:
@@ -62,7 +67,7 @@ class SessionLayout:
 
     @property
     def gateway(self) -> Path:
-        return self.folder / "gateway.sock"
+        return self.way_out or self.folder / "gateway.sock"
 
     @property
     def gateway_port(self) -> Path:
@@ -96,9 +101,10 @@ class SessionLayout:
 
 @dataclass(frozen=True, slots=True)
 class DataLayout:
-    """The paths inside a data folder; host only."""
+    """The paths inside a data folder; host only. `shared` is as in `SessionLayout`."""
 
     data: Path
+    shared: bool = False
 
     @property
     def central(self) -> Path:
@@ -160,4 +166,4 @@ class DataLayout:
         return self.agents / folder
 
     def session(self, agent_group_id: str, session_id: str) -> SessionLayout:
-        return SessionLayout(self.sessions / agent_group_id / session_id)
+        return SessionLayout(self.sessions / agent_group_id / session_id, self.shared)

@@ -123,6 +123,7 @@ class ContextKey(StrEnum):
 
     CONTRACT_VERSION = "contract_version"  # integer
     GENERATION = "generation"  # integer: the only generation whose output is sent
+    RUN = "run"  # integer that only grows: the present run; an agent of another one writes nothing more
     AGENT_GROUP = "agent_group"  # the agent's name
     PROVIDER = "provider"  # which provider produces the replies
     MODEL = "model"  # the provider's model, or empty

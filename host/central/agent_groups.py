@@ -19,10 +19,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
     budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks, policies,
-    ask_before, instructions)
+    ask_before, instructions, node_labels)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
     :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks, :policies,
-    :ask_before, :instructions)
+    :ask_before, :instructions, :node_labels)
 """
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
@@ -31,7 +31,7 @@ UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
     cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
     save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks, policies = :policies,
-    ask_before = :ask_before,
+    ask_before = :ask_before, node_labels = :node_labels,
     budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
     budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
         AND budget_period = :budget_period THEN budget_warned END
@@ -63,7 +63,8 @@ class AgentGroup(Row):
     worth it before a conversation is over; None means the setting. `fallbacks` is a JSON list of the models that answer
     in place of `model` when its service refuses, `policies` a JSON object of acts, `ask_before` a JSON list of rules.
     `instructions` are what its `AGENT.md` says when its workspace is made. `layer_image` is what its containers have in
-    place of the image, with packages that were installed for it, and `layer` the change that made it.
+    place of the image, with packages that were installed for it, and `layer` the change that made it. `node_labels` is
+    a JSON object: what a node must have for its agents to run there.
 
     `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
 
@@ -94,6 +95,7 @@ class AgentGroup(Row):
     instructions: str | None = None
     layer: int | None = None
     layer_image: str | None = None
+    node_labels: str = "{}"
 
     @property
     def has_budget(self) -> bool:
@@ -111,6 +113,12 @@ class AgentGroup(Row):
         """The models that answer in place of its own, in order."""
         models: list[str] = json.loads(self.fallbacks)
         return models
+
+    @property
+    def wanted_labels(self) -> dict[str, str]:
+        """What a node must have for its agents to run there."""
+        labels: dict[str, str] = json.loads(self.node_labels)
+        return labels
 
     @property
     def policy_of_acts(self) -> dict[str, str]:

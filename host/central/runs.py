@@ -5,8 +5,14 @@ from __future__ import annotations
 from host.central.database import Queryable, Transaction
 from host.central.sessions import Session
 
-BEGIN = "UPDATE sessions SET run_id = ?, run_settled = 0, runtime = ? WHERE id = ? AND status IN ('active', 'ended')"
+BEGIN = """
+UPDATE sessions SET run_id = ?, run_number = run_number + 1, run_settled = 0, runtime = ?, node = ?
+WHERE id = ? AND status IN ('active', 'ended') RETURNING run_number
+"""
 SETTLE = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
+TELL_WAITS = """
+UPDATE sessions SET waits_told = run_number WHERE id = ? AND run_settled = 0 AND waits_told IS NOT run_number
+"""
 UNSETTLED = "SELECT id FROM sessions WHERE run_settled = 0"
 UNSETTLED_RUNTIMES = "SELECT DISTINCT runtime FROM sessions WHERE run_settled = 0 AND runtime IS NOT NULL"
 NAMES_OF_LIVING = """
@@ -15,17 +21,23 @@ SELECT s.id, a.name FROM sessions s JOIN agent_groups a ON a.id = s.agent_group_
 LIVING_OF_AGENT_GROUP = "SELECT * FROM sessions WHERE agent_group_id = ? AND status = 'active' AND run_settled = 0"
 
 
-def begin(tx: Transaction, session_id: str, run_id: str, runtime: str) -> bool:
-    """Note a run before it is started, so that its death is counted also by the next host.
+def begin(tx: Transaction, session_id: str, run_id: str, runtime: str, node: str | None = None) -> int | None:
+    """Note a run before it is started, so that its death is counted also by the next host. Returns its number.
 
-    False when the session is not active any more.
+    None when the session is not active any more.
     """
-    return tx.execute(BEGIN, (run_id, runtime, session_id)).rowcount > 0
+    rows = tx.execute(BEGIN, (run_id, runtime, node, session_id)).fetchall()
+    return int(rows[0]["run_number"]) if rows else None
 
 
 def finalize(tx: Transaction, session_id: str, run_id: str, start_failures: int) -> bool:
     """Note that a run is over and counted. False when that was done before."""
     return tx.execute(SETTLE, (start_failures, session_id, run_id)).rowcount > 0
+
+
+def tell_waits(tx: Transaction, session_id: str) -> bool:
+    """Note that people are told that a session waits for the node of its last run. False where they were."""
+    return tx.execute(TELL_WAITS, (session_id,)).rowcount > 0
 
 
 def unsettled(connection: Queryable) -> list[str]:

@@ -102,7 +102,10 @@ class Relation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session(Row):
-    """One conversation of one agent group."""
+    """One conversation of one agent group.
+
+    `run_number` counts its runs and only grows (`container_agent/fence.py`); `node` is where the last one was placed.
+    """
 
     id: str
     agent_group_id: str
@@ -131,6 +134,8 @@ class Session(Row):
     run_id: str | None
     run_settled: int
     start_failures: int
+    run_number: int = 0
+    node: str | None = None
 
 
 def end(tx: Transaction, session_id: str, reason: str) -> None:

@@ -11,6 +11,7 @@ from host.cli.command import Group, json_option
 from host.cli.confirm import confirm, yes_option
 from host.cli.invocation import Invocation
 from host.cli.names import agent_groups
+from host.cli.node import labels_of
 from host.cli.output import present, print_fields, print_table
 from host.cli.plain import one_line
 from host.cli.size import Size
@@ -28,7 +29,7 @@ LIST_COLUMNS = (
 FIELDS = (
     "name", "id", "provider", "model", "fallbacks", "image", "memory_bytes", "cpus", "pids", "budget_usd",
     "budget_tokens", "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "policies",
-    "ask_before", "mounts", "workspace", "sessions", "created_at",
+    "ask_before", "mounts", "node_labels", "workspace", "sessions", "created_at",
 )  # fmt: skip
 UNSET = {
     "model": "model",
@@ -41,6 +42,7 @@ UNSET = {
     "budget-tokens": "budget_tokens",
     "tool-servers": "tool_servers",
     "save-memory": "save_memory",
+    "node-labels": "node_labels",
 }
 PERIODS = ("day", "month", "total")
 
@@ -165,6 +167,13 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.option("--no-ask-before", metavar="RULE", multiple=True, help="Take such a rule away. Repeatable.")
 @click.option("--unmount", metavar="NAME", help="Take the folder /mnt/NAME away.")
 @click.option(
+    "--node-label",
+    "node_labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Let its agents run only on nodes that have this label. Repeatable: these replace those from before.",
+)
+@click.option(
     "--unset",
     type=click.Choice(list(UNSET)),
     multiple=True,
@@ -195,6 +204,7 @@ def set_values(
     ask_before: tuple[str, ...],
     no_ask_before: tuple[str, ...],
     unmount: str | None,
+    node_labels: tuple[str, ...],
     unset: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -223,6 +233,7 @@ def set_values(
         "policies": list(policies) or None,
         "ask_before": list(ask_before) or None,
         "no_ask_before": list(no_ask_before) or None,
+        "node_labels": labels_of(node_labels) or None,
     }
     if unset:
         changes["unset"] = [UNSET[each] for each in unset]

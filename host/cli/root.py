@@ -31,6 +31,8 @@ COMMANDS = {
     "agent-group": "host.cli.agent_group:agent_group",
     "messaging-group": "host.cli.messaging_group:messaging_group",
     "channel": "host.cli.channel:channel",
+    "node": "host.cli.node:node",
+    "mount": "host.cli.mount:mount",
     "wire": "host.cli.wiring:wire",
     "unwire": "host.cli.wiring:unwire",
     "wirings": "host.cli.wiring:wirings",

@@ -32,7 +32,8 @@ LIST_COLUMNS = (
 )
 FIELDS = (
     "id", "title", "title_source", "preview", "agent_group", "messaging_group", "thread_id", "kind", "status",
-    "end_reason", "unread_since", "parent_id", "parent_relation", "generation", "path", "pending", "agent", "run_id",
+    "end_reason", "unread_since", "parent_id", "parent_relation", "generation", "path", "pending", "agent",
+    "node", "waits_for_node", "run_id",
     "created_at", "last_active", "ended_at",
 )  # fmt: skip
 ALWAYS = frozenset({"id", "title", "agent_group", "messaging_group", "status", "path", "agent"})

@@ -9,6 +9,7 @@ import click
 
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
+from host.cli.node import NODE_COLUMNS
 from host.cli.output import moment, present, print_fields, print_table
 from host.cli.root import DONE, say_error
 from host.cli.schedule import show_acting
@@ -21,7 +22,7 @@ NO_HOST = 3
 
 SESSION = Column("session_id", "session")
 AGENT = Column("agent_group", "agent", cut=True)
-AGENT_COLUMNS = (SESSION, AGENT, Column("state"), Column("since"))
+AGENT_COLUMNS = (SESSION, AGENT, Column("state"), Column("since"), Column("node", spare=1))
 TURN_COLUMNS = (
     SESSION,
     AGENT,
@@ -92,6 +93,12 @@ def _show(state: dict[str, Any]) -> None:
     if state.get("hooks"):
         click.echo("\nHooks")
         print_table(state["hooks"], HOOK_COLUMNS, none="")
+    if state.get("nodes"):
+        click.echo("\nNodes")
+        print_table(state["nodes"], NODE_COLUMNS, none="")
+    if state.get("waits_for_nodes"):
+        click.echo("\nConversations that wait for a node (if it is gone for good: `dumbwaiter node lost NAME`)")
+        print_table(state["waits_for_nodes"], ("session_id", "node"), none="")
     if state["agents"]:
         click.echo("\nAgents")
         print_table(state["agents"], AGENT_COLUMNS, none="")

@@ -22,6 +22,7 @@ from host.gateway.connection import Connection
 from host.gateway.grant import GrantOf, Patience, Tell, Used
 from host.gateway.pace import Paced
 from host.gateway.proxies import Proxies
+from host.gateway.tls_front import TlsFront
 from host.sessions.folder import Owner
 from shared_schema.clock import Clock
 from shared_schema.layout import SessionLayout
@@ -62,7 +63,9 @@ class Gateway:
         patience: Patience = Patience(),  # noqa: B008 - frozen
         descriptors: int | None = None,
         proxies: Proxies = Proxies(),  # noqa: B008 - frozen
+        front: TlsFront | None = None,
     ) -> None:
+        self.front = front
         self._grant_of = grant_of
         self._clock = clock
         self._patience = patience
@@ -84,9 +87,14 @@ class Gateway:
             self._grant_of, self._clock, self._patience, refused=self._refused, used=self._used, proxies=self._proxies
         )
 
-    async def open(self, session_id: str, layout: SessionLayout) -> None:
-        """Let the agent of a session connect; what an earlier host left is replaced. Raises `DumbwaiterError`."""
+    async def open(self, session_id: str, layout: SessionLayout, run_id: str = "") -> None:
+        """Let the agent of a session connect; what an earlier host left is replaced. Raises `DumbwaiterError`.
+
+        `run_id` is that of an agent on another machine, which comes to the front.
+        """
         async with self._turn(session_id):
+            if self.front is not None and run_id:
+                self.front.admit(session_id, run_id, layout)
             if session_id in self._sessions:
                 return
             session = self._sessions[session_id] = self._handler.session(session_id, layout)
@@ -103,6 +111,8 @@ class Gateway:
             if session is None:
                 return
             self._handler.forget(session_id)
+            if self.front is not None:
+                self.front.forget(session_id)
             await session.stop_taking()
             with suppress(OSError):  # the folder may be gone, or the disk
                 await asyncio.to_thread(listening.remove, session.layout)
@@ -115,6 +125,8 @@ class Gateway:
 
     async def aclose(self) -> None:
         """End everything."""
+        if self.front is not None:
+            await self.front.aclose()
         for session_id in list(self._sessions):
             await self.close(session_id)
         if "_handler" in vars(self):

@@ -119,6 +119,7 @@ async def change(
     policies: list[str] | None = None,
     ask_before: list[str] | None = None,
     no_ask_before: list[str] | None = None,
+    node_labels: dict[str, str] | None = None,
     unset: list[str] | None = None,
 ) -> dict[str, Any]:
     """Change an agent group. Provider, models and tool servers take effect at the next turn.
@@ -147,9 +148,11 @@ async def change(
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if fallbacks is not None:
         changes["fallbacks"] = json.dumps(fallbacks)
+    if node_labels is not None:
+        changes["node_labels"] = json.dumps(node_labels, sort_keys=True)
     for field in unset or []:
-        if field == "fallbacks":
-            changes[field] = "[]"
+        if field in ("fallbacks", "node_labels"):
+            changes[field] = "[]" if field == "fallbacks" else "{}"
             continue
         if field not in _CAN_BE_UNSET:
             raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
@@ -179,7 +182,8 @@ async def change(
 
     before, group = await services.central.write(store)
     await push_to_agent_group(services, group.id)
-    if plain_image_of(before, services.settings) != plain_image_of(group, services.settings):
+    moves = before.node_labels != group.node_labels
+    if moves or plain_image_of(before, services.settings) != plain_image_of(group, services.settings):
         await stop_agents(services, group.id)
     return await show(services, name=name)
 
@@ -250,6 +254,7 @@ def audited(group: AgentGroup) -> dict[str, Any]:
         "policies": {act: policy_of(group.policy_of_acts, act) for act in PolicyAct},
         "ask_before": group.rules_to_ask,
         "allow": group.allowed_hosts,
+        "node_labels": group.wanted_labels,
         "tool_servers": servers,
     }
 
@@ -272,6 +277,7 @@ def _shown(services: Services, connection: Queryable, group: AgentGroup) -> dict
         "policies": {act: policy_of(group.policy_of_acts, act) for act in PolicyAct},
         "ask_before": group.rules_to_ask,
         "allow": group.allowed_hosts,
+        "node_labels": group.wanted_labels,
         "workspace": str(services.settings.layout.workspace(group.folder)),
         "sessions": len(sessions.of_agent_group(connection, group.id)),
         "created_at": group.created_at,

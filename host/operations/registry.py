@@ -33,6 +33,8 @@ from host.operations import (
     inspecting,
     messaging_groups,
     model_services,
+    mount_check,
+    nodes,
     prune,
     quiet_hours,
     schedules,
@@ -119,6 +121,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "channel.list": channels.list_all,
     "channel.check": channels.check,
     "channel.remove": channels.remove,
+    "node.list": nodes.list_all,
+    "node.add": nodes.add,
+    "node.drain": nodes.drain,
+    "node.lost": nodes.lost,
+    "node.check": nodes.check,
+    "mount.check": mount_check.check,
     "schedule.add": schedules.add,
     "schedule.on": schedules.on,
     "schedule.heartbeat": schedules.heartbeat,
@@ -198,7 +206,8 @@ def only_looks(name: str) -> bool:
 
 def changes(name: str) -> bool:
     """Whether an operation changes anything, so that the log says who did it."""
-    return not only_looks(name) and name not in ("model_service.ask", "channel.check")  # the first needs no data folder
+    only_asks = ("model_service.ask", "channel.check", "node.check", "mount.check")  # the first needs no data folder
+    return not only_looks(name) and name not in only_asks
 
 
 async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:

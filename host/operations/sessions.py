@@ -107,6 +107,9 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
         described = shown(services, tx, found.id) | {
             "generation": found.generation,
             "run_id": found.run_id,
+            "run_number": found.run_number,
+            "node": found.node,
+            "waits_for_node": services.supervisor.waits_for().get(found.id),
             "turns": [dict(row) for row in turns.last(tx, found.id)],
             "refusals": [dict(row) for row in refusals.of_session(tx, found.id)],
         }

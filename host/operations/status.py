@@ -24,7 +24,7 @@ from host.central import (
     turns,
 )
 from host.central.database import Queryable
-from host.operations import approvals, channels, hooks, schedules
+from host.operations import approvals, channels, hooks, nodes, schedules
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -72,6 +72,7 @@ async def status(services: Services) -> dict[str, Any]:
                 "agent_group": numbers["names"].get(session_id),
                 "state": agent.doing or ("working" if agent.busy_since is not None else "idle"),
                 "since": to_text(services.clock.now() - timedelta(seconds=now - agent.started)),
+                "node": agent.handle.node or None,
             }
             for session_id in at_work
             if (agent := services.supervisor.agents.get(session_id)) is not None
@@ -81,6 +82,10 @@ async def status(services: Services) -> dict[str, Any]:
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
         "channels": await channels.list_all(services),
         "hooks": await hooks.list_all(services),
+        "nodes": await nodes.list_all(services) if running else [],
+        "waits_for_nodes": [
+            {"session_id": session_id, "node": node} for session_id, node in services.supervisor.waits_for().items()
+        ],
         "approvals": await approvals.list_all(services),
         "schedules": await services.central.read(schedules.acting, now_text),
         "files": files,

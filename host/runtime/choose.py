@@ -6,7 +6,8 @@ silent: the choice carries a warning.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +24,9 @@ from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:
     from host.runtime.docker import DockerRuntime
+    from host.runtime.nodes import Node
 
-SETTINGS = ("auto", "docker", "process")
+SETTINGS = ("auto", "docker", "process", "nodes")
 NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change everything their user can"
 
 
@@ -49,6 +51,7 @@ async def choose(
     agent_uid: int = 0,
     providers: Collection[str] = (),
     context: Path = SOURCE_ROOT,
+    nodes: Sequence[Node] = (),
 ) -> Choice:
     """The runtime for a setting.
 
@@ -65,6 +68,9 @@ async def choose(
     if setting == "process":
         warning = _processes(run_folder, agent_uid)
         return Choice(ProcessRuntime(install_id, run_folder), "process: the settings say so", warning)
+
+    if setting == "nodes" or (setting == "auto" and nodes):
+        return await _on_nodes(install_id, nodes, image, base_image, providers, context, run_folder, oci_runtime)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms; not needed for processes
 
@@ -84,7 +90,11 @@ async def choose(
 
 
 def others(
-    names: set[str], install_id: str, run_folder: Path, docker_host: EngineAddress | str | None
+    names: set[str],
+    install_id: str,
+    run_folder: Path,
+    docker_host: EngineAddress | str | None,
+    nodes: Sequence[Node] = (),
 ) -> list[Runtime]:
     """Runtimes by name, to look for agents that a host with another setting left."""
     found: list[Runtime] = []
@@ -94,7 +104,40 @@ def others(
         from host.runtime.docker import DockerRuntime  # takes 150 ms
 
         found.append(DockerRuntime(install_id, docker_host))
+    if "nodes" in names:
+        from host.runtime.nodes import NodesRuntime
+
+        found.append(NodesRuntime(install_id, nodes))
     return found
+
+
+async def _on_nodes(
+    install_id: str,
+    nodes: Sequence[Node],
+    image: str,
+    base_image: str,
+    providers: Collection[str],
+    context: Path,
+    run_folder: Path,
+    oci_runtime: str | None,
+) -> Choice:
+    """Several engines. One that does not answer now is used once it does: its sessions wait for it."""
+    from host.runtime.nodes import NodesRuntime
+
+    runtime = NodesRuntime(install_id, nodes, run_folder=run_folder)
+
+    async def ready(name: str) -> str | None:
+        try:
+            require_suitable(await runtime.engine_facts(name), oci_runtime)
+            await make_ready(runtime.engine(name), image, base_image, providers, context)
+            await runtime.engine(name).remove_stray_relays()
+        except (RuntimeUnavailable, StartFailed) as error:
+            return f"{name}: {error}"
+        return None
+
+    troubles = [trouble for trouble in await asyncio.gather(*(ready(node.name) for node in nodes)) if trouble]
+    reason = f"nodes: {len(nodes) - len(troubles)} of {len(nodes)} can run agents"
+    return Choice(runtime, reason, "; ".join(troubles) or None)
 
 
 async def _ready(

@@ -27,9 +27,13 @@ from host.runtime.layers import BuiltLayer, LayerRequest
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.specification import (
     INSTALL_LABEL,
+    NODE_LABEL,
+    RELAY_LABEL,
     RUN_LABEL,
     SESSION_LABEL,
     container_arguments,
+    relay_arguments,
+    way_name,
     with_account,
 )
 from host.runtime.waiting import BoundedThreads, ended_within
@@ -79,13 +83,17 @@ class DockerRuntime:
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         arguments = container_arguments(specification)
-        future = self._threads.submit(lambda: self._create_and_start(arguments, specification.uid, specification.gid))
+        way = specification.way
+        relay = None if way is None else relay_arguments(specification, way)
+        future = self._threads.submit(
+            lambda: self._create_and_start(arguments, specification.uid, specification.gid, relay)
+        )
         try:
             reference = await self._threads.result(future, self._limits.start)
         except (RuntimeUnavailable, asyncio.CancelledError):
             future.add_done_callback(self._discard)
             raise
-        return AgentHandle(specification.run_id, specification.session_id, reference)
+        return AgentHandle(specification.run_id, specification.session_id, reference, specification.node)
 
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         for signal, seconds in (("SIGTERM", grace), ("SIGKILL", self._limits.kill)):
@@ -109,7 +117,7 @@ class DockerRuntime:
         return await self._call(lambda: self._log_tail(handle.reference, max_bytes))
 
     async def remove(self, handle: AgentHandle) -> None:
-        await self._call(lambda: self._client.remove_container(handle.reference))
+        await self._call(lambda: self._remove(handle))
 
     async def close(self) -> None:
         self._threads.close()
@@ -125,9 +133,26 @@ class DockerRuntime:
         """What the engine says of itself, within the probe limit. Raises `RuntimeUnavailable`."""
         return await self._call(self._facts, self._limits.probe)
 
+    async def living(self) -> int:
+        """How many agents of all installs run there. Raises `RuntimeUnavailable` within the probe limit."""
+        return await self._call(self._living, self._limits.probe)
+
     async def sees(self, folder: Path, image: str) -> bool:
         """Whether the engine finds a folder of this machine: one on another machine does not. Nothing is started."""
         return await self._call(lambda: self._sees(folder, image))
+
+    async def remove_stray_relays(self) -> None:
+        """Remove what a host that was killed left beside no agent. Nothing may be starting. Raises as `list`."""
+        await self._call(self._remove_stray_relays)
+
+    async def run_once(
+        self, image: str, folder: Path, arguments: Sequence[str], *, seconds: float = 30.0, writable: bool = False
+    ) -> bytes:
+        """What Python prints in a container that sees a folder as /mnt, read-only or not, and nothing else.
+
+        Raises `RuntimeUnavailable`, `StartFailed` where the image is missing, or the folder.
+        """
+        return await self._call(lambda: self._run_once(image, folder, arguments, seconds, writable), seconds)
 
     async def image_labels(self, image: str) -> dict[str, str] | None:
         """The labels of an image; None when the engine has none of that name."""
@@ -161,17 +186,31 @@ class DockerRuntime:
             with contextlib.suppress(RuntimeError):
                 self._threads.submit(lambda: self._client.remove_container(reference))
 
-    def _create_and_start(self, arguments: dict[str, Any], uid: int, gid: int) -> str:
+    def _remove(self, handle: AgentHandle) -> None:
+        self._client.remove_container(handle.reference)
+        if handle.node:
+            self._client.remove_container(way_name(handle.run_id))
+            self._client.remove_volume(way_name(handle.run_id))
+
+    def _create_and_start(
+        self, arguments: dict[str, Any], uid: int, gid: int, relay: dict[str, Any] | None = None
+    ) -> str:
         reference = None
         try:
             arguments = self._with_user_name(arguments, uid, gid)
             with self._client.calling() as client:
+                if relay is not None:  # first: an agent that finds no way out works on without
+                    client.api.start(str(client.containers.create(**relay).id))
                 reference = str(client.containers.create(**arguments).id)
                 client.api.start(reference)
         except RuntimeUnavailable as error:
             if reference is not None:  # created and not started; what cannot be removed now is found by `list`
                 with contextlib.suppress(RuntimeUnavailable):
                     self._client.remove_container(reference)
+            if relay is not None:
+                with contextlib.suppress(RuntimeUnavailable):
+                    self._client.remove_container(str(relay["name"]))
+                    self._client.remove_volume(str(relay["name"]))
             if not isinstance(error, EngineRefusal):
                 raise
             image = str(arguments["image"])
@@ -232,10 +271,51 @@ class DockerRuntime:
         with self._client.calling() as client:
             found = client.api.containers(all=True, filters={"label": f"{INSTALL_LABEL}={self.install_id}"})
         return [
-            AgentHandle(labels[RUN_LABEL], labels[SESSION_LABEL], container["Id"])
+            AgentHandle(labels[RUN_LABEL], labels[SESSION_LABEL], container["Id"], labels.get(NODE_LABEL, ""))
             for container in found
             if (labels := container["Labels"]).keys() >= {RUN_LABEL, SESSION_LABEL}
         ]
+
+    def _remove_stray_relays(self) -> None:
+        kept = {way_name(handle.run_id) for handle in self._containers()}
+        with self._client.calling() as client:
+            found = client.api.containers(all=True, filters={"label": f"{RELAY_LABEL}={self.install_id}"})
+        for container in found:
+            name = str(container["Names"][0]).lstrip("/")
+            if name not in kept:
+                self._client.remove_container(str(container["Id"]))
+                self._client.remove_volume(name)
+
+    def _run_once(self, image: str, folder: Path, arguments: Sequence[str], seconds: float, writable: bool) -> bytes:
+        mount: Any = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": not writable}
+        made = None
+        try:
+            with self._client.calling() as client:
+                container = client.containers.create(
+                    image,
+                    list(arguments),
+                    entrypoint=["python3"],
+                    mounts=[mount],
+                    user="0:0",
+                    network_mode="none",
+                    use_config_proxy=False,
+                )
+                made = str(container.id)
+                client.api.start(made)
+                client.api.wait(made, timeout=int(seconds))
+                return bytes(client.api.logs(made))
+        except EngineRefusal as refusal:
+            if refusal.status == NOT_FOUND and made is None and self._is_missing(image, refusal):
+                raise StartFailed(f"the image '{image}' is missing", hint=how_to_build(image)) from refusal
+            raise StartFailed(f"the engine refuses a container: {refusal.reason}") from refusal
+        finally:
+            if made is not None:
+                with contextlib.suppress(RuntimeUnavailable):
+                    self._client.remove_container(made)
+
+    def _living(self) -> int:
+        with self._client.calling() as client:
+            return len(client.api.containers(filters={"label": RUN_LABEL}))
 
     def _log_tail(self, reference: str, max_bytes: int) -> bytes:
         """The engine keeps 10 MB of an agent's output at most (`specification.LOG_FILE_SIZE`), so this is bounded."""

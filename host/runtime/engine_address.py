@@ -68,6 +68,20 @@ def resolve(setting: str | None, environment: Mapping[str, str]) -> EngineAddres
     return found if found.problem else _checked(found)
 
 
+def of_node(
+    name: str, url: str, *, certificate: Path | None = None, key: Path | None = None, authority: Path | None = None
+) -> EngineAddress:
+    """The engine of a node, which may be on another machine; `tcp` with the files of its TLS. Never raises."""
+    files = (certificate, key, authority)
+    tls = None if files == (None, None, None) else Certificates(certificate, key, authority, verify=True)
+    address = EngineAddress(url, f"the node {name}", tls)
+    scheme, found, _ = url.partition("://")
+    if found and scheme in (*_SCHEMES, "ssh"):
+        return address
+    hint = "write such as ssh://user@host, tcp://host:2376 or unix:///var/run/docker.sock"
+    return replace(address, problem="the engine's address is not one", hint=hint)
+
+
 def _checked(address: EngineAddress) -> EngineAddress:
     scheme, found, _ = address.url.partition("://")
     if found and scheme in _SCHEMES:

@@ -67,6 +67,15 @@ class EngineClient:
             if refusal.status not in (NOT_FOUND, CONFLICT):  # CONFLICT: another call removes it just now
                 raise
 
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is gone, or still used, is no error."""
+        try:
+            with self.calling() as client:
+                client.api.remove_volume(name)
+        except EngineRefusal as refusal:
+            if refusal.status not in (NOT_FOUND, CONFLICT):
+                raise
+
     def close(self) -> None:
         """Release the connection."""
         if self._connection is not None:
@@ -81,6 +90,7 @@ class EngineClient:
                 version="auto",
                 timeout=max(1, int(self._probe_seconds)),
                 tls=_tls(self.address.tls) or False,
+                use_ssh_client=True,  # the system's ssh, with its keys and known hosts
             )
             made.api.timeout = int(self._call_seconds)
             if self._connection is None:

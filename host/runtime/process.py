@@ -106,7 +106,7 @@ class ProcessRuntime:
             child.kill()
             raise StartFailed(f"the process cannot be recorded: {error}", where=self._records.path) from error
         child.go()
-        return AgentHandle(run_id, specification.session_id, str(child.pid))
+        return AgentHandle(run_id, specification.session_id, str(child.pid), specification.node)
 
     def _command_and_user(
         self, specification: AgentSpecification

@@ -62,6 +62,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayTarget:
+    """What the relay beside an agent is given: where the gateway is (host:port), its certificate (PEM), the token."""
+
+    address: str
+    certificate: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpecification:
     """One agent to start. `run_id` (`run_…`) names this start; `environment` holds no secrets, by rule 7."""
 
@@ -78,15 +87,21 @@ class AgentSpecification:
     uid: int = 0
     gid: int = 0
     oci_runtime: str | None = None  # docker's --runtime, e.g. "runsc" for gVisor
+    node: str = ""  # where it was placed, for a runtime of several machines
+    way: RelayTarget | None = None  # how an agent on another machine reaches the gateway
 
 
 @dataclass(frozen=True, slots=True)
 class AgentHandle:
-    """A started agent, as its runtime knows it. `reference` is a container id or a process id."""
+    """A started agent, as its runtime knows it. `reference` is a container id or a process id.
+
+    `node` names the machine, where the runtime has several.
+    """
 
     run_id: str
     session_id: str
     reference: str
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from host.runtime.accounts import AGENT_NAME
-from host.runtime.protocol import AgentSpecification, Mount, StartFailed
+from host.runtime.protocol import AgentSpecification, Mount, RelayTarget, StartFailed
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, OUT
 
 INSTALL_LABEL = "dumbwaiter.install"
 SESSION_LABEL = "dumbwaiter.session"
 AGENT_GROUP_LABEL = "dumbwaiter.agent_group"
 RUN_LABEL = "dumbwaiter.run"
+NODE_LABEL = "dumbwaiter.node"
+RELAY_LABEL = "dumbwaiter.relay"
+WAY = "/way"
+_RELAY_MEMORY = 128 * 1024**2
 
 ACCOUNTS_LABEL = "dumbwaiter.accounts"
 HOME = "/tmp"
@@ -52,6 +56,7 @@ def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
             SESSION_LABEL: specification.session_id,
             AGENT_GROUP_LABEL: specification.agent_group_id,
             RUN_LABEL: specification.run_id,
+            **({NODE_LABEL: specification.node} if specification.node else {}),
         },
         # Who it is and what it may.
         "user": f"{specification.uid}:{specification.gid}",
@@ -64,7 +69,8 @@ def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
         "tmpfs": {"/tmp": f"size={limits.tmp_bytes},mode=1777,nosuid,nodev"},
         "mounts": _mounts(specification),
         "working_dir": str(CONTAINER_WORKSPACE),
-        "environment": container_environment(specification.environment),
+        "environment": container_environment(specification.environment)
+        | ({} if specification.way is None else {"DUMBWAITER_GATEWAY": f"{WAY}/gateway.sock"}),
         "use_config_proxy": False,  # docker's client would add proxy addresses, passwords included, to the environment
         # What it may use. Memory and memory with swap are equal: no swap.
         "mem_limit": limits.memory_bytes,
@@ -86,6 +92,60 @@ def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
     if specification.oci_runtime is not None:
         arguments["runtime"] = specification.oci_runtime
     return arguments
+
+
+def relay_arguments(specification: AgentSpecification, way: RelayTarget) -> dict[str, Any]:
+    """The container beside an agent that carries its connections to the gateway over the network of the node.
+
+    It has no right but that, sees no file of the session, and shares one folder with the agent, in memory.
+    """
+    return {
+        "image": specification.image,
+        "command": ["-m", "container_agent.relay"],
+        "entrypoint": ["python3"],
+        "name": way_name(specification.run_id),
+        "labels": {RELAY_LABEL: specification.install_id},
+        "user": f"{specification.uid}:{specification.gid}",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "network_mode": "host",
+        "ipc_mode": "private",
+        "read_only": True,
+        "mounts": [way_mount(specification, writable=True)],
+        "environment": {
+            "DUMBWAITER_RELAY_ADDRESS": way.address,
+            "DUMBWAITER_RELAY_CERTIFICATE": way.certificate,
+            "DUMBWAITER_RELAY_TOKEN": way.token,
+        },
+        "use_config_proxy": False,
+        "mem_limit": _RELAY_MEMORY,
+        "memswap_limit": _RELAY_MEMORY,
+        "pids_limit": 16,
+        "init": True,
+        "restart_policy": {"Name": "no"},
+        "log_config": {"type": "json-file", "config": {"max-size": LOG_FILE_SIZE, "max-file": "1"}},
+    }
+
+
+def way_name(run_id: str) -> str:
+    """What the relay of a run and the folder it shares with the agent are called on its node."""
+    return f"dumbwaiter-way-{run_id.rpartition('_')[2]}"
+
+
+def way_mount(specification: AgentSpecification, *, writable: bool) -> dict[str, Any]:
+    """The folder of the socket, in the memory of the node; it goes with the last container that uses it."""
+    options = {"type": "tmpfs", "device": "tmpfs", "o": f"size=64k,uid={specification.uid},mode=0755,nosuid,nodev"}
+    return {
+        "Type": "volume",
+        "Source": way_name(specification.run_id),
+        "Target": WAY,
+        "ReadOnly": not writable,
+        "VolumeOptions": {
+            "NoCopy": True,
+            "Labels": {RELAY_LABEL: specification.install_id},
+            "DriverConfig": {"Name": "local", "Options": options},
+        },
+    }
 
 
 def with_account(arguments: Mapping[str, Any], name: str, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -137,6 +197,7 @@ def _mounts(specification: AgentSpecification) -> list[dict[str, Any]]:
         _bind(str(layout.out), str(CONTAINER_SESSION / OUT), writable=True),
         _bind(str(specification.workspace), str(CONTAINER_WORKSPACE), writable=True),
         *(_extra(mount) for mount in specification.mounts),
+        *([] if specification.way is None else [way_mount(specification, writable=False)]),
     ]
 
 

@@ -66,6 +66,7 @@ def push_of(inputs: ContextInputs, limits: TurnLimits, profile: HostProfile) -> 
         context={
             ContextKey.CONTRACT_VERSION: str(CONTRACT_VERSION),
             ContextKey.GENERATION: str(session.generation),
+            ContextKey.RUN: str(session.run_number),
             ContextKey.AGENT_GROUP: group.name,
             ContextKey.PROVIDER: group.provider,
             ContextKey.MODEL: group.model or "",

@@ -11,20 +11,30 @@ No open waits for the agent (a lease, a pipe), and what the agent can make the s
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from host.sessions.untrusted_files import opened_folder
+from host.sessions.untrusted_files import copy_file, opened_file, opened_folder
 from shared_schema.database import untrusted_reader
 from shared_schema.descriptors import hold, trouble
 from shared_schema.errors import FileBusy, FileDamaged
+from shared_schema.late_mount import unchanged
 from shared_schema.layout import OUTBOUND, SessionLayout
 
 JOURNAL = f"{OUTBOUND}-journal"
+_WITHOUT_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+"""What a mount says that has no hard links (sshfs, SMB); there the file is read from a copy on the host's own disk."""
+_MOST_COPIED = 512 * 1024**2
+
+
+class _NoLinks(Exception):
+    """The mount has no hard links."""
 
 
 @contextmanager
@@ -33,8 +43,9 @@ def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iter
 
     Raises `FileBusy` when there is nothing to read this time, `FileDamaged` when the file is no good, `FileTrouble`.
     """
-    with opened_folder(layout.out) as out:
-        name = _own_name(layout, out)
+    still = unchanged(layout.out, OUTBOUND) if layout.shared else nullcontext()
+    with still, opened_folder(layout.out) as out, ExitStack() as stack:
+        name = stack.enter_context(_own(layout, out))
         with _held(name, layout) as descriptor:
             _require_rollback_mode(descriptor, layout)
             with untrusted_reader(name, tables=tables) as connection:
@@ -45,7 +56,8 @@ def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iter
 
 def header(layout: SessionLayout) -> tuple[os.stat_result, bytes]:
     """The status and the first 32 bytes of the agent's file, without SQLite. Raises as `reading`."""
-    with opened_folder(layout.out) as out, _held(OUTBOUND, layout, out) as descriptor:
+    opened = _fresh if layout.shared else _held
+    with opened_folder(layout.out) as out, opened(OUTBOUND, layout, out) as descriptor:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise FileDamaged("it is not a regular file", where=layout.outbound)
@@ -64,6 +76,20 @@ def _held(name: str | Path, layout: SessionLayout, folder: int | None = None) ->
         file.release()
 
 
+@contextmanager
+def _fresh(name: str | Path, layout: SessionLayout, folder: int | None = None) -> Iterator[int]:
+    """A descriptor of its own: one that is open already may show an old state on a shared mount."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        raise trouble(error, "the file cannot be opened", layout.outbound, of_agent=True) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _first_bytes(descriptor: int, count: int, layout: SessionLayout) -> bytes:
     try:
         return os.pread(descriptor, count, 0)
@@ -75,6 +101,23 @@ def _require_rollback_mode(descriptor: int, layout: SessionLayout) -> None:
     """A file in WAL mode cannot be read without writing beside it: no matter of waiting, but a breach of contract."""
     if 2 in _first_bytes(descriptor, 20, layout)[18:20]:
         raise FileDamaged("it is in WAL mode", where=layout.outbound)
+
+
+@contextmanager
+def _own(layout: SessionLayout, out: int) -> Iterator[Path]:
+    """The host's own name for the file, for as long as the block lasts."""
+    try:
+        name = _own_name(layout, out)
+    except _NoLinks:
+        with (
+            tempfile.TemporaryDirectory(prefix="dumbwaiter-") as folder,
+            opened_file(out, OUTBOUND, max_bytes=_MOST_COPIED) as source,
+        ):
+            copy = Path(folder) / OUTBOUND
+            copy_file(source, copy, max_bytes=_MOST_COPIED, max_data=_MOST_COPIED)
+            yield copy
+    else:
+        yield name
 
 
 def _own_name(layout: SessionLayout, out: int) -> Path:
@@ -96,6 +139,8 @@ def _own_name(layout: SessionLayout, out: int) -> Path:
         except FileNotFoundError as error:
             raise FileDamaged("the file is missing", where=layout.outbound) from error
         except OSError as error:
+            if layout.shared and error.errno in _WITHOUT_LINKS:
+                raise _NoLinks from error
             raise trouble(error, "the file cannot be linked", layout.outbound, of_agent=True) from error
         here = _status(own)
     if here is None or not stat.S_ISREG(here.st_mode):

@@ -392,6 +392,9 @@ def pending_messages(
 
 def context_inputs(connection: Queryable, session: sessions.Session) -> ContextInputs:
     """All that the context of a session is made from. Raises `NotFound` when its agent group is gone."""
+    # As it is now: the caller may have read it before it waited for the session, and meanwhile a run or another
+    # generation began. An agent that is told an earlier run's number ends.
+    session = sessions.lookup(connection, session.id) or session
     group = agent_groups.by_id(connection, session.agent_group_id)
     if group is None:
         raise NotFound(f"the agent group of session {session.id} is gone")

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from host.sessions.hard_link import header, reading
+from host.sessions.untrusted_files import opened_file, opened_folder
 from shared_schema import background, mcp_notices
 from shared_schema.background import PROCESSES, BackgroundProcess
-from shared_schema.errors import FileDamaged
+from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import HEARTBEAT, SessionLayout
 from shared_schema.mcp_notices import NOTIFICATIONS, Notification
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
@@ -30,6 +31,7 @@ MAX_SECONDS = 0.5
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state", "session_state"})
 _DRAFT_TABLES = frozenset({"session_state"})
 MAX_DRAFT = 20_000
+_MAX_HEARTBEAT = 64
 _SEQUENCE = frozenset({"sqlite_sequence"})
 _CHANGE_COUNTER = slice(24, 28)  # of the database header, sqlite.org/fileformat2.html#file_change_counter
 
@@ -69,8 +71,11 @@ resume_refused IS 1 AS resume_refused
 _TURN_COLUMNS_3 = f"""{_TURN_COLUMNS_2},
 substr(stop_reason, 1, 100) AS stop_reason, substr(detail, 1, 2000) AS detail
 """
-_TURN_COLUMNS = f"""{_TURN_COLUMNS_3},
+_TURN_COLUMNS_4 = f"""{_TURN_COLUMNS_3},
 substr(fallback, 1, 1000) AS fallback
+"""
+_TURN_COLUMNS = f"""{_TURN_COLUMNS_4},
+CASE typeof(run) WHEN 'integer' THEN run END AS run
 """
 _NEVER_SAID_3 = "NULL AS fallback"
 _NEVER_SAID_2 = f"NULL AS stop_reason, NULL AS detail, {_NEVER_SAID_3}"
@@ -91,9 +96,13 @@ NEW_TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE rowid 
 TURN_2 = f"SELECT {_TURN_COLUMNS_2}, {_NEVER_SAID_2} FROM turns WHERE id = ?"
 NEW_TURN_3 = f"SELECT {_TURN_COLUMNS_3}, {_NEVER_SAID_3} FROM turns WHERE rowid = ?"
 TURN_3 = f"SELECT {_TURN_COLUMNS_3}, {_NEVER_SAID_3} FROM turns WHERE id = ?"
+NEW_TURN_4 = f"SELECT {_TURN_COLUMNS_4} FROM turns WHERE rowid = ?"
+TURN_4 = f"SELECT {_TURN_COLUMNS_4} FROM turns WHERE id = ?"
 NEW_TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE rowid = ?"
 TURN = f"SELECT {_TURN_COLUMNS} FROM turns WHERE id = ?"
-_TURN_OF_VERSION = {1: (NEW_TURN_1, TURN_1), 2: (NEW_TURN_2, TURN_2), 3: (NEW_TURN_3, TURN_3)}
+RUN_OF_TURN = "SELECT CASE typeof(run) WHEN 'integer' THEN run END AS run FROM turns WHERE id = ?"
+_FIRST_WITH_RUNS = 5
+_TURN_OF_VERSION = {1: (NEW_TURN_1, TURN_1), 2: (NEW_TURN_2, TURN_2), 3: (NEW_TURN_3, TURN_3), 4: (NEW_TURN_4, TURN_4)}
 AGENT_STATE = """
 SELECT substr(state, 1, 100) AS state, substr(current_tool, 1, 100) AS current_tool,
     substr(tool_deadline, 1, 100) AS tool_deadline, substr(turn_id, 1, 100) AS turn_id,
@@ -155,10 +164,23 @@ def signature(layout: SessionLayout) -> Signature | None:
 
 
 def heartbeat(layout: SessionLayout) -> int | None:
-    """The heartbeat file's time stamp in nanoseconds, as the agent set it; only its changes mean something."""
+    """What the heartbeat file says, as a number: its time stamp, or on a shared mount what stands in it.
+
+    The agent sets both; only their changes mean something.
+    """
+    if layout.shared:  # its time is seconds late there, as late as an agent may be silent
+        return _beat(layout)
     try:
         return os.lstat(layout.out / HEARTBEAT).st_mtime_ns
     except OSError:
+        return None
+
+
+def _beat(layout: SessionLayout) -> int | None:
+    try:
+        with opened_folder(layout.out) as out, opened_file(out, HEARTBEAT, max_bytes=_MAX_HEARTBEAT) as descriptor:
+            return int.from_bytes(os.pread(descriptor, _MAX_HEARTBEAT, 0), "big")
+    except FileTrouble:
         return None
 
 
@@ -169,8 +191,12 @@ def read(
     turn_cursor: int,
     open_messages: Sequence[str],
     running_turns: Sequence[str],
+    run: int | None = None,
 ) -> OutboxSnapshot:
     """What is new in `outbound.db`: messages and turns behind the cursors, and what became of what is open.
+
+    Rows of turns that another run than `run` made are bad: the host takes rows of the run that it started. Turns that
+    name no run are an older agent's.
 
     Blocks for a second at most. Raises `FileBusy` when there is nothing to read this time, `FileDamaged` when the file
     is no good, `NewerSchema` when the agent is too new.
@@ -179,7 +205,8 @@ def read(
         version = require_readable(connection, OUTBOUND_SCHEMA)
         # Within the snapshot: it is locked, so this is the state that is read, and not one before its last commit.
         present = signature(layout)
-        found = _read(connection, version, out_cursor, turn_cursor, open_messages, running_turns)
+        foreign = _ForeignTurns(connection, run if version >= _FIRST_WITH_RUNS else None)
+        found = _read(connection, version, out_cursor, turn_cursor, open_messages, running_turns, foreign)
     return replace(found, signature=present)
 
 
@@ -229,12 +256,13 @@ def _read(
     turn_cursor: int,
     open_messages: Sequence[str],
     running_turns: Sequence[str],
+    foreign: _ForeignTurns,
 ) -> OutboxSnapshot:
     """Bounded in rows, characters and time; what is left is read the next time (`more`)."""
     if [row["key"] for row in connection.execute(KEY)] != ["seq INTEGER"]:
         raise FileDamaged("messages_out has not its key")  # rows could hide behind others
     bad_rows: list[BadRow] = []
-    messages, more, out_cursor = _messages(connection, out_cursor, bad_rows)
+    messages, more, out_cursor = _messages(connection, out_cursor, bad_rows, foreign)
     acks = [_one(connection, ACK, message_id, f"ack of {message_id}", bad_rows) for message_id in open_messages]
     places = [row["place"] for row in connection.execute(NEXT_TURNS, (turn_cursor, MAX_TURNS))]
     new_turn, known_turn = _TURN_OF_VERSION.get(version, (NEW_TURN, TURN))
@@ -245,8 +273,8 @@ def _read(
     notifications = _one(connection, STATE, NOTIFICATIONS, "the notifications", bad_rows)
     return OutboxSnapshot(
         messages=messages,
-        acks=[Ack.from_row(row) for row in acks if row is not None],
-        turns=[Turn.from_row(row) for row in turns if row is not None],
+        acks=[Ack.from_row(row) for row in acks if row is not None and not foreign.has(row["turn_id"])],
+        turns=[Turn.from_row(row) for row in turns if row is not None and not foreign.has(row["id"])],
         state=None if state is None else AgentState.from_row(state),
         processes=() if processes is None else background.parsed(processes["value"]),
         notifications=() if notifications is None else mcp_notices.parsed(notifications["value"]),
@@ -257,8 +285,26 @@ def _read(
     )
 
 
+class _ForeignTurns:
+    """The turns of a file that another run made than the one the host started last."""
+
+    def __init__(self, connection: sqlite3.Connection, run: int | None) -> None:
+        self._connection = connection
+        self._run = run
+        self._known: dict[str, bool] = {}
+
+    def has(self, turn_id: object) -> bool:
+        """Whether a turn is of another run; one that names none is an older agent's."""
+        if self._run is None or not isinstance(turn_id, str):
+            return False
+        if turn_id not in self._known:
+            row = self._connection.execute(RUN_OF_TURN, (turn_id,)).fetchone()
+            self._known[turn_id] = row is not None and row["run"] not in (None, self._run)
+        return self._known[turn_id]
+
+
 def _messages(
-    connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow]
+    connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow], foreign: _ForeignTurns
 ) -> tuple[list[MessageOut], bool, int]:
     """The next messages in order, whether there are more, and the cursor behind them."""
     seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (cursor, MAX_ROWS))]
@@ -269,7 +315,9 @@ def _messages(
     for seq in seqs:
         row = _one(connection, MESSAGE, seq, f"out-{seq}", bad_rows)
         cursor = seq
-        if row is not None:
+        if row is not None and foreign.has(row["turn_id"]):
+            bad_rows.append(BadRow(f"out-{seq}", "it was written by an earlier run of the agent"))
+        elif row is not None:
             found.append(MessageOut.from_row(row))
             characters += len(row["content"]) if isinstance(row["content"], str | bytes) else 0
         if characters > MAX_CHARACTERS or time.monotonic() > deadline:

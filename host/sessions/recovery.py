@@ -15,24 +15,32 @@ from pathlib import Path
 
 from host.sessions.folder import Owner, draft_outbound, give, make_session_folder
 from host.sessions.hard_link import JOURNAL
-from host.sessions.untrusted_files import copy_file, opened_file, opened_folder, sync_folder
+from host.sessions.untrusted_files import (
+    MAX_DATABASE_BYTES,
+    MAX_DATABASE_DATA,
+    MAX_JOURNAL_BYTES,
+    copy_file,
+    opened_file,
+    opened_folder,
+    sync_folder,
+)
 from shared_schema.database import mend
 from shared_schema.errors import FileDamaged, FileTrouble
+from shared_schema.late_mount import is_listed
 from shared_schema.layout import OUTBOUND, SessionLayout
 
 # The last bytes of a journal that names a super-journal, sqlite.org/fileformat2.html#the_rollback_journal and pager.c.
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-MAX_DATABASE_BYTES = 4 * 1024**3
-MAX_DATABASE_DATA = 512 * 1024**2
-MAX_JOURNAL_BYTES = 128 * 1024**2
-"""A file that says it is larger, or holds more data, is put aside and not recovered."""
-
-
 _ROOM = 1024**2  # for what SQLite adds itself: a page or two
 
 
 def has_journal(layout: SessionLayout) -> bool:
     """Whether a commit was interrupted."""
+    if layout.shared:  # a mount may remember for long that there was none
+        try:
+            return is_listed(layout.out, JOURNAL)
+        except FileNotFoundError:
+            return False
     return os.path.lexists(layout.out / JOURNAL)
 
 

@@ -21,6 +21,10 @@ from shared_schema.errors import FileDamaged
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _COPY_BYTES = 1024 * 1024
+MAX_DATABASE_BYTES = 4 * 1024**3
+MAX_DATABASE_DATA = 512 * 1024**2
+MAX_JOURNAL_BYTES = 128 * 1024**2
+"""Of an agent's file and its journal. One that says it is larger, or holds more data, is put aside, not recovered."""
 
 
 @contextmanager

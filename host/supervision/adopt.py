@@ -45,7 +45,7 @@ async def adopt(
     for session_id, agent in supervisor.agents.items():
         log.info("taking over a running agent", extra={"session_id": session_id})
         try:
-            await gateway.open(session_id, agent.folder)
+            await gateway.open(session_id, agent.folder, agent.handle.run_id if agent.handle.node else "")
         except DumbwaiterError as error:  # it works on, without a way out
             log.warning("an agent has no gateway", extra={"session_id": session_id, "error": str(error)})
     return len(supervisor.agents)

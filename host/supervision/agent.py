@@ -50,6 +50,7 @@ class RunningAgent:
     notifications: frozenset[str] = frozenset()  # the keys of those of its MCP servers that were taken
     polled: float = 0.0
     polling: asyncio.Task[AgentStatus] | None = None  # the engine is asked and has not answered yet
+    engine_away_since: float | None = None  # it did not answer from then on
     measured: float = 0.0
     measure_after: float = 0.0  # seconds from then on
     out_size: int = 0
@@ -61,6 +62,11 @@ class RunningAgent:
 
     def __post_init__(self) -> None:
         self.last_activity = self.polled = self.measured = self.started
+
+    def engine_is_away(self, now: float) -> None:
+        """Note that the engine does not answer."""
+        if self.engine_away_since is None:
+            self.engine_away_since = now
 
     def cancel_poll(self) -> None:
         """Do not wait for what the engine says of this agent any more."""

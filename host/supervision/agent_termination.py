@@ -183,6 +183,8 @@ class AgentTermination:
         finalization = self._finalizations[session.id]
         age = self._clock.monotonic() - finalization.since
         try:
+            if self._runs.is_lost(session):  # should the agent live after all, nothing that it writes is read
+                await self._sync.cut_off(session.id, self._inbox_sync.folder(session))
             final = await self._sync.final_output(
                 session.id, self._inbox_sync.folder(session), gives_up=age >= _FINALIZATION_SECONDS
             )

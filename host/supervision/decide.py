@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RETRY_FACTOR = 4.0
+NODE_SECONDS = 5.0
+"""How often a session looks for a node that does not answer."""
 TURN_GRACE = 10.0
 """An agent fails its own turn at the limit; only one that does not is stopped, so many seconds later."""
 
@@ -54,6 +56,7 @@ class Facts:
     retry_in: float = 0.0  # an agent may not be started for so long
     unavailable_for: float | None = None  # since the engine answered last; None: it does
     has_slot: bool = True  # fewer agents run than are allowed
+    node_is_away: bool = False  # the last run was placed on a node that does not answer: it may live
 
 
 class StopReason(StrEnum):
@@ -164,6 +167,8 @@ Decision = Start | Queue | Stop | GiveUp | Wait | Rest
 
 def decide(facts: Facts, limits: SupervisionLimits) -> Decision:
     """What to do about a session now."""
+    if facts.node_is_away:  # no heartbeat counts: only the node, or the admin, can say that the agent is gone
+        return Wait(NODE_SECONDS)
     if facts.agent is not None:
         return _about_agent(facts, facts.agent, limits)
     if not facts.active or not facts.waiting:

@@ -11,12 +11,14 @@ from types import MappingProxyType
 from host.central import agent_groups, delegations, refusals, sessions, usage
 from host.central.database import Central, Queryable, Transaction
 from host.gateway import prices
+from host.gateway.certificate import certificate_of
 from host.gateway.grant import Grant
 from host.gateway.limits import CallLimits
 from host.gateway.policy import parse_rule
 from host.gateway.proxies import Proxies
 from host.gateway.reservations import BudgetLeft, Release, Reservations
 from host.gateway.server import Gateway, Transport
+from host.gateway.tls_front import TlsFront
 from host.gateway.upstreams import Upstream, doubts
 from host.gateway.usage import CallUsage
 from host.sessions.folder import Owner
@@ -89,7 +91,14 @@ def gateway_for(
         used=called,
         transport=Transport(settings.gateway),
         proxies=proxies,
+        front=_front(settings),
     )
+
+
+def _front(settings: Settings) -> TlsFront | None:
+    if settings.gateway_address is None:
+        return None
+    return TlsFront(settings.gateway_address, certificate_of(settings.layout.data / "gateway.pem"))
 
 
 def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:

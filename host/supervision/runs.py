@@ -10,10 +10,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from host.agents.processes import tell_gone
-from host.central import events, ingest, rate_limits, repairs, runs, sessions, turns
+from host.central import agent_groups, deliveries, events, ingest, rate_limits, repairs, runs, sessions, turns
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central, Transaction
 from host.central.events import EventKind
@@ -22,6 +23,7 @@ from host.delivery.outcome import fail_message
 from host.gateway.server import Gateway
 from host.runtime.image_names import image_for
 from host.runtime.mounts import MountRequest, allowed_mount, read_allow_list
+from host.runtime.placement import ManyNodes
 from host.runtime.protocol import (
     AgentHandle,
     AgentSpecification,
@@ -29,6 +31,7 @@ from host.runtime.protocol import (
     ResourceLimits,
     Runtime,
     RuntimeUnavailable,
+    StartFailed,
 )
 from host.sessions import outbox, recovery
 from host.sessions.folder import Owner
@@ -42,7 +45,7 @@ from shared_schema.clock import Clock
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
-from shared_schema.rows import FailureReason, TurnStatus
+from shared_schema.rows import Address, FailureReason, TurnStatus
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,10 @@ _STAMP = re.compile(r"^[-0-9T:.]{19,23}Z (ERROR|WARNING|INFO|CRITICAL) ")  # as 
 _KILL_GRACE = 2.0
 _POLL_SECONDS = 0.5
 _MAX_LEFTOVERS = 20
+_WAITS = (
+    "This message waits: the machine {node}, on which the agent of this conversation runs, does not answer. It is "
+    "answered when the machine is back, or when an operator has given it up. Nothing is lost."
+)
 
 
 class Runs:
@@ -88,17 +95,44 @@ class Runs:
         The run is noted before anything that can fail, so that every failure is counted.
         """
         run_id = new_id(Prefix.RUN)
+        node, refusal = await self._place(session)
+        try:
+            return await self._start(session, run_id, node, refusal)
+        except BaseException:
+            if node is not None and isinstance(self.runtime, ManyNodes):
+                self.runtime.give_up(node)
+            raise
 
-        def begin(tx: Transaction) -> tuple[bool, bool]:
-            has_begun = runs.begin(tx, session.id, run_id, self.runtime.name)
+    async def _place(self, session: sessions.Session) -> tuple[str | None, StartFailed | None]:
+        """The node for a new run, before it is noted: the ledger knows it before anything is started there.
+
+        A refusal is counted with the run. Raises `RuntimeUnavailable` where there is none at the moment.
+        """
+        if not isinstance(self.runtime, ManyNodes):
+            return None, None
+        group = await self._central.read(agent_groups.by_id, session.agent_group_id)
+        try:
+            return await self.runtime.place(group.wanted_labels if group is not None else {}), None
+        except StartFailed as refusal:
+            return None, refusal
+
+    async def _start(
+        self, session: sessions.Session, run_id: str, node: str | None, refusal: StartFailed | None
+    ) -> RunningAgent:
+        def begin(tx: Transaction) -> tuple[int | None, bool]:
+            number = runs.begin(tx, session.id, run_id, self.runtime.name, node)
             # Counted with the run: one that may not start is settled like one that failed, and so ends.
-            return has_begun, rate_limits.take(tx, Act.START, session.route_id).allowed
+            return number, rate_limits.take(tx, Act.START, session.route_id).allowed
 
-        has_begun, is_allowed = await self._central.write(begin)
-        if not has_begun:
+        number, is_allowed = await self._central.write(begin)
+        if number is None:
             raise Conflict(f"session {session.id} is not active any more")
         if not is_allowed:
             raise Conflict("it was started too often within this hour", hint="write again in the next one")
+        if refusal is not None:
+            raise refusal
+        # What `prepare` writes ends an earlier run that should still be there.
+        session = replace(session, run_id=run_id, run_number=number, node=node)
         layout = self._inbox_sync.folder(session)
         try:
             group = await asyncio.to_thread(self._inbox_sync.prepare, session)
@@ -109,7 +143,7 @@ class Runs:
             raise _unusable(error, "the session's folder cannot be used", layout.folder) from error
         specification = self._specification(session, group, layout, run_id)
         log.info("starting an agent", extra={"session_id": session.id, "run_id": run_id, "runtime": self.runtime.name})
-        await self._open_gateway(session.id, layout)
+        await self._open_gateway(session, layout)
         try:
             handle = await self.runtime.start(specification)
         except DumbwaiterError:
@@ -150,24 +184,51 @@ class Runs:
             sessions.advance(tx, session.id, session.out_cursor, standing.last_turn)
         repairs.note(tx, session, said)
 
-    async def _open_gateway(self, session_id: str, layout: SessionLayout) -> None:
+    async def _open_gateway(self, session: sessions.Session, layout: SessionLayout) -> None:
         """Give an agent its way out. On a mount that cannot hold a socket it works without."""
         try:
-            await self.gateway.open(session_id, layout)
+            await self.gateway.open(session.id, layout, "" if session.node is None else session.run_id or "")
         except DumbwaiterError as error:
-            log.warning("an agent has no gateway", extra={"session_id": session_id, "error": str(error)})
+            log.warning("an agent has no gateway", extra=_of(session) | {"error": str(error)})
 
     async def clear(self, session_id: str) -> None:
         """End every agent of a session that should have none. Raises `RuntimeUnavailable` when that is not sure.
 
-        A session never has two agents: also a runtime that an earlier host used is asked.
+        A session never has two agents: also a runtime that an earlier host used is asked. Of several machines the one
+        is asked on which the last run was placed: it must answer.
         """
+        session = await self._central.read(sessions.lookup, session_id)
+        node = None if session is None else session.node
         for runtime in (self.runtime, *self._others):
-            for handle in await runtime.list():
+            handles = await runtime.list()
+            if isinstance(runtime, ManyNodes) and node is not None:
+                handles = [*(each for each in handles if each.node != node), *await runtime.list_on(node)]
+            for handle in handles:
                 if handle.session_id == session_id:
                     log.warning("ending an agent that should not be there", extra=_ids(handle))
                     await runtime.stop(handle, _KILL_GRACE)
                     await runtime.remove(handle)
+
+    async def find(self, session: sessions.Session) -> RunningAgent | None:
+        """The agent of a session's last run, where its node was away when this host started and answers now.
+
+        None where there is none to be taken over. Raises `RuntimeUnavailable` while the node does not answer.
+        """
+        if not isinstance(self.runtime, ManyNodes) or session.node is None:
+            return None
+        for handle in await self.runtime.list_on(session.node):
+            if handle.run_id == session.run_id and (await self.runtime.poll(handle)).alive:
+                layout = self._inbox_sync.folder(session)
+                await self._open_gateway(session, layout)
+                log.info("taking over a running agent", extra=_ids(handle) | {"node": handle.node})
+                now = self._clock.monotonic()
+                return RunningAgent(handle, layout, started=now, heartbeat_stamp=None, heartbeat_seen=now)
+        return None
+
+    def is_lost(self, session: sessions.Session) -> bool:
+        """Whether the node of a session's last run was given up for lost."""
+        runtimes = [runtime for runtime in (self.runtime, *self._others) if isinstance(runtime, ManyNodes)]
+        return session.node is not None and any(runtime.is_lost(session.node) for runtime in runtimes)
 
     async def stop(self, handle: AgentHandle, reason: StopReason) -> None:
         """End an agent and wait until it is gone. Raises `RuntimeUnavailable`."""
@@ -189,8 +250,11 @@ class Runs:
             return AgentStatus(alive=True)
         agent.polling = None
         try:
-            return polling.result()
+            status = polling.result()
+            agent.engine_away_since = None
+            return status
         except RuntimeUnavailable as error:
+            agent.engine_is_away(self._clock.monotonic())
             log.warning("the container engine does not respond", extra=_ids(agent.handle) | {"error": str(error)})
             return AgentStatus(alive=True)
 
@@ -262,6 +326,18 @@ class Runs:
 
         await self._central.write(fail)
 
+    async def tell_waits(self, session_id: str, node: str) -> None:
+        """Tell people, once for each run, that their session waits and for what."""
+
+        def tell(tx: Transaction) -> None:
+            waiting = ingest.unanswered(tx, session_id)
+            row = ingest.get(tx, waiting[0]) if waiting else None
+            if row is not None and runs.tell_waits(tx, session_id):
+                address = Address(row.channel_type, row.platform_id, row.thread_id)
+                deliveries.add_notice(tx, session_id, address, row.message_id, _WAITS.format(node=node))
+
+        await self._central.write(tell)
+
     async def forget(self, handle: AgentHandle, layout: SessionLayout | None) -> None:
         """Keep what an ended agent printed, and let the runtime forget it.
 
@@ -318,7 +394,9 @@ class Runs:
             folder=layout,
             workspace=settings.layout.workspace(group.folder),
             environment={
-                "DUMBWAITER_NOTIFY": "off" if settings.notify == "off" else "auto",
+                "DUMBWAITER_RUN_NUMBER": str(session.run_number),
+                "DUMBWAITER_NOTIFY": "off" if settings.notify == "off" or settings.shared else "auto",
+                "DUMBWAITER_SHARED": "1" if settings.shared else "0",
                 "DUMBWAITER_POLL_SECONDS": f"{settings.poll_seconds:g}",
                 "DUMBWAITER_HEARTBEAT_SECONDS": f"{settings.heartbeat_seconds:g}",
                 "DUMBWAITER_STOP_SECONDS": f"{settings.stop_seconds:g}",
@@ -334,6 +412,8 @@ class Runs:
             uid=self._owner.uid,
             gid=self._owner.gid,
             oci_runtime=settings.oci_runtime,
+            node=session.node or "",
+            way=None if session.node is None or self.gateway.front is None else self.gateway.front.way_out(run_id),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 
 from host.central import sessions
+from host.runtime.placement import NoRoom
 from host.runtime.protocol import RuntimeUnavailable
 from host.sessions.folder import remove_session_folder
 from host.sessions.inbox_sync import InboxSync
@@ -19,8 +20,21 @@ from host.settings import Settings
 from host.supervision.agent import RunningAgent
 from host.supervision.agent_termination import AgentTermination
 from host.supervision.capacity import AgentSlots, StartBackoff
-from host.supervision.decide import Facts, GiveUp, Queue, Rest, Start, Stop, StopReason, SupervisionLimits, Wait, decide
+from host.supervision.decide import (
+    NODE_SECONDS,
+    Facts,
+    GiveUp,
+    Queue,
+    Rest,
+    Start,
+    Stop,
+    StopReason,
+    SupervisionLimits,
+    Wait,
+    decide,
+)
 from host.supervision.faults import Fault, Faults
+from host.supervision.polling import poll_after
 from host.supervision.runs import Runs
 from host.supervision.scheduler import SessionScheduler
 from host.supervision.sync import SessionSync, SyncResult, View
@@ -71,6 +85,9 @@ class Supervisor:
         self._poll_now = poll_now
         self._backoff = StartBackoff(clock)
         self._record_at: dict[str, float] = {}
+        self._away: dict[
+            str, tuple[str, float]
+        ] = {}  # whose last run may live on a node that does not answer, since when
         self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
         self.slots = AgentSlots(self.agents, settings.max_agents)
@@ -136,6 +153,13 @@ class Supervisor:
         self._record_at.setdefault(session_id, self._clock.monotonic() + _RECORD_SECONDS)
         self._scheduler.schedule_within(session_id, _RECORD_SECONDS)
 
+    def look_at_agent(self, session_id: str) -> None:
+        """Reconcile a session soon, and ask the runtime about its agent, however short ago it was asked."""
+        if (agent := self.agents.get(session_id)) is not None:
+            agent.cancel_poll()
+            agent.polled = float("-inf")
+        self._scheduler.schedule(session_id)
+
     def holding(self, session_id: str) -> AbstractAsyncContextManager[None]:
         """Do not reconcile a session while an operation changes it; reconcile it once afterwards."""
         return self._scheduler.holding(session_id)
@@ -187,16 +211,27 @@ class Supervisor:
         elif not view.session.run_settled:
             view, soon = await self._find_out(view)
             waits.append(soon)
+        await self._tell_waits(view)
         waits.append(await self._act(view, self._facts(view)))
         waits.append(await self._record(view))
         if session_id in self.agents:
-            waits.append(self._settings.poll_seconds)
+            waits.append(self._poll_after(self.agents[session_id]))
         waits.append(self._finalization_in(session_id))  # also where nothing waits: it may hold answers
         return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
 
     async def _find_out(self, view: View) -> tuple[View, float | None]:
         """A run that was begun and of which nothing is known: see to it that it is over, and count it."""
         session_id = view.session.id
+        try:
+            agent = await self._runs.find(view.session)
+        except RuntimeUnavailable as error:
+            self._away.setdefault(session_id, (view.session.node or "", self._clock.monotonic()))
+            log.warning("a session waits for its node", extra={"session_id": session_id, "error": str(error)})
+            return view, NODE_SECONDS
+        self._away.pop(session_id, None)
+        if agent is not None:
+            self.adopt(session_id, agent)
+            return view, 0.0
         unsure = self._backoff.unavailable_for(session_id) is not None
         if unsure and (wait := self._backoff.retry_in(session_id)) > 0:
             return view, wait
@@ -216,7 +251,8 @@ class Supervisor:
         if agent.saw_work(view.waiting, seen.finished, now):
             self._poll_now()
         await self._measure(agent, layout, now)
-        if now - agent.polled >= (_POLL_BUSY_SECONDS if view.waiting else _POLL_IDLE_SECONDS):
+        is_asked_often = view.waiting or agent.engine_away_since is not None
+        if now - agent.polled >= (_POLL_BUSY_SECONDS if is_asked_often else _POLL_IDLE_SECONDS):
             agent.polled = now
             status = await self._runs.poll(agent)
             if not status.alive:
@@ -241,7 +277,33 @@ class Supervisor:
             retry_in=self._retry_in(session_id),
             unavailable_for=self._backoff.unavailable_for(session_id),
             has_slot=self.slots.has_one_for(session_id, is_background=view.session.kind in _BACKGROUND),
+            node_is_away=self._node_away(session_id) is not None,
         )
+
+    def _node_away(self, session_id: str) -> tuple[str, float] | None:
+        """The node that a session waits for, and since when (seconds on the monotonic clock)."""
+        agent = self.agents.get(session_id)
+        if agent is None:
+            return self._away.get(session_id)
+        since = agent.engine_away_since
+        return None if since is None or not agent.handle.node else (agent.handle.node, since)
+
+    def waits_for(self) -> dict[str, str]:
+        """The sessions that wait for a node that does not answer: its name by the session's id."""
+        known = {each: self._node_away(each) for each in (*self._away, *self.agents)}
+        return {session_id: away[0] for session_id, away in known.items() if away is not None}
+
+    async def _tell_waits(self, view: View) -> None:
+        """Tell people that wait for a node for longer than a short outage lasts."""
+        away = self._node_away(view.session.id)
+        if away is not None and view.waiting and self._clock.monotonic() - away[1] >= self._settings.silent_seconds:
+            await self._runs.tell_waits(view.session.id, away[0])
+
+    def _poll_after(self, agent: RunningAgent) -> float:
+        if not self._settings.shared:
+            return self._settings.poll_seconds
+        since = self._clock.monotonic() - agent.last_activity
+        return poll_after(since, waits=agent.busy_since is not None, poll_seconds=self._settings.poll_seconds)
 
     def _retry_in(self, session_id: str) -> float:
         """Seconds until an agent may be started: not before the last one is finalized."""
@@ -263,7 +325,14 @@ class Supervisor:
                 await self._start(session)
                 return None if session.id in self.agents else 0.0
             case Stop(reason):
-                await self.termination.stop(session, self.agents[session.id], reason)
+                agent = self.agents[session.id]
+                try:
+                    await self.termination.stop(session, agent, reason)
+                except RuntimeUnavailable:
+                    if not agent.handle.node:
+                        raise
+                    agent.engine_is_away(self._clock.monotonic())  # then it may live, and its session waits
+                    return NODE_SECONDS
                 return 0.0
             case GiveUp(sentence):
                 self._backoff.clear(session.id)
@@ -299,6 +368,9 @@ class Supervisor:
         try:
             with self.slots.being_taken(session.id):
                 agent = await self._runs.start(session)
+        except NoRoom as error:  # the engines answer: this is a matter of waiting, and of nothing else
+            log.info("an agent waits for room on a node", extra={"session_id": session.id, "what": error.what})
+            self._backoff.wait(session.id, NODE_SECONDS)
         except RuntimeUnavailable as error:
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
@@ -345,6 +417,7 @@ class Supervisor:
     async def _forget(self, session_id: str) -> None:
         """The session is gone: so is, at the latest now, its agent and what it left."""
         self._backoff.clear(session_id)
+        self._away.pop(session_id, None)
         self.faults.forget(session_id)
         self.termination.forget(session_id)
         self.slots.leave_queue(session_id)

@@ -18,7 +18,7 @@ from host.central import ingest, refusals, repairs, sessions, turns
 from host.central.database import Central, Queryable, Transaction, committed
 from host.delivery.copy import Copied, Copier
 from host.routing import triggering
-from host.sessions import outbox, outbox_schema_check, recovery
+from host.sessions import cut_off, outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
 from host.sessions.inbox_sync import (
     NOTHING_UNRECORDED,
@@ -206,6 +206,12 @@ class SessionSync:
         held = view.open_messages if view is not None else ()
         return FinalOutput(frozenset(message.message_id for message in held), kept)
 
+    async def cut_off(self, session_id: str, layout: SessionLayout) -> None:
+        """Take the folder of an agent away that is given up for lost (`cut_off.py`). Raises `FileTrouble`."""
+        stamp = self._clock.now().strftime("%Y%m%dT%H%M%S%f")
+        kept = await asyncio.to_thread(cut_off.cut_off, layout, self._owner, stamp=stamp)
+        log.warning("the folder of a lost agent was put aside", extra={"session_id": session_id, "kept": kept})
+
     async def _read_to_the_end(self, session_id: str, layout: SessionLayout) -> FinalOutput | None:
         """Copy what there is; what of it concerns the end of the agent. None when there is more."""
         deadline = self._clock.monotonic() + _LAST_SECONDS
@@ -315,6 +321,7 @@ class SessionSync:
             turn_cursor=view.session.turn_cursor,
             open_messages=[message.message_id for message in view.open_messages],
             running_turns=view.running_turns,
+            run=view.session.run_number or None,
         )
         return snapshot, None if snapshot.is_empty else self._copier.copy(view.session.id, layout, snapshot)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from host.runtime.docker import DockerRuntime
+from host.runtime.engine_address import DEFAULT_URL, EngineAddress
 from host.runtime.fakes import FakeEngine, FakeRuntime, Lifetime
+from host.runtime.nodes import Node, NodesRuntime
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import AgentHandle, AgentSpecification, Runtime
 from shared_schema.ids import Prefix, new_id
@@ -61,13 +63,24 @@ async def is_gone(runtime: Runtime, handle: AgentHandle) -> bool:
     return not (await runtime.poll(handle)).alive
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "process", "fake"])
+@pytest.fixture(
+    params=[
+        pytest.param("docker", marks=pytest.mark.docker),
+        pytest.param("nodes", marks=pytest.mark.docker),
+        "process",
+        "fake",
+    ]
+)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     engine = FakeEngine()
     match request.param:
         case "docker":
             image = request.getfixturevalue("script_image")
             bench = Bench(lambda install, _program: DockerRuntime(install, docker_url()), image, UID, tmp_path)
+        case "nodes":  # two of them, which are one engine by two addresses
+            image = request.getfixturevalue("script_image")
+            nodes = [Node(name, EngineAddress(docker_url() or DEFAULT_URL)) for name in ("one", "two")]
+            bench = Bench(lambda install, _program: NodesRuntime(install, nodes), image, UID, tmp_path)
         case "process":
             command = [sys.executable, "-c", SCRIPT]
             bench = Bench(

@@ -239,6 +239,7 @@ def test_a_push_has_every_key_an_agent_reads() -> None:
     assert {key: push.context[key] for key in ContextKey if key is not ContextKey.CONTEXT} == {
         ContextKey.CONTRACT_VERSION: str(CONTRACT_VERSION),
         ContextKey.GENERATION: "3",
+        ContextKey.RUN: "0",
         ContextKey.AGENT_GROUP: "assistant",
         ContextKey.PROVIDER: "echo",
         ContextKey.MODEL: "big",

@@ -54,7 +54,10 @@ JSON = {
     "host/runtime/process_record.py": OWN,
     "shared_schema/json_text.py": "the one place for what an agent wrote: levels and numbers are bounded",
 }
-SQLITE = {"shared_schema/database.py": "the one place that opens SQLite"}
+SQLITE = {
+    "shared_schema/database.py": "the one place that opens SQLite",
+    "host/operations/mount_observer.py": "a file that the host has just made, read by a script on another machine",
+}
 MAY_OPEN_WHAT_AN_AGENT_OWNS = {
     "host/sessions/untrusted_files.py": "follows no link, waits for nothing, opens only regular files of a size",
     "host/sessions/hard_link.py": "the host's own name for a file that was checked",

@@ -12,8 +12,9 @@ from pathlib import Path
 import container_agent
 
 AGENT = Path(container_agent.__file__).parent
-# The forwarder is the way out itself. `connections` makes the clients; the others name types of theirs, and errors.
-OPENS = {"forwarder.py", "connections.py"}
+# The forwarder is the way out itself, the relay its other half in a container of its own. `connections` makes the
+# clients; the others name types of theirs, and errors.
+OPENS = {"forwarder.py", "relay.py", "connections.py"}
 CLIENTS = {"AsyncClient", "Client", "AsyncHTTPTransport", "HTTPTransport", "open_connection", "create_connection",
            "open_unix_connection", "create_unix_connection", "urlopen", "ClientSession", "socket"}  # fmt: skip
 MODULES = {"socket", "http.client", "urllib.request", "aiohttp", "requests", "httpx", "urllib3", "ftplib", "smtplib"}

@@ -58,7 +58,7 @@ def test_without_anything_set_the_defaults_hold(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     assert settings.pop("data") == str(tmp_path)
     defaults = {name: field.default for name, field in Settings.model_fields.items() if name != "data"}
-    assert settings == defaults | {"web": defaults["web"].model_dump(mode="json")}
+    assert settings == defaults | {"web": defaults["web"].model_dump(mode="json"), "nodes": []}
 
 
 def test_each_source_wins_over_the_next(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The fence of a run: a process that is not the present run of its session writes nothing more, and ends.
+
+Each run of an agent has a number that only grows. The host writes the number of the present run into `session_context`
+before it starts the agent, and gives the agent its own. A process that was frozen, or whose machine was cut off, may
+wake while a later run works: it finds another number there than its own.
+
+The number is looked at with every read of `inbound.db`, with every heartbeat, and before a write when the last look was
+more than `FRESH_SECONDS` ago. What a freeze between look and commit leaves open, the file itself closes: it says which
+run took it over last (`outbox.py`), and that is asked inside of every transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from shared_schema.database import reader
+from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.late_mount import unchanged
+
+FRESH_SECONDS = 1.0
+_BUSY_SECONDS = 0.25
+RUN = "SELECT value FROM session_context WHERE key = 'run'"
+
+
+class Superseded(DumbwaiterError):
+    """The session has another run than this one."""
+
+
+class Fence:
+    """The number of this run, and where the host says which run is the present one.
+
+    `run` None: the host gives its runs no numbers (an older version, or none at all), and nothing is compared.
+    """
+
+    def __init__(
+        self,
+        inbound: Path,
+        run: int | None,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self._shared = shared
+        self.run = run
+        self._inbound = inbound
+        self._monotonic = monotonic
+        self._seen = float("-inf")
+        self._superseded = False
+
+    def require(self, present: str | int | None) -> None:
+        """Compare with what was just read. Raises `Superseded`, from then on always."""
+        if self.run is not None and present is not None and str(present) != str(self.run):
+            self._superseded = True
+        self.require_unbroken(present)
+        self._seen = self._monotonic()
+
+    def require_fresh(self) -> None:
+        """Look again where the last look is too long ago. A file that cannot be read now is looked at the next time.
+
+        Raises `Superseded`.
+        """
+        self.require_unbroken(None)
+        if self.run is None or self._monotonic() - self._seen < FRESH_SECONDS:
+            return
+        self.look()
+
+    def look(self) -> None:
+        """Look now. Raises `Superseded`."""
+        if self.run is None:
+            return
+        try:
+            still = unchanged(self._inbound.parent, self._inbound.name) if self._shared else nullcontext()
+            with still, reader(self._inbound, busy_seconds=_BUSY_SECONDS) as connection:
+                row = connection.execute(RUN).fetchone()
+        except FileTrouble:
+            self.require_unbroken(None)
+            return
+        self.require(None if row is None else row["value"])
+
+    def require_unbroken(self, present: object) -> None:
+        """Raises `Superseded` once another run was seen."""
+        if self._superseded:
+            other = "another one" if present is None else f"run {present}"
+            raise Superseded(f"this is run {self.run} of the session, and {other} has taken its place")
+
+
+def no_fence() -> Fence:
+    """A fence that lets everything pass, for a session without a host."""
+    return Fence(Path(), None)

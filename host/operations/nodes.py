@@ -1,0 +1,294 @@
+"""What a person can do about nodes: add one, see how each is, take it out of service, give it up for lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from host.central import audit, nodes
+from host.central.database import Transaction
+from host.runtime.engine_facts import require_suitable
+from host.runtime.protocol import RuntimeUnavailable
+from host.services import Services, node_of, nodes_runtime
+from host.settings import NodeSetting, Settings
+from host.settings_file import put_item
+from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
+
+if TYPE_CHECKING:
+    from host.runtime.nodes import NodesRuntime
+    from host.runtime.placement import NodeFacts
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 10.0
+_GRACE = 2.0
+_PROBE = "import sys; sys.stdout.write(open('/mnt/' + sys.argv[1]).read())"
+
+
+async def list_all(services: Services) -> list[dict[str, Any]]:
+    """Every node: name, state, agents, max_agents, labels, address, reason, waiting (sessions that wait for it)."""
+    async with nodes_for_a_moment(services) as runtime:
+        facts = {} if runtime is None else {each.name: each for each in await runtime.facts()}
+        away = {} if runtime is None else dict(runtime.away)
+        addresses = {} if runtime is None else {name: node.address.url for name, node in runtime.nodes.items()}
+    words = await services.central.read(nodes.all_words)
+    unsettled = await services.central.read(nodes.unsettled)
+    waiting = list(services.supervisor.waits_for().values())
+    return [
+        {
+            "name": name,
+            "state": _state(facts.get(name), words.get(name)),
+            "agents": facts[name].agents if name in facts and facts[name].answers else unsettled.get(name, 0),
+            "max_agents": facts[name].slots if name in facts else None,
+            "labels": dict(facts[name].labels) if name in facts else {},
+            "address": addresses.get(name),
+            "reason": away.get(name) or (None if name in facts else "it is not in the settings any more"),
+            "waiting": waiting.count(name),
+        }
+        for name in sorted({*facts, *words, *unsettled})
+    ]
+
+
+async def add(
+    services: Services,
+    *,
+    name: str,
+    address: str | None = None,
+    labels: dict[str, str] | None = None,
+    max_agents: int | None = None,
+    certificate: str | None = None,
+    key: str | None = None,
+    authority: str | None = None,
+) -> dict[str, Any]:
+    """Add a node to dumbwaiter.toml, or take a known one back into service; the engine must answer.
+
+    Raises `NotFound` for a node that is not known and has no address, `InvalidValue`, `RuntimeUnavailable`.
+    """
+    known = {each.name: each for each in services.settings.nodes}
+    async with nodes_for_a_moment(services) as runtime:
+        if runtime is not None:
+            known |= {each: setting for each, setting in services.added_nodes.items()}
+    if address is None and name not in known:
+        raise NotFound(f"there is no node '{name}'", hint=f"`dumbwaiter node add {name} ssh://user@host` adds one")
+    before = known[name].model_dump(mode="json", exclude_none=True) if name in known else {}
+    given = {
+        "name": name,
+        "address": address,
+        "labels": labels,
+        "max_agents": max_agents,
+        "certificate": certificate,
+        "key": key,
+        "authority": authority,
+    }
+    try:
+        setting = NodeSetting(**(before | {each: value for each, value in given.items() if value is not None}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidValue(f"the {first['loc'][-1]} of the node is not valid: {first['msg']}") from error
+    async with nodes_for_a_moment(services, setting) as runtime:
+        assert runtime is not None
+        require_suitable(await runtime.engine_facts(name), services.settings.oci_runtime)
+        await _end_strangers(services, runtime, name)
+    if address is not None or labels is not None or max_agents is not None:
+        table = setting.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"name"})
+        await asyncio.to_thread(put_item, services.settings.layout.settings, "nodes", name, table)
+    services.added_nodes[name] = setting
+
+    def readmit(tx: Transaction) -> None:
+        nodes.readmit(tx, name)
+        after = {"address": setting.address, "labels": setting.labels}
+        audit.record(tx, "node.add", name, after=after)
+
+    await services.central.write(readmit)
+    await services.heed_nodes()
+    for session_id in await services.central.read(nodes.sessions_on, name):
+        services.supervisor.schedule(session_id)
+    if services.runtime.name == "nodes" or services.started_at is None:
+        following = f"Next: `dumbwaiter node check {name}` sees whether agents find their folders there."
+    else:
+        following = (
+            f"This host runs its agents with {services.runtime.name}. Next: set runtime = nodes, and restart the host."
+        )
+    shown = next(each for each in await list_all(services) if each["name"] == name)
+    return {**shown, "next": following}
+
+
+async def drain(services: Services, *, name: str) -> dict[str, Any]:
+    """Place no more agents on a node; `{name, agents}`, those that run there still. Raises `NotFound`."""
+    await _require(services, name)
+
+    def store(tx: Transaction) -> None:
+        nodes.drain(tx, name)
+        audit.record(tx, "node.drain", name)
+
+    await services.central.write(store)
+    await services.heed_nodes()
+    return {"name": name, "agents": len(await services.central.read(nodes.sessions_on, name))}
+
+
+async def lost(services: Services, *, name: str) -> dict[str, Any]:
+    """The admin's word that a node is gone for good: `{name, sessions}`, those that go on elsewhere.
+
+    Raises `NotFound`, and `Conflict` for a node that answers: its engine knows how its agents are.
+    """
+    await _require(services, name)
+    if await _answers(services, name):
+        raise Conflict(
+            f"the node {name} answers, so it is not lost",
+            hint=f"`dumbwaiter node drain {name}` takes it out of service",
+        )
+
+    def store(tx: Transaction) -> list[str]:
+        nodes.lose(tx, name)
+        waiting = nodes.sessions_on(tx, name)
+        audit.record(tx, "node.lost", name, after={"sessions": waiting})
+        return waiting
+
+    waiting = await services.central.write(store)
+    await services.heed_nodes()
+    log.warning("a node was given up for lost", extra={"node": name, "sessions": len(waiting)})
+    for session_id in waiting:
+        services.supervisor.look_at_agent(session_id)
+    return {"name": name, "sessions": len(waiting)}
+
+
+async def check(services: Services, *, name: str | None = None) -> list[dict[str, Any]]:
+    """What agents need of each node, or of one: name, is_good, engine, problem, hint. Raises `NotFound`."""
+    if name is not None:
+        await _require(services, name)
+    async with nodes_for_a_moment(services) as runtime:
+        if runtime is None:
+            return []
+        names = sorted(runtime.nodes) if name is None else [name]
+        return list(await asyncio.gather(*(_checked(services.settings, runtime, each) for each in names)))
+
+
+@asynccontextmanager
+async def watching_nodes(services: Services) -> AsyncIterator[None]:
+    """Look for nodes that were away, until the block ends: their sessions go on as soon as they answer."""
+    task = asyncio.create_task(_keep_looking(services), name="watch nodes")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _keep_looking(services: Services) -> None:
+    while services.runtime.name == "nodes":
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            await _look(services)
+        except DumbwaiterError as error:
+            log.warning("the nodes cannot be looked at", extra={"error": str(error)})
+
+
+async def _look(services: Services) -> None:
+    async with nodes_for_a_moment(services) as runtime:
+        assert runtime is not None
+        for name in list(runtime.away):
+            if runtime.is_lost(name) and await _answers(services, name):
+                # It was given up and is back: its agents are ended before they do anything twice.
+                await _end_strangers(services, runtime, name)
+
+
+async def _end_strangers(services: Services, runtime: NodesRuntime, name: str) -> None:
+    """End every agent of this install on a node that is not the present run of its session."""
+    unsettled = set(await services.central.read(nodes.sessions_on, name))
+    for handle in await runtime.found_on(name):
+        current = services.supervisor.agents.get(handle.session_id)
+        is_present = current is not None and current.handle.run_id == handle.run_id
+        if is_present or (handle.session_id in unsettled and not runtime.is_lost(name)):
+            continue
+        log.warning("ending an agent of an earlier run", extra={"session_id": handle.session_id, "node": name})
+        engine = runtime.engine(name)
+        await engine.stop(handle, _GRACE)
+        await engine.remove(handle)
+
+
+async def _answers(services: Services, name: str) -> bool:
+    async with nodes_for_a_moment(services) as runtime:
+        if runtime is None or name not in runtime.nodes:
+            return False
+        try:
+            await runtime.engine_facts(name)
+        except RuntimeUnavailable:
+            return False
+        return True
+
+
+async def _checked(settings: Settings, runtime: NodesRuntime, name: str) -> dict[str, Any]:
+    token = secrets.token_hex(8)
+    file = settings.layout.run / f"node-check-{token}"
+    found: dict[str, Any] = {"name": name, "is_good": False, "engine": None, "problem": None, "hint": None}
+    try:
+        facts = await runtime.engine_facts(name)
+        found["engine"] = facts.version
+        require_suitable(facts, settings.oci_runtime)
+        await asyncio.to_thread(_write, file, token)
+        output = await runtime.engine(name).run_once(settings.image, settings.layout.run, ["-c", _PROBE, file.name])
+        if output.decode("utf-8", "replace").strip() == token:
+            return found | {"is_good": True}
+        found["problem"] = f"it has another folder at {settings.layout.data} than this host"
+        found["hint"] = "mount the same shared folder there, at the same path"
+    except DumbwaiterError as error:
+        found["problem"], found["hint"] = error.what, error.hint
+    finally:
+        with suppress(OSError):
+            await asyncio.to_thread(file.unlink, missing_ok=True)
+    return found
+
+
+def _write(file: Path, token: str) -> None:
+    file.write_text(token)
+    file.chmod(0o644)
+
+
+async def _require(services: Services, name: str) -> None:
+    known = {each["name"] for each in await list_all(services)}
+    if name not in known:
+        raise NotFound(f"there is no node '{name}'", hint="`dumbwaiter node list` shows all")
+
+
+def _state(facts: NodeFacts | None, word: nodes.NodeWord | None) -> str:
+    if word is not None and word.lost_at is not None:
+        return "lost"
+    if facts is None or not facts.answers:
+        return "away"
+    return "drained" if word is not None and word.drained_at is not None else "ready"
+
+
+@asynccontextmanager
+async def nodes_for_a_moment(
+    services: Services, setting: NodeSetting | None = None
+) -> AsyncIterator[NodesRuntime | None]:
+    """The host's runtime of nodes, with `setting` added; one for the moment where no host uses it. None: no nodes."""
+    running: Any = services.runtime
+    if running.name == "nodes":
+        if setting is not None:
+            running.add(node_of(setting))
+        yield running
+        return
+    settings = [*(each for each in services.settings.nodes if setting is None or each.name != setting.name)]
+    if setting is not None:
+        settings.append(setting)
+    if not settings:
+        yield None
+        return
+    made = nodes_runtime(services.settings, services.central.install_id, settings)
+    words = await services.central.read(nodes.all_words)
+    made.close_nodes(
+        drained=frozenset(name for name, word in words.items() if word.drained_at is not None),
+        lost=frozenset(name for name, word in words.items() if word.lost_at is not None),
+    )
+    try:
+        yield made
+    finally:
+        await made.close()

@@ -1,0 +1,213 @@
+"""Agents on several docker engines: one node each, behind the one `Runtime`.
+
+Everything that docker can do on one machine stays: each node is a `DockerRuntime`. What is added: where a new agent is
+placed (`placement.py`), and what a node that does not answer means. It means that nothing is known: its agents are
+taken to live, no other is started in their place, and what asks for them gets `RuntimeUnavailable` with the node's
+name. Only the engine itself, or the admin's word that the node is lost, ends that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from host.runtime.docker import DockerRuntime
+from host.runtime.engine_address import EngineAddress
+from host.runtime.engine_facts import EngineFacts
+from host.runtime.placement import NodeFacts, place
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the settings. `slots`: how many agents may run there."""
+
+    name: str
+    address: EngineAddress
+    labels: Mapping[str, str] = field(default_factory=dict)
+    slots: int = 10
+
+
+class NodesRuntime:
+    """Runs each agent on one of several engines. Nothing is connected before the first call."""
+
+    name = "nodes"
+
+    def __init__(
+        self,
+        install_id: str,
+        nodes: Sequence[Node],
+        *,
+        run_folder: Path | None = None,
+        make: Callable[[Node], DockerRuntime] | None = None,
+    ) -> None:
+        self.install_id = install_id
+        self._run_folder = run_folder
+        self._make = make or self._docker
+        self._nodes: dict[str, Node] = {}
+        self._engines: dict[str, DockerRuntime] = {}
+        self._drained: frozenset[str] = frozenset()
+        self._lost: frozenset[str] = frozenset()
+        self._starting: dict[str, int] = {}  # placed, and not started yet
+        self.away: dict[str, str] = {}
+        """What was said by nodes that did not answer the last time they were asked, by name."""
+        for node in nodes:
+            self.add(node)
+
+    # The seam
+
+    async def start(self, specification: AgentSpecification) -> AgentHandle:
+        node = specification.node or await self.place({})
+        try:
+            async with self._asking(node) as engine:
+                return await engine.start(replace(specification, node=node))
+        finally:
+            self.give_up(node)
+
+    async def stop(self, handle: AgentHandle, grace: float) -> None:
+        if not self.is_lost(handle.node):
+            async with self._asking(handle.node) as engine:
+                await engine.stop(handle, grace)
+
+    async def poll(self, handle: AgentHandle) -> AgentStatus:
+        if self.is_lost(handle.node):
+            return AgentStatus(alive=False, reason=f"its node {handle.node} was given up for lost")
+        async with self._asking(handle.node) as engine:
+            return await engine.poll(handle)
+
+    async def list(self) -> list[AgentHandle]:
+        """Of all nodes that answer. What must be sure of one session asks its node (`list_on`)."""
+        found: list[AgentHandle] = []
+        for answer in await asyncio.gather(*map(self._list_or_nothing, self._nodes)):
+            found += answer
+        return found
+
+    async def logs(self, handle: AgentHandle, max_bytes: int = 1_000_000) -> bytes:
+        if self.is_lost(handle.node):
+            return b""
+        async with self._asking(handle.node) as engine:
+            return await engine.logs(handle, max_bytes)
+
+    async def remove(self, handle: AgentHandle) -> None:
+        if not self.is_lost(handle.node):
+            async with self._asking(handle.node) as engine:
+                await engine.remove(handle)
+
+    async def close(self) -> None:
+        for engine in self._engines.values():
+            await engine.close()
+
+    # What runs on several machines
+
+    async def place(self, labels: Mapping[str, str]) -> str:
+        node = place(await self.facts(labels), labels)
+        self._starting[node] = self._starting.get(node, 0) + 1
+        return node
+
+    def give_up(self, node: str) -> None:
+        self._starting[node] = max(0, self._starting.get(node, 0) - 1)
+
+    async def list_on(self, node: str) -> Sequence[AgentHandle]:
+        if self.is_lost(node):
+            return []
+        return await self.found_on(node)
+
+    def is_lost(self, node: str) -> bool:
+        return node in self._lost
+
+    async def found_on(self, node: str) -> Sequence[AgentHandle]:
+        """The same, also of one that is lost and answers again."""
+        async with self._asking(node) as engine:
+            # Two nodes may be one engine, by two addresses.
+            return [handle for handle in await engine.list() if handle.node == node]
+
+    async def facts(self, labels: Mapping[str, str] | None = None) -> Sequence[NodeFacts]:
+        """Every node as it is now, by name; with `labels` only those that have them are asked."""
+        asked = [
+            node
+            for node in self._nodes.values()
+            if all(node.labels.get(name) == value for name, value in (labels or {}).items())
+        ]
+        counts = await asyncio.gather(*(self._count(node.name) for node in asked))
+        found = {node.name: self._facts(node, count) for node, count in zip(asked, counts, strict=True)}
+        return [found.get(name) or self._facts(self._nodes[name], None) for name in sorted(self._nodes)]
+
+    def engine(self, node: str) -> DockerRuntime:
+        """The engine of a node. Raises `RuntimeUnavailable` for one that is in no settings."""
+        if node not in self._engines:
+            raise RuntimeUnavailable(
+                f"the node {node} is not in the settings any more",
+                hint=f"add it again with `dumbwaiter node add {node} ADDRESS`, or, if it is gone for good, say so with "
+                f"`dumbwaiter node lost {node}`",
+            )
+        return self._engines[node]
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The nodes of the settings, by name."""
+        return self._nodes
+
+    def add(self, node: Node) -> None:
+        """Take a node from now on, or put another address or other labels in its place."""
+        self._nodes[node.name] = node
+        self._engines[node.name] = self._make(node)
+
+    def close_nodes(self, *, drained: frozenset[str], lost: frozenset[str]) -> None:
+        """Which nodes take no more agents, and which are gone for good."""
+        self._drained, self._lost = drained, lost
+
+    async def engine_facts(self, node: str) -> EngineFacts:
+        """What the engine of a node says of itself. Raises `RuntimeUnavailable`."""
+        async with self._asking(node) as engine:
+            return await engine.facts()
+
+    def _docker(self, node: Node) -> DockerRuntime:
+        return DockerRuntime(self.install_id, node.address, run_folder=self._run_folder)
+
+    def _facts(self, node: Node, agents: int | None) -> NodeFacts:
+        return NodeFacts(
+            name=node.name,
+            slots=node.slots,
+            agents=(agents or 0) + self._starting.get(node.name, 0),
+            labels=node.labels,
+            answers=agents is not None,
+            drained=node.name in self._drained,
+            lost=node.name in self._lost,
+        )
+
+    async def _count(self, node: str) -> int | None:
+        """How many agents live on a node; None where it does not answer."""
+        try:
+            return await self.engine(node).living()
+        except RuntimeUnavailable as error:
+            self.away[node] = error.what
+            return None
+
+    async def _list_or_nothing(self, node: str) -> Sequence[AgentHandle]:
+        try:
+            return await self.list_on(node)
+        except RuntimeUnavailable as error:  # its sessions wait until it answers: `Runs.clear` asks it alone
+            log.warning("a node does not answer", extra={"node": node, "error": str(error)})
+            return []
+
+    @asynccontextmanager
+    async def _asking(self, node: str) -> AsyncIterator[DockerRuntime]:
+        """The engine of a node for one call, whose trouble gets the node's name."""
+        engine = self.engine(node)
+        try:
+            yield engine
+        except RuntimeUnavailable as error:
+            self.away[node] = error.what
+            raise RuntimeUnavailable(
+                f"the node {node} does not answer: {error.what}",
+                hint=f"its sessions wait for it; if it is gone for good, type `dumbwaiter node lost {node}`",
+            ) from error
+        with contextlib.suppress(KeyError):
+            del self.away[node]

@@ -1,0 +1,202 @@
+"""A run has a number that only grows: a process of an earlier run writes nothing more, and ends."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from container_agent.__main__ import EXIT_SUPERSEDED
+from container_agent.fence import FRESH_SECONDS, Fence, Superseded
+from container_agent.heartbeat import Heartbeat
+from container_agent.inbox import Inbox
+from container_agent.outbox import Outbox
+from container_agent.providers.protocol import Reply
+from host.sessions import outbox as host_outbox
+from shared_schema.clock import SystemClock
+from shared_schema.rows import AgentPhase, MessageIn
+from tests.agent.session import AgentProcess, BareSession, until
+
+
+def of_run(session: BareSession, run: int) -> Outbox:
+    """The outbox of a run that has taken the session over."""
+    outbox = Outbox(session.layout, SystemClock(), Fence(session.layout.inbound, run))
+    outbox.recover()
+    return outbox
+
+
+def pending(session: BareSession, outbox: Outbox) -> tuple[MessageIn, ...]:
+    return Inbox(session.layout.inbound, outbox.acknowledged, fence=outbox.fence).read().pending
+
+
+def test_a_read_that_finds_another_run_ends_this_one(session: BareSession) -> None:
+    session.context(run=1)
+    with closing(of_run(session, 1)) as outbox:
+        assert pending(session, outbox) == ()
+        session.context(run=2)
+        with pytest.raises(Superseded, match="this is run 1 of the session, and run 2 has taken its place"):
+            pending(session, outbox)
+        before = session.layout.outbound.read_bytes()
+        with pytest.raises(Superseded):  # also though it looked a moment ago
+            outbox.set_phase(AgentPhase.STOPPING)
+        assert session.layout.outbound.read_bytes() == before
+
+
+def test_a_turn_is_not_wanted_by_another_run(session: BareSession) -> None:
+    session.context(run=1)
+    message_id = session.say("hello")
+    inbox = Inbox(session.layout.inbound, lambda ids: set(), fence=Fence(session.layout.inbound, 1))
+    assert inbox.wants([message_id], 1)
+    session.context(run=2)
+    with pytest.raises(Superseded):
+        inbox.wants([message_id], 1)
+
+
+def test_a_write_long_after_the_last_look_looks_again(session: BareSession) -> None:
+    session.context(run=1)
+    now = [0.0]
+    fence = Fence(session.layout.inbound, 1, lambda: now[0])
+    with closing(Outbox(session.layout, SystemClock(), fence)) as outbox:
+        outbox.recover()
+        session.context(run=2)
+        outbox.set_phase(AgentPhase.IDLE)  # it has looked in this moment
+        now[0] += FRESH_SECONDS
+        with pytest.raises(Superseded):
+            outbox.set_phase(AgentPhase.STOPPING)
+
+
+def test_what_a_later_run_has_taken_over_an_earlier_one_does_not_write(session: BareSession) -> None:
+    """Also where the earlier one cannot see the number: its mount is late, or it froze between look and write."""
+    session.context(run=1)
+    with closing(of_run(session, 1)) as first:
+        stale = session.layout.inbound.read_bytes()
+        session.context(run=2)
+        with closing(of_run(session, 2)) as second:
+            session.layout.inbound.write_bytes(stale)  # what the first one still sees
+            with pytest.raises(Superseded, match="another run has taken this session over"):
+                first.set_phase(AgentPhase.STOPPING)
+            session.context(run=2)
+            second.set_phase(AgentPhase.IDLE)
+
+
+def test_an_earlier_run_does_not_even_open_the_file(session: BareSession) -> None:
+    session.context(run=2)
+    before = session.layout.outbound.read_bytes()
+    with pytest.raises(Superseded):
+        Outbox(session.layout, SystemClock(), Fence(session.layout.inbound, 1))
+    assert session.layout.outbound.read_bytes() == before
+
+
+def test_an_earlier_run_shows_no_sign_of_life(session: BareSession) -> None:
+    session.context(run=1)
+    heartbeat = Heartbeat(session.layout.heartbeat, 1.0, Fence(session.layout.inbound, 1))
+    heartbeat.touch()
+    before = session.layout.heartbeat.read_bytes(), session.layout.heartbeat.stat().st_mtime_ns
+    session.context(run=2)
+    heartbeat.touch()
+    assert (session.layout.heartbeat.read_bytes(), session.layout.heartbeat.stat().st_mtime_ns) == before
+
+
+def test_a_session_without_numbers_has_no_fence(session: BareSession) -> None:
+    with closing(Outbox(session.layout, SystemClock(), Fence(session.layout.inbound, 1))) as outbox:
+        outbox.recover()  # a host of an older version
+        assert pending(session, outbox) == ()
+    session.context(run=7)
+    with closing(Outbox(session.layout, SystemClock())) as outbox:  # an agent that was given none
+        outbox.recover()
+        outbox.set_phase(AgentPhase.IDLE)
+
+
+def test_the_host_takes_no_row_of_another_run(session: BareSession) -> None:
+    session.context(run=1)
+    session.say("hello")
+    with closing(of_run(session, 1)) as outbox:
+        turn = outbox.begin_turn(pending(session, outbox), generation=1, provider="echo", model="")
+        outbox.append_message(turn, "msg_1", Reply("from the first run"))
+        (message,) = turn.messages
+
+    def read(run: int) -> host_outbox.OutboxSnapshot:
+        return host_outbox.read(
+            session.layout, out_cursor=0, turn_cursor=0, open_messages=[message.id], running_turns=[turn.id], run=run
+        )
+
+    session.layout.reading.mkdir()
+    own, others = read(1), read(2)
+    assert (len(own.messages), len(own.acks), len(own.turns)) == (1, 1, 1 + 1)  # a running turn is asked for by name
+    assert (others.messages, others.acks, others.turns) == ([], [], [])
+    assert [bad.reason for bad in others.bad_rows] == ["it was written by an earlier run of the agent"]
+    assert others.out_cursor == own.out_cursor
+
+
+@pytest.fixture
+def agents(session: BareSession) -> Iterator[list[AgentProcess]]:
+    """Agents that are ended after the test, frozen ones too."""
+    started: list[AgentProcess] = []
+    yield started
+    for agent in started:
+        if agent.process.poll() is None:
+            agent.process.send_signal(signal.SIGCONT)
+        agent.kill()
+
+
+def started(session: BareSession, agents: list[AgentProcess], run: int) -> AgentProcess:
+    """The next run of a session: its number first, as the host does it."""
+    session.context(run=run, provider="scripted")
+    agent = AgentProcess(session, DUMBWAITER_RUN_NUMBER=str(run), DUMBWAITER_HEARTBEAT_SECONDS="0.05")
+    agents.append(agent)
+    return agent
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.013, 0.031, 0.052])
+def test_an_agent_that_was_frozen_wakes_and_not_one_row_of_it_is_there(
+    session: BareSession, agents: list[AgentProcess], seconds: float
+) -> None:
+    """Whatever it was doing when it froze. What it had committed before is there, and is the earlier run's."""
+    first = started(session, agents, 1)
+    session.context(max_batch=1)
+    asked = session.say_all([f"message {n}" for n in range(20)])
+    until(lambda: session.out("SELECT 1 FROM turns WHERE run = 1"))
+    freeze(session, first, seconds)
+    session.layout.agent_lock.unlink()  # as on a machine that is cut off: its lock is nowhere to be seen
+    started(session, agents, 2)
+    until(lambda: session.out("SELECT 1 FROM turns WHERE run = 2"), seconds=120)
+    by_first = session.out("SELECT count(*) AS n FROM turns WHERE run = 1")
+    beat = session.layout.heartbeat.read_bytes()
+    first.process.send_signal(signal.SIGCONT)
+    assert first.wait() == EXIT_SUPERSEDED
+    until(lambda: session.layout.heartbeat.read_bytes() != beat)  # the second lives
+    until(lambda: set(asked) <= set(session.acks()), seconds=120)
+    assert session.out("SELECT count(*) AS n FROM turns WHERE run = 1") == by_first
+    assert session.out("SELECT run FROM turns ORDER BY rowid DESC LIMIT 1") == [{"run": 2}]
+    assert session.out("SELECT in_reply_to FROM messages_out GROUP BY in_reply_to HAVING count(*) > 1") == []
+
+
+def freeze(session: BareSession, agent: AgentProcess, seconds: float) -> None:
+    """Stop an agent in another place each time, but not while it holds a lock: then no other run can begin at all."""
+    while True:
+        run_on(seconds)
+        agent.process.send_signal(signal.SIGSTOP)
+        until(lambda: Path(f"/proc/{agent.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        if not any(is_locked(path) for path in (session.layout.inbound, session.layout.outbound)):
+            return
+        agent.process.send_signal(signal.SIGCONT)
+
+
+def run_on(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    until(lambda: time.monotonic() >= end)
+
+
+def is_locked(path: Path) -> bool:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
