@@ -23,8 +23,9 @@ from host.central import agent_groups, runs
 from host.central.database import Central
 from host.http_api.hook_sender import sending_hooks
 from host.install import Answer
+from host.lease import Lease
 from host.lock import claimed, held
-from host.operations import first_run, users
+from host.operations import first_run, mount_verdicts, users
 from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
 from host.operations.containers import changing_containers
@@ -63,20 +64,27 @@ def run(settings: Settings, answer: Answer | None = None) -> int:
     install.require_own(layout)
     make_data_folder(layout, Owner.of_agents(settings.agent_uid))
     logs.configure(settings.log_level, settings.log_format)
-    with held(layout, wait_seconds=_LOCK_SECONDS):
+    if settings.shared:
+        mount_verdicts.require_safe(layout)
+        if not mount_verdicts.read(layout):
+            line = mount_verdicts.check_line(layout, settings.nodes[0].name if settings.nodes else "NODE")
+            log.warning("the mount of the data folder was not measured yet: type `%s`", line)
+    with held(layout, wait_seconds=_LOCK_SECONDS) as lease:
         install.require_own_content(layout)
         as_copy = install.becomes_a_copy(install.standing(layout), answer, _command(settings.data, "run"))
-        asyncio.run(_run(settings, began, as_copy=as_copy))
+        asyncio.run(_run(settings, began, lease, as_copy=as_copy))
     return 0
 
 
-async def _run(settings: Settings, began: float, *, as_copy: bool) -> None:
+async def _run(settings: Settings, began: float, lease: Lease | None, *, as_copy: bool) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
     stop = asyncio.Event()
     end_with(loop, stop.set)
     clock = SystemClock()
     central = await asyncio.to_thread(partial(Central.open, settings.layout.central, clock, as_copy=as_copy))
+    if lease is not None:
+        central.require_sole = lease.require
     if as_copy:
         log.warning("this folder is a copy and an install of its own now", extra={"install": central.install_id})
         install.clear_copied(settings.layout)

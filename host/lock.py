@@ -3,7 +3,8 @@
 `held` takes exclusive locks on `host.lock` and on the folder itself, for as long as the folder is used. Both belong to
 the kernel's inodes, so a bind mount or a link leads to the same lock, and the folder's cannot be lost with the file.
 Where a second path leads to other inodes (an overlay, a copy of the whole disk), `claimed` still finds the first host
-of this machine: by the install's id, in a name that the kernel gives to one process at a time.
+of this machine: by the install's id, in a name that the kernel gives to one process at a time. Where other machines
+see the folder as well, locks may end at each of them: there `held` takes a lease too (`lease.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from host import lease
+from host.lease import Lease, Timing
 from shared_schema.errors import Conflict, DumbwaiterError
 from shared_schema.layout import DataLayout
 
 _STEP_SECONDS = 0.05
 _NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-"""What a file system says that does not lock folders; NFS wants one that is open for writing. `host.lock` is left."""
+"""What a file system says that does not lock folders; NFS wants one that is open for writing. `host.lock` is left, and
+where the file system locks nothing at all the lease."""
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 
 
@@ -33,10 +37,11 @@ class FolderInUse(Conflict):
 
 
 @contextmanager
-def held(layout: DataLayout, *, wait_seconds: float) -> Iterator[None]:
-    """Hold the locks. Waits that long for another process, because a command holds them for a moment only; blocks.
+def held(layout: DataLayout, *, wait_seconds: float, timing: Timing | None = None) -> Iterator[Lease | None]:
+    """Hold the locks, and the lease where the folder may be shared. Blocks.
 
-    Raises `FolderInUse` with the other's process id, `DumbwaiterError` when the lock file cannot be made.
+    Waits that long for another process, because a command holds them for a moment only. Raises `FolderInUse` with the
+    other's process id, `LeaseHeld` with the other machine, `DumbwaiterError` when the lock file cannot be made.
     """
     opened: list[int] = []
     try:
@@ -51,15 +56,23 @@ def held(layout: DataLayout, *, wait_seconds: float) -> Iterator[None]:
     file, folder = opened
     try:
         deadline = time.monotonic() + wait_seconds
-        _acquire(file, file, layout, deadline)
-        try:
-            _acquire(folder, file, layout, deadline)
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
+        wants_lease = lease.is_wanted(layout.data, shared=layout.shared)
+        is_locked = _acquire(file, file, layout, deadline)
+        if not is_locked and not wants_lease:
+            raise DumbwaiterError(
+                "the file system has no locks, so that two hosts could serve the data folder",
+                where=layout.data,
+                hint="choose a folder elsewhere with --data, or set shared = true in dumbwaiter.toml there",
+            )
+        _acquire(folder, file, layout, deadline)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
-        yield
+        taken = lease.take(layout.lease, is_locked=is_locked, timing=timing) if wants_lease else None
+        try:
+            yield taken
+        finally:
+            if taken is not None:
+                taken.release()
     finally:
         for descriptor in opened:
             os.close(descriptor)
@@ -132,7 +145,8 @@ def is_held(layout: DataLayout) -> bool:
     return False
 
 
-def _acquire(descriptor: int, file: int, layout: DataLayout, deadline: float) -> None:
+def _acquire(descriptor: int, file: int, layout: DataLayout, deadline: float) -> bool:
+    """Lock; False where the file system locks no such thing. Raises `FolderInUse`."""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,5 +159,9 @@ def _acquire(descriptor: int, file: int, layout: DataLayout, deadline: float) ->
                     hint="stop the host that runs there, or choose another folder with --data",
                 ) from None
             time.sleep(_STEP_SECONDS)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return False
         else:
-            return
+            return True

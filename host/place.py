@@ -116,30 +116,40 @@ def _birth(path: Path) -> int | None:
 
 
 def _has_snapshots(path: Path) -> bool:
-    """By the type that `statfs` tells; Python's `os.statvfs` leaves it out."""
+    return type_number(path) in _WITH_SNAPSHOTS
+
+
+def type_number(path: Path) -> int | None:
+    """The number of a file system's type, by `statfs`; Python's `os.statvfs` leaves it out. None: not Linux."""
     buffer = ctypes.create_string_buffer(_STATFS_BYTES)
     try:
         done = ctypes.CDLL(None).statfs(os.fsencode(path), buffer)
     except (OSError, AttributeError):
-        return False
-    return bool(done == 0 and ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _WITH_SNAPSHOTS)
+        return None
+    return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF if done == 0 else None
 
 
 def _file_system(path: Path) -> str:
     if number := os.statvfs(path).f_fsid:
         return f"{number:x}"
+    return mounted(path)
+
+
+def mounted(path: Path, *, with_options: bool = False) -> str:
+    """What is mounted where a path is, as type and source, and with its options; empty where that is not told."""
     try:
-        return _mounted(path, _MOUNTS.read_text(encoding="utf-8", errors="replace"))
+        return _mounted(path, _MOUNTS.read_text(encoding="utf-8", errors="replace"), with_options)
     except OSError:
         return ""
 
 
-def _mounted(path: Path, mounts: str) -> str:
-    """What is mounted where `path` is, as type and source, by proc(5)'s mountinfo; the last mount hides the others."""
+def _mounted(path: Path, mounts: str, with_options: bool = False) -> str:
+    """By proc(5)'s mountinfo; the last mount hides the others."""
     device = path.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in reversed(mounts.splitlines()):
         before, _, after = line.partition(" - ")
         if before.split()[2:3] == [number]:
-            return " ".join(after.split()[:2])
+            options = [before.split()[5], *after.split()[2:3]] if with_options else []
+            return " ".join([*after.split()[:2], *options])
     return ""

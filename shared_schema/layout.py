@@ -1,6 +1,8 @@
 """Every path of the data folder and of a session folder (DESIGN section 3), in one place.
 
 <data>/central.db  history.db  host.lock  host.sock  dumbwaiter.toml  mounts.toml
+<data>/lease/<number>                    which host serves the folder, where several machines see it (host/lease.py)
+<data>/mount.json                        what `mount check` found of the mount on which the folder lies
 <data>/install.json                      in which folder of which file system this install was last used
 <data>/backups/                          central.db as it was before its schema was brought up to date
 <data>/spool/                            files of accepted events that are not yet in a session
@@ -125,6 +127,14 @@ class DataLayout:
     @property
     def install(self) -> Path:
         return self.data / "install.json"
+
+    @property
+    def lease(self) -> Path:
+        return self.data / "lease"
+
+    @property
+    def mount_verdicts(self) -> Path:
+        return self.data / "mount.json"
 
     @property
     def backups(self) -> Path:

@@ -126,6 +126,8 @@ class Central:
         self.first_install_id = first_install_id
         self.dispatch: Callable[[Sequence[Effect]], object] = lambda effects: None
         """Takes the effects of each commit, in the writing thread, before its writers hear of it. May not block."""
+        self.require_sole: Callable[[], object] = lambda: None
+        """Raises `FileTrouble` where another host may serve the folder by now (`host/lease.py`): nothing is written."""
         self._path = path
         self._clock = clock
         self._connection = connection
@@ -265,6 +267,7 @@ class Central:
                     else:
                         finished.append((job, result))
                         effects |= tx.effects
+            self.require_sole()  # last: a process that was frozen may wake anywhere before
             self._connection.execute("COMMIT")
         except Exception as error:  # the transaction as a whole: nothing of it happened
             with suppress(sqlite3.Error):

@@ -23,8 +23,9 @@ from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
 from host.operations import users
-from host.operations.folder_checks import check_install, check_owner, check_privacy
+from host.operations.folder_checks import check_install, check_mount, check_owner, check_privacy
 from host.operations.mounts import mount_troubles
+from host.operations.node_checks import check_nodes, check_where, uses_nodes
 from host.operations.status import file_sizes, status
 from host.operations.system_checks import (
     Check,
@@ -57,7 +58,7 @@ _LARGE = 4 * 1024**3
 _SHOWN = 5
 
 AskHost = Callable[[], dict[str, Any] | None]
-"""What the running host says of itself (`status`: `host`, with `faults`, `repairs`, `channels`), None when none runs.
+"""What the running host says of itself (`status`: `host`, with `faults`, `agents` and the like), None when none runs.
 
 Raises `DumbwaiterError`.
 """
@@ -66,7 +67,8 @@ Raises `DumbwaiterError`.
 async def examine_running(services: Services) -> list[dict[str, Any]]:
     """The checks as the running host sees them, with its settings, its environment and the runtime it took."""
     found = await status(services)
-    host = {**found["host"], "faults": found["faults"], "repairs": found["repairs"], "channels": found["channels"]}
+    told = ("faults", "repairs", "channels", "agents", "waits_for_nodes")
+    host = {**found["host"], **{name: found[name] for name in told}}
     checks = await examine(services.settings.data, services.settings, lambda: host)
     checks += await check_owner_of_bots(services)
     return [asdict(check) for check in checks]
@@ -81,7 +83,10 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
         checks += [check_space(data), check_links(data), check_registry(layout), check_files(layout)]
         checks += check_tool_servers(layout)
     checks += [check_host(layout, ask_host), *check_sessions(ask_host)]
+    with suppress(DumbwaiterError):  # said by `check_host`
+        checks += check_where(ask_host())
     if isinstance(settings, Settings):
+        checks += await asyncio.to_thread(check_mount, settings) if data.is_dir() else []
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
         checks += await asyncio.to_thread(check_channels, settings, ask_host)
         checks += [*await check_runtime(settings), *check_mounts(settings)]
@@ -284,6 +289,8 @@ async def check_runtime(settings: Settings) -> list[Check]:
     if settings.runtime == "process":
         engine = Check("engine", None, "not used: runtime = process, WITHOUT ISOLATION", "use docker where you can")
         return [engine, *check_agent_user(settings)]
+    if uses_nodes(settings):
+        return await check_nodes(settings)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms
 

@@ -8,8 +8,12 @@ import stat
 from pathlib import Path
 
 from host.install import chown_line, foreign, is_foreign, name_of, standing
+from host.lease import here, holder
+from host.operations import mount_verdicts
+from host.operations.mount_verdict import MountVerdict
 from host.operations.system_checks import Check
 from host.secrets import OPEN, is_private, secrets_in
+from host.settings import Settings
 from host.start_line import start_line
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
@@ -17,7 +21,8 @@ from shared_schema.layout import DataLayout
 _OTHERS = 0o007
 _PRIVATE = (
     "central.db", "central.db-wal", "central.db-shm", "history.db", "history.db-wal", "history.db-shm", "host.lock",
-    "host.sock", "install.json", "chat-history", "run", "spool", "backups", "upstreams.toml", ".env",
+    "host.sock", "install.json", "chat-history", "run", "spool", "backups", "lease", "mount.json",
+    "upstreams.toml", ".env",
 )  # fmt: skip
 
 
@@ -64,6 +69,27 @@ def check_install(layout: DataLayout) -> Check:
     moved, copy = start_line(layout.data, "--moved"), start_line(layout.data, "--copy")
     hint = f"{moved} goes on with it, {copy} makes a second install of it"
     return Check("install", None, what, hint)
+
+
+def check_mount(settings: Settings) -> list[Check]:
+    """What was measured of the mount of a data folder that several machines share, and which host serves it."""
+    layout = settings.layout
+    checks = []
+    if (other := holder(layout.lease)) is not None and other.here != here(layout.data):
+        what = f"the last host that served the folder is {other}"
+        checks.append(Check("lease", None, what, "while it runs, type commands there; where it is gone, start a host"))
+    if not settings.shared:
+        return checks
+    kept = mount_verdicts.read(layout)
+    if not kept:
+        line = mount_verdicts.check_line(layout, settings.nodes[0].name if settings.nodes else "NODE")
+        checks.append(Check("mount", None, "what the mount of the data folder does was not measured", line))
+    for each in kept:
+        ok = False if each.verdict == MountVerdict.LOSES else True if each.verdict != MountVerdict.ALONE else None
+        what = f"{each.verdict}, with {each.other} ({each.at})"
+        hint = None if ok else mount_verdicts.check_line(layout, "NODE" if ok is None else each.other)
+        checks.append(Check("mount", ok, what, hint))
+    return checks
 
 
 def _mode(path: Path) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from host.operations import mount_verdicts
 from host.operations.mount_measure import OBSERVER, Observe, beside, measure
 from host.operations.mount_verdict import MountVerdict, verdict_of
 from host.operations.nodes import nodes_for_a_moment
@@ -27,14 +28,22 @@ async def check(
     """What a mount does, seen from this machine and each of some nodes: with, verdict, sentences, and the figures.
 
     `other` is another mount of the same folder on this machine; without it and without nodes two processes of this
-    machine are compared, which says nothing of a second one. Raises `NotFound`, `DumbwaiterError`.
+    machine are compared, which says nothing of a second one. Where the data folder lies on that mount, the host heeds
+    the verdict at its next start. Raises `NotFound`, `DumbwaiterError`.
     """
     mount = Path(path)
     if not mount.is_dir():
         raise NotFound(f"there is no folder {mount}", hint="name the folder that the machines share")
+    shown = await _measured(services, mount, nodes or [], other)
+    found = [(each["with"], each["verdict"], each["sentences"]) for each in shown]
+    await asyncio.to_thread(mount_verdicts.keep, services.settings.layout, mount, found, services.clock)
+    return shown
+
+
+async def _measured(services: Services, mount: Path, nodes: Sequence[str], other: str | None) -> list[dict[str, Any]]:
     if not nodes:
         found = await asyncio.to_thread(measure, mount, beside(Path(other) if other else mount))
-        return [_shown(other or "this machine", found, alone=other is None)]
+        return [_shown(other or mount_verdicts.ALONE, found, alone=other is None)]
     async with nodes_for_a_moment(services) as runtime:
         if runtime is None or (unknown := [name for name in nodes if name not in runtime.nodes]):
             named = nodes[0] if runtime is None else unknown[0]

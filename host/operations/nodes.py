@@ -167,7 +167,7 @@ async def check(services: Services, *, name: str | None = None) -> list[dict[str
         if runtime is None:
             return []
         names = sorted(runtime.nodes) if name is None else [name]
-        return list(await asyncio.gather(*(_checked(services.settings, runtime, each) for each in names)))
+        return list(await asyncio.gather(*(checked(services.settings, runtime, each) for each in names)))
 
 
 @asynccontextmanager
@@ -224,7 +224,8 @@ async def _answers(services: Services, name: str) -> bool:
         return True
 
 
-async def _checked(settings: Settings, runtime: NodesRuntime, name: str) -> dict[str, Any]:
+async def checked(settings: Settings, runtime: NodesRuntime, name: str) -> dict[str, Any]:
+    """What agents need of one node, as `check`. A container is started there, and removed."""
     token = secrets.token_hex(8)
     file = settings.layout.run / f"node-check-{token}"
     found: dict[str, Any] = {"name": name, "is_good": False, "engine": None, "problem": None, "hint": None}

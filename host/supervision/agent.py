@@ -68,6 +68,13 @@ class RunningAgent:
         if self.engine_away_since is None:
             self.engine_away_since = now
 
+    def engine_is_back(self, now: float) -> None:
+        """Note that the engine answers. What the agent showed meanwhile may come a moment later than the answer, so its
+        silence is counted anew."""
+        if self.engine_away_since is not None and self.heartbeat_seen is not None:
+            self.heartbeat_seen = now
+        self.engine_away_since = None
+
     def cancel_poll(self) -> None:
         """Do not wait for what the engine says of this agent any more."""
         if self.polling is not None:

@@ -251,7 +251,7 @@ class Runs:
         agent.polling = None
         try:
             status = polling.result()
-            agent.engine_away_since = None
+            agent.engine_is_back(self._clock.monotonic())
             return status
         except RuntimeUnavailable as error:
             agent.engine_is_away(self._clock.monotonic())

@@ -17,7 +17,8 @@ from tests.support.nodes import Machines
 from tests.support.wait import until
 
 ONE_TWO: dict[str, dict[str, str]] = {"one": {}, "two": {"gpu": "yes"}}
-QUICK = {"silent_seconds": 1.0, "heartbeat_seconds": 0.2, "poll_seconds": 0.2, "start_seconds": 60.0}
+QUICK = {"silent_seconds": 30.0, "heartbeat_seconds": 0.2, "poll_seconds": 0.2, "start_seconds": 60.0}
+SOON_TOLD = QUICK | {"silent_seconds": 4.0}
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ async def test_a_drained_node_takes_no_more_agents(tmp_path: Path, machines: Mac
 async def test_a_session_waits_for_a_node_that_is_away_and_people_are_told_once(
     tmp_path: Path, machines: Machines
 ) -> None:
-    async with running(tmp_path / "data", make_runtime=machines.runtime, **QUICK) as host:
+    async with running(tmp_path / "data", make_runtime=machines.runtime, **SOON_TOLD) as host:
         assert await host.ask("hello") == "scripted: hello"
         node, process = await frozen(host, machines)
         notice = await host.ask("are you there?")  # told after longer than silence lasts: nothing was stopped for it
@@ -109,7 +110,7 @@ async def test_a_lost_node_is_the_admins_word_and_nothing_of_its_agent_is_taken(
         assert await host.ask("hello") == "scripted: hello"
         with pytest.raises(Conflict, match="the node one answers, so it is not lost"):
             await host.do("node.lost", name="one")
-        await host.say("stream 400 0.05")
+        await host.say("stream 80 0.05")
         await until(lambda: "stream 1" in host.texts(), "it streams")
         node, process = await frozen(host, machines)
         waits = "scripted: go on"

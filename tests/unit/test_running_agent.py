@@ -56,6 +56,18 @@ def test_the_first_change_of_the_heartbeat_is_the_first_sign_of_life(clock: Manu
     assert stop_reason(agent, clock) is StopReason.SILENT
 
 
+def test_an_agent_whose_engine_is_back_has_the_whole_time_again_to_show_life(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_heartbeat(1, clock.monotonic())
+    agent.engine_is_away(clock.monotonic())
+    clock.advance(WEEK)
+    agent.engine_is_back(clock.monotonic())
+    assert stop_reason(agent, clock) is None
+    clock.advance(LIMITS.silent_seconds)
+    agent.engine_is_back(clock.monotonic())  # it was not away since
+    assert stop_reason(agent, clock) is StopReason.SILENT
+
+
 @pytest.mark.parametrize("stamps", [[1, 2, 3], [9, 8, 7], [2**62, 0, -(2**62)]], ids=["forward", "backward", "wild"])
 def test_what_the_stamp_says_means_nothing_only_that_it_changes(clock: ManualClock, stamps: list[int]) -> None:
     agent = started(clock)
