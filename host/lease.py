@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from host.place import mounted, type_number
+from shared_schema import json_text
 from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble
 
 log = logging.getLogger(__name__)
@@ -243,7 +244,7 @@ def _newest(folder: Path) -> tuple[int, Holder | None]:
     """The highest number, 0 for none, and what its file says; None for one that is just being made."""
     number = max(_numbers(folder), default=0)
     try:
-        return number, Holder(**json.loads((folder / str(number)).read_text()))
+        return number, Holder(**json_text.parse((folder / str(number)).read_text()))
     except (OSError, ValueError, TypeError, RecursionError):  # also one that a later holder has just removed
         return number, None
 
