@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Iterable
 from typing import TextIO
 
 from host.secrets import hidden
+from shared_schema import json_text
 from shared_schema.clock import Clock, SystemClock, to_text
 from shared_schema.text import escaped_json, printable
 
@@ -37,10 +39,49 @@ def configure(level: str, form: str, stream: TextIO | None = None, clock: Clock 
     handler = logging.StreamHandler(target)
     handler.setFormatter(JsonFormatter(clock or SystemClock()) if as_json else TextFormatter(colour=target.isatty()))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, RECENT]
     root.setLevel(level.upper())
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class RecentLines(logging.Handler):
+    """The last lines of this process in memory, for who looks at them without a terminal; secrets are hidden."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._lines: deque[dict[str, object]] = deque(maxlen=most)
+        self._formatter = JsonFormatter(SystemClock())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line. One that cannot be shown is none: logging must fail nothing."""
+        try:
+            line = json_text.parse(self._formatter.format(record))
+        except ValueError:
+            return
+        self._lines.append({name: _bounded(value) for name, value in line.items()})
+
+    def lines(self, *, least: int, session: str | None, limit: int) -> list[dict[str, object]]:
+        """The newest lines of at least this level, and of one session, the oldest of them first."""
+        found: list[dict[str, object]] = []
+        for line in reversed(tuple(self._lines)):
+            if logging.getLevelNamesMapping()[str(line["level"]).upper()] < least:
+                continue
+            if session is None or session in (line.get("session_id"), line.get("session")):
+                found.append(line)
+                if len(found) == limit:
+                    break
+        return found[::-1]
+
+
+_MOST_RECENT = 2_000
+_LONGEST_KEPT = 4_000
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_KEPT else f"{value[:_LONGEST_KEPT]}…"
+    return value if value is None or isinstance(value, bool | int | float) else _bounded(json.dumps(value))
 
 
 class JsonFormatter(logging.Formatter):
@@ -91,3 +132,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 def _short(value: object) -> str:
     text = printable(str(value))
     return json.dumps(text, ensure_ascii=False) if " " in text or '"' in text else text
+
+
+RECENT = RecentLines(_MOST_RECENT)
+"""The log of this process, as `dumbwaiter logs` and the page show it."""

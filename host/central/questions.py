@@ -7,14 +7,16 @@ there or its time is over; and there are few at a time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from host.central import deliveries, rate_limits
 from host.central.database import Queryable, Transaction, one
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
-from shared_schema.errors import InvalidValue
+from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import Address, MessageOutKind, decode, encode
 
 INSERT = """
@@ -39,6 +41,13 @@ WHERE r.agent_group_id = :agent_group_id AND r.route_key = :route_key AND q.chan
           AND e.deliver_after IS NULL AND e.position < d.position AND e.status IN ('pending', 'sending')))
 LIMIT 1
 """
+ALL_OPEN = """
+SELECT q.*, a.name AS agent_group, d.content FROM questions q
+JOIN sessions s ON s.id = q.session_id
+JOIN agent_groups a ON a.id = s.agent_group_id
+JOIN deliveries d ON d.session_id = q.session_id AND d.message_out_id = q.message_out_id
+WHERE q.expires_at > ? AND s.status = 'active' ORDER BY q.expires_at, q.message_out_id LIMIT ?
+"""
 IS_ASKED = """
 SELECT 1 FROM questions WHERE session_id = ? AND message_out_id = ? AND sender_id = ? AND expires_at > ?
 """
@@ -60,6 +69,25 @@ MOST_OPEN = 3
 """Questions of one session that are open at a time. Further ones are sent, and their answers need a mention."""
 
 _LONGEST = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A question that waits for a person; `options` are what may be chosen, if anything."""
+
+    session_id: str
+    agent_group: str
+    message_out_id: str
+    address: Address
+    sender_id: str
+    expires_at: str
+    text: str
+    options: list[str]
+
+    @property
+    def asked(self) -> str:
+        """The user who is asked."""
+        return f"{self.address.channel_type}:{self.sender_id}"
 
 
 def ask(
@@ -109,6 +137,39 @@ def ask(
 def is_asked(connection: Queryable, session_id: str, message_out_id: str, sender_id: str, now: str) -> bool:
     """Whether that person's answer to that question is waited for."""
     return one(connection, IS_ASKED, (session_id, message_out_id, sender_id, now)) is not None
+
+
+def all_open(connection: Queryable, now: str, limit: int) -> list[OpenQuestion]:
+    """The questions that wait for an answer, the one whose time is over first before the others."""
+    found = []
+    for row in connection.execute(ALL_OPEN, (now, limit)).fetchall():
+        try:
+            content = decode(row["content"])
+        except FileDamaged:
+            content = {}
+        found.append(
+            OpenQuestion(
+                row["session_id"],
+                row["agent_group"],
+                row["message_out_id"],
+                Address(row["channel_type"], row["platform_id"], row["thread_id"]),
+                row["sender_id"],
+                row["expires_at"],
+                _asked_text(content),
+                _labels(content.get("options")),
+            )
+        )
+    return found
+
+
+def _asked_text(content: dict[str, Any]) -> str:
+    return str(content.get("question") or content.get("text") or "")
+
+
+def _labels(options: object) -> list[str]:
+    if not isinstance(options, list):
+        return []
+    return [str(each.get("label", "")) for each in options if isinstance(each, dict) and each.get("label")]
 
 
 def is_open(

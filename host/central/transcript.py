@@ -13,6 +13,7 @@ from host.central.database import Queryable
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import Row, decode
 
+# What the host will say later, if nothing happens before, is not said: that the time of a question is over, for one.
 LAST = """
 SELECT * FROM (
     SELECT message_id AS id, 'in' AS direction, accepted_at AS time, coalesce(sender_name, sender_id) AS sender, kind,
@@ -22,6 +23,7 @@ SELECT * FROM (
     UNION ALL
     SELECT message_out_id, 'out', created_at, 'dumbwaiter', kind, status, content, from_host, after_position, position
     FROM deliveries WHERE session_id = :session
+        AND NOT (from_host = 1 AND (status = 'suppressed' OR status = 'pending' AND deliver_after IS NOT NULL))
 ) ORDER BY place DESC, behind DESC LIMIT :limit
 """
 

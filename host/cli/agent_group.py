@@ -55,7 +55,7 @@ fallback_option = click.option(
 _PROVIDER = f"What produces the replies: {', '.join(PROVIDERS)}."
 
 
-@click.group("agent-group", cls=Group, lazy={"image": "host.cli.agent_image:image"})
+@click.group("agent-group", cls=Group, lazy={"file": "host.cli.agent_file:file", "image": "host.cli.agent_image:image"})
 def agent_group() -> None:
     """Agents: their provider, model, limits and budgets."""
 

@@ -211,6 +211,18 @@ def list_all(invocation: Invocation, agent_group: str | None, all_of_them: bool,
     present(rows, as_json, lambda rows: print_table(rows, COLUMNS, none=none))
 
 
+@schedule.command("upcoming")
+@click.option("--agent-group", metavar="NAME", help="Only of this agent group.")
+@click.option("--days", type=click.IntRange(1, 62), help="So many days from now; 14 without it.")
+@json_option
+@click.pass_obj
+def upcoming(invocation: Invocation, agent_group: str | None, days: int | None, as_json: bool) -> None:
+    """What is due in the next days, in its order."""
+    rows = invocation.call("schedule.upcoming", agent_group=agent_group, days=days)
+    none = "Nothing is due in these days."
+    present(rows, as_json, lambda rows: print_table(rows, ("at", "schedule", "agent_group"), none=none))
+
+
 @schedule.command("show")
 @click.argument("schedule")
 @_of_agent

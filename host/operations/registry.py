@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from host.operations import (
+    agent_files,
     agent_groups,
     approvals,
     audit,
@@ -29,6 +30,7 @@ from host.operations import (
     history,
     home,
     hooks,
+    host_log,
     inject,
     inspecting,
     messaging_groups,
@@ -36,7 +38,9 @@ from host.operations import (
     mount_check,
     nodes,
     prune,
+    questions,
     quiet_hours,
+    schedule_calendar,
     schedules,
     session_stop,
     session_transitions,
@@ -64,6 +68,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "agent_group.set": agent_groups.change,
     "agent_group.rename": agent_groups.rename,
     "agent_group.remove": agent_groups.remove,
+    "agent_file.list": agent_files.list_all,
+    "agent_file.show": agent_files.show,
+    "agent_file.set": agent_files.change,
+    "agent_file.remove": agent_files.remove,
     "agent_image.list": containers.history,
     "agent_image.log": containers.show_log,
     "agent_image.rollback": containers.rollback,
@@ -90,7 +98,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "approval.show": approvals.show,
     "approval.approve": approvals.approve,
     "approval.deny": approvals.deny,
+    "question.list": questions.list_all,
+    "question.answer": questions.answer,
     "audit.list": audit.list_all,
+    "host_log.list": host_log.list_all,
     "dropped.list": audit.list_dropped,
     "destination.add": destinations.add,
     "destination.list": destinations.list_all,
@@ -138,6 +149,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "schedule.cancel": schedules.cancel,
     "schedule.run": schedules.run,
     "schedule.log": schedules.log,
+    "schedule.upcoming": schedule_calendar.upcoming,
     "schedule.pause_all": schedules.pause_all,
     "schedule.resume_all": schedules.resume_all,
     "quiet_hours.set": quiet_hours.put,
@@ -194,7 +206,7 @@ STREAMS: Mapping[str, Stream] = {
 _LOOKING = frozenset(
     {
         "list", "show", "numbered", "path", "transcript", "search", "logs", "sql", "status", "usage", "events",
-        "unread", "open", "tail", "export", "examine", "log", "file",
+        "unread", "open", "upcoming", "tail", "export", "examine", "log", "file",
     }
 )  # fmt: skip
 

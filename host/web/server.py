@@ -20,8 +20,10 @@ from host.services import Services
 from host.web import guard
 from host.web.health import PROBES, HealthRoutes
 from host.web.live import LiveStreams
+from host.web.pages.agents import AgentPages
 from host.web.pages.chat import ChatPages
 from host.web.pages.overview import OverviewPages
+from host.web.pages.people import PeoplePages
 from host.web.pages.records import RecordPages
 from host.web.pages.schedules import SchedulePages
 from host.web.pages.sessions import SessionPages
@@ -54,6 +56,8 @@ class WebServer:
         OverviewPages(self._site)
         ChatPages(self._site, live)
         SessionPages(self._site)
+        AgentPages(self._site)
+        PeoplePages(self._site)
         RecordPages(self._site)
         SchedulePages(self._site)
         application = web.Application(client_max_size=FORM_BYTES, middlewares=[self._answer])

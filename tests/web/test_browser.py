@@ -12,11 +12,13 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.daemon import Daemon
 from tests.support.host import AGENT
+from tests.support.wait import until
 from tests.web.browser import Site, chromium, needs_chromium, open_site, signed_in, violations, without_errors
 from tests.web.hostile import TEXTS
 
 pytestmark = needs_chromium
 PATIENT = 60_000
+FILE = f"/agents/{AGENT}/file?path=AGENT.md"
 expect.set_options(timeout=PATIENT)
 
 
@@ -133,10 +135,16 @@ async def test_every_page_fits_a_phone_in_dark_and_light_and_axe_finds_nothing(t
         await expect(answers(page).first).to_be_visible()
         session = page.url.rpartition("/")[2]
         state = await context.storage_state()
+        await site.host.do("agent_file.set", agent_group=AGENT, path="AGENT.md", text="Be kind.\n" * 3)
+        await site.host.do(
+            "schedule.add", agent_group=AGENT, when="every day at 7:30", prompt="x", name="tea", to="nowhere"
+        )
+        await say(page, 'call ask_user_question {"question": "Which colour?", "options": ["red", "blue"]}')
+        await until(lambda: site.host.do("question.list"), "an agent asks", PATIENT / 1000)
         paths = ["/", f"/chat/{session}", "/sessions", "/sessions?q=title", f"/sessions/{session}",
                  f"/sessions/{session}?view=trace", f"/sessions/{session}?view=files",
-                 f"/sessions/{session}?view=database", "/agents", f"/agents/{AGENT}", "/schedules",
-                 "/people", "/audit", "/doctor",
+                 f"/sessions/{session}?view=database", "/agents", f"/agents/{AGENT}", FILE,
+                 "/schedules", "/people", "/logs", f"/logs?session={session}", "/audit", "/doctor",
                  "/account"]  # fmt: skip
         found: list[str] = []
         for scheme in ("light", "dark"):
@@ -146,6 +154,7 @@ async def test_every_page_fits_a_phone_in_dark_and_light_and_axe_finds_nothing(t
             page = await narrow.new_page()
             for path in paths:
                 await page.goto(site.address + path)
+                await page.evaluate("document.querySelectorAll('main details').forEach(each => each.open = true)")
                 width = await page.evaluate("document.documentElement.scrollWidth")
                 found += [] if width <= 360 else [f"{path} is {width} wide"]
                 found += [f"{path} {scheme}: {each}" for each in await violations(page)]
@@ -164,8 +173,11 @@ async def test_what_others_say_runs_nothing_and_breaks_nothing(tmp_path: Path) -
             session = page.url.rpartition("/")[2]
             await site.host.do("session.title", session=session, title=TEXTS[1][:60])
             await site.host.do("user.add", user="web:x", name=TEXTS[0])
+            await site.host.do(
+                "agent_file.set", agent_group=AGENT, path="AGENT.md", text="\n".join(TEXTS).replace("\0", "")[:50_000]
+            )
             for path in (f"/chat/{session}", f"/sessions/{session}?view=trace", f"/sessions/{session}?view=database",
-                         "/sessions?q=owned", "/", "/people", "/audit"):  # fmt: skip
+                         "/sessions?q=owned", "/", "/people", "/audit", FILE):  # fmt: skip
                 await page.goto(site.address + path)
                 assert await page.evaluate("window.owned") is None, path
                 foreign = "main :is(script, iframe, form[action^='http'], style, base, meta, [onerror], [onload])"
@@ -195,3 +207,24 @@ async def test_the_overview_and_a_session_are_live_and_looking_at_them_changes_n
             await overview.fill("input[type=search]", "second")
             await expect(overview.locator("#found mark").first).to_have_text("second")
             assert len(asked) <= 4  # a look is no news of the session that is looked at
+
+
+async def test_an_answer_that_is_being_written_is_not_lost_by_what_happens_meanwhile(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        page = await (await signed_in(browser, site)).new_page()
+        with without_errors(page):
+            await page.goto(f"{site.address}/chat")
+            await say(page, 'call ask_user_question {"question": "Which colour?", "options": ["red", "blue"]}')
+            await until(lambda: site.host.do("question.list"), "an agent asks", PATIENT / 1000)
+            await page.goto(site.address)
+            await page.fill(".ask input[name=text]", "gre")
+            assert await site.host.ask("meanwhile") == "scripted: meanwhile"
+            other = await page.context.new_page()
+            await other.goto(site.address)
+            await expect(other.locator("#now-part .rows a[href^='/sessions/']")).to_have_count(2)
+            await other.close()
+            await page.type(".ask input[name=text]", "en")
+            await expect(page.locator(".ask input[name=text]")).to_have_value("green")
+            await page.click(".ask button:has-text('Answer')")
+            await page.wait_for_url(f"{site.address}/sessions/**")
+            await expect(page.locator("#view")).to_contain_text("green")

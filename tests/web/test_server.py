@@ -179,7 +179,8 @@ async def test_every_page_of_the_owner_is_shown_in_every_language(site: Site) ->
         views = [f"/sessions/{session}?view={view}" for view in ("conversation", "trace", "files", "database", "log")]
         tables = [f"/sessions/{session}?view=database&table={table}" for table in ("steps", "turns", "session_context")]
         for path in ("/", "/chat", "/sessions", "/sessions?q=good", "/sessions?q=%22", "/sessions?status=deleted",
-                     "/agents", f"/agents/{AGENT}", "/people", "/audit", "/doctor", "/account", "/palette",
+                     "/agents", f"/agents/{AGENT}", f"/agents/{AGENT}/file?path=AGENT.md", "/people", "/logs",
+                     f"/logs?session={session}&level=debug", "/audit", "/doctor", "/account", "/palette",
                      "/schedules", f"/chat/{session}", *views, *tables):  # fmt: skip
             for language in ("en", "de"):
                 status, body, headers = await client.get(path, **{"Accept-Language": language})

@@ -10,7 +10,7 @@ import pytest
 
 from host.web import guard
 from host.web.markdown import to_html
-from host.web.pages.records import chart
+from host.web.pages.agents import chart
 from host.web.sign_in import AttemptLimit
 from host.web.templates import language_of
 from tests.web.catalogue import LOCALE, OTHERS, compiled, said, translated

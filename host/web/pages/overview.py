@@ -11,6 +11,7 @@ from host.web.visitor import Visitor
 from shared_schema.clock import to_text
 
 _MOST_COMMANDS = 200
+_MOST_QUESTIONS = 20
 
 
 class OverviewPages:
@@ -21,6 +22,7 @@ class OverviewPages:
         site.get("/", Who.SIGNED_IN, self._show)
         site.get("/palette", Who.SIGNED_IN, self._palette)
         site.post("/approvals/{code}", Who.OWNER, self._decide)
+        site.post("/questions", Who.OWNER, self._answer)
 
     async def _show(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         if not visitor.is_owner:
@@ -40,6 +42,7 @@ class OverviewPages:
         return {
             "now": status,
             "approvals": approvals,
+            "questions": await site.do(visitor, "question.list", user=visitor.user, limit=_MOST_QUESTIONS),
             "usage": usage,
             "agents": agents,
             "recent": recent,
@@ -57,6 +60,19 @@ class OverviewPages:
         if "HX-Request" in request.headers:
             return self._site.page(request, "decided.html", done=done)
         return back_to("/")
+
+    async def _answer(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Answer a question that the visitor was asked, on whatever platform."""
+        given = await form(request)
+        done = await self._site.do(
+            visitor,
+            "question.answer",
+            session=given.get("session", ""),
+            message=given.get("message", ""),
+            text=given.get("text", "").strip() or given.get("choice", ""),
+            user=visitor.user,
+        )
+        return back_to(f"/sessions/{done['session_id']}")
 
     async def _palette(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Where the palette leads to: pages, agents, conversations."""

@@ -68,14 +68,16 @@ export function stream(url, handlers) {
 if (body.dataset.live) {
   // A part that looks at one session is shown anew when something is told of that session, and by no other change: to
   // look at a session marks it as read, which is a change as well.
+  // Nor is a part in which a person is writing: what is typed there would be gone.
   const due = new Set();
+  const fields = ":is(#now-part, #view) :is(input:not([type=hidden]), textarea, select)";
+  const isTyping = () => [...document.querySelectorAll(fields)].some((each) => each === document.activeElement || (each.value !== (each.defaultValue ?? each.value)));
   const refresh = (name) => {
     if (due.has(name)) return;
     due.add(name);
     setTimeout(() => {
       due.delete(name);
-      const isTyping = document.activeElement?.closest?.("#now-part, #view") && document.activeElement.matches("input, textarea, select");
-      if (!isTyping) body.dispatchEvent(new CustomEvent(name));
+      if (!isTyping()) body.dispatchEvent(new CustomEvent(name));
     }, 300);
   };
   const ofSession = (event) => {
@@ -84,7 +86,8 @@ if (body.dataset.live) {
   };
   // A part that is shown anew may have had the focus: it goes to what stands in the same place.
   let focused = null;
-  document.addEventListener("htmx:before:swap", () => {
+  document.addEventListener("htmx:before:swap", (event) => {
+    if (isTyping() && event.target?.closest?.("#now-part, #view")) event.preventDefault();
     const element = document.activeElement;
     focused = element && element !== body && element.closest("[hx-get]") ? element.getAttribute("href") : null;
   });

@@ -1,0 +1,266 @@
+"""What an owner changes and looks at: files of an agent, its settings, wirings, questions, calendar, logs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host.log import RECENT
+from host.operations.agent_files import difference
+from host.web.pages.agents import changes_of
+from host.web.pages.people import wiring_of
+from host.web.pages.schedules import weeks_of
+from shared_schema.clock import to_text
+from shared_schema.errors import Conflict, FileDamaged, InvalidValue
+from tests.support.host import AGENT, Host
+from tests.support.wait import until
+from tests.web.browser import Client, Site, open_site
+from tests.web.test_server import send
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path / "data") as there:
+        yield there
+
+
+@pytest.fixture
+def recent_lines() -> Iterator[None]:
+    root = logging.getLogger()
+    root.addHandler(RECENT)
+    yield
+    root.removeHandler(RECENT)
+
+
+FILE = f"/agents/{AGENT}/file"
+
+
+def workspace(host: Host) -> Path:
+    return host.services.settings.layout.workspace(AGENT)
+
+
+async def test_instructions_are_changed_with_a_diff_and_not_over_what_was_changed_meanwhile(site: Site) -> None:
+    async with site.client() as client:
+        first = {"path": "AGENT.md", "text": "Be kind.\r\nBe <brief>.\r\n", "revision": "", "do": "look"}
+        status, page, _ = await client.post(FILE, first)
+        assert (status, re.findall(r"<ins>(.*?)</ins>", page)) == (200, ["Be kind.", "Be &lt;brief&gt;."])
+        assert not (workspace(site.host) / "AGENT.md").exists()
+        assert (await client.post(FILE, {**first, "do": "save"}))[0] == 303
+        file = workspace(site.host) / "AGENT.md"
+        assert file.read_text() == "Be kind.\nBe <brief>.\n"
+        status, page, _ = await client.get(f"{FILE}?path=AGENT.md")
+        (revision,) = set(re.findall(r'name="revision" value="([0-9a-f]+)"', page))
+        file.write_text("Be kind.\nBe brief.\nBe quick.\n")  # the agent, meanwhile
+        mine = {"path": "AGENT.md", "text": "Be kind.\nBe gone.\n", "revision": revision, "do": "save"}
+        status, page, _ = await client.post(FILE, mine)
+        assert status == 409
+        assert "was changed meanwhile" in page
+        assert re.findall(r"<del>(.*?)</del>", page) == ["Be brief.", "Be quick."]
+        assert file.read_text().endswith("Be quick.\n")
+        (newer,) = set(re.findall(r'name="revision" value="([0-9a-f]+)"', page))
+        assert (await client.post(FILE, {**mine, "revision": newer}))[0] == 303  # seen, and wanted all the same
+        assert file.read_text() == "Be kind.\nBe gone.\n"
+        actions = [(each["action"], each["subject"]) for each in await site.host.do("audit.list")]
+        assert actions[:2] == [("agent_file.set", f"{AGENT} AGENT.md")] * 2
+
+
+async def test_memory_and_skills_are_files_that_can_be_begun_changed_and_removed(site: Site) -> None:
+    async with site.client() as client:
+        for path in ("memory/MEMORY.md", "memory/ann.md", "skills/report/SKILL.md", "HEARTBEAT.md"):
+            assert (await client.post(FILE, {"path": path, "text": "text\n", "do": "save"}))[0] == 303, path
+            assert (workspace(site.host) / path).read_text() == "text\n"
+        page = (await client.get(f"/agents/{AGENT}"))[1]
+        assert "skills/report/SKILL.md" in page
+        (file,) = [each for each in await site.host.do("agent_file.list", agent_group=AGENT) if "ann" in each["path"]]
+        gone = {"path": "memory/ann.md", "revision": file["revision"]}
+        assert (await client.post(f"{FILE}/remove", {**gone, "revision": "0"}))[0] == 409
+        assert (await client.post(f"{FILE}/remove", gone))[0] == 303
+        assert not (workspace(site.host) / "memory/ann.md").exists()
+
+
+OTHER_PATHS = (
+    "", "/etc/passwd", "../dumbwaiter.toml", "memory/../../central.db", "memory", "memory/x.txt", "skills/x/run.sh",
+    ".git/config", "memory/.hidden.md", "skills/../AGENT.md", "AGENT.md/", "memory//x.md", "memory/a\u202e.md",
+    "skills/a/b/SKILL.md", "memory/\x00.md",
+)  # fmt: skip
+
+
+async def test_no_other_path_is_read_or_written(site: Site) -> None:
+    for path in OTHER_PATHS:
+        for operation, more in (("show", {}), ("set", {"text": "x"}), ("remove", {"revision": "x"})):
+            with pytest.raises(InvalidValue, match="no file of an agent"):
+                await site.host.do(f"agent_file.{operation}", agent_group=AGENT, path=path, **more)
+
+
+async def test_what_an_agent_puts_in_place_of_a_file_is_neither_followed_nor_lost(site: Site, tmp_path: Path) -> None:
+    folder = workspace(site.host)
+    (folder / "skills").mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.write_text("of the host")
+    (folder / "AGENT.md").symlink_to(secret)
+    (folder / "memory").symlink_to(tmp_path)
+    (folder / "skills/fifo").mkdir()
+    os.mkfifo(folder / "skills/fifo/SKILL.md")
+    (folder / "skills/large").mkdir()
+    (folder / "skills/large/SKILL.md").write_bytes(b"x" * 300_000)
+    (folder / "skills/bytes").mkdir()
+    (folder / "skills/bytes/SKILL.md").write_bytes(b"\xff\xfe\x00")
+    listed = {each["path"]: each for each in await site.host.do("agent_file.list", agent_group=AGENT)}
+    for path in ("AGENT.md", *(f"skills/{name}/SKILL.md" for name in ("fifo", "large", "bytes"))):
+        assert listed[path]["problem"], path
+        with pytest.raises(FileDamaged):
+            await site.host.do("agent_file.show", agent_group=AGENT, path=path)
+    for path in ("AGENT.md", "memory/new.md"):
+        with pytest.raises((FileDamaged, Conflict, InvalidValue)):
+            await site.host.do("agent_file.set", agent_group=AGENT, path=path, text="mine")
+    assert secret.read_text() == "of the host"
+    assert not (tmp_path / "new.md").exists()
+    async with site.client() as client:
+        assert (await client.get(f"/agents/{AGENT}"))[0] == 200
+
+
+def test_a_difference_is_lines_with_their_kinds() -> None:
+    assert [(each["kind"], each["text"]) for each in difference("a\nb\nc\n", "a\nB\nc\n")] == [
+        ("place", "@@ -1,3 +1,3 @@"), ("same", "a"), ("removed", "b"), ("added", "B"), ("same", "c"),
+    ]  # fmt: skip
+    assert difference("x", "x") == []
+    assert difference("--- a\n", "") == [
+        {"kind": "place", "text": "@@ -1 +0,0 @@"},
+        {"kind": "removed", "text": "--- a"},
+    ]
+    assert [each["kind"] for each in difference("x\n" * 6_000, "y\n" * 6_000)] == ["place"]
+
+
+async def test_settings_of_an_agent_are_changed_and_what_cannot_be_is_said_on_the_page(site: Site) -> None:
+    async with site.client() as client:
+        given = {"budget_usd": "2,5", "memory_mib": "512", "allow": "api.example.org\nexample.org", "schedules": "deny"}
+        assert (await client.post(f"/agents/{AGENT}", given))[0] == 303
+        agent = await site.host.do("agent_group.show", name=AGENT)
+        assert (agent["budget_usd"], agent["memory_bytes"], agent["schedules"]) == (2.5, 512 * 1024**2, "deny")
+        assert agent["allow"] == ["api.example.org", "example.org"]
+        assert (await client.post(f"/agents/{AGENT}", {"budget_usd": "", "allow": "example.org"}))[0] == 303
+        agent = await site.host.do("agent_group.show", name=AGENT)
+        assert (agent["budget_usd"], agent["allow"]) == (None, ["example.org"])
+        status, page, _ = await client.post(f"/agents/{AGENT}", {"cpus": "<many>"})
+        assert status == 400
+        assert "&#39;&lt;many&gt;&#39; is no number" in page
+
+
+def test_a_form_changes_what_it_has_and_nothing_else() -> None:
+    assert changes_of({}, ["a"]) == {}
+    assert changes_of({"pids": " 9 ", "model": ""}, []) == {"pids": 9, "unset": ["model"]}
+    for wrong in ({"pids": "-1"}, {"pids": "9" * 30}, {"cpus": "x"}):
+        with pytest.raises(InvalidValue):
+            changes_of(wrong, [])
+
+
+async def test_wirings_are_made_changed_and_removed_and_the_rest_of_a_rule_stays(site: Site) -> None:
+    await site.host.do("messaging_group.add", address="memory:two")
+    where = {"messaging_group": "memory:two", "agent_group": AGENT}
+    async with site.client() as client:
+        assert (await client.post("/people/wiring", {**where, "engage": "mention", "per_user": "yes"}))[0] == 303
+        await site.host.do("wiring.add", **where, reset="idle", reset_minutes=7, per_user=True, engage="mention")
+        assert (await client.post("/people/wiring", {**where, "engage": "pattern", "pattern": "^x", "priority": "5"}))[
+            0
+        ] == 303
+        (wiring,) = [each for each in await site.host.do("wiring.list") if each["messaging_group"] == "memory:two"]
+        kept = {name: wiring[name] for name in ("engage", "pattern", "per_user", "priority", "reset", "reset_minutes")}
+        assert kept == {
+            "engage": "pattern", "pattern": "^x", "per_user": False, "priority": 5, "reset": "idle", "reset_minutes": 7,
+        }  # fmt: skip
+        status, page, _ = await client.post("/people/wiring", {**where, "engage": "pattern", "pattern": "("})
+        assert status == 400
+        assert 'role="alert"' in page
+        assert (await client.post("/people/wiring/remove", where))[0] == 303
+        assert "memory:two" not in [each["messaging_group"] for each in await site.host.do("wiring.list")]
+
+
+def test_a_wiring_keeps_what_a_form_does_not_have() -> None:
+    assert wiring_of({"session_mode": "per-thread"}, {"reset": "idle", "created_at": "x"}) == {
+        "reset": "idle", "session_mode": "per-thread",
+    }  # fmt: skip
+    with pytest.raises(InvalidValue):
+        wiring_of({"priority": "high"}, {})
+
+
+async def question(site: Site, client: Client) -> dict[str, Any]:
+    await send(client, 'call ask_user_question {"question": "Which colour?", "options": ["red", "blue"]}')
+    (asked,) = await until(lambda: site.host.do("question.list"), "an agent asks", 60)
+    return dict(asked)
+
+
+async def test_a_question_of_an_agent_is_answered_on_the_first_page_once(site: Site) -> None:
+    async with site.client() as client:
+        asked = await question(site, client)
+        assert (asked["is_yours"], asked["options"]) == (True, ["red", "blue"])
+        assert "The time for an answer is over" not in (await client.get(f"/chat/{asked['session_id']}"))[1]
+        assert "Which colour?" in asked["text"]
+        page = (await client.get("/"))[1]
+        assert f'id="question-{asked["message_id"]}"' in page
+        answer = {"session": asked["session_id"], "message": asked["message_id"], "choice": "blue", "text": ""}
+        assert (await client.post("/questions", answer))[0] == 303
+        assert await site.host.do("question.list") == []
+        assert f'id="question-{asked["message_id"]}"' not in (await client.get("/"))[1]
+        assert (await client.post("/questions", answer))[0] == 404  # pressed twice
+        await site.host.settled()
+        said = await site.host.central("SELECT count(*) AS n FROM ingest WHERE session_id = ?", asked["session_id"])
+        assert said == [{"n": 2}]
+
+
+async def test_a_question_of_someone_else_is_shown_and_not_answered_in_their_name(site: Site) -> None:
+    await site.host.do("role.grant", user="web:ann", role="member", agent_group=AGENT)
+    async with site.client() as owner, site.client("web:ann") as ann:
+        asked = await question(site, ann)
+        page = (await owner.get("/"))[1]
+        assert "It waits for web:ann." in page
+        answer = {"session": asked["session_id"], "message": asked["message_id"], "text": "green"}
+        assert (await owner.post("/questions", answer))[0] == 404
+        assert (await ann.post("/questions", answer))[0] == 404  # the first page is the owner's alone
+        assert len(await site.host.do("question.list", user="web:ann")) == 1
+
+
+async def test_the_calendar_shows_what_is_due_and_not_what_is_paused(site: Site) -> None:
+    for name, when in (("tea", "every day at 7:30"), ("often", "every 1m")):
+        await site.host.do("schedule.add", agent_group=AGENT, when=when, prompt="x", name=name, to="nowhere")
+    async with site.client() as client:
+        page = (await client.get("/schedules"))[1]
+        assert page.count("</b> tea") >= 19
+        assert re.search(r"and \d+ more", page)
+        await site.host.do("schedule.pause", name="tea")
+        assert "</b> tea" not in (await client.get("/schedules"))[1]
+        await site.host.do("schedule.pause_all")
+        assert await site.host.do("schedule.upcoming") == []
+
+
+def test_a_calendar_begins_on_a_monday_and_reads_the_clock_of_its_zone() -> None:
+    now = datetime(2026, 11, 26, 23, 30, tzinfo=UTC)  # in Berlin it is Friday
+    due = {"at": to_text(now), "schedule": "tea", "agent_group": AGENT}
+    weeks = weeks_of(now, "Europe/Berlin", [due] * 6)
+    assert {len(week) for week in weeks} == {7}
+    assert weeks[0][0]["day"].isoformat() == "2026-11-23"
+    (today,) = [day for week in weeks for day in week if day["is_today"]]
+    assert (today["day"].isoformat(), today["times"][0]["at"], today["more"]) == ("2026-11-27", "00:30", 2)
+
+
+@pytest.mark.usefixtures("recent_lines")
+async def test_the_log_is_shown_by_session_and_level_as_text(site: Site) -> None:
+    async with site.client() as client:
+        session = (await send(client, "good day"))["session_id"]
+        await site.host.settled()
+        log = logging.getLogger("host.test")
+        log.warning("one <b>line</b>", extra={"session_id": session})
+        log.warning("of another", extra={"session_id": "ses_other"})
+        page = (await client.get(f"/logs?session={session}&level=warning"))[1]
+        assert "one &lt;b&gt;line&lt;/b&gt;" in page
+        assert "of another" not in page
+        assert "What its agents printed" in page
+        assert (await client.get("/logs"))[0] == 200
+        assert (await client.get("/logs?session=nothing"))[0] == 400
+        assert (await client.get("/logs?level=loud"))[0] == 400
