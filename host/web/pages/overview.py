@@ -62,7 +62,7 @@ class OverviewPages:
         return back_to("/")
 
     async def _answer(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
-        """Answer a question that the visitor was asked, on whatever platform."""
+        """Answer a question that the visitor was asked, also on another platform."""
         given = await form(request)
         done = await self._site.do(
             visitor,
