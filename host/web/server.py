@@ -21,6 +21,8 @@ from host.web import guard
 from host.web.health import PROBES, HealthRoutes
 from host.web.live import LiveStreams
 from host.web.pages.agents import AgentPages
+from host.web.pages.api import PATH as API_PAGE
+from host.web.pages.api import ApiPage
 from host.web.pages.chat import ChatPages
 from host.web.pages.overview import OverviewPages
 from host.web.pages.people import PeoplePages
@@ -60,6 +62,7 @@ class WebServer:
         PeoplePages(self._site)
         RecordPages(self._site)
         SchedulePages(self._site)
+        ApiPage(self._site)
         application = web.Application(client_max_size=FORM_BYTES, middlewares=[self._answer])
         application.router.add_routes(self._site.routes)
         self._api = api_of(services)
@@ -161,7 +164,7 @@ class WebServer:
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Next) -> web.StreamResponse:
-        if self._api.owns(request.path):
+        if self._api.owns(request.path) and request.path != API_PAGE:  # which is a page, for people
             host = request.headers.get("Host", "")
             is_own, origin = guard.is_own_host(host, self._names), self._site.origin(request)
             return await self._api.answer(request, handler, is_own_host=is_own, origins=(origin,))

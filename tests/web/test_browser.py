@@ -144,7 +144,7 @@ async def test_every_page_fits_a_phone_in_dark_and_light_and_axe_finds_nothing(t
         paths = ["/", f"/chat/{session}", "/sessions", "/sessions?q=title", f"/sessions/{session}",
                  f"/sessions/{session}?view=trace", f"/sessions/{session}?view=files",
                  f"/sessions/{session}?view=database", "/agents", f"/agents/{AGENT}", FILE,
-                 "/schedules", "/people", "/logs", f"/logs?session={session}", "/audit", "/doctor",
+                 "/schedules", "/people", "/logs", f"/logs?session={session}", "/audit", "/doctor", "/api/",
                  "/account"]  # fmt: skip
         found: list[str] = []
         for scheme in ("light", "dark"):

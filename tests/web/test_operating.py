@@ -10,11 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
+from host.http_api.openapi import document
+from host.http_api.operations_api import NOT_OFFERED, path_of
 from host.log import RECENT
 from host.operations.agent_files import difference
+from host.operations.registry import OPERATIONS
 from host.web.pages.agents import changes_of
+from host.web.pages.api import sections_of
 from host.web.pages.people import wiring_of
 from host.web.pages.schedules import weeks_of
 from shared_schema.clock import to_text
@@ -264,3 +269,22 @@ async def test_the_log_is_shown_by_session_and_level_as_text(site: Site) -> None
         assert (await client.get("/logs"))[0] == 200
         assert (await client.get("/logs?session=nothing"))[0] == 400
         assert (await client.get("/logs?level=loud"))[0] == 400
+
+
+async def test_the_api_is_a_page_for_who_is_signed_in_and_each_call_stands_there(site: Site) -> None:
+    async with site.client() as client, aiohttp.ClientSession() as session:
+        page = (await client.get("/api/"))[1]
+        for path in (path_of(name) for name in OPERATIONS.keys() - NOT_OFFERED):
+            assert f"<code>{path}</code>" in page, path
+        stranger = Client(site.address, session)
+        status, _, headers = await stranger.get("/api/")
+        assert (status, headers["Location"]) == (303, "/sign-in")
+        assert (await client.get("/api/openapi.json"))[0] == 401  # a cookie calls nothing
+
+
+def test_a_field_of_the_page_says_its_type_and_what_holds_without_it() -> None:
+    (section,) = [each for each in sections_of(document()) if each["name"] == "host_log"]
+    (call,) = section["calls"]
+    fields = {each["name"]: (each["type"], each["where"], each["default"]) for each in call["fields"]}
+    assert fields["level"] == ("string", "query", "info")
+    assert fields["limit"] == ("integer", "query", 200)
