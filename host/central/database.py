@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -244,29 +244,31 @@ class Central:
             return _NONE_NOW
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """Run the jobs in one transaction, several each in a part of its own; then dispatch effects and report."""
+        """Run the jobs in one transaction, each so that it can be undone alone; then dispatch effects and report."""
         finished: list[tuple[_Job, Any]] = []
         failed: list[tuple[_Job, BaseException]] = []
         at, effects = self._clock.now(), dict[Effect, Effect]()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            if len(jobs) == 1:  # what fails alone is the transaction: no savepoint is needed to undo it
+            for job in jobs:
                 tx = Transaction(self._connection, at)
-                finished.append((jobs[0], jobs[0].context.run(jobs[0].run, tx)))
-                effects = tx.effects
-            else:
-                for job in jobs:
-                    tx = Transaction(self._connection, at)
-                    try:
-                        with tx.part("job"):
-                            result = job.context.run(job.run, tx)
-                    except Exception as error:  # a caller's own error, handed back to it
-                        if not self._connection.in_transaction:
-                            raise
-                        failed.append((job, error))
-                    else:
-                        finished.append((job, result))
-                        effects |= tx.effects
+                # What is the first of a transaction needs no savepoint: to undo it is to begin anew.
+                boundary = tx.part("job") if finished else nullcontext()
+                try:
+                    with boundary:
+                        result = job.context.run(job.run, tx)
+                except Exception as error:  # a caller's own error, handed back to it
+                    if len(jobs) == 1 or not self._connection.in_transaction:
+                        raise
+                    if not finished:
+                        self._connection.execute("ROLLBACK")
+                        self._connection.execute("BEGIN IMMEDIATE")
+                    failed.append((job, error))
+                else:
+                    if not self._connection.in_transaction:
+                        raise sqlite3.OperationalError("a job has ended the transaction that it was run in")
+                    finished.append((job, result))
+                    effects |= tx.effects
             self.require_sole()  # last: a process that was frozen may wake anywhere before
             self._connection.execute("COMMIT")
         except Exception as error:  # the transaction as a whole: nothing of it happened

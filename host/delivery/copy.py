@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
@@ -44,6 +44,10 @@ log = logging.getLogger(__name__)
 _OF_A_VALUE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _ROWS_OF_TURN = 4
 """Rows that become of one turn: its copy, its usage, and two events."""
+
+
+_Boundary = Callable[[Transaction, str, "Copied"], AbstractContextManager[None]]
+"""What is around each row: the transaction, what the row is, and what was copied so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,23 @@ class Copier:
     def _store(
         self, tx: Transaction, session_id: str, snapshot: OutboxSnapshot, candidates: Sequence[_Candidate]
     ) -> Copied:
+        """Take all rows over; where the host fails over one, once more, with a boundary around each of them."""
+        try:
+            with tx.part("rows"):
+                return self._store_rows(tx, session_id, snapshot, candidates, _no_boundary)
+        except Exception as error:
+            if not _is_of_a_row(error):
+                raise
+        return self._store_rows(tx, session_id, snapshot, candidates, _one_row)
+
+    def _store_rows(
+        self,
+        tx: Transaction,
+        session_id: str,
+        snapshot: OutboxSnapshot,
+        candidates: Sequence[_Candidate],
+        boundary: _Boundary,
+    ) -> Copied:
         row = sessions.row_of(tx, session_id)
         session = Session.from_row(row)
         copied = Copied(
@@ -122,7 +143,7 @@ class Copier:
         for ack in snapshot.acks:
             of_turn.setdefault(ack.turn_id, []).append(ack)
         for turn in snapshot.turns:
-            with _one_row(tx, "a turn", copied):
+            with boundary(tx, "a turn", copied):
                 _store_turn(tx, session, turn, of_turn.get(turn.id, []), copied)
         acks = deque(snapshot.acks)  # in the order of the messages they are about
         place = {ack.message_id: number for number, ack in enumerate(snapshot.acks)}
@@ -130,13 +151,13 @@ class Copier:
             # The failure of an earlier message is told before the answer to a later one.
             answered = place.get(candidate.row.in_reply_to or "", 0)
             while acks and place[acks[0].message_id] < answered:
-                self._take_ack(tx, session, acks.popleft(), snapshot, copied)
-            with _one_row(tx, f"out-{candidate.row.seq}", copied):
+                self._take_ack(tx, session, acks.popleft(), snapshot, copied, boundary)
+            with boundary(tx, f"out-{candidate.row.seq}", copied):
                 _store_candidate(tx, session, candidate, copied)
             if candidate.message is not None and candidate.message.kind == MessageOutKind.SYSTEM:
                 session = sessions.get(tx, session_id)  # it may be over
         for ack in acks:
-            self._take_ack(tx, session, ack, snapshot, copied)
+            self._take_ack(tx, session, ack, snapshot, copied, boundary)
         if copied.exchanged and control_results.wants_title(tx, session):
             tx.add(control_results.WantsTitle(session.id))
         chats = [effect.chat for effect in tx.effects if isinstance(effect, ChatHasNews)]
@@ -154,10 +175,27 @@ class Copier:
             tx.add(ChatHasNews(chat, deliveries.next_for(tx, chat, tx.now)))
         return copied
 
-    def _take_ack(self, tx: Transaction, session: Session, ack: Ack, snapshot: OutboxSnapshot, copied: Copied) -> None:
+    def _take_ack(
+        self,
+        tx: Transaction,
+        session: Session,
+        ack: Ack,
+        snapshot: OutboxSnapshot,
+        copied: Copied,
+        boundary: _Boundary,
+    ) -> None:
         row = copied.rows.get(ack.message_id)
-        with _one_row(tx, "an acknowledgement", copied):
+        with boundary(tx, "an acknowledgement", copied):
             copied.settle(ack.message_id, take_ack(tx, session.id, ack, row, more=snapshot.more))
+
+
+def _is_of_a_row(error: Exception) -> bool:
+    """Whether it may be the fault of one row, and not of the ledger's own file."""
+    return not isinstance(error, sqlite3.Error) or isinstance(error, _OF_A_VALUE)
+
+
+def _no_boundary(tx: Transaction, what: str, copied: Copied) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @contextmanager
@@ -170,7 +208,7 @@ def _one_row(tx: Transaction, what: str, copied: Copied) -> Iterator[None]:
         with tx.part("one_row"):  # without it half of a row would stay
             yield
     except Exception as error:  # of one row, which must not hold up the rows behind it
-        if isinstance(error, sqlite3.Error) and not isinstance(error, _OF_A_VALUE):
+        if not _is_of_a_row(error):
             raise
         log.exception("a row cannot be handled", extra={"row": what})
         copied.refused.append(BadRow(what, f"the host failed over it: {type(error).__name__}"))

@@ -8,10 +8,10 @@ context alone, and the chat is told. So agents that answer each other come to an
 from __future__ import annotations
 
 from host.agents.limits import MOST_HOPS_IN_CHAT as MOST_HOPS
-from host.central import agent_groups, deliveries, ingest, messaging_groups, rate_limits, routes, usage
+from host.central import agent_groups, deliveries, ingest, rate_limits, routes, usage
 from host.central.database import Transaction
 from host.central.deliveries import Delivery
-from host.central.messaging_groups import AgentReplies, MessagingGroup, SessionMode, Wiring
+from host.central.messaging_groups import AgentReplies, SessionMode, Wiring
 from host.central.rate_limits import Act
 from host.central.sessions import Session
 from host.delivery.mirror import MOST_CONTEXT
@@ -27,29 +27,31 @@ _HAVE_STOPPED = (
     "`dumbwaiter wire … --agent-replies context` lets them listen without answering."
 )
 
+# Those of other agents in the chat that do not ignore what agents say there.
+OTHERS = """
+SELECT w.* FROM messaging_groups m JOIN wirings w ON w.messaging_group_id = m.id
+WHERE m.channel_type = ? AND m.platform_id = ? AND w.agent_group_id <> ? AND w.agent_replies <> ?
+ORDER BY w.priority DESC, w.created_at, w.id
+"""
+
 
 def overhear(tx: Transaction, delivery: Delivery) -> None:
     """Put what was delivered into the conversations of the other agents of its chat."""
     if delivery.kind not in _SAID or delivery.from_host:
         return
-    chat = messaging_groups.find(tx, delivery.channel_type, delivery.platform_id)
-    if chat is None:
+    values = (*delivery.chat, delivery.agent_group_id, AgentReplies.IGNORE)
+    others = [Wiring.from_row(row) for row in tx.execute(OTHERS, values).fetchall()]
+    if not others:  # as nearly always: nothing else is read then
         return
     answered = None if delivery.in_reply_to is None else ingest.get(tx, delivery.in_reply_to)
-    for wiring in messaging_groups.wirings_of(tx, chat.id):
-        if wiring.agent_group_id == delivery.agent_group_id or wiring.agent_replies == AgentReplies.IGNORE:
-            continue
-        session = _session(tx, chat, wiring, delivery, answered)
+    for wiring in others:
+        session = _session(tx, wiring, delivery, answered)
         if session is not None:
             _put(tx, session, wiring, delivery, answered)
 
 
 def _session(
-    tx: Transaction,
-    chat: MessagingGroup,
-    wiring: Wiring,
-    delivery: Delivery,
-    answered: ingest.AcceptedMessage | None,
+    tx: Transaction, wiring: Wiring, delivery: Delivery, answered: ingest.AcceptedMessage | None
 ) -> Session | None:
     """The conversation of a wiring in which it was said; with `per_user`, that of the person who is answered."""
     sender_id = answered.sender_id if answered is not None and wiring.per_user else None
@@ -67,7 +69,7 @@ def _session(
         tx,
         agent_group_id=wiring.agent_group_id,
         route_key=key,
-        messaging_group_id=chat.id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
+        messaging_group_id=wiring.messaging_group_id if wiring.session_mode != SessionMode.AGENT_SHARED else None,
         thread_id=delivery.thread_id if wiring.session_mode == SessionMode.PER_THREAD else None,
         sender_id=sender_id,
     )

@@ -43,7 +43,7 @@ WHILE_TALKING = (
     Point("wake: agent on record", RUNS, "Runs._start", "return RunningAgent("),
     Point("copy: read, not checked", COPY, "Copier._candidate", "checked(row"),
     Point("copy: a file taken", FILES, "take", "taken.append(safe)"),
-    Point("copy: checked, not stored", COPY, "Copier._store", "answered = place.get("),
+    Point("copy: checked, not stored", COPY, "Copier._store_rows", "answered = place.get("),
     Point("copy: stored, not committed", "host.delivery.queue", "enqueue", "if not added"),
     Point("copy: committed, nobody told", "host.dispatcher", "Dispatcher._hand_on", "self._deliverer.kick("),
     Point("deliver: not sent", DELIVER, "Deliverer._try", "await step.call()"),

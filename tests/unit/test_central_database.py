@@ -90,14 +90,48 @@ async def test_a_job_that_raises_is_undone_alone(central: Central, tmp_path: Pat
     assert seen_outside(tmp_path / "central.db") == ["before", "after"]
 
 
-async def test_a_job_that_ends_the_transaction_itself_fails_with_its_companions(
+async def test_several_that_raise_before_and_behind_another_are_each_undone_alone(
     central: Central, tmp_path: Path
 ) -> None:
+    seen: list[Sequence[Effect]] = []
+    central.dispatch = seen.append
+
+    def fail(tx: Transaction) -> None:
+        tx.execute(ADD, ("half done",))
+        tx.add(Happened("half done"))
+        raise NotFound("there is no such thing")
+
     async with held_up(central):
-        tasks = [
-            asyncio.create_task(central.write(job))
-            for job in (add("before"), lambda c: c.execute("ROLLBACK"), add("after"))
-        ]
+        jobs = (fail, fail, add("one"), fail, add("two"), fail)
+        tasks = [asyncio.create_task(central.write(job)) for job in jobs]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, NotFound) for result in results] == [True, True, False, True, False, True]
+    assert seen_outside(tmp_path / "central.db") == ["one", "two"]
+    assert not any(seen)
+
+
+async def test_what_is_alone_in_failing_beside_others_leaves_nothing(central: Central, tmp_path: Path) -> None:
+    def fail(tx: Transaction) -> None:
+        tx.execute(ADD, ("half done",))
+        raise NotFound("there is no such thing")
+
+    async with held_up(central):
+        tasks = [asyncio.create_task(central.write(fail)) for _ in range(3)]
+        await asyncio.sleep(0)
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, NotFound) for result in results)
+    assert seen_outside(tmp_path / "central.db") == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_job_that_ends_the_transaction_itself_fails_with_its_companions(
+    central: Central, tmp_path: Path, place: int
+) -> None:
+    jobs = [add("before"), add("after")]
+    jobs.insert(place, lambda c: c.execute("ROLLBACK"))
+    async with held_up(central):
+        tasks = [asyncio.create_task(central.write(job)) for job in jobs]
         await asyncio.sleep(0)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(result, FileTrouble) for result in results)
