@@ -11,15 +11,19 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from host.central.agent_groups import AgentGroupChanged
+from host.central.approvals import ApprovalsChanged
 from host.central.container_changes import ContainerWaits
 from host.central.database import Effect
 from host.central.deliveries import ChatHasNews, DeliveryOver
+from host.central.host_messages import HostSpeaks
 from host.central.ingest import CommandAccepted, CommandOver, SessionHasNews
 from host.central.messaging_groups import TERMINAL_CHANNEL
-from host.central.triggers import EventWaits
+from host.central.schedules import SchedulesChanged
 from host.channels.cli import TerminalChannel
 from host.delivery.control_results import WantsTitle
 from host.delivery.deliver import Deliverer
+from host.delivery.host_messages import HostMessenger
 from host.delivery.request import AgentAsks, AgentRequest
 from host.delivery.titling import Titling
 from host.routing.open_commands import OpenCommands
@@ -33,20 +37,20 @@ class Dispatcher:
     def __init__(
         self,
         deliverer: Deliverer,
+        messenger: HostMessenger,
         supervisor: Supervisor,
         progress: ProgressDisplay,
         titling: Titling,
         terminal: TerminalChannel,
         open_commands: OpenCommands,
-        schedules_changed: asyncio.Event,
     ) -> None:
         self._deliverer = deliverer
+        self._messenger = messenger
         self._supervisor = supervisor
         self._progress = progress
         self._titling = titling
         self._terminal = terminal
         self._open_commands = open_commands
-        self._schedules_changed = schedules_changed
         self._loop = asyncio.get_running_loop()
         self._followers: set[asyncio.Event] = set()
         self.is_running = False
@@ -56,6 +60,11 @@ class Dispatcher:
         self.container_waits = asyncio.Event()
         """Set when a change of containers is to be made."""
         self.to_write: dict[str, None] = {}
+        self.decided = asyncio.Event()
+        """Set when an approval was asked for or decided, or what agents are told of has changed by that."""
+        self.schedules_changed = asyncio.Event()
+        """Set when a schedule was made or changed: when the next one is due must be found out anew."""
+        self._changed_agent_groups: set[str] = set()
 
     def committed(self, effects: Sequence[Effect]) -> None:
         """Take the effects of a commit. Any thread; does not block."""
@@ -73,6 +82,11 @@ class Dispatcher:
             yield news
         finally:
             self._followers.discard(news)
+
+    def take_changed_agent_groups(self) -> list[str]:
+        """The agent groups whose agents are to be told of changes; asking takes them."""
+        changed, self._changed_agent_groups = sorted(self._changed_agent_groups), set()
+        return changed
 
     def _dispatch(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -100,14 +114,21 @@ class Dispatcher:
                 self.commands.put_nowait(message_id)
             case CommandOver(message_id):
                 self._open_commands.done(message_id)
+            case HostSpeaks():
+                self._messenger.kick()
+            case ApprovalsChanged():
+                self.decided.set()
+            case AgentGroupChanged(agent_group_id):
+                self._changed_agent_groups.add(agent_group_id)
+                self.decided.set()
+            case SchedulesChanged():
+                self.schedules_changed.set()
             case WantsTitle(session_id):
                 self._titling.wanted(session_id)
             case AgentAsks(session_id, request):
                 self.requests.put_nowait((session_id, request))
             case ContainerWaits():
                 self.container_waits.set()
-            case EventWaits():
-                self._schedules_changed.set()
 
     def _keep(self, effect: Effect) -> None:
         match effect:

@@ -206,13 +206,8 @@ class Services:
             noticed=self.terminal.notice,
             hide=self.running.hide,
         )
-        self.decided = asyncio.Event()
-        """Set when an approval was asked for or decided."""
-        self.schedules_changed = asyncio.Event()
-        """Set when a schedule was made or changed: when the next one is due must be found out anew."""
         self.delegated = asyncio.Event()
         """Set when a task was delegated, or is to be stopped."""
-        self._changed_agent_groups: set[str] = set()
         self.history = History(
             settings.layout,
             hour_rows=settings.kept_rows_per_hour,
@@ -256,7 +251,6 @@ class Services:
             settings.layout,
             clock,
             Rules(settings.max_text, settings.zone, self.supervisor.is_working, settings.save_memory),
-            self.says,
             file_limits=file_limits,
             fetched=Downloads(
                 self.channels,
@@ -271,12 +265,12 @@ class Services:
         self._watcher: Watcher | None = None
         self.dispatcher = Dispatcher(
             self.deliverer,
+            self.messenger,
             self.supervisor,
             self.progress,
             self.titling,
             self.terminal,
             self.router.open_commands,
-            self.schedules_changed,
         )
         central.dispatch = self.dispatcher.committed
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -387,22 +381,6 @@ class Services:
         """A channel was started: what waited for it is sent now."""
         self.deliverer.channel_is_back(name)
         self.messenger.channel_is_back(name)
-
-    def says(self, agent_groups: tuple[str, ...] = ()) -> None:
-        """The host has something to say outside of any conversation, or something was decided.
-
-        `agent_groups` are the ids of those whose agents are to be told. Without a running host, the next one does it.
-        """
-        self._changed_agent_groups.update(agent_groups)
-        if self.started_at is not None:
-            self.messenger.kick()
-            self.decided.set()
-            self.schedules_changed.set()
-
-    def changed_agent_groups(self) -> list[str]:
-        """The agent groups whose agents are to be told of changes; asking takes them."""
-        changed, self._changed_agent_groups = list(self._changed_agent_groups), set()
-        return changed
 
     def _outdated(self, session_id: str) -> None:
         """A session's file is to be told what became of a message (the next host's work if none runs). Any thread."""

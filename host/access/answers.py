@@ -16,11 +16,10 @@ STRANGER = "You are {user}. This host does not know you."
 
 @dataclass(frozen=True, slots=True)
 class AccessAnswer:
-    """A sentence for who asked. `agent_groups` are the ids of those whose agents are to be told of a change."""
+    """A sentence for who asked."""
 
     text: str
     is_done: bool = True
-    agent_groups: tuple[str, ...] = ()
 
 
 def approve(tx: Transaction, argument: str, who: Standing, where_from: str) -> AccessAnswer:
@@ -65,4 +64,4 @@ def _decided(tx: Transaction, code: str, who: Standing, where_from: str, answer:
         done = approvals.decide(tx, code, who, where_from, answer)
     except DumbwaiterError as error:
         return AccessAnswer(error.what if error.what.endswith(".") else f"{error.what}.", is_done=False)
-    return AccessAnswer(done.sentence, agent_groups=done.agent_groups)
+    return AccessAnswer(done.sentence)

@@ -23,6 +23,7 @@ from host.access.standing import TERMINAL, Standing
 from host.access.unknown_chat import UNKNOWN_CHAT
 from host.central import approvals as table
 from host.central import audit, host_messages, users
+from host.central.agent_groups import AgentGroupChanged
 from host.central.approvals import Approval, ApprovalState
 from host.central.audit import Actor
 from host.central.database import Queryable, Transaction
@@ -53,11 +54,10 @@ class OpenedApproval:
 
 @dataclass(frozen=True, slots=True)
 class ClosedApproval:
-    """How an approval ended, as a sentence; `agent_groups` are the ids of those whose agents are to be told."""
+    """How an approval ended, as a sentence."""
 
     approval: Approval
     sentence: str
-    agent_groups: tuple[str, ...] = ()
 
 
 def ask(
@@ -145,7 +145,9 @@ def decide(tx: Transaction, code: str, decider: Standing, where_from: str, answe
             raise Conflict(f"You are no admin of {choice.label}. {NOT_YOURS}")
         came_of_it = kind.approved(tx, ApprovalDecision(approval, choice, decider))
         done = _close(tx, approval, ApprovalState.APPROVED, decider, where_from, choice.value, came_of_it.sentence)
-        return ClosedApproval(done, f"{ended(done)} {came_of_it.sentence}", came_of_it.agent_groups)
+        for agent_group_id in came_of_it.agent_groups:
+            tx.add(AgentGroupChanged(agent_group_id))
+        return ClosedApproval(done, f"{ended(done)} {came_of_it.sentence}")
 
 
 def close_approved(tx: Transaction, approval: Approval, by: Standing, where_from: str, choice: str) -> None:

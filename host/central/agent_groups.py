@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from host.central import agent_links
-from host.central.database import Queryable, Transaction, one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Destination, DestinationType, Row
@@ -53,6 +53,13 @@ SELECT d.name, m.name AS display_name, m.channel_type, m.platform_id
 FROM agent_destinations d JOIN messaging_groups m ON m.id = d.messaging_group_id
 WHERE d.agent_group_id = ? ORDER BY d.name
 """
+
+
+@dataclass(frozen=True, slots=True)
+class AgentGroupChanged(Effect):
+    """What the agents of a group are told of their chats has changed."""
+
+    agent_group_id: str
 
 
 @dataclass(frozen=True, slots=True)

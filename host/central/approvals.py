@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from host.central.database import Queryable, Transaction, one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema import json_text
 from shared_schema.rows import Row
 
@@ -109,6 +109,11 @@ class Approval(Row):
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class ApprovalsChanged(Effect):
+    """An approval was asked for or decided."""
+
+
 def insert(
     tx: Transaction,
     *,
@@ -140,6 +145,7 @@ def insert(
         },
     )
     tx.execute(TRIM, (KEPT,))
+    tx.add(ApprovalsChanged())
 
 
 def open_for(connection: Queryable, kind: str, subject: str) -> Approval | None:
@@ -209,7 +215,10 @@ def decide(
         "outcome": outcome,
         "now": tx.now,
     }
-    return tx.execute(DECIDE, values).rowcount > 0
+    if not tx.execute(DECIDE, values).rowcount:
+        return False
+    tx.add(ApprovalsChanged())
+    return True
 
 
 def expired(connection: Queryable, now: str) -> list[Approval]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from host.central.database import Queryable, Transaction, one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema import json_text
 from shared_schema.rows import Row
 
@@ -102,6 +102,11 @@ class HostMessage(Row):
         return [(str(each["label"]), str(each["value"])) for each in json_text.parse(self.content).get("buttons", ())]
 
 
+@dataclass(frozen=True, slots=True)
+class HostSpeaks(Effect):
+    """The host has something to say outside of any conversation."""
+
+
 def say(
     tx: Transaction,
     key: str,
@@ -141,6 +146,7 @@ def say(
     added = tx.execute(INSERT, values).rowcount > 0
     if added:
         tx.execute(TRIM, (KEPT,))
+        tx.add(HostSpeaks())
     return added
 
 

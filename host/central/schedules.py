@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from host.central.database import Queryable, Transaction, one
+from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.rows import Row
 
@@ -131,6 +131,11 @@ class Schedule(Row):
         return self.status in ("done", "cancelled")
 
 
+@dataclass(frozen=True, slots=True)
+class SchedulesChanged(Effect):
+    """When the next schedule is due must be found out anew."""
+
+
 def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
     """Add a schedule; the name of one that is over is free. Raises `Conflict` for a name that is taken."""
     tx.execute(FREE_NAME, (values["agent_group_id"], values["name"]))
@@ -138,12 +143,14 @@ def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
         raise Conflict(
             f"there is a schedule '{values['name']}' already", hint="choose another name, or change that one"
         )
+    tx.add(SchedulesChanged())
     return get(tx, values["id"])
 
 
 def update(tx: Transaction, schedule: Schedule) -> None:
     """Store what can be changed of a schedule."""
     tx.execute(UPDATE, {name: getattr(schedule, name) for name in (*_CHANGEABLE, "id")})
+    tx.add(SchedulesChanged())
 
 
 def lookup(connection: Queryable, schedule_id: str) -> Schedule | None:
@@ -220,6 +227,7 @@ def plan(tx: Transaction, schedule_id: str, next_at: str | None, now: str) -> No
 def begin_run(tx: Transaction, schedule_id: str, run_id: str) -> None:
     """Note that a run goes on: no other one is started."""
     tx.execute(STARTED, (run_id, schedule_id))
+    tx.add(SchedulesChanged())
 
 
 def close_run(tx: Transaction, schedule_id: str, run_id: str) -> None:
@@ -235,6 +243,7 @@ def count_failures(tx: Transaction, schedule_id: str, failures: int) -> None:
 def set_status(tx: Transaction, schedule_id: str, status: str, why: str | None, *, keep_next: bool = False) -> None:
     """Give a schedule another state, with the reason as a sentence."""
     tx.execute(ENDED, (status, why, int(keep_next), schedule_id))
+    tx.add(SchedulesChanged())
 
 
 def is_first_today(tx: Transaction, schedule_id: str, day: str) -> bool:
@@ -273,9 +282,11 @@ def paused(connection: Queryable) -> dict[str, Any] | None:
 
 def pause_all(tx: Transaction, now: str, by: str, where_from: str) -> bool:
     """Pause everything that runs by itself. False when it is."""
+    tx.add(SchedulesChanged())
     return tx.execute(PAUSE, (now, by, where_from)).rowcount > 0
 
 
 def resume_all(tx: Transaction) -> bool:
     """Let it run again. False when it was not paused."""
+    tx.add(SchedulesChanged())
     return tx.execute(RESUME).rowcount > 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from host.central.database import Effect, Queryable, Transaction, one
+from host.central.database import Queryable, Transaction, one
+from host.central.schedules import SchedulesChanged
 from shared_schema.clock import from_text, to_text
 from shared_schema.rows import Row
 
@@ -62,11 +63,6 @@ KEPT = 10_000
 """Events of one trigger that are known again."""
 LONGEST_DEBOUNCE = 10
 """Events that never cease begin a run after so many times the debounce."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventWaits(Effect):
-    """An event waits for a run: when the next one is due must be found out anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +159,4 @@ def _make_due(tx: Transaction, trigger: Trigger, now: datetime) -> None:
     first = now if row is None or row["at"] is None else from_text(row["at"])
     due = min(now + timedelta(seconds=trigger.debounce), first + timedelta(seconds=LONGEST_DEBOUNCE * trigger.debounce))
     tx.execute(MAKE_DUE, (to_text(due), to_text(now), trigger.schedule_id))
-    tx.add(EventWaits())
+    tx.add(SchedulesChanged())

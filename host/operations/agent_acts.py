@@ -56,7 +56,6 @@ async def asked(services: Services, session: Session, name: str, arguments: Mapp
     said, state, changed = await services.central.write(run)
     if changed is not None:
         await push_to_agent_group(services, changed)
-    services.says()
     return {"said": said, "state": state}
 
 
@@ -83,9 +82,7 @@ async def may_call(services: Services, session: Session, arguments: Mapping[str,
         code, approval_id = ask_people(tx, CALL, subject, about, group, session)
         return {"state": "asked", "approval": approval_id, "code": code}
 
-    answer = await services.central.write(run)
-    services.says()
-    return answer
+    return await services.central.write(run)
 
 
 def _group(connection: Queryable, session: Session) -> AgentGroup:

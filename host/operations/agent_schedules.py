@@ -69,8 +69,6 @@ async def answer(
         return [_shown(tx, table.get(tx, changed.id), group) | {"note": note}]
 
     found = await services.central.write(run)
-    services.schedules_changed.set()
-    services.says()
     if refused:
         raise Conflict(refused[0])
     return found

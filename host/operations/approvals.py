@@ -52,7 +52,6 @@ async def deny(services: Services, *, code: str) -> dict[str, Any]:
 
 async def _decide(services: Services, code: str, answer: str | None) -> dict[str, Any]:
     done = await services.central.write(rules.decide, code, AT_TERMINAL, COMMAND_LINE, answer)
-    services.says(done.agent_groups)
     return {"code": done.approval.code, "state": done.approval.state, "outcome": done.sentence}
 
 
@@ -81,11 +80,11 @@ class _ApprovalWorker:
         """Until it is cancelled."""
         services = self._services
         while True:
-            services.decided.clear()
+            services.dispatcher.decided.clear()
             try:
                 await self._expire()
                 await self._replay()
-                for agent_group_id in services.changed_agent_groups():
+                for agent_group_id in services.dispatcher.take_changed_agent_groups():
                     await push_to_agent_group(services, agent_group_id)
                 wait = await self._until_next()
             except DumbwaiterError as error:
@@ -93,13 +92,13 @@ class _ApprovalWorker:
                 wait = _RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await services.decided.wait()
+                    await services.dispatcher.decided.wait()
 
     async def _expire(self) -> None:
         services, now = self._services, to_text(self._services.clock.now())
         if (await services.central.read(table.next_expiry) or "~") <= now:
             while await services.central.write(rules.expire_due):
-                services.messenger.kick()
+                pass
 
     async def _replay(self) -> None:
         """Hand in what waited: it is accepted as if it had come now."""

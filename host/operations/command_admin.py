@@ -78,20 +78,14 @@ async def whoami(order: Order) -> None:
 
 
 async def _decide(order: Order, *, yes: bool) -> None:
-    changed: list[str] = []
-
     def run(tx: Transaction) -> None:
-        changed.clear()  # of an attempt that was rolled back
         if not order.is_open(tx):
             return
         who = order.who(tx) or Standing("?")
         decide = access.approve if yes else access.deny
-        answer = decide(tx, order.command.argument, who, order.chat)
-        changed.extend(answer.agent_groups)
-        order.finish(tx, answer.text)
+        order.finish(tx, decide(tx, order.command.argument, who, order.chat).text)
 
     await order.write(run)
-    order.services.says(tuple(changed))
 
 
 def parsed_budget(text: str, period: str) -> tuple[float | None, int | None, str]:

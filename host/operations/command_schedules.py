@@ -13,10 +13,9 @@ from host.central import schedules as table
 from host.central.database import Queryable, Transaction
 from host.central.schedules import Schedule
 from host.operations.command_order import Order
-from host.operations.schedules import acting, follow, go_on
+from host.operations.schedules import acting, go_on
 from host.schedules import making, runs
 from host.schedules.request import Wish
-from host.schedules.runs import RunEffects
 from host.schedules.when import at_in_words
 from shared_schema.clock import from_text
 from shared_schema.errors import Conflict, InvalidValue
@@ -35,10 +34,8 @@ _LOGGED = 10
 
 async def schedule(order: Order) -> None:
     """`/schedule [WHEN: WHAT | show|pause|resume|run|log|cancel NAME]`."""
-    effects: list[RunEffects] = []
 
     def run(tx: Transaction) -> None:
-        effects.clear()  # of an attempt that was rolled back
         who = _member(order, tx)
         verb, rest = _parsed(order.command.argument)
         if verb == "list":
@@ -47,7 +44,7 @@ async def schedule(order: Order) -> None:
             text = _added(order, tx, who, rest)
         elif verb == "run":
             found = _changeable(order, tx, who, rest)
-            effects.append(runs.start_by_hand(tx, found, from_text(order.now))[1])
+            runs.start_by_hand(tx, found, from_text(order.now))
             text = f"'{found.name}' runs now."
         elif verb in ("show", "log"):
             found = _visible(order, tx, who, rest)
@@ -57,10 +54,6 @@ async def schedule(order: Order) -> None:
         order.finish(tx, text)
 
     await order.write(run)
-    services = order.services
-    for each in effects:
-        follow(services, each)
-    services.schedules_changed.set()
 
 
 async def pause(order: Order) -> None:
@@ -83,7 +76,6 @@ async def pause(order: Order) -> None:
         order.finish(tx, f"{text} Schedules: {count}.")
 
     await order.write(run)
-    order.services.schedules_changed.set()
 
 
 def _parsed(argument: str) -> tuple[str, str]:

@@ -16,7 +16,6 @@ from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
 from host.schedules import folder_watch, making, runs
 from host.schedules.request import Wish
-from host.schedules.runs import RunEffects
 from host.schedules.timer import ScheduleTimer
 from host.services import Services
 from shared_schema.clock import from_text, to_text
@@ -35,19 +34,12 @@ async def scheduling(services: Services) -> AsyncIterator[None]:
     timer = ScheduleTimer(
         services.central,
         services.clock,
-        services.schedules_changed,
-        lambda effects: follow(services, effects),
+        services.dispatcher.schedules_changed,
         services.settings.layout.workspace,
         services.dispatcher.following,
     )
     async with timer.running():
         yield
-
-
-def follow(services: Services, effects: RunEffects) -> None:
-    """Do what follows from a step of the schedules, which is committed."""
-    if effects.says:
-        services.says()
 
 
 async def add(
@@ -259,18 +251,14 @@ async def run(services: Services, *, name: str, agent_group: str | None = None) 
     """Begin a run now, besides its times. Raises `NotFound`, `Conflict`."""
     now = services.clock.now()
 
-    def begin(tx: Transaction) -> tuple[dict[str, Any], RunEffects]:
+    def begin(tx: Transaction) -> dict[str, Any]:
         schedule = _find(tx, name, agent_group)
-        run_id, effects = runs.start_by_hand(tx, schedule, now)
+        run_id = runs.start_by_hand(tx, schedule, now)
         audit.record(tx, "schedule.run", schedule.name, after={"run": run_id})
         (found,) = _log(tx, schedule_runs.log(tx, schedule.id, None, 1))
-        return found, effects
+        return found
 
-    started, effects = await services.central.write(begin)
-    if services.started_at is not None:
-        follow(services, effects)
-        services.schedules_changed.set()
-    return started
+    return await services.central.write(begin)
 
 
 async def log(
@@ -303,9 +291,7 @@ async def pause_all(services: Services) -> dict[str, Any]:
             audit.record(tx, "schedule.pause_all", "everything", after={"paused": True})
         return acting(tx, now)
 
-    found = await services.central.write(store)
-    services.schedules_changed.set()
-    return found
+    return await services.central.write(store)
 
 
 async def resume_all(services: Services) -> dict[str, Any]:
@@ -316,9 +302,7 @@ async def resume_all(services: Services) -> dict[str, Any]:
         go_on(tx, now)
         return acting(tx, to_text(now))
 
-    found = await services.central.write(store)
-    services.schedules_changed.set()
-    return found
+    return await services.central.write(store)
 
 
 def go_on(tx: Transaction, now: Any) -> bool:
@@ -347,14 +331,12 @@ def acting(connection: Queryable, now: str) -> dict[str, Any]:
 
 
 async def _changed(services: Services, store: Callable[[Transaction], Schedule]) -> dict[str, Any]:
-    """Do a transaction, wake the timer, and show the schedule as it is then."""
+    """Do a transaction, and show the schedule as it is then."""
 
     def run(tx: Transaction) -> dict[str, Any]:
         return _shown(tx, store(tx))
 
-    found = await services.central.write(run)
-    services.schedules_changed.set()
-    return found
+    return await services.central.write(run)
 
 
 def _only_chat(connection: Queryable, agent_group_id: str) -> Address | None:

@@ -82,17 +82,11 @@ class Rules:
 
 @dataclass(slots=True)
 class RoutingOutcome:
-    """What became of an event.
-
-    `command`: it is one, for the host to carry out. `heard` are sessions that have more context; `says`: the host has
-    something to say outside of any conversation, and `agent_groups` are the ids of those whose wirings it changed.
-    """
+    """What became of an event. `command`: it is one, for the host to carry out; `heard`: sessions with more context."""
 
     receipt: Receipt
     command: bool = False
     heard: list[str] = field(default_factory=list)
-    says: bool = False
-    agent_groups: tuple[str, ...] = ()
 
 
 def accept(
@@ -104,8 +98,7 @@ def accept(
     agent group that a person at the terminal named.
     """
     outcome = _Acceptance(tx, event, rules, spool, names, size).run()
-    if triggering.offer(tx, event, tx.at):
-        outcome.says = True  # a schedule may be due
+    triggering.offer(tx, event, tx.at)
     return outcome
 
 
@@ -245,13 +238,12 @@ class _Acceptance:
             text = answers.whoami(self._tx, sender)
         else:
             decide = answers.approve if command.name == "approve" else answers.deny
-            answer = decide(self._tx, command.argument, sender, arrival.chat)
-            text, self._outcome.agent_groups = answer.text, answer.agent_groups
+            text = decide(self._tx, command.argument, sender, arrival.chat).text
         gate.say_once(self._tx, arrival, text)
         return True
 
     def _said(self, what: str) -> RoutingOutcome:
-        self._outcome.says, self._outcome.command = True, False
+        self._outcome.command = False
         self._outcome.receipt = Receipt((), what)
         return self._outcome
 

@@ -6,6 +6,7 @@ from host.access import approvals
 from host.access.unknown_chat import UNKNOWN_CHAT
 from host.central import approvals as table
 from host.central import audit, chat_moves, host_messages, messaging_groups
+from host.central.agent_groups import AgentGroupChanged
 from host.central.audit import Actor
 from host.central.database import Transaction
 from host.routing.acceptance import RoutingOutcome
@@ -33,13 +34,14 @@ def moved(tx: Transaction, event: ChatMoved) -> RoutingOutcome:
         audit.record(tx, "messaging_group.move", after, before={"chat": before}, after=merged)
     group = messaging_groups.find(tx, channel, new)
     assert group is not None, "it was moved there"
-    outcome.agent_groups = tuple(each.agent_group_id for each in messaging_groups.wirings_of(tx, group.id))
+    wirings = messaging_groups.wirings_of(tx, group.id)
+    for wiring in wirings:
+        tx.add(AgentGroupChanged(wiring.agent_group_id))
     # What was written under the new id before the move was known asks for nothing any more.
     waiting = table.open_for(tx, UNKNOWN_CHAT.name, after)
-    if waiting is not None and outcome.agent_groups:
+    if waiting is not None and wirings:
         approvals.close_moot(tx, waiting, f"the move of {before} to this chat", before)
     if done.merged:
         text = _MERGED + (_BESIDE if done.beside else "")
         host_messages.say(tx, f"moved/{before}/{after}", channel, new, text)
-    outcome.says = True
     return outcome

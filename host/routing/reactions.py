@@ -196,7 +196,7 @@ def _decide(
     answer = answers.click(tx, value, who, chat)
     if answer is None:
         return
-    outcome.receipt, outcome.says, outcome.agent_groups = Receipt(()), True, answer.agent_groups
+    outcome.receipt = Receipt(())
     if not answer.is_done:  # else the card itself says how it ended
         outcome.receipt = Receipt((), answer.text)
         if who.is_known:

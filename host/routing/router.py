@@ -67,10 +67,6 @@ async def no_files(event: Event) -> AsyncIterator[Event]:
     yield event
 
 
-Says = Callable[[tuple[str, ...]], None]
-"""Hears that something was decided, with the ids of the agent groups whose wirings that changed."""
-
-
 class Router:
     """Takes events from channels."""
 
@@ -80,7 +76,6 @@ class Router:
         layout: DataLayout,
         clock: Clock,
         rules: Rules,
-        says: Says,
         *,
         file_limits: FileLimits,
         fetched: Fetched = no_files,
@@ -89,7 +84,6 @@ class Router:
         self._layout = layout
         self._clock = clock
         self._rules = rules
-        self._says = says
         self._file_limits = file_limits
         self._fetched = fetched
         self._tasks: set[asyncio.Task[Receipt]] = set()
@@ -221,8 +215,6 @@ class Router:
                 log.info(what, extra=ids)
         if outcome.receipt.dropped is not None:
             log.info("a message was dropped", extra={"reason": outcome.receipt.dropped})
-        if outcome.says:
-            self._says(outcome.agent_groups)
 
     async def _drop_spool(self, spool_name: str | None) -> None:
         if spool_name is not None:

@@ -113,7 +113,6 @@ def clicked(tx: Transaction, event: Clicked) -> tuple[RoutingOutcome, Event | No
         if said is None:
             outcome.receipt = Receipt((), _NO_BUTTON)
         return outcome, said
-    outcome.says, outcome.agent_groups = True, answer.agent_groups
     if not answer.is_done:  # else the card itself says how it ended
         outcome.receipt = Receipt((), answer.text)
         host_messages.say(
@@ -148,9 +147,7 @@ def joined(tx: Transaction, event: Joined) -> RoutingOutcome:
             f"I hear what is written here. `dumbwaiter wire {chat} AGENT --engage mention` makes me wait for my name."
         )
     key = f"joined/{chat}/{tx.now[:10]}"
-    outcome.says = host_messages.say(
-        tx, key, address.channel_type, address.platform_id, text, thread_id=address.thread_id
-    )
+    host_messages.say(tx, key, address.channel_type, address.platform_id, text, thread_id=address.thread_id)
     return outcome
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -58,37 +58,26 @@ AT_ONCE = 10
 """How many runs begin or end in one transaction: others of the host do not wait for all of a thousand."""
 
 
-@dataclass(slots=True)
-class RunEffects:
-    """What follows from a step, after its commit.
-
-    `says`: the host has something to say to an owner. `more`: there is more to do at once.
-    """
-
-    says: bool = False
-    more: bool = False
-
-
 def recurrence_of(schedule: Schedule) -> Recurrence:
     """When a schedule recurs."""
     return Recurrence(Kind(schedule.kind), schedule.spec, schedule.timezone)
 
 
-def start_due(tx: Transaction, now: datetime, facts: Mapping[str, HeartbeatFacts] = MappingProxyType({})) -> RunEffects:
-    """Begin what is due, in the order of its time; nothing while everything is paused.
+def start_due(tx: Transaction, now: datetime, facts: Mapping[str, HeartbeatFacts] = MappingProxyType({})) -> bool:
+    """Begin what is due, in the order of its time; nothing while everything is paused. Whether there is more at once.
 
     `facts` are of the workspaces of heartbeats, by schedule; a heartbeat without any stays due.
     """
-    effects, stamp = RunEffects(), to_text(now)
+    stamp = to_text(now)
     if schedules.paused(tx) is not None:
-        return effects
+        return False
     due = schedules.due(tx, stamp, AT_ONCE)
     for schedule in due:
         if schedule.is_heartbeat and schedule.id not in facts:
             continue
         try:
             with tx.part("one_schedule"):  # what the host fails over holds up no other schedule
-                _take(tx, schedule, now, facts.get(schedule.id), effects)
+                _take(tx, schedule, now, facts.get(schedule.id))
         except sqlite3.Error:  # the ledger's own file: all of it is done again
             raise
         except Exception as error:  # the boundary of one schedule
@@ -97,18 +86,14 @@ def start_due(tx: Transaction, now: datetime, facts: Mapping[str, HeartbeatFacts
             schedules.set_status(tx, schedule.id, "paused", why)
             _note(tx, schedule, schedule.next_at or stamp, stamp, RunState.FAILED, why)
             tell(tx, schedule, f"broken-{stamp}", f"The schedule '{schedule.name}' is paused: {why}.", stamp)
-            effects.says = True
-    effects.more = len(due) == AT_ONCE
-    return effects
+    return len(due) == AT_ONCE
 
 
-def _take(
-    tx: Transaction, schedule: Schedule, now: datetime, facts: HeartbeatFacts | None, effects: RunEffects
-) -> None:
+def _take(tx: Transaction, schedule: Schedule, now: datetime, facts: HeartbeatFacts | None) -> None:
     """Begin the run of one schedule that is due, or note why there is none."""
     assert schedule.next_at is not None
     if (trigger := triggers.of_schedule(tx, schedule.id)) is not None:
-        _take_events(tx, schedule, trigger, now, effects)
+        _take_events(tx, schedule, trigger, now)
         return
     due = from_text(schedule.next_at)
     found = plan(recurrence_of(schedule), due, now, Missed(schedule.missed))
@@ -127,10 +112,10 @@ def _take(
     if found.run is None:
         _note_missed(tx, schedule, found, to_text(now))
     else:
-        _begin(tx, schedule, found, now, effects)
+        _begin(tx, schedule, found, now)
 
 
-def _take_events(tx: Transaction, schedule: Schedule, trigger: Trigger, now: datetime, effects: RunEffects) -> None:
+def _take_events(tx: Transaction, schedule: Schedule, trigger: Trigger, now: datetime) -> None:
     """Begin the run that events have made due; later, when there were as many in an hour as there may be."""
     stamp = to_text(now)
     if triggers.runs_since(tx, schedule.id, to_text(now - _HOUR)) >= trigger.per_hour:
@@ -139,7 +124,6 @@ def _take_events(tx: Transaction, schedule: Schedule, trigger: Trigger, now: dat
         _note(tx, schedule, stamp, stamp, RunState.SKIPPED, why)
         if rate_limits.take(tx, Act.TRIGGER, schedule.id).is_first:
             tell(tx, schedule, f"limit-{stamp[:13]}", f"The schedule '{schedule.name}' waits: {why}.", stamp)
-            effects.says = True
         return
     schedules.plan(tx, schedule.id, None, stamp)
     texts = triggers.take(tx, trigger, MOST_EVENTS, now)
@@ -148,7 +132,7 @@ def _take_events(tx: Transaction, schedule: Schedule, trigger: Trigger, now: dat
     if schedule.max_runs is not None and schedule.runs + 1 >= schedule.max_runs:
         schedules.set_status(tx, schedule.id, "done", f"it has run {schedule.max_runs:,} times")
     filled_in = replace(schedule, prompt=filled(schedule.prompt, texts))
-    _begin(tx, filled_in, Plan(now, None), now, effects)
+    _begin(tx, filled_in, Plan(now, None), now)
 
 
 def _is_awake(tx: Transaction, schedule: Schedule, now: datetime) -> bool:
@@ -181,13 +165,13 @@ def _last_beat(connection: Queryable, schedule: Schedule) -> str | None:
     return f"{at_in_words(last.started_at, schedule.timezone)}; {came_to}{f' ({last.note})' if last.note else ''}"
 
 
-def start_by_hand(tx: Transaction, schedule: Schedule, now: datetime) -> tuple[str, RunEffects]:
+def start_by_hand(tx: Transaction, schedule: Schedule, now: datetime) -> str:
     """Begin a run now, besides the schedule's times; its id. Raises `Conflict` while one goes on, and `NotFound`."""
     if schedule.open_run is not None:
         raise Conflict(
             f"'{schedule.name}' runs already", hint=f"`dumbwaiter schedule log {schedule.name}` shows its session"
         )
-    effects, stamp = RunEffects(), to_text(now)
+    stamp = to_text(now)
     address = place.address_of(tx, schedule)
     if (refusal := _refusal(tx, schedule, stamp)) is not None:
         raise Conflict(refusal)
@@ -196,12 +180,12 @@ def start_by_hand(tx: Transaction, schedule: Schedule, now: datetime) -> tuple[s
         schedule = replace(schedule, prompt=filled(schedule.prompt, texts))
     if schedule.is_heartbeat:
         schedule = replace(schedule, prompt=prompt("(read it in your workspace)", _last_beat(tx, schedule)))
-    return _start(tx, schedule, address, stamp, stamp, BY_HAND, None, effects), effects
+    return _start(tx, schedule, address, stamp, stamp, BY_HAND, None)
 
 
-def close_ended(tx: Transaction, now: datetime) -> RunEffects:
+def close_ended(tx: Transaction, now: datetime) -> bool:
     """Take down what became of runs."""
-    effects, stamp = RunEffects(), to_text(now)
+    stamp = to_text(now)
     answered = schedule_runs.answered(tx, AT_ONCE)
     for row in answered:
         schedule = schedules.get(tx, row["schedule_id"])
@@ -210,13 +194,12 @@ def close_ended(tx: Transaction, now: datetime) -> RunEffects:
         if came_to.state == RunState.DELIVERING:
             schedule_runs.mark_delivering(tx, row["id"], came_to.delivery or "")
         else:
-            _finish(tx, schedule, row, came_to, stamp, effects)
+            _finish(tx, schedule, row, came_to, stamp)
     sent = schedule_runs.sent(tx, AT_ONCE)
     for row in sent:
         schedule = schedules.get(tx, row["schedule_id"])
-        _finish(tx, schedule, row, _outcome(tx, row), stamp, effects)
-    effects.more = AT_ONCE in (len(answered), len(sent))
-    return effects
+        _finish(tx, schedule, row, _outcome(tx, row), stamp)
+    return AT_ONCE in (len(answered), len(sent))
 
 
 def plan_anew(tx: Transaction, now: datetime) -> int:
@@ -265,7 +248,7 @@ def _advance(tx: Transaction, schedule: Schedule, found: Plan, stamp: str) -> No
         schedules.plan(tx, schedule.id, next_at, stamp)
 
 
-def _begin(tx: Transaction, schedule: Schedule, found: Plan, now: datetime, effects: RunEffects) -> None:
+def _begin(tx: Transaction, schedule: Schedule, found: Plan, now: datetime) -> None:
     assert found.run is not None
     due_at, stamp = to_text(found.run), to_text(now)
     note = None
@@ -275,16 +258,15 @@ def _begin(tx: Transaction, schedule: Schedule, found: Plan, now: datetime, effe
     try:
         address = place.address_of(tx, schedule)
     except NotFound as error:
-        _failed_at_once(tx, schedule, due_at, error.what, stamp, effects)
+        _failed_at_once(tx, schedule, due_at, error.what, stamp)
         return
     if (refusal := _refusal(tx, schedule, stamp)) is not None:
         _note(tx, schedule, due_at, stamp, RunState.SKIPPED, refusal)
         if schedules.is_first_today(tx, schedule.id, stamp[:10]):
             text = f"The schedule '{schedule.name}' did not run: {refusal}"
             tell(tx, schedule, f"budget-{stamp[:10]}", text, stamp)
-            effects.says = True
         return
-    _start(tx, schedule, address, due_at, stamp, DUE, note, effects)
+    _start(tx, schedule, address, due_at, stamp, DUE, note)
 
 
 def _refusal(connection: Queryable, schedule: Schedule, stamp: str) -> str | None:
@@ -312,7 +294,6 @@ def _start(
     stamp: str,
     cause: str,
     note: str | None,
-    effects: RunEffects,
 ) -> str:
     """Begin a run: its row, its session, and its prompt in the ledger, as a message is accepted that a person wrote."""
     run_id = new_id(Prefix.SCHEDULE_RUN)
@@ -405,9 +386,7 @@ def _outcome(connection: Queryable, row: sqlite3.Row) -> RunOutcome:
     return outcome(row["outcome"], row["error"], said, row["stop_reason"])
 
 
-def _finish(
-    tx: Transaction, schedule: Schedule, row: sqlite3.Row, came_to: RunOutcome, stamp: str, effects: RunEffects
-) -> None:
+def _finish(tx: Transaction, schedule: Schedule, row: sqlite3.Row, came_to: RunOutcome, stamp: str) -> None:
     session = sessions.lookup(tx, row["session_id"])
     is_own = session is not None and session.kind == "schedule"
     tokens, usd = schedule_runs.used(tx, row["session_id"], row["turn_id"], whole=is_own)
@@ -417,14 +396,12 @@ def _finish(
     if is_own and session is not None and session.status == "active":
         sessions.end(tx, session.id, EndReason.DONE)  # its agent is stopped, and its slot is free
     tx.add(ingest.SessionHasNews(row["session_id"]))
-    _count(tx, schedule, came_to, row["id"], stamp, effects)
+    _count(tx, schedule, came_to, row["id"], stamp)
     ids = {"schedule": schedule.name, "session_id": row["session_id"], "outcome": came_to.state, "reason": came_to.note}
     log.info("a scheduled run ended", extra={key: value for key, value in ids.items() if value is not None})
 
 
-def _count(
-    tx: Transaction, schedule: Schedule, came_to: RunOutcome, run_id: str, stamp: str, effects: RunEffects
-) -> None:
+def _count(tx: Transaction, schedule: Schedule, came_to: RunOutcome, run_id: str, stamp: str) -> None:
     """Count failures in a row; at the limit the schedule is paused, and its owner is told once."""
     if came_to.state == RunState.CANCELLED:
         return
@@ -442,15 +419,12 @@ def _count(
         )
     else:
         tell(tx, schedule, f"failed-{run_id}", f"The schedule '{schedule.name}' failed: {why}.", stamp)
-    effects.says = True
 
 
-def _failed_at_once(
-    tx: Transaction, schedule: Schedule, due_at: str, why: str, stamp: str, effects: RunEffects
-) -> None:
+def _failed_at_once(tx: Transaction, schedule: Schedule, due_at: str, why: str, stamp: str) -> None:
     run_id = _note(tx, schedule, due_at, stamp, RunState.FAILED, why)
     schedule = schedules.get(tx, schedule.id)
-    _count(tx, schedule, RunOutcome(RunState.FAILED, why), run_id, stamp, effects)
+    _count(tx, schedule, RunOutcome(RunState.FAILED, why), run_id, stamp)
 
 
 def _note_missed(tx: Transaction, schedule: Schedule, found: Plan, stamp: str) -> None:

@@ -19,7 +19,6 @@ from host.central.triggers import Trigger
 from host.schedules import folder_watch, runs
 from host.schedules.heartbeat import HeartbeatFacts
 from host.schedules.heartbeat_file import look
-from host.schedules.runs import RunEffects
 from shared_schema.clock import Clock, from_text, to_text
 from shared_schema.errors import DumbwaiterError
 
@@ -40,8 +39,8 @@ _RETRY_SECONDS = 2.0
 class ScheduleTimer:
     """Begins runs when they are due and takes down how they ended.
 
-    `follow` hears of what follows from each step, after its commit; `workspace` is that of an agent group's folder.
-    `following` has an event that is set at what happens.
+    `changed` is set when a schedule was; `workspace` is that of an agent group's folder; `following` has an event that
+    is set after each commit.
     """
 
     def __init__(
@@ -49,14 +48,12 @@ class ScheduleTimer:
         central: Central,
         clock: Clock,
         changed: asyncio.Event,
-        follow: Callable[[RunEffects], None],
         workspace: Callable[[str], Path],
         following: Callable[[], AbstractContextManager[asyncio.Event]],
     ) -> None:
         self._central = central
         self._clock = clock
         self._changed = changed
-        self._follow = follow
         self._workspace = workspace
         self._files: dict[str, frozenset[str]] = {}  # of each trigger, as they were at the last look
         self._following = following
@@ -184,10 +181,9 @@ class ScheduleTimer:
             beats = await self._central.read(_due_heartbeats, now=to_text(now))
             # Threads are for those alone: all of them may be busy with the folders of sessions that have just begun.
             facts = await asyncio.to_thread(self._look, beats) if beats else {}
-            effects = await self._central.write(runs.start_due, now=now, facts=facts)
+            is_more = await self._central.write(runs.start_due, now=now, facts=facts)
             self._expect_ends()
-            self._follow(effects)
-            if effects.more:  # a person's message comes in between, and so does what follows from it
+            if is_more:  # a person's message comes in between, and so does what follows from it
                 await asyncio.sleep(_BETWEEN_BATCHES)
 
     async def _close_ended(self) -> float | None:
@@ -199,8 +195,7 @@ class ScheduleTimer:
                     self._has_open.clear()
                 return None
             now = self._clock.now()
-            effects = await self._central.write(runs.close_ended, now=now)
-            self._follow(effects)
+            await self._central.write(runs.close_ended, now=now)
             self._changed.set()  # what was due while its run went on is due now
 
     def _expect_ends(self) -> None:

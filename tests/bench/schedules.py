@@ -38,7 +38,7 @@ async def _precision(bench: Workbench) -> float:
         due = host.services.clock.now() + timedelta(seconds=2)
         times_due = [to_text(due + timedelta(seconds=number)) for number in range(SECONDS)]
         await host.services.central.write(lambda connection: _add(connection, host, times_due))
-        host.services.schedules_changed.set()
+        host.services.dispatcher.schedules_changed.set()
 
         async def have_begun() -> bool:
             return (await host.central("SELECT count(*) AS n FROM schedule_runs"))[0]["n"] == SECONDS
@@ -55,7 +55,7 @@ async def _at_once(bench: Workbench) -> tuple[float, float, float, float]:
         alone = percentile([await host.round_trip(f"before {number}") for number in range(ROUNDS)], 50)
         due = host.services.clock.now() + timedelta(seconds=3)
         await host.services.central.write(_add, host, [to_text(due)] * AT_ONCE)
-        host.services.schedules_changed.set()
+        host.services.dispatcher.schedules_changed.set()
         await until(lambda: host.services.clock.now() > due, "they are due")
         meanwhile = percentile([await host.round_trip(f"meanwhile {number}") for number in range(ROUNDS)], 50)
 

@@ -46,7 +46,7 @@ async def ended(host: Host, name: str, count: int = 1) -> list[dict[str, Any]]:
 def passes(host: Host, clock: JumpingClock, seconds: float) -> None:
     """So much time passes at once, as if the machine had slept."""
     clock.jump(seconds)
-    host.services.schedules_changed.set()
+    host.services.dispatcher.schedules_changed.set()
 
 
 async def test_a_run_has_a_session_of_its_own_and_says_what_it_came_to(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_the_budget_of_a_schedule_and_that_of_its_agent_are_asked_before_e
         await host.services.central.write(
             lambda c: c.execute("UPDATE schedules SET next_at = ?", (to_text(clock.now()),))
         )
-        host.services.schedules_changed.set()
+        host.services.dispatcher.schedules_changed.set()
         rows = await ended(host, "dear", 2)
         assert rows[-1]["state"] == "skipped"
         assert (await host.do("schedule.show", name="dear"))["status"] == "active"

@@ -46,7 +46,6 @@ class Desk:
             layout,
             clock,
             Rules(LONGEST, "UTC", lambda session_id: session_id in self.working),
-            lambda agent_groups: None,
             file_limits=FileLimits(3, 1000, 10_000),
         )
         central.dispatch = self._hear
