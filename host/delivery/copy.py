@@ -119,7 +119,7 @@ class Copier:
         try:
             with tx.part("rows"):
                 return self._store_rows(tx, session_id, snapshot, candidates, _no_boundary)
-        except Exception as error:
+        except Exception as error:  # of one row, perhaps: then each row gets a boundary of its own
             if not _is_of_a_row(error):
                 raise
         return self._store_rows(tx, session_id, snapshot, candidates, _one_row)
