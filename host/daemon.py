@@ -37,7 +37,7 @@ from host.operations.requests import answering
 from host.operations.schedules import scheduling
 from host.runtime.choose import Choice, others
 from host.service.notify import READY, STOPPING, tell
-from host.services import Services, nodes_of, runtime_for
+from host.services import Services, cluster_of, nodes_of, runtime_for
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address, notify_socket
 from host.web.serving import serving_page
@@ -110,6 +110,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             settings.layout.run,
             engine_address(settings),
             nodes_of(settings),
+            cluster_of(settings),
         ),
     )
     try:

@@ -17,7 +17,7 @@ from host.operations.registry import call, only_looks, stream
 from host.runtime.absent import AbsentRuntime
 from host.runtime.choose import others
 from host.runtime.protocol import Runtime
-from host.services import Services, nodes_of
+from host.services import Services, cluster_of, nodes_of
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address
 from host.start_line import start_line
@@ -95,4 +95,11 @@ async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
 async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
     """The runtimes in which a dead host may have left agents; nothing is started here."""
     names = await central.read(runs.unsettled_runtimes)
-    return others(names, central.install_id, settings.layout.run, engine_address(settings), nodes_of(settings))
+    return others(
+        names,
+        central.install_id,
+        settings.layout.run,
+        engine_address(settings),
+        nodes_of(settings),
+        cluster_of(settings),
+    )

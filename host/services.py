@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ from host.sessions.folder import Owner, clear_removed
 from host.sessions.host_profile import HostProfile, Platform
 from host.sessions.inbox_sync import InboxSync
 from host.sessions.redaction import Redaction
-from host.settings import NodeSetting, Settings, engine_address, proxy_variables, vendor_variables
+from host.settings import NodeSetting, Settings, engine_address, kubeconfig, proxy_variables, vendor_variables
 from host.supervision.adopt import adopt, adopt_known
 from host.supervision.decide import SupervisionLimits
 from host.supervision.gateway import gateway_for, tell_of_way
@@ -54,6 +55,7 @@ from host.watch.protocol import Watcher
 from shared_schema.clock import Clock
 
 if TYPE_CHECKING:
+    from host.runtime.kubernetes_cluster import ClusterPlan
     from host.runtime.nodes import Node, NodesRuntime
 
 MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
@@ -78,6 +80,7 @@ async def runtime_for(settings: Settings, central: Central) -> Choice:
         oci_runtime=settings.oci_runtime,
         agent_uid=settings.agent_uid,
         nodes=nodes_of(settings),
+        cluster=cluster_of(settings),
     )
 
 
@@ -93,6 +96,30 @@ def node_of(setting: NodeSetting) -> Node:
         authority=setting.authority,
     )
     return Node(setting.name, address, setting.labels, setting.max_agents)
+
+
+def cluster_of(settings: Settings) -> ClusterPlan | None:
+    """The Kubernetes cluster of the settings; None where they name none."""
+    if not settings.kubernetes.volumes:
+        return None
+    from host.runtime.kubernetes_client import ClusterAccess
+    from host.runtime.kubernetes_cluster import ClusterPlan
+    from host.runtime.kubernetes_pod import SharedVolume
+
+    asked, owner = settings.kubernetes, Owner.of_agents(settings.agent_uid)
+    return ClusterPlan(
+        access=ClusterAccess(asked.namespace, kubeconfig(settings), asked.context),
+        volumes=[SharedVolume(each.folder, each.claim, each.host_path) for each in asked.volumes],
+        template=asked.template,
+        image_pull_secrets=asked.image_pull_secrets,
+        runtime_class=asked.runtime_class,
+        grace_seconds=math.ceil(settings.stop_seconds) + 5,
+        pending_seconds=asked.pending_seconds,
+        open_network=asked.open_network,
+        uid=owner.uid,
+        gid=owner.gid,
+        gateway=settings.gateway_address,
+    )
 
 
 def nodes_of(settings: Settings) -> Sequence[Node]:

@@ -117,6 +117,57 @@ class NodeSetting(BaseModel):
     authority: Path | None = Field(default=None, description="file with the certificate that signed the engine's")
 
 
+class VolumeSetting(BaseModel):
+    """A folder that this host and pods see, `[[kubernetes.volumes]]` in dumbwaiter.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path = Field(description="the folder as this host sees it; the data folder must lie in one of them")
+    claim: str | None = Field(default=None, description="the PersistentVolumeClaim that holds it")
+    host_path: str | None = Field(
+        default=None, description="or the path at which every node has it; without both: the same path as here"
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.claim is not None and self.host_path is not None:
+            raise ValueError("a volume is a claim or a host_path, not both")
+        if not self.folder.is_absolute():
+            raise ValueError(f"'{self.folder}' is not an absolute path")
+        return self
+
+
+class KubernetesSetting(BaseModel):
+    """The cluster on which agents run, `[kubernetes]` in dumbwaiter.toml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespace: str = Field(
+        default="dumbwaiter", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="where the pods are made"
+    )
+    kubeconfig: Path | None = Field(
+        default=None,
+        description="file that says how the cluster is reached; none: KUBECONFIG, else the service account of this "
+        "host's own pod",
+    )
+    context: str | None = Field(default=None, description="which of its contexts; none: the current one")
+    volumes: tuple[VolumeSetting, ...] = Field(
+        default=(), description="folders that pods see as well: `folder`, and `claim` or `host_path` of each"
+    )
+    template: Path | None = Field(
+        default=None, description="file with a Pod (YAML) that is extended by what this host wants of it"
+    )
+    image_pull_secrets: tuple[str, ...] = Field(default=(), description="names of the secrets of image registries")
+    runtime_class: str | None = Field(default=None, description="the RuntimeClass, for instance gvisor")
+    pending_seconds: float = Field(
+        default=20, gt=0, le=3600, description="how long a pod waits for a node before it is taken back"
+    )
+    open_network: bool = Field(
+        default=False,
+        description="agents run although the cluster does not enforce its network policies: they reach what pods reach",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Times are seconds, sizes bytes, unless a name says otherwise."""
 
@@ -126,15 +177,19 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
-    runtime: Literal["auto", "docker", "process", "nodes"] = Field(
+    runtime: Literal["auto", "docker", "process", "nodes", "kubernetes"] = Field(
         "auto",
-        description="what runs agents: docker, process (no isolation), nodes (several docker engines), or auto: nodes "
-        "where there are any, else docker where it can be used",
+        description="what runs agents: docker, process (no isolation), nodes (several docker engines), kubernetes, or "
+        "auto: nodes where there are any, else docker where it can be used",
     )
     nodes: tuple[NodeSetting, ...] = Field(
         (),
         description="machines for agents: `name`, `address`, `labels`, `max_agents` and files for TLS of each, see "
         "cluster.md",
+    )
+    kubernetes: KubernetesSetting = Field(
+        KubernetesSetting(),
+        description="the cluster of runtime = kubernetes: `namespace`, `volumes`, `template` and more, see cluster.md",
     )
     docker_host: str | None = Field(
         None, description="address of the docker engine; none: as for the docker command line"
@@ -248,6 +303,12 @@ class Settings(BaseSettings):
         description="where agents on other machines reach the gateway, over TLS: an address of this machine that they "
         "can reach, and a port, such as 10.0.0.1:8443; none: they have no way out, see cluster.md",
     )
+    gateway_listen: str | None = Field(
+        None,
+        pattern=r"^.+:\d{1,5}$",
+        description="where the gateway listens for them, if gateway_address is no address of this machine and leads to "
+        "it, such as 0.0.0.0:8443 behind a Service",
+    )
     calls_per_minute: int | None = Field(None, ge=0, description="model calls of one agent group in a minute")
     tokens_per_minute: int | None = Field(None, ge=0, description="tokens of one agent group in a minute")
 
@@ -327,6 +388,13 @@ class Settings(BaseSettings):
             raise ValueError(f"two nodes are called {twice[0]}")
         if self.runtime == "nodes" and not names:
             raise ValueError("runtime = nodes needs [[nodes]]: `dumbwaiter node add` adds one")
+        if self.runtime == "kubernetes" and not any(
+            self.data.absolute().is_relative_to(volume.folder) for volume in self.kubernetes.volumes
+        ):
+            raise ValueError(
+                "runtime = kubernetes needs a volume with the data folder: [[kubernetes.volumes]], then folder = "
+                f'"{self.data.absolute()}", then claim = "NAME"'
+            )
         return self
 
     @property
@@ -377,6 +445,15 @@ def proxy_variables() -> dict[str, str]:
 def engine_address(settings: Settings) -> EngineAddress:
     """The docker engine that setting, environment and docker's own files name; never raises."""
     return resolve(settings.docker_host, {name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ})
+
+
+def kubeconfig(settings: Settings) -> Path | None:
+    """The file that says how the cluster is reached; None for the service account of this host's own pod."""
+    if settings.kubernetes.kubeconfig is not None:
+        return settings.kubernetes.kubeconfig
+    if given := os.environ.get("KUBECONFIG"):
+        return Path(given.split(os.pathsep)[0])
+    return None if "KUBERNETES_SERVICE_HOST" in os.environ else Path.home() / ".kube/config"
 
 
 def configuration_folder() -> Path:
@@ -448,7 +525,7 @@ def is_closed(file: Path) -> bool:
 def _field(variable: str) -> str:
     name = variable[len(PREFIX) :].lower()
     table, nested, _ = name.partition("__")
-    return table if nested and table in ("upstreams", "channels", "transcription", "web") else name
+    return table if nested and table in ("upstreams", "channels", "transcription", "web", "kubernetes") else name
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

@@ -10,6 +10,7 @@ UPDATE sessions SET run_id = ?, run_number = run_number + 1, run_settled = 0, ru
 WHERE id = ? AND status IN ('active', 'ended') RETURNING run_number
 """
 SETTLE = "UPDATE sessions SET run_settled = 1, start_failures = ? WHERE id = ? AND run_id = ? AND run_settled = 0"
+PLACED = "UPDATE sessions SET node = ? WHERE id = ? AND run_id = ?"
 TELL_WAITS = """
 UPDATE sessions SET waits_told = run_number WHERE id = ? AND run_settled = 0 AND waits_told IS NOT run_number
 """
@@ -28,6 +29,11 @@ def begin(tx: Transaction, session_id: str, run_id: str, runtime: str, node: str
     """
     rows = tx.execute(BEGIN, (run_id, runtime, node, session_id)).fetchall()
     return int(rows[0]["run_number"]) if rows else None
+
+
+def placed(tx: Transaction, session_id: str, run_id: str, node: str) -> None:
+    """Note on which node a run is, where that is decided after it was begun."""
+    tx.execute(PLACED, (node, session_id, run_id))
 
 
 def finalize(tx: Transaction, session_id: str, run_id: str, start_failures: int) -> bool:

@@ -29,10 +29,11 @@ _CHUNK = 64 * 1024
 
 
 class TlsFront:
-    """Listens on `address` (`host:port`) from `start` until `aclose`."""
+    """Listens from `start` until `aclose`: on `listen`, or else on `address` (`host:port`), which relays are given."""
 
-    def __init__(self, address: str, certificate: InstallCertificate) -> None:
+    def __init__(self, address: str, certificate: InstallCertificate, listen: str | None = None) -> None:
         self.address = address
+        self._listen = listen
         self._certificate = certificate
         self._server: asyncio.Server | None = None
         self._sessions: dict[str, tuple[str, SessionLayout]] = {}  # by token
@@ -41,7 +42,7 @@ class TlsFront:
 
     async def start(self) -> None:
         """Begin to listen. Raises `DumbwaiterError`."""
-        host, port = _parted(self.address)
+        host, port = _parted(self._listen or self.address)
         context = await asyncio.to_thread(self._certificate.context)
         try:
             self._server = await asyncio.start_server(
@@ -54,10 +55,11 @@ class TlsFront:
             )
         except OSError as error:
             raise DumbwaiterError(
-                f"the gateway cannot listen on {self.address}: {error.strerror or error}",
-                hint="set gateway_address to an address of this machine and a free port",
+                f"the gateway cannot listen on {host}:{port}: {error.strerror or error}",
+                hint="set gateway_address (or gateway_listen) to an address of this machine and a free port",
             ) from error
-        self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
+        if self._listen is None:
+            self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
     def admit(self, session_id: str, run_id: str, layout: SessionLayout) -> None:
         """Let the agent of a run connect, and no earlier run of its session."""

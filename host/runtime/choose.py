@@ -24,10 +24,12 @@ from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:
     from host.runtime.docker import DockerRuntime
+    from host.runtime.kubernetes_cluster import ClusterPlan
     from host.runtime.nodes import Node
 
-SETTINGS = ("auto", "docker", "process", "nodes")
+SETTINGS = ("auto", "docker", "process", "nodes", "kubernetes")
 NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change everything their user can"
+OPEN_NETWORK = "OPEN NETWORK: agents on the cluster reach all that pods reach there (kubernetes.open_network)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,14 @@ async def choose(
     providers: Collection[str] = (),
     context: Path = SOURCE_ROOT,
     nodes: Sequence[Node] = (),
+    cluster: ClusterPlan | None = None,
 ) -> Choice:
     """The runtime for a setting.
 
     `image` is what agents run, in the variants that `providers` need; `base_image` is what it is built from when it is
     missing and `context` (a source checkout) has a Dockerfile.agent; `docker_host` is the engine's address, None for
     docker's default; `oci_runtime` must be one of its; `agent_uid` is what a host that is root gives agents without a
-    container.
+    container; `cluster` is the Kubernetes of `runtime = kubernetes`.
 
     Raises `InvalidValue` for an unknown setting, and `RuntimeUnavailable` or `StartFailed` when docker is demanded and
     cannot be had.
@@ -69,16 +72,22 @@ async def choose(
         warning = _processes(run_folder, agent_uid)
         return Choice(ProcessRuntime(install_id, run_folder), "process: the settings say so", warning)
 
+    if setting == "kubernetes" and cluster is not None:
+        from host.runtime.kubernetes_cluster import made_ready as cluster_made_ready
+
+        runtime, stands = await cluster_made_ready(install_id, cluster, image, run_folder)
+        return Choice(runtime, f"kubernetes: {stands}", OPEN_NETWORK if cluster.open_network else None)
+
     if setting == "nodes" or (setting == "auto" and nodes):
         return await _on_nodes(install_id, nodes, image, base_image, providers, context, run_folder, oci_runtime)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms; not needed for processes
 
-    runtime = DockerRuntime(install_id, docker_host, run_folder=run_folder)
+    docker = DockerRuntime(install_id, docker_host, run_folder=run_folder)
     try:
-        reason = await _ready(runtime, image, base_image, providers, context, run_folder, oci_runtime)
+        reason = await _ready(docker, image, base_image, providers, context, run_folder, oci_runtime)
     except (RuntimeUnavailable, StartFailed) as error:
-        await runtime.close()
+        await docker.close()
         if setting == "docker":
             raise type(error)(
                 f"runtime = docker, but {error.what}",
@@ -86,7 +95,7 @@ async def choose(
                 hint=_or_without_isolation(error.hint or "see `dumbwaiter doctor`", run_folder.parent),
             ) from error
         return _fallback(error, install_id, run_folder, agent_uid)
-    return Choice(runtime, f"docker: {reason}")
+    return Choice(docker, f"docker: {reason}")
 
 
 def others(
@@ -95,6 +104,7 @@ def others(
     run_folder: Path,
     docker_host: EngineAddress | str | None,
     nodes: Sequence[Node] = (),
+    cluster: ClusterPlan | None = None,
 ) -> list[Runtime]:
     """Runtimes by name, to look for agents that a host with another setting left."""
     found: list[Runtime] = []
@@ -108,6 +118,10 @@ def others(
         from host.runtime.nodes import NodesRuntime
 
         found.append(NodesRuntime(install_id, nodes))
+    if "kubernetes" in names and cluster is not None:
+        from host.runtime.kubernetes_cluster import cluster_runtime
+
+        found.append(cluster_runtime(install_id, cluster))
     return found
 
 

@@ -88,6 +88,7 @@ class AgentSpecification:
     gid: int = 0
     oci_runtime: str | None = None  # docker's --runtime, e.g. "runsc" for gVisor
     node: str = ""  # where it was placed, for a runtime of several machines
+    labels: Mapping[str, str] = field(default_factory=dict)  # what its node must have, where the engine places it
     way: RelayTarget | None = None  # how an agent on another machine reaches the gateway
 
 

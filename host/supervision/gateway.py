@@ -98,7 +98,8 @@ def gateway_for(
 def _front(settings: Settings) -> TlsFront | None:
     if settings.gateway_address is None:
         return None
-    return TlsFront(settings.gateway_address, certificate_of(settings.layout.data / "gateway.pem"))
+    certificate = certificate_of(settings.layout.data / "gateway.pem")
+    return TlsFront(settings.gateway_address, certificate, settings.gateway_listen)
 
 
 def tell_of_way(upstreams: Mapping[str, Upstream], proxies: Proxies) -> None:

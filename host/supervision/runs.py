@@ -152,6 +152,8 @@ class Runs:
         except OSError as error:
             await self.gateway.close(session.id)
             raise _unusable(error, "the agent cannot be started", layout.folder) from error
+        if handle.node and handle.node != session.node:  # a cluster has placed it
+            await self._central.write(runs.placed, session.id, run_id, handle.node)
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
 
     async def _mend(self, session: sessions.Session, layout: SessionLayout) -> None:
@@ -413,6 +415,7 @@ class Runs:
             gid=self._owner.gid,
             oci_runtime=settings.oci_runtime,
             node=session.node or "",
+            labels=group.wanted_labels,
             way=None if session.node is None or self.gateway.front is None else self.gateway.front.way_out(run_id),
         )
 

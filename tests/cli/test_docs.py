@@ -23,6 +23,7 @@ from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
 from host.gateway.upstreams import UpstreamKind
 from host.sessions.inspection import ask
+from host.kubernetes_settings import KubernetesSetting
 from host.settings import Settings
 from host.web_settings import OidcSetting, WebSetting
 from shared_schema.layout import SessionLayout
@@ -97,7 +98,7 @@ def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> N
 
 def type_of(annotation: Any) -> str:
     """The type of a setting as docs/settings.md writes it."""
-    if get_origin(annotation) is dict or annotation is WebSetting:
+    if get_origin(annotation) is dict or annotation in (WebSetting, KubernetesSetting):
         return "table"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
@@ -119,7 +120,7 @@ def type_of(annotation: Any) -> str:
 def value_of(default: Any) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if default == WebSetting():
+    if default in (WebSetting(), KubernetesSetting()):
         return "`{}`"
     if default is PydanticUndefined:
         return ""
@@ -135,6 +136,15 @@ def test_every_setting_has_its_row(name: str) -> None:
     row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
 
     assert row in page("docs/settings.md").splitlines(), f"docs/settings.md needs the row\n{row}"
+
+
+@pytest.mark.parametrize("name", KubernetesSetting.model_fields)
+def test_every_setting_of_the_cluster_has_its_row(name: str) -> None:
+    field = KubernetesSetting.model_fields[name]
+
+    row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
+
+    assert row in page("docs/cluster.md").splitlines(), f"docs/cluster.md needs the row\n{row}"
 
 
 @pytest.mark.parametrize("name", WebSetting.model_fields)

@@ -1,0 +1,29 @@
+"""The cluster that the tests of this folder share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.clusters import Cluster, a_cluster
+from tests.conftest import AgentImage
+
+
+@pytest.fixture(scope="session")
+def cluster(script_image: str, agent_image: AgentImage) -> Iterator[Cluster]:
+    """A Kubernetes, started once."""
+    with a_cluster(script_image, agent_image.name) as found:
+        yield found
+
+
+@pytest.fixture
+def shared_folder(cluster: Cluster) -> Iterator[Path]:
+    """A folder that this machine and all nodes see at one path."""
+    folder = Path(tempfile.mkdtemp(dir=cluster.shared))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
