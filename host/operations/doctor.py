@@ -23,6 +23,7 @@ from host.gateway import proxies
 from host.gateway.upstreams import configure, doubts, read_file
 from host.lock import is_held
 from host.operations import users
+from host.operations.cluster_checks import check_cluster
 from host.operations.folder_checks import check_install, check_mount, check_owner, check_privacy
 from host.operations.mounts import mount_troubles
 from host.operations.node_checks import check_nodes, check_where, uses_nodes
@@ -291,6 +292,8 @@ async def check_runtime(settings: Settings) -> list[Check]:
         return [engine, *check_agent_user(settings)]
     if uses_nodes(settings):
         return await check_nodes(settings)
+    if settings.runtime == "kubernetes":
+        return await check_cluster(settings)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from host.central import audit, nodes
 from host.central.database import Transaction
+from host.operations import cluster_nodes
 from host.runtime.engine_facts import require_suitable
 from host.runtime.protocol import RuntimeUnavailable
 from host.services import Services, node_of, nodes_runtime
@@ -34,6 +35,8 @@ _PROBE = "import sys; sys.stdout.write(open('/mnt/' + sys.argv[1]).read())"
 
 async def list_all(services: Services) -> list[dict[str, Any]]:
     """Every node: name, state, agents, max_agents, labels, address, reason, waiting (sessions that wait for it)."""
+    if cluster_nodes.is_used(services):
+        return await cluster_nodes.list_all(services)
     async with nodes_for_a_moment(services) as runtime:
         facts = {} if runtime is None else {each.name: each for each in await runtime.facts()}
         away = {} if runtime is None else dict(runtime.away)
@@ -71,6 +74,8 @@ async def add(
 
     Raises `NotFound` for a node that is not known and has no address, `InvalidValue`, `RuntimeUnavailable`.
     """
+    if cluster_nodes.is_used(services):
+        return await _readmit_to_cluster(services, name)
     known = {each.name: each for each in services.settings.nodes}
     async with nodes_for_a_moment(services) as runtime:
         if runtime is not None:
@@ -122,6 +127,8 @@ async def add(
 
 async def drain(services: Services, *, name: str) -> dict[str, Any]:
     """Place no more agents on a node; `{name, agents}`, those that run there still. Raises `NotFound`."""
+    if cluster_nodes.is_used(services):
+        raise cluster_nodes.refuse(name, f"cordon {name}")
     await _require(services, name)
 
     def store(tx: Transaction) -> None:
@@ -161,6 +168,8 @@ async def lost(services: Services, *, name: str) -> dict[str, Any]:
 
 async def check(services: Services, *, name: str | None = None) -> list[dict[str, Any]]:
     """What agents need of each node, or of one: name, is_good, engine, problem, hint. Raises `NotFound`."""
+    if cluster_nodes.is_used(services):
+        return await cluster_nodes.check(services, name=name)
     if name is not None:
         await _require(services, name)
     async with nodes_for_a_moment(services) as runtime:
@@ -213,7 +222,26 @@ async def _end_strangers(services: Services, runtime: NodesRuntime, name: str) -
         await engine.remove(handle)
 
 
+async def _readmit_to_cluster(services: Services, name: str) -> dict[str, Any]:
+    """Take back the word that a node of a cluster is lost. Raises `Conflict` where there is none, `NotFound`."""
+    await _require(services, name)
+    words = await services.central.read(nodes.all_words)
+    if name not in words:
+        raise cluster_nodes.refuse(name, f"uncordon {name}")
+
+    def readmit(tx: Transaction) -> None:
+        nodes.readmit(tx, name)
+        audit.record(tx, "node.add", name)
+
+    await services.central.write(readmit)
+    await services.heed_nodes()
+    shown = next(each for each in await list_all(services) if each["name"] == name)
+    return {**shown, "next": f"Next: `dumbwaiter node check {name}` sees whether agents find their folders there."}
+
+
 async def _answers(services: Services, name: str) -> bool:
+    if cluster_nodes.is_used(services):
+        return await cluster_nodes.answers(services, name)
     async with nodes_for_a_moment(services) as runtime:
         if runtime is None or name not in runtime.nodes:
             return False

@@ -70,6 +70,10 @@ class ClusterClient:
         """The API server's version."""
         return str((await self._call("GET", "/version"))["gitVersion"])
 
+    async def read(self, path: str) -> Object:
+        """Any object or list, by its path in the API."""
+        return await self._call("GET", path)
+
     async def address(self) -> str:
         """The API's URL."""
         return str((await self._connected()).configuration.host)

@@ -22,8 +22,8 @@ from host.central.database import CENTRAL
 from host.channels.cli import CHANNEL_TYPE
 from host.cli.root import root
 from host.gateway.upstreams import UpstreamKind
-from host.sessions.inspection import ask
 from host.kubernetes_settings import KubernetesSetting
+from host.sessions.inspection import ask
 from host.settings import Settings
 from host.web_settings import OidcSetting, WebSetting
 from shared_schema.layout import SessionLayout

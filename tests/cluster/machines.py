@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,20 @@ class Machines:
             wait(partial(_answers, machine), f"the engine of {machine.name}")
             self._undo.callback(_empty, machine)
             run("ip", "route", "add", f"172.29.{machine.number}.0/24", "via", machine.address)
+
+    @contextmanager
+    def closed_but_for(self, address: str, port: int) -> Iterator[None]:
+        """Let containers of all machines reach one port of one address and nothing else, as a network plugin does."""
+        rules = [["-i", "docker0", "-p", "tcp", "-d", address, "--dport", str(port), "-j", "ACCEPT"]]
+        rules.append(["-i", "docker0", "-j", "DROP"])
+        with ExitStack() as undo:
+            for machine in self.machines:
+                for chain in ("FORWARD", "INPUT"):
+                    for rule in rules:
+                        command = [*machine.inside(), "iptables"]
+                        run(*command, "-A", chain, *rule)
+                        undo.callback(_quietly, *command, "-D", chain, *rule)
+            yield
 
     def down(self) -> None:
         """End everything that was started."""

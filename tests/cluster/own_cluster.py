@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.machines import Machines, lacks, run, wait
+from tests.cluster.machines import Machine, Machines, lacks, run, wait
 
 VARIABLE = "DUMBWAITER_KUBERNETES"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
@@ -50,12 +50,13 @@ def why_not() -> str | None:
 
 
 class OwnCluster:
-    """Started by `up`, ended by `down`. `labels` are those of the last machine."""
+    """Started by `up`, ended by `down`. The last machine has the label gpu=yes."""
 
     def __init__(self, count: int = 2) -> None:
         self.machines = Machines(count)
         self.folder = self.machines.root / "kubernetes"
         self.kubeconfig = self.folder / "kubeconfig"
+        self._kubelets: dict[int, subprocess.Popen[bytes]] = {}
 
     def up(self) -> None:
         """Start it, until all machines are ready. Raises `CalledProcessError`, `TimeoutError`."""
@@ -66,7 +67,7 @@ class OwnCluster:
         for machine in self.machines.machines:
             self._kubelet(machine.number)
         wait(lambda: len(self.ready()) == self.machines.count, "the nodes of the cluster", 300)
-        run("kubectl", "--kubeconfig", str(self.kubeconfig), "label", "node", self.names[-1], "gpu=yes")
+        self._label()
 
     def down(self) -> None:
         """End it, with its machines."""
@@ -87,6 +88,17 @@ class OwnCluster:
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints, as the cluster's admin. Raises `CalledProcessError`."""
         return run("kubectl", "--kubeconfig", str(self.kubeconfig), *arguments)
+
+    def register(self, machine: Machine) -> None:
+        """Bring back a machine whose node was deleted: its kubelet says that it is there when it starts."""
+        self._kubelets[machine.number].terminate()
+        self._kubelets[machine.number].wait(60)
+        self._kubelet(machine.number)
+        wait(lambda: machine.name in self.ready(), f"the node {machine.name}", 300)
+        self._label()
+
+    def _label(self) -> None:
+        self.kubectl("label", "--overwrite", "node", self.names[-1], "gpu=yes")
 
     def load(self, *images: str) -> None:
         """Give images of this machine's engine to all machines."""
@@ -185,7 +197,7 @@ class OwnCluster:
     def _kubelet(self, number: int) -> None:
         machine = self.machines.machines[number - 1]
         root = self.folder / machine.name
-        root.mkdir()
+        root.mkdir(exist_ok=True)
         configuration = {
             "kind": "KubeletConfiguration",
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -210,9 +222,9 @@ class OwnCluster:
         for place, content in _KERNEL.items():
             hidden = root / place.replace("/", "-")
             hidden.write_text(content)
-            lines.append(f"mount --bind {hidden} /proc/sys/{place}")
+            lines.append(f"grep -q /proc/sys/{place} /proc/mounts || mount --bind {hidden} /proc/sys/{place}")
         for place in _OWN_FOLDERS:
-            lines.append(f"mkdir -p {place}; mount -t tmpfs tmpfs {place}")
+            lines.append(f"mkdir -p {place}; grep -q {place} /proc/mounts || mount -t tmpfs tmpfs {place}")
         kubelet = [
             f"{self.folder}/kubelet --kubeconfig={self.kubeconfig} --config={root}/kubelet.json --root-dir={root}/root",
             f"--cert-dir={root}/pki --hostname-override={machine.name} --node-ip={machine.address}",
@@ -223,7 +235,7 @@ class OwnCluster:
         ]
         # In the engine's own mount namespace: the engine must see what the kubelet mounts.
         script = "; ".join([*lines, f"exec {' '.join(kubelet)}"])
-        self.machines.start(f"kubelet-{number}", [*machine.inside(), "sh", "-c", script])
+        self._kubelets[number] = self.machines.start(f"kubelet-{number}", [*machine.inside(), "sh", "-c", script])
 
 
 def _is_ready(node: dict[str, Any]) -> bool:

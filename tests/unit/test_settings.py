@@ -58,7 +58,11 @@ def test_without_anything_set_the_defaults_hold(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
     assert settings.pop("data") == str(tmp_path)
     defaults = {name: field.default for name, field in Settings.model_fields.items() if name != "data"}
-    assert settings == defaults | {"web": defaults["web"].model_dump(mode="json"), "nodes": []}
+    assert settings == defaults | {
+        "web": defaults["web"].model_dump(mode="json"),
+        "nodes": [],
+        "kubernetes": defaults["kubernetes"].model_dump(mode="json"),
+    }
 
 
 def test_each_source_wins_over_the_next(tmp_path: Path) -> None:
@@ -109,7 +113,7 @@ def test_the_file_is_that_of_the_data_folder_that_was_chosen(tmp_path: Path) -> 
         (
             "DUMBWAITER_RUNTIME",
             "podman",
-            "the setting 'runtime' is not valid: Input should be 'auto', 'docker', 'process' or 'nodes' "
+            "the setting 'runtime' is not valid: Input should be 'auto', 'docker', 'process', 'nodes' or 'kubernetes' "
             "(DUMBWAITER_RUNTIME): mend it or take it away; `dumbwaiter doctor` checks it",
         ),
     ],
