@@ -1,6 +1,6 @@
 """What the pod of an agent is: from an `AgentSpecification` to the words of Kubernetes. Pure.
 
-The counterpart of `specification.py`. The invariant: whatever a template adds, no container of the pod has a
+The counterpart of `specification.py`. The invariant: with any template, no container of the pod has a
 capability, root, a way to more rights or a writable root; the pod shares nothing with its node and has no token for
 the API; and the agent writes only in `out/`, its workspace, a bounded /tmp and what an admin mounts for it.
 """

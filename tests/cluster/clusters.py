@@ -17,8 +17,8 @@ import pytest
 from tests.cluster.own_cluster import PAUSE, OwnCluster, why_not
 
 NAMESPACE = "dumbwaiter-test"
-SHARED = "DUMBWAITER_TEST_SHARED"
-IMAGE = "DUMBWAITER_TEST_SCRIPT_IMAGE"
+SHARED = "KUBERNETES_SHARED_FOLDER"
+IMAGE = "KUBERNETES_SCRIPT_IMAGE"
 
 
 @dataclass

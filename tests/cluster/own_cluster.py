@@ -1,6 +1,6 @@
 """A real Kubernetes on machines of its own: etcd, API server, controllers, scheduler, and a kubelet on each machine.
 
-The programs are taken from the folder that DUMBWAITER_KUBERNETES names: kube-apiserver, kube-controller-manager,
+The programs are taken from the folder that KUBERNETES_PROGRAMS names: kube-apiserver, kube-controller-manager,
 kube-scheduler and kubelet of a version that still drives docker by itself (up to 1.23), as files or packed (.xz). etcd
 and kubectl are Debian's packages etcd-server and kubernetes-client.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.cluster.machines import Machine, Machines, lacks, run, wait
 
-VARIABLE = "DUMBWAITER_KUBERNETES"
+VARIABLE = "KUBERNETES_PROGRAMS"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
 PAUSE = "dumbwaiter-test-pause:1"
 TOKEN = "test-token"

@@ -10,6 +10,7 @@ import yaml
 from host.runtime.kubernetes_client import read_template
 from host.runtime.kubernetes_pod import PART, PART_LABEL
 from host.runtime.kubernetes_probe import CLUSTER_RIGHTS, RIGHTS
+from tests.unit.test_settings import loaded
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OF_THE_DOCTOR = {("get", "persistentvolumeclaims"), ("list", "networkpolicies")}
@@ -60,3 +61,17 @@ def test_every_file_of_the_base_is_applied() -> None:
 
 def test_the_example_of_a_template_is_one() -> None:
     assert read_template(DEPLOY / "pod-template.yaml")["spec"]["containers"][0]["name"] == "agent"
+
+
+def test_the_settings_of_the_host_are_settings(tmp_path: Path) -> None:
+    (stateful,) = [each for each in objects("host.yaml") if each["kind"] == "StatefulSet"]
+    given = {each["name"]: each["value"] for each in stateful["spec"]["template"]["spec"]["containers"][0]["env"]}
+    here = {
+        name: value.replace("/srv/dumbwaiter/data", str(tmp_path)).replace("/srv/dumbwaiter", str(tmp_path.parent))
+        for name, value in given.items()
+        if name.startswith("DUMBWAITER_")
+    }
+    settings = loaded(tmp_path, here)
+    assert "error" not in settings
+    assert settings["runtime"] == "kubernetes"
+    assert settings["kubernetes"]["volumes"][0]["claim"] == "dumbwaiter"
