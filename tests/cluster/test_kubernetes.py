@@ -37,7 +37,6 @@ print(s.recv(1000).split(b"\\r\\n")[0].decode())
 def settings_of(cluster: Cluster, folder: Path, **more: Any) -> dict[str, Any]:
     """Those of a host whose agents run on the cluster."""
     return {
-        "runtime": "kubernetes",
         "image": cluster.agent_image,
         "shared": True,
         "poll_seconds": 0.5,
