@@ -47,6 +47,11 @@ _TOLD_LOG = 1_500
 def require_layers(services: Services) -> LayerRuntime:
     """What builds images. Raises `Conflict` where agents have none."""
     if not isinstance(services.runtime, LayerRuntime):
+        if services.runtime.name != "process":
+            raise Conflict(
+                "agents run on other machines, so nothing can be installed for one here",
+                hint="the operator puts it into an image: `dumbwaiter agent-group set NAME --image IMAGE`",
+            )
         raise Conflict(
             "agents run without images here, so nothing can be installed for one",
             hint="the operator installs it on the machine, or has agents run in containers",
