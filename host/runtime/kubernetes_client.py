@@ -7,7 +7,6 @@ What comes back is what the API says, as plain data. Nothing is connected before
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import aiohttp
 
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.json_text import parse
 from shared_schema.provisions import how_to_install_extra
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class ClusterClient:
         seconds: float = _CALL_SECONDS,
     ) -> Object:
         async with self._answer(method, path, query=query, body=body, content=content, seconds=seconds) as answer:
-            found: Object = json.loads(await answer.read())
+            found: Object = parse(await answer.read())
             return found
 
     @asynccontextmanager
@@ -315,7 +315,7 @@ def _items(found: Mapping[str, Any]) -> Sequence[Object]:
 
 def _reason(answer: aiohttp.ClientResponse, body: bytes) -> str:
     try:
-        return str(json.loads(body)["message"])
+        return str(parse(body)["message"])
     except (ValueError, KeyError, TypeError):
         return f"{answer.status} {answer.reason} {body[:200].decode('utf-8', 'replace')}".strip()
 

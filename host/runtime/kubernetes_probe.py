@@ -23,6 +23,7 @@ from host.runtime.kubernetes_client import ClusterClient, ClusterRefusal
 from host.runtime.kubernetes_pod import PART, PART_LABEL, PodOptions, VolumeMounts, hardened, merged
 from host.runtime.kubernetes_state import last_events, node_of, node_standing, standing
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from shared_schema.json_text import parse
 
 RIGHTS = (
     ("create", "pods"),
@@ -42,7 +43,7 @@ _CONNECT_SECONDS = 3
 _LOOK = f"""
 import json, os, socket, sys
 found = {{}}
-targets = json.loads(sys.argv[1])
+targets = json.JSONDecoder().decode(sys.argv[1])
 if "KUBERNETES_SERVICE_HOST" in os.environ:
     targets["service"] = [os.environ["KUBERNETES_SERVICE_HOST"], int(os.environ["KUBERNETES_SERVICE_PORT"])]
 for name, (host, port) in targets.items():
@@ -127,11 +128,14 @@ async def probe(
     finally:
         await asyncio.to_thread(shutil.rmtree, looked_at, ignore_errors=True)
     try:
-        found = json.loads(printed)
-    except ValueError as error:
-        said = printed[-300:].decode("utf-8", "replace").strip()
-        raise StartFailed(f"the pod of a probe did not work: {said or 'it printed nothing'}") from error
-    return ProbeResult(ran_on, found["token"] == token, dict(found["targets"]))
+        found = parse(printed)
+    except ValueError:
+        found = None
+    match found:
+        case {"token": str(read), "targets": {**reached}}:
+            return ProbeResult(ran_on, read == token, {str(name): str(how) for name, how in reached.items()})
+    said = printed[-300:].decode("utf-8", "replace").strip()
+    raise StartFailed(f"the pod of a probe did not work: {said or 'it printed nothing'}")
 
 
 async def _end_of(client: ClusterClient, name: str) -> str:
