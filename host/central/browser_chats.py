@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from host.central.database import Queryable, one
+from host.central.transcript import Known
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import decode
 
@@ -30,6 +32,16 @@ SELECT d.message_out_id FROM turns t INDEXED BY turns_withdrawn
 JOIN deliveries d ON d.session_id = t.session_id AND d.turn_id = t.id
 WHERE t.session_id = ? AND t.withdrawn = 1 ORDER BY d.position DESC LIMIT 10000
 """
+# What an agent says is here before it is in history, which is a file of its own.
+SAID = """
+SELECT d.position, d.message_out_id, d.created_at, d.kind, d.status, d.content, a.name AS agent_group
+FROM deliveries d INDEXED BY deliveries_by_session
+JOIN sessions s ON s.id = d.session_id JOIN agent_groups a ON a.id = s.agent_group_id
+WHERE d.session_id = ? AND d.position > ? AND d.from_host = 0 AND d.deliver_after IS NULL
+  AND d.kind IN ('chat', 'card', 'question') AND d.status <> 'suppressed'
+ORDER BY d.position LIMIT 100
+"""
+LAST_SAID = "SELECT max(position) AS position FROM deliveries WHERE session_id = ?"
 COST = "SELECT sum(cost_usd) AS dollars FROM turns WHERE session_id = ?"
 
 
@@ -48,6 +60,40 @@ def waiting(connection: Queryable, session_id: str) -> tuple[int, str | None]:
 def withdrawn(connection: Queryable, session_id: str) -> frozenset[str]:
     """The messages of an agent that belong to exchanges that were taken back."""
     return frozenset(row["message_out_id"] for row in connection.execute(WITHDRAWN, (session_id,)))
+
+
+def said_behind(connection: Queryable, session_id: str, position: int | None) -> tuple[int, list[dict[str, Any]]]:
+    """What an agent said behind a position of the ledger, as entries of a transcript, and the newest position.
+
+    Nothing is said behind None: where the session stands is all that is asked then.
+    """
+    rows = [] if position is None else connection.execute(SAID, (session_id, position)).fetchall()
+    row = one(connection, LAST_SAID, (session_id,))
+    newest = 0 if row is None else int(row["position"] or 0)
+    return newest, [_entry(each) for each in rows]
+
+
+def _entry(row: sqlite3.Row) -> dict[str, Any]:
+    known = Known(
+        row["message_out_id"],
+        "out",
+        row["created_at"],
+        row["agent_group"],
+        row["kind"],
+        row["status"],
+        row["content"],
+        0,
+    )
+    return {
+        "id": known.id,
+        "direction": known.direction,
+        "time": known.time,
+        "sender": known.sender,
+        "text": known.text,
+        "files": known.files,
+        "kind": known.kind,
+        "status": known.status,
+    }
 
 
 def dollars(connection: Queryable, session_id: str) -> float:

@@ -36,7 +36,10 @@ OWNER = "owner"
 """The handle of the owner at the terminal."""
 _WORKING_SECONDS = 0.25
 _IDLE_SECONDS = 5.0
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.001
+_GATHER_IDLE_SECONDS = 1.0
+"""What is committed within it is looked at once. Most of it is of other sessions, so a window in which no answer is
+written takes longer; its agent's first hint ends that."""
 _MOST_ENTRIES = 200
 _LONGEST_KEY = 100
 _WITHDRAWN = "withdrawn"
@@ -196,15 +199,25 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
     """
     found = await services.central.read(session_lookup.find, session, deleted=True)
     window = _Window(services, found.id)
+    heard = asyncio.Event()
     with services.dispatcher.following() as news:
-        while True:
-            news.clear()  # before looking, so that what is committed meanwhile is looked at again
-            for each in await window.look():
-                yield each
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_WORKING_SECONDS if window.is_working else _IDLE_SECONDS):
-                    await news.wait()
-                    await asyncio.sleep(_GATHER_SECONDS)
+
+        def hear() -> None:
+            heard.set()
+            news.set()
+
+        with services.supervisor.overheard(found.id, hear):
+            while True:
+                news.clear()  # before looking, so that what is committed meanwhile is looked at again
+                heard.clear()
+                async for each in window.look():
+                    yield each
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_WORKING_SECONDS if window.is_working else _IDLE_SECONDS):
+                        await news.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER_SECONDS if window.is_working else _GATHER_IDLE_SECONDS):
+                        await heard.wait()
 
 
 @dataclass(slots=True)
@@ -214,24 +227,37 @@ class _Window:
     services: Services
     session_id: str
     marks: tuple[Any, ...] | None = None
+    position: int | None = None
+    told: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     signature: Signature | None = None
     draft: str = ""
     is_working: bool = True
 
-    async def look(self) -> list[dict[str, Any]]:
-        """What is new."""
-        marks, waiting, since = await self.services.central.read(self._marks)
+    async def look(self) -> AsyncIterator[dict[str, Any]]:
+        """What is new. What an agent said is told as the ledger has it, before the transcript is put together."""
+        marks, waiting, since, position, said = await self.services.central.read(self._read)
         if marks is None:
             raise NotFound("the session is gone")
-        news: list[dict[str, Any]] = []
         if marks != self.marks:
-            news.append({"type": "entries", "entries": await transcript(self.services, session=self.session_id)})
-            self.marks = marks
-        return [*news, *await self._state(waiting, since)]
+            known = {each["id"] for each in self.told}
+            if new := [each for each in said if each["id"] not in known]:
+                yield {"type": "entries", "entries": [*self.told, *new]}
+            self.told = await transcript(self.services, session=self.session_id)
+            yield {"type": "entries", "entries": self.told}
+            self.marks, self.position = marks, position
+        for each in await self._state(waiting, since):
+            yield each
 
-    def _marks(self, connection: Queryable) -> tuple[tuple[Any, ...] | None, int, str | None]:
-        return browser_chats.marks(connection, self.session_id), *browser_chats.waiting(connection, self.session_id)
+    def _read(self, connection: Queryable) -> tuple[tuple[Any, ...] | None, int, str | None, int, list[dict[str, Any]]]:
+        marks = browser_chats.marks(connection, self.session_id)
+        if marks == self.marks:
+            return marks, *browser_chats.waiting(connection, self.session_id), 0, []
+        return (
+            marks,
+            *browser_chats.waiting(connection, self.session_id),
+            *browser_chats.said_behind(connection, self.session_id, self.position),
+        )
 
     async def _state(self, waiting: int, since: str | None) -> list[dict[str, Any]]:
         if not waiting or since is None:

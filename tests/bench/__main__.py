@@ -27,6 +27,7 @@ from tests.bench import (
     round_trip,
     schedules,
     session_list,
+    web,
 )
 from tests.bench.figure import Figure
 from tests.bench.report import FILE, Run, markdown, show
@@ -52,6 +53,7 @@ FIGURES: Mapping[str, Measure] = {
     "schedules": schedules.measure,
     "gateway": gateway.measure,
     "http-api": http_api.measure,
+    "web": web.measure,
     "history": history.measure,
     "history-full": history.measure_full,
 }

@@ -31,7 +31,7 @@ _NOW = datetime(2026, 6, 1, tzinfo=UTC)
 _RULES = Rules(100_000, "UTC", lambda session_id: False)
 
 # The sessions were active at different times, every hundredth of them has ended; each has so many messages.
-_SPREAD = """
+SPREAD = """
 UPDATE sessions SET last_active = strftime('%Y-%m-%dT%H:%M:%S.000Z', '2026-01-01', rowid || ' minutes'),
     preview = 'what the conversation began with', status = CASE rowid % 100 WHEN 0 THEN 'ended' ELSE 'active' END
 """
@@ -53,7 +53,7 @@ def measure(bench: Workbench) -> Iterator[Figure]:
     layout = population.layout
     few = _accepting(layout)
     with quick(layout.central) as connection:
-        connection.execute(_SPREAD)
+        connection.execute(SPREAD)
         connection.execute(_FILL, (MESSAGES,))
     with closing(open_writer(layout.central)) as connection:
         group = connection.execute("SELECT id FROM agent_groups ORDER BY rowid DESC LIMIT 1").fetchone()["id"]

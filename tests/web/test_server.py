@@ -349,3 +349,14 @@ async def test_one_button_pauses_what_agents_do_by_themselves_and_one_lets_it_go
         assert 'action="/schedules/do/resume-all"' in (await client.get("/schedules"))[1]
         assert (await client.post("/schedules/do/resume-all"))[0] == 303
         assert (await site.host.do("status"))["schedules"]["paused"] is None
+
+
+async def test_the_board_for_grafana_asks_for_numbers_that_there_are(site: Site) -> None:
+    board = (Path(__file__).resolve().parents[2] / "docs/web/grafana.json").read_text(encoding="utf-8")
+    asked = set(re.findall(r"dumbwaiter_[a-z_]+", board))
+    assert len(asked) > 15
+    async with aiohttp.ClientSession() as session, session.get(f"{site.address}/metrics") as answer:
+        types = dict(re.findall(r"^# TYPE (dumbwaiter_\w+) (\w+)$", await answer.text(), re.MULTILINE))
+    # Of a counter the type line has the name with `_total`; of a histogram there are buckets.
+    known = {f"{name}_bucket" if kind == "histogram" else name for name, kind in types.items()}
+    assert asked <= known, asked - known
