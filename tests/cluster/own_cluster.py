@@ -179,6 +179,7 @@ class OwnCluster:
                 str(self.folder / "kube-controller-manager"),
                 *(own, "--port=0", "--secure-port=10257", f"--cert-dir={self.folder}/controllers"),
                 f"--service-account-private-key-file={key}",
+                f"--root-ca-file={self.folder}/certificates/apiserver.crt",
                 "--leader-elect=false",
                 "--node-monitor-period=2s",
                 "--node-monitor-grace-period=12s",

@@ -128,7 +128,7 @@ async def test_a_second_start_of_one_run_makes_no_second_agent(bench: Bench) -> 
 async def test_an_image_that_cannot_be_had_ends_the_agent_with_that_sentence(bench: Bench) -> None:
     runtime = bench.runtime()
     handle = await runtime.start(replace(bench.specification(), image="dumbwaiter-test-none:0"))
-    await eventually(lambda: is_gone(runtime, handle))
+    await eventually(lambda: is_gone(runtime, handle), 180)  # a node of 1.20 takes a minute to say so
     reason = (await runtime.poll(handle)).reason or ""
     assert reason.startswith("the image dumbwaiter-test-none:0 cannot be had on its node")
     await runtime.remove(handle)

@@ -45,6 +45,7 @@ def test_the_host_is_one_that_is_never_two() -> None:
     spec = made["StatefulSet"]["spec"]
     assert spec["replicas"] == 1
     assert spec["template"]["spec"]["serviceAccountName"] == "dumbwaiter"
+    assert spec["template"]["spec"]["enableServiceLinks"] is False  # DUMBWAITER_GATEWAY_SERVICE_HOST is no setting
     (container,) = spec["template"]["spec"]["containers"]
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)
     settings = {each["name"]: each["value"] for each in container["env"]}
