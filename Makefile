@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 COMPILED := $(BIN)/python -m compileall -q host container_agent shared_schema
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check image bench chaos soak clean
+.PHONY: help run test check image bench chaos cluster soak clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -48,6 +48,9 @@ chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hou
 	$(BIN)/pytest -m 'not full' --hypothesis-profile searching
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
+
+cluster: .venv/installed-dev ## agents on several machines: late mounts, a Swarm of three engines on this one (needs root; docs/cluster.md)
+	$(BIN)/pytest -m full tests/cluster
 
 soak: .venv/installed-dev ## MINUTES=30 of random messages, kills and outages, and a report (SEED=… to repeat one, PROVIDER=model for real SDKs)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PROVIDER),--provider $(PROVIDER))

@@ -111,6 +111,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             engine_address(settings),
             nodes_of(settings),
             cluster_of(settings),
+            image=settings.image,
         ),
     )
     try:

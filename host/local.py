@@ -102,4 +102,5 @@ async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
         engine_address(settings),
         nodes_of(settings),
         cluster_of(settings),
+        image=settings.image,
     )

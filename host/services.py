@@ -57,6 +57,7 @@ from shared_schema.clock import Clock
 if TYPE_CHECKING:
     from host.runtime.kubernetes_cluster import ClusterPlan
     from host.runtime.nodes import Node, NodesRuntime
+    from host.runtime.swarm import SwarmRuntime
 
 MakeChannels = Callable[[Central, Clock], Sequence[Channel]]
 
@@ -81,6 +82,7 @@ async def runtime_for(settings: Settings, central: Central) -> Choice:
         agent_uid=settings.agent_uid,
         nodes=nodes_of(settings),
         cluster=cluster_of(settings),
+        stop_seconds=settings.stop_seconds,
     )
 
 
@@ -131,7 +133,21 @@ def nodes_runtime(settings: Settings, install_id: str, nodes: Sequence[NodeSetti
     """A runtime of these nodes, for a moment."""
     from host.runtime.nodes import NodesRuntime
 
-    return NodesRuntime(install_id, [node_of(setting) for setting in nodes], run_folder=settings.layout.run)
+    return NodesRuntime(
+        install_id,
+        [node_of(setting) for setting in nodes],
+        run_folder=settings.layout.run,
+        image=settings.image,
+        oci_runtime=settings.oci_runtime,
+    )
+
+
+def swarm_runtime(settings: Settings, install_id: str) -> SwarmRuntime:
+    """The runtime of the Swarm of the settings, for a moment."""
+    from host.runtime.swarm import SwarmRuntime
+
+    run = settings.layout.run
+    return SwarmRuntime(install_id, engine_address(settings), image=settings.image, probed_folder=run)
 
 
 class Services:

@@ -127,10 +127,11 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="the data folder; also the option --data")
 
-    runtime: Literal["auto", "docker", "process", "nodes", "kubernetes"] = Field(
+    runtime: Literal["auto", "docker", "process", "nodes", "swarm", "kubernetes"] = Field(
         "auto",
-        description="what runs agents: docker, process (no isolation), nodes (several docker engines), kubernetes, or "
-        "auto: nodes where there are any, else docker where it can be used",
+        description="what runs agents: docker, process (no isolation), nodes (several docker engines), swarm (a Docker "
+        "Swarm, docker_host is a manager), kubernetes, or auto: nodes where there are any, else docker where it can be "
+        "used",
     )
     nodes: tuple[NodeSetting, ...] = Field(
         (),

@@ -11,7 +11,9 @@ from host.cli.invocation import Invocation
 
 @click.command("run", cls=Command)
 @click.option(
-    "--runtime", type=click.Choice(["auto", "docker", "process", "nodes", "kubernetes"]), help="What runs agents."
+    "--runtime",
+    type=click.Choice(["auto", "docker", "process", "nodes", "swarm", "kubernetes"]),
+    help="What runs agents.",
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged.")
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]), help="In which form it is logged.")

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from host.operations import mount_verdicts
 from host.operations.mount_measure import OBSERVER, Observe, beside, measure
 from host.operations.mount_verdict import MountVerdict, verdict_of
 from host.operations.nodes import nodes_for_a_moment
+from host.runtime.placement import InspectedNodes
 from host.services import Services
 from shared_schema.errors import DumbwaiterError, NotFound
-
-if TYPE_CHECKING:
-    from host.runtime.nodes import NodesRuntime
 
 _SECONDS = 180.0
 
@@ -45,7 +43,8 @@ async def _measured(services: Services, mount: Path, nodes: Sequence[str], other
         found = await asyncio.to_thread(measure, mount, beside(Path(other) if other else mount))
         return [_shown(other or mount_verdicts.ALONE, found, alone=other is None)]
     async with nodes_for_a_moment(services) as runtime:
-        if runtime is None or (unknown := [name for name in nodes if name not in runtime.nodes]):
+        known = set() if runtime is None else {each.name for each in await runtime.facts()}
+        if runtime is None or (unknown := [name for name in nodes if name not in known]):
             named = nodes[0] if runtime is None else unknown[0]
             raise NotFound(f"there is no node '{named}'", hint="`dumbwaiter node list` shows all")
         shown = []
@@ -55,13 +54,13 @@ async def _measured(services: Services, mount: Path, nodes: Sequence[str], other
         return shown
 
 
-def _on(runtime: NodesRuntime, name: str, image: str, mount: Path, loop: asyncio.AbstractEventLoop) -> Observe:
+def _on(runtime: InspectedNodes, name: str, image: str, mount: Path, loop: asyncio.AbstractEventLoop) -> Observe:
     """The observer in a container of a node, which sees the mount and nothing else."""
     script = OBSERVER.read_text(encoding="utf-8")
 
     def observe(folder: str, arguments: Sequence[str]) -> str:
         command = ["-c", script, f"/mnt/{folder}", *arguments]
-        run = partial(runtime.engine(name).run_once, image, mount, command, seconds=_SECONDS, writable=True)
+        run = partial(runtime.run_once, name, image, mount, command, seconds=_SECONDS, writable=True)
         output = asyncio.run_coroutine_threadsafe(run(), loop).result(_SECONDS + 30)
         text = output.decode("utf-8", "replace").strip()
         if not text.startswith("{"):

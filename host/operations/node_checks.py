@@ -7,23 +7,41 @@ from typing import Any
 
 from host.operations.nodes import checked
 from host.operations.system_checks import Check
-from host.services import nodes_runtime
+from host.runtime.placement import InspectedNodes
+from host.services import nodes_runtime, swarm_runtime
 from host.settings import Settings
+from shared_schema.errors import DumbwaiterError
+
+_OF_SWARM = (
+    "Swarm does not tell out of memory from a kill, and takes neither --runtime nor a limit of swap: both are the "
+    "configuration of a node (docs/cluster.md has the table)"
+)
 
 
 def uses_nodes(settings: Settings) -> bool:
     """Whether agents of these settings run on nodes."""
-    return settings.runtime == "nodes" or (settings.runtime == "auto" and bool(settings.nodes))
+    return settings.runtime in ("nodes", "swarm") or (settings.runtime == "auto" and bool(settings.nodes))
 
 
 async def check_nodes(settings: Settings) -> list[Check]:
     """Whether each node answers, suits and finds the data folder; a container is started on each."""
-    runtime = nodes_runtime(settings, "ins_0000000000000000", settings.nodes)  # starts no agent: the id is never used
+    runtime: InspectedNodes  # it starts no agent: the id is never used
+    if settings.runtime == "swarm":
+        runtime = swarm_runtime(settings, "ins_0000000000000000")
+    else:
+        runtime = nodes_runtime(settings, "ins_0000000000000000", settings.nodes)
     try:
-        found = [await checked(settings, runtime, node.name) for node in settings.nodes]
+        names = [facts.name for facts in await runtime.facts()]
+        checks = [_check(await checked(runtime, name)) for name in names]
+    except DumbwaiterError as error:
+        checks = [Check("engine", False, error.what, error.hint)]
     finally:
         await runtime.close()
-    checks = [_check(each) for each in found]
+    if settings.runtime == "swarm":
+        checks.append(Check("swarm", True, _OF_SWARM))
+    if settings.oci_runtime is not None and settings.runtime == "swarm":
+        hint = f'set "default-runtime": "{settings.oci_runtime}" in /etc/docker/daemon.json of the nodes'
+        checks.append(Check("swarm", None, "the setting oci_runtime does nothing on a Swarm", hint))
     if settings.gateway_address is None:
         what = "agents on nodes have no way out: neither a model nor a tool beyond their workspace"
         checks.append(Check("gateway", None, what, "set gateway_address in dumbwaiter.toml, see docs/cluster.md"))

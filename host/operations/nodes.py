@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -16,21 +14,22 @@ from host.central import audit, nodes
 from host.central.database import Transaction
 from host.operations import cluster_nodes
 from host.runtime.engine_facts import require_suitable
+from host.runtime.placement import InspectedNodes
 from host.runtime.protocol import RuntimeUnavailable
-from host.services import Services, node_of, nodes_runtime
-from host.settings import NodeSetting, Settings
+from host.services import Services, node_of, nodes_runtime, swarm_runtime
+from host.settings import NodeSetting
 from host.settings_file import put_item
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
 if TYPE_CHECKING:
     from host.runtime.nodes import NodesRuntime
     from host.runtime.placement import NodeFacts
+    from host.runtime.swarm import SwarmRuntime
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 10.0
 _GRACE = 2.0
-_PROBE = "import sys; sys.stdout.write(open('/mnt/' + sys.argv[1]).read())"
 
 
 async def list_all(services: Services) -> list[dict[str, Any]]:
@@ -40,7 +39,7 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
     async with nodes_for_a_moment(services) as runtime:
         facts = {} if runtime is None else {each.name: each for each in await runtime.facts()}
         away = {} if runtime is None else dict(runtime.away)
-        addresses = {} if runtime is None else {name: node.address.url for name, node in runtime.nodes.items()}
+        addresses = {} if runtime is None else await runtime.addresses()
     words = await services.central.read(nodes.all_words)
     unsettled = await services.central.read(nodes.unsettled)
     waiting = list(services.supervisor.waits_for().values())
@@ -76,6 +75,8 @@ async def add(
     """
     if cluster_nodes.is_used(services):
         return await _readmit_to_cluster(services, name)
+    if uses_swarm(services):
+        return await _readmit_of_swarm(services, name, (address, labels, max_agents, certificate, key, authority))
     known = {each.name: each for each in services.settings.nodes}
     async with nodes_for_a_moment(services) as runtime:
         if runtime is not None:
@@ -99,7 +100,8 @@ async def add(
         raise InvalidValue(f"the {first['loc'][-1]} of the node is not valid: {first['msg']}") from error
     async with nodes_for_a_moment(services, setting) as runtime:
         assert runtime is not None
-        require_suitable(await runtime.engine_facts(name), services.settings.oci_runtime)
+        facts = await cast("NodesRuntime", runtime).engine_facts(name)
+        require_suitable(facts, services.settings.oci_runtime)
         await _end_strangers(services, runtime, name)
     if address is not None or labels is not None or max_agents is not None:
         table = setting.model_dump(mode="json", exclude_none=True, exclude_defaults=True, exclude={"name"})
@@ -175,8 +177,34 @@ async def check(services: Services, *, name: str | None = None) -> list[dict[str
     async with nodes_for_a_moment(services) as runtime:
         if runtime is None:
             return []
-        names = sorted(runtime.nodes) if name is None else [name]
-        return list(await asyncio.gather(*(checked(services.settings, runtime, each) for each in names)))
+        names = [facts.name for facts in await runtime.facts()] if name is None else [name]
+        return list(await asyncio.gather(*(checked(runtime, each) for each in names)))
+
+
+async def _readmit_of_swarm(services: Services, name: str, given: Sequence[object]) -> dict[str, Any]:
+    """Take a node of the Swarm back into service. It joins, and gets its labels, by Swarm's own commands."""
+    if any(given):
+        raise InvalidValue(
+            "a node of a Swarm joins and gets labels by docker's own commands",
+            hint="`docker swarm join-token worker` shows how it joins; "
+            f"`docker node update --label-add gpu=yes {name}` gives it a label",
+        )
+    await _require(services, name)
+    async with nodes_for_a_moment(services) as runtime:
+        assert runtime is not None
+        await runtime.ask(name)
+        await _end_strangers(services, runtime, name)
+
+    def readmit(tx: Transaction) -> None:
+        nodes.readmit(tx, name)
+        audit.record(tx, "node.add", name)
+
+    await services.central.write(readmit)
+    await services.heed_nodes()
+    for session_id in await services.central.read(nodes.sessions_on, name):
+        services.supervisor.schedule(session_id)
+    shown = next(each for each in await list_all(services) if each["name"] == name)
+    return {**shown, "next": f"Next: `dumbwaiter node check {name}` sees whether agents find their folders there."}
 
 
 @asynccontextmanager
@@ -191,7 +219,7 @@ async def watching_nodes(services: Services) -> AsyncIterator[None]:
 
 
 async def _keep_looking(services: Services) -> None:
-    while services.runtime.name == "nodes":
+    while isinstance(services.runtime, InspectedNodes):
         await asyncio.sleep(_LOOK_SECONDS)
         try:
             await _look(services)
@@ -208,7 +236,7 @@ async def _look(services: Services) -> None:
                 await _end_strangers(services, runtime, name)
 
 
-async def _end_strangers(services: Services, runtime: NodesRuntime, name: str) -> None:
+async def _end_strangers(services: Services, runtime: InspectedNodes, name: str) -> None:
     """End every agent of this install on a node that is not the present run of its session."""
     unsettled = set(await services.central.read(nodes.sessions_on, name))
     for handle in await runtime.found_on(name):
@@ -217,9 +245,7 @@ async def _end_strangers(services: Services, runtime: NodesRuntime, name: str) -
         if is_present or (handle.session_id in unsettled and not runtime.is_lost(name)):
             continue
         log.warning("ending an agent of an earlier run", extra={"session_id": handle.session_id, "node": name})
-        engine = runtime.engine(name)
-        await engine.stop(handle, _GRACE)
-        await engine.remove(handle)
+        await runtime.end(handle, _GRACE)
 
 
 async def _readmit_to_cluster(services: Services, name: str) -> dict[str, Any]:
@@ -243,41 +269,23 @@ async def _answers(services: Services, name: str) -> bool:
     if cluster_nodes.is_used(services):
         return await cluster_nodes.answers(services, name)
     async with nodes_for_a_moment(services) as runtime:
-        if runtime is None or name not in runtime.nodes:
+        if runtime is None:
             return False
         try:
-            await runtime.engine_facts(name)
+            await runtime.ask(name)
         except RuntimeUnavailable:
             return False
         return True
 
 
-async def checked(settings: Settings, runtime: NodesRuntime, name: str) -> dict[str, Any]:
+async def checked(runtime: InspectedNodes, name: str) -> dict[str, Any]:
     """What agents need of one node, as `check`. A container is started there, and removed."""
-    token = secrets.token_hex(8)
-    file = settings.layout.run / f"node-check-{token}"
     found: dict[str, Any] = {"name": name, "is_good": False, "engine": None, "problem": None, "hint": None}
     try:
-        facts = await runtime.engine_facts(name)
-        found["engine"] = facts.version
-        require_suitable(facts, settings.oci_runtime)
-        await asyncio.to_thread(_write, file, token)
-        output = await runtime.engine(name).run_once(settings.image, settings.layout.run, ["-c", _PROBE, file.name])
-        if output.decode("utf-8", "replace").strip() == token:
-            return found | {"is_good": True}
-        found["problem"] = f"it has another folder at {settings.layout.data} than this host"
-        found["hint"] = "mount the same shared folder there, at the same path"
+        found["engine"] = await runtime.check(name)
     except DumbwaiterError as error:
-        found["problem"], found["hint"] = error.what, error.hint
-    finally:
-        with suppress(OSError):
-            await asyncio.to_thread(file.unlink, missing_ok=True)
-    return found
-
-
-def _write(file: Path, token: str) -> None:
-    file.write_text(token)
-    file.chmod(0o644)
+        return found | {"problem": error.what, "hint": error.hint}
+    return found | {"is_good": True}
 
 
 async def _require(services: Services, name: str) -> None:
@@ -294,24 +302,26 @@ def _state(facts: NodeFacts | None, word: nodes.NodeWord | None) -> str:
     return "drained" if word is not None and word.drained_at is not None else "ready"
 
 
+def uses_swarm(services: Services) -> bool:
+    """Whether agents run on the nodes of a Swarm."""
+    return services.runtime.name == "swarm" or (services.started_at is None and services.settings.runtime == "swarm")
+
+
 @asynccontextmanager
 async def nodes_for_a_moment(
     services: Services, setting: NodeSetting | None = None
-) -> AsyncIterator[NodesRuntime | None]:
+) -> AsyncIterator[InspectedNodes | None]:
     """The host's runtime of nodes, with `setting` added; one for the moment where no host uses it. None: no nodes."""
-    running: Any = services.runtime
-    if running.name == "nodes":
-        if setting is not None:
-            running.add(node_of(setting))
+    running = services.runtime
+    if isinstance(running, InspectedNodes):
+        if setting is not None and running.name == "nodes":
+            cast("NodesRuntime", running).add(node_of(setting))
         yield running
         return
-    settings = [*(each for each in services.settings.nodes if setting is None or each.name != setting.name)]
-    if setting is not None:
-        settings.append(setting)
-    if not settings:
+    made = _made(services, setting)
+    if made is None:
         yield None
         return
-    made = nodes_runtime(services.settings, services.central.install_id, settings)
     words = await services.central.read(nodes.all_words)
     made.close_nodes(
         drained=frozenset(name for name, word in words.items() if word.drained_at is not None),
@@ -321,3 +331,12 @@ async def nodes_for_a_moment(
         yield made
     finally:
         await made.close()
+
+
+def _made(services: Services, setting: NodeSetting | None) -> NodesRuntime | SwarmRuntime | None:
+    if uses_swarm(services):
+        return swarm_runtime(services.settings, services.central.install_id)
+    settings = [*(each for each in services.settings.nodes if setting is None or each.name != setting.name)]
+    if setting is not None:
+        settings.append(setting)
+    return nodes_runtime(services.settings, services.central.install_id, settings) if settings else None

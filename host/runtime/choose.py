@@ -1,4 +1,4 @@
-"""Which runtime this host uses: `runtime = auto | docker | process`, and in a sentence why.
+"""Which runtime this host uses: `runtime = auto | docker | process | nodes | swarm`, and in a sentence why.
 
 `auto` prefers isolation and never waits long for an engine that does not answer. Falling back to processes is never
 silent: the choice carries a warning.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from host.runtime.engine_address import EngineAddress
+from host.runtime.engine_address import DEFAULT_URL, EngineAddress
 from host.runtime.engine_facts import require_suitable
 from host.runtime.images import make_ready
 from host.runtime.process import ProcessRuntime
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from host.runtime.kubernetes_cluster import ClusterPlan
     from host.runtime.nodes import Node
 
-SETTINGS = ("auto", "docker", "process", "nodes", "kubernetes")
+SETTINGS = ("auto", "docker", "process", "nodes", "swarm", "kubernetes")
 NO_ISOLATION = "NO ISOLATION: agents run as plain processes and can read and change everything their user can"
 OPEN_NETWORK = "OPEN NETWORK: agents on the cluster reach all that pods reach there (kubernetes.open_network)"
 
@@ -55,13 +55,14 @@ async def choose(
     context: Path = SOURCE_ROOT,
     nodes: Sequence[Node] = (),
     cluster: ClusterPlan | None = None,
+    stop_seconds: float = 5.0,
 ) -> Choice:
     """The runtime for a setting.
 
     `image` is what agents run, in the variants that `providers` need; `base_image` is what it is built from when it is
     missing and `context` (a source checkout) has a Dockerfile.agent; `docker_host` is the engine's address, None for
     docker's default; `oci_runtime` must be one of its; `agent_uid` is what a host that is root gives agents without a
-    container; `cluster` is the Kubernetes of `runtime = kubernetes`.
+    container; `cluster` is the Kubernetes of `runtime = kubernetes`; `stop_seconds` is what an agent gets to finish.
 
     Raises `InvalidValue` for an unknown setting, and `RuntimeUnavailable` or `StartFailed` when docker is demanded and
     cannot be had.
@@ -80,6 +81,10 @@ async def choose(
 
     if setting == "nodes" or (setting == "auto" and nodes):
         return await _on_nodes(install_id, nodes, image, base_image, providers, context, run_folder, oci_runtime)
+
+    if setting == "swarm":
+        address = docker_host if isinstance(docker_host, EngineAddress) else EngineAddress(docker_host or DEFAULT_URL)
+        return await _on_swarm(install_id, address, image, base_image, providers, context, run_folder, stop_seconds)
 
     from host.runtime.docker import DockerRuntime  # takes 150 ms; not needed for processes
 
@@ -105,6 +110,8 @@ def others(
     docker_host: EngineAddress | str | None,
     nodes: Sequence[Node] = (),
     cluster: ClusterPlan | None = None,
+    *,
+    image: str = "",
 ) -> list[Runtime]:
     """Runtimes by name, to look for agents that a host with another setting left."""
     found: list[Runtime] = []
@@ -122,7 +129,49 @@ def others(
         from host.runtime.kubernetes_cluster import cluster_runtime
 
         found.append(cluster_runtime(install_id, cluster))
+    if "swarm" in names:
+        from host.runtime.swarm import SwarmRuntime
+
+        address = docker_host if isinstance(docker_host, EngineAddress) else EngineAddress(docker_host or DEFAULT_URL)
+        found.append(SwarmRuntime(install_id, address, image=image, probed_folder=run_folder))
     return found
+
+
+async def _on_swarm(
+    install_id: str,
+    manager: EngineAddress,
+    image: str,
+    base_image: str,
+    providers: Collection[str],
+    context: Path,
+    run_folder: Path,
+    stop_seconds: float,
+) -> Choice:
+    """The nodes of a Swarm. One on which agents may not run is said, and the others are used."""
+    from host.runtime.swarm import SwarmRuntime
+
+    grace = stop_seconds + 2
+    runtime = SwarmRuntime(install_id, manager, image=image, probed_folder=run_folder, grace=grace)
+    try:
+        require_suitable(await runtime.manager.facts(), None)
+        stands = await make_ready(runtime.manager, image, base_image, providers, context)
+        names = [node.name for node in await runtime.facts()]
+    except (RuntimeUnavailable, StartFailed) as error:
+        await runtime.close()
+        raise type(error)(
+            f"runtime = swarm, but {error.what}", where=error.where, hint=error.hint or "see `dumbwaiter doctor`"
+        ) from error
+
+    async def ready(name: str) -> str | None:
+        try:
+            await runtime.check(name)
+        except (RuntimeUnavailable, StartFailed) as error:
+            return f"{name}: {error}"
+        return None
+
+    troubles = [trouble for trouble in await asyncio.gather(*map(ready, names)) if trouble]
+    reason = f"swarm: {len(names) - len(troubles)} of {len(names)} nodes can run agents, and the image {image} {stands}"
+    return Choice(runtime, reason, "; ".join(troubles) or None)
 
 
 async def _on_nodes(
@@ -138,7 +187,7 @@ async def _on_nodes(
     """Several engines. One that does not answer now is used once it does: its sessions wait for it."""
     from host.runtime.nodes import NodesRuntime
 
-    runtime = NodesRuntime(install_id, nodes, run_folder=run_folder)
+    runtime = NodesRuntime(install_id, nodes, run_folder=run_folder, image=image, oci_runtime=oci_runtime)
 
     async def ready(name: str) -> str | None:
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,13 @@ from pathlib import Path
 
 from host.runtime.docker import DockerRuntime
 from host.runtime.engine_address import EngineAddress
-from host.runtime.engine_facts import EngineFacts
+from host.runtime.engine_facts import EngineFacts, require_suitable
 from host.runtime.placement import NodeFacts, place
-from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
+from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 
 log = logging.getLogger(__name__)
+
+_PROBE = "import sys; sys.stdout.write(open('/mnt/' + sys.argv[1]).read())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,14 @@ class NodesRuntime:
         nodes: Sequence[Node],
         *,
         run_folder: Path | None = None,
+        image: str = "",
+        oci_runtime: str | None = None,
         make: Callable[[Node], DockerRuntime] | None = None,
     ) -> None:
         self.install_id = install_id
         self._run_folder = run_folder
+        self._image = image
+        self._oci_runtime = oci_runtime
         self._make = make or self._docker
         self._nodes: dict[str, Node] = {}
         self._engines: dict[str, DockerRuntime] = {}
@@ -163,6 +170,49 @@ class NodesRuntime:
         """Which nodes take no more agents, and which are gone for good."""
         self._drained, self._lost = drained, lost
 
+    async def addresses(self) -> Mapping[str, str]:
+        return {name: node.address.url for name, node in self._nodes.items()}
+
+    async def end(self, handle: AgentHandle, grace: float) -> None:
+        engine = self.engine(handle.node)
+        await engine.stop(handle, grace)
+        await engine.remove(handle)
+
+    async def ask(self, node: str) -> str:
+        return (await self.engine_facts(node)).version
+
+    async def check(self, node: str) -> str:
+        facts = await self.engine_facts(node)
+        require_suitable(facts, self._oci_runtime)
+        assert self._run_folder is not None, "a runtime that is asked for this has one"
+        folder, token = self._run_folder, secrets.token_hex(8)
+        file = folder / f"node-check-{token}"
+        try:
+            await asyncio.to_thread(_write, file, token)
+            output = await self.run_once(node, self._image, folder, ["-c", _PROBE, file.name])
+        finally:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(file.unlink, missing_ok=True)
+        if output.decode("utf-8", "replace").strip() != token:
+            raise StartFailed(
+                f"it has another folder at {folder.parent} than this host",
+                hint="mount the same shared folder there, at the same path",
+            )
+        return facts.version
+
+    async def run_once(
+        self,
+        node: str,
+        image: str,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        seconds: float = 30.0,
+        writable: bool = False,
+    ) -> bytes:
+        async with self._asking(node) as engine:
+            return await engine.run_once(image, folder, arguments, seconds=seconds, writable=writable)
+
     async def engine_facts(self, node: str) -> EngineFacts:
         """What the engine of a node says of itself. Raises `RuntimeUnavailable`."""
         async with self._asking(node) as engine:
@@ -211,3 +261,8 @@ class NodesRuntime:
             ) from error
         with contextlib.suppress(KeyError):
             del self.away[node]
+
+
+def _write(file: Path, token: str) -> None:
+    file.write_text(token)
+    file.chmod(0o644)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from host.runtime.protocol import AgentHandle, RuntimeUnavailable, StartFailed
@@ -25,11 +26,12 @@ class NodeFacts:
     answers: bool = True
     drained: bool = False
     lost: bool = False
+    problem: str | None = None  # why no agent may run there, as the end of a sentence
 
     @property
     def is_open(self) -> bool:
         """Whether it may take agents at all."""
-        return self.answers and not self.drained and not self.lost
+        return self.answers and not self.drained and not self.lost and self.problem is None
 
 
 class NoRoom(RuntimeUnavailable):
@@ -65,7 +67,9 @@ def place(nodes: Iterable[NodeFacts], labels: Mapping[str, str]) -> str:
 def _why_not(node: NodeFacts) -> str:
     if node.lost:
         return "was given up for lost"
-    return "is drained" if node.drained else "does not answer"
+    if node.drained:
+        return "is drained"
+    return f"takes none: {node.problem}" if node.answers and node.problem else "does not answer"
 
 
 @runtime_checkable
@@ -92,3 +96,43 @@ class ManyNodes(Protocol):
 
     def close_nodes(self, *, drained: frozenset[str], lost: frozenset[str]) -> None:
         """Which nodes take no more agents, and which are gone for good."""
+
+
+@runtime_checkable
+class InspectedNodes(ManyNodes, Protocol):
+    """What a person's commands ask of such a runtime, beside that. Raises `RuntimeUnavailable` for a node that does not
+    answer, or is not known."""
+
+    name: str
+    away: dict[str, str]
+    """What is wrong with nodes, as it was said the last time they were asked, by name."""
+
+    async def facts(self, labels: Mapping[str, str] | None = None) -> Sequence[NodeFacts]:
+        """Every node as it is now, by name."""
+
+    async def addresses(self) -> Mapping[str, str]:
+        """Where each node is, by name, as far as that is known."""
+
+    async def found_on(self, node: str) -> Sequence[AgentHandle]:
+        """The agents of this install on a node, also on one that is lost and answers again."""
+
+    async def end(self, handle: AgentHandle, grace: float) -> None:
+        """End such an agent and forget it, also on a node that is lost."""
+
+    async def ask(self, node: str) -> str:
+        """The version of a node's engine."""
+
+    async def check(self, node: str) -> str:
+        """The same, once a container there has found what agents need. Raises `DumbwaiterError` with what to do."""
+
+    async def run_once(
+        self,
+        node: str,
+        image: str,
+        folder: Path,
+        arguments: Sequence[str],
+        *,
+        seconds: float = 30.0,
+        writable: bool = False,
+    ) -> bytes:
+        """What Python prints in a container on a node that sees a folder as /mnt. Raises `StartFailed`."""

@@ -1,4 +1,4 @@
-"""The cluster that the tests of this folder share."""
+"""The clusters that the tests of this folder share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.clusters import Cluster, a_cluster
+from tests.cluster.swarm import Swarm, a_swarm
 from tests.conftest import AgentImage
 
 
@@ -27,3 +28,11 @@ def shared_folder(cluster: Cluster) -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def swarm(script_image: str, agent_image: AgentImage) -> Iterator[Swarm]:
+    """Three machines in a Swarm, which have the images."""
+    with a_swarm() as found:
+        found.load(script_image, agent_image.name)
+        yield found
