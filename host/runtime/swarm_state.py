@@ -1,7 +1,7 @@
 """What Swarm says of nodes and tasks, as facts and sentences. Pure.
 
 The end of a task is known when its node has reported it. Of a node that Swarm calls down nothing is known: its tasks
-may run, whatever state Swarm wants them to have, and `orphaned` is only Swarm's guess after a day.
+may run against what Swarm wants of them, and `orphaned` is only its guess after a day.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +13,13 @@ import pytest
 from host.runtime.swarm import SwarmRuntime
 from tests.cluster.swarm import HOST, Machine, Swarm, run
 from tests.conftest import AgentImage
+from tests.support.daemon import Daemon
 from tests.support.host import Host, running
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.full, pytest.mark.docker]
 
 SETTINGS = {
-    "runtime": "swarm",
     "shared": True,
     "poll_seconds": 0.5,
     "heartbeat_seconds": 1.0,
@@ -120,3 +121,43 @@ async def test_a_machine_that_is_cut_off_is_waited_for_and_people_are_told(
         answers = [text for text in host.texts() if text.startswith("are you there?")]
         assert len(answers) == 1
         await host.do("node.add", name=swarm.machines[0].name)
+
+
+def test_the_way_of_the_documents(data: Path, swarm: Swarm, agent_image: AgentImage) -> None:
+    """What docs/cluster.md tells an admin to type, with the real command."""
+    first, second, third = swarm.machines
+    host = Daemon(
+        data,
+        RUNTIME="swarm",
+        SHARED="true",
+        GATEWAY_ADDRESS=f"{HOST}:8443",
+        DOCKER_HOST=f"unix://{first.socket}",
+        IMAGE=agent_image.name,
+    )
+    host.start()
+    try:
+        listed = json.loads(host.run("node", "list", "--json").stdout)
+        assert [(each["name"], each["state"]) for each in listed] == [(each.name, "ready") for each in swarm.machines]
+        checked = json.loads(host.run("node", "check", "--json").stdout)
+        assert [each["problem"] for each in checked] == [None, None, None]
+        first.docker("node", "update", "--label-add", "gpu=yes", third.name)
+        first.docker("node", "update", "--label-add", "dumbwaiter.max_agents=20", third.name)
+        assert host.run("agent-group", "set", "assistant", "--node-label", "gpu=yes").returncode == 0
+        assert host.run("chat", "-m", "hello").stdout.startswith("hello")
+        status = json.loads(host.run("status", "--json").stdout)
+        assert [agent["node"] for agent in status["agents"]] == [third.name]
+        (node,) = [each for each in status["nodes"] if each["name"] == third.name]
+        assert (node["agents"], node["max_agents"]) == (1, 20)
+        doctor = host.run("doctor").stdout
+        assert f"{second.name}: docker " in doctor
+        assert f"1 on {third.name}" in doctor
+        assert "Swarm does not tell out of memory from a kill" in doctor
+        refused = host.run("node", "lost", third.name, "--yes")
+        assert "answers, so it is not lost" in refused.stderr
+        assert host.run("node", "drain", third.name).returncode == 0
+        assert host.run("node", "add", third.name).returncode == 0
+        refused = host.run("node", "add", "four", "ssh://four")
+        assert "joins and gets labels by docker's own commands" in refused.stderr
+    finally:
+        assert host.stop() == 0
+    assert first.docker("service", "ls", "-q") == ""
