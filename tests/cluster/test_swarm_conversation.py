@@ -160,4 +160,4 @@ def test_the_way_of_the_documents(data: Path, swarm: Swarm, agent_image: AgentIm
         assert "joins and gets labels by docker's own commands" in refused.stderr
     finally:
         assert host.stop() == 0
-    assert first.docker("service", "ls", "-q") == ""
+    assert third.docker("ps", "-q", "--filter", "label=dumbwaiter.run") == ""
