@@ -113,8 +113,8 @@ def test_the_file_is_that_of_the_data_folder_that_was_chosen(tmp_path: Path) -> 
         (
             "DUMBWAITER_RUNTIME",
             "podman",
-            "the setting 'runtime' is not valid: Input should be 'auto', 'docker', 'process', 'nodes' or 'kubernetes' "
-            "(DUMBWAITER_RUNTIME): mend it or take it away; `dumbwaiter doctor` checks it",
+            "the setting 'runtime' is not valid: Input should be 'auto', 'docker', 'process', 'nodes', 'swarm' or "
+            "'kubernetes' (DUMBWAITER_RUNTIME): mend it or take it away; `dumbwaiter doctor` checks it",
         ),
     ],
 )
