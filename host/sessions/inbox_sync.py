@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 from host.central import (
     agent_groups,
@@ -116,10 +115,10 @@ class InboxSync:
         """The folder of a session."""
         return self._layout.session(session.agent_group_id, session.id)
 
-    def _update(self, layout: SessionLayout, **content: Any) -> None:
-        """Write a session's file (`inbox.update`), unless another host may do so by now. Raises `FileTrouble`."""
+    def _mine(self, layout: SessionLayout) -> SessionLayout:
+        """The folder to write to, unless another host may do so by now. Raises `FileTrouble`."""
         self._central.require_sole()
-        inbox.update(layout, **content)
+        return layout
 
     def unmarked(self, session_id: str) -> frozenset[str]:
         """The messages that are in the session's file already, which the ledger may not say yet.
@@ -141,8 +140,8 @@ class InboxSync:
         messages = [self._message(row, session) for row in pending.rows]
         push = push_of(pending.inputs, self._limits, self._profile)
         version = (layout.inbound.stat().st_ino, _digest(push))
-        self._update(
-            layout,
+        inbox.update(
+            self._mine(layout),
             messages=messages,
             push=None if self._pushed.get(session.id) == version else push,
             statuses=unrecorded.statuses,
@@ -251,7 +250,7 @@ class InboxSync:
         ]
         if not written and not statuses:
             return []
-        self._update(layout, messages=written, statuses=statuses)
+        inbox.update(self._mine(layout), messages=written, statuses=statuses)
         known = len(statuses) - sum(1 for row in statuses if row.message_id in lacking)
         said = []
         if written:
@@ -277,7 +276,7 @@ class InboxSync:
 
     def _push(self, session: sessions.Session, inputs: ContextInputs) -> None:
         push = push_of(inputs, self._limits, self._profile)
-        self._update(self.folder(session), push=push)
+        inbox.update(self._mine(self.folder(session)), push=push)
         self._pushed[session.id] = (self.folder(session).inbound.stat().st_ino, _digest(push))
 
     def record(self, session: sessions.Session, known: Unrecorded = NOTHING_UNRECORDED) -> None:
@@ -290,8 +289,8 @@ class InboxSync:
             return
         if not self.folder(session).inbound.exists():
             self._make_folder(session)
-        self._update(
-            self.folder(session),
+        inbox.update(
+            self._mine(self.folder(session)),
             statuses=unrecorded.statuses,
             delivered=unrecorded.delivered,
         )
