@@ -49,7 +49,7 @@ WHILE_TALKING = (
     Point("deliver: not sent", DELIVER, "Deliverer._try", "await step.call()"),
     Point("deliver: sent, not recorded", DELIVER, "Deliverer._try", "_finish(delivery, DeliveryStatus.DELIVERED"),
     Point("deliver: recorded, not told", "host.dispatcher", "Dispatcher._hand_on", "self._supervisor.delivered("),
-    Point("record: inbound.db not told", POST, "InboxSync.record", "self._update("),
+    Point("record: inbound.db not told", POST, "InboxSync.record", "inbox.update("),
     Point("record: inbound.db told", POST, "InboxSync.record", "self._central.submit(mark)"),
     Point("migrate: inbound.db half made", MIGRATE, "migrate", "PRAGMA user_version"),
     Point("migrate: outbound.db half made", MIGRATE, "migrate", "PRAGMA user_version", 2),
