@@ -27,7 +27,11 @@ WHERE id = :id
 DELETE = "DELETE FROM messaging_groups WHERE id = ?"
 BY_ADDRESS = "SELECT * FROM messaging_groups WHERE channel_type = ? AND platform_id = ?"
 BY_ID = "SELECT * FROM messaging_groups WHERE id = ?"
-ALL = "SELECT * FROM messaging_groups ORDER BY channel_type, platform_id"
+ALL = """
+SELECT * FROM messaging_groups
+WHERE :search IS NULL OR instr(channel_type || ':' || platform_id || ' ' || coalesce(name, ''), :search)
+ORDER BY channel_type, platform_id LIMIT :limit
+"""
 
 USERS = """
 SELECT agent_group_id FROM wirings WHERE messaging_group_id = :id
@@ -60,7 +64,8 @@ SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agen
        w.reset, w.reset_minutes, w.reset_hour, w.archived, w.sender_scope, w.non_engaging, w.priority, w.agent_replies,
        w.progress, w.created_at
 FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
-ORDER BY m.channel_type, m.platform_id, w.priority DESC, a.name
+WHERE :search IS NULL OR instr(m.channel_type || ':' || m.platform_id || ' ' || a.name, :search)
+ORDER BY m.channel_type, m.platform_id, w.priority DESC, a.name LIMIT :limit
 """
 
 
@@ -229,9 +234,10 @@ def by_id(connection: Queryable, messaging_group_id: str) -> MessagingGroup | No
     return None if row is None else MessagingGroup.from_row(row)
 
 
-def all_groups(connection: Queryable) -> list[MessagingGroup]:
-    """All messaging groups, by address."""
-    return [MessagingGroup.from_row(row) for row in connection.execute(ALL)]
+def all_groups(connection: Queryable, search: str | None = None, limit: int | None = None) -> list[MessagingGroup]:
+    """All messaging groups, by address; the first of them, or those in whose address or name a text stands."""
+    values = {"search": search or None, "limit": -1 if limit is None else limit}
+    return [MessagingGroup.from_row(row) for row in connection.execute(ALL, values)]
 
 
 def wire(tx: Transaction, wiring: Wiring) -> None:
@@ -265,9 +271,12 @@ def users(connection: Queryable, messaging_group_id: str) -> list[str]:
     return [row["agent_group_id"] for row in connection.execute(USERS, {"id": messaging_group_id})]
 
 
-def wirings_shown(connection: Queryable) -> list[dict[str, object]]:
-    """All wirings with the names people use."""
-    return [dict(row) | {"per_user": bool(row["per_user"])} for row in connection.execute(WIRINGS_SHOWN)]
+def wirings_shown(
+    connection: Queryable, search: str | None = None, limit: int | None = None
+) -> list[dict[str, object]]:
+    """All wirings with the names people use; the first of them, or those in whose chat or agent a text stands."""
+    values = {"search": search or None, "limit": -1 if limit is None else limit}
+    return [dict(row) | {"per_user": bool(row["per_user"])} for row in connection.execute(WIRINGS_SHOWN, values)]
 
 
 def _columns(group: MessagingGroup) -> dict[str, object]:

@@ -59,9 +59,10 @@ async def add(
     return await show(services, address=address)
 
 
-async def list_all(services: Services) -> list[dict[str, Any]]:
-    """All chats, by address."""
-    return await services.central.read(lambda c: [_shown(c, group) for group in table.all_groups(c)])
+async def list_all(services: Services, *, search: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    """All chats, by address; the first `limit` of them, or those in whose address or name `search` stands."""
+    most = None if limit is None else max(0, limit)
+    return await services.central.read(lambda c: [_shown(c, group) for group in table.all_groups(c, search, most)])
 
 
 async def show(services: Services, *, address: str) -> dict[str, Any]:

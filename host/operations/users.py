@@ -32,9 +32,10 @@ async def add(services: Services, *, user: str, name: str | None = None, same_as
     return await show(services, user=user)
 
 
-async def list_all(services: Services) -> list[dict[str, Any]]:
+async def list_all(services: Services, *, limit: int = 1000) -> list[dict[str, Any]]:
     """Users with their roles, by id."""
-    return await services.central.read(lambda c: [_shown(c, each) for each in table.all_users(c)])
+    most = max(0, limit)
+    return await services.central.read(lambda c: [_shown(c, each) for each in table.all_users(c, most)])
 
 
 async def show(services: Services, *, user: str) -> dict[str, Any]:

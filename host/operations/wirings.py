@@ -120,9 +120,10 @@ async def add(
     )
 
 
-async def list_all(services: Services) -> list[dict[str, Any]]:
-    """All wirings, by chat."""
-    return await services.central.read(messaging_groups.wirings_shown)
+async def list_all(services: Services, *, search: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+    """All wirings, by chat; the first `limit` of them, or those in whose chat or agent `search` stands."""
+    most = None if limit is None else max(0, limit)
+    return await services.central.read(messaging_groups.wirings_shown, search, most)
 
 
 async def remove(services: Services, *, messaging_group: str, agent_group: str) -> dict[str, Any]:

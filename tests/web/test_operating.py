@@ -288,3 +288,17 @@ def test_a_field_of_the_page_says_its_type_and_what_holds_without_it() -> None:
     fields = {each["name"]: (each["type"], each["where"], each["default"]) for each in call["fields"]}
     assert fields["level"] == ("string", "query", "info")
     assert fields["limit"] == ("integer", "query", 200)
+
+
+async def test_of_many_chats_the_page_shows_the_first_and_finds_the_others(site: Site) -> None:
+    for number in range(60):
+        await site.host.do("messaging_group.add", address=f"memory:room-{number:02}", name=f"Room {number}")
+        await site.host.do("wiring.add", messaging_group=f"memory:room-{number:02}", agent_group=AGENT)
+    async with site.client() as client:
+        page = (await client.get("/people"))[1]
+        assert 'name="q"' in page
+        assert page.count('action="/people/wiring"') <= 51
+        found = (await client.get("/people?q=room-59"))[1]
+        assert found.count('action="/people/wiring"') == 2  # its own, and the one for a new wiring
+        assert "room-58" not in found
+        assert (await client.get("/people?q=%27%25"))[0] == 200

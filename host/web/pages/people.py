@@ -16,6 +16,8 @@ _KEPT = (
     "non_engaging", "priority", "agent_replies", "progress",
 )  # fmt: skip
 """What a wiring has besides chat and agent: the operation sets all of it, and the form only a part."""
+_MOST = 50
+"""Of each list. Each wiring has a form of its own: a page with thousands would take seconds."""
 
 
 class PeoplePages:
@@ -32,16 +34,22 @@ class PeoplePages:
 
     async def _page(self, request: web.Request, visitor: Visitor, problem: DumbwaiterError | None) -> web.Response:
         site = self._site
+        search = request.query.get("q", "").strip()
+        found = {"search": search or None, "limit": _MOST + 1}
+        chats = await site.do(visitor, "messaging_group.list", **found)
+        wirings = await site.do(visitor, "wiring.list", **found)
         return site.page(
             request,
             "people.html",
             status=200 if problem is None else 400,
             problem=problem,
             channels=await site.do(visitor, "channel.list"),
-            chats=await site.do(visitor, "messaging_group.list"),
-            wirings=await site.do(visitor, "wiring.list"),
+            search=search,
+            more=len(chats) > _MOST or len(wirings) > _MOST,
+            chats=chats[:_MOST],
+            wirings=wirings[:_MOST],
             agents=await site.do(visitor, "agent_group.list"),
-            users=await site.do(visitor, "user.list"),
+            users=await site.do(visitor, "user.list", limit=_MOST),
             dropped=await site.do(visitor, "dropped.list", limit=20),
             choices={
                 "session_mode": list(SessionMode),
@@ -56,7 +64,7 @@ class PeoplePages:
         where = {name: given.get(name, "") for name in ("messaging_group", "agent_group")}
         known = [
             each
-            for each in await self._site.do(visitor, "wiring.list")
+            for each in await self._site.do(visitor, "wiring.list", search=where["messaging_group"])
             if all(each[name] == value for name, value in where.items())
         ]
         try:
