@@ -210,7 +210,9 @@ def test_rules_name_a_tool_and_what_is_in_its_command() -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        Point("decide: not committed", "host.access.approvals", "_close", "audit.record("),
+        pytest.param(
+            Point("decide: not committed", "host.access.approvals", "_close", "audit.record("), marks=pytest.mark.full
+        ),
         Point(
             "decide: committed, agent not told",
             "host.dispatcher",

@@ -163,8 +163,14 @@ async def test_only_agents_that_are_there_and_others_can_be_written_to(tmp_path:
 @pytest.mark.parametrize(
     "point",
     [
-        Point(
-            "hand over: files kept, not accepted", "host.agents.channel", "AgentChannel.deliver", "said = AgentMessage("
+        pytest.param(
+            Point(
+                "hand over: files kept, not accepted",
+                "host.agents.channel",
+                "AgentChannel.deliver",
+                "said = AgentMessage(",
+            ),
+            marks=pytest.mark.full,
         ),
         Point(
             "hand over: accepted, nobody told",

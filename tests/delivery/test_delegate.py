@@ -181,9 +181,14 @@ async def test_a_task_hands_on_no_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        Point("delegate: begun, not answered", WORKER, "begin", "services.delegated.set("),
+        pytest.param(
+            Point("delegate: begun, not answered", WORKER, "begin", "services.delegated.set("), marks=pytest.mark.full
+        ),
         Point("delegate: done, not handed back", WORKER, "_look_after", "handed = await"),
-        Point("delegate: handed back, agent not told", WORKER, "_look_after", "if not handed"),
+        pytest.param(
+            Point("delegate: handed back, agent not told", WORKER, "_look_after", "if not handed"),
+            marks=pytest.mark.full,
+        ),
     ],
     ids=str,
 )

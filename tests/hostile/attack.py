@@ -56,7 +56,8 @@ LIMITS: Mapping[str, float] = {
     "idle_seconds": 36_000.0,
     "engine_seconds": 100.0,
 }
-TRIPS = 40
+TRIPS = {"quick": 24, "container": 40, "full": 40}
+"""So many at least, by size: a median needs no more, and in the quick size each trick is looked at by itself again."""
 TOGETHER = 24
 ALONE_TOGETHER = 4  # in their quick size
 MEMORY_MB = 100.0
@@ -185,7 +186,7 @@ class Attack:
         await asyncio.gather(*(self._ask(chat, "hello") for chat in chats))
         sessions = [await session_of(self._host, chat) for chat in chats]
         agents = [self._agent(session) for session in sessions]
-        before = await self._neighbour.talk(self._elsewhere, lambda count: count < TRIPS // 2)
+        before = await self._neighbour.talk(self._elsewhere, lambda count: count < TRIPS[self._size] // 2)
         process = psutil.Process()
         descriptors = process.num_fds()
         _start_peak()
@@ -196,7 +197,9 @@ class Attack:
                 for result, chat, session in zip(results, chats, sessions, strict=True)
             )
         )
-        during = await self._neighbour.talk(self._elsewhere, lambda count: count < TRIPS or not undecided.done())
+        during = await self._neighbour.talk(
+            self._elsewhere, lambda count: count < TRIPS[self._size] or not undecided.done()
+        )
         await undecided
         memory = (_status("VmHWM") - self._resident) / 1e6
         for result, session, agent in zip(results, sessions, agents, strict=True):

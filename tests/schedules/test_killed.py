@@ -88,8 +88,8 @@ def mortal_host(shared: MortalDaemon) -> Iterator[MortalDaemon]:
     disarm(shared.folder)
 
 
-IN_SHORT = ("between storing the next time and beginning", "once it is committed and before its agent starts")
-"""The points of `make test`; the others are for `make chaos`."""
+IN_SHORT = ("once it is committed and before its agent starts",)
+"""The point of `make test`; the others are for `make chaos`."""
 
 
 @pytest.mark.parametrize(
