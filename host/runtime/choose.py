@@ -156,6 +156,7 @@ async def _on_swarm(
         require_suitable(await runtime.manager.facts(), None)
         stands = await make_ready(runtime.manager, image, base_image, providers, context)
         names = [node.name for node in await runtime.facts()]
+        await runtime.remove_strays()
     except (RuntimeUnavailable, StartFailed) as error:
         await runtime.close()
         raise type(error)(

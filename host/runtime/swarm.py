@@ -29,6 +29,7 @@ from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, 
 from host.runtime.specification import (
     INSTALL_LABEL,
     NODE_LABEL,
+    RELAY_LABEL,
     RUN_LABEL,
     SESSION_LABEL,
     container_arguments,
@@ -38,6 +39,7 @@ from host.runtime.specification import (
 from host.runtime.swarm_client import SwarmClient
 from host.runtime.swarm_specification import (
     PROBE,
+    PROBE_LABEL,
     agent_service,
     is_ended,
     probe_service,
@@ -200,6 +202,10 @@ class SwarmRuntime:
             raise RuntimeUnavailable("Swarm does not end a container", where=handle.session_id)
         await self._call(lambda: self._remove(handle))
 
+    async def remove_strays(self) -> None:
+        """Remove what a host that was killed left: relays beside no agent, and probes. Nothing may be starting."""
+        await self._call(self._remove_strays)
+
     async def ask(self, node: str) -> str:
         return (await self._call(lambda: self._ready(node))).version
 
@@ -327,6 +333,13 @@ class SwarmRuntime:
     def _remove(self, handle: AgentHandle) -> None:
         self._swarm.remove(handle.reference)
         self._swarm.remove(way_name(handle.run_id))
+
+    def _remove_strays(self) -> None:
+        kept = {way_name(handle.run_id) for handle in self._handles()}
+        for label in (RELAY_LABEL, PROBE_LABEL):
+            for service in self._swarm.services(label):
+                if service["Spec"]["Name"] not in kept:
+                    self._swarm.remove(service["ID"])
 
     def _ready(self, name: str) -> SwarmNode:
         """A node that reports to its manager. Raises `RuntimeUnavailable`."""

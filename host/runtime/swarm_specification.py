@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from host.runtime.specification import HOME, INSTALL_LABEL, NODE_LABEL, RELAY_LABEL
+from host.runtime.specification import HOME, NODE_LABEL
 
 NODE_ID_LABEL = "dumbwaiter.node_id"
 ENDED_LABEL = "dumbwaiter.ended"
@@ -118,11 +118,6 @@ def ended(service: Mapping[str, Any]) -> dict[str, Any]:
 def is_ended(service: Mapping[str, Any]) -> bool:
     """Whether it was asked to end."""
     return ENDED_LABEL in service["Spec"]["Labels"]
-
-
-def labels_of_install(install_id: str) -> list[str]:
-    """The labels of what a host starts: agents, relays, probes."""
-    return [f"{label}={install_id}" for label in (INSTALL_LABEL, RELAY_LABEL, PROBE_LABEL)]
 
 
 def _service(

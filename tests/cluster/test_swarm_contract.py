@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from host.runtime.placement import ManyNodes
-from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from host.runtime.protocol import RelayTarget, RuntimeUnavailable, StartFailed
 from host.runtime.swarm import SwarmRuntime
 from tests.cluster.swarm import LOCKED_DOWN, Machine, Swarm, tasks_of
 from tests.runtime.agents import DEAF, LIVES, UID, eventually
@@ -114,6 +115,19 @@ async def test_a_folder_or_an_image_that_a_node_lacks_is_said(bench: Bench, swar
     with pytest.raises(StartFailed, match=f"does not have the folder {missing}: the shared folder is not mounted"):
         await runtime.run_once(node.name, bench.image, missing, ["-c", "pass"])
     assert await runtime.run_once(node.name, bench.image, tmp_path, ["-c", "print(6 * 7)"]) == b"42\n"
+
+
+async def test_what_a_killed_host_left_beside_no_agent_is_removed(bench: Bench, swarm: Swarm) -> None:
+    runtime = swarm_runtime(bench)
+    wanted = replace(bench.specification(), way=RelayTarget("127.0.0.1:1", "PEM", "token"))
+    handle = await runtime.start(wanted)
+    manager = swarm.machines[0]
+    assert len(manager.docker("service", "ls", "-q").split()) == 2
+    await runtime.remove_strays()
+    assert len(manager.docker("service", "ls", "-q").split()) == 2  # an agent's relay is kept
+    manager.docker("service", "rm", handle.reference)
+    await runtime.remove_strays()
+    assert manager.docker("service", "ls", "-q") == ""
 
 
 async def test_of_a_machine_that_is_cut_off_nothing_is_said_and_its_agent_is_ended_when_it_is_back(
