@@ -115,6 +115,11 @@ class Swarm:
             for machine in self.machines:
                 machine.docker("load", "-q", "-i", archive.name)
 
+    def until_ready(self) -> None:
+        """Wait until all machines are there: one that was cut off comes back a moment later."""
+        if self.machines:
+            until_sync(lambda: _ready(self.machines[0]) == len(self.machines), "all nodes are ready", 60)
+
     def machine(self, name: str) -> Machine:
         """A machine by its name."""
         return next(each for each in self.machines if each.name == name)
@@ -154,8 +159,9 @@ def a_swarm(count: int = 3) -> Iterator[Swarm]:
         token = first.docker("swarm", "join-token", "-q", "worker")
         for machine in machines[1:]:
             machine.docker("swarm", "join", "--advertise-addr", machine.address, "--token", token, first.address)
-        until_sync(lambda: _ready(first) == count, "all nodes are ready", 60)
-        yield Swarm(EngineAddress(f"unix://{first.socket}", "the Swarm of the tests"), machines)
+        made = Swarm(EngineAddress(f"unix://{first.socket}", "the Swarm of the tests"), machines)
+        made.until_ready()
+        yield made
 
 
 def _ready(manager: Machine) -> int:

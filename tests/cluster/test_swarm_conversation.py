@@ -45,6 +45,7 @@ def data(swarm: Swarm, tmp_path: Path) -> Iterator[Path]:
     for machine in swarm.machines:
         run(*inside(machine), "bindfs", "-o", f"{CACHES},fsname=data", str(folder), str(folder))
     yield folder
+    swarm.until_ready()
     for machine in swarm.machines:
         run(*inside(machine), "umount", "-l", str(folder))
 
