@@ -51,7 +51,6 @@ log = logging.getLogger(__name__)
 
 UNPLACED = "kubernetes"
 """The node of a run in the ledger until the cluster has decided: the cluster as a whole."""
-_NODE_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
 _KILL_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -71,18 +70,26 @@ class _Capture:
 class KubernetesRuntime:
     """Runs each agent in a pod. Nothing is connected before the first call.
 
-    `pending_seconds` is how long a pod may wait for a node, before it is taken back and its session waits.
+    `pending_seconds` is how long a pod may wait for a node, before it is taken back and its session waits; what was
+    heard of a node holds for `node_seconds`.
     """
 
     name = "kubernetes"
 
     def __init__(
-        self, install_id: str, client: ClusterClient, options: PodOptions, *, pending_seconds: float = 20.0
+        self,
+        install_id: str,
+        client: ClusterClient,
+        options: PodOptions,
+        *,
+        pending_seconds: float = 20.0,
+        node_seconds: float = 2.0,
     ) -> None:
         self.install_id = install_id
         self.client = client
         self.options = options
         self._pending_seconds = pending_seconds
+        self._node_seconds = node_seconds
         self._nodes: dict[str, tuple[float, NodeStanding]] = {}
         self._first_seen: dict[str, float] = {}  # of trouble that may pass, by the pod's name
         self._captures: dict[str, _Capture] = {}
@@ -247,7 +254,7 @@ class KubernetesRuntime:
         if not name:
             return None
         at, found = self._nodes.get(name, (-math.inf, NodeStanding.AWAY))
-        if _now() - at >= _NODE_SECONDS:
+        if _now() - at >= self._node_seconds:
             found = node_standing(await self.client.node(name))
             self._nodes[name] = (_now(), found)
             (self._gone.add if found is NodeStanding.GONE else self._gone.discard)(name)
