@@ -297,7 +297,7 @@ async def test_of_many_chats_the_page_shows_the_first_and_finds_the_others(site:
     async with site.client() as client:
         page = (await client.get("/people"))[1]
         assert 'name="q"' in page
-        assert page.count('action="/people/wiring"') <= 51
+        assert page.count('action="/people/wiring"') <= 26
         found = (await client.get("/people?q=room-59"))[1]
         assert found.count('action="/people/wiring"') == 2  # its own, and the one for a new wiring
         assert "room-58" not in found

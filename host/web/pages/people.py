@@ -16,7 +16,7 @@ _KEPT = (
     "non_engaging", "priority", "agent_replies", "progress",
 )  # fmt: skip
 """What a wiring has besides chat and agent: the operation sets all of it, and the form only a part."""
-_MOST = 50
+_MOST = 25
 """Of each list. Each wiring has a form of its own: a page with thousands would take seconds."""
 
 
