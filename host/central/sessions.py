@@ -61,6 +61,7 @@ DELETE = "DELETE FROM sessions WHERE id = ?"
 ALL_IDS = "SELECT id FROM sessions"
 COUNT = "SELECT count(*) AS n FROM sessions WHERE status <> 'deleted'"
 OF_AGENT_GROUP = "SELECT id FROM sessions WHERE agent_group_id = ?"
+COUNT_OF_AGENT_GROUP = "SELECT count(*) AS n FROM sessions WHERE agent_group_id = ?"
 
 NOTE_COPY = """
 UPDATE sessions SET out_cursor = ?, turn_cursor = ?, last_active = coalesce(?, last_active),
@@ -222,6 +223,12 @@ def delete(tx: Transaction, session_id: str) -> None:
 def of_agent_group(connection: Queryable, agent_group_id: str) -> list[str]:
     """The ids of all sessions of an agent group."""
     return [row["id"] for row in connection.execute(OF_AGENT_GROUP, (agent_group_id,))]
+
+
+def count_of_agent_group(connection: Queryable, agent_group_id: str) -> int:
+    """How many sessions an agent group has."""
+    row = one(connection, COUNT_OF_AGENT_GROUP, (agent_group_id,))
+    return 0 if row is None else int(row["n"])
 
 
 def all_ids(connection: Queryable) -> set[str]:

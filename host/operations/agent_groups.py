@@ -279,7 +279,7 @@ def _shown(services: Services, connection: Queryable, group: AgentGroup) -> dict
         "allow": group.allowed_hosts,
         "node_labels": group.wanted_labels,
         "workspace": str(services.settings.layout.workspace(group.folder)),
-        "sessions": len(sessions.of_agent_group(connection, group.id)),
+        "sessions": sessions.count_of_agent_group(connection, group.id),
         "created_at": group.created_at,
     }
 
