@@ -89,7 +89,7 @@ def test_where_the_kernels_lock_says_that_the_last_host_is_over_nothing_is_waite
 def test_a_host_that_was_frozen_ends_when_it_wakes_and_writes_nothing(tmp_path: Path) -> None:
     with host(tmp_path / "lease", QUICK) as frozen:
         frozen.send_signal(signal.SIGSTOP)
-        lease = taken(tmp_path / "lease")
+        lease = taken(tmp_path / "lease", Timing(renew=0.1, limit=60.0, wait=QUICK.wait))
         frozen.send_signal(signal.SIGCONT)
         assert frozen.wait(60) == EXIT_LEASE
         lease.require()
