@@ -6,9 +6,10 @@ that was renamed over another is read anew. So the lease is a number that only g
 
 - A host that finds the file of another one waits for a change. It sees one: that host lives, and this one refuses. It
   sees none for `wait` seconds: it makes the file of the next number, which only one of several can.
-- The holder counts by its own monotonic clock, which goes on while a process is frozen. Once the last renewal began
-  more than `limit` seconds ago, or a higher number is there, it writes nothing more (`require`), and its process ends
-  at once, without the orderly stop: what it would write then is not its own any more. `limit` is shorter than `wait`.
+- The holder counts by the clock since its machine's start, which goes on while the process is frozen and while the
+  machine sleeps (`time.monotonic` stands still then). Once the last renewal began more than `limit` seconds ago, or a
+  higher number is there, it writes nothing more (`require`), and its process ends at once, without the orderly stop:
+  what it would write then is not its own any more. `limit` is shorter than `wait`.
 - On the machine and mount of the last holder no wait is needed: there the kernel's lock, which is taken first, says
   that it is over (`lock.py`).
 """
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 EXIT_LEASE = 75  # EX_TEMPFAIL of sysexits.h: a service manager starts the host again
 _STEP_SECONDS = 0.1
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # where there is no such clock, this one goes on
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _MAY_BE_SHARED = frozenset(
     {
@@ -104,14 +106,14 @@ class Lease:
         self._timing = timing
         self._lost = lost
         self._me = Holder(platform.node(), os.getpid(), at)
-        self._renewed = time.monotonic()
+        self._renewed = _seconds()
         self._is_lost = False
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def require(self) -> None:
         """Raise `LeaseLost` unless this host is sure to be the only one. Costs a look at the clock."""
-        if self._is_lost or time.monotonic() - self._renewed > self._timing.limit:
+        if self._is_lost or _seconds() - self._renewed > self._timing.limit:
             raise LeaseLost("another host may serve this data folder by now", where=self._folder)
 
     def release(self) -> None:
@@ -131,7 +133,7 @@ class Lease:
 
     def _keep_renewing(self) -> None:
         while not self._over.wait(self._timing.renew):
-            began = time.monotonic()
+            began = _seconds()
             try:
                 if max(_numbers(self._folder), default=0) > self.number:
                     return self._is_gone(f"the host {_newest(self._folder)[1]} took it over")
@@ -145,7 +147,7 @@ class Lease:
     def _keep_watching(self) -> None:
         """Beside the renewing, which may hang in the mount."""
         while not self._over.wait(_STEP_SECONDS):
-            if time.monotonic() - self._renewed > self._timing.limit:
+            if _seconds() - self._renewed > self._timing.limit:
                 return self._is_gone(f"it could not be renewed for {self._timing.limit:g} seconds")
 
     def _is_gone(self, why: str) -> None:
@@ -179,7 +181,7 @@ def take(
         number, last = _newest(folder)
         if not _is_free(number, last, at, is_locked=is_locked):
             number = _wait_for_silence(folder, number, last, timing)
-        began = time.monotonic()
+        began = _seconds()
         # Exactly the next number after the one that was found silent: of several hosts that wait, one makes it.
         with open(os.open(folder / str(number + 1), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(json.dumps(asdict(lease._me)))
@@ -215,8 +217,8 @@ def _is_free(number: int, last: Holder | None, at: str, *, is_locked: bool) -> b
 def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Timing) -> int:
     """The number that has not changed for long enough, or whose holder has said that it is over. Raises `LeaseHeld`."""
     log.info("waiting whether the last host of this folder lives", extra={"holder": str(last)})
-    end = time.monotonic() + timing.wait
-    while time.monotonic() < end:
+    end = _seconds() + timing.wait
+    while _seconds() < end:
         time.sleep(_STEP_SECONDS)
         now_number, now = _newest(folder)
         if (now_number, now) == (number, last):
@@ -225,6 +227,10 @@ def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Ti
             return now_number
         raise _held(folder, now)
     return number
+
+
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _held(folder: Path, by: Holder | None) -> LeaseHeld:
