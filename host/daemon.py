@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import shutil
+import signal
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,7 @@ from host.service.notify import READY, STOPPING, tell
 from host.services import Services, cluster_of, nodes_of, runtime_for
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, engine_address, notify_socket
+from host.standby import held_in_turn
 from host.web.serving import serving_page
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.signals import end_with
@@ -69,11 +71,21 @@ def run(settings: Settings, answer: Answer | None = None) -> int:
         if not mount_verdicts.read(layout):
             line = mount_verdicts.check_line(layout, settings.nodes[0].name if settings.nodes else "NODE")
             log.warning("the mount of the data folder was not measured yet: type `%s`", line)
-    with held(layout, wait_seconds=_LOCK_SECONDS) as lease:
+    if settings.standby:  # what must be asked is asked now, and not when it is to take over
+        install.becomes_a_copy(install.standing(layout), answer, _command(settings.data, "run"))
+    folder = held_in_turn(layout, _stand_by) if settings.standby else held(layout, wait_seconds=_LOCK_SECONDS)
+    with folder as lease:
         install.require_own_content(layout)
         as_copy = install.becomes_a_copy(install.standing(layout), answer, _command(settings.data, "run"))
         asyncio.run(_run(settings, began, lease, as_copy=as_copy))
     return 0
+
+
+def _stand_by() -> None:
+    """Say that there is nothing to wait for: a service manager would take the host for one that does not start."""
+    tell(notify_socket(), READY)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until the event loop takes them; nothing is to be put in order
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 async def _run(settings: Settings, began: float, lease: Lease | None, *, as_copy: bool) -> None:

@@ -224,6 +224,11 @@ class Settings(BaseSettings):
         description="the data folder lies on a mount that several machines share: no event, no time of a file and no "
         "lock between machines is relied on, and files are looked at more often just after a message; see cluster.md",
     )
+    standby: bool = Field(
+        False,
+        description="a host that finds another one serving the data folder waits, and takes its place when that one "
+        "has ended, see cluster.md; otherwise it refuses",
+    )
     poll_seconds: float = Field(1, gt=0, le=3600, description="how often files are looked at without a notification")
 
     upstreams: dict[str, UpstreamSetting] = Field(
