@@ -36,11 +36,11 @@ from host.operations.nodes import watching_nodes
 from host.operations.prune import clearing_away
 from host.operations.requests import answering
 from host.operations.schedules import scheduling
-from host.runtime.choose import Choice, others
+from host.runtime.choose import Choice
 from host.service.notify import READY, STOPPING, tell
-from host.services import Services, cluster_of, nodes_of, runtime_for
+from host.services import Services, runtime_for, runtimes_of
 from host.sessions.folder import Owner, make_data_folder
-from host.settings import Settings, engine_address, notify_socket
+from host.settings import Settings, notify_socket
 from host.standby import held_in_turn
 from host.web.serving import serving_page
 from shared_schema.clock import Clock, SystemClock
@@ -116,15 +116,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         central,
         choice.runtime,
         choice.reason,
-        others=others(
-            earlier - {choice.runtime.name},
-            central.install_id,
-            settings.layout.run,
-            engine_address(settings),
-            nodes_of(settings),
-            cluster_of(settings),
-            image=settings.image,
-        ),
+        others=runtimes_of(earlier - {choice.runtime.name}, settings, central.install_id),
     )
     try:
         await first_run.set_up(services)

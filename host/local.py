@@ -15,11 +15,10 @@ from host.central.database import Central
 from host.lock import held
 from host.operations.registry import call, only_looks, stream
 from host.runtime.absent import AbsentRuntime
-from host.runtime.choose import others
 from host.runtime.protocol import Runtime
-from host.services import Services, cluster_of, nodes_of
+from host.services import Services, runtimes_of
 from host.sessions.folder import Owner, make_data_folder
-from host.settings import Settings, engine_address
+from host.settings import Settings
 from host.start_line import start_line
 from shared_schema.clock import SystemClock
 from shared_schema.errors import FileTrouble, NotFound
@@ -94,13 +93,4 @@ async def _call(settings: Settings, name: str, parameters: Mapping[str, Any]) ->
 
 async def _runtimes(settings: Settings, central: Central) -> list[Runtime]:
     """The runtimes in which a dead host may have left agents; nothing is started here."""
-    names = await central.read(runs.unsettled_runtimes)
-    return others(
-        names,
-        central.install_id,
-        settings.layout.run,
-        engine_address(settings),
-        nodes_of(settings),
-        cluster_of(settings),
-        image=settings.image,
-    )
+    return runtimes_of(await central.read(runs.unsettled_runtimes), settings, central.install_id)

@@ -31,7 +31,7 @@ from host.hook_switch import HookSwitch
 from host.page import PageSwitch
 from host.routing.acceptance import Rules
 from host.routing.router import Router
-from host.runtime.choose import Choice, choose
+from host.runtime.choose import Choice, choose, others
 from host.runtime.engine_address import of_node
 from host.runtime.placement import ManyNodes
 from host.runtime.protocol import Runtime
@@ -127,6 +127,19 @@ def cluster_of(settings: Settings) -> ClusterPlan | None:
 def nodes_of(settings: Settings) -> Sequence[Node]:
     """The nodes of the settings."""
     return [node_of(setting) for setting in settings.nodes]
+
+
+def runtimes_of(names: set[str], settings: Settings, install_id: str) -> list[Runtime]:
+    """The runtimes of these names, in which earlier hosts may have left agents; nothing is started here."""
+    return others(
+        names,
+        install_id,
+        settings.layout.run,
+        engine_address(settings),
+        nodes_of(settings),
+        cluster_of(settings),
+        image=settings.image,
+    )
 
 
 def nodes_runtime(settings: Settings, install_id: str, nodes: Sequence[NodeSetting]) -> NodesRuntime:

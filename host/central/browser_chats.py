@@ -84,16 +84,7 @@ def _entry(row: sqlite3.Row) -> dict[str, Any]:
         row["content"],
         0,
     )
-    return {
-        "id": known.id,
-        "direction": known.direction,
-        "time": known.time,
-        "sender": known.sender,
-        "text": known.text,
-        "files": known.files,
-        "kind": known.kind,
-        "status": known.status,
-    }
+    return known.as_entry()
 
 
 def dollars(connection: Queryable, session_id: str) -> float:

@@ -55,6 +55,11 @@ class Known(Row):
         )
         return [name for name in names if isinstance(name, str)]
 
+    def as_entry(self) -> dict[str, Any]:
+        """As an entry of a transcript."""
+        names = ("id", "direction", "time", "sender", "text", "files", "kind", "status")
+        return {name: getattr(self, name) for name in names}
+
     @property
     def _said(self) -> dict[str, Any]:
         """The content; a sentence in place of one that cannot be read, so that the others still can be."""

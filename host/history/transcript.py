@@ -35,13 +35,13 @@ def entries(
             behind.setdefault(anchor, []).append(each)
         elif each.id in present:
             anchor = each.id
-    found = [_of_ledger(each) for each in behind.pop(None, ())] if whole or not messages else []
+    found = [each.as_entry() for each in behind.pop(None, ())] if whole or not messages else []
     for row in interleaved(messages, steps):
         if row["source"] == "steps":
             found.append(_of_step(row))
         else:
             found.append(_of_message(row, statuses, agent))
-            found += [_of_ledger(each) for each in behind.pop(row["message_id"], ())]
+            found += [each.as_entry() for each in behind.pop(row["message_id"], ())]
     return found
 
 
@@ -82,19 +82,6 @@ def _of_message(row: sqlite3.Row, statuses: Mapping[tuple[str, str], str], agent
         "files": files_of(row["content"]),
         "kind": row["kind"],
         "status": statuses.get((direction, row["message_id"])),
-    }
-
-
-def _of_ledger(known: Known) -> dict[str, Any]:
-    return {
-        "id": known.id,
-        "direction": known.direction,
-        "time": known.time,
-        "sender": known.sender,
-        "text": known.text,
-        "files": known.files,
-        "kind": known.kind,
-        "status": known.status,
     }
 
 
