@@ -11,11 +11,11 @@ run took it over last (`outbox.py`), and that is asked inside of every transacti
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from shared_schema.clock import since_boot
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.late_mount import unchanged
@@ -39,14 +39,14 @@ class Fence:
         self,
         inbound: Path,
         run: int | None,
-        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = since_boot,
         *,
         shared: bool = False,
     ) -> None:
         self._shared = shared
         self.run = run
         self._inbound = inbound
-        self._monotonic = monotonic
+        self._clock = clock
         self._seen = float("-inf")
         self._superseded = False
 
@@ -55,7 +55,7 @@ class Fence:
         if self.run is not None and present is not None and str(present) != str(self.run):
             self._superseded = True
         self.require_unbroken(present)
-        self._seen = self._monotonic()
+        self._seen = self._clock()
 
     def require_fresh(self) -> None:
         """Look again where the last look is too long ago. A file that cannot be read now is looked at the next time.
@@ -63,7 +63,7 @@ class Fence:
         Raises `Superseded`.
         """
         self.require_unbroken(None)
-        if self.run is None or self._monotonic() - self._seen < FRESH_SECONDS:
+        if self.run is None or self._clock() - self._seen < FRESH_SECONDS:
             return
         self.look()
 

@@ -30,13 +30,13 @@ from pathlib import Path
 
 from host.place import mounted, type_number
 from shared_schema import json_text
+from shared_schema.clock import since_boot
 from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble
 
 log = logging.getLogger(__name__)
 
 EXIT_LEASE = 75  # EX_TEMPFAIL of sysexits.h: a service manager starts the host again
 _STEP_SECONDS = 0.1
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # where there is no such clock, this one goes on
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _MAY_BE_SHARED = frozenset(
     {
@@ -106,14 +106,14 @@ class Lease:
         self._timing = timing
         self._lost = lost
         self._me = Holder(platform.node(), os.getpid(), at)
-        self._renewed = _seconds()
+        self._renewed = since_boot()
         self._is_lost = False
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def require(self) -> None:
         """Raise `LeaseLost` unless this host is sure to be the only one. Costs a look at the clock."""
-        if self._is_lost or _seconds() - self._renewed > self._timing.limit:
+        if self._is_lost or since_boot() - self._renewed > self._timing.limit:
             raise LeaseLost("another host may serve this data folder by now", where=self._folder)
 
     def release(self) -> None:
@@ -133,7 +133,7 @@ class Lease:
 
     def _keep_renewing(self) -> None:
         while not self._over.wait(self._timing.renew):
-            began = _seconds()
+            began = since_boot()
             try:
                 if max(_numbers(self._folder), default=0) > self.number:
                     return self._is_gone(f"the host {_newest(self._folder)[1]} took it over")
@@ -147,7 +147,7 @@ class Lease:
     def _keep_watching(self) -> None:
         """Beside the renewing, which may hang in the mount."""
         while not self._over.wait(_STEP_SECONDS):
-            if _seconds() - self._renewed > self._timing.limit:
+            if since_boot() - self._renewed > self._timing.limit:
                 return self._is_gone(f"it could not be renewed for {self._timing.limit:g} seconds")
 
     def _is_gone(self, why: str) -> None:
@@ -181,7 +181,7 @@ def take(
         number, last = _newest(folder)
         if not _is_free(number, last, at, is_locked=is_locked):
             number = _wait_for_silence(folder, number, last, timing)
-        began = _seconds()
+        began = since_boot()
         # Exactly the next number after the one that was found silent: of several hosts that wait, one makes it.
         with open(os.open(folder / str(number + 1), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(json.dumps(asdict(lease._me)))
@@ -217,8 +217,8 @@ def _is_free(number: int, last: Holder | None, at: str, *, is_locked: bool) -> b
 def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Timing) -> int:
     """The number that has not changed for long enough, or whose holder has said that it is over. Raises `LeaseHeld`."""
     log.info("waiting whether the last host of this folder lives", extra={"holder": str(last)})
-    end = _seconds() + timing.wait
-    while _seconds() < end:
+    end = since_boot() + timing.wait
+    while since_boot() < end:
         time.sleep(_STEP_SECONDS)
         now_number, now = _newest(folder)
         if (now_number, now) == (number, last):
@@ -227,10 +227,6 @@ def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Ti
             return now_number
         raise _held(folder, now)
     return number
-
-
-def _seconds() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 def _held(folder: Path, by: Holder | None) -> LeaseHeld:

@@ -76,3 +76,11 @@ def from_text(text: str) -> datetime:
     if to_text(moment) != text:  # ISO 8601 has more forms than this one
         raise InvalidValue(f"'{text}' is not a time of the form 2026-11-20T21:39:13.042Z")
     return moment
+
+
+def since_boot() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, where there is one: `time.monotonic` stands still then.
+
+    For what another machine may do meanwhile.
+    """
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
