@@ -1,14 +1,14 @@
 """Sessions that cannot be reconciled at the moment: why, and since when. In memory; a new host finds out anew.
 
 A fault is what reconciling raised: a file that cannot be opened, a folder whose owner is wrong, an error of the system
-that was not foreseen. It is logged once and tried again, less and less often. After `fault_seconds` it counts as
+that was not foreseen. Each cause of it is logged once, and it is tried again, less and less often. After `fault_seconds` it counts as
 lasting: what waits in the session fails with the cause, and so does what comes later, until the fault is over.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.backoff import Backoff
@@ -36,6 +36,7 @@ class Fault:
     cause: str
     patience: float
     attempts: int = 1
+    logged: set[str] = field(default_factory=set)
 
 
 class Faults:
@@ -47,7 +48,10 @@ class Faults:
         self._faults: dict[str, Fault] = {}
 
     def note(self, session_id: str, error: Exception) -> Fault:
-        """Reconciling failed. Logged when it is the first of its kind, with a traceback when it was not foreseen."""
+        """Reconciling failed. Logged when the cause is a new one, with a traceback when it was not foreseen.
+
+        Two causes may take turns, as when an agent's read and the host's write fail on the same missing folder.
+        """
         cause = cause_of(error)
         fault = self._faults.get(session_id)
         if fault is None:
@@ -57,8 +61,9 @@ class Faults:
             fault.attempts += 1
         is_of_engine = isinstance(error, RuntimeUnavailable)  # which may be updated, and comes back
         fault.patience = self._limits.engine_seconds if is_of_engine else self._limits.fault_seconds
-        if cause != fault.cause:
-            fault.cause = cause
+        fault.cause = cause
+        if cause not in fault.logged:
+            fault.logged.add(cause)
             log.error(
                 "a session could not be reconciled",
                 extra={"session_id": session_id, "error": str(error)},

@@ -141,10 +141,18 @@ def fill(path: Path, tables: dict[str, list[dict[str, Any]]]) -> None:
 
 def insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
     """Put a row in, if its table can hold it."""
-    marks = ", ".join("CAST(? AS TEXT)" if isinstance(value, RawText) else "?" for value in row.values())
-    values = [value.data if isinstance(value, RawText) else value for value in row.values()]
+    raw = [_raw(value) for value in row.values()]
+    marks = ", ".join("CAST(? AS TEXT)" if isinstance(value, RawText) else "?" for value in raw)
+    values = [value.data if isinstance(value, RawText) else value for value in raw]
     with suppress(sqlite3.IntegrityError, sqlite3.OperationalError):  # a key that is no integer, or has no successor
         connection.execute(f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})", values)
+
+
+def _raw(value: Any) -> Any:
+    """Text with a lone surrogate as an agent would store it: Python's own SQLite refuses it, a file holds it."""
+    if isinstance(value, str) and not value.isascii():
+        return RawText(value.encode("utf-8", "surrogatepass"))
+    return value
 
 
 def _as_it_is(value: Any) -> str:
