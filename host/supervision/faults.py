@@ -1,8 +1,9 @@
 """Sessions that cannot be reconciled at the moment: why, and since when. In memory; a new host finds out anew.
 
 A fault is what reconciling raised: a file that cannot be opened, a folder whose owner is wrong, an error of the system
-that was not foreseen. Each cause of it is logged once, and it is tried again, less and less often. After `fault_seconds` it counts as
-lasting: what waits in the session fails with the cause, and so does what comes later, until the fault is over.
+that was not foreseen. Each cause of it is logged once, and it is tried again, less and less often. After
+`fault_seconds` it counts as lasting: what waits in the session fails with the cause, and so does what comes later,
+until the fault is over.
 """
 
 from __future__ import annotations
