@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from host.central import agent_links
@@ -187,7 +188,9 @@ def get_by_name(connection: Queryable, name: str) -> AgentGroup:
     """The agent group of that name. Raises `NotFound`."""
     row = one(connection, BY_NAME, (name,))
     if row is None:
-        raise NotFound(f"there is no agent group '{name}'", hint="`dumbwaiter agent-group list` shows all")
+        like = get_close_matches(name, [group.name for group in all_groups(connection)], 1)
+        meant = f", did you mean '{like[0]}'" if like else ""
+        raise NotFound(f"there is no agent group '{name}'{meant}", hint="`dumbwaiter agent-group list` shows all")
     return AgentGroup.from_row(row)
 
 

@@ -138,7 +138,7 @@ def report(error: Exception) -> int:
             return WRONG_USAGE
         case click.UsageError():
             path = error.ctx.command_path if error.ctx is not None else "dumbwaiter"
-            say_error(f"{error.format_message().rstrip('.')}: see `{path} --help`")
+            say_error(f"{_of_usage(error, path)}: see `{path} --help`")
             return error.exit_code
         case click.ClickException():
             say_error(error.format_message())
@@ -153,6 +153,14 @@ def report(error: Exception) -> int:
         case _:
             say_error(str(error))
             return WRONG_USAGE if is_usage(error) else FAILED
+
+
+def _of_usage(error: click.UsageError, path: str) -> str:
+    """What is wrong with the line, without a full stop; with what may have been meant, the likeliest first."""
+    if not isinstance(error, click.NoSuchCommand | click.NoSuchOption) or not error.possibilities:
+        return error.format_message().rstrip(".")
+    likely = " or ".join(f"`{path} {name}`" for name in error.possibilities)
+    return f"{error.message.rstrip('.')}, did you mean {likely}"
 
 
 def say_error(sentence: str) -> None:

@@ -11,7 +11,6 @@ from host.central import (
     deliveries,
     ingest,
     mailbox,
-    messaging_groups,
     session_lookup,
     sessions,
     turns,
@@ -20,11 +19,12 @@ from host.central import (
 from host.central.database import Queryable
 from host.central.mailbox import Letter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.operations import partner
+from host.operations.sessions import has_printed
 from host.routing import commands
-from host.routing.engage import engages
 from host.routing.event import Event
 from host.services import Services
-from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.errors import InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import PROVIDER_BROKE, Address, FailureReason, MessageInStatus, decode
 
@@ -58,8 +58,8 @@ async def chat(
     session_id = None
     if session is not None:
         session_id = (await services.central.read(session_lookup.find, session)).id
-    elif agent_group is None:
-        agent_group = await services.central.read(_one_taker, text)
+    else:
+        agent_group = await services.central.read(_taker, agent_group, text)
     receipt = await services.terminal.send(
         Event(
             address=Address(CHANNEL_TYPE, PLATFORM_ID),
@@ -72,6 +72,7 @@ async def chat(
         )
     )
     if not receipt.accepted:
+        await services.central.read(partner.require_any)
         raise NotFound(f"no agent took the message: {receipt.dropped}", hint="`dumbwaiter wirings` shows which would")
     accepted = receipt.accepted[0]
     yield {
@@ -84,26 +85,13 @@ async def chat(
         yield item
 
 
-def _one_taker(connection: Queryable, text: str) -> str | None:
-    """The agent group that answers a text without a name, `None` for none. Raises `Conflict` where several would.
-
-    In a direct chat every message is meant for each agent; an agent that waits to be meant makes room for one that
-    takes everything, so that a second agent does not end the first one's conversation.
-    """
-    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
-    wirings = messaging_groups.wirings_of(connection, terminal.id) if terminal is not None else []
-    takers = [wiring for wiring in wirings if _takes(wiring, text, is_meant=False)]
-    takers = takers or [wiring for wiring in wirings if _takes(wiring, text, is_meant=True)]
-    found = [agent_groups.by_id(connection, taker.agent_group_id) for taker in takers]
-    names = [group.name for group in found if group is not None]
-    if len(names) > 1:
-        several = f"several agents answer at the terminal: {', '.join(names)}"
-        raise Conflict(several, hint="name one: `dumbwaiter chat NAME`")
-    return names[0] if names else None
-
-
-def _takes(wiring: messaging_groups.Wiring, text: str, *, is_meant: bool) -> bool:
-    return engages(wiring.engage, wiring.pattern, text=text, is_mention=is_meant, is_group=not is_meant)
+def _taker(connection: Queryable, agent_group: str | None, text: str) -> str | None:
+    if agent_group is not None:
+        return partner.named(connection, agent_group).name
+    taker = partner.of_text(connection, text)
+    if taker is None and commands.parse(text) is None:  # a command the host itself may answer
+        partner.require_any(connection)
+    return None if taker is None else taker.name
 
 
 async def _answers(
@@ -117,7 +105,10 @@ async def _answers(
             position = letter.position
             yield _message(letter)
         if row is None or (row.status != MessageInStatus.PENDING and is_out):
-            yield await services.central.read(_done, session_id=session_id, row=row)
+            done = await services.central.read(_done, session_id=session_id, row=row)
+            if done["more"] == "logs" and row is not None and not await _is_in_log(services, session_id, row):
+                done["more"] = None
+            yield done
             return
         left = deadline - services.clock.monotonic()
         if left <= 0:
@@ -132,6 +123,12 @@ async def _answers(
 
 def _state(connection: Queryable, message_id: str, session_id: str) -> tuple[ingest.AcceptedMessage | None, bool]:
     return ingest.get(connection, message_id), deliveries.is_answer_out(connection, session_id, message_id)
+
+
+async def _is_in_log(services: Services, session_id: str, row: ingest.AcceptedMessage) -> bool:
+    """Whether an agent printed anything since the message came: one that never started did not."""
+    session = await services.central.read(sessions.lookup, session_id)
+    return session is not None and await has_printed(services, session, row.accepted_at)
 
 
 def _done(connection: Queryable, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from host.central import agent_groups, messaging_groups, refusals, session_list, session_lookup, sessions, turns, unread
 from host.central.database import Queryable, Transaction
 from host.central.session_list import Filter, Key
+from host.runtime.protocol import RuntimeUnavailable
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import InvalidValue
@@ -135,6 +137,16 @@ async def logs(services: Services, *, session: str, max_bytes: int = 100_000) ->
     return {"text": printed[-max(1, max_bytes) :].decode("utf-8", "replace")}
 
 
+async def has_printed(services: Services, session: sessions.Session, since: str) -> bool:
+    """Whether the agents of a session are known to have printed anything since that moment (UTC text)."""
+    if await asyncio.to_thread(_kept_since, services.inbox_sync.folder(session), since):
+        return True
+    with suppress(RuntimeUnavailable):
+        handles = [handle for handle in await services.runtime.list() if handle.session_id == session.id]
+        return any([await services.runtime.logs(handle, 1) for handle in handles])
+    return False
+
+
 def shown(services: Services, connection: Queryable, session_id: str) -> dict[str, Any]:
     """One session in the form of the list."""
     row = session_list.shown(connection, session_id)
@@ -172,3 +184,11 @@ def _kept_log(layout: SessionLayout) -> bytes:
         return layout.log.read_bytes()
     except OSError:
         return b""
+
+
+def _kept_since(layout: SessionLayout, since: str) -> bool:
+    try:
+        kept = layout.log.stat()
+    except OSError:
+        return False
+    return kept.st_size > 0 and kept.st_mtime >= from_text(since).timestamp()

@@ -19,10 +19,7 @@ from host.central import (
     deliveries,
     ingest,
     mailbox,
-    messaging_groups,
-    routes,
     session_list,
-    session_lookup,
 )
 from host.central import sessions as session_table
 from host.central.agent_groups import AgentGroup
@@ -31,6 +28,7 @@ from host.central.ingest import AcceptedMessage
 from host.central.mailbox import Letter
 from host.central.session_list import Filter
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
+from host.operations import partner as partners
 from host.operations import readiness
 from host.routing import commands
 from host.routing.event import Event
@@ -39,7 +37,7 @@ from host.sessions import outbox
 from host.sessions.attachments import Attachment
 from host.sessions.outbox import Signature
 from shared_schema.clock import from_text, to_text
-from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
+from shared_schema.errors import FileTrouble, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, AgentPhase, MessageInStatus, decode
 
@@ -52,15 +50,6 @@ _LEFT_ALONE = timedelta(seconds=2)
 _TITLES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """With whom a terminal talks: an agent group, and the session where one was named or is under way."""
-
-    group: AgentGroup
-    session: session_table.Session | None
-    is_pinned: bool
-
-
 async def open_terminal(
     services: Services, *, agent_group: str | None = None, session: str | None = None
 ) -> dict[str, Any]:
@@ -71,7 +60,7 @@ async def open_terminal(
     """
 
     def load(connection: Queryable) -> dict[str, Any]:
-        partner = _partner(connection, agent_group, session)
+        partner = partners.of_prompt(connection, agent_group, session)
         mine = Filter(agent_group_id=partner.group.id)
         titles = [row["title"] for row in session_list.page(connection, mine, limit=_TITLES) if row["title"]]
         return {
@@ -104,7 +93,7 @@ async def send(
     """
     if not text.strip() and not files:
         raise InvalidValue("the message is empty", hint="type something, or attach a file with @PATH")
-    partner = await services.central.read(_partner, agent_group, session)
+    partner = await services.central.read(partners.of_prompt, agent_group, session)
     pinned = partner.session if partner.is_pinned else None
     receipt = await services.terminal.send(
         Event(
@@ -119,7 +108,7 @@ async def send(
         )
     )
     if not receipt.accepted:
-        hint = _how_to_wire(partner.group.name)
+        hint = partners.how_to_wire(partner.group.name)
         raise NotFound(f"no agent took the message: {receipt.dropped}", hint=hint)
     accepted = receipt.accepted[0]
     return {
@@ -142,7 +131,7 @@ async def follow(
     `idle`: the agent has nothing left to answer here.
     `done`: message_id, status, error: a message got its outcome, after all its answers.
     """
-    view = _View(services, (await services.central.read(_partner, agent_group, session)).group)
+    view = _View(services, (await services.central.read(partners.of_prompt, agent_group, session)).group)
     with services.dispatcher.following() as news:
         for entry in await view.begin(after):
             yield entry
@@ -286,53 +275,6 @@ class _View:
                 self.draft = await asyncio.to_thread(outbox.draft, agent.folder)
                 self.signature = signature
         return self.draft
-
-
-def _partner(connection: Queryable, agent_group: str | None, session: str | None) -> Partner:
-    """Whom a person means. Raises `NotFound`, `Conflict`."""
-    if session is not None:
-        found = session_lookup.find(connection, session)
-        group = agent_groups.by_id(connection, found.agent_group_id)
-        assert group is not None, "a session belongs to an agent group"
-        return Partner(group, found, is_pinned=True)
-    group = _of_terminal(connection) if agent_group is None else agent_groups.get_by_name(connection, agent_group)
-    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
-    wired = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
-    if group.id not in {wiring.agent_group_id for wiring in wired}:
-        hint = _how_to_wire(group.name)
-        raise NotFound(f"'{group.name}' does not answer at the terminal", hint=hint)
-    active = [] if terminal is None else routes.active_in_chat(connection, group.id, terminal.id, None)
-    return Partner(group, active[0] if len(active) == 1 else None, is_pinned=False)
-
-
-def _how_to_wire(name: str) -> str:
-    """What lets an agent answer at the terminal, beside those that do already."""
-    return (
-        f"`dumbwaiter wire {TERMINAL} {name} --engage mention` lets it answer there when it is meant, "
-        f"`--pattern '^{name}'` what begins with that, `--engage all` everything"
-    )
-
-
-def _of_terminal(connection: Queryable) -> AgentGroup:
-    """The one agent group that answers at the terminal. Raises `NotFound`, `Conflict`."""
-    terminal = messaging_groups.find(connection, CHANNEL_TYPE, PLATFORM_ID)
-    wirings = [] if terminal is None else messaging_groups.wirings_of(connection, terminal.id)
-    takes_all = [wiring for wiring in wirings if wiring.engage == messaging_groups.Engage.ALL]
-    usual = takes_all or [wiring for wiring in wirings if wiring.engage != messaging_groups.Engage.PATTERN] or wirings
-    groups = [group for each in usual if (group := agent_groups.by_id(connection, each.agent_group_id)) is not None]
-    if not groups:
-        known = agent_groups.all_groups(connection)
-        if not known:
-            raise NotFound("there is no agent yet", hint="`dumbwaiter init` makes one")
-        raise NotFound(
-            "no agent answers at the terminal", hint=f"`dumbwaiter wire {TERMINAL} {known[0].name}` lets one do so"
-        )
-    if len(groups) > 1:
-        names = ", ".join(group.name for group in groups)
-        raise Conflict(
-            f"several agents answer at the terminal: {names}", hint=f"name one: `dumbwaiter chat {groups[0].name}`"
-        )
-    return groups[0]
 
 
 def _letter(connection: Queryable, letter: Letter, *, late: bool) -> dict[str, Any]:

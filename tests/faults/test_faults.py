@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from host.operations.doctor import check_sessions
+from host.operations.partner import TERMINAL
+from host.operations.registry import stream
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import AgentHandle, AgentSpecification
 from shared_schema.ids import Prefix, new_id
@@ -19,7 +21,7 @@ from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import encode
 from tests.support.chats import add_chats, answers, ask_in, folder_of
 from tests.support.folders import exchange
-from tests.support.host import Host, running
+from tests.support.host import AGENT, Host, running
 from tests.support.wait import until
 
 NOT_RECONCILED = "a session could not be reconciled"
@@ -158,3 +160,7 @@ async def test_an_agent_that_the_system_does_not_let_start_is_told_as_that_and_n
         await host.say("hello")
         (told,) = await answers(host, "one", 1)
         assert "the agent cannot be started: Too many open files" in told
+        await host.do("messaging_group.add", address=TERMINAL)
+        await host.do("wiring.add", messaging_group=TERMINAL, agent_group=AGENT)
+        *_, done = [entry async for entry in stream(host.services, "chat", {"text": "hello"})]
+        assert (done["status"], done["more"]) == ("failed", None), "an agent that never ran printed nothing to look at"

@@ -85,6 +85,20 @@ async def test_an_agent_that_does_not_answer_at_the_terminal_is_refused_with_the
     assert f"dumbwaiter wire {TERMINAL} reviewer" in str(raised.value)
 
 
+async def test_one_message_is_refused_with_the_line_that_helps_as_the_prompt_is(host: Host) -> None:
+    async def refused(**params: str) -> str:
+        with pytest.raises(NotFound) as raised:
+            await anext(stream(host.services, "chat", {"text": "hello", **params}))
+        return str(raised.value)
+
+    await host.do("agent_group.add", name="reviewer")
+
+    assert "there is no agent group 'revewer', did you mean 'reviewer'" in await refused(agent_group="revewer")
+    assert f"dumbwaiter wire {TERMINAL} reviewer" in await refused(agent_group="reviewer")
+    await host.do("wiring.remove", messaging_group=TERMINAL, agent_group=AGENT)
+    assert await refused() == (f"no agent answers at the terminal: `dumbwaiter wire {TERMINAL} {AGENT}` lets one do so")
+
+
 async def test_where_several_answer_one_has_to_be_named(host: Host) -> None:
     await host.do("agent_group.add", name="reviewer")
     await host.do("wiring.add", messaging_group=TERMINAL, agent_group="reviewer")
