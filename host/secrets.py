@@ -19,6 +19,8 @@ from urllib.parse import quote, urlsplit
 _NAMES = re.compile(
     r"(^|[_-])(api_?)?(keys?|tokens?|secrets?|pass(word|wd|phrase)?|credentials?|auth(orization)?)$", re.I
 )
+_HEADERS = "telemetry.headers."
+"""What a collector wants in a header is a key, under any name."""
 _LARGEST_FILE = 1024**2
 OPEN = 0o077
 
@@ -32,7 +34,7 @@ def secrets_of(document: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for value in document:
             yield from secrets_of(value, name)
     elif isinstance(document, str) and document.strip():
-        if _NAMES.search(name.rpartition(".")[2]):
+        if _NAMES.search(name.rpartition(".")[2]) or name.startswith(_HEADERS):
             yield name, document
         elif (password := _password(document)) is not None:
             yield name, password

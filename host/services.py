@@ -49,6 +49,7 @@ from host.supervision.progress import ProgressDisplay
 from host.supervision.runs import Runs
 from host.supervision.supervisor import Supervisor
 from host.supervision.sync import SessionSync
+from host.traced_calls import TracedCalls
 from host.transcription import Transcriber
 from host.watch.choose import choose as choose_watcher
 from host.watch.protocol import Watcher
@@ -196,7 +197,9 @@ class Services:
         """The model services; changed in place when a person sets one."""
         upstreams = self.upstreams
         self._way_out = (upstreams, proxies.configure(proxy_variables()))
-        self.gateway = gateway_for(central, settings, owner, clock, *self._way_out)
+        self.calls = TracedCalls(central, clock) if settings.telemetry.endpoint is not None else None
+        """Model calls that are over, for traces; None where none are made."""
+        self.gateway = gateway_for(central, settings, owner, clock, *self._way_out, spans=self.calls)
         self.settings = settings
         self.clock = clock
         self.central = central
@@ -422,6 +425,7 @@ class Services:
             max_file_bytes=settings.max_file_bytes,
             platforms=self._platforms,  # which grow with the channels
             redaction=Redaction(self.central.first_install_id if settings.redact_ids else "", in_clear=self._in_clear),
+            is_traced=self.calls is not None,
         )
 
     def _built(self, channel: Channel) -> None:

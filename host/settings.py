@@ -40,6 +40,7 @@ from host.runtime.protocol import (
 )
 from host.secrets import is_private, make_private, secrets_in
 from host.sessions.reset import zone
+from host.telemetry_settings import TelemetrySetting
 from host.web_settings import WebSetting
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.foreign_text import decoded
@@ -242,6 +243,11 @@ class Settings(BaseSettings):
         WebSetting(),
         description="the page in the browser: `enabled`, `address`, `port`, `hosts`, `certificate`, `key`, `url`, "
         "`oidc`, see web.md",
+    )
+
+    telemetry: TelemetrySetting = Field(
+        TelemetrySetting(),
+        description="traces for OpenTelemetry: `endpoint`, `headers`, `service_name`, see traces.md",
     )
 
     transcription: dict[Literal["upstream", "model"], str] = Field(
@@ -481,7 +487,11 @@ def is_closed(file: Path) -> bool:
 def _field(variable: str) -> str:
     name = variable[len(PREFIX) :].lower()
     table, nested, _ = name.partition("__")
-    return table if nested and table in ("upstreams", "channels", "transcription", "web", "kubernetes") else name
+    return (
+        table
+        if nested and table in ("upstreams", "channels", "transcription", "web", "kubernetes", "telemetry")
+        else name
+    )
 
 
 def _origin(name: str, given: dict[str, Any], file: Path) -> str:

@@ -211,6 +211,12 @@ class MessageIn(Row):
         """The text of the content, empty when it has none."""
         return str(decode(self.content).get("text") or "")
 
+    @property
+    def traceparent(self) -> str | None:
+        """The place of the message in a trace, as W3C's Trace Context has it; None where it has none."""
+        said = decode(self.content).get("traceparent")
+        return said if isinstance(said, str) else None
+
 
 _MESSAGE_TYPES = tuple((field.name, _TYPES[str(field.type)]) for field in fields(MessageIn))
 

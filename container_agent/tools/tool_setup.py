@@ -79,7 +79,7 @@ class ToolSetup:
         box = toolbox(
             ToolContext(request, out, out.turn_inbox, out.deadline, out.at_end),
             self._clock,
-            self._environment,
+            environment_of_turn(self._environment, request),
             self._processes,
             skills=prompt.skills,
             foreign=foreign,
@@ -117,3 +117,11 @@ class ToolSetup:
             )
             self._servers = (said, servers)
         return self._servers[1]
+
+
+def environment_of_turn(environment: Mapping[str, str], request: TurnRequest) -> Mapping[str, str]:
+    """The agent's environment with the place of the turn in its trace, which programs that are traced go on from."""
+    for message in request.triggering:
+        if message.traceparent is not None:
+            return {**environment, "TRACEPARENT": message.traceparent}
+    return environment

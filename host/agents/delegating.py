@@ -30,6 +30,7 @@ from host.central.delegations import Delegation, DelegationState
 from host.central.rate_limits import Act
 from host.central.sessions import Session
 from host.sessions import transitions
+from host.traceparent import of_message
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
@@ -69,6 +70,7 @@ def begin(tx: Transaction, parent: Session, arguments: Mapping[str, Any]) -> tup
         thread_id=None,
         kind="agent",
     )
+    asked = ingest.oldest_unanswered(tx, parent.id)
     row, _ = ingest.accept(
         tx,
         {
@@ -88,6 +90,7 @@ def begin(tx: Transaction, parent: Session, arguments: Mapping[str, Any]) -> tup
             "spool": None,
             "accepted_at": tx.now,
             "hops": ingest.last_hops(tx, parent.id) + 1,
+            "traceparent": None if asked is None else of_message(asked.message_id, asked.traceparent).header,
         },
     )
     deadline = to_text(from_text(tx.now) + timedelta(minutes=int(arguments["minutes"])))

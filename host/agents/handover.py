@@ -27,6 +27,7 @@ from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import Queryable, Transaction
 from host.central.rate_limits import Act
 from host.central.sessions import Session
+from host.traceparent import of_message
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, is_id, new_id
 from shared_schema.rows import Address, MessageInKind, encode
@@ -105,6 +106,7 @@ def hand_over(tx: Transaction, message: AgentMessage, now: str) -> str | None:
             "spool": message.spool,
             "accepted_at": now,
             "hops": hops,
+            "traceparent": _traceparent(tx, speaker, message.answers),
         },
     )
     return listener.id
@@ -152,6 +154,14 @@ def _address(connection: Queryable, listener: Session, speaker: Session, *, is_a
     if is_answer and (last := ingest.last_address(connection, listener.id)) is not None:
         return last
     return Address(AGENT_CHANNEL, speaker.id)
+
+
+def _traceparent(connection: Queryable, speaker: Session, answers: str | None) -> str | None:
+    """The place in its trace of what the speaker answers with this message: the other agent's work is a part of it."""
+    answered = None if answers is None else ingest.get(connection, answers)
+    if answered is None or answered.session_id != speaker.id:
+        return None
+    return of_message(answered.message_id, answered.traceparent).header
 
 
 def _hops(connection: Queryable, speaker: Session, answers: str | None) -> int:

@@ -138,6 +138,10 @@ class Central:
         self._writer = threading.Thread(target=self._write_loop, name="central-write", daemon=True)
         self._writer.start()
 
+    def now(self) -> str:
+        """The present moment, as it is stored."""
+        return to_text(self._clock.now())
+
     @classmethod
     def open(cls, path: Path, clock: Clock, *, as_copy: bool = False) -> Central:
         """Open or create central.db and bring its schema up to date. Blocks. Raises `FileTrouble`.

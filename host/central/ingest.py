@@ -19,10 +19,10 @@ from shared_schema.rows import Address, MessageInKind, MessageInStatus, Row, dec
 
 INSERT = """
 INSERT INTO ingest (message_id, agent_group_id, session_id, generation, channel_type, platform_id, thread_id,
-    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at, hops, state)
+    platform_message_id, sender_id, sender_name, kind, trigger, content, spool, accepted_at, hops, traceparent, state)
 VALUES (:message_id, :agent_group_id, :session_id, :generation, :channel_type, :platform_id, :thread_id,
     :platform_message_id, :sender_id, :sender_name, :kind, :trigger, :content, :spool, :accepted_at, :hops,
-    CASE :kind WHEN 'command' THEN 'written' ELSE 'accepted' END)
+    :traceparent, CASE :kind WHEN 'command' THEN 'written' ELSE 'accepted' END)
 ON CONFLICT DO NOTHING RETURNING *
 """
 DUPLICATE = """
@@ -41,8 +41,9 @@ SELECT DISTINCT session_id FROM ingest WHERE status = 'pending' AND session_id I
 SESSIONS_TO_RECORD = "SELECT DISTINCT session_id FROM ingest WHERE recorded = 0 AND session_id IS NOT NULL"
 # What got its outcome while it was being written is told to the file afterwards.
 WRITTEN = """
-UPDATE ingest SET state = 'written', recorded = CASE status WHEN 'pending' THEN recorded ELSE 0 END WHERE message_id = ?
-RETURNING recorded
+UPDATE ingest SET state = 'written', written_at = coalesce(written_at, ?),
+    recorded = CASE status WHEN 'pending' THEN recorded ELSE 0 END
+WHERE message_id = ? RETURNING recorded
 """
 OPEN = """
 SELECT message_id, trigger, tries FROM ingest INDEXED BY ingest_open
@@ -170,6 +171,10 @@ WHERE status = 'pending' AND trigger = 1 AND channel_type = :channel_type AND pl
 ORDER BY position LIMIT :limit
 """
 NEWEST = "SELECT coalesce(max(position), 0) AS position FROM ingest"
+OLDEST_UNANSWERED = """
+SELECT * FROM ingest INDEXED BY ingest_open
+WHERE session_id = ? AND status = 'pending' AND trigger = 1 AND kind <> 'command' ORDER BY position LIMIT 1
+"""
 
 COMMAND = "command"
 """The kind of what people ask of the host."""
@@ -208,6 +213,8 @@ class AcceptedMessage(Row):
     turn_id: str | None
     withdrawn: int
     hops: int
+    traceparent: str | None
+    written_at: str | None
 
     @property
     def is_taken_back(self) -> bool:
@@ -258,10 +265,10 @@ class MessageOver(Effect):
 def accept(tx: Transaction, values: dict[str, object], *, in_background: bool = False) -> tuple[AcceptedMessage, bool]:
     """Store an event for one agent group. An event that was accepted before is returned as it is, with False.
 
-    `hops` may be left out: how often agents have answered each other since a person wrote. `in_background`: its
-    session can wait for others.
+    `hops` may be left out: how often agents have answered each other since a person wrote; and so may `traceparent`,
+    the place of who handed it in in a trace. `in_background`: its session can wait for others.
     """
-    if (new := one(tx, INSERT, {"hops": 0} | values)) is not None:
+    if (new := one(tx, INSERT, {"hops": 0, "traceparent": None} | values)) is not None:
         accepted = AcceptedMessage.from_row(new)
         if accepted.kind == COMMAND:
             tx.add(CommandAccepted(accepted.message_id))
@@ -314,12 +321,12 @@ def accepted(connection: Queryable, session_id: str, limit: int = ACCEPTED_LIMIT
     return [AcceptedMessage.from_row(row) for row in connection.execute(ACCEPTED, (session_id, limit))]
 
 
-def mark_written(tx: Transaction, message_ids: Collection[str]) -> bool:
-    """Note that `inbound.db` has these messages.
+def mark_written(tx: Transaction, message_ids: Collection[str], written_at: str | None = None) -> bool:
+    """Note that `inbound.db` has these messages, since `written_at` (now, unless it is said).
 
     True when one of them got its outcome on its way there (it was cancelled): the file is to be told.
     """
-    recorded = [tx.execute(WRITTEN, (message_id,)).fetchone() for message_id in message_ids]
+    recorded = [tx.execute(WRITTEN, (written_at or tx.now, message_id)).fetchone() for message_id in message_ids]
     return any(row is not None and not row["recorded"] for row in recorded)
 
 
@@ -522,6 +529,12 @@ def open_in_chat(
         "limit": limit,
     }
     return [AcceptedMessage.from_row(row) for row in connection.execute(OPEN_IN_CHAT, values)]
+
+
+def oldest_unanswered(connection: Queryable, session_id: str) -> AcceptedMessage | None:
+    """The message that a session's agent works on, or takes next; None when nothing asks for an answer."""
+    row = one(connection, OLDEST_UNANSWERED, (session_id,))
+    return None if row is None else AcceptedMessage.from_row(row)
 
 
 def newest(connection: Queryable) -> int:

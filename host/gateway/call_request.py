@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from multidict import CIMultiDict
 
+from host.gateway.call_span import CallSpan
 from host.gateway.connection import Connection
 from host.gateway.expected import LARGEST_OUTPUT, ExpectedOutput
 from host.gateway.head import Call, Head, passed_on
@@ -54,7 +55,8 @@ class Asked:
     """A call that was let through; `counts` when it uses tokens. `proxy` is what the upstream is reached through.
 
     `answer_tokens` is how long an answer may be of a model that is not known, where the request does not say it.
-    `reserve` is asked before the last piece of the request is sent, without which no service answers it.
+    `reserve` is asked before the last piece of the request is sent, without which no service answers it. `span` is
+    there when calls are traced.
     """
 
     call: Call
@@ -65,6 +67,7 @@ class Asked:
     session_id: str = ""
     reserve: Reserve | None = None
     answer_tokens: int = LARGEST_OUTPUT
+    span: CallSpan | None = None
 
 
 def login_of(proxy: Proxy | None) -> dict[str, str]:
@@ -76,6 +79,9 @@ def headers_of(asked: Asked) -> CIMultiDict[str]:
     """The agent's headers for the upstream: the key is the host's, and the answer comes as it is, to be read."""
     allowed = passed_on(asked.head.headers)
     headers = CIMultiDict(each for each in allowed.items() if _MAY_ASK.fullmatch(each[0]) is not None)
+    if asked.span is not None:  # the host's own trace; what the agent says of one is not believed
+        headers.popall("tracestate", None)
+        headers["traceparent"] = asked.span.traceparent
     headers["Accept-Encoding"] = "identity"
     if asked.head.length:
         headers["Content-Length"] = str(asked.head.length)

@@ -19,6 +19,7 @@ from aiohttp import ClientSession
 
 from host.gateway import model_call
 from host.gateway.call_request import Asked, ClientGone
+from host.gateway.call_span import CallSpan, CallSpans
 from host.gateway.coalesced import Coalesced
 from host.gateway.connection import Connection
 from host.gateway.egress import Egress
@@ -95,7 +96,9 @@ class RequestHandler:
         refused: Tell,
         used: Used,
         proxies: Proxies = Proxies(),  # noqa: B008 - frozen
+        spans: CallSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._id = secrets.token_hex(8)  # by which an agent knows a gateway from the one after a restart
         self._proxies = proxies
         self._grant_of = grant_of
@@ -207,6 +210,33 @@ class RequestHandler:
         if use is None:
             _look_at_unknown(head.method, upstream, grant)
         counts = use is Use.TOKENS
+        span = None
+        if counts and self._spans is not None:
+            span = await self._spans.begin(session_id, upstream.name, upstream.kind.value)
+        try:
+            await self._let_through(request, grant, head, call, connection, upstream, span, counts=counts)
+        except BaseException as error:
+            if span is not None:
+                span.error = error.reason.value if isinstance(error, Refused) else type(error).__name__
+            raise
+        finally:
+            if span is not None and self._spans is not None:
+                self._spans.end(span)
+
+    async def _let_through(
+        self,
+        request: _Ask,
+        grant: Grant,
+        head: Head,
+        call: Call,
+        connection: Connection,
+        upstream: Upstream,
+        span: CallSpan | None,
+        *,
+        counts: bool,
+    ) -> None:
+        """Carry a call out, if there may be one. Raises `Refused`."""
+        session_id = request.session.id
         if counts and head.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Refused(Reason.UNCOUNTED, "The body of a model call must not be compressed.", status=415)
         await self._permit(grant, upstream)
@@ -218,6 +248,8 @@ class RequestHandler:
         def used(usage: CallUsage) -> None:
             nonlocal counted
             minute.add(self._clock.monotonic(), tokens=usage.tokens)
+            if span is not None:
+                span.usage = usage
             counted = self._used(session_id, upstream.name, usage)
 
         async def reserve(expected: CallUsage, is_readable: bool) -> None:
@@ -242,7 +274,7 @@ class RequestHandler:
         request.is_under_way = True
         url = urlsplit(upstream.url)
         proxy = self._proxies.of(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        asked = Asked(call, head, upstream, counts, proxy, session_id, reserve, grant.limits.answer_tokens)
+        asked = Asked(call, head, upstream, counts, proxy, session_id, reserve, grant.limits.answer_tokens, span)
         if self._client is None:  # not before: it belongs to the running loop
             self._client = model_call.client(self._patience)
         try:

@@ -126,6 +126,8 @@ async def carry_out(
         if connection.ended:
             raise ClientGone
         asked, response = await _with_a_key(asked, body, session, patience, ring)
+        if asked.span is not None:
+            asked.span.status = response.status
         try:
             if response.status < 200:  # no request here asks for another protocol
                 raise _nonsense(asked)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from host.gateway import listening
+from host.gateway.call_span import CallSpans
 from host.gateway.connection import Connection
 from host.gateway.grant import GrantOf, Patience, Tell, Used
 from host.gateway.pace import Paced
@@ -64,8 +65,10 @@ class Gateway:
         descriptors: int | None = None,
         proxies: Proxies = Proxies(),  # noqa: B008 - frozen
         front: TlsFront | None = None,
+        spans: CallSpans | None = None,
     ) -> None:
         self.front = front
+        self._spans = spans
         self._grant_of = grant_of
         self._clock = clock
         self._patience = patience
@@ -84,7 +87,13 @@ class Gateway:
         from host.gateway.handler import RequestHandler
 
         return RequestHandler(
-            self._grant_of, self._clock, self._patience, refused=self._refused, used=self._used, proxies=self._proxies
+            self._grant_of,
+            self._clock,
+            self._patience,
+            refused=self._refused,
+            used=self._used,
+            proxies=self._proxies,
+            spans=self._spans,
         )
 
     async def open(self, session_id: str, layout: SessionLayout, run_id: str = "") -> None:

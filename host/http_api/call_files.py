@@ -26,14 +26,22 @@ async def handed_in(
     key: str,
     files: Sequence[InlineFile] = (),
     before: str | None = None,
+    traceparent: str | None = None,
 ) -> HandedIn:
-    """Hand a message in; `before` is another text with which it may have come before.
+    """Hand a message in; `before` is another text with which it may have come before, `traceparent` the caller's.
 
     Raises `AttachmentRefused` for too many or too large files, and as `asking.hand_in`.
     """
     if not files:
         return await asking.hand_in(
-            services, token, agent_group=agent_group, thread=thread, text=text, key=key, before=before
+            services,
+            token,
+            agent_group=agent_group,
+            thread=thread,
+            text=text,
+            key=key,
+            before=before,
+            traceparent=traceparent,
         )
     settings = services.settings
     if len(files) > settings.max_files or any(len(each.data) > settings.max_file_bytes for each in files):
@@ -52,6 +60,7 @@ async def handed_in(
             key=key,
             files=attachments,
             before=before,
+            traceparent=traceparent,
         )
     finally:
         await asyncio.to_thread(partial(shutil.rmtree, folder, ignore_errors=True))

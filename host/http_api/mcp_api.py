@@ -134,21 +134,27 @@ class McpApi:
         if tool is None or not isinstance(arguments, dict):
             raise _Wrong(_INVALID_PARAMS, f"there is no tool '{str(name)[:60]}'")
         _require_fit(tool["inputSchema"], arguments)
+        meta = parameters.get("_meta")
+        said = meta.get("traceparent") if isinstance(meta, dict) else None
+        traceparent = said if isinstance(said, str) else request.headers.get("traceparent")
         with self._access.callers.busy(token):
             if name == "ask_agent" and "text/event-stream" in request.headers.get("Accept", ""):
-                return await send(request, self._as_event(token, request_id, str(name), arguments))
-            return web.json_response(_response(request_id, await self._result(token, str(name), arguments)))
+                return await send(request, self._as_event(token, request_id, str(name), arguments, traceparent))
+            result = await self._result(token, str(name), arguments, traceparent)
+            return web.json_response(_response(request_id, result))
 
     async def _as_event(
-        self, token: Token, request_id: str | int, name: str, arguments: Mapping[str, Any]
+        self, token: Token, request_id: str | int, name: str, arguments: Mapping[str, Any], traceparent: str | None
     ) -> AsyncIterator[bytes]:
         """The one answer, as an event: an agent may take long, and proxies cut what is silent."""
-        yield event(_response(request_id, await self._result(token, name, arguments)), kind="message")
+        yield event(_response(request_id, await self._result(token, name, arguments, traceparent)), kind="message")
 
-    async def _result(self, token: Token, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def _result(
+        self, token: Token, name: str, arguments: Mapping[str, Any], traceparent: str | None
+    ) -> dict[str, Any]:
         """What a tool gives; an error is a result as well, which a model can read."""
         try:
-            found = await self._done(token, name, arguments)
+            found = await self._done(token, name, arguments, traceparent)
         except DumbwaiterError as error:
             return _told(error.what if error.own_hint is None else f"{error.what}: {error.own_hint}", is_error=True)
         except CallRefused as error:
@@ -162,19 +168,21 @@ class McpApi:
             return _told(found)
         return _told(json.dumps(found, ensure_ascii=False)) | {"structuredContent": {"result": found}}
 
-    async def _done(self, token: Token, name: str, arguments: Mapping[str, Any]) -> Any:
+    async def _done(self, token: Token, name: str, arguments: Mapping[str, Any], traceparent: str | None) -> Any:
         if name == "list_agents":
             return await asking.agents(self._services, token)
         if name == "ask_agent":
-            return await self._asked(token, arguments)
+            return await self._asked(token, arguments, traceparent)
         operation = _OPERATIONS[name]
         given = {"agent_group" if key == "agent" else key: value for key, value in arguments.items()}
         allowed = await rights.allowed(self._services, token, operation, given)
         return rights.shown(token, operation, await registry.call(self._services, operation, allowed))
 
-    async def _asked(self, token: Token, arguments: Mapping[str, Any]) -> str:
+    async def _asked(self, token: Token, arguments: Mapping[str, Any], traceparent: str | None) -> str:
         thread, key = thread_of(arguments.get("session")), secrets.token_hex(16)
-        done = await handed_in(self._services, token, arguments["agent"], thread, arguments["text"], key)
+        done = await handed_in(
+            self._services, token, arguments["agent"], thread, arguments["text"], key, traceparent=traceparent
+        )
         shown: dict[str, Any] = {}
         async for each in asking.follow(self._services, token, done.message_id):
             shown = each

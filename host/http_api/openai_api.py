@@ -138,7 +138,17 @@ class OpenAiApi:
         before = openai_input.for_agent(messages, is_new=begun).text
         try:
             key = key or secrets.token_hex(16)
-            return await handed_in(self._services, token, name, thread, given.text, key, given.files, before)
+            return await handed_in(
+                self._services,
+                token,
+                name,
+                thread,
+                given.text,
+                key,
+                given.files,
+                before,
+                traceparent=request.headers.get("traceparent"),
+            )
         except NotFound as error:
             raise _no_model(name) from error
 

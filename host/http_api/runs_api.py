@@ -65,7 +65,16 @@ class RunsApi:
         key = request.headers.get("Idempotency-Key") or secrets.token_hex(16)
         thread = openai_input.thread_of(session or (f"run {key}" if "Idempotency-Key" in request.headers else None))
         with self._access.callers.busy(token):
-            done = await handed_in(self._services, token, agent_group, thread, text, key, _files(body.get("files")))
+            done = await handed_in(
+                self._services,
+                token,
+                agent_group,
+                thread,
+                text,
+                key,
+                _files(body.get("files")),
+                traceparent=request.headers.get("traceparent"),
+            )
             shown = await asking.show(self._services, token, done.message_id)
         return web.json_response(shown, status=202, headers={"Location": f"/api/runs/{done.message_id}"})
 

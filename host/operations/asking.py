@@ -81,10 +81,12 @@ async def hand_in(
     key: str,
     files: Sequence[Attachment] = (),
     before: str | None = None,
+    traceparent: str | None = None,
 ) -> HandedIn:
     """Take what a program says to an agent, once for each `key`. It is on the disk when this returns.
 
-    `before` is another text with which the same message may have come before.
+    `before` is another text with which the same message may have come before, `traceparent` the caller's place in a
+    trace.
 
     Raises `NotFound` for an agent that the token does not reach, `NotAllowed`, `BudgetUsedUp`, `Conflict`,
     `InvalidValue`.
@@ -110,6 +112,7 @@ async def hand_in(
             attachments=tuple(files),
             agent_group=agent_group,
             is_literal=True,
+            traceparent=traceparent,
         )
     )
     if not receipt.accepted:

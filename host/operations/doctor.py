@@ -48,6 +48,7 @@ from host.sessions.folder import Owner
 from host.settings import BadSetting, Settings, engine_address, proxy_variables, vendor_variables
 from host.start_line import start_line
 from host.supervision.runs import image_of
+from host.telemetry.tracing import OtelExtraMissing, open_collector
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
@@ -89,6 +90,7 @@ async def examine(data: Path, settings: Settings | BadSetting, ask_host: AskHost
     if isinstance(settings, Settings):
         checks += await asyncio.to_thread(check_mount, settings) if data.is_dir() else []
         checks += [check_notifications(settings), *check_upstreams(settings), *check_proxies()]
+        checks += await asyncio.to_thread(check_telemetry, settings)
         checks += await asyncio.to_thread(check_channels, settings, ask_host)
         checks += [*await check_runtime(settings), *check_mounts(settings)]
     return checks
@@ -111,6 +113,21 @@ def check_settings(layout: DataLayout, settings: Settings | BadSetting) -> Check
     changed = sorted(settings.model_fields_set - {"data"})
     source = f"{layout.settings.name} is there" if layout.settings.exists() else "no dumbwaiter.toml"
     return Check("settings", True, f"{source}; set: {', '.join(changed) or 'nothing, all defaults'}")
+
+
+def check_telemetry(settings: Settings) -> list[Check]:
+    """Whether the collector takes traces, where one is set. Blocks for five seconds at most."""
+    endpoint = settings.telemetry.endpoint
+    if endpoint is None:
+        return []
+    try:
+        collector = open_collector(settings.telemetry)
+    except OtelExtraMissing as error:
+        return [Check("telemetry", None, f"{error.what}: no traces are made", error.hint)]
+    if collector.send(()):
+        return [Check("telemetry", True, f"the collector at {endpoint} takes traces")]
+    hint = f"start it, or take `endpoint` away below [telemetry] in {settings.layout.settings.name}"
+    return [Check("telemetry", None, f"the collector at {endpoint} does not take traces; messages go on", hint)]
 
 
 def check_upstreams(settings: Settings) -> list[Check]:

@@ -54,6 +54,7 @@ from host.routing.route_key import route_key
 from host.routing.text import is_blank, preview, truncate
 from host.sessions import transitions
 from host.sessions.reset import Policy, Reset, reset_due
+from host.traceparent import normal
 from shared_schema.clock import from_text, to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
@@ -419,6 +420,7 @@ class _Acceptance:
                 "content": encode(content),
                 "spool": self._spool,
                 "accepted_at": self._tx.now,
+                "traceparent": normal(event.traceparent),
             },
         )
         if added and trigger and self._command is None:

@@ -45,6 +45,7 @@ class Event:
 
     `by_owner`: the owner of the host handed it in at its own terminal. No channel of a platform says so.
     `is_literal`: all of its text is for the agent, also when it begins as a command does: a program wrote it.
+    `traceparent`: the place of who handed it in in a trace, as W3C's Trace Context has it.
     """
 
     address: Address
@@ -63,6 +64,7 @@ class Event:
     remote_files: tuple[RemoteFile, ...] = ()
     by_owner: bool = False
     is_literal: bool = False
+    traceparent: str | None = None
 
     def require_identifiers(self) -> None:
         """Raises `InvalidValue` for what cannot identify anything: empty, enormous or not printable."""

@@ -212,6 +212,7 @@ def put(
     message_id: str | None = None,
     trigger: int = 0,
     spool: str | None = None,
+    traceparent: str | None = None,
 ) -> None:
     """Put a message into a session: what a person did, as context that wakes no agent unless it is a `trigger`."""
     ingest.accept(
@@ -232,6 +233,7 @@ def put(
             "content": encode(content),
             "spool": spool,
             "accepted_at": tx.now,
+            "traceparent": traceparent,
         },
     )
 
@@ -253,6 +255,7 @@ def _put_in_place(
         content,
         sender_id=row.sender_id,
         sender_name=row.sender_name,
+        traceparent=row.traceparent,
         message_id=message_id,
         trigger=row.trigger,
         spool=spool,

@@ -23,7 +23,8 @@ class Platform:
 @dataclass(frozen=True, slots=True)
 class HostProfile:
     """`runtime` is the name of what runs agents, `timezone` that of chats without one, `save_memory` whether
-    agents may save to memory what is worth it before a conversation is over, `platforms` by channel type.
+    agents may save to memory what is worth it before a conversation is over, `platforms` by channel type. `is_traced`:
+    each message is told with its place in a trace.
 
     What one message may have, in characters, files, and bytes of a file, comes from the settings.
     """
@@ -36,6 +37,7 @@ class HostProfile:
     max_file_bytes: int = 25 * 1024**2
     platforms: Mapping[str, Platform] = field(default_factory=dict)
     redaction: Redaction = field(default_factory=Redaction)
+    is_traced: bool = False
 
     def platform(self, channel_type: str) -> Platform:
         """What is known of a platform."""

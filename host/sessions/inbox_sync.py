@@ -36,6 +36,7 @@ from host.sessions.folder import Owner, make_session_folder, make_workspace
 from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import NewMessage, Push, StatusUpdate
 from host.sessions.initial_transcript import InitialStep
+from host.traceparent import of_message
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import Address, Delivered, MessageInKind, MessageInStatus, decode, encode
@@ -148,6 +149,7 @@ class InboxSync:
             delivered=unrecorded.delivered,
         )
         self._pushed[session.id] = version
+        written_at = self._central.now()
         ids = frozenset(message.id for message in messages)
         spools = {row.spool for row in pending.rows if row.spool is not None}
         # No message waits for the mark, and it can be repeated: it goes along with the next commit. Until then this
@@ -159,7 +161,7 @@ class InboxSync:
         submit = self._central.submit_with_next if can_wait else self._central.submit
 
         def mark(tx: Transaction) -> bool:
-            is_outdated = ingest.mark_written(tx, ids)
+            is_outdated = ingest.mark_written(tx, ids, written_at)
             unrecorded.mark(tx, session.id)
             return is_outdated
 
@@ -342,11 +344,17 @@ class InboxSync:
         )
 
     def _told(self, text: str, row: ingest.AcceptedMessage, session: sessions.Session) -> str:
-        """The content with what an agent must know beside it: where it was said, when its session has several chats."""
+        """The content with what an agent must know beside it.
+
+        Where it was said, when its session has several chats; and its place in a trace, for what it is handed on to.
+        """
         has_many = session.messaging_group_id is None and row.kind == MessageInKind.CHAT
-        if not has_many and '"reply_to"' not in text:
+        is_traced = self._profile.is_traced or row.traceparent is not None
+        if not has_many and not is_traced and '"reply_to"' not in text:
             return text
         content = decode(text)
+        if is_traced:
+            content["traceparent"] = of_message(row.message_id, row.traceparent).header
         if isinstance(reply := content.get("reply_to"), dict) and "sender" in reply:
             content["reply_to"] = reply | {"sender": self._profile.redaction.name(row.channel_type, reply["sender"])}
         if has_many:

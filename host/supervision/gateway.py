@@ -11,6 +11,7 @@ from types import MappingProxyType
 from host.central import agent_groups, delegations, refusals, sessions, usage
 from host.central.database import Central, Queryable, Transaction
 from host.gateway import prices
+from host.gateway.call_span import CallSpans
 from host.gateway.certificate import certificate_of
 from host.gateway.grant import Grant
 from host.gateway.limits import CallLimits
@@ -36,6 +37,7 @@ def gateway_for(
     clock: Clock,
     upstreams: Mapping[str, Upstream],
     proxies: Proxies,
+    spans: CallSpans | None = None,
 ) -> Gateway:
     """The gateway of a host."""
     limits = CallLimits(settings.calls_per_minute, settings.tokens_per_minute, answer_tokens=settings.answer_tokens)
@@ -92,6 +94,7 @@ def gateway_for(
         transport=Transport(settings.gateway),
         proxies=proxies,
         front=_front(settings),
+        spans=spans,
     )
 
 

@@ -25,6 +25,7 @@ from host.gateway.upstreams import UpstreamKind
 from host.kubernetes_settings import KubernetesSetting
 from host.sessions.inspection import ask
 from host.settings import Settings
+from host.telemetry_settings import TelemetrySetting
 from host.web_settings import OidcSetting, WebSetting
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate
@@ -98,7 +99,7 @@ def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> N
 
 def type_of(annotation: Any) -> str:
     """The type of a setting as docs/settings.md writes it."""
-    if get_origin(annotation) is dict or annotation in (WebSetting, KubernetesSetting):
+    if get_origin(annotation) is dict or annotation in (WebSetting, KubernetesSetting, TelemetrySetting):
         return "table"
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
@@ -120,13 +121,22 @@ def type_of(annotation: Any) -> str:
 def value_of(default: Any) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if default in (WebSetting(), KubernetesSetting()):
+    if default in (WebSetting(), KubernetesSetting(), TelemetrySetting()):
         return "`{}`"
     if default is PydanticUndefined:
         return ""
     if isinstance(default, tuple) and default:
         return ", ".join(f"`{each}`" for each in default)
     return "none" if default is None or default == () else f"`{default}`"
+
+
+@pytest.mark.parametrize("name", TelemetrySetting.model_fields)
+def test_every_setting_of_traces_has_its_row(name: str) -> None:
+    field = TelemetrySetting.model_fields[name]
+
+    row = f"| `{name}` | {type_of(field.annotation)} | {value_of(field.default)} | {field.description} |"
+
+    assert row in page("docs/traces.md").splitlines(), f"docs/traces.md needs the row\n{row}"
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

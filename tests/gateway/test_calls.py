@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
+from host.gateway.call_span import CallSpan
 from host.gateway.grant import Patience
 from host.gateway.limits import CallLimits
 from host.gateway.server import Transport
@@ -20,6 +21,48 @@ from shared_schema.clock import ManualClock
 from tests.gateway.service import ANTHROPIC_EVENTS, sse
 from tests.gateway.world import CANARY, World, world
 from tests.support.wait import until
+
+
+class Spans:
+    """What a trace is told of model calls."""
+
+    def __init__(self) -> None:
+        self.over: list[CallSpan] = []
+
+    async def begin(self, session_id: str, upstream: str, kind: str) -> CallSpan:
+        return CallSpan(f"00-{1:032x}-{2:016x}-01", 3, session_id, upstream, kind)
+
+    def end(self, span: CallSpan) -> None:
+        self.over.append(span)
+
+
+async def too_many(request: web.Request, body: bytes) -> web.StreamResponse:
+    return web.json_response({"error": "later"}, status=429)
+
+
+async def used_up() -> str | None:
+    return "It is used up."
+
+
+async def test_a_traced_call_tells_its_service_where_it_stands_and_the_trace_how_it_ended(tmp_path: Path) -> None:
+    spans = Spans()
+    async with world(tmp_path, Transport.UNIX, spans=spans) as here:
+        mine = {"traceparent": f"00-{9:032x}-{9:016x}-01", "tracestate": "mine=1"}
+        path = "/upstream/anthropic/v1/messages"
+        async with here.call(path, headers=mine, json={"model": "claude-test"}) as response:
+            assert response.status == 200
+        here.service.respond = too_many
+        async with here.call(path, json={"model": "claude-test"}) as response:
+            assert response.status == 429
+        here.grant = replace(here.grant, exhausted=used_up)
+        async with here.call(path, json={"model": "claude-test"}) as response:
+            assert response.status == 402
+        await until(lambda: len(spans.over) == 3, "three calls are over")
+    seen = here.service.seen[0].headers
+    assert seen["traceparent"] == f"00-{1:032x}-{2:016x}-01"
+    assert "tracestate" not in seen
+    assert [(span.status, span.error) for span in spans.over] == [(200, None), (429, None), (None, "budget")]
+    assert spans.over[0].usage is not None
 
 
 @pytest.mark.parametrize(

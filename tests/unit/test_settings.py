@@ -62,6 +62,7 @@ def test_without_anything_set_the_defaults_hold(tmp_path: Path) -> None:
         "web": defaults["web"].model_dump(mode="json"),
         "nodes": [],
         "kubernetes": defaults["kubernetes"].model_dump(mode="json"),
+        "telemetry": defaults["telemetry"].model_dump(mode="json"),
     }
 
 

@@ -208,6 +208,7 @@ class WebhookChannel(BaseChannel):
                 body,
                 self._settings.hook(chat),
                 is_json=request.content_type != "text/plain",
+                traceparent=request.headers.get("traceparent"),
             )
         assert self._ingest is not None, "the channel has been started"
         receipt = await self._ingest(event)

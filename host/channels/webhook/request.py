@@ -22,11 +22,13 @@ def is_chat(name: str) -> bool:
     return _CHAT.fullmatch(name) is not None
 
 
-def event_of(address: Address, message_id: str, body: bytes, hook: Hook, *, is_json: bool) -> Event:
+def event_of(
+    address: Address, message_id: str, body: bytes, hook: Hook, *, is_json: bool, traceparent: str | None = None
+) -> Event:
     """The event of a request. Raises `InvalidValue` for a body that cannot be read or names what cannot be.
 
     Without a template the text is the member `text`, or all of the JSON. A caller that does not say who speaks is
-    called by the name of its chat.
+    called by the name of its chat. `traceparent` is the header of that name.
     """
     document = _document(body) if is_json else None
     if not is_json:
@@ -44,6 +46,7 @@ def event_of(address: Address, message_id: str, body: bytes, hook: Hook, *, is_j
         sender_name=_name(document, hook.sender_name or "/sender_name"),
         is_mention=True,
         is_group=False,
+        traceparent=traceparent,
     )
     event.require_identifiers()
     return event
