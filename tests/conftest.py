@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
 
 from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import RuntimeUnavailable
@@ -30,6 +32,18 @@ _STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("searching", _STEADY, max_examples=500)
 settings.register_profile("steady", _STEADY, derandomize=True)
 settings.load_profile("steady")
+
+_constants_of_loaded_modules = providers._get_local_constants
+
+
+def _steady_constants() -> Constants:
+    """None where inputs are to be the same each time: hypothesis mixes constants from the source of whichever modules
+    are loaded into what it draws, so a test drew other inputs after other tests. It has no setting against that;
+    tests/unit/test_steady_inputs.py tells when this no longer helps."""
+    return Constants() if settings().derandomize else _constants_of_loaded_modules()
+
+
+providers._get_local_constants = _steady_constants
 
 ROOT = Path(__file__).resolve().parents[1]
 PREPARE_SECONDS = 900

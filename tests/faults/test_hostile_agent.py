@@ -17,7 +17,7 @@ import pytest
 
 from tests.hostile.attack import HEALTHY, MEMORY_MB, TRIPS
 from tests.hostile.neighbour import Trips
-from tests.hostile.table import ELSEWHERE, TRICKS, Expected
+from tests.hostile.table import ELSEWHERE, SHORT, TRICKS, Expected
 from tests.support.chats import add_chats, ask_in, folder_of
 from tests.support.host import rows, running
 from tests.support.script import script
@@ -55,7 +55,9 @@ def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("trick", HERE)
+@pytest.mark.parametrize(
+    "trick", [pytest.param(trick, marks=() if trick in SHORT else pytest.mark.full, id=trick) for trick in HERE]
+)
 def test_a_trick_harms_its_own_session_alone(quick: dict[str, Result], trick: str) -> None:
     require(TRICKS[trick].expected, quick[trick], TRICKS[trick].otherwise)
 
@@ -91,6 +93,10 @@ async def test_an_agent_that_locks_its_file_does_not_keep_the_others_from_being_
             await ask_in(host, chat, "again")  # whoever could not be told at once is told with the next message
             told = rows((await folder_of(host, chat)).inbound, "SELECT name FROM destinations")
             assert told == [{"name": "home"}]
+
+
+def test_the_tricks_of_the_short_run_are_tricks_of_the_table() -> None:
+    assert set(HERE) >= SHORT
 
 
 @pytest.mark.parametrize("trick", ELSEWHERE)

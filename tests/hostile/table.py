@@ -233,6 +233,22 @@ TRICKS: dict[str, Trick] = {
 }  # fmt: skip
 
 
+SHORT = frozenset({
+    # The file is damaged; its schema; its rows
+    "cut in the middle", "WAL mode", "a journal that names a far page", "a lease on outbound.db",
+    "modes that forbid everything", "version 99", "views in place of tables", "a view without an end",
+    "triggers on every table", "every type in every column", "ids that are paths", "messages of other sessions",
+    # What it asks of the host, amounts, and what lies in place of its files
+    "requests about others", "a request that changes", "more bytes than allowed", "a pipe in place of outbound.db",
+    "a device in place of the journal", "a folder in place of all the rest", "links, pipes and folders in outbox/",
+    # While the host looks; life and death
+    "outbound.db locked for ever", "inbound.db locked for ever", "beats and does nothing", "stops its heart",
+    "children that leave home",
+    # Done by few at a time
+    "connections without end", "messages without end", "a content without end", "swapped without end",
+})  # fmt: skip
+"""Of every kind one or two: those that `make test` has time for. All others are marked `full`."""
+
 ELSEWHERE = {
     "files named by a row that lie outside of its folder": (
         "tests/faults/test_attachments.py",
