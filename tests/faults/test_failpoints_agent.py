@@ -9,7 +9,18 @@ import pytest
 
 from shared_schema.ids import Prefix, new_id
 from tests.support.failpoint import Plan
-from tests.support.failpoints import MortalDaemon, Point, arm, died_at, disarm, evenly, is_armed, mortal, passed
+from tests.support.failpoints import (
+    MortalDaemon,
+    Point,
+    arm,
+    died_at,
+    disarm,
+    evenly,
+    in_short,
+    is_armed,
+    mortal,
+    passed,
+)
 from tests.support.outcomes import Conversation
 from tests.support.wait import until_sync
 
@@ -90,7 +101,9 @@ def group(host: MortalDaemon) -> Iterator[Group]:
     host.end_agents()
 
 
-@pytest.mark.parametrize("point", BETWEEN_TURNS, ids=str)
+@pytest.mark.parametrize(
+    "point", in_short(BETWEEN_TURNS, "start: no sign of life yet", "recover: half done", "batch: chosen")
+)
 def test_an_agent_is_killed_between_turns_and_nothing_is_said_twice(group: Group, point: Point) -> None:
     arm(group.workspace, point.plan)
     group.people.talk()
@@ -98,7 +111,10 @@ def test_an_agent_is_killed_between_turns_and_nothing_is_said_twice(group: Group
     assert group.people.finish() == 0
 
 
-@pytest.mark.parametrize("point", IN_A_TURN, ids=str)
+@pytest.mark.parametrize(
+    "point",
+    in_short(IN_A_TURN, "begin: noted, provider not asked", "file: in its place", "end: acknowledged, not committed"),
+)
 def test_an_agent_is_killed_in_a_turn_which_is_run_again(group: Group, point: Point) -> None:
     arm(group.workspace, point.plan)
     group.people.talk()
@@ -115,7 +131,7 @@ def test_an_agent_is_killed_while_it_recovers_from_a_crash(group: Group, point: 
     group.people.finish(repeats=True)
 
 
-@pytest.mark.parametrize("point", WHILE_STOPPING, ids=str)
+@pytest.mark.parametrize("point", in_short(WHILE_STOPPING, "stop: not said"))
 def test_an_agent_is_killed_while_it_stops(group: Group, point: Point) -> None:
     group.people.talk()
     group.people.settle()
@@ -126,7 +142,7 @@ def test_an_agent_is_killed_while_it_stops(group: Group, point: Point) -> None:
     assert group.people.finish() == 0
 
 
-@pytest.mark.parametrize("point", WHILE_GIVING_BACK, ids=str)
+@pytest.mark.parametrize("point", in_short(WHILE_GIVING_BACK, "stop: turn half given back"))
 def test_an_agent_is_killed_while_it_gives_back_a_turn_to_a_host_that_stops(
     host: MortalDaemon, group: Group, point: Point
 ) -> None:
@@ -141,7 +157,8 @@ def test_an_agent_is_killed_while_it_gives_back_a_turn_to_a_host_that_stops(
     assert group.people.finish() == 0
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kills", [200])
 def test_wherever_an_agent_is_killed_nothing_is_lost(host: MortalDaemon, kills: int) -> None:
     calm = Group(host)
     arm(calm.workspace, Plan(passing=0))

@@ -10,7 +10,18 @@ import pytest
 
 from host.api.client import HostGone, NoHost
 from tests.support.failpoint import Plan
-from tests.support.failpoints import MortalDaemon, Point, arm, died_at, disarm, evenly, is_armed, mortal, passed
+from tests.support.failpoints import (
+    MortalDaemon,
+    Point,
+    arm,
+    died_at,
+    disarm,
+    evenly,
+    in_short,
+    is_armed,
+    mortal,
+    passed,
+)
 from tests.support.outcomes import AGENT, Conversation
 from tests.support.wait import until_sync
 
@@ -108,7 +119,18 @@ def keyless(tmp_path: Path) -> Iterator[MortalDaemon]:
         yield host
 
 
-@pytest.mark.parametrize("point", WHILE_TALKING, ids=str)
+@pytest.mark.parametrize(
+    "point",
+    in_short(
+        WHILE_TALKING,
+        "ingest: committed, not acknowledged",
+        "write: rows inserted, not committed",
+        "wake: agent started, not on record",
+        "copy: stored, not committed",
+        "deliver: sent, not recorded",
+        "record: inbound.db not told",
+    ),
+)
 def test_the_host_is_killed_while_somebody_talks(host: MortalDaemon, point: Point) -> None:
     people = Conversation(host)
     arm(host.folder, point.plan)
@@ -118,7 +140,7 @@ def test_the_host_is_killed_while_somebody_talks(host: MortalDaemon, point: Poin
     assert people.finish() == 0
 
 
-@pytest.mark.parametrize("point", WITHOUT_A_KEY, ids=str)
+@pytest.mark.parametrize("point", in_short(WITHOUT_A_KEY, "keyless: sent"))
 def test_what_may_have_been_sent_without_a_key_is_uncertain_and_not_sent_again(
     keyless: MortalDaemon, point: Point
 ) -> None:
@@ -135,7 +157,7 @@ def test_what_may_have_been_sent_without_a_key_is_uncertain_and_not_sent_again(
     assert of_the_other_chat in ((0, 0), (0, 1), (1, 1))
 
 
-@pytest.mark.parametrize("point", AT_THE_START, ids=str)
+@pytest.mark.parametrize("point", in_short(AT_THE_START, "restart: agents taken over"))
 def test_the_host_is_killed_again_while_it_starts(host: MortalDaemon, point: Point) -> None:
     people = Conversation(host)
     people.talk()
@@ -148,7 +170,7 @@ def test_the_host_is_killed_again_while_it_starts(host: MortalDaemon, point: Poi
     assert people.finish() == 0
 
 
-@pytest.mark.parametrize("point", AT_THE_FIRST_START, ids=str)
+@pytest.mark.parametrize("point", in_short(AT_THE_FIRST_START, "migrate: central.db half made"))
 def test_the_host_is_killed_at_its_first_start(tmp_path: Path, point: Point) -> None:
     host = MortalDaemon(tmp_path / "data", "host", "run", "--data")
     try:
@@ -164,7 +186,7 @@ def test_the_host_is_killed_at_its_first_start(tmp_path: Path, point: Point) -> 
         host.close()
 
 
-@pytest.mark.parametrize("point", IN_A_RESET, ids=str)
+@pytest.mark.parametrize("point", in_short(IN_A_RESET, "reset: in the ledger"))
 def test_the_host_is_killed_in_a_reset(host: MortalDaemon, point: Point) -> None:
     people = Conversation(host)
     people.talk()
@@ -185,7 +207,7 @@ def test_the_host_is_killed_in_a_reset(host: MortalDaemon, point: Point) -> None
     assert people.finish(cancels=True) == 0
 
 
-@pytest.mark.parametrize("point", IN_A_DELETE, ids=str)
+@pytest.mark.parametrize("point", in_short(IN_A_DELETE, "delete: rows gone"))
 def test_the_host_is_killed_in_a_delete(host: MortalDaemon, point: Point) -> None:
     people = Conversation(host)
     people.talk()
@@ -207,7 +229,8 @@ def test_the_host_is_killed_in_a_delete(host: MortalDaemon, point: Point) -> Non
     assert people.finish(cancels=True) == 0
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(300, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kills", [300])
 def test_wherever_the_host_is_killed_nothing_is_lost_or_sent_twice(host: MortalDaemon, kills: int) -> None:
     arm(host.folder, Plan(passing=0))
     live(host, Conversation(host))
