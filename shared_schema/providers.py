@@ -5,6 +5,9 @@ from __future__ import annotations
 PROVIDERS = ("echo", "model", "claude", "scripted")
 """All providers; the first is what a new agent group gets: it needs no key."""
 
+WITH_MODELS = "model"
+"""The one that answers with a model of any service; what an agent gets that is given a model alone."""
+
 VARIANTS = {"model": "model", "claude": "claude"}
 """The variant of the agents' image that has what a provider needs; the others need nothing."""
 

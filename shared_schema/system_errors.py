@@ -12,6 +12,11 @@ _OTHER_KIND = frozenset({errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
+def words_of(error: BaseException) -> str:
+    """What an error says, without the number and the path that an `OSError` puts around it."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 def how_to_mend(error: BaseException | None, where: str | Path | None) -> str | None:
     """What to type, for an `OSError` about a file or folder; None where its number says nothing of use."""
     if not isinstance(error, OSError) or error.errno is None:

@@ -126,7 +126,7 @@ def decide(tx: Transaction, code: str, decider: Standing, where_from: str, answe
         raise Conflict(NOT_YOURS)
     approval = table.by_code(tx, codes.normalised(code))
     if approval is None:
-        raise NotFound(f"There is no approval {code[:20]}.", hint="`dumbwaiter approval list` shows those that wait")
+        raise NotFound(f"there is no approval {code[:20]}", hint="`dumbwaiter approval list` shows those that wait")
     if not may_decide(decider, approval):
         raise Conflict(NOT_YOURS)
     if approval.state == ApprovalState.PENDING and approval.expires_at <= tx.now:

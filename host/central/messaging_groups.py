@@ -222,8 +222,10 @@ def get_by_name(connection: Queryable, address: str) -> MessagingGroup:
     """The messaging group `<channel_type>:<platform_id>`. Raises `InvalidValue`, `NotFound`."""
     group = find(connection, *parse_address(address))
     if group is None:
+        lists = "`dumbwaiter messaging-group list` shows all"
         raise NotFound(
-            f"there is no messaging group {address}", hint=f"add it with `dumbwaiter messaging-group add {address}`"
+            f"there is no messaging group {address}",
+            hint=f"{lists}, `dumbwaiter messaging-group add {address}` adds it",
         )
     return group
 

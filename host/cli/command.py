@@ -68,12 +68,29 @@ class Command(click.Command):
             if parameter.name in _NAMED:
                 parameter._custom_shell_complete = _complete  # what `shell_complete=` of each would set
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Ends the help with lines that can be typed."""
+        super().format_epilog(ctx, formatter)
+        from host.cli import examples
+
+        above = _path(ctx.parent)
+        if lines := examples.of(f"{above} {ctx.info_name}") or examples.of(f"{above} {self.name}"):
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in lines))
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # so that the sentence can name the command
             raise
+
+
+def _path(ctx: click.Context | None) -> str:
+    """What a person types to reach a group; the program may have been started under another name."""
+    if ctx is None or ctx.parent is None:
+        return "dumbwaiter"
+    return f"{_path(ctx.parent)} {ctx.info_name}"
 
 
 ALIASES = {"ls": ("list",), "rm": ("remove", "delete"), "rename": ("title",)}

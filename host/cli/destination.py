@@ -43,7 +43,7 @@ def list_all(invocation: Invocation, agent_group: str | None, as_json: bool) -> 
         invocation.call("destination.list", agent_group=agent_group),
         as_json,
         lambda rows: print_table(
-            rows, FIELDS, none="There are no destinations: `dumbwaiter destination add` makes one."
+            rows, FIELDS, none="There are no destinations: `dumbwaiter destination add AGENT NAME CHAT` makes one."
         ),
     )
 

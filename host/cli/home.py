@@ -41,7 +41,9 @@ def list_all(invocation: Invocation, agent_group: str | None, as_json: bool) -> 
     present(
         invocation.call("home.list", agent_group=agent_group),
         as_json,
-        lambda rows: print_table(rows, FIELDS, none="There are no home channels: `dumbwaiter home set` makes one."),
+        lambda rows: print_table(
+            rows, FIELDS, none="There are no home channels: `dumbwaiter home set AGENT CHAT` makes one."
+        ),
     )
 
 

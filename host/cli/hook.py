@@ -50,7 +50,7 @@ def list_all(invocation: Invocation, as_json: bool) -> None:
     present(
         invocation.call("hook.list"),
         as_json,
-        lambda rows: print_table(rows, COLUMNS, none="There are no hooks: `dumbwaiter hook add` makes one."),
+        lambda rows: print_table(rows, COLUMNS, none="There are no hooks: `dumbwaiter hook add NAME URL` makes one."),
     )
 
 

@@ -41,7 +41,9 @@ def list_all(invocation: Invocation, as_json: bool) -> None:
     present(
         invocation.call("quiet_hours.list"),
         as_json,
-        lambda rows: print_table(rows, FIELDS, none="There are none: `dumbwaiter quiet-hours set` sets some."),
+        lambda rows: print_table(
+            rows, FIELDS, none="There are none: `dumbwaiter quiet-hours set CHAT 22:00-07:00` sets some."
+        ),
     )
 
 

@@ -207,7 +207,7 @@ def heartbeat(invocation: Invocation, /, agent_group: str, every: str, as_json: 
 def list_all(invocation: Invocation, agent_group: str | None, all_of_them: bool, as_json: bool) -> None:
     """Schedules, what is due first before the others."""
     rows = invocation.call("schedule.list", agent_group=agent_group, all=all_of_them)
-    none = "There are no schedules: `dumbwaiter schedule add` makes one."
+    none = "There are no schedules: `dumbwaiter schedule add AGENT 'every day at 08:00' PROMPT` makes one."
     present(rows, as_json, lambda rows: print_table(rows, COLUMNS, none=none))
 
 

@@ -77,7 +77,7 @@ def list_all(invocation: Invocation, as_json: bool) -> None:
     present(
         invocation.call("token.list"),
         as_json,
-        lambda rows: print_table(rows, COLUMNS, none="There are no tokens: `dumbwaiter token add` makes one."),
+        lambda rows: print_table(rows, COLUMNS, none="There are no tokens: `dumbwaiter token add NAME` makes one."),
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from host.private_file import replace_private
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.provisions import how_to_install_extra
+from shared_schema.system_errors import words_of
 
 _NAME = "dumbwaiter gateway"
 _DAYS = 3650
@@ -38,7 +39,9 @@ class InstallCertificate:
         try:
             context.load_cert_chain(self.file)
         except (OSError, ssl.SSLError) as error:
-            raise FileTrouble(f"the gateway's certificate cannot be used: {error}", where=self.file) from error
+            raise FileTrouble(
+                f"the gateway's certificate cannot be used: {words_of(error)}", where=self.file
+            ) from error
         return context
 
     def token(self, run_id: str) -> str:
@@ -53,7 +56,7 @@ def certificate_of(path: Path) -> InstallCertificate:
     try:
         text = path.read_text(encoding="ascii")
     except (OSError, ValueError) as error:
-        raise FileTrouble(f"the gateway's certificate cannot be read: {error}", where=path) from error
+        raise FileTrouble(f"the gateway's certificate cannot be read: {words_of(error)}", where=path) from error
     key, begin, certificate = text.partition("-----BEGIN CERTIFICATE-----")
     if not begin or not key.strip():
         raise FileTrouble("the file has no key and certificate", where=path, hint="remove it: another one is made")

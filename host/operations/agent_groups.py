@@ -34,7 +34,7 @@ from shared_schema import asking, json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.models import problem as model_problem
-from shared_schema.providers import PROVIDERS, VARIANTS
+from shared_schema.providers import PROVIDERS, VARIANTS, WITH_MODELS
 from shared_schema.tool_servers import stored
 
 _CHANGEABLE = (
@@ -66,12 +66,13 @@ async def add(
     fallbacks: list[str] | None = None,
 ) -> dict[str, Any]:
     """Add an agent group; it says what it is. Raises `InvalidValue`, `Conflict`."""
-    _require_model(provider or PROVIDERS[0], model)
-    _require_fallbacks(provider or PROVIDERS[0], fallbacks or [])
+    provider = _provider_for(provider, PROVIDERS[0], model)
+    _require_model(provider, model)
+    _require_fallbacks(provider, fallbacks or [])
     group = table.new_agent_group(
         name,
         created_at=to_text(services.clock.now()),
-        provider=_known_provider(provider or PROVIDERS[0]),
+        provider=_known_provider(provider),
         model=model,
         fallbacks=fallbacks or [],
     )
@@ -161,15 +162,18 @@ async def change(
     def store(tx: Transaction) -> tuple[AgentGroup, AgentGroup]:
         group = before = table.get_by_name(tx, name)
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
-        _require_model(changes.get("provider", group.provider), changes.get("model"))
-        _require_fallbacks(changes.get("provider", group.provider), fallbacks or [])
+        answering = _provider_for(provider, group.provider, changes.get("model"))
+        stays = group.model if answering != group.provider else None  # with another provider it has to fit anew
+        _require_model(answering, changes.get("model", stays))
+        _require_fallbacks(answering, fallbacks or [])
         group = dataclasses.replace(
             group,
+            provider=answering,
             mounts=json.dumps(mounts),
             policies=json.dumps(_with_policies(group.policy_of_acts, policies or [])),
             ask_before=json.dumps(_with_rules(group.rules_to_ask, ask_before or [], no_ask_before or [])),
             allow=json.dumps(_with_hosts(group.allowed_hosts, allow or [], disallow or [])),
-            **changes,
+            **{field: value for field, value in changes.items() if field != "provider"},
         )
         table.update(tx, group)
         audit.record(tx, "agent_group.set", name, before=audited(before), after=audited(group))
@@ -207,7 +211,8 @@ async def remove(services: Services, *, name: str, with_sessions: bool = False) 
     group = await services.central.read(table.get_by_name, name)
     owned = await services.central.read(sessions.of_agent_group, group.id)
     if owned and not with_sessions:
-        raise Conflict(f"'{name}' has {len(owned)} sessions", hint="use --with-sessions to delete them as well")
+        many = f"{len(owned)} session{'s' if len(owned) > 1 else ''}"
+        raise Conflict(f"'{name}' has {many}", hint="`--with-sessions` deletes what they hold as well")
     for session_id in owned:
         await delete(services, session=session_id, for_good=True)
 
@@ -223,8 +228,9 @@ async def remove(services: Services, *, name: str, with_sessions: bool = False) 
 
 def set_model(tx: Transaction, group: AgentGroup, model: str | None) -> AgentGroup:
     """Give an agent group another model, in the caller's transaction. Raises `InvalidValue` for one that cannot be."""
-    _require_model(group.provider, model)
-    return _changed(tx, group, dataclasses.replace(group, model=model))
+    provider = _provider_for(None, group.provider, model)
+    _require_model(provider, model)
+    return _changed(tx, group, dataclasses.replace(group, provider=provider, model=model))
 
 
 def set_budget(tx: Transaction, group: AgentGroup, usd: float | None, tokens: int | None, period: str) -> AgentGroup:
@@ -320,9 +326,21 @@ def _known_provider(provider: str) -> str:
     return provider
 
 
+def _provider_for(wanted: str | None, current: str, model: str | None) -> str:
+    """The provider that answers with that model: the one that is wanted, else the one there is.
+
+    A model by itself moves an agent that only echoes to `model`. Raises `InvalidValue` for `echo` with a model.
+    """
+    if model is None or (wanted or current) != PROVIDERS[0]:
+        return wanted or current
+    if wanted is not None:
+        raise InvalidValue(f"the provider {wanted} has no models", hint="`--provider model` answers with one")
+    return WITH_MODELS
+
+
 def _require_model(provider: str, model: str | None) -> None:
     if model is not None and (sentence := model_problem(provider, model)):
-        raise InvalidValue(sentence, hint="docs/providers.md lists them")
+        raise InvalidValue(sentence, hint="`--model` sets one, and docs/providers.md lists them")
 
 
 def _require_fallbacks(provider: str, models: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from difflib import get_close_matches
 from typing import Any
 
 from host.central import agent_groups, audit
@@ -10,6 +11,7 @@ from host.central import messaging_groups as table
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import MessagingGroup, UnknownSender, default_unknown_sender
+from host.channels.registry import installed
 from host.operations.push import push_to_agent_group
 from host.services import Services
 from host.sessions.reset import zone as require_zone
@@ -38,7 +40,7 @@ async def add(
     if channel_type not in known:
         raise InvalidValue(
             f"this host has no channel '{channel_type}', only {', '.join(sorted(known))}",
-            hint="a chat on the terminal is cli: and any name, such as `dumbwaiter messaging-group add cli:team`",
+            hint=_how_to_have(channel_type),
         )
     group = MessagingGroup(
         id=new_id(Prefix.MESSAGING_GROUP),
@@ -114,6 +116,13 @@ async def remove(services: Services, *, address: str) -> dict[str, Any]:
     for agent_group_id in await services.central.write(drop):
         await push_to_agent_group(services, agent_group_id)
     return {"removed": address}
+
+
+def _how_to_have(channel_type: str) -> str:
+    """What to type for a channel that the host does not have."""
+    if meant := get_close_matches(channel_type, installed(), 1, 0.75):
+        return f"`dumbwaiter channel add {meant[0]}` sets one up"
+    return "a chat on the terminal is cli: and any name, such as `dumbwaiter messaging-group add cli:team`"
 
 
 def _rule(unknown_sender: str | None) -> UnknownSender | None:

@@ -37,6 +37,7 @@ from host.runtime.specification import (
     with_account,
 )
 from host.runtime.waiting import BoundedThreads, ended_within
+from shared_schema.system_errors import words_of
 
 _Result = TypeVar("_Result")
 
@@ -233,7 +234,7 @@ class DockerRuntime:
         try:
             files = {at: self._account_files.keep(content) for at, content in account.files.items()}
         except OSError as error:
-            raise StartFailed(f"the file with the agent's user cannot be written: {error}") from error
+            raise StartFailed(f"the file with the agent's user cannot be written: {words_of(error)}") from error
         return with_account(arguments, account.name, files)
 
     def _kill(self, reference: str, signal: str) -> bool:

@@ -19,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from host.runtime.engine_access import how_to_get_in, how_to_start
 from host.runtime.engine_address import Certificates, EngineAddress
 from host.runtime.protocol import RuntimeUnavailable
+from shared_schema.system_errors import words_of
 
 NOT_FOUND, CONFLICT = 404, 409
 
@@ -55,7 +56,7 @@ class EngineClient:
             raise EngineRefusal(error.status_code or 0, reason, str(self.address)) from error
         except (RequestException, HTTPError, DockerException) as error:
             raise RuntimeUnavailable(
-                f"no engine answers: {error}", where=str(self.address), hint=how_to_start(self.address.socket)
+                f"no engine answers: {words_of(error)}", where=str(self.address), hint=how_to_start(self.address.socket)
             ) from error
 
     def remove_container(self, container: str) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from pathlib import Path
 
 from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
-from host.runtime.image_names import how_to_build
+from host.runtime.image_names import PLAIN
 from host.runtime.layers import BuiltLayer, LayerRequest, dockerfile
 from host.runtime.protocol import BuildFailed, StartFailed
 from host.runtime.sources import digest
 
 _LOG_CHARACTERS = 20_000
 _PIECE = 4_000
+_NO_REGISTRY = re.compile(r"no such host|dial tcp|i/o timeout|TLS handshake|connection refused|network is unreachable")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _REASON = re.compile(r"^(?:ERROR|E): *(.+)$", re.MULTILINE)  # as pip and apt say it
 
@@ -112,4 +114,16 @@ def build(engine: EngineClient, tag: str, base_image: str, variant: str, context
     except EngineRefusal as refusal:
         failure = refusal.reason
     if failure is not None:
-        raise StartFailed(f"the image '{tag}' cannot be built: {failure.strip()}", hint=how_to_build(tag, context))
+        what = f"the image '{tag}' cannot be built on {base_image}: {failure.strip()}"
+        raise StartFailed(what, hint=_how_to_go_on(failure, variant, context))
+
+
+def _how_to_go_on(failure: str, variant: str, context: Path) -> str:
+    """What helps after a build that failed; the same command once more does not."""
+    if _NO_REGISTRY.search(failure):
+        named = "" if variant == PLAIN else f" {variant}"
+        return (
+            "the engine reaches no registry of images, see its network; on an image that it has, "
+            f"`dumbwaiter image build{named} --base-image IMAGE` builds (`docker images` lists them)"
+        )
+    return f"`docker build -f Dockerfile.agent {shlex.quote(str(context))}` shows every step"

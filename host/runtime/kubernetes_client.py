@@ -19,6 +19,7 @@ from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.json_text import parse
 from shared_schema.provisions import how_to_install_extra
+from shared_schema.system_errors import words_of
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client.api_client import ApiClient
@@ -277,7 +278,7 @@ class ClusterClient:
             AttributeError,
         ) as error:
             raise RuntimeUnavailable(
-                f"what says how the cluster is reached cannot be used: {error}",
+                f"what says how the cluster is reached cannot be used: {words_of(error)}",
                 where=self.access.kubeconfig,
                 hint="set kubernetes.kubeconfig to a file with which `kubectl get pods` works",
             ) from error
@@ -297,7 +298,7 @@ def read_template(path: Path) -> Object:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise FileTrouble(f"the template of pods cannot be read: {error}", where=path, hint=hint) from error
+        raise FileTrouble(f"the template of pods cannot be read: {words_of(error)}", where=path, hint=hint) from error
     if not isinstance(found, dict) or found.get("kind", "Pod") != "Pod":
         raise FileTrouble("the template is no Pod", where=path, hint=hint)
     return found

@@ -21,6 +21,7 @@ from pathlib import Path
 from host.runtime.protocol import Mount
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.foreign_text import decoded
+from shared_schema.system_errors import words_of
 
 _FORM = 'write such as: [[allow]], then path = "/srv/books", then writable = false, each in a line of its own'
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -75,7 +76,7 @@ def read_allow_list(path: Path) -> tuple[AllowedFolder, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidValue(f"the list of mounts cannot be read: {error}", where=path, hint=_FORM) from error
+        raise InvalidValue(f"the list of mounts cannot be read: {words_of(error)}", where=path, hint=_FORM) from error
     if unknown := sorted(set(document) - {"allow"}):
         raise InvalidValue(f"'{unknown[0]}' is not known here", where=path, hint="write [[allow]] entries only")
     entries = document.get("allow", [])
@@ -110,7 +111,7 @@ def _resolved(path: Path) -> Path:
     try:
         source = Path(os.path.realpath(path, strict=True))
     except (OSError, ValueError) as error:
-        raise InvalidValue(f"'{path}' cannot be mounted: {error}") from error
+        raise InvalidValue(f"'{path}' cannot be mounted: {words_of(error)}") from error
     if not source.is_dir():
         raise InvalidValue(f"'{path}' is not a folder", hint="mount the folder that holds it")
     return source

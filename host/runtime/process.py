@@ -30,6 +30,7 @@ from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, 
 from host.runtime.sources import SOURCE_ROOT
 from host.runtime.waiting import ended_within
 from shared_schema import processes
+from shared_schema.system_errors import words_of
 
 _KILL_SECONDS = 10.0
 
@@ -95,7 +96,9 @@ class ProcessRuntime:
                 file_bytes=specification.limits.file_bytes,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise StartFailed(f"the process cannot be started: {error}", where=specification.session_id) from error
+            raise StartFailed(
+                f"the process cannot be started: {words_of(error)}", where=specification.session_id
+            ) from error
         self._children[run_id] = child
         record = ProcessRecord(
             run_id, specification.session_id, self._install_id, child.pid, identity_of(child.pid) or "unknown"
@@ -104,7 +107,7 @@ class ProcessRuntime:
             self._records.write(record)
         except OSError as error:
             child.kill()
-            raise StartFailed(f"the process cannot be recorded: {error}", where=self._records.path) from error
+            raise StartFailed(f"the process cannot be recorded: {words_of(error)}", where=self._records.path) from error
         child.go()
         return AgentHandle(run_id, specification.session_id, str(child.pid), specification.node)
 

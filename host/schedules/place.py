@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from host.central import home_channels, messaging_groups
+from host.central import agent_groups, home_channels, messaging_groups
 from host.central.database import Queryable
 from host.central.deliveries import NO_CHAT
 from host.central.schedules import Schedule
@@ -30,14 +30,19 @@ def named(connection: Queryable, agent_group_id: str, name: str) -> Address:
     if name == HOME:
         homes = home_channels.of(connection, agent_group_id)
         if not homes:
-            raise NotFound(
-                "its agent is at home in no chat", hint="`dumbwaiter home set AGENT CHAT` makes one its home"
-            )
+            raise NotFound("its agent is at home in no chat", hint=_how_to_settle(connection, agent_group_id))
         return Address(homes[0].channel_type, homes[0].platform_id)
     for each in home_channels.reachable(connection, agent_group_id):
         if each.name == name and each.channel_type is not None and each.platform_id is not None:
             return Address(each.channel_type, each.platform_id)
     raise NotFound(f"'{name[:80]}' is not one of its agent's destinations or homes")
+
+
+def _how_to_settle(connection: Queryable, agent_group_id: str) -> str:
+    group = agent_groups.by_id(connection, agent_group_id)
+    chats = messaging_groups.wired_to(connection, agent_group_id, 1)
+    name, chat = group.name if group is not None else "AGENT", chats[0].address if chats else "CHAT"
+    return f"`dumbwaiter home set {name} {chat}` makes one its home"
 
 
 def zone_of(connection: Queryable, address: Address | None, setting: str) -> str:

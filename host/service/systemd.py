@@ -10,6 +10,7 @@ from pathlib import Path
 
 from host.service.unit import Scope, Unit, data_of, text
 from shared_schema.errors import Conflict, DumbwaiterError, NotFound
+from shared_schema.system_errors import words_of
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 _SECONDS = 90.0
@@ -164,7 +165,7 @@ def _run(command: list[str], hint: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ServiceFailed(f"`{' '.join(command)}` does not end well: {error}", hint=hint) from error
+        raise ServiceFailed(f"`{' '.join(command)}` does not end well: {words_of(error)}", hint=hint) from error
     if done.returncode != 0:
         said = " ".join((done.stderr or done.stdout).split()) or f"exit status {done.returncode}"
         if "not been booted with systemd" in said:  # a container, WSL: the program is there, and no service manager

@@ -34,6 +34,7 @@ from host.web.site import FORM_BYTES, Site, wants_page
 from host.web_settings import OidcSetting
 from shared_schema.errors import DumbwaiterError, NotFound
 from shared_schema.provisions import how_to_install_extra
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ class WebServer:
             context.load_cert_chain(settings.certificate, settings.key)
         except (OSError, ssl.SSLError) as error:
             raise DumbwaiterError(
-                f"the TLS certificate of the page cannot be used: {error}",
+                f"the TLS certificate of the page cannot be used: {words_of(error)}",
                 where=settings.certificate,
                 hint="mend `certificate` and `key` below [web] in dumbwaiter.toml",
             ) from error

@@ -7,7 +7,7 @@ import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import chdir, closing
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from host.central.agent_links import AGENT_CHANNEL
 from host.central.database import CENTRAL
 from host.channels.cli import CHANNEL_TYPE
+from host.channels.registry import installed as channel_types
 from host.cli.root import root
 from host.gateway.upstreams import UpstreamKind
 from host.kubernetes_settings import KubernetesSetting
@@ -50,6 +51,16 @@ def commands(group: click.Group, path: str = "dumbwaiter") -> Iterator[tuple[str
 
 
 COMMANDS = dict(commands(root))
+LEAVES = [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)]
+
+
+def above(path: str) -> click.Context:
+    """The context of the group that a command stands in."""
+    names = path.split()[:-1]
+    context = click.Context(root, info_name=names[0])
+    for at, name in enumerate(names[1:], 2):
+        context = click.Context(COMMANDS[" ".join(names[:at])], info_name=name, parent=context)
+    return context
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -81,14 +92,36 @@ def test_a_chat_in_an_example_is_on_a_platform_that_is_there() -> None:
 
     chats = [word for line in examples for word in line.split() if re.fullmatch(r"[a-z]+:-?\w+", word)]
 
-    assert {chat.partition(":")[0] for chat in chats} - set(UpstreamKind) == {CHANNEL_TYPE, AGENT_CHANNEL}
+    assert {chat.partition(":")[0] for chat in chats} - set(UpstreamKind) <= {
+        CHANNEL_TYPE,
+        AGENT_CHANNEL,
+        *channel_types(),
+    }
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_help_ends_with_lines_that_can_be_typed_and_the_page_has_them(path: str, tmp_path: Path) -> None:
+    for name in ("key.txt", "report.pdf", "session.jsonl"):
+        (tmp_path / name).touch()
+    section = page("docs/cli.md").partition(f"# `{path}`\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+
+    help_text = COMMANDS[path].get_help(click.Context(COMMANDS[path], info_name=path.split()[-1], parent=above(path)))
+    examples = help_text.partition("\nExamples:\n")[2].splitlines()
+
+    assert examples, f"host/cli/examples.py has none for `{path}`"
+    for line in examples:
+        assert re.search(rf"^ *{re.escape(line.strip())}( |$)", section, re.MULTILINE), f"docs/cli.md lacks{line}"
+        typed = re.search(rf"{path}(.*?)(?: [<>] |\)\"|$)", line)
+        assert typed, line
+        with chdir(tmp_path), COMMANDS[path].make_context(path, shlex.split(typed[1])):
+            pass
 
 
 def test_no_section_is_about_a_command_that_is_not_there() -> None:
     assert set(re.findall(r"^###? `(dumbwaiter [^`]+)`$", page("docs/cli.md"), re.MULTILINE)) == set(COMMANDS)
 
 
-@pytest.mark.parametrize("path", [path for path, command in COMMANDS.items() if not isinstance(command, click.Group)])
+@pytest.mark.parametrize("path", LEAVES)
 def test_every_command_takes_the_data_folder_and_explains_itself(path: str) -> None:
     command = COMMANDS[path]
 

@@ -32,7 +32,7 @@ async def test_the_image_is_the_variant_that_the_provider_needs_and_its_change_s
         assert await host.ask("again") == "scripted: again"
         await host.do("agent_group.set", name=AGENT, model="of no matter")
         assert await host.ask("and again") == "scripted: and again"
-        await host.do("agent_group.set", name=AGENT, image="mine:1", provider="model")
+        await host.do("agent_group.set", name=AGENT, image="mine:1", provider="model", model="openai:x")
         await host.say("nobody answers")
         await host.settled()
     assert runtime.images == [
