@@ -11,6 +11,7 @@ run took it over last (`outbox.py`), and that is asked inside of every transacti
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,6 +22,9 @@ from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.late_mount import unchanged
 
 FRESH_SECONDS = 1.0
+LATE_SECONDS = 5.0
+"""How late a mount may show a new run its own number; usable ones take a tenth of that."""
+_STEP_SECONDS = 0.05
 _BUSY_SECONDS = 0.25
 RUN = "SELECT value FROM session_context WHERE key = 'run'"
 
@@ -50,6 +54,16 @@ class Fence:
         self._seen = float("-inf")
         self._superseded = False
 
+    def begin(self) -> None:
+        """The first look. Raises `Superseded`.
+
+        A mount that shows changes late may show what stood there before this run was begun: that is waited for.
+        """
+        end = self._clock() + LATE_SECONDS
+        while self._shared and is_earlier(self._present(), self.run) and self._clock() < end:
+            time.sleep(_STEP_SECONDS)
+        self.look()
+
     def require(self, present: str | int | None) -> None:
         """Compare with what was just read. Raises `Superseded`, from then on always."""
         if self.run is not None and present is not None and str(present) != str(self.run):
@@ -71,20 +85,44 @@ class Fence:
         """Look now. Raises `Superseded`."""
         if self.run is None:
             return
+        present = self._present()
+        if present is None:
+            self.require_unbroken(None)
+            return
+        self.require(present)
+
+    def _present(self) -> str | None:
+        """The number of the present run; None where the file says none, or cannot be read now."""
         try:
             still = unchanged(self._inbound.parent, self._inbound.name) if self._shared else nullcontext()
             with still, reader(self._inbound, busy_seconds=_BUSY_SECONDS) as connection:
                 row = connection.execute(RUN).fetchone()
         except FileTrouble:
-            self.require_unbroken(None)
-            return
-        self.require(None if row is None else row["value"])
+            return None
+        return None if row is None else str(row["value"])
 
     def require_unbroken(self, present: object) -> None:
         """Raises `Superseded` once another run was seen."""
         if self._superseded:
             other = "another one" if present is None else f"run {present}"
             raise Superseded(f"this is run {self.run} of the session, and {other} has taken its place")
+
+
+def is_earlier(present: str | int | None, run: int | None) -> bool:
+    """Whether what a file says is the number of an earlier run than `run`. Pure.
+
+    Numbers only grow, so the run that sees it for the first time sees an old state of the file, or that of a backup
+    which was restored: the second one stays.
+    """
+    return run is not None and str(present).isdecimal() and int(str(present)) < run
+
+
+def has_taken_over(run: int | None, recorded: object) -> bool:
+    """Whether a run may commit to a file that says that `recorded` took it over last. Pure.
+
+    `run` None is as in `Fence`.
+    """
+    return run is None or str(recorded) == str(run)
 
 
 def no_fence() -> Fence:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from container_agent import statements as sql
 from container_agent import usage_accounting
-from container_agent.fence import Fence, Superseded, no_fence
+from container_agent.fence import Fence, Superseded, has_taken_over, no_fence
 from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
 from container_agent.usage_accounting import RecordedTotals
 from shared_schema.background import PROCESSES
@@ -93,7 +93,7 @@ class Outbox:
 
     def __init__(self, session: SessionLayout, clock: Clock, fence: Fence | None = None) -> None:
         self.fence = fence or no_fence()
-        self.fence.look()  # before the file is opened, which may write: a journal is rolled back, a schema brought up
+        self.fence.begin()  # before the file is opened, which may write: a journal is rolled back, a schema brought up
         self._path = session.outbound
         self._clock = clock
         self._phase: AgentPhase | None = None
@@ -416,7 +416,7 @@ class Outbox:
         if self.fence.run is None:
             return
         row = self._connection.execute(sql.STATE_VALUE, (_RUN,)).fetchone()
-        if row is None or row["value"] != str(self.fence.run):
+        if not has_taken_over(self.fence.run, None if row is None else row["value"]):
             raise Superseded("another run has taken this session over", where=self._path)
 
     @contextmanager

@@ -42,6 +42,7 @@ from host.services import Services, runtime_for, runtimes_of
 from host.sessions.folder import Owner, make_data_folder
 from host.settings import Settings, notify_socket
 from host.standby import held_in_turn
+from host.supervision.strays import ending_strays
 from host.telemetry.tracing import tracing
 from host.web.serving import serving_page
 from shared_schema.clock import Clock, SystemClock
@@ -136,6 +137,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
             serving_page(services),
             watching_nodes(services),
             tracing(services),
+            ending_strays(services.central, services.runtime),
         ):
             try:
                 await api.start()

@@ -25,9 +25,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from host.lease_rules import Holder, Silence, Standing, Timing, is_free, is_superseded, is_sure
 from host.place import mounted, type_number
 from shared_schema import json_text
 from shared_schema.clock import since_boot
@@ -63,29 +64,6 @@ class LeaseLost(FileTrouble):
     """This host is not sure any more that it alone serves the folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds, see above; what a mount may be late by (`mount_verdict.QUICK`) lies between `limit` and `wait`."""
-
-    renew: float = 2.0
-    limit: float = 10.0
-    wait: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """What the file of a lease says. `here` is where the kernel's lock reaches; `beat` changes with every renewal."""
-
-    machine: str
-    process: int
-    here: str
-    beat: int = 0
-    is_over: bool = False
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.machine}"
-
-
 def is_wanted(data: Path, *, shared: bool) -> bool:
     """Whether a folder needs a lease: the settings say that it is shared, or its file system may be."""
     return shared or type_number(data) in _MAY_BE_SHARED
@@ -113,7 +91,7 @@ class Lease:
 
     def require(self) -> None:
         """Raise `LeaseLost` unless this host is sure to be the only one. Costs a look at the clock."""
-        if self._is_lost or since_boot() - self._renewed > self._timing.limit:
+        if self._is_lost or not is_sure(since_boot(), self._renewed, self._timing):
             raise LeaseLost("another host may serve this data folder by now", where=self._folder)
 
     def release(self) -> None:
@@ -135,7 +113,7 @@ class Lease:
         while not self._over.wait(self._timing.renew):
             began = since_boot()
             try:
-                if max(_numbers(self._folder), default=0) > self.number:
+                if is_superseded(self.number, _numbers(self._folder)):
                     return self._is_gone(f"the host {_newest(self._folder)[1]} took it over")
                 self._me = replace(self._me, beat=self._me.beat + 1)
                 self._write(self._me)
@@ -147,7 +125,7 @@ class Lease:
     def _keep_watching(self) -> None:
         """Beside the renewing, which may hang in the mount."""
         while not self._over.wait(_STEP_SECONDS):
-            if since_boot() - self._renewed > self._timing.limit:
+            if not is_sure(since_boot(), self._renewed, self._timing):
                 return self._is_gone(f"it could not be renewed for {self._timing.limit:g} seconds")
 
     def _is_gone(self, why: str) -> None:
@@ -179,13 +157,13 @@ def take(
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         number, last = _newest(folder)
-        if not _is_free(number, last, at, is_locked=is_locked):
+        if not is_free(number, last, at, is_locked=is_locked):
             number = _wait_for_silence(folder, number, last, timing)
         began = since_boot()
         # Exactly the next number after the one that was found silent: of several hosts that wait, one makes it.
         with open(os.open(folder / str(number + 1), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(json.dumps(asdict(lease._me)))
-        if max(_numbers(folder)) > number + 1:  # this process slept, and others have come and gone meanwhile
+        if is_superseded(number + 1, _numbers(folder)):  # this process slept, and others have come and gone meanwhile
             raise _held(folder, _newest(folder)[1])
     except FileExistsError as error:
         raise _held(folder, _newest(folder)[1]) from error
@@ -208,25 +186,20 @@ def here(data: Path) -> str:
     return f"{boot} {data.stat().st_dev} {mounted(data)}"
 
 
-def _is_free(number: int, last: Holder | None, at: str, *, is_locked: bool) -> bool:
-    if number == 0:
-        return True
-    return last is not None and (last.is_over or (is_locked and last.here == at))
-
-
 def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Timing) -> int:
     """The number that has not changed for long enough, or whose holder has said that it is over. Raises `LeaseHeld`."""
     log.info("waiting whether the last host of this folder lives", extra={"holder": str(last)})
-    end = since_boot() + timing.wait
-    while since_boot() < end:
+    silence = Silence(number, last, since_boot(), timing)
+    while True:
         time.sleep(_STEP_SECONDS)
-        now_number, now = _newest(folder)
-        if (now_number, now) == (number, last):
-            continue
-        if now is not None and now.is_over:
-            return now_number
-        raise _held(folder, now)
-    return number
+        # The clock before the look: a process that sleeps between the two has not seen the last moment of the wait.
+        now = since_boot()
+        now_number, holder = _newest(folder)
+        match silence.standing(now, now_number, holder):
+            case Standing.FREE:
+                return now_number
+            case Standing.HELD:
+                raise _held(folder, holder)
 
 
 def _held(folder: Path, by: Holder | None) -> LeaseHeld:

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from host import lease
-from host.lease import Lease, Timing
+from host.lease import Lease
+from host.lease_rules import Timing
 from shared_schema.errors import Conflict, DumbwaiterError
 from shared_schema.layout import DataLayout
 

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from host.lease import Lease, LeaseHeld, Timing
+from host.lease import Lease, LeaseHeld
+from host.lease_rules import Timing
 from host.lock import FolderInUse, held
 from shared_schema.layout import DataLayout
 

@@ -140,7 +140,8 @@ class NodesRuntime:
         asked = [
             node
             for node in self._nodes.values()
-            if all(node.labels.get(name) == value for name, value in (labels or {}).items())
+            if not self.is_lost(node.name)  # which would have every start wait for it
+            and all(node.labels.get(name) == value for name, value in (labels or {}).items())
         ]
         counts = await asyncio.gather(*(self._count(node.name) for node in asked))
         found = {node.name: self._facts(node, count) for node, count in zip(asked, counts, strict=True)}

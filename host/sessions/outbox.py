@@ -285,6 +285,14 @@ def _read(
     )
 
 
+def is_foreign(made_by: int | None, run: int | None) -> bool:
+    """Whether another run made a turn than the one the host started last; a turn that names none is an older agent's.
+
+    Pure. `run` None: the host gave no numbers.
+    """
+    return run is not None and made_by not in (None, run)
+
+
 class _ForeignTurns:
     """The turns of a file that another run made than the one the host started last."""
 
@@ -299,7 +307,7 @@ class _ForeignTurns:
             return False
         if turn_id not in self._known:
             row = self._connection.execute(RUN_OF_TURN, (turn_id,)).fetchone()
-            self._known[turn_id] = row is not None and row["run"] not in (None, self._run)
+            self._known[turn_id] = row is not None and is_foreign(row["run"], self._run)
         return self._known[turn_id]
 
 

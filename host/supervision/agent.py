@@ -87,6 +87,10 @@ class RunningAgent:
             self.heartbeat_stamp = stamp
             self.heartbeat_seen = now
 
+    def has_news(self, signature: Signature | None) -> bool:
+        """Whether `outbound.db` is to be read: it is not the state that was read last, or not all of that was read."""
+        return signature is None or signature != self.signature or self.rest is not None
+
     def saw_output(self, signature: Signature | None, now: float, *, rest: float | None, doing: str | None) -> None:
         """Note that `outbound.db` was read; `rest` is as the attribute, `doing` is what the agent says it does."""
         self.signature = signature

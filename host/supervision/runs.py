@@ -251,6 +251,8 @@ class Runs:
         if not polling.done():
             return AgentStatus(alive=True)
         agent.polling = None
+        if polling.cancelled():  # `look_at_agent` wants another answer than one that was asked for earlier
+            return AgentStatus(alive=True)
         try:
             status = polling.result()
             agent.engine_is_back(self._clock.monotonic())

@@ -289,10 +289,10 @@ class SessionSync:
             is_usable = False  # an agent that keeps the host's own file locked is not waited for
         if view is None or agent is None:
             return None if view is None else _Observation(view)
-        heartbeat = outbox.heartbeat(agent.folder)
+        heartbeat = self._heartbeat(agent.folder)
         try:
-            signature = outbox.signature(agent.folder)
-            if signature is not None and signature == agent.signature and agent.rest is None:
+            signature = self._signature(agent.folder)
+            if not agent.has_news(signature):
                 return _Observation(view, is_usable, heartbeat, signature)
             return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder))
         except FileTrouble as error:
@@ -315,7 +315,19 @@ class SessionSync:
     def _read(self, view: View, layout: SessionLayout) -> tuple[OutboxSnapshot, Future[Copied] | None]:
         """What is new in the agent's file, and its way into the ledger; None where nothing is."""
         self._touched(view.session.id, view.session.agent_group_id)
-        snapshot = outbox.read(
+        snapshot = self._snapshot(view, layout)
+        return snapshot, None if snapshot.is_empty else self._copier.copy(view.session.id, layout, snapshot)
+
+    # The looks at an agent's files: what the simulation of many machines has others of (tests/simulation).
+
+    def _heartbeat(self, layout: SessionLayout) -> int | None:
+        return outbox.heartbeat(layout)
+
+    def _signature(self, layout: SessionLayout) -> Signature | None:
+        return outbox.signature(layout)
+
+    def _snapshot(self, view: View, layout: SessionLayout) -> OutboxSnapshot:
+        return outbox.read(
             layout,
             out_cursor=view.session.out_cursor,
             turn_cursor=view.session.turn_cursor,
@@ -323,7 +335,6 @@ class SessionSync:
             running_turns=view.running_turns,
             run=view.session.run_number or None,
         )
-        return snapshot, None if snapshot.is_empty else self._copier.copy(view.session.id, layout, snapshot)
 
 
 def view_of(connection: Queryable, session_id: str, unmarked: Set[str] = frozenset()) -> View | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from container_agent.__main__ import EXIT_SUPERSEDED
-from container_agent.fence import FRESH_SECONDS, Fence, Superseded
+from container_agent.fence import FRESH_SECONDS, LATE_SECONDS, Fence, Superseded
 from container_agent.heartbeat import Heartbeat
 from container_agent.inbox import Inbox
 from container_agent.outbox import Outbox
@@ -201,3 +201,30 @@ def is_locked(path: Path) -> bool:
             return True
         connection.execute("ROLLBACK")
         return False
+
+
+def test_a_run_waits_until_a_late_mount_shows_its_own_number(session: BareSession) -> None:
+    session.context(run=1)
+    moments = iter([0.0, 0.1, 0.2, 0.3])
+
+    def clock() -> float:
+        now = next(moments)
+        if now >= 0.2:
+            session.context(run=2)
+        return now
+
+    Fence(session.layout.inbound, 2, clock, shared=True).begin()
+
+
+def test_an_earlier_number_that_stays_is_that_of_a_restored_folder(session: BareSession) -> None:
+    session.context(run=1)
+    moments = iter([0.0, 0.1, LATE_SECONDS, LATE_SECONDS])
+    with pytest.raises(Superseded):
+        Fence(session.layout.inbound, 2, lambda: next(moments), shared=True).begin()
+
+
+def test_a_later_number_is_not_waited_for(session: BareSession) -> None:
+    session.context(run=3)
+    moments = iter([0.0])
+    with pytest.raises(Superseded):
+        Fence(session.layout.inbound, 2, lambda: next(moments), shared=True).begin()

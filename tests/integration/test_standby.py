@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from host.lease import Timing
+from host.lease_rules import Timing
 from host.standby import held_in_turn
 from shared_schema.layout import DataLayout
 from tests.support.daemon import COMMAND, Daemon, daemon

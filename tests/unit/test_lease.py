@@ -14,7 +14,8 @@ import pytest
 
 from host.central import agent_groups
 from host.central.database import Central
-from host.lease import EXIT_LEASE, Lease, LeaseHeld, LeaseLost, Timing, holder, is_wanted, take
+from host.lease import EXIT_LEASE, Lease, LeaseHeld, LeaseLost, holder, is_wanted, take
+from host.lease_rules import Timing
 from shared_schema.clock import SystemClock
 from tests.support.wait import until_sync
 
@@ -23,8 +24,8 @@ SLOW = Timing(renew=0.1, limit=60.0, wait=120.0)
 HOST = """
 import sys, time
 from pathlib import Path
-from host import lease
-timing = lease.Timing(*map(float, sys.argv[2:5]))
+from host import lease, lease_rules
+timing = lease_rules.Timing(*map(float, sys.argv[2:5]))
 held = lease.take(Path(sys.argv[1]), is_locked=False, timing=timing, at=sys.argv[5] or None)
 print(held.number, flush=True)
 sys.stdin.read()
