@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from host.lease_rules import Holder, Silence, Standing, Timing, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure
 from host.place import mounted, type_number
 from shared_schema import json_text
 from shared_schema.clock import since_boot
@@ -196,9 +196,9 @@ def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Ti
         now = since_boot()
         now_number, holder = _newest(folder)
         match silence.standing(now, now_number, holder):
-            case Standing.FREE:
+            case HolderStanding.FREE:
                 return now_number
-            case Standing.HELD:
+            case HolderStanding.HELD:
                 raise _held(folder, holder)
 
 

@@ -53,7 +53,7 @@ def is_free(number: int, last: Holder | None, at: str, *, is_locked: bool) -> bo
     return last is not None and (last.is_over or (is_locked and last.here == at))
 
 
-class Standing(StrEnum):
+class HolderStanding(StrEnum):
     """What is known of the holder that a host waits for."""
 
     UNSURE = "unsure"
@@ -70,8 +70,8 @@ class Silence:
     began: float
     timing: Timing
 
-    def standing(self, now: float, number: int, holder: Holder | None) -> Standing:
+    def standing(self, now: float, number: int, holder: Holder | None) -> HolderStanding:
         """What follows from what the lease says now."""
         if (number, holder) != (self.number, self.last):
-            return Standing.FREE if holder is not None and holder.is_over else Standing.HELD
-        return Standing.FREE if now >= self.began + self.timing.wait else Standing.UNSURE
+            return HolderStanding.FREE if holder is not None and holder.is_over else HolderStanding.HELD
+        return HolderStanding.FREE if now >= self.began + self.timing.wait else HolderStanding.UNSURE

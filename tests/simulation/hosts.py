@@ -17,7 +17,7 @@ from host.central.sessions import Session
 from host.delivery.copy import Copier
 from host.gateway.server import Gateway
 from host.lease import LeaseLost
-from host.lease_rules import Holder, Silence, Standing, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, is_free, is_superseded, is_sure
 from host.runtime.docker import DockerRuntime
 from host.runtime.nodes import Node as NodeOfSettings
 from host.runtime.nodes import NodesRuntime
@@ -126,9 +126,9 @@ class PlayedHost:
             now = self.machine.monotonic()
             number, holder = self.world.lease.newest(self.machine)
             match silence.standing(now, number, holder):
-                case Standing.FREE:
+                case HolderStanding.FREE:
                     return number
-                case Standing.HELD:
+                case HolderStanding.HELD:
                     return None
 
     async def _keep_renewing(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from host.lease_rules import Holder, Silence, Standing, Timing, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure
 
 TIMING = Timing(renew=2.0, limit=10.0, wait=15.0)
 HERE, THERE = Holder("one", 1, "here"), Holder("two", 2, "there")
@@ -40,14 +40,14 @@ def test_what_can_be_taken_without_waiting(number: int, last: Holder | None, is_
 @pytest.mark.parametrize(
     ("now", "number", "holder", "standing"),
     [
-        (114.9, 1, THERE, Standing.UNSURE),
-        (115.0, 1, THERE, Standing.FREE),
-        (114.9, 1, Holder("two", 2, "there", beat=1), Standing.HELD),
-        (120.0, 1, Holder("two", 2, "there", beat=1), Standing.HELD),
-        (101.0, 1, OVER, Standing.FREE),
-        (101.0, 2, HERE, Standing.HELD),
-        (101.0, 2, None, Standing.HELD),
+        (114.9, 1, THERE, HolderStanding.UNSURE),
+        (115.0, 1, THERE, HolderStanding.FREE),
+        (114.9, 1, Holder("two", 2, "there", beat=1), HolderStanding.HELD),
+        (120.0, 1, Holder("two", 2, "there", beat=1), HolderStanding.HELD),
+        (101.0, 1, OVER, HolderStanding.FREE),
+        (101.0, 2, HERE, HolderStanding.HELD),
+        (101.0, 2, None, HolderStanding.HELD),
     ],
 )
-def test_silence_is_what_frees_it(now: float, number: int, holder: Holder | None, standing: Standing) -> None:
+def test_silence_is_what_frees_it(now: float, number: int, holder: Holder | None, standing: HolderStanding) -> None:
     assert Silence(1, THERE, 100.0, TIMING).standing(now, number, holder) is standing
