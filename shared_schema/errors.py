@@ -40,6 +40,12 @@ class DumbwaiterError(Exception):
         """What to do next."""
         return how_to_mend(self.__cause__, self.where) if self.own_hint is None else self.own_hint
 
+    @property
+    def told(self) -> str:
+        """What happened as a sentence by itself, for a chat: its hint names the command line, which is not there."""
+        sentence = self.what[:1].upper() + self.what[1:]
+        return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
+
     def __str__(self) -> str:
         sentence = self.what if self.where is None else f"{self.what} ({self.where})"
         return sentence if self.hint is None else f"{sentence}: {self.hint}"

@@ -63,5 +63,5 @@ def _decided(tx: Transaction, code: str, who: Standing, where_from: str, answer:
     try:
         done = approvals.decide(tx, code, who, where_from, answer)
     except DumbwaiterError as error:
-        return AccessAnswer(error.what if error.what.endswith(".") else f"{error.what}.", is_done=False)
+        return AccessAnswer(error.told, is_done=False)
     return AccessAnswer(done.sentence)

@@ -8,7 +8,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from shared_schema.clock import from_text
-from shared_schema.errors import DumbwaiterError
+from shared_schema.providers import PROVIDERS
 from shared_schema.text import is_shown
 
 _QUOTED = 60
@@ -28,6 +28,7 @@ BRANCHED = "You are in a copy of the conversation now. The one before stays as i
 BEGUN_ALREADY = "A new conversation has begun already."
 
 FOR_ADMINS = "Only the owner, or an admin of {agent}, can use /{command}."
+MODEL_HOW = "/model and a name changes it, such as /model anthropic:claude-sonnet-5-5."
 BUDGET_HOW = "Write /budget 5 for $5, /budget 5 day, /budget 200000 tokens month, or /budget off."
 NO_BUDGET_NOW = "{agent} has no budget now."
 """What `/budget off` comes to."""
@@ -195,7 +196,10 @@ class ModelsInUse:
 def model_is(models: ModelsInUse) -> str:
     """What `/model` shows."""
     named = "the provider's default model" if models.model is None else f"the model {models.model}"
-    lines = [f"{models.agent} answers with the provider {models.provider} and {named}. /model and a name changes it."]
+    if models.provider == PROVIDERS[0]:
+        lines = [f"{models.agent} repeats what you say, it has no model. {MODEL_HOW}"]
+    else:
+        lines = [f"{models.agent} answers with the provider {models.provider} and {named}. {MODEL_HOW}"]
     if models.fallbacks:
         lines.append(f"When that one's service refuses: {', then '.join(models.fallbacks)}.")
     if models.last and models.why:
@@ -221,12 +225,6 @@ def budget(allowance: UsedBudget) -> str:
     if not parts:
         return f"{allowance.agent} has no budget. {BUDGET_HOW}"
     return f"The budget of {allowance.agent} is {' and '.join(parts)}{spell}. {_left(allowance)}"
-
-
-def refused(error: DumbwaiterError) -> str:
-    """Why something could not be done. The hint of an error names the command line, which is not at hand here."""
-    sentence = error.what[:1].upper() + error.what[1:]
-    return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
 
 
 def quoted(text: str) -> str:

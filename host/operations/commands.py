@@ -134,7 +134,7 @@ class Executor:
             # It was done; what follows from it is for the next reconcile of its session.
             log.warning("after a command", extra={"message_id": message_id, "error": str(error)})
         except DumbwaiterError as error:
-            refused = answers.refused(error)
+            refused = error.told
             await order.write(lambda c: order.finish(c, order.why_not(c) or refused))
         except Exception:  # the boundary of one command
             log.exception("a command failed", extra={"message_id": message_id, "command": order.command.name})

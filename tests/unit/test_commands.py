@@ -188,4 +188,4 @@ def test_a_quotation_is_one_line_of_what_can_be_seen() -> None:
 
 
 def test_an_error_is_a_sentence_without_the_hint_for_the_command_line() -> None:
-    assert answers.refused(Conflict("it is gone already", hint="`dumbwaiter session list`")) == "It is gone already."
+    assert Conflict("it is gone already", hint="`dumbwaiter session list`").told == "It is gone already."
