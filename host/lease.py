@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import platform
+import shlex
 import sys
 import threading
 import time
@@ -207,8 +208,14 @@ def _held(folder: Path, by: Holder | None) -> LeaseHeld:
     return LeaseHeld(
         f"the data folder is served by {where}",
         where=folder.parent,
-        hint="stop that host, or type the command on its machine; one host serves a data folder, never two",
+        hint="stop that host, or type the command on its machine; one host serves a data folder, never two. To have "
+        f"this one wait and take over: `{standby_command(folder.parent)}`",
     )
+
+
+def standby_command(data: Path) -> str:
+    """What a person types for a host that takes over when the one that serves has ended."""
+    return shlex.join(["dumbwaiter", "run", "--standby", "--data", str(data)])
 
 
 def _numbers(folder: Path) -> list[int]:

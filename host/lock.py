@@ -157,7 +157,8 @@ def _acquire(descriptor: int, file: int, layout: DataLayout, deadline: float) ->
                 raise FolderInUse(
                     f"the data folder is in use by process {owner}",
                     where=layout.data,
-                    hint="stop the host that runs there, or choose another folder with --data",
+                    hint="stop the host that runs there, or choose another folder with --data; to have this one wait "
+                    f"and take over: `{lease.standby_command(layout.data)}`",
                 ) from None
             time.sleep(_STEP_SECONDS)
         except OSError as error:

@@ -20,10 +20,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 INSERT = """
 INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
     budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks, policies,
-    ask_before, instructions, node_labels)
+    ask_before, instructions, node_labels, gpus)
 VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
     :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks, :policies,
-    :ask_before, :instructions, :node_labels)
+    :ask_before, :instructions, :node_labels, :gpus)
 """
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
@@ -32,7 +32,7 @@ UPDATE = """
 UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
     cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
     save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks, policies = :policies,
-    ask_before = :ask_before, node_labels = :node_labels,
+    ask_before = :ask_before, node_labels = :node_labels, gpus = :gpus,
     budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
     budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
         AND budget_period = :budget_period THEN budget_warned END
@@ -72,7 +72,7 @@ class AgentGroup(Row):
     in place of `model` when its service refuses, `policies` a JSON object of acts, `ask_before` a JSON list of rules.
     `instructions` are what its `AGENT.md` says when its workspace is made. `layer_image` is what its containers have in
     place of the image, with packages that were installed for it, and `layer` the change that made it. `node_labels` is
-    a JSON object: what a node must have for its agents to run there.
+    a JSON object: what a node must have for its agents to run there. `gpus` None: none.
 
     `schedules` says whether it may make schedules by itself: `allow`, `ask` (its admins decide) or `deny`.
 
@@ -104,6 +104,7 @@ class AgentGroup(Row):
     layer: int | None = None
     layer_image: str | None = None
     node_labels: str = "{}"
+    gpus: int | None = None
 
     @property
     def has_budget(self) -> bool:

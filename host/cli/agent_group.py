@@ -27,7 +27,7 @@ LIST_COLUMNS = (
     Column("workspace", cut=True, spare=1),
 )
 FIELDS = (
-    "name", "id", "provider", "model", "fallbacks", "image", "memory_bytes", "cpus", "pids", "budget_usd",
+    "name", "id", "provider", "model", "fallbacks", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd",
     "budget_tokens", "budget_period", "budget_used", "allow", "tool_servers", "save_memory", "schedules", "policies",
     "ask_before", "mounts", "node_labels", "workspace", "sessions", "created_at",
 )  # fmt: skip
@@ -38,6 +38,7 @@ UNSET = {
     "memory": "memory_bytes",
     "cpus": "cpus",
     "pids": "pids",
+    "gpus": "gpus",
     "budget-usd": "budget_usd",
     "budget-tokens": "budget_tokens",
     "tool-servers": "tool_servers",
@@ -118,6 +119,7 @@ def show(invocation: Invocation, name: str, as_json: bool) -> None:
 @click.option("--memory", type=Size(), metavar="SIZE", help="Memory of one agent: bytes, or such as 512m or 2g.")
 @click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="CPUs of one agent; 1.5 is one and a half.")
 @click.option("--pids", type=click.IntRange(min=1), help="Processes of one agent.")
+@click.option("--gpus", type=click.IntRange(min=1), help="GPUs of one agent, where its engine has them.")
 @click.option(
     "--budget-usd",
     type=click.FloatRange(min=0, min_open=True),
@@ -191,6 +193,7 @@ def set_values(
     memory: int | None,
     cpus: float | None,
     pids: int | None,
+    gpus: int | None,
     budget_usd: float | None,
     budget_tokens: int | None,
     budget_period: str | None,
@@ -220,6 +223,7 @@ def set_values(
         "memory_bytes": memory,
         "cpus": cpus,
         "pids": pids,
+        "gpus": gpus,
         "budget_usd": budget_usd,
         "budget_tokens": budget_tokens,
         "budget_period": budget_period,

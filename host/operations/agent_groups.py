@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,17 @@ from host.runtime.protocol import (
     LARGEST_CPUS,
     LARGEST_MEMORY,
     LARGEST_PIDS,
+    MOST_GPUS,
     SMALLEST_CPUS,
     SMALLEST_MEMORY,
     SMALLEST_PIDS,
+    GpuRuntime,
+    RuntimeUnavailable,
+    StartFailed,
 )
 from host.services import Services
 from host.sessions.folder import Owner
-from host.supervision.runs import plain_image_of
+from host.supervision.runs import image_of, plain_image_of
 from shared_schema import asking, json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -37,13 +42,16 @@ from shared_schema.models import problem as model_problem
 from shared_schema.providers import PROVIDERS, VARIANTS, WITH_MODELS
 from shared_schema.tool_servers import stored
 
+log = logging.getLogger(__name__)
+
 _CHANGEABLE = (
-    "provider", "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "budget_period",
-    "tool_servers",
+    "provider", "model", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd", "budget_tokens",
+    "budget_period", "tool_servers",
     "save_memory", "schedules",
 )  # fmt: skip
 _CAN_BE_UNSET = (
-    "model", "image", "memory_bytes", "cpus", "pids", "budget_usd", "budget_tokens", "tool_servers", "save_memory",
+    "model", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd", "budget_tokens", "tool_servers",
+    "save_memory",
 )  # fmt: skip
 # A reference as engines take it: [host[:port]/]path[:tag][@digest], all small letters but host, tag and digest.
 _IMAGE = re.compile(
@@ -107,6 +115,7 @@ async def change(
     memory_bytes: int | None = None,
     cpus: float | None = None,
     pids: int | None = None,
+    gpus: int | None = None,
     budget_usd: float | None = None,
     budget_tokens: int | None = None,
     budget_period: str | None = None,
@@ -139,6 +148,7 @@ async def change(
         "memory_bytes": _within("memory", memory_bytes, SMALLEST_MEMORY, LARGEST_MEMORY, " bytes"),
         "cpus": _within("cpus", cpus, SMALLEST_CPUS, LARGEST_CPUS),
         "pids": _within("pids", pids, SMALLEST_PIDS, LARGEST_PIDS),
+        "gpus": _within("gpus", gpus, 1, MOST_GPUS),
         "budget_usd": _positive("budget_usd", budget_usd),
         "budget_tokens": _positive("budget_tokens", budget_tokens),
         "budget_period": budget_period,
@@ -158,6 +168,9 @@ async def change(
         if field not in _CAN_BE_UNSET:
             raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
         changes[field] = None
+
+    if gpus is not None:
+        await _require_gpus(services, name, gpus, changes)
 
     def store(tx: Transaction) -> tuple[AgentGroup, AgentGroup]:
         group = before = table.get_by_name(tx, name)
@@ -288,6 +301,27 @@ def _shown(services: Services, connection: Queryable, group: AgentGroup) -> dict
         "sessions": sessions.count_of_agent_group(connection, group.id),
         "created_at": group.created_at,
     }
+
+
+async def _require_gpus(services: Services, name: str, gpus: int, changes: dict[str, Any]) -> None:
+    """An engine that will refuse them does so now. Raises `Conflict`; what cannot be known now shows at the start."""
+    runtime = services.runtime
+    if runtime.name == "process":
+        raise Conflict(
+            "agents are plain processes here (runtime = process): each sees every GPU of this machine, and none can be "
+            "given or kept from it",
+            hint='leave --gpus out, or run agents in containers: `runtime = "docker"` in dumbwaiter.toml',
+        )
+    if not isinstance(runtime, GpuRuntime):
+        return
+    group = await services.central.read(table.get_by_name, name)
+    meant = dataclasses.replace(group, **changes)
+    try:
+        await runtime.require_gpus(gpus, image_of(meant, services.settings), meant.wanted_labels)
+    except StartFailed as error:
+        raise Conflict(error.what, hint=(error.own_hint or "").replace("set NAME", f"set {name}")) from error
+    except RuntimeUnavailable as error:
+        log.info("whether there are GPUs is not known now", extra={"agent_group": name, "error": str(error)})
 
 
 def _with_hosts(hosts: list[str], allow: list[str], disallow: list[str]) -> list[str]:

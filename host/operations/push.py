@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from host.central import runs
+from host.runtime.protocol import RuntimeUnavailable
 from host.services import Services
 from host.supervision.decide import StopReason
 from shared_schema.errors import FileTrouble
@@ -28,7 +29,15 @@ async def push_to_agent_group(services: Services, agent_group_id: str) -> None:
 
 
 async def stop_agents(services: Services, agent_group_id: str) -> None:
-    """Stop the running agents of an agent group, which give back their turns: the next ones start as it is now."""
+    """Stop the running agents of an agent group, which give back their turns: the next ones start as it is now.
+
+    What cannot be stopped now (its node is away) fails neither the operation nor those after it: its session waits for
+    the node anyway, and has no other agent before that one is over.
+    """
     for session in await services.central.read(runs.living_of_agent_group, agent_group_id):
         async with services.supervisor.holding(session.id):
-            await services.supervisor.termination.end(session, StopReason.CHANGED)
+            try:
+                await services.supervisor.termination.end(session, StopReason.CHANGED)
+            except RuntimeUnavailable as error:
+                what = {"session_id": session.id, "node": session.node, "error": str(error)}
+                log.warning("an agent could not be stopped, and goes on as it was started until it rests", extra=what)

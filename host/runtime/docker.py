@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from host.runtime.accounts import AccountFiles
 from host.runtime.engine_address import DEFAULT_URL, EngineAddress
 from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
 from host.runtime.engine_facts import EngineFacts
+from host.runtime.engine_gpus import is_about_gpus, refusal_of_gpus, try_gpus
 from host.runtime.engine_images import build, build_layer, id_of, labels_of, remove_image
 from host.runtime.exit_status import reason_of
 from host.runtime.image_accounts import ImageAccounts
@@ -155,6 +156,9 @@ class DockerRuntime:
         """
         return await self._call(lambda: self._run_once(image, folder, arguments, seconds, writable), seconds)
 
+    async def require_gpus(self, count: int, image: str, labels: Mapping[str, str]) -> None:
+        await self._call(lambda: try_gpus(self._client, image, count))
+
     async def image_labels(self, image: str) -> dict[str, str] | None:
         """The labels of an image; None when the engine has none of that name."""
         return await self._call(lambda: labels_of(self._client, image))
@@ -217,6 +221,8 @@ class DockerRuntime:
             image = str(arguments["image"])
             if reference is None and self._is_missing(image, error):
                 raise StartFailed(f"the image '{image}' is missing", hint=how_to_build(image)) from error
+            if "device_requests" in arguments and is_about_gpus(error.reason):
+                raise refusal_of_gpus(error.reason) from error
             raise StartFailed(
                 f"the engine refuses the agent: {error.reason}", hint="`dumbwaiter doctor` checks engine and image"
             ) from error

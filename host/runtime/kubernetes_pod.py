@@ -24,6 +24,8 @@ from host.runtime.specification import (
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, OUT
 
 AGENT, RELAY = "agent", "relay"
+GPU_RESOURCE = "nvidia.com/gpu"
+"""What the device plugin of NVIDIA calls GPUs; others have a name of their own, which the template can ask for."""
 """The names of the containers."""
 PART_LABEL = "app.kubernetes.io/name"
 PART = "dumbwaiter-agent"
@@ -191,6 +193,8 @@ def _agent(specification: AgentSpecification, volumes: VolumeMounts) -> dict[str
         mounts.append({"name": "way", "mountPath": WAY, "readOnly": True})
         environment["DUMBWAITER_GATEWAY"] = f"{WAY}/gateway.sock"
     most: dict[str, str] = {"memory": str(limits.memory_bytes), "cpu": f"{max(1, round(limits.cpus * 1000))}m"}
+    if limits.gpus:
+        most[GPU_RESOURCE] = str(limits.gpus)
     return {
         "name": AGENT,
         "image": specification.image,

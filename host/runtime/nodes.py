@@ -20,7 +20,7 @@ from pathlib import Path
 from host.runtime.docker import DockerRuntime
 from host.runtime.engine_address import EngineAddress
 from host.runtime.engine_facts import EngineFacts, require_suitable
-from host.runtime.placement import NodeFacts, place
+from host.runtime.placement import NodeFacts, has_labels, place
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,23 @@ class NodesRuntime:
         for engine in self._engines.values():
             await engine.close()
 
+    async def require_gpus(self, count: int, image: str, labels: Mapping[str, str]) -> None:
+        """One of the nodes with these labels must have them; one that is away may."""
+        refusal: StartFailed | None = None
+        for node in self._nodes.values():
+            if self.is_lost(node.name) or not has_labels(node.labels, labels):
+                continue
+            try:
+                async with self._asking(node.name) as engine:
+                    return await engine.require_gpus(count, image, labels)
+            except StartFailed as error:
+                refusal = StartFailed(
+                    f"no node gives {count} GPUs; {node.name}: {error.what}",
+                    hint=error.own_hint,
+                )
+        if refusal is not None:
+            raise refusal
+
     # What runs on several machines
 
     async def place(self, labels: Mapping[str, str]) -> str:
@@ -141,7 +158,7 @@ class NodesRuntime:
             node
             for node in self._nodes.values()
             if not self.is_lost(node.name)  # which would have every start wait for it
-            and all(node.labels.get(name) == value for name, value in (labels or {}).items())
+            and has_labels(node.labels, labels or {})
         ]
         counts = await asyncio.gather(*(self._count(node.name) for node in asked))
         found = {node.name: self._facts(node, count) for node, count in zip(asked, counts, strict=True)}

@@ -45,7 +45,7 @@ def place(nodes: Iterable[NodeFacts], labels: Mapping[str, str]) -> str:
     `RuntimeUnavailable` where none of them can be used now.
     """
     known = list(nodes)
-    fitting = [node for node in known if all(node.labels.get(name) == value for name, value in labels.items())]
+    fitting = [node for node in known if has_labels(node.labels, labels)]
     wanted = " and ".join(f"{name}={value}" for name, value in sorted(labels.items()))
     if not fitting:
         raise StartFailed(
@@ -62,6 +62,11 @@ def place(nodes: Iterable[NodeFacts], labels: Mapping[str, str]) -> str:
     if not free:
         raise NoRoom("all nodes are full: " + ", ".join(f"{node.name} runs {node.agents}" for node in usable))
     return min(free, key=lambda node: (-(node.slots - node.agents) / node.slots, node.name)).name
+
+
+def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether a node with these labels has all that are wanted."""
+    return all(labels.get(name) == value for name, value in wanted.items())
 
 
 def _why_not(node: NodeFacts) -> str:

@@ -40,6 +40,9 @@ SMALLEST_CPUS, LARGEST_CPUS = 0.01, 10_000.0
 SMALLEST_PIDS, LARGEST_PIDS = 8, 4_194_304
 """The most is the kernel's PID_MAX_LIMIT: a control group takes no larger number."""
 
+MOST_GPUS = 64
+"""Of one agent: more than a machine has."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
@@ -50,6 +53,7 @@ class ResourceLimits:
     pids: int = 256
     tmp_bytes: int = 256 * 1024**2
     file_bytes: int = 1024**3  # the largest single file an agent can write
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,17 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Release the connection to the engine. Agents go on."""
+
+
+@runtime_checkable
+class GpuRuntime(Protocol):
+    """A runtime that can be asked whether its agents get GPUs, before one is started."""
+
+    async def require_gpus(self, count: int, image: str, labels: Mapping[str, str]) -> None:
+        """Try so many GPUs with a container of an image, where agents that ask for these labels run.
+
+        Raises `StartFailed` with the reason where they are refused, `RuntimeUnavailable` where that is not known now.
+        """
 
 
 @runtime_checkable

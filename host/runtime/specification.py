@@ -89,9 +89,30 @@ def container_arguments(specification: AgentSpecification) -> dict[str, Any]:
         "restart_policy": {"Name": "no"},
         "log_config": {"type": "json-file", "config": {"max-size": LOG_FILE_SIZE, "max-file": str(LOG_FILES)}},
     }
+    if limits.gpus:
+        arguments["device_requests"] = [gpu_request(limits.gpus)]
     if specification.oci_runtime is not None:
         arguments["runtime"] = specification.oci_runtime
     return arguments
+
+
+def gpu_request(count: int) -> dict[str, Any]:
+    """So many GPUs, as `docker run --gpus` asks for them."""
+    return {"Driver": "", "Count": count, "DeviceIDs": [], "Capabilities": [["gpu"]], "Options": {}}
+
+
+def gpu_arguments(image: str, count: int) -> dict[str, Any]:
+    """A container that ends at once: whether it starts says whether the engine has so many GPUs."""
+    return {
+        "image": image,
+        "entrypoint": ["true"],
+        "labels": {ACCOUNTS_LABEL: "gpus"},
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "read_only": True,
+        "use_config_proxy": False,
+        "device_requests": [gpu_request(count)],
+    }
 
 
 def relay_arguments(specification: AgentSpecification, way: RelayTarget) -> dict[str, Any]:

@@ -18,6 +18,9 @@ PROBE_LABEL = "dumbwaiter.probe"
 NOWHERE = ["node.id==nowhere"]
 """A placement that no node satisfies: the update to it ends the task, keeps what it said, and starts no other."""
 
+GPU_KIND = "NVIDIA-GPU"
+"""What `node-generic-resources` in a node's daemon.json calls its GPUs."""
+
 HAS_NETWORK, MAY_GAIN, OTHER_FOLDER = 81, 82, 83
 PROBE = f"""
 import os, sys
@@ -66,7 +69,13 @@ def agent_service(arguments: Mapping[str, Any], *, node_id: str, grace: float) -
         "Pids": arguments["pids_limit"],
     }
     labels = {**arguments["labels"], NODE_ID_LABEL: node_id}
-    return _service(arguments["name"], container, limits, labels, node_id, networks=())
+    service = _service(arguments["name"], container, limits, labels, node_id, networks=())
+    if (gpus := sum(request["Count"] for request in arguments.get("device_requests", ()))) > 0:
+        # Swarm has no requests for devices: it counts what a node's configuration names, and the node's default
+        # runtime hands out what was counted.
+        reserved = [{"DiscreteResourceSpec": {"Kind": GPU_KIND, "Value": gpus}}]
+        service["TaskTemplate"]["Resources"]["Reservations"] = {"GenericResources": reserved}
+    return service
 
 
 def relay_service(arguments: Mapping[str, Any], *, node_id: str, node: str) -> dict[str, Any]:

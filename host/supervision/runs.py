@@ -410,6 +410,7 @@ class Runs:
                 cpus=group.cpus or settings.agent_cpus,
                 pids=group.pids or settings.agent_pids,
                 file_bytes=settings.agent_file_bytes,
+                gpus=group.gpus or 0,
             ),
             mounts=tuple(allowed_mount(request, allowed) for request in requests),
             image=image_of(group, settings),

@@ -88,6 +88,7 @@ class Supervisor:
         self._away: dict[
             str, tuple[str, float]
         ] = {}  # whose last run may live on a node that does not answer, since when
+        self._unanswered: set[str] = set()  # sessions of which the engine did not answer a start
         self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
         self.slots = AgentSlots(self.agents, settings.max_agents)
@@ -367,18 +368,34 @@ class Supervisor:
     async def _start(self, session: sessions.Session) -> None:
         try:
             with self.slots.being_taken(session.id):
+                if session.run_number and not await self._is_needed(session):
+                    return
                 agent = await self._runs.start(session)
         except NoRoom as error:  # the engines answer: this is a matter of waiting, and of nothing else
             log.info("an agent waits for room on a node", extra={"session_id": session.id, "what": error.what})
             self._backoff.wait(session.id, NODE_SECONDS)
         except RuntimeUnavailable as error:
+            self._unanswered.add(session.id)
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
             log.error("an agent cannot be started", extra={"session_id": session.id, "error": str(error)})
             self._backoff.wait(session.id, await self._runs.finalize_failed_start(session, error))
         else:
+            self._unanswered.discard(session.id)
             self._backoff.clear(session.id)
             self.adopt(session.id, agent)
+
+    async def _is_needed(self, session: sessions.Session) -> bool:
+        """Whether an agent is still to be started, once all is taken that earlier ones did.
+
+        A start that was not answered may have been carried out later: that agent is ended first. Raises
+        `RuntimeUnavailable` while that is not sure.
+        """
+        if session.id in self._unanswered:
+            await self._runs.clear(session.id)
+        await self._sync.take_rest(session.id, self._inbox_sync.folder(session))
+        view = await self._sync.view(session.id)
+        return view is not None and bool(view.waiting)
 
     def _note_unavailable(self, session_id: str, error: RuntimeUnavailable) -> float:
         log.error("the container engine does not respond", extra={"session_id": session_id, "error": str(error)})
@@ -418,6 +435,7 @@ class Supervisor:
         """The session is gone: so is, at the latest now, its agent and what it left."""
         self._backoff.clear(session_id)
         self._away.pop(session_id, None)
+        self._unanswered.discard(session_id)
         self.faults.forget(session_id)
         self.termination.forget(session_id)
         self.slots.leave_queue(session_id)

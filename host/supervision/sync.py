@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from host.agents import processes
@@ -205,6 +206,16 @@ class SessionSync:
         view = await self.view(session_id)
         held = view.open_messages if view is not None else ()
         return FinalOutput(frozenset(message.message_id for message in held), kept)
+
+    async def take_rest(self, session_id: str, layout: SessionLayout) -> None:
+        """Take over what was not read of a file whose agent is not known: one whose start was given up, and that worked
+        until it was ended. It is read before the next run begins, because from then on rows of that run alone count,
+        and its agent answers nothing that has its acknowledgement.
+
+        What cannot be read now is met by the next agent.
+        """
+        with suppress(FileTrouble):
+            await self._read_to_the_end(session_id, layout)
 
     async def cut_off(self, session_id: str, layout: SessionLayout) -> None:
         """Take the folder of an agent away that is given up for lost (`cut_off.py`). Raises `FileTrouble`."""

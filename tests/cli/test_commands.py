@@ -90,13 +90,15 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("agent-group image rollback a 0", "agent_image.rollback", {"name": "a", "number": 0}),
     ("agent-group show a", "agent_group.show", {"name": "a"}),
     (
-        "agent-group set a --memory 512m --cpus 1.5 --pids 9 --mount /srv/x:books:rw --unset model --unset image",
+        "agent-group set a --memory 512m --cpus 1.5 --pids 9 --gpus 2 --mount /srv/x:books:rw "
+        "--unset model --unset image",
         "agent_group.set",
         {
             "name": "a",
             "memory_bytes": 512 * 1024**2,
             "cpus": 1.5,
             "pids": 9,
+            "gpus": 2,
             "add_mount": {"path": "/srv/x", "name": "books", "writable": True},
             "unset": ["model", "image"],
         },

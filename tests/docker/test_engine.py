@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from host.runtime.docker import DockerRuntime
+from shared_schema.errors import Conflict
 from tests.conftest import AgentImage
 from tests.support.chats import add_chats, answers, ask_in, folder_of, is_working_on, session_of, texts_to
 from tests.support.engine import Engine, private_engine
-from tests.support.host import Host, running
+from tests.support.host import AGENT, Host, running
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.alone]
@@ -199,6 +200,19 @@ async def test_an_agent_that_runs_out_of_memory_is_named_so_and_holds_up_nobody(
         assert await ask_in(host, "one", "after") == "scripted: after"
         await host.settled()
         assert await host.central("SELECT tries FROM ingest WHERE status = 'failed'") == [{"tries": 1}]
+
+
+async def test_gpus_that_an_engine_does_not_have_are_refused_when_they_are_set(
+    tmp_path: Path, engine: Engine, agent_image: AgentImage
+) -> None:
+    async with host_on(engine, tmp_path, agent_image.name) as host:
+        with pytest.raises(Conflict, match=f"has no GPUs to give.*agent-group set {AGENT} --unset gpus"):
+            await host.do("agent_group.set", name=AGENT, gpus=1)
+        assert (await host.do("agent_group.show", name=AGENT))["gpus"] is None
+        await host.services.central.write(lambda tx: tx.execute("UPDATE agent_groups SET gpus = 1"))  # it had them once
+        assert "the container engine has no GPUs to give" in await host.ask("hello")
+        await host.do("agent_group.set", name=AGENT, unset=["gpus"])
+        assert await host.ask("and now?") == "scripted: and now?"
 
 
 FORK_BOMB = """

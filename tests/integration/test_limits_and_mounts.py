@@ -39,6 +39,14 @@ async def test_limits_that_an_engine_will_refuse_are_refused_at_once(tmp_path: P
             await host.do("agent_group.set", name=AGENT, **limits)
 
 
+async def test_gpus_of_plain_processes_are_refused_because_they_cannot_be_given(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        with pytest.raises(InvalidValue, match="between 1 and 64"):
+            await host.do("agent_group.set", name=AGENT, gpus=100)
+        with pytest.raises(Conflict, match="each sees every GPU of this machine"):
+            await host.do("agent_group.set", name=AGENT, gpus=1)
+
+
 async def test_a_folder_in_which_agents_may_not_do_what_is_asked_is_refused(
     tmp_path: Path,
 ) -> None:

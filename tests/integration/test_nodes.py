@@ -66,6 +66,19 @@ async def test_labels_say_where_an_agent_group_runs(tmp_path: Path, machines: Ma
         assert "no node has gpu=two" in await host.ask("hello again")
 
 
+async def test_labels_can_be_set_while_the_node_of_an_agent_is_away(tmp_path: Path, machines: Machines) -> None:
+    async with running(tmp_path / "data", make_runtime=machines.runtime, **QUICK) as host:
+        assert await host.ask("hello") == "scripted: hello"
+        machines.cut_off("one")
+        shown = await host.do("agent_group.set", name=AGENT, node_labels={"gpu": "yes"})
+        assert shown["node_labels"] == {"gpu": "yes"}
+        machines.bring_back("one")
+        await host.do("agent_group.set", name=AGENT, node_labels={"gpu": "yes", "fast": "no"})
+        await host.do("agent_group.set", name=AGENT, node_labels={"gpu": "yes"})
+        assert await host.ask("and now?") == "scripted: and now?"
+        assert await node_of_agent(host) == "two"
+
+
 async def test_a_drained_node_takes_no_more_agents(tmp_path: Path, machines: Machines) -> None:
     async with running(tmp_path / "data", make_runtime=machines.runtime, **QUICK) as host:
         await host.do("node.drain", name="one")

@@ -121,6 +121,12 @@ def test_what_it_may_use_is_a_limit_and_little_is_reserved() -> None:
     assert resources["requests"] == {"memory": str(256 * 1024**2), "cpu": "100m"}
 
 
+def test_gpus_are_a_limit_of_the_device_plugins() -> None:
+    given = replace(SPECIFICATION, limits=replace(SPECIFICATION.limits, gpus=2))
+    assert container(pod(given))["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert "nvidia.com/gpu" not in container(pod())["resources"]["limits"]
+
+
 def test_the_environment_is_its_own_and_paths_cannot_be_overridden() -> None:
     environment = {each["name"]: each["value"] for each in container(pod())["env"]}
     assert environment["GREETING"] == "hello"

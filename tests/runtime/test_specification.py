@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from host.runtime.engine_gpus import is_about_gpus, refusal_of_gpus
 from host.runtime.protocol import AgentSpecification, Mount, ResourceLimits, StartFailed
 from host.runtime.specification import container_arguments, with_account
 from shared_schema.layout import SessionLayout
@@ -115,3 +116,41 @@ def test_a_named_user_has_its_files_read_only_and_its_name_in_the_environment() 
 def test_root_and_a_missing_image_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(StartFailed):
         container_arguments(replace(SPECIFICATION, **change))  # type: ignore[arg-type]
+
+
+def test_gpus_are_asked_for_as_devices() -> None:
+    given = replace(SPECIFICATION, limits=replace(SPECIFICATION.limits, gpus=2))
+    plain, arguments = container_arguments(SPECIFICATION), container_arguments(given)
+    assert "device_requests" not in plain
+    assert arguments == {
+        **plain,
+        "device_requests": [
+            {"Driver": "", "Count": 2, "DeviceIDs": [], "Capabilities": [["gpu"]], "Options": {}},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "hint"),
+    [
+        (
+            'could not select device driver "" with capabilities: [[gpu]]',
+            "the container engine has no GPUs to give",
+            "install the NVIDIA Container Toolkit",
+        ),
+        (
+            "nvidia-container-cli: device error: 3: unknown device: unknown",
+            "the container engine does not give these GPUs: nvidia-container-cli",
+            "`nvidia-smi` on its machine",
+        ),
+    ],
+)
+def test_what_an_engine_says_of_gpus_is_told_with_what_to_do(said: str, what: str, hint: str) -> None:
+    assert is_about_gpus(said)
+    refusal = refusal_of_gpus(said)
+    assert refusal.what.startswith(what)
+    assert hint in (refusal.own_hint or "")
+
+
+def test_what_is_not_about_gpus_is_not_told_as_such() -> None:
+    assert not is_about_gpus("No such image: agent:1")

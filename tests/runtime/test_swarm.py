@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,15 @@ def test_a_service_is_one_container_on_one_node_that_is_never_restarted() -> Non
         "/workspace",
     }
     assert "token" not in str(made)
+
+
+def test_gpus_are_counted_by_swarm_as_what_the_nodes_configuration_names() -> None:
+    given = replace(SPECIFICATION, limits=replace(SPECIFICATION.limits, gpus=2))
+    plain = agent_service(container_arguments(SPECIFICATION), node_id="id-of-two", grace=7)
+    made = agent_service(container_arguments(given), node_id="id-of-two", grace=7)
+    reserved = {"GenericResources": [{"DiscreteResourceSpec": {"Kind": "NVIDIA-GPU", "Value": 2}}]}
+    assert made["TaskTemplate"]["Resources"] == {**plain["TaskTemplate"]["Resources"], "Reservations": reserved}
+    assert "Reservations" not in plain["TaskTemplate"]["Resources"]
 
 
 def test_the_relay_has_the_network_of_its_node_and_sees_one_folder() -> None:

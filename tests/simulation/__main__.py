@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
 from collections import Counter
 
@@ -26,6 +27,8 @@ def main() -> None:
             failed.append(seed)
             print(error, flush=True)
             continue
+        if seed % 500 == 0:
+            print(f"{seed - given.first} seeds after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         counts.update(report.counts)
         played += report.seconds
         steps += report.steps

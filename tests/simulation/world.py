@@ -159,7 +159,7 @@ class World:
                 raise Violation(f"{agent.session_id}: run {agent.run} starts while run {other.run} lives")
         earlier[:] = [other for other in earlier if other.is_alive]
         earlier.append(agent)
-        if agent.node.had_fault:
+        if agent.node.had_fault or agent.is_late:
             self.faulty.add(agent.session_id)
 
     def turn_began(self, agent: PlayedAgent) -> None:

@@ -57,7 +57,8 @@ def test_the_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
         expected = (
             f"the data folder is in use by process {first.pid} ({tmp_path}): "
-            "stop the host that runs there, or choose another folder with --data"
+            "stop the host that runs there, or choose another folder with --data; to have this one wait and take over: "
+            f"`dumbwaiter run --standby --data {tmp_path}`"
         )
         with pytest.raises(Conflict, match=f"^{re.escape(expected)}$"):
             take(tmp_path)

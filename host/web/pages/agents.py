@@ -21,8 +21,8 @@ _DAYS = 30
 _MIB = 1024**2
 _TEXTS = ("model", "budget_period", "schedules")
 _NUMBERS = ("budget_usd", "cpus")
-_WHOLE = ("budget_tokens", "memory_mib", "pids")
-_CAN_BE_UNSET = frozenset({"model", "budget_usd", "budget_tokens", "memory_bytes", "cpus", "pids"})
+_WHOLE = ("budget_tokens", "memory_mib", "pids", "gpus")
+_CAN_BE_UNSET = frozenset({"model", "budget_usd", "budget_tokens", "memory_bytes", "cpus", "pids", "gpus"})
 
 
 class AgentPages:

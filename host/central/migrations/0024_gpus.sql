@@ -1,0 +1,3 @@
+-- How many GPUs an agent of a group gets; null: none.
+
+ALTER TABLE agent_groups ADD COLUMN gpus INTEGER;
