@@ -58,12 +58,14 @@ WIRED_TO = """
 SELECT m.* FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id
 WHERE w.agent_group_id = ? ORDER BY w.rowid LIMIT ?
 """
+# In the order of the chats' own index, so that the first of many are found without the others.
 WIRINGS_SHOWN = """
 SELECT m.channel_type || ':' || m.platform_id AS messaging_group, a.name AS agent_group,
        w.session_mode, w.per_user, CASE w.sticky WHEN 1 THEN 'mention-sticky' ELSE w.engage END AS engage, w.pattern,
        w.reset, w.reset_minutes, w.reset_hour, w.archived, w.sender_scope, w.non_engaging, w.priority, w.agent_replies,
        w.progress, w.created_at
-FROM wirings w JOIN messaging_groups m ON m.id = w.messaging_group_id JOIN agent_groups a ON a.id = w.agent_group_id
+FROM messaging_groups m CROSS JOIN wirings w ON w.messaging_group_id = m.id
+CROSS JOIN agent_groups a ON a.id = w.agent_group_id
 WHERE :search IS NULL OR instr(m.channel_type || ':' || m.platform_id || ' ' || a.name, :search)
 ORDER BY m.channel_type, m.platform_id, w.priority DESC, a.name LIMIT :limit
 """

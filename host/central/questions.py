@@ -41,11 +41,12 @@ WHERE r.agent_group_id = :agent_group_id AND r.route_key = :route_key AND q.chan
           AND e.deliver_after IS NULL AND e.position < d.position AND e.status IN ('pending', 'sending')))
 LIMIT 1
 """
+# From the questions on, of which there are few: SQLite may begin with all sessions otherwise.
 ALL_OPEN = """
 SELECT q.*, a.name AS agent_group, d.content FROM questions q
-JOIN sessions s ON s.id = q.session_id
-JOIN agent_groups a ON a.id = s.agent_group_id
-JOIN deliveries d ON d.session_id = q.session_id AND d.message_out_id = q.message_out_id
+CROSS JOIN sessions s ON s.id = q.session_id
+CROSS JOIN agent_groups a ON a.id = s.agent_group_id
+CROSS JOIN deliveries d ON d.session_id = q.session_id AND d.message_out_id = q.message_out_id
 WHERE q.expires_at > ? AND s.status = 'active' ORDER BY q.expires_at, q.message_out_id LIMIT ?
 """
 IS_ASKED = """

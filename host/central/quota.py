@@ -18,9 +18,10 @@ SELECT kept_rows, kept_bytes, kept_hour, kept_hour_rows, kept_hour_bytes FROM se
 COUNT = """
 UPDATE sessions SET kept_rows = ?, kept_bytes = ?, kept_hour = ?, kept_hour_rows = ?, kept_hour_bytes = ? WHERE id = ?
 """
+# As the index has it: what is smaller is no large session.
 LARGEST = """
-SELECT id AS session_id, kept_rows AS rows, kept_bytes AS bytes FROM sessions
-ORDER BY kept_bytes DESC LIMIT ?
+SELECT id AS session_id, kept_rows AS rows, kept_bytes AS bytes FROM sessions INDEXED BY sessions_by_size
+WHERE kept_bytes >= 65536 ORDER BY kept_bytes DESC LIMIT ?
 """
 ROW_BYTES = 600
 """What a row costs beside its content: its columns, and its places in indexes. Measured: 400 to 700."""
@@ -100,5 +101,5 @@ class Kept:
 
 
 def largest(connection: Queryable, limit: int = 5) -> list[sqlite3.Row]:
-    """The sessions of which most is kept: `session_id, rows, bytes`."""
+    """The sessions of which most is kept, from 64 KiB on: `session_id, rows, bytes`."""
     return connection.execute(LARGEST, (limit,)).fetchall()

@@ -19,10 +19,12 @@ WHERE problem <> excluded.problem
 FORGET = """
 DELETE FROM tool_server_problems WHERE session_id IN (SELECT id FROM sessions WHERE agent_group_id = ?)
 """
-# What is wrong now, once for each agent group and server: in the session that has said so last.
+# What is wrong now, once for each agent group and server: in the session that has said so last. There are few problems
+# and many sessions, which the joins' order says to SQLite.
 OPEN = """
 SELECT a.name AS agent_group, p.server, p.problem, max(p.since) AS since, p.session_id
-FROM tool_server_problems p JOIN sessions s ON s.id = p.session_id JOIN agent_groups a ON a.id = s.agent_group_id
+FROM tool_server_problems p CROSS JOIN sessions s ON s.id = p.session_id
+CROSS JOIN agent_groups a ON a.id = s.agent_group_id
 WHERE p.problem <> '' AND s.status = 'active' GROUP BY a.name, p.server ORDER BY a.name, p.server LIMIT 100
 """
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from datetime import timedelta
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ async def status(services: Services) -> dict[str, Any]:
     running = services.started_at is not None
     now_text = to_text(services.clock.now())
     full = services.history.intake.full(time.monotonic())
-    numbers = await services.central.read(_numbers, now_text)
-    files: dict[str, Any] = await asyncio.to_thread(file_sizes, services.settings.layout)
+    numbers, sizes = await asyncio.gather(
+        services.central.read(_numbers, now_text), asyncio.to_thread(file_sizes, services.settings.layout)
+    )
+    files: dict[str, Any] = {**sizes}
     files["largest"] = numbers.pop("largest")
     numbers["limits"] += [
         {"what": "what history takes of a session", "subject": name, "hour": now_text[:13] + ":00Z", "held_back": None}
@@ -49,12 +52,17 @@ async def status(services: Services) -> dict[str, Any]:
     ]
     at_work = list(services.supervisor.agents)
     named = [*at_work, *(row["session_id"] for rows in ("running", "queued", "failures") for row in numbers[rows])]
-    short = await services.central.read(lambda c: {each: session_list.short_id(c, each) for each in named})
+    since = to_text(services.clock.now() - _REPAIRS_SINCE)
+    more, shown_channels, shown_hooks, shown_approvals = await asyncio.gather(
+        services.central.read(_more, named, since, now_text),
+        channels.list_all(services),
+        hooks.list_all(services),
+        approvals.list_all(services),
+    )
+    short = more["short"]
     now = services.clock.monotonic()
     work = [_at_work(services, row, "running") for row in numbers.pop("running")]
     work += [_at_work(services, row, "queued") for row in numbers.pop("queued")]
-    since = to_text(services.clock.now() - _REPAIRS_SINCE)
-    repaired = await services.central.read(repairs.last, since, _REPAIRS)
     return {
         "host": {
             "running": running,
@@ -63,7 +71,7 @@ async def status(services: Services) -> dict[str, Any]:
             "runtime": services.runtime.name if running else None,
             "runtime_reason": services.runtime_reason if running else None,
             "data": str(services.settings.data),
-            "version": version("dumbwaiter"),
+            "version": _version(),
         },
         "agents": [
             {
@@ -80,20 +88,20 @@ async def status(services: Services) -> dict[str, Any]:
         "waiting_agents": len(services.supervisor.slots.waiting),
         "turns": [each | {"short_session_id": short[each["session_id"]]} for each in work],
         "failures": [each | {"short_session_id": short[each["session_id"]]} for each in numbers.pop("failures")],
-        "channels": await channels.list_all(services),
-        "hooks": await hooks.list_all(services),
+        "channels": shown_channels,
+        "hooks": shown_hooks,
         "nodes": await nodes.list_all(services) if running else [],
         "waits_for_nodes": [
             {"session_id": session_id, "node": node} for session_id, node in services.supervisor.waits_for().items()
         ],
-        "approvals": await approvals.list_all(services),
-        "schedules": await services.central.read(schedules.acting, now_text),
+        "approvals": shown_approvals,
+        "schedules": more["schedules"],
         "files": files,
         "faults": [
             {"session_id": fault.session_id, "since": fault.since, "what": fault.cause, "attempts": fault.attempts}
             for fault in services.supervisor.faults.all()
         ],
-        "repairs": repaired,
+        "repairs": more["repairs"],
         **{key: value for key, value in numbers.items() if key != "names"},
     }
 
@@ -127,6 +135,21 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _more(connection: Queryable, named: list[str], since: str, now: str) -> dict[str, Any]:
+    """Short ids of the sessions that are named, repairs since a stored time, and what acts by itself."""
+    return {
+        "short": {each: session_list.short_id(connection, each) for each in named},
+        "repairs": repairs.last(connection, since, _REPAIRS),
+        "schedules": schedules.acting(connection, now),
+    }
+
+
+@cache
+def _version() -> str:
+    """The version that is installed; looked up once, because its file is read and parsed for it."""
+    return version("dumbwaiter")
 
 
 def _numbers(connection: Queryable, now: str) -> dict[str, Any]:

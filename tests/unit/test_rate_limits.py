@@ -157,6 +157,10 @@ def test_what_is_kept_is_counted_in_all_and_in_the_hour(registry: Transaction, s
     assert [take(IN_AN_HOUR, 9) for _ in range(2)] == [None] * 2
     assert take(IN_TWO_DAYS, 10) is None
     assert "all that the host keeps of one" in str(take("2026-03-03T13:00:00.000Z"))
+    assert quota.largest(registry) == []
+    kept = Kept.load(registry, session.id, limits, IN_TWO_DAYS)
+    kept.add(1, 64 * 1024)
+    kept.store(registry, session.id)
     assert [row["session_id"] for row in quota.largest(registry)] == [session.id]
 
 

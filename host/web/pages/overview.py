@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -33,16 +34,19 @@ class OverviewPages:
 
     async def _now(self, visitor: Visitor) -> dict[str, Any]:
         site = self._site
-        status = await site.do(visitor, "status")
-        approvals = [await site.do(visitor, "approval.show", code=each["code"]) for each in status["approvals"][:20]]
         today = to_text(site.services.clock.now())[:10]
-        usage = await site.do(visitor, "usage", by="agent-group", since=today, until=today)
-        agents = await site.do(visitor, "agent_group.list")
-        recent = await site.do(visitor, "session.list", limit=6)
+        status, usage, agents, recent, questions = await asyncio.gather(  # all are waited for: none needs another
+            site.do(visitor, "status"),
+            site.do(visitor, "usage", by="agent-group", since=today, until=today),
+            site.do(visitor, "agent_group.list"),
+            site.do(visitor, "session.list", limit=6),
+            site.do(visitor, "question.list", user=visitor.user, limit=_MOST_QUESTIONS),
+        )
+        approvals = [await site.do(visitor, "approval.show", code=each["code"]) for each in status["approvals"][:20]]
         return {
             "now": status,
             "approvals": approvals,
-            "questions": await site.do(visitor, "question.list", user=visitor.user, limit=_MOST_QUESTIONS),
+            "questions": questions,
             "usage": usage,
             "agents": agents,
             "recent": recent,
