@@ -53,6 +53,8 @@ class Dispatcher:
         self._open_commands = open_commands
         self._loop = asyncio.get_running_loop()
         self._followers: set[asyncio.Event] = set()
+        self.commits = 0
+        """How many commits those who follow were told of: by it one tells a commit from a hint of an agent."""
         self.is_running = False
         """Whether a host runs; without one, the next host does what follows."""
         self.commands: asyncio.Queue[str] = asyncio.Queue()
@@ -95,6 +97,7 @@ class Dispatcher:
             else:
                 self._keep(effect)
         self._terminal.notice()
+        self.commits += 1
         for news in self._followers:
             news.set()
 

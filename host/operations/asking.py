@@ -190,14 +190,26 @@ async def follow(services: Services, token: Token, message_id: str) -> AsyncIter
     with services.dispatcher.following() as news, services.supervisor.overheard(found.session_id, news.set):
         while True:
             news.clear()  # before looking, so that what is committed meanwhile is looked at again
+            commits = services.dispatcher.commits
             for each in await view.look():
                 yield each
             if view.is_over:
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await news.wait()
+            # At a hint of the agent its draft alone may be new: what it said is told by the commit that follows, which
+            # does not wait behind a look at the ledger that finds nothing.
+            while await _is_woken(news) and services.dispatcher.commits == commits:
+                news.clear()
+                for each in await view.look_at_draft():
+                    yield each
             await asyncio.sleep(_BREATH_SECONDS)  # a burst of commits is looked at once
+
+
+async def _is_woken(news: asyncio.Event) -> bool:
+    """Wait for a commit or a hint; False where there was none for long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LOOK_SECONDS):
+            await news.wait()
+    return news.is_set()
 
 
 @dataclass(slots=True)
@@ -215,7 +227,7 @@ class _Following:
 
     async def look(self) -> list[dict[str, Any]]:
         """What is new."""
-        found, said = await self.services.central.read(self._read)
+        found, said, shown = await self.services.central.read(self._read)
         if found is None:
             raise NotFound("the conversation is gone")
         news: list[dict[str, Any]] = []
@@ -223,16 +235,20 @@ class _Following:
             self.position, self.told, self.draft = each.position, True, ""
             news.append({"type": "message", **_message(each)})
         self.asked = found
-        if found.status != MessageInStatus.PENDING:
+        if shown is not None:
             self.is_over = True
-            shown = await self.services.central.read(lambda c: _shown_now(self.services, c, found))
             return [*news, {"type": "done", **shown}]
         return [*news, *await self._working(found)]
 
-    def _read(self, connection: Queryable) -> tuple[ProgramMessage | None, list[ProgramAnswer]]:
+    def _read(self, connection: Queryable) -> tuple[ProgramMessage | None, list[ProgramAnswer], dict[str, Any] | None]:
+        """The message, what answers it and is new, and all of it as it is shown once it has its outcome."""
         found = asked.find(connection, self.asked.message_id)
+        if found is None:
+            return None, [], None
         # Only who was told nothing gets what was said to others that the same turn took.
-        return found, [] if found is None else asked.said(connection, found, self.position)
+        said = asked.said(connection, found, self.position)
+        is_over = found.status != MessageInStatus.PENDING
+        return found, said, _shown_now(self.services, connection, found) if is_over else None
 
     async def _working(self, found: ProgramMessage) -> list[dict[str, Any]]:
         news: list[dict[str, Any]] = []
@@ -240,20 +256,19 @@ class _Following:
         if doing != self.doing:
             self.doing = doing
             news.append({"type": "working", "phase": doing[0], "tool": doing[1]})
-        if found.turn_id is None:  # the agent may still be busy with another message
-            return news
-        agent = self.services.supervisor.agents.get(found.session_id)
-        if agent is None:
-            return news
+        return [*news, *await self.look_at_draft()]
+
+    async def look_at_draft(self) -> list[dict[str, Any]]:
+        """What the agent has written since the last look of an answer that is not whole."""
+        agent = self.services.supervisor.agents.get(self.asked.session_id)
+        if self.asked.turn_id is None or agent is None:  # it may still be busy with another message
+            return []
         with suppress(FileTrouble):  # busy or gone at this moment: the next look may find it
-            signature = await asyncio.to_thread(outbox.signature, agent.folder)
-            if signature != self.signature:
-                draft = await asyncio.to_thread(outbox.draft, agent.folder)
-                self.signature = signature
-                if draft and draft != self.draft:
-                    self.draft = draft
-                    news.append({"type": "draft", "text": draft})
-        return news
+            self.signature, draft = await asyncio.to_thread(outbox.new_draft, agent.folder, self.signature)
+            if draft and draft != self.draft:
+                self.draft = draft
+                return [{"type": "draft", "text": draft}]
+        return []
 
 
 def _doing(services: Services, found: ProgramMessage) -> tuple[str, str | None]:

@@ -210,14 +210,27 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
             while True:
                 news.clear()  # before looking, so that what is committed meanwhile is looked at again
                 heard.clear()
+                commits = services.dispatcher.commits
                 async for each in window.look():
                     yield each
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_WORKING_SECONDS if window.is_working else _IDLE_SECONDS):
-                        await news.wait()
+                # What an agent has just written is not in the ledger yet: at its hint its draft alone may be new. What
+                # it said comes with the commit, which does not wait behind a look at the ledger that finds nothing.
+                while await _is_woken(window, news) and window.is_working and services.dispatcher.commits == commits:
+                    news.clear()
+                    heard.clear()
+                    for each in await window.look_at_draft():
+                        yield each
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_GATHER_SECONDS if window.is_working else _GATHER_IDLE_SECONDS):
                         await heard.wait()
+
+
+async def _is_woken(window: _Window, news: asyncio.Event) -> bool:
+    """Wait for a commit or a hint, for as long as a window does without; False where there was none."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_WORKING_SECONDS if window.is_working else _IDLE_SECONDS):
+            await news.wait()
+    return news.is_set()
 
 
 @dataclass(slots=True)
@@ -233,6 +246,7 @@ class _Window:
     signature: Signature | None = None
     draft: str = ""
     is_working: bool = True
+    since: str = ""
 
     async def look(self) -> AsyncIterator[dict[str, Any]]:
         """What is new. What an agent said is told as the ledger has it, before the transcript is put together."""
@@ -275,8 +289,19 @@ class _Window:
         }
         if state == self.state:
             return []
+        self.since = since
+        return self._shown(state)
+
+    async def look_at_draft(self) -> list[dict[str, Any]]:
+        """What the agent has written since the last look, while nothing was committed."""
+        draft = await self._draft()
+        if not self.state or draft == self.state["draft"]:
+            return []
+        return self._shown(self.state | {"draft": draft})
+
+    def _shown(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         self.state = state
-        elapsed = (self.services.clock.now() - from_text(since)).total_seconds()
+        elapsed = (self.services.clock.now() - from_text(self.since)).total_seconds()
         return [{**state, "elapsed_seconds": round(max(0.0, elapsed), 1)}]
 
     async def _draft(self) -> str:
@@ -285,10 +310,8 @@ class _Window:
         if agent is None:
             return ""
         with suppress(FileTrouble):  # busy or gone at this moment: what was shown last stays
-            signature = await asyncio.to_thread(outbox.signature, agent.folder)
-            if signature != self.signature:
-                self.draft = await asyncio.to_thread(outbox.draft, agent.folder)
-                self.signature = signature
+            self.signature, draft = await asyncio.to_thread(outbox.new_draft, agent.folder, self.signature)
+            self.draft = self.draft if draft is None else draft
         return self.draft
 
 

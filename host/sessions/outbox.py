@@ -228,6 +228,12 @@ def draft(layout: SessionLayout) -> str:
     return value[-MAX_DRAFT:] if isinstance(value, str) else ""
 
 
+def new_draft(layout: SessionLayout, known: Signature | None) -> tuple[Signature | None, str | None]:
+    """The signature of the file, and the draft in it; None where the file is the one that is `known`. As `draft`."""
+    present = signature(layout)  # before reading: what is written meanwhile is seen the next time
+    return present, None if present == known else draft(layout)
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxStanding:
     """How far a file has got: the highest `seq` it has given, and the last place in `turns`."""
