@@ -19,6 +19,7 @@ from shared_schema.clock import SystemClock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, decode
 from tests.channels.contract import Arrived, ChannelContract, Fault, Subject
+from tests.support.registry import open_central
 
 
 class NoPlatform:
@@ -131,7 +132,7 @@ class Terminal(NoPlatform):
 class TestTerminal(ChannelContract):
     @pytest.fixture
     async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
-        central = await asyncio.to_thread(Central.open, tmp_path / "central.db", SystemClock())
+        central = await asyncio.to_thread(open_central, tmp_path / "central.db", SystemClock())
         platform = Terminal(central)
         yield Subject(platform, make=platform.make, name="cli", is_remote=False)
         await asyncio.to_thread(central.close)

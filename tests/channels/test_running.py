@@ -16,7 +16,6 @@ import pytest
 from pydantic import SecretStr
 
 from host import log as logs
-from host.central.database import Central
 from host.channels.build import FindType, settings_of
 from host.channels.health import Health
 from host.channels.memory import MemoryChannel
@@ -29,6 +28,7 @@ from host.sessions.attachments import FileLimits
 from shared_schema.clock import Clock, ManualClock
 from shared_schema.errors import InvalidValue
 from tests.support.host import running
+from tests.support.registry import open_central
 from tests.support.wait import until
 
 TOKEN = "canary-8f3a91-token"
@@ -85,7 +85,7 @@ def raising(error: Exception) -> Callable[[], None]:
 async def channels(
     data: Path, clock: Clock, *given: BaseChannel, find: FindType = channel_type, **tables: dict[str, Any]
 ) -> AsyncIterator[RunningChannels]:
-    central = Central.open(data / "central.db", clock)
+    central = open_central(data / "central.db", clock)
     limits = FileLimits(1, 1, 1)
     runs = RunningChannels(central, clock, data / "downloads", limits, tables, given=list(given), find=find)  # type: ignore[arg-type]
     try:

@@ -23,6 +23,7 @@ from host.sessions.folder import Owner, make_data_folder, make_session_folder
 from host.settings import Settings
 from shared_schema.clock import ManualClock
 from shared_schema.layout import DataLayout, SessionLayout
+from tests.support.registry import open_central
 from tests.unit.registry import NOW, accepted_values, add_agent, add_chat, add_session, wire
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ def opened(data: Path) -> Iterator[Ledger]:
     make_data_folder(layout, OWNER)
     clock = ManualClock()
     with asyncio.Runner() as runner:
-        central = Central.open(layout.central, clock)
+        central = open_central(layout.central, clock)
         try:
             session = runner.run(central.write(_fill))
             make_session_folder(layout.session(session.agent_group_id, session.id), OWNER)

@@ -23,6 +23,7 @@ from host.schedules.request import Wish
 from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus, MessageOutKind
+from tests.support.registry import open_central
 from tests.support.transaction import at
 
 MONDAY = datetime(2026, 3, 23, 0, 0, 1, tzinfo=UTC)
@@ -116,7 +117,7 @@ def _answer(connection: sqlite3.Connection, stamp: str) -> None:
 def week(tmp_path: Path) -> Iterator[Week]:
     """One agent at the beginning of the week."""
     clock = ManualClock(MONDAY)
-    central = Central.open(tmp_path / "central.db", clock)
+    central = open_central(tmp_path / "central.db", clock)
     found = Week(central, clock)
 
     def begin(connection: sqlite3.Connection) -> None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from host.central.database import Central
 from host.channels.memory import MemoryChannel
 from host.operations.approvals import following_decisions
 from host.operations.commands import carrying_out
@@ -29,6 +28,7 @@ from shared_schema.clock import Clock, SystemClock
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import Address
+from tests.support.registry import open_central
 from tests.support.wait import until
 
 QUICK = {
@@ -158,7 +158,7 @@ async def running(
     chosen = Settings(data=data, **(QUICK | settings))
     make_data_folder(chosen.layout, Owner.of_agents(10001))
     clock = clock or SystemClock()
-    central = Central.open(chosen.layout.central, clock)
+    central = open_central(chosen.layout.central, clock)
     platform = channel or MemoryChannel()
     if runtime is None and make_runtime is not None:
         runtime = make_runtime(central.install_id)

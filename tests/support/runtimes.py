@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from host.central.database import Central
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, Runtime
 from host.sessions.folder import Owner, make_data_folder
 from shared_schema.clock import SystemClock
 from shared_schema.layout import DataLayout
+from tests.support.registry import open_central
 
 
 def install_id(data: Path) -> str:
     """The install id of a data folder, which is made if need be."""
     make_data_folder(DataLayout(data), Owner.of_agents(10001))
-    central = Central.open(DataLayout(data).central, SystemClock())
+    central = open_central(DataLayout(data).central, SystemClock())
     central.close()
     return central.install_id
 

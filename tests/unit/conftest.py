@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from host.central.database import CENTRAL, Central, Transaction
+from host.central.database import Central, Transaction
 from shared_schema.clock import ManualClock, from_text
 from shared_schema.database import open_writer
-from shared_schema.migrate import migrate
+from tests.support.registry import make_registry, open_central
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def central(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Central]:
     """The open registry in `tmp_path/central.db`."""
-    opened = await asyncio.to_thread(Central.open, tmp_path / "central.db", clock)
+    opened = await asyncio.to_thread(open_central, tmp_path / "central.db", clock)
     yield opened
     await asyncio.to_thread(opened.close)
 
@@ -32,6 +32,6 @@ async def central(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Central]:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Transaction]:
     """One transaction after the other on a fresh central.db, for the functions that take one."""
-    with closing(open_writer(tmp_path / "central.db", create=True, journal_mode="WAL")) as connection:
-        migrate(connection, CENTRAL)
+    make_registry(tmp_path / "central.db")
+    with closing(open_writer(tmp_path / "central.db", journal_mode="WAL")) as connection:
         yield Transaction(connection, from_text("2026-02-28T12:00:00.000Z"))

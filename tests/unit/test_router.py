@@ -25,6 +25,7 @@ from shared_schema.clock import ManualClock
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, decode
+from tests.support.registry import open_central
 from tests.support.transaction import at
 from tests.support.wait import until
 from tests.unit.registry import NOW, add_agent, add_chat, wire
@@ -328,7 +329,7 @@ async def announcing(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Desk]:
     """A router whose test hears of every write."""
     layout = DataLayout(tmp_path)
     make_data_folder(layout, Owner.of_agents(10001))
-    central = AnnouncingCentral.open(layout.central, clock)
+    central = open_central(layout.central, clock, AnnouncingCentral)
     yield Desk(central, layout, clock)
     await asyncio.to_thread(central.close)
 

@@ -23,6 +23,7 @@ from shared_schema.clock import ManualClock, from_text, to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus
+from tests.support.registry import open_central
 from tests.support.transaction import at
 from tests.unit.life_model import REFUSED, Model
 from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_session
@@ -188,7 +189,7 @@ def do_as_the_rules_say(tmp_path: Path, batches: Sequence[Sequence[Operation]]) 
 
     async def play() -> None:
         path = tmp_path / new_id(Prefix.INSTALL)
-        central = await asyncio.to_thread(Central.open, path, ManualClock())
+        central = await asyncio.to_thread(open_central, path, ManualClock())
         try:
             registry = Registry(central, await central.write(add_agent))
             model = Model(*ROUTES)

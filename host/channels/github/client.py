@@ -7,7 +7,9 @@ can be read. The library never tries again by itself: the host does that, and te
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,12 @@ _SECONDS = 30.0
 _PAGE = 100
 _MOST_PAGES = 20
 _LONGEST_SENTENCE = 200
+
+
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """The authorities of the system, which take a moment to load."""
+    return ssl.create_default_context()
 
 
 class NotThere(DeliveryRefused):
@@ -47,6 +55,7 @@ class GitHubClient:
             base_url=settings.api_url,
             auto_retry=False,
             http_cache=False,
+            ssl_verify=_trusted(),  # githubkit makes a connection for each request, and would load them for each
             timeout=_SECONDS,
             user_agent="dumbwaiter",
         )
