@@ -8,7 +8,9 @@ from __future__ import annotations
 
 QUICK_SECONDS = 0.05
 SHARE = 0.02
-"""Of the time since something happened last: 5 s after it, ten times a second."""
+"""Of the time since something happened last: 5 s after it, ten times a second while an answer is wanted."""
+REST_SHARE = 0.1
+"""The same while none is. These looks are most of what a message costs on such a mount (docs/scale.md)."""
 REST_SECONDS = 10.0
 """At rest; what a silent agent may be late by is a part of that."""
 
@@ -16,4 +18,4 @@ REST_SECONDS = 10.0
 def poll_after(since: float, *, waits: bool, poll_seconds: float) -> float:
     """Seconds until the next look, so many seconds after the last message or output; `waits`: an answer is wanted."""
     longest = poll_seconds if waits else max(poll_seconds, REST_SECONDS)
-    return min(longest, max(QUICK_SECONDS, since * SHARE))
+    return min(longest, max(QUICK_SECONDS, since * (SHARE if waits else REST_SHARE)))

@@ -87,6 +87,7 @@ def test_a_listing_ends_where_the_name_is(tmp_path: Path) -> None:
         (5.0, True, 0.1),
         (20.0, True, 0.4),
         (600.0, True, 1.0),  # a person waits: as often as without adapting
+        (5.0, False, 0.5),
         (600.0, False, REST_SECONDS),
     ],
 )
