@@ -1,7 +1,8 @@
 """What one host's ledger, poll and placement cost, by unit: what docs/scale.md multiplies.
 
-`python -m tests.bench.scale` prints them. Each figure is the median of some blocks, in processor time where it is the processor that is used, and stands beside a
-floor of the same run, because a machine's milliseconds say little of another's.
+`python -m tests.bench.scale` prints them. Each figure is the median of some blocks, in processor time where it is the
+processor that is used, and stands beside a floor of the same run, because a machine's milliseconds say little of
+another's.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class EngineClient:
 
         def arrive() -> None:
             if self._is_reached():
-                result = what(answer.done() or not self._host.process.is_alive)
+                result = what(answer.done() or not self._host.is_waiting())
                 timeline.at(timeline.now + world.latency(), lambda: reply(result), self._host.process)
 
         def reply(result: T) -> None:

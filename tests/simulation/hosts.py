@@ -78,6 +78,11 @@ class PlayedHost:
         if self.world.locks.get(self.machine.name) is self.process:
             del self.world.locks[self.machine.name]
 
+    def is_waiting(self) -> bool:
+        """Whether it waits for what it has asked for: it runs, and is the host that serves."""
+        is_last = self.lease_number == max(self.world.lease.numbers(), default=0)
+        return self.process.is_alive and not self.process.is_frozen and is_last
+
     def require_sole(self) -> None:
         """What every write of the ledger and of a session's file asks for. Raises `LeaseLost`."""
         if not is_sure(self.machine.monotonic(), self._renewed, self.world.timing):
