@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import re
@@ -131,11 +132,12 @@ async def change(
     no_ask_before: list[str] | None = None,
     node_labels: dict[str, str] | None = None,
     unset: list[str] | None = None,
+    tools_revision: str | None = None,
 ) -> dict[str, Any]:
     """Change an agent group. Provider, models and tool servers take effect at the next turn.
 
     A budget does with the next message, what it may reach with the next request. The rest takes effect when its agents
-    start again.
+    start again. With `tools_revision`, as `show` has it, nothing is changed where its tools are others by now.
     """
     if budget_period is not None and budget_period not in _PERIODS:
         raise InvalidValue(f"'{budget_period}' is no period of a budget", hint=f"use one of {', '.join(_PERIODS)}")
@@ -174,6 +176,8 @@ async def change(
 
     def store(tx: Transaction) -> tuple[AgentGroup, AgentGroup]:
         group = before = table.get_by_name(tx, name)
+        if tools_revision is not None and tools_revision != _tools_revision(group):
+            raise Conflict("its tools were changed meanwhile", hint="load the page again, and make the change there")
         mounts = _with_mount(services, group.mount_requests, add_mount, remove_mount)
         answering = _provider_for(provider, group.provider, changes.get("model"))
         stays = group.model if answering != group.provider else None  # with another provider it has to fit anew
@@ -295,6 +299,7 @@ def _shown(services: Services, connection: Queryable, group: AgentGroup) -> dict
         "mounts": group.mount_requests,
         "policies": {act: policy_of(group.policy_of_acts, act) for act in PolicyAct},
         "ask_before": group.rules_to_ask,
+        "tools_revision": _tools_revision(group),
         "allow": group.allowed_hosts,
         "node_labels": group.wanted_labels,
         "workspace": str(services.settings.layout.workspace(group.folder)),
@@ -429,3 +434,9 @@ def _with_mount(
         require_useful(request, services.settings.layout, Owner.of_agents(services.settings.agent_uid))
         mounts = [*(m for m in mounts if m["name"] != mount["name"]), mount]
     return mounts
+
+
+def _tools_revision(group: AgentGroup) -> str:
+    """Tells one state of an agent's servers, of what it must ask before and of what it may ask for, from another."""
+    state = json.dumps([group.tool_servers, group.rules_to_ask, group.policy_of_acts], sort_keys=True)
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()[:16]

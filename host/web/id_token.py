@@ -26,7 +26,7 @@ class BadIdToken(Exception):
 
 
 class KeyUnknown(BadIdToken):
-    """It is signed with a key that the provider did not name, when it was asked last."""
+    """It is signed with none of the keys that the provider named, when it was asked last."""
 
 
 def verified(
@@ -74,7 +74,7 @@ def _signed(token: str, keys: Iterable[object]) -> dict[str, Any]:
             continue
     if not candidates:
         raise KeyUnknown("it is signed with a key that the provider does not name")
-    raise BadIdToken("its signature is wrong")
+    raise KeyUnknown("its signature is wrong")
 
 
 def _usable(keys: Iterable[object], wanted: object, algorithm: str) -> Iterable[Any]:

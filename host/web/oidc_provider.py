@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -59,10 +58,10 @@ class OidcProvider:
     async def offer(self) -> Offer:
         """What it offers; kept for an hour. Raises `ProviderFailed`."""
         async with self._asking:
-            if self._offer is None or time.monotonic() - self._offered_at > _KEPT_SECONDS:
+            if self._offer is None or self._clock.monotonic() - self._offered_at > _KEPT_SECONDS:
                 url = f"{self._setting.issuer.rstrip('/')}/.well-known/openid-configuration"
                 self._offer = _read_offer(await self._get(url), self._setting.issuer)
-                self._offered_at = time.monotonic()
+                self._offered_at = self._clock.monotonic()
             return self._offer
 
     async def address(self, *, redirect: str, state: str, nonce: str, challenge: str) -> str:
@@ -107,7 +106,7 @@ class OidcProvider:
     async def _verified(self, offer: Offer, token: str, nonce: str) -> dict[str, Any]:
         try:
             return self._check(await self._known_keys(offer, fresh=False), token, nonce)
-        except KeyUnknown:  # providers change their keys
+        except KeyUnknown:  # providers change their keys, and some give the new one no name or the old one's
             return self._check(await self._known_keys(offer, fresh=True), token, nonce)
 
     def _check(self, keys: list[object], token: str, nonce: str) -> dict[str, Any]:
@@ -118,12 +117,15 @@ class OidcProvider:
 
     async def _known_keys(self, offer: Offer, *, fresh: bool) -> list[object]:
         async with self._asking:
-            age = None if self._keys_at is None else time.monotonic() - self._keys_at
+            # Counted from the last question, also one that failed: a sign-in with nonsense does not ask again sooner.
+            age = None if self._keys_at is None else self._clock.monotonic() - self._keys_at
             if age is None or age > (_AGAIN_SECONDS if fresh else _KEPT_SECONDS):
+                if fresh:
+                    self._keys_at = self._clock.monotonic()
                 found = (await self._get(offer.keys)).get("keys")
                 if not isinstance(found, list):
                     raise ProviderFailed("its keys are no list")
-                self._keys, self._keys_at = found, time.monotonic()
+                self._keys, self._keys_at = found, self._clock.monotonic()
             return self._keys
 
     async def _exchange(self, offer: Offer, code: str, redirect: str, verifier: str) -> dict[str, Any]:

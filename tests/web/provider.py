@@ -72,6 +72,7 @@ class HostileProvider:
         self.more: dict[str, Any] | None = None
         self.asked: dict[str, str] = {}
         self.verifiers: list[str] = []
+        self.asked_for_keys = 0
 
     def discovery(self) -> dict[str, Any]:
         known = {
@@ -113,6 +114,7 @@ class HostileProvider:
             return web.json_response(self.discovery())
 
         async def keys(_: web.Request) -> web.Response:
+            self.asked_for_keys += 1
             return web.json_response({"keys": self.keys})
 
         async def me(_: web.Request) -> web.Response:

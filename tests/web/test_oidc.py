@@ -13,11 +13,12 @@ from typing import Any
 import aiohttp
 import pytest
 from joserfc import jwt
+from joserfc.jwk import RSAKey
 
 from host.access.provider_roles import handle, roles_for
 from host.web.oidc_provider import OidcProvider, ProviderFailed
 from host.web_settings import OidcSetting
-from shared_schema.clock import SystemClock
+from shared_schema.clock import ManualClock, SystemClock
 from tests.support.host import AGENT
 from tests.web.browser import Client, Site, chromium, needs_chromium, open_site
 from tests.web.provider import (
@@ -27,6 +28,7 @@ from tests.web.provider import (
     consent,
     link_in,
     real_provider,
+    signed,
     unsigned,
     with_public_key_as_secret,
 )
@@ -173,9 +175,9 @@ LIES: dict[str, Callable[[HostileProvider], None]] = {
 }
 
 
-async def claims_of(provider: HostileProvider) -> dict[str, Any]:
+async def claims_of(provider: HostileProvider, asked: OidcProvider | None = None) -> dict[str, Any]:
     """What is believed of a person who was at the provider."""
-    asked = OidcProvider(OidcSetting(**oidc(provider.issuer)["oidc"]), SystemClock())
+    asked = asked or OidcProvider(OidcSetting(**oidc(provider.issuer)["oidc"]), SystemClock())
     verifier = "v" * 43
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     redirect = "http://127.0.0.1/back"
@@ -190,6 +192,38 @@ async def test_what_a_provider_should_not_say_is_not_believed(lie: str) -> None:
         LIES[lie](provider)
         with pytest.raises(ProviderFailed):
             await claims_of(provider)
+
+
+@pytest.mark.parametrize("name", ["two", "one", None])
+async def test_a_provider_that_changes_its_keys_is_asked_for_them_once_and_signs_in_as_before(name: str | None) -> None:
+    clock = ManualClock(SystemClock().now())
+    new = RSAKey.generate_key(2048, parameters=None if name is None else {"kid": name})
+    header = {"alg": "RS256"} if name is None else {"alg": "RS256", "kid": name}
+    async with HostileProvider().running() as provider:
+        asked = OidcProvider(OidcSetting(**oidc(provider.issuer)["oidc"]), clock)
+        for _ in range(2):
+            assert (await claims_of(provider, asked))["sub"] == "mallory"
+        assert provider.asked_for_keys == 1
+
+        provider.sign = lambda claims: jwt.encode(header, claims, new)
+        clock.advance(31)
+        for _ in range(3):  # signed with a key that it does not name
+            with pytest.raises(ProviderFailed):
+                await claims_of(provider, asked)
+        assert provider.asked_for_keys == 2
+
+        provider.keys = [new.as_dict(private=False)]
+        with pytest.raises(ProviderFailed):  # it was asked a moment ago
+            await claims_of(provider, asked)
+        clock.advance(31)
+        for _ in range(2):
+            assert (await claims_of(provider, asked))["sub"] == "mallory"
+        assert provider.asked_for_keys == 3
+
+        provider.sign = signed
+        with pytest.raises(ProviderFailed):  # the old key is not one of its keys any more
+            await claims_of(provider, asked)
+        assert provider.asked_for_keys == 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -302,3 +303,57 @@ async def test_of_many_chats_the_page_shows_the_first_and_finds_the_others(site:
         assert found.count('action="/people/wiring"') == 2  # its own, and the one for a new wiring
         assert "room-58" not in found
         assert (await client.get("/people?q=%27%25"))[0] == 200
+
+
+async def test_the_tools_of_an_agent_are_changed_by_one_person_at_a_time_and_checked_as_at_the_terminal(
+    site: Site,
+) -> None:
+    async def agent() -> dict[str, Any]:
+        found: dict[str, Any] = await site.host.do("agent_group.show", name=AGENT)
+        return found
+
+    before = (await agent())["tools_revision"]
+    given = {
+        "tool_servers": '{"mcpServers": {"files": {"command": "npx", "args": ["files"]}}}',
+        "ask_before": "bash:git push *\n\nfiles_*\n",
+        "policy-hosts": "deny",
+        "revision": before,
+    }
+    where = f"/agents/{AGENT}/tools"
+    async with site.client() as client:
+        assert (await client.post(where, given))[0] == 303
+        changed = await agent()
+        assert json.loads(changed["tool_servers"]) == {"files": {"command": ["npx", "files"]}}
+        assert changed["ask_before"] == ["bash:git push *", "files_*"]
+        assert (changed["policies"]["hosts"], changed["policies"]["mounts"]) == ("deny", "ask")
+        page = (await client.get(f"/agents/{AGENT}"))[1]
+        assert "files_*" in page
+        status, page, _ = await client.post(where, given | {"tool_servers": '{"mine": {"url": "http://x.example"}}'})
+        assert status == 409
+        assert "its tools were changed meanwhile" in page
+        assert "http://x.example" in page
+        present = given | {"revision": changed["tools_revision"]}
+        for wrong, said in (
+            ({"tool_servers": "{<b>"}, "not JSON"),
+            ({"tool_servers": '{"x": {}}'}, "neither a command nor a url"),
+            ({"policy-hosts": "perhaps"}, "perhaps"),
+            ({"ask_before": ":"}, ":"),
+        ):
+            status, page, _ = await client.post(where, present | wrong)
+            assert (status, said in page) == (400, True), wrong
+            assert "<b>" not in page
+        assert await agent() == changed
+        assert (await client.post(where, {"tool_servers": "", "ask_before": "", **_revision(changed)}))[0] == 303
+        emptied = await agent()
+        assert (emptied["tool_servers"], emptied["ask_before"], emptied["policies"]["hosts"]) == (None, [], "deny")
+        assert emptied["tools_revision"] != before
+        assert (await client.post(where, given, csrf=False))[0] == 403
+    await site.host.do("role.grant", user="web:ann", role="member", agent_group=AGENT)
+    async with site.client("web:ann") as member:
+        assert (await member.post(where, given))[0] == 404
+    kept = await site.host.do("audit.list", limit=5)
+    assert [each["from"] for each in kept if each["action"] == "agent_group.set"] == ["web", "web"]
+
+
+def _revision(agent: dict[str, Any]) -> dict[str, str]:
+    return {"revision": agent["tools_revision"]}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from shared_schema import json_text
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 
+POLICIES = ("allow", "ask", "deny")
 _DAYS = 30
 _MIB = 1024**2
 _TEXTS = ("model", "budget_period", "schedules")
@@ -33,6 +35,7 @@ class AgentPages:
         site.get("/agents", Who.OWNER, self._list)
         site.get("/agents/{name}", Who.OWNER, self._show)
         site.post("/agents/{name}", Who.OWNER, self._set)
+        site.post("/agents/{name}/tools", Who.OWNER, self._set_tools)
         site.get("/agents/{name}/file", Who.OWNER, self._file)
         site.post("/agents/{name}/file", Who.OWNER, self._set_file)
         site.post("/agents/{name}/file/remove", Who.OWNER, self._remove_file)
@@ -45,7 +48,14 @@ class AgentPages:
     async def _show(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         return await self._page(request, visitor, None)
 
-    async def _page(self, request: web.Request, visitor: Visitor, problem: DumbwaiterError | None) -> web.Response:
+    async def _page(
+        self,
+        request: web.Request,
+        visitor: Visitor,
+        problem: DumbwaiterError | None,
+        given: dict[str, str] | None = None,
+    ) -> web.Response:
+        """The page of an agent; `given` is what a person wrote in the form of its tools, and stays there."""
         site, name = self._site, request.match_info["name"]
         agent = await site.do(visitor, "agent_group.show", name=name)
         first = site.services.clock.now() - timedelta(days=_DAYS - 1)
@@ -55,9 +65,12 @@ class AgentPages:
         return site.page(
             request,
             "agent.html",
-            status=200 if problem is None else 400,
+            status=200 if problem is None else 409 if isinstance(problem, Conflict) else 400,
             problem=problem,
             agent=agent,
+            tools=tools_shown(agent) if given is None else tools_shown(agent) | given,
+            is_open=given is not None,
+            choices=POLICIES,
             chart=chart(days, usage["rows"]),
             used=usage["total"],
             sessions=await site.do(visitor, "session.list", agent_group=name, limit=8),
@@ -73,6 +86,16 @@ class AgentPages:
             await self._site.do(visitor, "agent_group.set", name=name, **changes_of(given, agent["allow"]))
         except DumbwaiterError as error:
             return await self._page(request, visitor, error)
+        return back_to(f"/agents/{segment(name)}")
+
+    async def _set_tools(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        """Change its MCP servers, what it must ask before and what it may ask for, unless they were changed since."""
+        name, given = request.match_info["name"], await form(request)
+        agent = await self._site.do(visitor, "agent_group.show", name=name)
+        try:
+            await self._site.do(visitor, "agent_group.set", name=name, **tools_of(given, agent))
+        except (Conflict, InvalidValue) as error:  # what the person wrote stays, to be mended
+            return await self._page(request, visitor, error, given)
         return back_to(f"/agents/{segment(name)}")
 
     async def _roll_back(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
@@ -144,6 +167,34 @@ def changes_of(given: dict[str, str], allowed: list[str]) -> dict[str, Any]:
         values["allow"] = sorted(wanted - set(allowed))
         values["disallow"] = sorted(set(allowed) - wanted)
     return values | ({"unset": unset} if unset else {})
+
+
+def tools_shown(agent: dict[str, Any]) -> dict[str, str]:
+    """The form of an agent's tools, as it is filled in. Pure."""
+    servers = json_text.parse(agent["tool_servers"]) if agent["tool_servers"] else None
+    return {
+        "tool_servers": "" if servers is None else json.dumps(servers, indent=2, ensure_ascii=False),
+        "ask_before": "\n".join(agent["ask_before"]),
+        "revision": agent["tools_revision"],
+        **{f"policy-{act}": policy for act, policy in agent["policies"].items()},
+    }
+
+
+def tools_of(given: dict[str, str], agent: dict[str, Any]) -> dict[str, Any]:
+    """What the form of an agent's tools changes, as the operation takes it. Pure."""
+    values: dict[str, Any] = {"tools_revision": given.get("revision", "")}
+    servers = given.get("tool_servers", "").strip()
+    if servers:
+        values["tool_servers"] = servers
+    elif "tool_servers" in given and agent["tool_servers"]:
+        values["unset"] = ["tool_servers"]
+    if "ask_before" in given:
+        rules = [line.strip() for line in given["ask_before"].splitlines() if line.strip()]
+        values["ask_before"] = [rule for rule in rules if rule not in agent["ask_before"]]
+        values["no_ask_before"] = [rule for rule in agent["ask_before"] if rule not in rules]
+    said = {act: given.get(f"policy-{act}", policy) for act, policy in agent["policies"].items()}
+    values["policies"] = [f"{act}={policy}" for act, policy in said.items() if policy != agent["policies"][act]]
+    return values
 
 
 def _number(field: str, text: str) -> float:
