@@ -27,7 +27,10 @@ def home() -> None:
 @json_option
 @click.pass_obj
 def set_home(invocation: Invocation, agent_group: str, messaging_group: str, as_json: bool) -> None:
-    """Make a chat the home of an agent group on its platform, in place of the one before."""
+    """Make a chat the home of an agent group on its platform, in place of the one before.
+
+    At home an agent says what no chat has asked for, such as what a schedule found.
+    """
     made = invocation.call("home.set", agent_group=agent_group, messaging_group=messaging_group)
     present(made, as_json, _show)
 

@@ -59,7 +59,7 @@ def add(
     unknown_sender: str | None,
     as_json: bool,
 ) -> None:
-    """Add a messaging group. Wire it to an agent group next, which then answers there."""
+    """Add a messaging group (a chat). Wire it to an agent group (an agent) next, which then answers there."""
     group = invocation.call(
         "messaging_group.add",
         address=address,

@@ -41,7 +41,8 @@ FIELDS = (
 @click.option(
     "--engage",
     type=click.Choice(["all", "mention", "mention-sticky", "pattern"]),
-    help="Which messages the agent takes: all of them, unless there is a --pattern.",
+    help="Which messages the agent takes: all; those that mention it; with mention-sticky also the rest of a thread "
+    "that did; or those that fit --pattern. Default: all, with a --pattern pattern.",
 )
 @click.option("--pattern", metavar="RE", help="The regular expression (RE2) of --engage pattern.")
 @click.option(
