@@ -93,7 +93,7 @@ def _path(ctx: click.Context | None) -> str:
     return f"{_path(ctx.parent)} {ctx.info_name}"
 
 
-ALIASES = {"ls": ("list",), "rm": ("remove", "delete"), "rename": ("title",)}
+ALIASES = {"ls": ("list",), "rm": ("remove", "delete", "cancel", "revoke"), "rename": ("title",)}
 """Other words for commands, in every group that has one of them and no command of that name; in no list of commands."""
 
 

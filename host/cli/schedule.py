@@ -352,9 +352,10 @@ def show_acting(acting: dict[str, Any]) -> None:
         )
     elif acting["active"]:
         following = f", the next at {moment(acting['next_at'])}" if acting["next_at"] else ""
-        click.echo(
-            f"{acting['active']} schedule{'' if acting['active'] == 1 else 's'} will run by themselves{following}."
+        are = (
+            "1 schedule runs by itself" if acting["active"] == 1 else f"{acting['active']} schedules run by themselves"
         )
+        click.echo(f"{are}{following}.")
     else:
         click.echo("Nothing runs by itself.")
     if acting["week"]:

@@ -35,7 +35,9 @@ def named(connection: Queryable, agent_group_id: str, name: str) -> Address:
     for each in home_channels.reachable(connection, agent_group_id):
         if each.name == name and each.channel_type is not None and each.platform_id is not None:
             return Address(each.channel_type, each.platform_id)
-    raise NotFound(f"'{name[:80]}' is not one of its agent's destinations or homes")
+    group = agent_groups.by_id(connection, agent_group_id)
+    lists = f"`dumbwaiter destination list {group.name if group is not None else ''}` shows where it may send"
+    raise NotFound(f"'{name[:80]}' is not one of its agent's destinations or homes", hint=lists)
 
 
 def _how_to_settle(connection: Queryable, agent_group_id: str) -> str:

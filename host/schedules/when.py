@@ -94,8 +94,8 @@ def moment(text: str, zone_name: str, now: datetime) -> datetime:
 
 def hours(text: str) -> tuple[str, str]:
     """The begin and the end of `22:00-07:00`, each as `HH:MM`. Raises `InvalidValue`."""
-    begin, dash, end = text.replace(" ", "").partition("-")
-    if not dash:
+    begin, _, end = text.replace(" ", "").partition("-")
+    if not (_CLOCK.fullmatch(begin) and _CLOCK.fullmatch(end)):
         raise InvalidValue(f"'{text[:40]}' does not say from when to when", hint="write it as 22:00-07:00")
     found = f"{_clock(begin, text):%H:%M}", f"{_clock(end, text):%H:%M}"
     if found[0] == found[1]:
