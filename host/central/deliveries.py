@@ -93,23 +93,31 @@ UPDATE deliveries SET status = 'pending', parts = :parts, parts_sent = :number,
 WHERE position = :position AND status IN ('pending', 'sending')
 """
 ATTEMPTED = """
-UPDATE deliveries SET status = 'pending', attempts = ?, error = ?
-WHERE position = ? AND status IN ('pending', 'sending')
+UPDATE deliveries SET status = 'pending', attempts = :attempts, error = :error, breaks = breaks + :broke,
+    may_have_arrived = max(may_have_arrived, :in_doubt)
+WHERE position = :position AND status IN ('pending', 'sending')
 """
-# What was kept back while the platform was called may have arrived nevertheless.
+# What was kept back while the platform was called may have arrived nevertheless, and so may what is given up after an
+# attempt without an answer.
 FINISH = """
 UPDATE deliveries SET attempts = :attempts,
-    status = CASE WHEN is_doubtful = 1 AND :status = 'delivered' THEN 'uncertain' ELSE :status END,
+    status = CASE WHEN is_doubtful = 1 AND :status = 'delivered' THEN 'uncertain'
+        WHEN max(may_have_arrived, :in_doubt) AND :status = 'failed' THEN 'uncertain' ELSE :status END,
     platform_message_id = coalesce(platform_message_id, :platform_message_id), error = :error, finished_at = :now,
     recorded = from_host
 WHERE position = :position AND (status IN ('pending', 'sending')
     OR status = 'suppressed' AND :status IN ('delivered', 'uncertain'))
-RETURNING session_id
+RETURNING session_id, status
 """
 # Of a message in parts the one that was on its way is not sent again, and those behind it are.
 INTERRUPTED_PART = """
 UPDATE deliveries INDEXED BY deliveries_open SET status = 'pending', parts_sent = parts_sent + 1, is_doubtful = 1
 WHERE status IN ('pending', 'sending') AND status = 'sending' AND parts_sent + 1 < parts
+"""
+# One that can be repeated was not marked before its attempt, which may have arrived.
+INTERRUPTED_ATTEMPT = """
+UPDATE deliveries INDEXED BY deliveries_open SET may_have_arrived = 1
+WHERE status IN ('pending', 'sending') AND deliver_after IS NULL
 """
 INTERRUPTED = """
 UPDATE deliveries INDEXED BY deliveries_open
@@ -226,6 +234,7 @@ class Delivery(Row):
     attempts: int
     lane: str
     parts_sent: int = 0
+    breaks: int = 0
     reply_to: str | None = None
     draft_id: str | None = None
 
@@ -426,9 +435,15 @@ def give_up_chat(tx: Transaction, chat: Chat, reason: str) -> None:
         tx.add(DeliveryOver(row["session_id"]))
 
 
-def mark_attempted(tx: Transaction, position: int, attempts: int, error: str) -> None:
-    """Back to waiting, after an attempt that surely did not arrive."""
-    tx.execute(ATTEMPTED, (attempts, error, position))
+def mark_attempted(
+    tx: Transaction, position: int, attempts: int, error: str, *, in_doubt: bool = False, broke: bool = False
+) -> None:
+    """Back to waiting, to be sent again: it did not arrive, or (`in_doubt`) that is not known and a repeat is harmless.
+
+    `broke`: the channel itself failed.
+    """
+    values = {"position": position, "attempts": attempts, "error": error}
+    tx.execute(ATTEMPTED, values | {"in_doubt": int(in_doubt), "broke": int(broke)})
 
 
 def finish(
@@ -439,8 +454,13 @@ def finish(
     attempts: int,
     platform_message_id: str | None = None,
     error: str | None = None,
-) -> bool:
-    """Note what became of a message; the agent is told with the next record. False when it has an outcome already."""
+    in_doubt: bool = False,
+) -> str | None:
+    """Note what became of a message; the agent is told with the next record. None when it has an outcome already.
+
+    Returns the status it has now: what failed is `uncertain` where an attempt, this one (`in_doubt`) or one before, had
+    no answer of the platform.
+    """
     values = {
         "position": position,
         "status": status,
@@ -448,17 +468,19 @@ def finish(
         "platform_message_id": platform_message_id,
         "error": error,
         "now": tx.now,
+        "in_doubt": int(in_doubt),
     }
     row = one(tx, FINISH, values)
     if row is None:
-        return False
+        return None
     tx.add(DeliveryOver(row["session_id"]))
-    return True
+    return str(row["status"])
 
 
 def mark_interrupted(tx: Transaction, error: str) -> int:
     """At the start of a host: what the last one was sending may or may not have arrived. How many."""
     tx.execute(INTERRUPTED_PART)
+    tx.execute(INTERRUPTED_ATTEMPT)
     return tx.execute(INTERRUPTED, (error, tx.now)).rowcount
 
 

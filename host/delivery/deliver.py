@@ -39,7 +39,7 @@ from shared_schema.text import without_lone_surrogates
 log = logging.getLogger(__name__)
 
 
-_MAX_FAILURES = 5
+_MAX_BREAKS = 5
 """Attempts at a message over which its channel itself fails: that is not the platform's state, and does not pass."""
 
 _MAX_SENTENCE = 500
@@ -269,18 +269,18 @@ class Deliverer:
             reason = "the platform did not answer in time"
             if not step.is_repeatable:
                 return await self._may_have_arrived(delivery, step, number, parts, reason)
-            await self._failed_attempt(delivery, rounds, reason)
+            await self._failed_attempt(delivery, rounds, reason, in_doubt=True)
         except Exception as error:  # the boundary of one delivery: a broken channel must not stop the others
             log.exception("a channel failed", extra=_ids(delivery))
             reason = f"the channel failed: {type(error).__name__}"
             if not step.is_repeatable:
                 return await self._may_have_arrived(delivery, step, number, parts, reason)
             if isinstance(error, FileTrouble | OSError):  # a full disk, for instance: that passes
-                await self._failed_attempt(delivery, rounds, reason)
-            elif delivery.attempts + 1 >= _MAX_FAILURES:
-                await self._refused(delivery, reason)
+                await self._failed_attempt(delivery, rounds, reason, in_doubt=True)
+            elif delivery.breaks + 1 >= _MAX_BREAKS:
+                await self._refused(delivery, reason, in_doubt=True)
             else:
-                await self._failed_attempt(delivery, rounds, reason)
+                await self._failed_attempt(delivery, rounds, reason, in_doubt=True, broke=True)
         else:
             arrived = _identifier(platform_message_id)
             if number < parts:
@@ -318,34 +318,54 @@ class Deliverer:
         return await self._finish(delivery, DeliveryStatus.UNCERTAIN, error=reason)
 
     async def _failed_attempt(
-        self, delivery: Delivery, rounds: Rounds, error: str, retry_after: float | None = None
+        self,
+        delivery: Delivery,
+        rounds: Rounds,
+        error: str,
+        retry_after: float | None = None,
+        *,
+        in_doubt: bool = False,
+        broke: bool = False,
     ) -> None:
         attempts, error = delivery.attempts + 1, _sentence(self._hide(error))
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message was not delivered and is given up", extra=_ids(delivery) | {"error": error})
-            await self._finish(delivery, DeliveryStatus.FAILED, error=error)
+            await self._finish(delivery, DeliveryStatus.FAILED, error=error, in_doubt=in_doubt)
             return
         log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
-        await self._record(lambda c: deliveries.mark_attempted(c, delivery.position, attempts, error))
+
+        def note(tx: Transaction) -> None:
+            deliveries.mark_attempted(tx, delivery.position, attempts, error, in_doubt=in_doubt, broke=broke)
+
+        await self._record(note)
         now = time.monotonic()
         rounds.rest(delivery.lane, now + wait)
         if retry_after is not None:
             rounds.rest_all(now + wait)
 
-    async def _refused(self, delivery: Delivery, reason: str) -> None:
-        """A permanent failure: the agent is told with the record, the person by a notice in the same chat."""
+    async def _refused(self, delivery: Delivery, reason: str, *, in_doubt: bool = False) -> None:
+        """A permanent failure: the agent is told with the record, the person by a notice in the same chat.
+
+        `in_doubt`: this attempt had no answer, so the message may be there all the same.
+        """
         reason = _sentence(self._hide(reason))
         log.error("a message was refused", extra=_ids(delivery) | {"error": reason})
 
         def fail(tx: Transaction) -> None:
-            is_failed = deliveries.finish(
-                tx, delivery.position, DeliveryStatus.FAILED, attempts=delivery.attempts + 1, error=reason
+            became = deliveries.finish(
+                tx,
+                delivery.position,
+                DeliveryStatus.FAILED,
+                attempts=delivery.attempts + 1,
+                error=reason,
+                in_doubt=in_doubt,
             )
-            if delivery.from_host or not is_failed:
+            if delivery.from_host or became is None:
                 return
             address = Address(delivery.channel_type, delivery.platform_id, delivery.thread_id)
-            text = f"A reply could not be delivered here: {reason}"
+            could = "could not be" if became == DeliveryStatus.FAILED else "may not have been"
+            text = f"A reply {could} delivered here: {reason}"
             deliveries.add_notice(tx, delivery.session_id, address, delivery.in_reply_to, text)
 
         await self._record(fail)
@@ -358,6 +378,7 @@ class Deliverer:
         step: DeliveryStep | None = None,
         platform_message_id: str | None = None,
         error: str | None = None,
+        in_doubt: bool = False,
     ) -> bool:
         """Note what became of a message, by its last step. Whether nothing else waits to be sent to its chat."""
 
@@ -366,13 +387,14 @@ class Deliverer:
 
         def finish(tx: Transaction) -> None:
             nonlocal is_last
-            is_new = deliveries.finish(
+            became = deliveries.finish(
                 tx,
                 delivery.position,
                 status,
                 attempts=delivery.attempts + 1,
                 platform_message_id=platform_message_id if is_own else None,
                 error=error,
+                in_doubt=in_doubt,
             )
             if step is not None:
                 _note_part(tx, delivery, step, platform_message_id)
@@ -380,7 +402,7 @@ class Deliverer:
                     delivery_parts.set_count(tx, step.part_of, step.leaves)
             if status == DeliveryStatus.DELIVERED and not delivery.from_host:
                 unread.note_reply(tx, delivery.session_id, delivery.message_out_id)
-                if is_new:
+                if became is not None:
                     _mirrored(tx, delivery)
             if status == DeliveryStatus.DELIVERED and delivery.draft_id is not None:
                 drafts.remove(tx, delivery.session_id, delivery.draft_id)

@@ -186,6 +186,46 @@ async def test_failure_17_a_platform_that_was_down_gets_every_message_once_and_i
         assert {row["status"] for row in told} == {"delivered"}
 
 
+@dataclass
+class HangsUp(MemoryChannel):
+    """A platform that is down for some attempts, and then takes each message and hangs up so many times."""
+
+    down_for: int = 0
+    hang_ups: int = 0
+
+    async def deliver(self, message: Outgoing) -> str | None:
+        if message.from_host:
+            return await super().deliver(message)
+        if self.down_for > 0:
+            self.down_for -= 1
+            raise ChannelUnavailable("the platform is down")
+        taken = await super().deliver(message)
+        if self.hang_ups > 0:
+            self.hang_ups -= 1
+            raise EOFError("it hung up")
+        return taken
+
+
+async def test_what_is_given_up_without_an_answer_is_uncertain_and_not_failed(tmp_path: Path) -> None:
+    channel = HangsUp(hang_ups=1_000)
+    async with running(tmp_path, channel=channel, delivery_retry_seconds=0.001) as host:
+        await host.say("hello")
+        await host.channel.wait_for(2)
+        await host.settled()
+        notice = "A reply may not have been delivered here: the channel failed: EOFError"
+        assert host.texts() == ["scripted: hello", notice]
+        assert rows((await host.session()).inbound, "SELECT status FROM delivered") == [{"status": "uncertain"}]
+
+
+async def test_a_platform_that_hangs_up_once_after_an_outage_is_asked_again(tmp_path: Path) -> None:
+    channel = HangsUp(down_for=6, hang_ups=1)
+    async with running(tmp_path, channel=channel, delivery_retry_seconds=0.001) as host:
+        assert await host.ask("hello") == "scripted: hello"
+        await host.settled()
+        told = rows((await host.session()).inbound, "SELECT status, attempts FROM delivered")
+        assert told == [{"status": "delivered", "attempts": 8}]
+
+
 async def test_failure_17_the_wait_for_a_platform_survives_a_restart_of_the_host(tmp_path: Path) -> None:
     channel = MemoryChannel(is_down=True)
     async with running(tmp_path, channel=channel) as host:
