@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from host.operations.doctor import check_channels
 from host.settings import load
 from host.settings_file import put_table, remove_table
@@ -85,6 +87,7 @@ class Typed:
         )
 
 
+@pytest.mark.full
 def test_a_channel_is_added_checked_listed_and_removed_without_a_host(tmp_path: Path) -> None:
     typed = Typed(tmp_path)
     typed.data.mkdir()

@@ -89,6 +89,7 @@ def place(request: pytest.FixtureRequest) -> Place:
             return made
 
 
+@pytest.mark.full
 async def test_a_conversation_on_telegram(tmp_path: Path) -> None:
     there = telegram()
     async with talking(there.subject, tmp_path / "data") as talk:

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from host.local import call_once
 from host.sessions import inspection
 from host.sessions.folder import Owner, make_session_folder
 from host.sessions.inspection import ask
+from host.settings import load
 from shared_schema.errors import InvalidValue
 from shared_schema.layout import SessionLayout
-from tests.history.sessions import AGENT_GROUP, Folder
+from tests.history.sessions import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -216,21 +218,20 @@ def test_an_answer_is_bounded_and_says_so(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
-    del folder
     command = [sys.executable, "-c", "from host.cli import main; main()", "--data", str(tmp_path / "data")]
+    settings = load({"data": tmp_path / "data", "runtime": "process"})
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
 
-    for words in (
-        ("agent-group", "add", AGENT_GROUP.replace("_", "-")),
-        ("messaging-group", "add", "cli:terminal"),
-        ("wire", "cli:terminal", AGENT_GROUP.replace("_", "-")),
-        ("inject", "cli:terminal", "hello \x9b31m there"),
+    for operation, parameters in (
+        ("agent_group.add", {"name": "assistant"}),
+        ("messaging_group.add", {"address": "cli:terminal"}),
+        ("wiring.add", {"messaging_group": "cli:terminal", "agent_group": "assistant"}),
+        ("message.inject", {"messaging_group": "cli:terminal", "text": "hello \x9b31m there"}),
     ):
-        assert run(*words).returncode == 0, words
-    sessions = json.loads(run("session", "list", "--json").stdout)
+        call_once(settings, operation, parameters)
+    sessions = call_once(settings, "session.list", {})
     query = "select seq, kind, json_extract(content, '$.text') as text from messages_in"
     shown = run("session", "sql", sessions[0]["id"], query)
     assert shown.returncode == 0, shown.stderr

@@ -56,6 +56,7 @@ def environment(data: Path) -> dict[str, str]:
     return ours | {"DUMBWAITER_DATA": str(data), "DUMBWAITER_RUNTIME": "process"}
 
 
+@pytest.mark.full
 def test_it_installs_a_single_top_level_name(installed: Path) -> None:
     packages = next((installed / "lib").glob("python3*")) / "site-packages"
     (record,) = packages.glob("dumbwaiter-*.dist-info/RECORD")

@@ -22,6 +22,7 @@ from tests.support.chats import (
 )
 from tests.support.host import rows, running
 from tests.support.script import script
+from tests.support.short import in_short
 from tests.support.wait import until
 
 PROMPT = 30.0  # seconds; what is in the way takes for ever, and an answer a few hundredths
@@ -78,7 +79,9 @@ def answer(message, text):
 """
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize(
+    "damage", in_short(DAMAGE, "of zero length", "garbage", "a link to another session's file", "a pipe")
+)
 async def test_failure_4_a_damaged_outbound_db_is_put_aside_and_delays_nobody_else(tmp_path: Path, damage: str) -> None:
     lines = AGENT.replace("{damage}", _indented(DAMAGE[damage]))
     async with running(tmp_path, command=script(tmp_path, lines), **IMPATIENT) as host:

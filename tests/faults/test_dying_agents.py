@@ -95,6 +95,7 @@ class DyingRuntime(CountingRuntime):
             await asyncio.sleep(0)
 
 
+@pytest.mark.full
 async def test_agents_that_die_while_a_host_takes_them_over_do_not_keep_it_from_starting(tmp_path: Path) -> None:
     chats = [f"chat-{number}" for number in range(10)]
     async with running(tmp_path, stop_agents=False, **FAST) as host:

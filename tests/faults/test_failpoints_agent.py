@@ -16,12 +16,12 @@ from tests.support.failpoints import (
     died_at,
     disarm,
     evenly,
-    in_short,
     is_armed,
     mortal,
     passed,
 )
 from tests.support.outcomes import Conversation
+from tests.support.short import in_short
 from tests.support.wait import until_sync
 
 LOOP = "container_agent.loop"

@@ -10,6 +10,7 @@ import pytest
 from host.api.client import HostGone
 from tests.support.failpoints import MortalDaemon, Point, arm, mortal
 from tests.support.outcomes import AGENT, Conversation
+from tests.support.short import in_short
 
 COMMANDS = "host.operations.commands"
 
@@ -30,7 +31,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalDaemon]:
         yield host
 
 
-@pytest.mark.parametrize("point", WHILE_TAKING_BACK, ids=str)
+@pytest.mark.parametrize("point", in_short(WHILE_TAKING_BACK, "command: answered, not committed"))
 def test_a_command_is_carried_out_and_answered_once(host: MortalDaemon, point: Point) -> None:
     people = Conversation(host)
     for text in ("one", "two", "three"):

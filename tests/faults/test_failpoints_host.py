@@ -17,12 +17,12 @@ from tests.support.failpoints import (
     died_at,
     disarm,
     evenly,
-    in_short,
     is_armed,
     mortal,
     passed,
 )
 from tests.support.outcomes import AGENT, Conversation
+from tests.support.short import in_short
 from tests.support.wait import until_sync
 
 ROUTER = "host.routing.router"

@@ -21,6 +21,7 @@ from tests.hostile.table import ELSEWHERE, SHORT, TRICKS, Expected
 from tests.support.chats import add_chats, ask_in, folder_of
 from tests.support.host import rows, running
 from tests.support.script import script
+from tests.support.short import in_short
 from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,9 +56,7 @@ def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(
-    "trick", [pytest.param(trick, marks=() if trick in SHORT else pytest.mark.full, id=trick) for trick in HERE]
-)
+@pytest.mark.parametrize("trick", in_short(HERE, *SHORT))
 def test_a_trick_harms_its_own_session_alone(quick: dict[str, Result], trick: str) -> None:
     require(TRICKS[trick].expected, quick[trick], TRICKS[trick].otherwise)
 
@@ -93,10 +92,6 @@ async def test_an_agent_that_locks_its_file_does_not_keep_the_others_from_being_
             await ask_in(host, chat, "again")  # whoever could not be told at once is told with the next message
             told = rows((await folder_of(host, chat)).inbound, "SELECT name FROM destinations")
             assert told == [{"name": "home"}]
-
-
-def test_the_tricks_of_the_short_run_are_tricks_of_the_table() -> None:
-    assert set(HERE) >= SHORT
 
 
 @pytest.mark.parametrize("trick", ELSEWHERE)

@@ -165,17 +165,20 @@ def answer(message, text):
         assert await ask_in(host, "one", "again") == "ok: again"
 
 
-async def test_ten_thousand_rows_at_once_are_taken_in_portions_while_others_are_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2_500, pytest.param(10_000, marks=pytest.mark.full)])
+async def test_thousands_of_rows_at_once_are_taken_in_portions_while_others_are_served(
+    tmp_path: Path, count: int
+) -> None:
     lines = """
 def answer(message, text):
     if text != "flood":
         return reply(message, "ok: " + text)
     statement, values = row(message, "bad", kind="evil")
     at = statement[statement.index("(") + 1:].split(")")[0].split(", ").index("id")
-    rows = [(statement, values[:at] + [f"msg_{number:016x}"] + values[at + 1:]) for number in range(10_000)]
+    rows = [(statement, values[:at] + [f"msg_{number:016x}"] + values[at + 1:]) for number in range(COUNT)]
     write(*rows, row(message, "after the flood"), ack(message))
 """
-    async with running(tmp_path, command=script(tmp_path, lines)) as host:
+    async with running(tmp_path, command=script(tmp_path, lines.replace("COUNT", str(count)))) as host:
         await add_chats(host, "two")
         assert await ask_in(host, "two", "hello") == "ok: hello"
         flood = (await host.say("flood")).accepted[0]
@@ -187,10 +190,10 @@ def answer(message, text):
             served += 1
         assert "bad" not in said(host)
         assert served > 1
-        assert any(0 < cursor < 10_000 for cursor in cursors)
+        assert any(0 < cursor < count for cursor in cursors)
         assert await host.outcome(flood.message_id) == "completed"
-        (count,) = await host.central("SELECT count(*) AS n FROM refusals")
-        assert 0 < count["n"] <= 100
+        (noted,) = await host.central("SELECT count(*) AS n FROM refusals")
+        assert 0 < noted["n"] <= 100
 
 
 async def test_a_row_that_the_host_fails_over_is_undone_and_holds_up_none_behind_it(tmp_path: Path) -> None:

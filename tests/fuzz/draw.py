@@ -22,7 +22,7 @@ _ALL: dict[str, Any] = {
     "deadline": None,  # `judge` measures
     "suppress_health_check": list(HealthCheck),
 }
-settings.register_profile(QUICK, max_examples=60, derandomize=True, **_ALL)
+settings.register_profile(QUICK, max_examples=25, derandomize=True, **_ALL)
 settings.register_profile(FULL, max_examples=_PART, derandomize=False, **_ALL)
 settings.register_profile(BARE, phases=[Phase.explicit, Phase.generate], **_ALL)
 

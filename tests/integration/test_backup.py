@@ -24,10 +24,10 @@ from tests.support.daemon import COMMAND, Daemon, daemon
 KEY = "sk-live-0123456789"
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Daemon]:
-    """A host whose assistant was asked something, with a key in both files that may have one."""
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One host for all. Its assistant was asked something, and a key is in both files that may have one."""
+    data = tmp_path_factory.mktemp("host") / "data"
     data.mkdir(mode=0o700)
     (data / "dumbwaiter.toml").write_text(f'max_agents = 3\n[upstreams.openai]\nkey = "{KEY}"\n')
     (data / "upstreams.toml").write_text(f'[anthropic]\nkey = "{KEY}"\n')
@@ -143,6 +143,8 @@ def test_what_an_agent_puts_in_its_folders_neither_leads_out_nor_holds_up(host: 
         deep = deep / "d"
         deep.mkdir()
     made = done("--data", host.data, "backup", tmp_path / "one")
+    shutil.rmtree(workspace / "d")
+    (workspace / "pipe").unlink()
     assert len(made["left_out"]) == 2, "the pipe, and what lies too deep"
     done("--data", tmp_path / "new", "restore", tmp_path / "one")
     again = tmp_path / "new" / "agents" / "assistant"
@@ -176,6 +178,7 @@ def test_a_backup_that_somebody_made_up_writes_nowhere_else(tmp_path: Path) -> N
         assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.full
 def test_before_an_upgrade_the_registry_is_kept_and_an_older_version_says_the_way_back(tmp_path: Path) -> None:
     data = made_from("central-3", tmp_path / "data")
     shutil.copytree(data, tmp_path / "before")

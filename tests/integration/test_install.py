@@ -77,6 +77,7 @@ def test_a_copy_of_a_running_hosts_folder_is_asked_about_and_touches_nothing_of_
         assert original.rows("SELECT status, tries FROM ingest") == [{"status": "completed", "tries": 0}]
 
 
+@pytest.mark.full
 def test_a_copy_of_a_killed_hosts_folder_leaves_the_agents_that_go_on(tmp_path: Path) -> None:
     """FAILURES 49."""
     with daemon(tmp_path / "data") as original:
@@ -110,6 +111,7 @@ def test_a_folder_that_was_renamed_goes_on_without_a_question(tmp_path: Path) ->
             assert moved.run("chat", "-m", "again").stdout == "again\n"
 
 
+@pytest.mark.full
 def test_a_folder_that_came_from_another_file_system_is_asked_about_once(tmp_path: Path) -> None:
     with daemon(tmp_path / "data") as host:
         install = install_of(host)
@@ -125,6 +127,7 @@ def test_a_folder_that_came_from_another_file_system_is_asked_about_once(tmp_pat
             moved.start()
 
 
+@pytest.mark.full
 @needs_root
 def test_two_hosts_never_serve_one_folder_through_two_mounts(tmp_path: Path) -> None:
     bound, merged = tmp_path / "bound", tmp_path / "merged"

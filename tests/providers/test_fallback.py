@@ -106,6 +106,7 @@ def test_the_budget_of_the_agent_itself_is_no_reason_to_ask_another_model() -> N
     assert chain.current == FIRST
 
 
+@pytest.mark.full
 async def test_the_chat_is_told_once_and_model_says_who_answered(tmp_path: Path, server: ModelServer) -> None:
     upstreams = {"anthropic": {"url": server.url, "key": "one"}, "openai": {"url": f"{server.url}/v1", "key": "two"}}
     async with running(tmp_path, provider="model", upstreams=upstreams) as host:

@@ -25,6 +25,7 @@ async def said(host: Host, text: str) -> str:
     return (await host.channel.wait_for(count + 1, 90))[count].text
 
 
+@pytest.mark.full
 async def test_what_is_worth_it_is_saved_before_a_conversation_is_over(tmp_path: Path, server: ModelServer) -> None:
     """In one go, because importing the SDKs takes seconds in every new process."""
     async with host_with_model(tmp_path, server) as host:

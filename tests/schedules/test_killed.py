@@ -13,6 +13,7 @@ import pytest
 from shared_schema.clock import from_text
 from tests.support.daemon import Daemon, daemon
 from tests.support.failpoints import MortalDaemon, Point, arm, disarm, mortal
+from tests.support.short import in_short
 from tests.support.wait import until_sync
 
 POINTS = [
@@ -88,14 +89,7 @@ def mortal_host(shared: MortalDaemon) -> Iterator[MortalDaemon]:
     disarm(shared.folder)
 
 
-IN_SHORT = ("once it is committed and before its agent starts",)
-"""The point of `make test`; the others are for `make chaos`."""
-
-
-@pytest.mark.parametrize(
-    "point",
-    [pytest.param(each, marks=() if each.name in IN_SHORT else pytest.mark.full, id=each.name) for each in POINTS],
-)
+@pytest.mark.parametrize("point", in_short(POINTS, "once it is committed and before its agent starts"))
 def test_a_host_that_is_killed_there_repeats_nothing_and_loses_nothing(point: Point, mortal_host: MortalDaemon) -> None:
     host, name = mortal_host, f"tick-{POINTS.index(point)}"
     arm(host.folder, point.plan)

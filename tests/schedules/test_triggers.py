@@ -57,6 +57,7 @@ async def test_a_message_that_fits_starts_a_run_once_however_often_it_comes(tmp_
         assert len(await host.central("SELECT * FROM trigger_events")) == 1
 
 
+@pytest.mark.full
 async def test_what_an_mcp_server_notifies_of_starts_one_run_for_all_that_comes_together(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.tools.server_example"]
     tracker = {"command": command, "env": {"PYTHONPATH": str(ROOT)}}

@@ -7,16 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
-from typing import Any
-
-import pytest
 
 from tests.support.daemon import Daemon
 from tests.support.failpoint import DIED, PASSED, PLAN, Plan
@@ -62,19 +59,6 @@ class Point:
     def plan(self) -> Plan:
         """To die here."""
         return Plan(self.passing, self.module, self.line)
-
-
-def in_short(points: Iterable[Point], *short: str) -> list[Any]:
-    """Points as parameters of a test: those that are named run in `make test`, all others are `full`.
-
-    Raises `LookupError` for a name that no point has.
-    """
-    of_name = {point.name: point for point in points}
-    if missing := [name for name in short if name not in of_name]:
-        raise LookupError(f"no such points: {missing}")
-    return [
-        pytest.param(point, marks=() if name in short else pytest.mark.full, id=name) for name, point in of_name.items()
-    ]
 
 
 def arm(folder: Path, plan: Plan) -> None:

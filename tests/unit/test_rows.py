@@ -18,7 +18,7 @@ from shared_schema.rows import Ack, AgentState, Delivered, Destination, MessageI
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,38 +12,30 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from host.settings import PREFIX, Settings, load
+from host.settings import PREFIX, BadSetting, Settings, load
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = """
-import json, sys
-from host.settings import BadSetting, load
-try:
-    settings = load(json.loads(sys.argv[1]))
-except BadSetting as error:
-    print(json.dumps({"error": str(error)}))
-else:
-    print(settings.model_dump_json())
-"""
 
 
 def loaded(
     data: Path | None, environment: Mapping[str, str] | None = None, folder: Path | None = None, **options: Any
 ) -> dict[str, Any]:
-    """The settings as a process with that environment sees them, or its error."""
-    clean = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
-    given = options if data is None else {"data": str(data), **options}
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(given)],
-        env=clean | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    answer: dict[str, Any] = json.loads(result.stdout)
-    return answer
+    """The settings as a process with that environment, in that folder, sees them, or its error."""
+    before, here = dict(os.environ), Path.cwd()
+    try:
+        for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+            del os.environ[name]
+        os.environ.update(environment or {})
+        os.chdir(folder or here)
+        settings = load(options if data is None else {"data": str(data), **options})
+    except BadSetting as error:
+        return {"error": str(error)}
+    finally:
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(before)
+    found: dict[str, Any] = json.loads(settings.model_dump_json())
+    return found
 
 
 def toml(data: Path, text: str) -> Path:

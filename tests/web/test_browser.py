@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.support.daemon import Daemon
@@ -75,6 +76,7 @@ async def test_a_reload_in_mid_answer_shows_the_rest_of_it_and_escape_stops_it(t
         await expect(answers(page).last).to_contain_text("and now?")
 
 
+@pytest.mark.full
 async def test_what_is_written_while_the_host_is_away_is_sent_once_when_it_is_back(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
