@@ -129,16 +129,18 @@ def test_no_reader_ever_sees_a_completed_message_of_a_running_turn(session: Bare
 
 
 def test_a_scheduled_message_waits_until_it_is_due_and_holds_nobody_up(session: BareSession) -> None:
-    due = datetime.now(UTC) + timedelta(seconds=3)
-    scheduled = session.say("later", process_after=to_text(due))
     with agent(session, DUMBWAITER_POLL_SECONDS="3600"):
+        session.say("first")
+        until(lambda: answered(session, 1))  # it runs: a process may take seconds to start
+        due = datetime.now(UTC) + timedelta(seconds=4)
+        scheduled = session.say("later", process_after=to_text(due))
         session.say("now")
-        until(lambda: answered(session, 2))
+        until(lambda: answered(session, 3))
     [turn] = session.out(
         "SELECT started_at FROM turns JOIN processing_ack ON turns.id = turn_id WHERE message_id = ?", (scheduled,)
     )
     assert turn["started_at"] >= to_text(due)
-    assert [reply.split("\n")[0] for reply in session.replies()] == ["now", "later"]
+    assert [reply.split("\n")[0] for reply in session.replies()] == ["first", "now", "later"]
 
 
 def test_a_control_message_is_acknowledged_without_a_turn(session: BareSession) -> None:
