@@ -25,7 +25,7 @@ run: .venv/installed ## start the host (the first time it sets up ./data and the
 	@$(BIN)/dumbwaiter run
 
 test: check ## everything: lint, types, import contracts, and all tests
-	$(BIN)/pytest -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m 'not full and not alone'
+	$(BIN)/pytest -n $$((3 * $$(getconf _NPROCESSORS_ONLN))) --dist worksteal -m 'not full and not alone'
 	$(BIN)/pytest -m 'alone and not full' $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 check: .venv/installed-dev ## lint, types and import contracts, without tests

@@ -63,6 +63,7 @@ def test_the_plug_is_pulled_on_the_host_in_a_turn_and_the_answer_comes_once(tmp_
         assert host.rows("SELECT tries FROM ingest") == [{"tries": 0}]
 
 
+@pytest.mark.full
 def test_host_and_agent_die_together_and_the_message_is_answered_once(tmp_path: Path) -> None:
     with daemon(tmp_path / "data") as host:
         host.call("agent_group.set", name="assistant", provider="scripted")

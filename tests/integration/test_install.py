@@ -101,6 +101,7 @@ def test_a_copy_of_a_killed_hosts_folder_leaves_the_agents_that_go_on(tmp_path: 
         assert original.rows("SELECT status, tries FROM ingest") == [{"status": "completed", "tries": 0}]
 
 
+@pytest.mark.full
 def test_a_folder_that_was_renamed_goes_on_without_a_question(tmp_path: Path) -> None:
     with daemon(tmp_path / "data") as host:
         host.run("chat", "-m", "hello")

@@ -141,6 +141,6 @@ def _at_most(examples: int, *, derandomize: bool = True) -> settings:
 
 
 TestMessages = Messages.TestCase
-TestMessages.settings = _at_most(3)
+TestMessages.settings = _at_most(2)
 TestMessagesAtLength = pytest.mark.full(MessagesAtLength.TestCase)
 TestMessagesAtLength.settings = _at_most(40, derandomize=False)
