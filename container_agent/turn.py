@@ -72,6 +72,7 @@ class Output:
         self._folder = session.outbox
         self._max_text = max_text
         self._last = max(message.seq for message in turn.messages)
+        self._answered = [message.id for message in turn.messages]
         self.sent: list[Reply] = []
         self._next_draft = asyncio.get_running_loop().time() + _DRAFT_SECONDS
         self.turn_inbox = TurnInbox(
@@ -132,19 +133,20 @@ class Output:
         return message_id
 
     async def take(self) -> Sequence[MessageIn]:
-        """What people said meanwhile where the turn's answer goes; it is the turn's now.
+        """What people said meanwhile where the turn's answer goes, or changed of what it answers; it is the turn's now.
 
         A turn over a message that was tried before takes none along: it may be one that kills the agent.
         """
         if any(message.tries for message in self._turn.messages):
             return ()
         try:
-            return self.turn_inbox.follow_ups(self._turn.messages[-1].address, after=self._last)
+            return self.turn_inbox.follow_ups(self._turn.messages[-1].address, after=self._last, about=self._answered)
         except FileTrouble:  # the host writes it at this moment: the next time
             return ()
 
     def _join(self, message: MessageIn) -> None:
         self._outbox.join_turn(self._turn, message)
+        self._answered.append(message.id)
 
     def append_steps(self, steps: Sequence[Step]) -> None:
         self.used = usage_accounting.added(self.used, usage_accounting.of_steps(steps))

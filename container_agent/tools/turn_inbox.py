@@ -7,6 +7,7 @@ is looked at every `poll_seconds`, and that alone is enough.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -42,6 +43,18 @@ SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_aft
        platform_id, thread_id, sender_id, sender_name, source_session_id, content
 FROM messages_in INDEXED BY messages_in_pending
 WHERE status = 'pending' AND seq > ? AND generation = ? AND kind = 'chat' AND trigger = 1 AND process_after IS NULL
+ORDER BY seq LIMIT ?
+"""
+
+# What people have changed since a row of some messages that they wrote, or that they have taken one back: seq,
+# generation, the messages' ids as JSON, rows.
+CHANGES = """
+SELECT seq, id, kind, timestamp, generation, trigger, status, tries, process_after, channel_type,
+       platform_id, thread_id, sender_id, sender_name, source_session_id, content
+FROM messages_in INDEXED BY messages_in_pending
+WHERE status = 'pending' AND seq > ? AND generation = ? AND kind = 'chat' AND trigger = 0 AND process_after IS NULL
+    AND content ->> 'change' IS NOT NULL
+    AND content ->> '$.reply_to.message' IN (SELECT value FROM json_each(?))
 ORDER BY seq LIMIT ?
 """
 
@@ -135,13 +148,20 @@ class TurnInbox:
         self._take(message)
         return decode(message.content)
 
-    def follow_ups(self, address: tuple[str | None, ...], *, after: int) -> list[MessageIn]:
+    def follow_ups(
+        self, address: tuple[str | None, ...], *, after: int, about: Collection[str] = ()
+    ) -> list[MessageIn]:
         """Returns what people wrote there behind a row, oldest first; that becomes part of the turn.
 
-        What was tried before is left for a turn of its own. Raises `FileTrouble`.
+        And what they have changed or taken back of messages that are `about`: those that the turn answers. What was
+        tried before is left for a turn of its own. Raises `FileTrouble`.
         """
         with database.reader(self._inbound, busy_seconds=_BUSY_SECONDS) as connection:
-            found = [row for row in self._open(connection, after) if row.address == address and not row.tries]
+            rows = [row for row in self._open(connection, after) if row.address == address]
+            if about:
+                values = (after, self._generation, json.dumps(list(about)), _ROWS)
+                rows += self._unanswered([MessageIn.from_row(row) for row in connection.execute(CHANGES, values)])
+            found = sorted((row for row in rows if not row.tries), key=lambda row: row.seq)
         for message in found:
             self._take(message)
         return found
@@ -187,7 +207,11 @@ class TurnInbox:
 
     def _open(self, connection: sqlite3.Connection, after: int) -> list[MessageIn]:
         """Returns what people have written behind a row and the agent has not acknowledged."""
-        rows = [MessageIn.from_row(row) for row in connection.execute(SINCE, (after, self._generation, _ROWS))]
+        return self._unanswered(
+            [MessageIn.from_row(row) for row in connection.execute(SINCE, (after, self._generation, _ROWS))]
+        )
+
+    def _unanswered(self, rows: list[MessageIn]) -> list[MessageIn]:
         done = self._acknowledged([row.id for row in rows]) if rows else set()
         return [row for row in rows if row.id not in done]
 

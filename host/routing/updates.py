@@ -1,8 +1,9 @@
 """What people do in a chat beside writing: they change and delete messages, press buttons, and add the bot.
 
-Each is one transaction, and may come twice. A message that waits is replaced or cancelled; one that a turn has taken is
-answered as it was, and what it says now is context for the next turn. The turn that takes it at this very moment ends
-by itself when its message is cancelled.
+Each is one transaction, and may come twice. A message that waits is replaced or cancelled. A turn that is at work on
+one is told what it says now, as it hears what people write meanwhile; where its provider cannot take that, and once it
+is answered, it is context for the next turn. The turn that takes it at this very moment ends by itself when its message
+is cancelled.
 """
 
 from __future__ import annotations
@@ -194,6 +195,9 @@ def _tell(
         return
     address = Address(row.channel_type, row.platform_id, row.thread_id)
     key = f"{row.platform_message_id}/{what}"
+    # An agent that is at work on the message takes the change into its turn, where its provider can; the others find it
+    # with their next turn.
+    told = told | {"change": what.partition("/")[0]}
     put(tx, session, address, key, told, sender_id=row.sender_id, sender_name=row.sender_name)
     since = to_text(from_text(tx.now) - HEARD_FOR)
     ingest.cancel_old_heard(tx, session.id, MOST_HEARD, since)

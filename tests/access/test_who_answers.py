@@ -157,6 +157,7 @@ async def test_an_edit_of_what_was_answered_is_context(tmp_path: Path) -> None:
         rows = await host.central("SELECT content, trigger FROM ingest ORDER BY position")
         assert [row["trigger"] for row in rows] == [1, 0]
         assert '"text":"edited: hello all"' in rows[1]["content"]
+        assert '"change":"edited"' in rows[1]["content"]
         assert len(host.channel.sent) == 1
 
 
