@@ -169,9 +169,10 @@ class HostMessenger:
             log.warning("a message of the host was refused", extra={"key": message.key, "error": reason})
             await self._finish(message, DeliveryStatus.FAILED, error=reason)
         except TimeoutError:
-            if channel.capabilities.idempotent:
-                return await self._failed(message, "the platform did not answer in time")
-            await self._finish(message, DeliveryStatus.UNCERTAIN, error="the platform did not answer in time")
+            return await self._unanswered(channel, message, "the platform did not answer in time")
+        except Exception as error:  # a broken channel: whether the platform has it is not known
+            log.exception("a channel failed", extra={"key": message.key})
+            return await self._unanswered(channel, message, f"the channel failed: {type(error).__name__}")
         else:
             await self._finish(message, DeliveryStatus.DELIVERED, platform_id=platform_id, sent_as=sent_as)
             self._noticed()
@@ -222,14 +223,23 @@ class HostMessenger:
     async def _note_direct_chat(self, user: str, platform_id: str) -> None:
         await self._central.write(users.seen, user, platform_id, None)
 
-    async def _failed(self, message: HostMessage, error: str, retry_after: float | None = None) -> float | None:
-        """An attempt that surely did not arrive."""
+    async def _unanswered(self, channel: Channel, message: HostMessage, error: str) -> float | None:
+        """An attempt that may have arrived: it is repeated where that is harmless. As `_failed`."""
+        if channel.capabilities.idempotent:
+            return await self._failed(message, error, in_doubt=True)
+        await self._finish(message, DeliveryStatus.UNCERTAIN, error=error)
+        return None
+
+    async def _failed(
+        self, message: HostMessage, error: str, retry_after: float | None = None, *, in_doubt: bool = False
+    ) -> float | None:
+        """Seconds until the next attempt; None: it is given up, and `in_doubt` says that it may be there."""
         error = self._hide(error)
         attempts = message.attempts + 1
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message of the host is given up", extra={"key": message.key, "error": error})
-            await self._finish(message, DeliveryStatus.FAILED, error=error)
+            await self._finish(message, DeliveryStatus.UNCERTAIN if in_doubt else DeliveryStatus.FAILED, error=error)
             return None
         await self._central.write(host_messages.mark_attempted, message.position, attempts, _stored(error))
         return wait
