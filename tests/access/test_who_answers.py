@@ -186,7 +186,7 @@ async def test_a_deletion_of_what_was_answered_is_told_with_the_next_turn_and_re
         first, told = await host.central("SELECT message_id, content, trigger FROM ingest ORDER BY position")
         assert (first["trigger"], told["trigger"]) == (1, 0)
         assert json.loads(told["content"]) == {
-            "text": "deleted this message", "reply_to": {"message": first["message_id"]},
+            "text": "deleted this message", "reply_to": {"message": first["message_id"]}, "change": "deleted",
         }  # fmt: skip
         assert len(host.channel.sent) == 1
         await host.do("messaging_group.set", address="memory:team", unknown_sender="strict")
