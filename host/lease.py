@@ -147,11 +147,12 @@ def take(
     timing: Timing | None = None,
     lost: Callable[[str], object] | None = None,
     at: str | None = None,
+    is_first_try: bool = True,
 ) -> Lease:
     """Take the lease that lies in a folder; blocks, for `wait` seconds where another machine's host had it last.
 
-    `is_locked`: this process has the kernel's lock of the data folder. `at` is where it is, as `here` tells it. Raises
-    `LeaseHeld`, `DumbwaiterError`.
+    `is_locked`: this process has the kernel's lock of the data folder. `at` is where it is, as `here` tells it.
+    `is_first_try`: a wait is logged. Raises `LeaseHeld`, `DumbwaiterError`.
     """
     timing, at = timing or Timing(), at or here(folder.parent)
     lease = Lease(folder, timing, at, lost or _end_at_once)
@@ -159,6 +160,8 @@ def take(
         folder.mkdir(mode=0o700, exist_ok=True)
         number, last = _newest(folder)
         if not is_free(number, last, at, is_locked=is_locked):
+            if is_first_try:
+                log.info("waiting whether the last host of this folder lives", extra={"holder": str(last)})
             number = _wait_for_silence(folder, number, last, timing)
         began = since_boot()
         # Exactly the next number after the one that was found silent: of several hosts that wait, one makes it.
@@ -189,7 +192,6 @@ def here(data: Path) -> str:
 
 def _wait_for_silence(folder: Path, number: int, last: Holder | None, timing: Timing) -> int:
     """The number that has not changed for long enough, or whose holder has said that it is over. Raises `LeaseHeld`."""
-    log.info("waiting whether the last host of this folder lives", extra={"holder": str(last)})
     silence = Silence(number, last, since_boot(), timing)
     while True:
         time.sleep(_STEP_SECONDS)

@@ -38,7 +38,9 @@ class FolderInUse(Conflict):
 
 
 @contextmanager
-def held(layout: DataLayout, *, wait_seconds: float, timing: Timing | None = None) -> Iterator[Lease | None]:
+def held(
+    layout: DataLayout, *, wait_seconds: float, timing: Timing | None = None, is_first_try: bool = True
+) -> Iterator[Lease | None]:
     """Hold the locks, and the lease where the folder may be shared. Blocks.
 
     Waits that long for another process, because a command holds them for a moment only. Raises `FolderInUse` with the
@@ -68,7 +70,9 @@ def held(layout: DataLayout, *, wait_seconds: float, timing: Timing | None = Non
         _acquire(folder, file, layout, deadline)
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
-        taken = lease.take(layout.lease, is_locked=is_locked, timing=timing) if wants_lease else None
+        taken = None
+        if wants_lease:
+            taken = lease.take(layout.lease, is_locked=is_locked, timing=timing, is_first_try=is_first_try)
         try:
             yield taken
         finally:

@@ -36,7 +36,7 @@ def held_in_turn(
         is_told = False
         while True:
             try:
-                lease = stack.enter_context(held(layout, wait_seconds=0, timing=timing))
+                lease = stack.enter_context(held(layout, wait_seconds=0, timing=timing, is_first_try=not is_told))
                 break
             except (FolderInUse, LeaseHeld) as error:
                 if not is_told:

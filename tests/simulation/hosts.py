@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from host.central import deliveries, ingest, runs
+from host.central import deliveries, ingest, nodes, runs
 from host.central.database import Central, Effect, _Job
 from host.central.ingest import SessionHasNews
 from host.central.sessions import Session
@@ -199,8 +199,9 @@ class PlayedHost:
         """The admin has given nodes up: what `operations/nodes.py` does then."""
         if self.runtime is not None and self.supervisor is not None:
             self.runtime.close_nodes(drained=frozenset(), lost=frozenset(self.world.lost))
-            for session_id in self.world.files:
-                self.supervisor.look_at_agent(session_id)
+            for name in self.world.lost:
+                for session_id in nodes.sessions_on(self.world.ledger, name):
+                    self.supervisor.look_at_agent(session_id)
 
     def _dispatch(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

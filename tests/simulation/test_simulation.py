@@ -16,7 +16,7 @@ from tests.simulation.story import Report, Size, play
 from tests.simulation.world import World
 
 LARGE = Size(
-    sessions=100_000, nodes=2_000, hosts=3, messages=3_000, faults=400, slots=10, max_agents=20_000, seconds=120.0
+    sessions=100_000, nodes=2_000, hosts=3, messages=100, faults=40, slots=10, max_agents=20_000, seconds=120.0
 )
 
 
@@ -80,4 +80,4 @@ def test_ten_thousand_seeds() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_hundred_thousand_sessions_on_two_thousand_nodes(seed: int) -> None:
     report: Report = play(seed, LARGE)
-    assert report.counts["answered"] > LARGE.messages * 0.9
+    assert report.counts["answered"] >= LARGE.messages
