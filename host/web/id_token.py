@@ -81,7 +81,9 @@ def _usable(keys: Iterable[object], wanted: object, algorithm: str) -> Iterable[
     for number, each in enumerate(keys):
         if number >= _MOST_KEYS or not isinstance(each, Mapping):
             continue
-        if each.get("kty") not in _KINDS or each.get("use", "sig") != "sig" or each.get("alg", algorithm) != algorithm:
+        if str(each.get("kty")) not in _KINDS or each.get("use", "sig") != "sig":
+            continue
+        if each.get("alg", algorithm) != algorithm:
             continue
         if wanted is not None and each.get("kid") != wanted:
             continue

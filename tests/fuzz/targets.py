@@ -26,6 +26,7 @@ from tests.fuzz.reach import REACH
 from tests.fuzz.requests import REQUEST_TARGETS
 from tests.fuzz.servers import SERVERS
 from tests.fuzz.slack import SLACK_TARGETS
+from tests.fuzz.small_readers import SMALL_READERS
 from tests.fuzz.telegrams import TELEGRAM
 from tests.fuzz.tools import TOOLS
 from tests.fuzz.webhooks import WEBHOOKS
@@ -34,5 +35,6 @@ MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
     METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, MATRICES, HUB,
     SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM, DOINGS, AGENT_VALUES,
+    SMALL_READERS,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}
