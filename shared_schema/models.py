@@ -29,7 +29,7 @@ def problem(provider: str, text: str) -> str | None:
         kind, _, name = text.strip().partition(":")
         if kind not in set(ModelKind) or not name.partition("@")[0].strip() or " " in name:
             return f"'{text[:100]}' is not a model; write {', '.join(f'{kind}:NAME' for kind in ModelKind)}"
-    is_of_services = text.partition(":")[0] in set(ModelKind)  # as the provider `model` has them
-    if provider == "claude" and (is_of_services or not _CLAUDE.fullmatch(text)):
+    is_of_another = text.partition(":")[0] in set(ModelKind) - {ModelKind.ANTHROPIC}
+    if provider == "claude" and (is_of_another or not _CLAUDE.fullmatch(text)):
         return f"'{text[:100]}' is not a model of Claude Code; write a name such as sonnet or claude-sonnet-5-5"
     return None
