@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from host.central import ingest
+from host.central.agent_groups import AgentGroup
 from host.central.database import CENTRAL
 from host.central.sessions import Session
 from host.lease_rules import Timing
@@ -35,6 +36,7 @@ SOON_SECONDS = 90.0
 """Within which a session without a fault is answered: a start on nodes of which some do not answer, and a long turn."""
 LAST_SECONDS = 1_500.0
 """Within which all messages have their outcome once all is well: retries of a turn that dies, and of its start."""
+_AGENT_GROUPS = 100
 _RESEND_SECONDS = 10.0
 _RESTART_SECONDS = (0.5, 5.0)
 OPEN = "SELECT message_id, session_id FROM ingest WHERE status IN ('accepted', 'pending')"
@@ -78,6 +80,7 @@ class World:
         self.locks: dict[str, object] = {}  # who has the kernel's lock on each machine
         self.nodes: dict[str, Node] = {}
         self.files: dict[str, SessionFiles] = {}
+        self._groups: list[AgentGroup] = []
         self._folders: dict[str, SessionLayout] = {}
         self.hosts: list[PlayedHost] = []
         self.lost: set[str] = set()
@@ -100,8 +103,9 @@ class World:
         return Machine(self.timeline, name, rate=rate, off=off, mount_lag=self.random.choice((0.0, 0.01, 0.5)))
 
     def add_session(self, number: int) -> Session:
-        group = add_agent(self.ledger, f"agent-{number}")
-        session = add_session(self.ledger, group, f"shared/memory/{number}")
+        if number < _AGENT_GROUPS:
+            self._groups.append(add_agent(self.ledger, f"agent-{number}"))
+        session = add_session(self.ledger, self._groups[number % _AGENT_GROUPS], f"shared/memory/{number}")
         self.files[session.id] = SessionFiles(self.timeline)
         self._folders[session.id] = SessionLayout(Path("/simulated") / session.id, shared=True)
         self.agents[session.id] = []
