@@ -199,7 +199,7 @@ class PlayedHost:
         """The admin has given nodes up: what `operations/nodes.py` does then."""
         if self.runtime is not None and self.supervisor is not None:
             self.runtime.close_nodes(drained=frozenset(), lost=frozenset(self.world.lost))
-            for name in self.world.lost:
+            for name in sorted(self.world.lost):
                 for session_id in nodes.sessions_on(self.world.ledger, name):
                     self.supervisor.look_at_agent(session_id)
 
