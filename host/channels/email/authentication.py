@@ -46,7 +46,7 @@ def parse(header: str) -> tuple[str, list[MethodResult]]:
     results: list[MethodResult] = []
     for part in parts[1 : _MOST_RESULTS + 1]:
         pairs = [word.partition("=") for word in part.split()]
-        if not pairs or not pairs[0][1]:
+        if not pairs or not pairs[0][0] or not pairs[0][1]:
             continue
         method, _, outcome = pairs[0]
         # Of a property that is given twice the first one counts: the sender may have written what is behind it.
