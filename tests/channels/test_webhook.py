@@ -25,6 +25,7 @@ from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
 from tests.platforms.webhook_receiver import receiving
+from tests.support.ports import free_port
 from tests.support.wait import until
 
 SECRET = "canary-secret-of-the-webhook"
@@ -136,7 +137,7 @@ async def test_a_host_that_dies_before_it_answers_knows_the_request_when_it_come
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     data = tmp_path / "data"
-    port = await _free_port()
+    port = free_port()
     async with DyingHost(data, "webhook", SETTINGS | {"port": port}, "alerts") as dying:
         with pytest.raises(aiohttp.ClientError):
             await Caller(f"http://127.0.0.1:{port}", session).post({"text": "reply 1 pong"})
@@ -339,11 +340,3 @@ async def test_a_caller_that_leaves_loses_nothing(there: ChannelHost, session: a
 
     assert answer["text"] == "thought for 1 s"
     assert len(await there.answered(1)) == 1
-
-
-async def _free_port() -> int:
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    return port

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import io
 import json
-import socket
 import time
 from contextlib import suppress
 from itertools import count
@@ -24,6 +23,7 @@ from aiohttp import web
 from host.channels.webhook import TYPE
 from host.channels.webhook.signature import signed
 from tests.channels.contract import CANARY, Ability, Arrived, ChannelContract, Fault, Subject
+from tests.support.ports import free_port
 
 SECRET = f"{CANARY}-of-the-webhook"
 _AGAIN_SECONDS = 0.05
@@ -36,8 +36,8 @@ class WebhookPlatform:
     person = "ann"
 
     def __init__(self) -> None:
-        self._port = _free_port()  # of the channel
-        self._reply_port = _free_port()
+        self._port = free_port()  # of the channel
+        self._reply_port = free_port()
         self._runner: web.AppRunner | None = None
         self._posting: asyncio.Task[None] | None = None
         self._waiting: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
@@ -217,10 +217,3 @@ def _cut(request: web.Request) -> web.Response:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -31,6 +31,7 @@ from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.support.ports import free_port
 from tests.support.wait import until, until_sync
 
 PASSWORD = "canary-4f1d7a90-of-the-mailbox"
@@ -135,9 +136,7 @@ def dovecot(certificate: Path | None = None) -> Iterator[Dovecot]:
     (folder / "run").mkdir()
     (folder / "mail").mkdir()
     os.chown(folder / "mail", _USER_ID, _USER_ID)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = Dovecot(folder, free.getsockname()[1], certificate)
+    server = Dovecot(folder, free_port(), certificate)
     try:
         server.start()
         yield server

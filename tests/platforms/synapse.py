@@ -7,7 +7,6 @@ import json
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
 from tests.support.wait import until, until_sync
 
 _MUCH = "{per_second: 10000, burst_count: 10000}"
@@ -200,9 +200,7 @@ class Synapse:
 def synapse() -> Iterator[Synapse]:
     """A Synapse until the block ends."""
     folder = Path(tempfile.mkdtemp(prefix="synapse-"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # A key of its own saves the call that makes one, which takes as long as a start.
     key = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     (folder / "signing.key").write_text(f"ed25519 a_test {key}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.support.daemon import Daemon
 from tests.support.host import AGENT
+from tests.support.ports import free_port
 from tests.support.wait import until
 from tests.web.browser import Site, chromium, needs_chromium, open_site, signed_in, violations, without_errors
 from tests.web.hostile import TEXTS
@@ -78,8 +78,7 @@ async def test_a_reload_in_mid_answer_shows_the_rest_of_it_and_escape_stops_it(t
 
 @pytest.mark.full
 async def test_what_is_written_while_the_host_is_away_is_sent_once_when_it_is_back(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     daemon = Daemon(tmp_path / "data", WEB__PORT=str(port))
     try:
         await asyncio.to_thread(daemon.start)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from host.web import server
 from shared_schema.errors import DumbwaiterError
+from tests.support.ports import free_port
 from tests.support.wait import until
 from tests.web.browser import Client, open_site
 
@@ -97,8 +96,7 @@ async def test_a_certificate_that_cannot_be_used_is_said_with_what_to_do(tmp_pat
 async def test_behind_a_proxy_with_tls_the_page_takes_what_its_own_forms_send(tmp_path: Path) -> None:
     """The proxy has the certificate: it passes on the name that a browser asked for, and asks without TLS."""
     url, name = "https://agents.example.org", "agents.example.org"
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with (
         open_site(tmp_path / "data", web={"port": port, "url": url}) as site,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
