@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from host.access import approvals, cards
 from host.access.standing import TERMINAL, Standing
 from host.central import agent_groups
-from host.central.database import Queryable, Transaction
+from host.central.database import Transaction
 from shared_schema.errors import DumbwaiterError
 
 APPROVE_HOW = "Write /approve and the code of the card, such as /approve K7Q2MX; /deny and the code says no."
+_UNNAMED = Standing("?")
 STRANGER = "You are {user}. This host does not know you."
 
 
@@ -22,25 +24,22 @@ class AccessAnswer:
     is_done: bool = True
 
 
-def approve(tx: Transaction, argument: str, who: Standing, where_from: str) -> AccessAnswer:
-    """`/approve CODE [CHOICE]`."""
-    code, _, choice = argument.partition(" ")
-    return _decided(tx, code, who, where_from, choice.strip() or None)
-
-
-def deny(tx: Transaction, argument: str, who: Standing, where_from: str) -> AccessAnswer:
-    """`/deny CODE`."""
-    return _decided(tx, argument.partition(" ")[0], who, where_from, cards.NO)
-
-
 def click(tx: Transaction, value: str, who: Standing, where_from: str) -> AccessAnswer | None:
     """A button; None for one that is no approval's."""
     parsed = cards.parsed(value)
     return None if parsed is None else _decided(tx, parsed[0], who, where_from, parsed[1])
 
 
-def whoami(connection: Queryable, who: Standing | None) -> str:
-    """Returns the sentences that tell a person who they are to the host."""
+def _approve(tx: Transaction, argument: str, who: Standing | None, where_from: str) -> str:
+    code, _, choice = argument.partition(" ")
+    return _decided(tx, code, who or _UNNAMED, where_from, choice.strip() or None).text
+
+
+def _deny(tx: Transaction, argument: str, who: Standing | None, where_from: str) -> str:
+    return _decided(tx, argument.partition(" ")[0], who or _UNNAMED, where_from, cards.NO).text
+
+
+def _whoami(tx: Transaction, argument: str, who: Standing | None, where_from: str) -> str:
     if who is None:
         return "The platform does not say who you are."
     if who.user == TERMINAL:
@@ -52,9 +51,19 @@ def whoami(connection: Queryable, who: Standing | None) -> str:
         if None in of:
             roles.append(f"{word} of all agents")
         elif of:
-            groups = (agent_groups.by_id(connection, each) for each in of if each is not None)
+            groups = (agent_groups.by_id(tx, each) for each in of if each is not None)
             roles.append(f"{word} of {', '.join(sorted(group.name for group in groups if group is not None))}")
     return f"You are {who.user}: {', '.join(roles)}."
+
+
+HOST_WIDE: Mapping[str, Callable[[Transaction, str, Standing | None, str], str]] = {
+    "approve": _approve,
+    "deny": _deny,
+    "whoami": _whoami,
+}
+"""What answers a command that is about the host, by its word, wherever it is written: in a chat of an agent, or in one
+without. It does what is asked for in the transaction that it is given, and gets what stands behind the word, who has
+written it (None: the platform does not say) and the address of the chat."""
 
 
 def _decided(tx: Transaction, code: str, who: Standing, where_from: str, answer: str | None) -> AccessAnswer:

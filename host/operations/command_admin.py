@@ -1,9 +1,8 @@
-"""The commands for owners and admins, and `/whoami`. The role is asked for in the transaction that answers."""
+"""Commands for owners and admins, and those about the host. The role is asked for in the transaction that answers."""
 
 from __future__ import annotations
 
-from host.access import answers as access
-from host.access.standing import Standing
+from host.access.answers import HOST_WIDE
 from host.central import turns, usage
 from host.central.database import Transaction
 from host.operations import agent_groups
@@ -62,28 +61,14 @@ async def budget(order: Order) -> None:
     await order.write(run)
 
 
-async def approve(order: Order) -> None:
-    """`/approve CODE [CHOICE]`."""
-    await _decide(order, yes=True)
+async def about_the_host(order: Order) -> None:
+    """A command that is about the host and not about a conversation, such as `/whoami` and `/approve CODE`."""
 
-
-async def deny(order: Order) -> None:
-    """`/deny CODE`."""
-    await _decide(order, yes=False)
-
-
-async def whoami(order: Order) -> None:
-    """`/whoami`."""
-    await order.write(lambda c: order.finish(c, access.whoami(c, order.who(c))))
-
-
-async def _decide(order: Order, *, yes: bool) -> None:
     def run(tx: Transaction) -> None:
-        if not order.is_open(tx):
+        if not order.is_open(tx):  # what was decided before is not decided again
             return
-        who = order.who(tx) or Standing("?")
-        decide = access.approve if yes else access.deny
-        order.finish(tx, decide(tx, order.command.argument, who, order.chat).text)
+        answer = HOST_WIDE[order.command.name]
+        order.finish(tx, answer(tx, order.command.argument, order.who(tx), order.chat))
 
     await order.write(run)
 

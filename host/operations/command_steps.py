@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
+from host.access.answers import HOST_WIDE
 from host.central import (
     audit,
     exchanges,
@@ -217,10 +218,8 @@ STEPS: Mapping[str, Step] = {
     "pause": schedules.pause,
     "model": admin.model,
     "budget": admin.budget,
-    "approve": admin.approve,
-    "deny": admin.deny,
-    "whoami": admin.whoami,
     "help": _help,
+    **dict.fromkeys(HOST_WIDE, admin.about_the_host),
 }
 """What carries out a command, by its word (host/routing/commands.py)."""
 

@@ -235,12 +235,8 @@ class _Acceptance:
             return False
         if not rate_limits.take(self._tx, Act.NOTICE, arrival.chat).allowed:
             return True
-        if command.name == "whoami":
-            text = answers.whoami(self._tx, sender)
-        else:
-            decide = answers.approve if command.name == "approve" else answers.deny
-            text = decide(self._tx, command.argument, sender, arrival.chat).text
-        gate.say_once(self._tx, arrival, text)
+        answer = answers.HOST_WIDE[command.name]
+        gate.say_once(self._tx, arrival, answer(self._tx, command.argument, sender, arrival.chat))
         return True
 
     def _said(self, what: str) -> RoutingOutcome:

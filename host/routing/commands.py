@@ -25,7 +25,7 @@ class CommandEntry:
 
     `changes_session`: another session goes on in the chat afterwards. `takes_title`: titles are completed behind it.
     `host_wide`: it is about the host and not about a conversation: of several agents in a chat the first one takes it,
-    and it is answered where there is none.
+    and it is answered where there is none. What answers it is then an entry of host/access/answers.py: HOST_WIDE.
     """
 
     word: str

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from host.access.answers import HOST_WIDE
 from host.operations import command_answers as answers
 from host.operations.command_answers import ConversationFacts, Listed, QueueFacts, Tokens, UsedBudget
 from host.operations.command_steps import STEPS
@@ -24,7 +27,23 @@ def test_every_command_is_known_by_its_word(name: str) -> None:
 
 
 def test_every_command_does_something_and_nothing_else_is_done() -> None:
-    assert set(STEPS) == set(COMMANDS)
+    assert set(STEPS) == set(COMMANDS), (
+        "a command is an entry in host/routing/commands.py and a line in STEPS of host/operations/command_steps.py"
+    )
+
+
+def test_a_command_about_the_host_is_answered_in_a_chat_without_an_agent_too() -> None:
+    assert set(HOST_WIDE) == {name for name, entry in COMMANDS.items() if entry.host_wide}, (
+        "a command that is `host_wide` in host/routing/commands.py is answered by HOST_WIDE of host/access/answers.py"
+    )
+
+
+def test_every_command_has_its_row_in_the_page_for_people() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+
+    rows = set(re.findall(r"^\| `/([a-z]+)[ `]", page, re.MULTILINE))
+
+    assert rows == set(COMMANDS), "docs/commands.md has a row for each command, and none for another"
 
 
 @pytest.mark.parametrize("text", ["/new", "/NEW", "/New", "  /new \n", "/new@bot", "/NEW@Some_Bot"])
