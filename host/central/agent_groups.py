@@ -17,27 +17,8 @@ from shared_schema.rows import Destination, DestinationType, Row
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
-INSERT = """
-INSERT INTO agent_groups (id, name, folder, provider, model, image, memory_bytes, cpus, pids, mounts, created_at,
-    budget_usd, budget_tokens, budget_period, allow, tool_servers, save_memory, schedules, fallbacks, policies,
-    ask_before, instructions, node_labels, gpus)
-VALUES (:id, :name, :folder, :provider, :model, :image, :memory_bytes, :cpus, :pids, :mounts, :created_at,
-    :budget_usd, :budget_tokens, :budget_period, :allow, :tool_servers, :save_memory, :schedules, :fallbacks, :policies,
-    :ask_before, :instructions, :node_labels, :gpus)
-"""
 RENAME = "UPDATE agent_groups SET name = ? WHERE id = ?"
 FOLDER = "SELECT 1 FROM agent_groups WHERE folder = ?"
-# With another budget people are warned anew.
-UPDATE = """
-UPDATE agent_groups SET provider = :provider, model = :model, image = :image, memory_bytes = :memory_bytes,
-    cpus = :cpus, pids = :pids, mounts = :mounts, allow = :allow, tool_servers = :tool_servers,
-    save_memory = :save_memory, schedules = :schedules, fallbacks = :fallbacks, policies = :policies,
-    ask_before = :ask_before, node_labels = :node_labels, gpus = :gpus,
-    budget_usd = :budget_usd, budget_tokens = :budget_tokens, budget_period = :budget_period,
-    budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
-        AND budget_period = :budget_period THEN budget_warned END
-WHERE id = :id
-"""
 DELETE = "DELETE FROM agent_groups WHERE id = ?"
 BY_NAME = "SELECT * FROM agent_groups WHERE name = ?"
 BY_ID = "SELECT * FROM agent_groups WHERE id = ?"
@@ -146,6 +127,20 @@ class AgentGroup(Row):
         """The extra folders this agent group asks for; checked against the allow-list at every start."""
         requests: list[dict[str, Any]] = json.loads(self.mounts)
         return requests
+
+
+# Every field is a column. A layer is set by `container_changes` alone: an agent that is made like another has none yet.
+_COLUMNS = tuple(name for name in AgentGroup.__match_args__ if name not in ("layer", "layer_image"))
+_FIXED = ("id", "name", "folder", "created_at", "instructions")
+_CHANGEABLE = tuple(name for name in _COLUMNS if name not in _FIXED)
+INSERT = f"INSERT INTO agent_groups ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+# With another budget people are warned anew.
+UPDATE = f"""
+UPDATE agent_groups SET {", ".join(f"{name} = :{name}" for name in _CHANGEABLE)},
+    budget_warned = CASE WHEN budget_usd IS :budget_usd AND budget_tokens IS :budget_tokens
+        AND budget_period = :budget_period THEN budget_warned END
+WHERE id = :id
+"""
 
 
 def valid_name(name: str) -> str:
@@ -287,4 +282,4 @@ def destinations(connection: Queryable, agent_group_id: str) -> list[Destination
 
 
 def _columns(group: AgentGroup) -> dict[str, object]:
-    return {name: getattr(group, name) for name in AgentGroup.__slots__}
+    return {name: getattr(group, name) for name in _COLUMNS}

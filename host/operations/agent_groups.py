@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,21 @@ from shared_schema.tool_servers import stored
 
 log = logging.getLogger(__name__)
 
+# What `change` sets and `show` says as it is stored; lists and objects have a line of their own in `_shown`, `audited`.
 _CHANGEABLE = (
     "provider", "model", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd", "budget_tokens",
     "budget_period", "tool_servers",
     "save_memory", "schedules",
 )  # fmt: skip
-_CAN_BE_UNSET = (
-    "model", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd", "budget_tokens", "tool_servers",
-    "save_memory",
-)  # fmt: skip
+_UNSET: Mapping[str, str | None] = {
+    **dict.fromkeys(
+        ("model", "image", "memory_bytes", "cpus", "pids", "gpus", "budget_usd", "budget_tokens", "tool_servers",
+         "save_memory")
+    ),
+    "fallbacks": "[]",
+    "node_labels": "{}",
+}  # fmt: skip
+"""What can be put back, and the value of its column then."""
 # A reference as engines take it: [host[:port]/]path[:tag][@digest], all small letters but host, tag and digest.
 _IMAGE = re.compile(
     r"([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
@@ -164,12 +171,9 @@ async def change(
     if node_labels is not None:
         changes["node_labels"] = json.dumps(node_labels, sort_keys=True)
     for field in unset or []:
-        if field in ("fallbacks", "node_labels"):
-            changes[field] = "[]" if field == "fallbacks" else "{}"
-            continue
-        if field not in _CAN_BE_UNSET:
-            raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_CAN_BE_UNSET)} can")
-        changes[field] = None
+        if field not in _UNSET:
+            raise InvalidValue(f"'{field}' cannot be unset", hint=f"one of {', '.join(_UNSET)} can")
+        changes[field] = _UNSET[field]
 
     if gpus is not None:
         await _require_gpus(services, name, gpus, changes)

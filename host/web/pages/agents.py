@@ -21,10 +21,10 @@ from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
 POLICIES = ("allow", "ask", "deny")
 _DAYS = 30
 _MIB = 1024**2
-_TEXTS = ("model", "budget_period", "schedules")
+_TEXTS = ("model",)
+_CHOICES = ("budget_period", "schedules")
 _NUMBERS = ("budget_usd", "cpus")
 _WHOLE = ("budget_tokens", "memory_mib", "pids", "gpus")
-_CAN_BE_UNSET = frozenset({"model", "budget_usd", "budget_tokens", "memory_bytes", "cpus", "pids", "gpus"})
 
 
 class AgentPages:
@@ -146,15 +146,15 @@ def changes_of(given: dict[str, str], allowed: list[str]) -> dict[str, Any]:
     """What a form changes of an agent, as the operation takes it. Pure. Raises `InvalidValue`."""
     values: dict[str, Any] = {}
     unset: list[str] = []
-    for field in (*_TEXTS, *_NUMBERS, *_WHOLE):
+    for field in (*_TEXTS, *_CHOICES, *_NUMBERS, *_WHOLE):
         if field not in given:
             continue
         text = given[field].strip()
         stored = "memory_bytes" if field == "memory_mib" else field
-        if not text:
-            if stored in _CAN_BE_UNSET:
+        if not text:  # a field that was left empty goes back to the setting; of choices one always stands
+            if field not in _CHOICES:
                 unset.append(stored)
-        elif field in _TEXTS:
+        elif field in (*_TEXTS, *_CHOICES):
             values[stored] = text
         elif field in _NUMBERS:
             values[stored] = _number(field, text)
