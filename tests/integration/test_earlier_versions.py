@@ -14,6 +14,7 @@ from host.history.record import HISTORY
 from shared_schema.clock import SystemClock
 from shared_schema.database import open_writer
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate, version_of
+from tests.fixtures.make import make
 from tests.support.host import rows, running
 from tests.support.short import in_short
 
@@ -39,7 +40,28 @@ def schema_of(path: Path) -> list[tuple[str, str]]:
 
 
 def test_every_version_before_the_present_one_is_here() -> None:
-    assert [f"central-{version}" for version in range(1, CENTRAL.version)] == EARLIER
+    assert [f"central-{version}" for version in range(1, CENTRAL.version)] == EARLIER, (
+        "tests/fixtures has the data folder of each version before the present one; its README.md says how one is made"
+    )
+
+
+@pytest.mark.full
+def test_the_folder_that_is_made_of_the_present_version_holds_what_those_of_the_earlier_ones_hold(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path / "made")
+
+    for table in ("agent_groups", "agent_destinations", "schedules", "ingest", "deliveries", "turns"):
+        made, earlier = (
+            (folder / "central.sql").read_text().count(f'INSERT INTO "{table}"')
+            for folder in (tmp_path / "made", FIXTURES / EARLIER[-1])
+        )
+        assert made == earlier > 0, table
+    assert sorted(script.name for script in (tmp_path / "made").rglob("*.sql")) == [
+        "central.sql",
+        "inbound.sql",
+        "outbound.sql",
+    ]
 
 
 def test_a_history_of_the_first_version_becomes_one_of_the_present(tmp_path: Path) -> None:
