@@ -207,6 +207,7 @@ class Services:
         self.runtime_reason = runtime_reason
         self._others = others
         self.started_at: datetime | None = None
+        """Since when this host runs; None: it does not run, and answers operations alone."""
         self.adopted = 0
         self.added_nodes: dict[str, NodeSetting] = {}
         """Nodes that were added or changed since the settings were read."""

@@ -31,6 +31,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to-add.md"
 @contextmanager
 def entered(table: Any, name: str, entry: object) -> Iterator[None]:
     """A table of the product with one more line, as if it stood in the source."""
+    assert name not in table, f"the product has '{name}' by now: let this test add another word"
     table[name] = entry
     try:
         yield
@@ -39,19 +40,19 @@ def entered(table: Any, name: str, entry: object) -> Iterator[None]:
 
 
 async def test_a_chat_command_is_an_entry_and_a_function(tmp_path: Path) -> None:
-    async def ping(order: Order) -> None:
-        await order.write(lambda ledger: order.finish(ledger, f"pong {order.command.argument}"))
+    async def gong(order: Order) -> None:
+        await order.write(lambda tx: order.finish(tx, f"gong {order.command.argument}"))
 
-    entry = CommandEntry("ping", "say pong", "[TEXT]")
-    with entered(COMMANDS, "ping", entry), entered(STEPS, "ping", ping):
+    entry = CommandEntry("gong", "say gong", "[TEXT]")
+    with entered(COMMANDS, "gong", entry), entered(STEPS, "gong", gong):
         async with running(tmp_path) as host:
-            answers = [await host.ask("/ping twice"), await host.ask("/help"), await host.ask("/pings")]
-        completed = [each.text for each in completions("/pi", KnownWords())]
+            answers = [await host.ask("/gong twice"), await host.ask("/help"), await host.ask("/gongs")]
+        completed = [each.text for each in completions("/go", KnownWords())]
 
-    assert answers[0] == "pong twice"
-    assert "/ping [TEXT]: say pong" in answers[1]
-    assert answers[2] == "scripted: /pings"
-    assert completed == ["/ping"]
+    assert answers[0] == "gong twice"
+    assert "/gong [TEXT]: say gong" in answers[1]
+    assert answers[2] == "scripted: /gongs"
+    assert completed == ["/gong"]
 
 
 async def light(services: Services, *, name: str, watts: int = 40) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def test_the_page_has_a_section_for_each_line_of_its_table() -> None:
 def test_a_section_names_as_many_files_as_the_table_promises(name: str, files: str) -> None:
     section = next(text for title, text in SECTIONS.items() if title.lower() == name.lower())
 
-    steps = re.findall(r"^\d+\. .*?`([\w/<>.…]+\.(?:py|sql|toml))`", section, re.MULTILINE)
+    steps = re.findall(r"^\d+\. .*?`([\w/<>.…]+\.(?:py|sql|toml|html))`", section, re.MULTILINE)
 
     assert len(set(steps)) == int(files)
     for step in steps:

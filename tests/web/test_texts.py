@@ -21,9 +21,13 @@ from tests.web.hostile import TEXTS
 def test_every_text_of_the_page_has_a_translation(language: str) -> None:
     known = {message.id: message.string for message in translated(language) if message.id}
 
-    assert [message.id for message in said() if message.id and not all(_strings(known.get(message.id, "")))] == []
+    lacking = [message.id for message in said() if message.id and not all(_strings(known.get(message.id, "")))]
+    assert lacking == [], (
+        f"`.venv/bin/python -m tests.web.catalogue` adds them to host/web/locale/{language}.po: translate them there, "
+        "and call it again"
+    )
     assert (LOCALE / f"{language}.mo").read_bytes() == compiled(translated(language)), (
-        "python -m tests.web.catalogue compiles it"
+        "`.venv/bin/python -m tests.web.catalogue` compiles it"
     )
 
 
