@@ -267,6 +267,20 @@ def test_a_file_that_a_page_about_the_code_names_is_there(name: str) -> None:
     assert [each for each in named if not (ROOT / each).exists()] == []
 
 
+NAMED_BEHIND = re.compile(r"`([\w/]+\.py): (\w+)`")
+"""`file.py: name`; the file may be named without its folders."""
+
+
+@pytest.mark.parametrize("name", ["architecture", "how-to-add"])
+def test_a_name_that_stands_behind_a_file_is_in_it(name: str) -> None:
+    for file, said in NAMED_BEHIND.findall(page(f"docs/{name}.md")):
+        found = [
+            path for folder in ("host", "container_agent", "shared_schema") for path in (ROOT / folder).rglob("*.py")
+        ]
+        meant = [path for path in found if path.as_posix().endswith(f"/{file}")]
+        assert any(re.search(rf"\b{said}\b", path.read_text(encoding="utf-8")) for path in meant), f"{file}: {said}"
+
+
 def test_the_picture_of_the_house_has_every_package_of_the_host() -> None:
     picture = page("docs/house.svg")
     rooms = {path.parent.name for path in (ROOT / "host").glob("*/__init__.py")}

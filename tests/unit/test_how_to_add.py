@@ -108,3 +108,17 @@ def test_a_section_names_as_many_files_as_the_table_promises(name: str, files: s
     assert len(set(steps)) == int(files)
     for step in steps:
         assert "<" in step or "…" in step or (PAGE.parents[1] / step).is_file(), f"there is no {step}"
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_what_a_section_names_stands_in_a_file_that_it_names(title: str) -> None:
+    section, root = SECTIONS[title], PAGE.parents[1]
+    files = [root / path for path in re.findall(r"`([\w/.-]+/[\w.-]+\.\w+)`", section) if (root / path).is_file()]
+    source = " ".join(path.read_text(encoding="utf-8") for path in files)
+    names = [name for name in re.findall(r"`((?:\w+\.)*\w+)(?:\([^`]*\))?`", section) if re.search("[A-Z_]", name)]
+
+    lost = [name for name in names if not re.search(rf"\b{name.rpartition('.')[2]}\b", source)]
+
+    assert [name for name in lost if not name.endswith((".py", ".toml"))] == [], (
+        f"the files that docs/how-to-add.md names under '{title}' have these no more"
+    )
