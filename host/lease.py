@@ -9,7 +9,8 @@ that was renamed over another is read anew. So the lease is a number that only g
 - The holder counts by the clock since its machine's start, which goes on while the process is frozen and while the
   machine sleeps (`time.monotonic` stands still then). Once the last renewal began more than `limit` seconds ago, or a
   higher number is there, it writes nothing more (`require`), and its process ends at once, without the orderly stop:
-  what it would write then is not its own any more. `limit` is shorter than `wait`.
+  what it would write then is not its own any more. `limit` is shorter than `wait`. A lease that has run out is never
+  renewed, and a renewal counts that ended before that: a later one may come when the other host has waited long enough.
 - On the machine and mount of the last holder no wait is needed: there the kernel's lock, which is taken first, says
   that it is over (`lock.py`).
 """
@@ -29,7 +30,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure, renewed_since
 from host.place import mounted, type_number
 from shared_schema import json_text
 from shared_schema.clock import since_boot
@@ -116,18 +117,26 @@ class Lease:
             try:
                 if is_superseded(self.number, _numbers(self._folder)):
                     return self._is_gone(f"the host {_newest(self._folder)[1]} took it over")
+                if not is_sure(since_boot(), self._renewed, self._timing):  # before the file says that this host lives
+                    return self._is_gone(self._run_out())
                 self._me = replace(self._me, beat=self._me.beat + 1)
                 self._write(self._me)
             except OSError as error:  # a mount that is away for a moment; for longer, `_keep_watching` finds it
                 log.warning("the lease of the data folder cannot be renewed", extra={"error": str(error)})
-            else:
-                self._renewed = began
+                continue
+            renewed = renewed_since(began, since_boot(), self._renewed, self._timing)
+            if renewed is None:
+                return self._is_gone(self._run_out())
+            self._renewed = renewed
 
     def _keep_watching(self) -> None:
         """Beside the renewing, which may hang in the mount."""
         while not self._over.wait(_STEP_SECONDS):
             if not is_sure(since_boot(), self._renewed, self._timing):
-                return self._is_gone(f"it could not be renewed for {self._timing.limit:g} seconds")
+                return self._is_gone(self._run_out())
+
+    def _run_out(self) -> str:
+        return f"it could not be renewed for {self._timing.limit:g} seconds"
 
     def _is_gone(self, why: str) -> None:
         if not self._is_lost and not self._over.is_set():

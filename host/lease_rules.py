@@ -38,6 +38,15 @@ def is_sure(now: float, renewed: float, timing: Timing) -> bool:
     return now - renewed <= timing.limit
 
 
+def renewed_since(began: float, ended: float, renewed: float, timing: Timing) -> float | None:
+    """Since when the lease counts as renewed, after a renewal that began and ended then; None: it had run out before.
+
+    A renewal that ends too late revives nothing. The host that waits has its silence complete by then, or sees it late:
+    it takes the folder, while this one, which believes its own renewal, would go on until the next.
+    """
+    return began if is_sure(ended, renewed, timing) else None
+
+
 def is_superseded(number: int, numbers: Iterable[int]) -> bool:
     """Whether another host has taken the folder over from the holder of `number`."""
     return max(numbers, default=0) > number

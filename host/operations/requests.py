@@ -160,7 +160,8 @@ class Answers:
         async with self.services.supervisor.holding(session_id):
             folder = self.services.inbox_sync.folder(session)
             if folder.inbound.exists():
-                await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done])
+                sole = self.services.central.require_sole
+                await asyncio.to_thread(inbox.update, folder, messages=[message], statuses=[done], require_sole=sole)
 
     async def _content(self, session: Session, request: AgentRequest) -> dict[str, Any] | None:
         """`{"result": …}` or `{"error": sentence}`; None: it asks so much that it is not even told so any more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -101,10 +101,13 @@ def update(
     push: Push | None = None,
     statuses: Sequence[StatusUpdate] = (),
     delivered: Sequence[Delivered] = (),
+    require_sole: Callable[[], object] = lambda: None,
 ) -> None:
     """Write all of it in one transaction, in this order, into a file that an older host may have made. Blocks.
 
-    Raises `FileTrouble` (`NewerSchema` for a file that is more than one version newer); then nothing was written.
+    `require_sole` raises where another host may write by now: it is asked last, as for the ledger
+    (`host/central/database.py`), because this may have waited for a reader, or slept. Raises what it raises, and
+    `FileTrouble` (`NewerSchema` for a file that is more than one version newer); then nothing was written.
     """
     try:
         with closing(open_writer(layout.inbound, busy_seconds=_BUSY_SECONDS)) as connection:
@@ -116,6 +119,7 @@ def update(
                     _insert(connection, message)
                 connection.executemany(SET_STATUS, [(item.status, item.tries, item.message_id) for item in statuses])
                 connection.executemany(SET_DELIVERED, [_values(item) for item in delivered])
+                require_sole()
     except sqlite3.Error as error:
         raise translate(error, layout.inbound) from error
 

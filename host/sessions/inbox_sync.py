@@ -147,6 +147,7 @@ class InboxSync:
             push=None if self._pushed.get(session.id) == version else push,
             statuses=unrecorded.statuses,
             delivered=unrecorded.delivered,
+            require_sole=self._central.require_sole,
         )
         self._pushed[session.id] = version
         written_at = self._central.now()
@@ -252,7 +253,7 @@ class InboxSync:
         ]
         if not written and not statuses:
             return []
-        inbox.update(self._mine(layout), messages=written, statuses=statuses)
+        inbox.update(self._mine(layout), messages=written, statuses=statuses, require_sole=self._central.require_sole)
         known = len(statuses) - sum(1 for row in statuses if row.message_id in lacking)
         said = []
         if written:
@@ -266,7 +267,7 @@ class InboxSync:
 
         No agent may live. Raises `FileTrouble`, `OSError`.
         """
-        kept = inbox.put_aside(self.folder(session), stamp)
+        kept = inbox.put_aside(self._mine(self.folder(session)), stamp)
         self._make_folder(session)
         return f"inbound.db could not be read; it is kept as {kept}, and a new one is made from the ledger"
 
@@ -278,7 +279,7 @@ class InboxSync:
 
     def _push(self, session: sessions.Session, inputs: ContextInputs) -> None:
         push = push_of(inputs, self._limits, self._profile)
-        inbox.update(self._mine(self.folder(session)), push=push)
+        inbox.update(self._mine(self.folder(session)), push=push, require_sole=self._central.require_sole)
         self._pushed[session.id] = (self.folder(session).inbound.stat().st_ino, _digest(push))
 
     def record(self, session: sessions.Session, known: Unrecorded = NOTHING_UNRECORDED) -> None:
@@ -295,6 +296,7 @@ class InboxSync:
             self._mine(self.folder(session)),
             statuses=unrecorded.statuses,
             delivered=unrecorded.delivered,
+            require_sole=self._central.require_sole,
         )
 
         def mark(tx: Transaction) -> None:
@@ -306,7 +308,7 @@ class InboxSync:
         """Make the session's folder, with what it goes on from. Idempotent; raises `FileTrouble`, `OSError`."""
         layout = self.folder(session)
         steps = () if os.path.lexists(layout.outbound) else self._initial_steps(session)
-        make_session_folder(layout, self._owner, steps=steps)
+        make_session_folder(self._mine(layout), self._owner, steps=steps)
 
     def _initial_steps(self, session: sessions.Session) -> Sequence[InitialStep]:
         """The steps a session begins with. Raises `FileBusy` while its parent's file is being written."""

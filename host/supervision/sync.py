@@ -188,6 +188,7 @@ class SessionSync:
         """
         try:
             if await asyncio.to_thread(recovery.has_journal, layout):
+                self._central.require_sole()  # a file is put in place of another, under the next agent of another host
                 await asyncio.to_thread(recovery.recover, layout, self._owner)
                 log.warning("an interrupted commit was rolled back", extra={"session_id": session_id})
             final = await self._read_to_the_end(session_id, layout)
@@ -219,6 +220,7 @@ class SessionSync:
 
     async def cut_off(self, session_id: str, layout: SessionLayout) -> None:
         """Take the folder of an agent away that is given up for lost (`cut_off.py`). Raises `FileTrouble`."""
+        self._central.require_sole()  # else the agent of another host's run would lose its folder
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%S%f")
         kept = await asyncio.to_thread(cut_off.cut_off, layout, self._owner, stamp=stamp)
         log.warning("the folder of a lost agent was put aside", extra={"session_id": session_id, "kept": kept})
@@ -243,6 +245,7 @@ class SessionSync:
     async def _quarantine(self, session_id: str, layout: SessionLayout, trouble: FileTrouble) -> str:
         session = await self._central.read(sessions.get, session_id)
         stamp = self._clock.now().strftime("%Y%m%dT%H%M%S%f")
+        self._central.require_sole()  # as for `recover`
         kept = await asyncio.to_thread(
             recovery.quarantine, layout, self._owner, stamp=stamp, after_seq=session.out_cursor
         )

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,28 @@ def test_a_host_that_was_frozen_ends_when_it_wakes_and_writes_nothing(tmp_path: 
         lease.require()
         assert holder(tmp_path / "lease") is not None
         lease.release()
+
+
+def test_a_lease_that_has_run_out_is_not_renewed_though_no_other_host_took_it(tmp_path: Path) -> None:
+    """Another host may be about to take it, and see a renewal too late."""
+    timing = Timing(renew=0.1, limit=1.0, wait=60.0)
+    with host(tmp_path / "lease", timing) as frozen:
+        frozen.send_signal(signal.SIGSTOP)
+        until_sync(lambda: state_of(frozen) == "T", "it stands still")
+        before = beat(tmp_path / "lease" / "1")
+        over = time.monotonic() + timing.limit
+        until_sync(lambda: time.monotonic() > over, "its lease has run out")
+        frozen.send_signal(signal.SIGCONT)
+        assert frozen.wait(60) == EXIT_LEASE
+        assert beat(tmp_path / "lease" / "1") <= before + 1  # one that it was in the midst of counts for nothing
+
+
+def beat(file: Path) -> int:
+    return int(json.loads(file.read_text())["beat"])
+
+
+def state_of(process: subprocess.Popen[str]) -> str:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_host_that_meets_a_higher_number_knows_it_at_its_next_renewal(tmp_path: Path) -> None:

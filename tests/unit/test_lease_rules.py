@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, Timing, is_free, is_superseded, is_sure, renewed_since
 
 TIMING = Timing(renew=2.0, limit=10.0, wait=15.0)
 HERE, THERE = Holder("one", 1, "here"), Holder("two", 2, "there")
@@ -14,6 +14,16 @@ OVER = Holder("two", 2, "there", beat=7, is_over=True)
 @pytest.mark.parametrize(("age", "sure"), [(0.0, True), (10.0, True), (10.001, False), (1e6, False)])
 def test_a_holder_is_sure_for_as_long_as_the_limit(age: float, sure: bool) -> None:
     assert is_sure(100.0 + age, 100.0, TIMING) is sure
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "since"),
+    [(100.0, 100.1, 100.0), (107.9, 108.0, 107.9), (107.9, 108.1, None), (112.0, 112.1, None)],
+)
+def test_a_renewal_counts_from_its_beginning_where_it_ends_before_the_lease_does(
+    began: float, ended: float, since: float | None
+) -> None:
+    assert renewed_since(began, ended, 98.0, TIMING) == since
 
 
 def test_a_higher_number_supersedes() -> None:

@@ -106,6 +106,18 @@ def test_a_push_that_fails_in_the_middle_changes_nothing_at_all(session: Session
     assert session.inbound.read_bytes() == before
 
 
+def test_what_another_host_may_write_by_now_is_not_written(session: SessionLayout) -> None:
+    inbox.update(session, messages=[message(1)])
+    before = session.inbound.read_bytes()
+
+    def another_may() -> None:
+        raise FileTrouble("another host may serve this data folder by now")
+
+    with pytest.raises(FileTrouble, match="another host"):
+        inbox.update(session, messages=[message(2)], require_sole=another_may)
+    assert session.inbound.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "bad",
     [
