@@ -4,9 +4,11 @@ Each run of an agent has a number that only grows. The host writes the number of
 before it starts the agent, and gives the agent its own. A process that was frozen, or whose machine was cut off, may
 wake while a later run works: it finds another number there than its own.
 
-The number is looked at with every read of `inbound.db`, with every heartbeat, and before a write when the last look was
-more than `FRESH_SECONDS` ago. What a freeze between look and commit leaves open, the file itself closes: it says which
-run took it over last (`outbox.py`), and that is asked inside of every transaction.
+The number is looked at with every read of `inbound.db`, with every heartbeat, and before a write and before its commit
+when the last look was more than `FRESH_SECONDS` ago. Where the file system has locks, the file itself closes what that
+leaves open: it says which run took it over last (`outbox.py`), and that is asked inside of every transaction. Where it
+has none, the host gives an earlier run of which it does not know the end that much time, and what the mount is late by,
+before it starts the next one (`host/supervision/runs.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from pathlib import Path
 from shared_schema.clock import since_boot
 from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError, FileTrouble
-from shared_schema.late_mount import unchanged
+from shared_schema.late_mount import FRESH_SECONDS, unchanged
 
-FRESH_SECONDS = 1.0
 LATE_SECONDS = 5.0
 """How late a mount may show a new run its own number; usable ones take a tenth of that."""
 _STEP_SECONDS = 0.05

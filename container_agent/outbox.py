@@ -132,9 +132,15 @@ class Outbox:
         return died
 
     def acknowledged(self, message_ids: Collection[str]) -> set[str]:
-        """Which of these messages have an acknowledgement."""
+        """Which of these messages, for which the host still waits, have an acknowledgement.
+
+        That of an earlier run counts for nothing, as with the host: what it took of that run it has told `inbound.db`
+        before this one was started. The rest is of a start that was given up and carried out late, and its answer
+        reaches no person.
+        """
         with self._translated():
-            rows = self._connection.execute(sql.ACKNOWLEDGED, (json.dumps(list(message_ids)),))
+            values = (json.dumps(list(message_ids)), self.fence.run, self.fence.run)
+            rows = self._connection.execute(sql.ACKNOWLEDGED, values)
             return {row["message_id"] for row in rows}
 
     def resume_pointer(self, generation: int, provider: str) -> str | None:
@@ -189,16 +195,14 @@ class Outbox:
         with self._transaction() as now:
             values = (turn.id, now, provider, model or None, generation, self.fence.run)
             self._connection.execute(sql.INSERT_TURN, values)
-            self._connection.executemany(
-                sql.INSERT_ACK, [(message.id, AckStatus.PROCESSING, turn.id, None, now) for message in messages]
-            )
+            self._insert_acks([message.id for message in messages], AckStatus.PROCESSING, turn.id, None, now)
             self._set_state(AgentPhase.WORKING, turn.id, now)
         return turn
 
     def join_turn(self, turn: RunningTurn, message: MessageIn) -> None:
         """Make a message part of a turn that runs: it gets its acknowledgement with the others."""
         with self._transaction() as now:
-            self._connection.execute(sql.INSERT_ACK, (message.id, AckStatus.PROCESSING, turn.id, None, now))
+            self._insert_acks([message.id], AckStatus.PROCESSING, turn.id, None, now)
 
     def append_message(self, turn: RunningTurn, message_id: str, reply: Reply) -> None:
         """Send in mid-turn. The reply's files are in `outbox/<message_id>/` already."""
@@ -284,9 +288,7 @@ class Outbox:
         with self._transaction() as now:
             self._finish(turn, TurnStatus.CANCELLED, FailureReason.STOPPED, usage, now)
             self._connection.execute(sql.DELETE_ACKS, (turn.id,))
-            self._connection.executemany(
-                sql.INSERT_ACK, [(message.id, AckStatus.FAILED, turn.id, _STOPPED, now) for message in turn.messages]
-            )
+            self._insert_acks([message.id for message in turn.messages], AckStatus.FAILED, turn.id, _STOPPED, now)
             self._set_state(phase, None, now)
 
     def give_back(self, turn: RunningTurn, usage: Usage, *, phase: AgentPhase = AgentPhase.IDLE) -> None:
@@ -300,9 +302,16 @@ class Outbox:
         """Acknowledge messages that need no turn, as failed when there is an error."""
         status = AckStatus.COMPLETED if error is None else AckStatus.FAILED
         with self._transaction() as now:
-            self._connection.executemany(
-                sql.INSERT_ACK, [(message_id, status, None, error, now) for message_id in message_ids]
-            )
+            self._insert_acks(message_ids, status, None, error, now)
+
+    def _insert_acks(
+        self, message_ids: Sequence[str], status: AckStatus, turn_id: str | None, error: str | None, now: str
+    ) -> None:
+        if self.fence.run is not None:
+            earlier = [(message_id, self.fence.run) for message_id in message_ids]
+            self._connection.executemany(sql.DELETE_EARLIER_ACK, earlier)
+        rows = [(message_id, status, turn_id, error, now) for message_id in message_ids]
+        self._connection.executemany(sql.INSERT_ACK, rows)
 
     def learned(self, name: str) -> str:
         """What a provider has learned in this session under a name; empty when nothing."""
@@ -402,12 +411,19 @@ class Outbox:
                 else:
                     self._require_taken_over()
                 yield now
+                # Last: this may have waited for the file, or slept. On a mount without locks nothing else would tell.
+                self.fence.require_fresh()
         except BaseException:
             self._phase, self._passing = remembered
             raise
 
     def _take_over(self, now: str) -> None:
-        """From this commit on, an earlier run that is still there commits nothing more: the lock orders them."""
+        """From this commit on, an earlier run that is still there commits nothing more: the lock orders them.
+
+        The present run is looked at within the lock, too: one that slept since its last look takes nothing over from a
+        later one, which was begun before it could lock the file.
+        """
+        self.fence.look()
         if self.fence.run is not None:
             self._set_value(_RUN, str(self.fence.run), now)
 

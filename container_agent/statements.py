@@ -3,8 +3,11 @@
 # Whether a turn was ever completed here.
 ANY_COMPLETED_TURN = "SELECT 1 FROM turns WHERE status = 'completed' LIMIT 1"
 
-# Which of a JSON array of message ids have an acknowledgement.
-ACKNOWLEDGED = "SELECT message_id FROM processing_ack WHERE message_id IN (SELECT value FROM json_each(?))"
+# Which of a JSON array of message ids have an acknowledgement that counts: the array, the run twice.
+ACKNOWLEDGED = """
+SELECT a.message_id FROM processing_ack AS a LEFT JOIN turns AS t ON t.id = a.turn_id
+WHERE a.message_id IN (SELECT value FROM json_each(?)) AND (t.run IS NULL OR ? IS NULL OR t.run = ?)
+"""
 
 # A turn begins: id, started_at, provider, model, generation, run.
 INSERT_TURN = """
@@ -13,6 +16,11 @@ INSERT INTO turns (id, status, started_at, provider, model, generation, run) VAL
 
 # A message is taken, or acknowledged without a turn: message_id, status, turn_id, error, status_changed.
 INSERT_ACK = "INSERT INTO processing_ack (message_id, status, turn_id, error, status_changed) VALUES (?, ?, ?, ?, ?)"
+
+# An earlier run's acknowledgement of a message that is taken again goes: message_id, the run.
+DELETE_EARLIER_ACK = """
+DELETE FROM processing_ack WHERE message_id = ? AND turn_id IN (SELECT id FROM turns WHERE id = turn_id AND run <> ?)
+"""
 
 # The messages of a turn get their final status: status, error, status_changed, turn_id.
 SET_ACKS = "UPDATE processing_ack SET status = ?, error = ?, status_changed = ? WHERE turn_id = ?"

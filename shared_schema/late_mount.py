@@ -18,6 +18,8 @@ from pathlib import Path
 
 from shared_schema.errors import FileBusy, FileDamaged
 
+FRESH_SECONDS = 1.0
+"""How long ago an agent that writes has looked, at most, whether it is the present run (`container_agent/fence.py`)."""
 _COUNTER = (4, 24)  # bytes and offset, sqlite.org/fileformat2.html#file_change_counter
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_ENTRIES = 50_000

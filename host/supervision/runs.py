@@ -44,6 +44,7 @@ from shared_schema.background import BackgroundProcess
 from shared_schema.clock import Clock
 from shared_schema.errors import EXIT_FILES, Conflict, DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
+from shared_schema.late_mount import FRESH_SECONDS
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import Address, FailureReason, TurnStatus
 
@@ -57,6 +58,8 @@ _STAMP = re.compile(r"^[-0-9T:.]{19,23}Z (ERROR|WARNING|INFO|CRITICAL) ")  # as 
 _KILL_GRACE = 2.0
 _POLL_SECONDS = 0.5
 _MAX_LEFTOVERS = 20
+_SUPERSEDED_SECONDS = FRESH_SECONDS + 1.0
+"""After which an earlier run on a late mount has found itself superseded, and has ended the commit it was in."""
 _WAITS = (
     "This message waits: the machine {node}, on which the agent of this conversation runs, does not answer. It is "
     "answered when the machine is back, or when an operator has given it up. Nothing is lost."
@@ -89,15 +92,16 @@ class Runs:
         self._limits = limits
         self._leftovers: dict[str, AgentHandle] = {}
 
-    async def start(self, session: sessions.Session) -> RunningAgent:
+    async def start(self, session: sessions.Session, *, is_last_over: bool = True) -> RunningAgent:
         """Start an agent on a session that has none. Raises `RuntimeUnavailable`, and other `DumbwaiterError`s.
 
-        The run is noted before anything that can fail, so that every failure is counted.
+        The run is noted before anything that can fail, so that every failure is counted. `is_last_over`: the last run
+        is known to be over, and is no start that may still be carried out.
         """
         run_id = new_id(Prefix.RUN)
         node, refusal = await self._place(session)
         try:
-            return await self._start(session, run_id, node, refusal)
+            return await self._start(session, run_id, node, refusal, is_last_over=is_last_over)
         except BaseException:
             if node is not None and isinstance(self.runtime, ManyNodes):
                 self.runtime.give_up(node)
@@ -117,7 +121,13 @@ class Runs:
             return None, refusal
 
     async def _start(
-        self, session: sessions.Session, run_id: str, node: str | None, refusal: StartFailed | None
+        self,
+        session: sessions.Session,
+        run_id: str,
+        node: str | None,
+        refusal: StartFailed | None,
+        *,
+        is_last_over: bool,
     ) -> RunningAgent:
         def begin(tx: Transaction) -> tuple[int | None, bool]:
             number = runs.begin(tx, session.id, run_id, self.runtime.name, node)
@@ -135,9 +145,15 @@ class Runs:
         session = replace(session, run_id=run_id, run_number=number, node=node)
         layout = self._inbox_sync.folder(session)
         try:
-            group = await asyncio.to_thread(self._inbox_sync.prepare, session)
+            # Outcomes before the number: who sees its number sees them, also where changes are seen late. An agent
+            # takes a message again that has none, although an earlier run has acknowledged it.
             await asyncio.to_thread(self._inbox_sync.record, session)
-            await self._mend(session, layout)
+            said = await asyncio.to_thread(self._inbox_sync.mend, session)
+            group = await asyncio.to_thread(self._inbox_sync.prepare, session)
+            if self._settings.shared and not is_last_over:
+                # The mount may have no locks: until an earlier run has looked at the file, it may commit.
+                await asyncio.sleep(_SUPERSEDED_SECONDS)
+            await self._mend(session, layout, said)
             stamp = heartbeat(layout)
         except OSError as error:
             raise _unusable(error, "the session's folder cannot be used", layout.folder) from error
@@ -156,16 +172,17 @@ class Runs:
             await self._central.write(runs.placed, session.id, run_id, handle.node)
         return RunningAgent(handle, layout, started=self._clock.monotonic(), heartbeat_stamp=stamp)
 
-    async def _mend(self, session: sessions.Session, layout: SessionLayout) -> None:
+    async def _mend(self, session: sessions.Session, layout: SessionLayout, said: list[str]) -> None:
         """Before an agent writes: see that neither file is older than the ledger, mend what is, and say so.
 
-        A power cut does not do that to these files; a restored backup, a bad disk and a person's hand do.
+        A power cut does not do that to these files; a restored backup, a bad disk and a person's hand do. `said` is
+        what was mended of `inbound.db`.
         """
-        said = await asyncio.to_thread(self._inbox_sync.mend, session)
         try:
             standing = await asyncio.to_thread(outbox.standing, layout)
             lost = session.out_cursor - standing.last_seq
             if lost > 0:
+                self._central.require_sole()
                 await asyncio.to_thread(recovery.recover, layout, self._owner, after_seq=session.out_cursor)
                 said.append(f"outbound.db is older than what was read from it ({lost} messages are missing)")
         except FileTrouble as error:  # the agent meets it too, and its death is looked into

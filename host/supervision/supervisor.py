@@ -89,6 +89,7 @@ class Supervisor:
             str, tuple[str, float]
         ] = {}  # whose last run may live on a node that does not answer, since when
         self._unanswered: set[str] = set()  # sessions of which the engine did not answer a start
+        self._unseen: set[str] = set()  # those, and sessions of whose last run this host had no handle when it ended
         self.faults = Faults(clock, limits)
         self.agents: dict[str, RunningAgent] = {}
         self.slots = AgentSlots(self.agents, settings.max_agents)
@@ -242,6 +243,7 @@ class Supervisor:
             await self.termination.finalize_lost_run(view.session, not_the_agents_fault=unsure)
         except RuntimeUnavailable as error:
             return view, self._note_unavailable(session_id, error)
+        self._unseen.add(session_id)
         return await self._sync.view(session_id) or view, None
 
     async def _watch(self, seen: SyncResult, agent: RunningAgent) -> View:
@@ -370,18 +372,20 @@ class Supervisor:
             with self.slots.being_taken(session.id):
                 if session.run_number and not await self._is_needed(session):
                     return
-                agent = await self._runs.start(session)
+                agent = await self._runs.start(session, is_last_over=session.id not in self._unseen)
         except NoRoom as error:  # the engines answer: this is a matter of waiting, and of nothing else
             log.info("an agent waits for room on a node", extra={"session_id": session.id, "what": error.what})
             self._backoff.wait(session.id, NODE_SECONDS)
         except RuntimeUnavailable as error:
             self._unanswered.add(session.id)
+            self._unseen.add(session.id)
             self._note_unavailable(session.id, error)
         except DumbwaiterError as error:
             log.error("an agent cannot be started", extra={"session_id": session.id, "error": str(error)})
             self._backoff.wait(session.id, await self._runs.finalize_failed_start(session, error))
         else:
             self._unanswered.discard(session.id)
+            self._unseen.discard(session.id)
             self._backoff.clear(session.id)
             self.adopt(session.id, agent)
 
@@ -436,6 +440,7 @@ class Supervisor:
         self._backoff.clear(session_id)
         self._away.pop(session_id, None)
         self._unanswered.discard(session_id)
+        self._unseen.discard(session_id)
         self.faults.forget(session_id)
         self.termination.forget(session_id)
         self.slots.leave_queue(session_id)

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from container_agent.fence import FRESH_SECONDS, LATE_SECONDS, Fence, Superseded
 from container_agent.heartbeat import Heartbeat
 from container_agent.inbox import Inbox
 from container_agent.outbox import Outbox
-from container_agent.providers.protocol import Reply
+from container_agent.providers.protocol import Reply, TurnResult
 from host.sessions import outbox as host_outbox
 from shared_schema.clock import SystemClock
+from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import AgentPhase, MessageIn
 from tests.agent.session import AgentProcess, BareSession, until
 
@@ -82,6 +84,60 @@ def test_what_a_later_run_has_taken_over_an_earlier_one_does_not_write(session: 
                 first.set_phase(AgentPhase.STOPPING)
             session.context(run=2)
             second.set_phase(AgentPhase.IDLE)
+
+
+def test_a_commit_that_took_long_looks_again_before_it_ends(session: BareSession) -> None:
+    """A mount without locks keeps no later run from the file meanwhile."""
+    session.context(run=1)
+    now = [0.0]
+
+    class Frozen(SystemClock):
+        def now(self) -> datetime:
+            now[0] += FRESH_SECONDS  # the process sleeps within the transaction, and another run begins
+            session.context(run=2)
+            return super().now()
+
+    with closing(Outbox(session.layout, SystemClock(), Fence(session.layout.inbound, 1))) as outbox:
+        outbox.recover()
+    before = session.layout.outbound.read_bytes()
+    with closing(Outbox(session.layout, Frozen(), Fence(session.layout.inbound, 1, lambda: now[0]))) as outbox:
+        with pytest.raises(Superseded, match="run 2 has taken its place"):
+            outbox.set_phase(AgentPhase.IDLE)
+        assert session.layout.outbound.read_bytes() == before
+
+
+def test_a_run_that_slept_before_it_took_over_takes_nothing_from_a_later_one(session: BareSession) -> None:
+    session.context(run=1)
+    with closing(Outbox(session.layout, SystemClock(), Fence(session.layout.inbound, 1, lambda: 0.0))) as first:
+        session.context(run=2)
+        with closing(of_run(session, 2)) as second:
+            with pytest.raises(Superseded):
+                first.recover()  # it has looked in this moment, as far as its clock says
+            second.set_phase(AgentPhase.IDLE)
+
+
+def test_what_an_earlier_run_acknowledged_and_no_host_took_is_taken_again(session: BareSession) -> None:
+    """Its start was given up and carried out late: it answered after the host had read its file for the last time."""
+    session.context(run=1)
+    told, untold = session.say("one"), session.say("two")
+    with closing(of_run(session, 1)) as first:
+        answer(session, first, told)
+        tell_outcomes(session)
+        answer(session, first, untold)
+        assert pending(session, first) == ()
+    session.context(run=2)
+    with closing(of_run(session, 2)) as second:
+        assert [message.id for message in pending(session, second)] == [untold]
+        answer(session, second, untold)
+        assert pending(session, second) == ()
+    turns = "SELECT run FROM processing_ack JOIN turns ON id = turn_id WHERE message_id = ?"
+    assert [session.out(turns, (each,)) for each in (told, untold)] == [[{"run": 1}], [{"run": 2}]]
+
+
+def answer(session: BareSession, outbox: Outbox, message_id: str) -> None:
+    messages = tuple(message for message in pending(session, outbox) if message.id == message_id)
+    turn = outbox.begin_turn(messages, generation=1, provider="echo", model="")
+    outbox.end_turn(turn, TurnResult(replies=[Reply("done")]), [new_id(Prefix.MESSAGE)])
 
 
 def test_an_earlier_run_does_not_even_open_the_file(session: BareSession) -> None:
@@ -163,6 +219,7 @@ def test_an_agent_that_was_frozen_wakes_and_not_one_row_of_it_is_there(
     until(lambda: session.out("SELECT 1 FROM turns WHERE run = 1"))
     freeze(session, first, seconds)
     session.layout.agent_lock.unlink()  # as on a machine that is cut off: its lock is nowhere to be seen
+    tell_outcomes(session)
     started(session, agents, 2)
     asked.append(session.say("the last message"))  # a quick first agent may have answered all the others
     until(lambda: session.out("SELECT 1 FROM turns WHERE run = 2"), seconds=120)
@@ -175,6 +232,13 @@ def test_an_agent_that_was_frozen_wakes_and_not_one_row_of_it_is_there(
     assert session.out("SELECT count(*) AS n FROM turns WHERE run = 1") == by_first
     assert session.out("SELECT run FROM turns ORDER BY rowid DESC LIMIT 1") == [{"run": 2}]
     assert session.out("SELECT in_reply_to FROM messages_out GROUP BY in_reply_to HAVING count(*) > 1") == []
+
+
+def tell_outcomes(session: BareSession) -> None:
+    """What an agent has acknowledged has its outcome, as the host writes it before it begins the next run."""
+    for message_id, status in session.acks().items():
+        if status != "processing":
+            session.write("UPDATE messages_in SET status = ? WHERE id = ?", (status, message_id))
 
 
 def freeze(session: BareSession, agent: AgentProcess, seconds: float) -> None:

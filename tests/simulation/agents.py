@@ -113,10 +113,14 @@ class PlayedAgent:
                 else t
                 for t in state.turns
             )
-            acks = {m: ack for m, ack in state.acks.items() if ack.status != AckStatus.PROCESSING}
+            acks = {m: ack for m, ack in state.acks.items() if self._counts(ack, state)}
             return replace(state, taken_by=self.run, turns=turns, acks=acks)
 
         self._commit(recover, self._begin, takes_over=True)
+
+    def _counts(self, ack: Ack, state: Outbound) -> bool:
+        """Of an earlier run nothing does, neither here nor with the host."""
+        return ack.status != AckStatus.PROCESSING and state.runs.get(ack.turn_id or "", self.run) == self.run
 
     def _begin(self) -> None:
         self._beat()
@@ -207,11 +211,15 @@ class PlayedAgent:
     ) -> None:
         self.fence.require_fresh()
         self._after(self.world.random.uniform(0.001, 0.02), partial(self._write, change, then, takes_over))
+        self.world.commit_began(self)
 
     def _write(self, change: Callable[[Outbound], Outbound], then: Callable[[], None], takes_over: bool) -> None:
         state = self._state()
-        if not takes_over and not has_taken_over(self.run, state.taken_by):
+        if takes_over:
+            self.fence.look()
+        elif not has_taken_over(self.run, state.taken_by):
             raise Superseded("another run has taken this session over")
+        self.fence.require_fresh()
         self.world.require_sole_writer(self, takes_over=takes_over)
         self.has_taken_over = True
         self.out.highest_run = max(self.out.highest_run, self.run)

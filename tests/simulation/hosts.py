@@ -17,7 +17,7 @@ from host.central.sessions import Session
 from host.delivery.copy import Copier
 from host.gateway.server import Gateway
 from host.lease import LeaseLost
-from host.lease_rules import Holder, HolderStanding, Silence, is_free, is_superseded, is_sure
+from host.lease_rules import Holder, HolderStanding, Silence, is_free, is_superseded, is_sure, renewed_since
 from host.runtime.docker import DockerRuntime
 from host.runtime.nodes import Node as NodeOfSettings
 from host.runtime.nodes import NodesRuntime
@@ -144,9 +144,16 @@ class PlayedHost:
                 await asyncio.sleep(_STEP_SECONDS)
             if is_superseded(self.lease_number, self.world.lease.numbers()):
                 return self._end("another host took it over")
+            if not is_sure(self.machine.monotonic(), self._renewed, self.world.timing):
+                return self._end("its lease could not be renewed")
+            if self.world.random.random() < 0.2:  # between look and write it may freeze as well
+                await asyncio.sleep(self.world.delay())
             self._me = replace(self._me, beat=self._me.beat + 1)
             self.world.lease.renew(self.machine, self.lease_number, self._me)
-            self._renewed = began
+            renewed = renewed_since(began, self.machine.monotonic(), self._renewed, self.world.timing)
+            if renewed is None:
+                return self._end("its lease could not be renewed")
+            self._renewed = renewed
 
     async def _keep_watching(self) -> None:
         while True:
@@ -175,7 +182,8 @@ class PlayedHost:
         )
         runtime.close_nodes(drained=frozenset(), lost=frozenset(world.lost))
         gateway = cast("Gateway", _NoGateway())
-        to_run = Runs(self.central, runtime, inbox_sync, world.settings, clock, owner, world.limits, (), gateway)
+        settings = world.settings.model_copy(update={"shared": not world.is_local})
+        to_run = Runs(self.central, runtime, inbox_sync, settings, clock, owner, world.limits, (), gateway)
         self.supervisor = supervisor = _PlayedSupervisor(
             inbox_sync, sync, to_run, world.settings, clock, world.limits, changed=_nothing, poll_now=_nothing
         )

@@ -57,7 +57,9 @@ def size_of(seed: int) -> Size:
 def play(seed: int, size: Size | None = None) -> Report:
     """Play a world to its end. Raises `Violation` with the seed and the story."""
     size = size or size_of(seed)
-    world = World(seed, max_agents=size.max_agents, has_locks=seed % 2 == 0, is_quick=seed % 50 == 0)
+    world = World(
+        seed, max_agents=size.max_agents, has_locks=seed % 2 == 0, is_local=seed % 10 == 4, is_quick=seed % 50 == 0
+    )
     try:
         _Story(world, size).play()
     except Violation as error:
@@ -122,6 +124,7 @@ class _Story:
         for heal in self.healing:
             heal()
         self.world.on_turn.clear()
+        self.world.on_commit.clear()
 
     # Faults. Each ends by itself, or when all is made well.
 
@@ -223,6 +226,17 @@ class _Story:
 
         self._in_turn(freezes)
 
+    def agent_freezes_in_commit(self) -> None:
+        """Between its look whether it may write, and what it writes."""
+        session_id = self.random.choice(list(self.world.files))
+        self.world.faulty.add(session_id)
+
+        def freezes(agent: PlayedAgent) -> None:
+            self.world.note(f"{agent.session_id[-4:]} run {agent.run} freezes in a commit")
+            self._freezes(agent.process, 0.2, 60)
+
+        self.world.on_commit[session_id] = freezes
+
     def _host(self) -> PlayedHost | None:
         serving = [host for host in self.world.hosts if host.is_serving]
         return self.random.choice(serving) if serving else None
@@ -272,6 +286,7 @@ _FAULTS = (
     _Story.node_loses_mount,
     _Story.agent_dies,
     _Story.agent_freezes,
+    _Story.agent_freezes_in_commit,
     _Story.host_killed,
     _Story.host_freezes,
     _Story.host_freezes,

@@ -66,15 +66,26 @@ class Said:
 class World:
     """Everything of one seed. What happens is in `story`, for whoever looks into a violation.
 
-    `is_quick`: hosts look as often as they do on a shared mount, which takes ten times as long to play.
+    `has_locks`: one machine keeps another one from a file. `is_local`: all see it at once, as on the one machine that
+    has the disk; there nothing is waited for before a run is started. `is_quick`: hosts look as often as they do on a
+    shared mount, which takes ten times as long to play.
     """
 
-    def __init__(self, seed: int, *, max_agents: int = 10, has_locks: bool = True, is_quick: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        max_agents: int = 10,
+        has_locks: bool = True,
+        is_local: bool = False,
+        is_quick: bool = False,
+    ) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.timeline = Timeline()
         self.timing = Timing()
         self.has_locks = has_locks
+        self.is_local = is_local
         self.ledger = _ledger()
         self.lease = LeaseFolder(self.timeline)
         self.locks: dict[str, object] = {}  # who has the kernel's lock on each machine
@@ -91,6 +102,8 @@ class World:
         self.host_trouble = 0.0  # when something last was the matter with a host
         self.agents: dict[str, list[PlayedAgent]] = {}
         self.on_turn: dict[str, object] = {}
+        self.on_commit: dict[str, object] = {}
+        self.start_latencies: list[float] = []  # of the next starts, before chance has them
         self.settings, self.limits = _settings(max_agents, is_quick)
         self.slow_engines = False
 
@@ -100,7 +113,8 @@ class World:
         """A machine whose clocks are off by days, and fast or slow by up to `skew`."""
         rate = 1 + self.random.uniform(-skew, skew)
         off = self.random.uniform(-1e5, 1e5)
-        return Machine(self.timeline, name, rate=rate, off=off, mount_lag=self.random.choice((0.0, 0.01, 0.5)))
+        lag = 0.0 if self.is_local else self.random.choice((0.0, 0.01, 0.5))
+        return Machine(self.timeline, name, rate=rate, off=off, mount_lag=lag)
 
     def add_session(self, number: int) -> Session:
         if number < _AGENT_GROUPS:
@@ -128,6 +142,8 @@ class World:
         return self.random.uniform(0.001, 0.02)
 
     def start_latency(self) -> float:
+        if self.start_latencies:
+            return self.start_latencies.pop(0)
         if self.slow_engines and self.random.random() < 0.2:
             return self.random.uniform(2.0, 30.0)  # beyond what a host waits for
         return self.random.uniform(0.1, 0.6)
@@ -169,6 +185,12 @@ class World:
     def turn_began(self, agent: PlayedAgent) -> None:
         """A turn runs: the story may have something in store for it."""
         what = self.on_turn.pop(agent.session_id, None)
+        if callable(what):
+            what(agent)
+
+    def commit_began(self, agent: PlayedAgent) -> None:
+        """An agent has looked whether it may write, and is about to lock its file."""
+        what = self.on_commit.pop(agent.session_id, None)
         if callable(what):
             what(agent)
 
