@@ -37,7 +37,7 @@ BETWEEN_TURNS = (
     Point("recover: done", LOOP, "Loop.run", "self._waker.arm()"),
     Point("batch: read", LOOP, "Loop.run", "choose("),
     Point("batch: chosen", LOOP, "Loop.run", "await self._run_turn("),
-    Point("begin: half noted", OUTBOX, "Outbox.begin_turn", "executemany("),
+    Point("begin: half noted", OUTBOX, "Outbox.begin_turn", "_insert_acks("),
     Point("idle: not said", LOOP, "Loop.run", "set_phase(AgentPhase.IDLE)"),
     Point("idle: waiting", LOOP, "Loop.run", "await self._waker.wait(until_due"),
 )
