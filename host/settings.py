@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         description="the cluster of runtime = kubernetes: `namespace`, `volumes`, `template` and more, see cluster.md",
     )
     docker_host: str | None = Field(
-        None, description="address of the docker engine; none: as for the docker command line"
+        None, description="address of the docker engine, or of podman (podman.md); none: as for the docker command line"
     )
     image: str = Field("dumbwaiter-agent:0.1.0", description="the image of agents")
     base_image: str = Field("python:3.12-slim-bookworm", description="what the image is built on when it is missing")

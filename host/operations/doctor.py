@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from host.central import agent_groups, rate_limits, tool_server_problems
 from host.central.database import CENTRAL
@@ -40,8 +40,9 @@ from host.operations.system_checks import (
 from host.runtime.engine_facts import require_suitable
 from host.runtime.image_names import how_to_build
 from host.runtime.images import DOCKERFILE, ImageStanding, standing
+from host.runtime.podman import NO_LIMITS
 from host.runtime.process_user import ProcessUsers, trouble_as_root
-from host.runtime.protocol import RuntimeUnavailable
+from host.runtime.protocol import RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
 from host.services import Services
 from host.sessions.folder import Owner
@@ -54,6 +55,9 @@ from shared_schema.database import reader
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
+
+if TYPE_CHECKING:
+    from host.runtime.docker import DockerRuntime
 
 _LARGE = 4 * 1024**3
 """Bytes of the host's own files that are worth a word: queries of an hour's work take noticeably longer."""
@@ -320,7 +324,9 @@ async def check_runtime(settings: Settings) -> list[Check]:
         facts = await docker.facts()
         require_suitable(facts, settings.oci_runtime)
         return [
-            Check("engine", True, f"docker {facts.version} answers at {address}"),
+            Check("engine", True, f"{facts} answers at {address}"),
+            *(await _of_podman(docker, settings) if facts.product == "podman" else []),
+            *([] if facts.keeps_limits else [Check("limits", None, *NO_LIMITS.split("; "))]),
             *[
                 _image(settings, image, await standing(docker, image, SOURCE_ROOT))
                 for image in await asyncio.to_thread(_images_in_use, settings)
@@ -340,6 +346,17 @@ async def check_runtime(settings: Settings) -> list[Check]:
         return [engine, *check_agent_user(settings)]
     finally:
         await docker.close()
+
+
+async def _of_podman(podman: DockerRuntime, settings: Settings) -> list[Check]:
+    """What it lacks of what docker brings along: found by a container that is made and not started."""
+    if await podman.image_id(settings.image) is None:
+        return []
+    try:
+        await podman.try_container(settings.image)
+    except StartFailed as error:
+        return [_failed("podman", error)]
+    return [Check("podman", True, "it has what agents need")]
 
 
 def check_agent_user(settings: Settings) -> list[Check]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from host.runtime.engine_address import DEFAULT_URL, EngineAddress
 from host.runtime.engine_facts import require_suitable
 from host.runtime.images import make_ready
+from host.runtime.podman import NO_LIMITS
 from host.runtime.process import ProcessRuntime
 from host.runtime.process_user import trouble_as_root
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
@@ -70,8 +71,11 @@ async def choose(
     if setting not in SETTINGS:
         raise InvalidValue(f"'{setting}' is not a runtime", hint=f"use one of {', '.join(SETTINGS)}")
     if setting == "process":
-        warning = _processes(run_folder, agent_uid)
-        return Choice(ProcessRuntime(install_id, run_folder), "process: the settings say so", warning)
+        return Choice(
+            ProcessRuntime(install_id, run_folder),
+            "process: the settings say so",
+            _processes(run_folder, agent_uid),
+        )
 
     if setting == "kubernetes" and cluster is not None:
         from host.runtime.kubernetes_cluster import made_ready as cluster_made_ready
@@ -90,17 +94,17 @@ async def choose(
 
     docker = DockerRuntime(install_id, docker_host, run_folder=run_folder)
     try:
-        reason = await _ready(docker, image, base_image, providers, context, run_folder, oci_runtime)
+        reason, warning = await _ready(docker, image, base_image, providers, context, run_folder, oci_runtime)
     except (RuntimeUnavailable, StartFailed) as error:
         await docker.close()
         if setting == "docker":
-            raise type(error)(
+            raise _kind(error)(
                 f"runtime = docker, but {error.what}",
                 where=error.where,
                 hint=_or_without_isolation(error.hint or "see `dumbwaiter doctor`", run_folder.parent),
             ) from error
         return _fallback(error, install_id, run_folder, agent_uid)
-    return Choice(docker, f"docker: {reason}")
+    return Choice(docker, f"docker: {reason}", warning)
 
 
 def others(
@@ -159,7 +163,7 @@ async def _on_swarm(
         await runtime.remove_strays()
     except (RuntimeUnavailable, StartFailed) as error:
         await runtime.close()
-        raise type(error)(
+        raise _kind(error)(
             f"runtime = swarm, but {error.what}", where=error.where, hint=error.hint or "see `dumbwaiter doctor`"
         ) from error
 
@@ -212,18 +216,26 @@ async def _ready(
     context: Path,
     run_folder: Path,
     oci_runtime: str | None,
-) -> str:
-    """Make sure that agents can be started; say how it stands."""
+) -> tuple[str, str | None]:
+    """Make sure that agents can be started; say how it stands, and what a person must be told."""
     facts = await runtime.facts()
     require_suitable(facts, oci_runtime)
     stands = await make_ready(runtime, image, base_image, providers, context)
+    if facts.product == "podman":
+        await runtime.try_container(image)
     if runtime.engine.socket is None and not await runtime.sees(run_folder, image):
         raise RuntimeUnavailable(
             "the engine is on another machine, and cannot show agents their folders",
             where=str(runtime.engine),
             hint="use an engine of this machine",
         )
-    return f"engine {facts.version} at {runtime.engine} answers and the image {image} {stands}"
+    reason = f"engine {facts} at {runtime.engine} answers and the image {image} {stands}"
+    return reason, None if facts.keeps_limits else NO_LIMITS
+
+
+def _kind(error: DumbwaiterError) -> type[StartFailed | RuntimeUnavailable]:
+    """What such an error is called with another sentence: some of its kin are made of more than that."""
+    return StartFailed if isinstance(error, StartFailed) else RuntimeUnavailable
 
 
 def _fallback(error: DumbwaiterError, install_id: str, run_folder: Path, agent_uid: int) -> Choice:

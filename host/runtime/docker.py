@@ -25,6 +25,7 @@ from host.runtime.exit_status import reason_of
 from host.runtime.image_accounts import ImageAccounts
 from host.runtime.image_names import how_to_build
 from host.runtime.layers import BuiltLayer, LayerRequest
+from host.runtime.podman import HOSTS, hint_for
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.specification import (
     INSTALL_LABEL,
@@ -34,6 +35,7 @@ from host.runtime.specification import (
     SESSION_LABEL,
     container_arguments,
     relay_arguments,
+    trial_arguments,
     way_name,
     with_account,
 )
@@ -128,12 +130,15 @@ class DockerRuntime:
     # What the choice of a runtime and the doctor ask
 
     async def engine_version(self) -> str:
-        """The engine's version, within the probe limit. Raises `RuntimeUnavailable`."""
-        return await self._call(self._version, self._limits.probe)
+        """The engine's version. Raises `RuntimeUnavailable`, within the probe limit where no engine answers."""
+        await self._call(self._client.ping, self._limits.probe)
+        return await self._call(self._version)
 
     async def facts(self) -> EngineFacts:
-        """What the engine says of itself, within the probe limit. Raises `RuntimeUnavailable`."""
-        return await self._call(self._facts, self._limits.probe)
+        """What the engine says of itself. Raises `RuntimeUnavailable`, within the probe limit where no engine answers:
+        one that does answer may take longer to say all of it."""
+        await self._call(self._client.ping, self._limits.probe)
+        return await self._call(self._client.facts)
 
     async def living(self) -> int:
         """How many agents of all installs run there. Raises `RuntimeUnavailable` within the probe limit."""
@@ -142,6 +147,11 @@ class DockerRuntime:
     async def sees(self, folder: Path, image: str) -> bool:
         """Whether the engine finds a folder of this machine: one on another machine does not. Nothing is started."""
         return await self._call(lambda: self._sees(folder, image))
+
+    async def try_container(self, image: str) -> None:
+        """Make a container as agents need it, which is never started: podman lacks programs for it where docker brings
+        its own. Raises `StartFailed` with what is missing."""
+        await self._call(lambda: self._try_container(image))
 
     async def remove_stray_relays(self) -> None:
         """Remove what a host that was killed left beside no agent. Nothing may be starting. Raises as `list`."""
@@ -203,11 +213,10 @@ class DockerRuntime:
         reference = None
         try:
             arguments = self._with_user_name(arguments, uid, gid)
-            with self._client.calling() as client:
-                if relay is not None:  # first: an agent that finds no way out works on without
-                    client.api.start(str(client.containers.create(**relay).id))
-                reference = str(client.containers.create(**arguments).id)
-                client.api.start(reference)
+            if relay is not None:  # first: an agent that finds no way out works on without
+                self._start_made(self._client.create(relay))
+            reference = self._client.create(arguments)
+            self._start_made(reference)
         except RuntimeUnavailable as error:
             if reference is not None:  # created and not started; what cannot be removed now is found by `list`
                 with contextlib.suppress(RuntimeUnavailable):
@@ -224,9 +233,14 @@ class DockerRuntime:
             if "device_requests" in arguments and is_about_gpus(error.reason):
                 raise refusal_of_gpus(error.reason) from error
             raise StartFailed(
-                f"the engine refuses the agent: {error.reason}", hint="`dumbwaiter doctor` checks engine and image"
+                f"the engine refuses the agent: {error.reason}",
+                hint=hint_for(error.reason) or "`dumbwaiter doctor` checks engine and image",
             ) from error
         return reference
+
+    def _start_made(self, reference: str) -> None:
+        with self._client.calling() as client:
+            client.api.start(reference)
 
     def _is_missing(self, image: str, refusal: EngineRefusal) -> bool:
         """Whether an image is what was not found."""
@@ -237,8 +251,9 @@ class DockerRuntime:
         if self._account_files is None:
             return arguments
         account = self._accounts.account(str(arguments["image"]), uid, gid)
+        contents = dict(account.files) | ({"/etc/hosts": HOSTS} if self._client.is_podman else {})
         try:
-            files = {at: self._account_files.keep(content) for at, content in account.files.items()}
+            files = {at: self._account_files.keep(content) for at, content in contents.items()}
         except OSError as error:
             raise StartFailed(f"the file with the agent's user cannot be written: {words_of(error)}") from error
         return with_account(arguments, account.name, files)
@@ -297,17 +312,18 @@ class DockerRuntime:
         mount: Any = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": not writable}
         made = None
         try:
+            made = self._client.create(
+                {
+                    "image": image,
+                    "command": list(arguments),
+                    "entrypoint": ["python3"],
+                    "mounts": [mount],
+                    "user": self._client.folder_user,
+                    "network_mode": "none",
+                    "use_config_proxy": False,
+                }
+            )
             with self._client.calling() as client:
-                container = client.containers.create(
-                    image,
-                    list(arguments),
-                    entrypoint=["python3"],
-                    mounts=[mount],
-                    user="0:0",
-                    network_mode="none",
-                    use_config_proxy=False,
-                )
-                made = str(container.id)
                 client.api.start(made)
                 client.api.wait(made, timeout=int(seconds))
                 return bytes(client.api.logs(made))
@@ -327,8 +343,10 @@ class DockerRuntime:
     def _log_tail(self, reference: str, max_bytes: int) -> bytes:
         """The engine keeps 10 MB of an agent's output at most (`specification.LOG_FILE_SIZE`), so this is bounded."""
         try:
+            # A line has a byte at least. Podman's `tail` loses and swaps what was not written as a whole line.
+            tail: Any = "all" if self._client.is_podman else max_bytes
             with self._client.calling() as client:
-                output = bytes(client.api.logs(reference, tail=max_bytes))  # a line has a byte at least
+                output = bytes(client.api.logs(reference, tail=tail))
         except EngineRefusal as refusal:
             if refusal.status != NOT_FOUND:
                 raise
@@ -339,15 +357,21 @@ class DockerRuntime:
         with self._client.calling() as client:
             return str(client.api.version()["Version"])
 
-    def _facts(self) -> EngineFacts:
-        with self._client.calling() as client:
-            return EngineFacts.of(client.api.info())
+    def _try_container(self, image: str) -> None:
+        try:
+            made = self._client.create(trial_arguments(image))
+        except EngineRefusal as refusal:
+            if refusal.status == NOT_FOUND and self._is_missing(image, refusal):
+                raise StartFailed(f"the image '{image}' is missing", hint=how_to_build(image)) from refusal
+            raise StartFailed(
+                f"the engine refuses a container: {refusal.reason}", hint=hint_for(refusal.reason)
+            ) from refusal
+        self._client.remove_container(made)
 
     def _sees(self, folder: Path, image: str) -> bool:
         mount: Any = {"Type": "bind", "Source": str(folder), "Target": "/mnt", "ReadOnly": True}
         try:
-            with self._client.calling() as client:
-                made = str(client.containers.create(image, mounts=[mount], network_mode="none").id)
+            made = self._client.create({"image": image, "mounts": [mount], "network_mode": "none"})
         except EngineRefusal as refusal:
             if "bind" in refusal.reason:
                 return False

@@ -50,6 +50,14 @@ class EngineAddress:
         scheme, _, path = self.url.partition("://")
         return Path(path) if scheme == "unix" else None
 
+    @property
+    def owner(self) -> int | None:
+        """The user whose socket it is; None for another kind of address, and where there is none."""
+        try:
+            return None if self.socket is None else self.socket.stat().st_uid
+        except OSError:
+            return None
+
 
 def resolve(setting: str | None, environment: Mapping[str, str]) -> EngineAddress:
     """The engine for a setting and `VARIABLES` of the environment; reads docker's own files. Never raises."""

@@ -7,8 +7,12 @@ All of it blocks. Nothing is connected until the first call, and a lost connecti
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException
@@ -18,10 +22,13 @@ from urllib3.exceptions import HTTPError
 
 from host.runtime.engine_access import how_to_get_in, how_to_start
 from host.runtime.engine_address import Certificates, EngineAddress
+from host.runtime.engine_facts import EngineFacts
+from host.runtime.podman import KEEP_USER, HardLimits, as_podman_takes, bind_sources
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.system_errors import words_of
 
-NOT_FOUND, CONFLICT = 404, 409
+BAD_REQUEST, NOT_FOUND, CONFLICT = 400, 404, 409
+_LARGEST_ID = Path("/proc/sys/kernel/pid_max")
 
 
 class EngineRefusal(RuntimeUnavailable):
@@ -44,7 +51,8 @@ class EngineClient:
         self.address = address
         self._probe_seconds = probe_seconds
         self._call_seconds = call_seconds
-        self._connection: docker.DockerClient | None = None
+        self._connection: _Client | None = None
+        self._rootless: bool | None = None  # of podman: known from the first container on
 
     @contextlib.contextmanager
     def calling(self) -> Iterator[docker.DockerClient]:
@@ -58,6 +66,47 @@ class EngineClient:
             raise RuntimeUnavailable(
                 f"no engine answers: {words_of(error)}", where=str(self.address), hint=how_to_start(self.address.socket)
             ) from error
+
+    def ping(self) -> None:
+        """Return once the engine has answered. Raises `RuntimeUnavailable`."""
+        with self.calling() as client:
+            client.api.ping()
+
+    @property
+    def is_podman(self) -> bool:
+        """Whether the engine is podman. Raises `RuntimeUnavailable`."""
+        with self.calling():
+            return self._connection is not None and self._connection.api.is_podman
+
+    def facts(self) -> EngineFacts:
+        """What the engine says of itself: podman takes two seconds to say it."""
+        with self.calling() as client:
+            return EngineFacts.of(client.api.info(), socket_owner=self.address.owner)
+
+    def create(self, arguments: Mapping[str, Any]) -> str:
+        """Create a container; its id. `arguments` are those of docker-py's `containers.create`."""
+        if self.is_podman:
+            arguments = as_podman_takes(arguments, _hard_limits(), is_rootless=self._is_rootless())
+            for source in bind_sources(arguments):
+                if not os.path.lexists(source):
+                    raise EngineRefusal(BAD_REQUEST, f"bind source path does not exist: {source}", str(self.address))
+        with self.calling() as client:
+            return str(client.containers.create(**arguments).id)
+
+    @property
+    def folder_user(self) -> str:
+        """Who may read the host's folders in a container: root, and in a rootless podman its own user."""
+        if self.is_podman and self._is_rootless():
+            owner = os.geteuid() if self.address.owner is None else self.address.owner
+            return f"{owner}:{owner}"
+        return "0:0"
+
+    def _is_rootless(self) -> bool:
+        if self._rootless is None:
+            self._rootless = self.facts().is_rootless
+            assert self._connection is not None
+            self._connection.api.user_namespace = KEEP_USER if self._rootless else None
+        return self._rootless
 
     def remove_container(self, container: str) -> None:
         """Remove a container, whether it lives or not; one that is gone is no error."""
@@ -86,7 +135,7 @@ class EngineClient:
         """The connection; the first one finds out quickly whether an engine answers at all."""
         self._require_listener()
         if self._connection is None:
-            made = docker.DockerClient(
+            made = _Client(
                 base_url=self.address.url,
                 version="auto",
                 timeout=max(1, int(self._probe_seconds)),
@@ -118,6 +167,42 @@ class EngineClient:
             except OSError as error:
                 what = f"no engine answers: {error.strerror or error}"
                 raise RuntimeUnavailable(what, where=str(self.address), hint=how_to_start(path)) from error
+
+
+class _Api(docker.APIClient):
+    """Docker's client, but for two things that podman needs. It asks for the version of the API with a ping, as the
+    docker command line does: podman takes up to two seconds for /version. And it lets a user namespace through."""
+
+    is_podman = False
+    user_namespace: str | None = None
+
+    def _retrieve_server_version(self) -> str:
+        answer = self.get(f"{self.base_url}/_ping", timeout=self.timeout)
+        answer.raise_for_status()
+        self.is_podman = "Libpod-Api-Version" in answer.headers
+        return answer.headers.get("Api-Version") or super()._retrieve_server_version()  # type: ignore[misc]
+
+    def create_container_from_config(self, config: Any, name: Any = None, platform: Any = None) -> Any:
+        if self.user_namespace is not None:
+            config["HostConfig"]["UsernsMode"] = self.user_namespace  # docker's client knows `host` alone
+        return super().create_container_from_config(config, name, platform)  # type: ignore[no-untyped-call]
+
+
+class _Client(docker.DockerClient):
+    api: _Api
+
+    def __init__(self, **options: Any) -> None:
+        self.api = _Api(**options)
+
+
+def _hard_limits() -> HardLimits:
+    """Those of this process, which stand for those of an engine on this machine. Podman's own limit of processes is
+    never above the largest process id."""
+    files, processes = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC))
+    with contextlib.suppress(OSError, ValueError):
+        largest = int(_LARGEST_ID.read_text())
+        processes = largest if processes < 0 else min(processes, largest)
+    return HardLimits(files, processes)
 
 
 def _tls(certificates: Certificates | None) -> TLSConfig | None:

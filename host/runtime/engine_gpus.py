@@ -18,8 +18,8 @@ def try_gpus(client: EngineClient, image: str, count: int) -> None:
     """
     made = None
     try:
+        made = client.create(gpu_arguments(image, count))
         with client.calling() as engine:
-            made = str(engine.containers.create(**gpu_arguments(image, count)).id)
             engine.api.start(made)
     except EngineRefusal as refusal:
         if made is None and not is_about_gpus(refusal.reason):

@@ -10,7 +10,6 @@ import posixpath
 import tarfile
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 from host.runtime.accounts import GROUP, PASSWD, Account, account_in
 from host.runtime.engine_client import CONFLICT, NOT_FOUND, EngineClient, EngineRefusal
@@ -43,20 +42,16 @@ class ImageAccounts:
     def _files_of(self, image: str, paths: Sequence[str]) -> Sequence[bytes]:
         arguments = accounts_arguments(image, self._install_id)
         try:
-            container = self._create(arguments)
+            container = self._engine.create(arguments)
         except EngineRefusal as refusal:
             if refusal.status != CONFLICT:
                 raise
             self._engine.remove_container(str(arguments["name"]))  # a host was killed between making and removing it
-            container = self._create(arguments)
+            container = self._engine.create(arguments)
         try:
             return [self._file_of(container, path) for path in paths]
         finally:
             self._engine.remove_container(container)
-
-    def _create(self, arguments: dict[str, Any]) -> str:
-        with self._engine.calling() as client:
-            return str(client.containers.create(**arguments).id)
 
     def _file_of(self, container: str, path: str) -> bytes:
         """A file of a container, empty when there is none; links are followed."""

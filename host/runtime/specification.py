@@ -115,6 +115,20 @@ def gpu_arguments(image: str, count: int) -> dict[str, Any]:
     }
 
 
+def trial_arguments(image: str) -> dict[str, Any]:
+    """A container that is made and never started: whether the engine has what a container of an agent needs."""
+    return {
+        "image": image,
+        "entrypoint": ["true"],
+        "labels": {ACCOUNTS_LABEL: "trial"},
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "read_only": True,
+        "init": True,
+        "use_config_proxy": False,
+    }
+
+
 def relay_arguments(specification: AgentSpecification, way: RelayTarget) -> dict[str, Any]:
     """The container beside an agent that carries its connections to the gateway over the network of the node.
 

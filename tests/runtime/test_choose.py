@@ -21,7 +21,7 @@ from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 from tests.conftest import ROOT, AgentImage, docker_url
 from tests.runtime.agents import eventually, session_folder, specification
-from tests.runtime.test_docker import hanging_engine
+from tests.runtime.test_docker import engine_that_fails, hanging_engine
 
 INSTALL = new_id(Prefix.INSTALL)
 
@@ -218,3 +218,13 @@ def test_the_digest_of_the_sources_changes_with_each_of_them(tmp_path: Path) -> 
         path.write_text(path.read_text() + "\n")
         seen.add(digest(tmp_path))
     assert len(seen) == 5
+
+
+async def test_an_engine_that_fails_when_it_is_asked_is_said_with_its_reason(tmp_path: Path) -> None:
+    """It answers a ping, and then with an error."""
+    with engine_that_fails(tmp_path / "engine.sock") as url:
+        with pytest.raises(RuntimeUnavailable, match=r"runtime = docker, but the engine fails: out of order"):
+            await chosen("docker", tmp_path, url)
+        choice = await chosen("auto", tmp_path, url)
+    assert choice.runtime.name == "process"
+    assert "the engine fails: out of order" in str(choice.warning)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.server
 import json
 import os
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -54,6 +57,44 @@ def hanging_engine(path: Path) -> Iterator[str]:
         listening.bind(str(path))
         listening.listen(100)
         yield f"unix://{path}"
+
+
+class _Fails(http.server.BaseHTTPRequestHandler):
+    """Podman's ping, and an error for everything else."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        is_ping = self.path == "/_ping" or self.path.endswith("/_ping")
+        body = b"OK" if is_ping else b'{"message": "out of order"}'
+        self.send_response(200 if is_ping else 500)
+        for name, value in (("Api-Version", "1.41"), ("Content-Length", str(len(body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "a socket"
+
+    def log_message(self, *_told: object) -> None:
+        pass
+
+
+class _UnixServer(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+
+
+@contextlib.contextmanager
+def engine_that_fails(path: Path) -> Iterator[str]:
+    """An engine that answers a ping, and nothing else."""
+    with _UnixServer(str(path), _Fails) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"unix://{path}"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 async def test_a_missing_engine_is_unavailable_at_once(tmp_path: Path) -> None:

@@ -115,6 +115,34 @@ def test_an_engine_that_changes_users_is_refused_because_agents_could_not_use_th
     assert "engine" in str(refused.value.hint) or "dockerd" in str(refused.value.hint)
 
 
+PODMAN = {"ServerVersion": "4.3.1", "BuildahVersion": "1.28.2", "SecurityOptions": ["name=seccomp"]}
+
+
+def test_podman_is_known_by_its_answer_and_rootless_by_a_field_of_its_own() -> None:
+    facts = EngineFacts.of(PODMAN | {"Rootless": False, "CgroupVersion": "1"}, socket_owner=0)
+    assert str(facts) == "podman 4.3.1"
+    assert facts.keeps_limits
+    require_suitable(facts, None, user=0)
+    rootless = EngineFacts.of(PODMAN | {"Rootless": True, "CgroupVersion": "2"}, socket_owner=1000)
+    assert str(rootless) == "podman 4.3.1, rootless"
+    assert rootless.keeps_limits
+    assert not EngineFacts.of(PODMAN | {"Rootless": True, "CgroupVersion": "1"}).keeps_limits
+    require_suitable(rootless, None, user=1000)
+
+
+@pytest.mark.parametrize("owner", [None, 1001])
+def test_a_rootless_podman_of_another_user_is_refused(owner: int | None) -> None:
+    facts = EngineFacts.of(PODMAN | {"Rootless": True, "CgroupVersion": "2"}, socket_owner=owner)
+    with pytest.raises(RuntimeUnavailable, match=r"podman of another user.*systemctl --user start podman\.socket"):
+        require_suitable(facts, None, user=1000)
+
+
+def test_a_runtime_that_podman_would_not_use_is_refused() -> None:
+    facts = EngineFacts.of(PODMAN | {"Runtimes": {"runsc": {}}})
+    with pytest.raises(RuntimeUnavailable, match=r"podman takes no runtime.*runtime = 'runsc' under \[engine\]"):
+        require_suitable(facts, "runsc")
+
+
 def test_a_runtime_that_the_engine_does_not_have_is_refused_before_an_agent_needs_it() -> None:
     facts = EngineFacts.of({"ServerVersion": "1", "Runtimes": {"runc": {}, "io.x": {}}, "SecurityOptions": None})
     require_suitable(facts, None)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.engine_gpus import is_about_gpus, refusal_of_gpus
+from host.runtime.podman import HardLimits, as_podman_takes, bind_sources, hint_for
 from host.runtime.protocol import AgentSpecification, Mount, ResourceLimits, StartFailed
 from host.runtime.specification import container_arguments, with_account
 from shared_schema.layout import SessionLayout
@@ -154,3 +155,52 @@ def test_what_an_engine_says_of_gpus_is_told_with_what_to_do(said: str, what: st
 
 def test_what_is_not_about_gpus_is_not_told_as_such() -> None:
     assert not is_about_gpus("No such image: agent:1")
+
+
+PODMANS = HardLimits(files=20_000, processes=-1)
+
+
+def test_podman_gets_what_makes_of_its_container_what_docker_makes_of_it() -> None:
+    arguments = container_arguments(SPECIFICATION)
+    as_root = as_podman_takes(arguments, PODMANS, is_rootless=False)
+    empty = "ro,size=64k,mode=755,nosuid,nodev,noexec"
+    assert as_root["tmpfs"] == {"/run": empty, "/var/tmp": empty, **arguments["tmpfs"]}
+    assert as_root["ulimits"] == [
+        *arguments["ulimits"],
+        {"Name": "nofile", "Soft": 20_000, "Hard": 20_000},
+        {"Name": "nproc", "Soft": 1_048_576, "Hard": 1_048_576},
+    ]
+    changed = {name for name in as_root if as_root[name] != arguments.get(name)}
+    assert changed == {"tmpfs", "ulimits"}
+    without_root = as_podman_takes(arguments, PODMANS, is_rootless=True)
+    assert {name for name in without_root if without_root[name] != arguments.get(name)} == {"tmpfs"}
+
+
+def test_what_podman_would_leave_out_without_a_word_is_refused() -> None:
+    limits = replace(SPECIFICATION.limits, gpus=1)
+    with pytest.raises(StartFailed, match="podman gives no GPUs"):
+        as_podman_takes(container_arguments(replace(SPECIFICATION, limits=limits)), PODMANS, is_rootless=False)
+    with pytest.raises(StartFailed, match="podman takes no runtime"):
+        as_podman_takes(container_arguments(replace(SPECIFICATION, oci_runtime="runsc")), PODMANS, is_rootless=False)
+
+
+def test_podman_makes_folders_that_are_missing_so_they_are_known_before() -> None:
+    assert bind_sources(container_arguments(SPECIFICATION)) == [
+        "/data/sessions/agr_1/ses_1",
+        "/data/sessions/agr_1/ses_1/out",
+        "/data/agents/assistant",
+        "/srv/books",
+        "/srv/notes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("container-init binary not found on the host: stat /usr/libexec/podman/catatonit", "apt install catatonit"),
+        ("crun: cgroups in hybrid mode not supported, drop all controllers from cgroupv2", "install runc"),
+    ],
+)
+def test_what_podman_lacks_is_said_with_what_to_install(reason: str, words: str) -> None:
+    assert words in str(hint_for(reason))
+    assert hint_for("something else") is None
