@@ -17,7 +17,9 @@ used, 75 a provider would not end its turn, 76 another run has taken its place.
 from __future__ import annotations
 
 from container_agent import deferred
+from shared_schema import collector
 
+collector.wait()
 deferred.defer()  # before asyncio is imported
 
 import asyncio
@@ -264,6 +266,7 @@ def main() -> int:
         format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",
     )
+    collector.begin()
     try:
         asyncio.run(_live_or_leave(AgentSettings.from_environment(os.environ), os.environ))
     except InvalidValue as error:

@@ -45,6 +45,7 @@ from host.standby import held_in_turn
 from host.supervision.strays import ending_strays
 from host.telemetry.tracing import tracing
 from host.web.serving import serving_page
+from shared_schema import collector
 from shared_schema.clock import Clock, SystemClock
 from shared_schema.signals import end_with
 
@@ -141,6 +142,7 @@ async def _serve(settings: Settings, began: float, clock: Clock, central: Centra
         ):
             try:
                 await api.start()
+                collector.begin()
                 _greet(services, choice, perf_counter() - began, await _owner_line(services))
                 tell(notify_socket(), READY)
                 await stop.wait()

@@ -22,6 +22,7 @@ from hypothesis.internal.constants_ast import Constants
 
 from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import RuntimeUnavailable
+from shared_schema import collector
 from shared_schema.ids import Prefix, new_id
 
 pytest.register_assert_rewrite("tests.support", "tests.channels")  # so that a failed check in there says what differed
@@ -56,6 +57,13 @@ class AgentImage:
 
     name: str
     base: str
+
+
+collector.wait()  # thousands of tests are imported; below their run begins
+
+
+def pytest_collection_finish() -> None:
+    collector.begin()
 
 
 def pytest_configure() -> None:

@@ -8,6 +8,7 @@ from typing import cast
 
 from container_agent.providers.model_seams import NoWayOut, SetUpTurn, WayOut, bare
 from container_agent.providers.protocol import Provider, ProviderError
+from shared_schema import collector
 from shared_schema.rows import FailureReason
 
 PROVIDERS = {
@@ -32,7 +33,8 @@ def load(
         known = ", ".join(sorted(PROVIDERS))
         raise ProviderError(FailureReason.BAD_INPUT, f"there is no provider '{name}'; this agent has: {known}")
     module, attribute = PROVIDERS[name]
-    made = getattr(import_module(module), attribute)
+    with collector.waiting():
+        made = getattr(import_module(module), attribute)
     if name in ONLINE:
         return cast(Provider, made(environment or {}, set_up=set_up, way_out=way_out or NoWayOut()))
     return cast(Provider, made(set_up=set_up) if name in WITH_TOOLS else made())

@@ -6,9 +6,12 @@ prompt_toolkit, and, when a host runs, not even the settings.
 
 from __future__ import annotations
 
+from shared_schema import collector
+
 
 def main() -> None:
     """The console scripts `dumbwaiter` and `dw`. Ends the process: 0 done, 1 failed, 2 wrong usage."""
+    collector.wait()
     from host.cli.root import root
 
     root()

@@ -6,14 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import astuple, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import httpx2
-import openai
 import pytest
-from google import genai
-from google.genai import types
 from pydantic import SecretStr
 
 from container_agent.providers.model import ModelProvider
@@ -27,7 +23,16 @@ from tests.platforms.model_answer import Answer, Used
 from tests.platforms.model_server import ModelServer, model_server
 from tests.providers.agent import Agent, living
 from tests.providers.subjects import MODELS
+from tests.support.sdks import Later
 from tests.support.wait import until
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
+    from google import genai
+    from google.genai import types
+else:
+    anthropic, openai, genai, types = map(Later, ("anthropic", "openai", "google.genai", "google.genai.types"))
 
 AFTER_GATEWAY = {"anthropic": "", "openai": "", "google": "", "ollama": "/v1"}
 """What stands behind the name of the upstream in the URL that an SDK is given."""

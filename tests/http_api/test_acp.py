@@ -8,15 +8,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import acp
 import pytest
 
 from host.api.server import ApiServer
 from tests.support.daemon import COMMAND
 from tests.support.host import AGENT, Host, running
+from tests.support.sdks import Later
 from tests.support.wait import until
+
+if TYPE_CHECKING:
+    import acp
+else:
+    acp = Later("acp")
 
 
 @dataclass
