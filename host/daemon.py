@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import resource
+import shlex
 import shutil
 import signal
 import sys
@@ -213,9 +214,11 @@ def _greet(services: Services, choice: Choice, seconds: float, owner: str | None
 
 def _command(data: Path, name: str) -> str:
     """How a command of this program is typed on this data folder, for the next one."""
-    called = Path(sys.argv[0])
-    command = os.path.relpath(called) if called.is_file() else "dumbwaiter"
-    return f"{command} {name}" if data == Path("data").absolute() else f"{command} --data {data} {name}"
+    called, found = Path(sys.argv[0]), shutil.which("dumbwaiter")
+    is_on_path = found is not None and called.is_file() and Path(found).samefile(called)
+    command = "dumbwaiter" if is_on_path or not called.is_file() else shlex.quote(os.path.relpath(called))
+    folder = "" if data == Path("data").absolute() else f" --data {shlex.quote(str(data))}"
+    return f"{command}{folder} {name}"
 
 
 def _warn(text: str) -> None:

@@ -41,6 +41,7 @@ from host.runtime.protocol import (
 from host.secrets import is_private, make_private, secrets_in
 from host.sessions.reset import zone
 from host.telemetry_settings import TelemetrySetting
+from host.validation import misfit_of
 from host.web_settings import WebSetting
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.foreign_text import decoded
@@ -466,14 +467,20 @@ def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> S
         raise BadSetting(f"the settings cannot be read: {error}", hint=_MEND) from error
     except ValidationError as error:
         first = error.errors()[0]
+        said = misfit_of(first)
         if not first["loc"]:
-            raise BadSetting(f"the settings do not fit together: {first['msg']}", hint=_MEND) from error
+            raise BadSetting(f"the settings do not fit together: {said}", hint=_MEND) from error
         name = ".".join(str(part) for part in first["loc"])
-        what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
+        what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {said}"
         where = _origin(str(first["loc"][0]), given, file)
         raise BadSetting(f"the setting '{name}' {what}", where=where, hint=_MEND) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, endless digits, endless brackets
         raise BadSetting(f"the file is malformed: {error}", where=file, hint="mend it, or move it away") from error
+
+
+def in_environment(variable: str) -> bool:
+    """Whether a variable is set for this process."""
+    return variable in os.environ
 
 
 def is_closed(file: Path) -> bool:

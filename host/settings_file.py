@@ -14,8 +14,15 @@ from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.foreign_text import decoded
 
 
+def table_of(path: Path, group: str, name: str) -> dict[str, Any] | None:
+    """The table `[group.name]` as it stands in the file; None where there is none. Raises as `put_table`."""
+    tables = _document(path).unwrap().get(group)
+    table = tables.get(name) if isinstance(tables, dict) else None
+    return table if isinstance(table, dict) else None
+
+
 def put_table(path: Path, group: str, name: str, values: Mapping[str, Any]) -> None:
-    """Add the table `[group.name]`, or put it in place of the one that is there; the file is its owner's alone then.
+    """Add the table `[group.name]`, or give the one that is there these values alone; the file becomes private.
 
     Raises `InvalidValue` for a file that is no TOML, and `FileTrouble`.
     """
@@ -26,10 +33,14 @@ def put_table(path: Path, group: str, name: str, values: Mapping[str, Any]) -> N
         document[group] = tables
     if not isinstance(tables, dict):
         raise InvalidValue(f"'{group}' is no table in this file", where=path, hint="mend it by hand")
-    table = tomlkit.table()
+    table = tables.get(name)
+    if not isinstance(table, dict):
+        table = tables[name] = tomlkit.table()
+    for key in [each for each in table if each not in values]:
+        del table[key]
     for key, value in values.items():
-        table[key] = value
-    tables[name] = table
+        if table.get(key) != value:  # what stays as it is keeps its comment
+            table[key] = value
     replace_private(path, tomlkit.dumps(document))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 
+from host.channels.unreachable import why
 from host.gateway.upstreams import Upstream
 from shared_schema.errors import DumbwaiterError
 from shared_schema.json_text import parse
@@ -79,7 +80,7 @@ def _ask(upstream: Upstream, model: str, path: Path) -> str:
         with error:
             raise TranscriptionFailed(f"{upstream.name} answers with status {error.code}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise TranscriptionFailed(f"{upstream.name} cannot be reached: {type(error).__name__}") from None
+        raise TranscriptionFailed(f"{upstream.name} cannot be reached: {why(error)}") from None
     except ValueError:
         raise TranscriptionFailed(f"{upstream.name} answers with something that is no text") from None
     text = document.get("text") if isinstance(document, dict) else None

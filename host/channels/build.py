@@ -15,6 +15,7 @@ from host.channels.health import Health
 from host.channels.protocol import Channel, Context
 from host.channels.registry import ChannelSettings, ChannelType, channel_type
 from host.sessions.attachments import FileLimits
+from host.validation import misfit_of
 from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.provisions import how_to_install_extra
@@ -119,16 +120,18 @@ def _parsed(kind: ChannelType, key: str, value: Any) -> Any:
 
 def _misfit(name: str, error: ValidationError) -> InvalidValue:
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    said = misfit_of(first)
+    mend = f"mend [channels.{name}] in dumbwaiter.toml, then type `dumbwaiter channel check {name}`"
     setting = ".".join(str(part) for part in first["loc"])
     if not setting:
-        return InvalidValue(f"the settings do not fit together: {first['msg']}", hint="mend dumbwaiter.toml")
+        return InvalidValue(f"the settings of '{name}' do not fit together: {said}", hint=mend)
     if first["type"] == "missing":
         hint = (
             f"set it as {variable(name, setting)}, or in dumbwaiter.toml: `dumbwaiter channel add {name}` asks for it"
         )
         return InvalidValue(f"the setting '{setting}' is missing", hint=hint)
-    what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {first['msg']}"
-    return InvalidValue(f"the setting '{setting}' {what}", hint=f"mend [channels.{name}] in dumbwaiter.toml")
+    what = "is unknown" if first["type"] == "extra_forbidden" else f"is not valid: {said}"
+    return InvalidValue(f"the setting '{setting}' {what}", hint=mend)
 
 
 def _missing(kind: ChannelType, error: ImportError) -> ExtraMissing:

@@ -35,6 +35,14 @@ class ChannelRefused(DumbwaiterError):
     """
 
 
+class TokenRefused(ChannelRefused):
+    """It refuses a token or password: another one is needed. `setting` is where that stands, `hint` where it is had."""
+
+    def __init__(self, what: str, *, setting: str = "token", hint: str | None = None) -> None:
+        super().__init__(what, hint=hint)
+        self.setting = setting
+
+
 class DeliveryRefused(DumbwaiterError):
     """The platform will never take this message (chat gone, no right to post, content refused)."""
 

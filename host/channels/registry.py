@@ -57,12 +57,14 @@ class ChannelType:
     """One kind of channel. `extra` is what `pip install dumbwaiter[…]` calls what it needs; None: nothing.
 
     `make` builds a channel from its settings and context; it raises `ImportError` where the extra is not installed.
+    `has_direct_chats`: a person can write to the bot alone, so that the owner's code may be said there.
     """
 
     name: str
     settings: type[ChannelSettings]
     make: Callable[[Any, Context], Channel]
     extra: str | None = None
+    has_direct_chats: bool = True
 
 
 def installed() -> list[str]:

@@ -20,6 +20,7 @@ from host.backoff import Backoff
 from host.central.database import Central
 from host.channels.build import FindType, build, type_of
 from host.channels.health import ChannelStatus, Health
+from host.channels.next_line import hint_with_line
 from host.channels.protocol import Channel, ChannelUnavailable, Context, Ingest
 from host.channels.registry import channel_type
 from host.channels.state import CentralState
@@ -138,16 +139,17 @@ class RunningChannels:
         lasting = self._downloads.parent / "channels" / name  # `downloads` is emptied at every start
         return Context(name, self._clock, state, health, downloads, self._file_limits, lasting)
 
-    async def built_apart(self, name: str) -> Channel:
+    async def built_apart(self, name: str, table: Mapping[str, Any] | None = None) -> Channel:
         """A channel of its own with the settings of that name, to ask its platform something; the caller closes it.
 
-        Raises `NotFound`, and as `build`.
+        `table` are other settings than those it runs with. Raises `NotFound`, and as `build`.
         """
         entry = self.require(name)
-        if entry.table is None:
+        table = entry.table if table is None else table
+        if table is None:
             assert entry.channel is not None, "a channel without settings was given"
             return entry.channel
-        made = await asyncio.to_thread(build, entry.table, self.context(name, Health(self._clock)), self._find)
+        made = await asyncio.to_thread(build, table, self.context(name, Health(self._clock)), self._find)
         logs.keep_out(made.secrets)
         return made.channel
 
@@ -236,7 +238,7 @@ class RunningChannels:
             entry.health.failed(ChannelStatus.UNAVAILABLE, error.what, error.hint)
         except DumbwaiterError as error:  # `ChannelRefused`, or it cannot be built
             refused = True
-            entry.health.failed(ChannelStatus.REFUSED, error.what, error.hint)
+            entry.health.failed(ChannelStatus.REFUSED, error.what, hint_with_line(error, entry.name))
         except Exception as error:  # the boundary of one channel
             log.exception("a channel failed", extra={"channel": entry.name})
             what = f"the channel failed: {type(error).__name__}"

@@ -54,6 +54,8 @@ dumbwaiter messaging-group set cli:team --unknown-sender public
 dumbwaiter messaging-group rename cli:team "The whole team"
 dumbwaiter messaging-group remove cli:team
 dumbwaiter channel add telegram
+dumbwaiter channel set telegram --ask token
+dumbwaiter channel set email --set authserv_id=mx.example.org
 dumbwaiter channel list
 dumbwaiter channel check telegram
 dumbwaiter channel remove telegram

@@ -16,7 +16,7 @@ from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
 from host.central.database import Central, Queryable
 from host.central.host_messages import HostMessage
-from host.channels.protocol import Button, Channel, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.protocol import Button, Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.parts import card_parts
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.split import split
@@ -164,6 +164,8 @@ class HostMessenger:
                 platform_id, sent_as = await self._deliver(channel, message)
         except ChannelUnavailable as error:
             return await self._failed(message, error.what, error.retry_after)
+        except ChannelRefused as error:  # a person has to mend something; the message waits for that
+            return await self._failed(message, error.what)
         except DeliveryRefused as error:
             reason = self._hide(error.what)
             log.warning("a message of the host was refused", extra={"key": message.key, "error": reason})

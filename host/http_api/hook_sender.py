@@ -20,6 +20,7 @@ from host.central import events, hooks
 from host.central.database import Queryable
 from host.central.events import LiveEvent
 from host.central.hooks import EventHook
+from host.channels.unreachable import why
 from host.channels.webhook.signature import signed
 from host.delivery.retry import RetryPolicy, wait_after
 from host.services import Services
@@ -185,7 +186,7 @@ class _Sender:
         except TimeoutError as error:
             raise _NotNow("it did not answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _NotNow(f"it cannot be reached: {type(error).__name__}") from error
+            raise _NotNow(f"it cannot be reached: {why(error)}") from error
         if 200 <= status < 300:
             return
         if status in _FINAL or 300 <= status < 400:

@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from multidict import MultiMapping
 from pydantic import TypeAdapter, ValidationError
 
+from host.validation import misfit_of
 from shared_schema.errors import InvalidValue
 
 _LARGEST = 2**63 - 1
@@ -86,7 +87,7 @@ def from_query(parameters: tuple[Parameter, ...], query: MultiMapping[str]) -> d
         try:
             given[each.name] = _adapter(each.type).validate_strings(values if each.is_list else values[0])
         except ValidationError as error:
-            message = error.errors()[0]["msg"]
+            message = misfit_of(error.errors()[0])
             raise InvalidValue(f"the parameter '{each.name}' is not valid: {message}") from error
     return given
 

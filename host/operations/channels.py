@@ -1,21 +1,23 @@
-"""What a person can do about channels: set one up, see how each of them is, ask its platform, take one away."""
+"""What a person can do about channels: set one up, change it, see how each is, ask its platform, take one away."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from host.central import audit
 from host.channels.build import build, settings_of, trouble_of, type_of, variable
 from host.channels.health import ChannelStatus, Health
+from host.channels.next_line import hint_with_line
 from host.channels.protocol import Channel, ChannelUnavailable, Identity
 from host.channels.registry import ChannelSettings, ChannelType, channel_type
 from host.secrets import hidden
 from host.services import Services
-from host.settings import CHANNEL_NAME, RESERVED, load
-from host.settings_file import put_table, remove_table
-from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue
+from host.settings import CHANNEL_NAME, RESERVED, in_environment, load
+from host.settings_file import put_table, remove_table, table_of
+from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
 _CHECK_SECONDS = 30.0
 _CLOSE_SECONDS = 5.0
@@ -33,12 +35,22 @@ async def list_all(services: Services) -> list[dict[str, Any]]:
 async def check(services: Services, *, name: str) -> dict[str, Any]:
     """Ask the platform who a channel is there, and what is missing: `{name, type, id, account, missing}`.
 
+    What a person has written into dumbwaiter.toml since the host was started is read for it, and holds from then on.
     Raises `NotFound`, and what the channel raises: what is wrong, and where to mend it.
     """
-    channel = await services.running.built_apart(name)
+    changed = await asyncio.to_thread(_changed_table, services, name)
+    channel = await services.running.built_apart(name, changed)
     is_own = channel is not services.channels.get(name)
-    identity = await _ask(channel, services.running.hide, close=is_own)
-    services.running.try_again(name)  # the settings that just worked may have mended it
+    secrets = [] if changed is None else settings_of(channel_type(channel.type), name, changed).secrets()
+
+    def hide(text: str) -> str:
+        return hidden(services.running.hide(text), secrets)
+
+    identity = await _ask(channel, hide, name, is_kept=True, close=is_own)
+    if changed is not None:
+        await services.running.put(name, changed)
+    else:
+        services.running.try_again(name)  # what was mended on the platform may have mended it
     return _shown(name, channel.type, identity)
 
 
@@ -47,7 +59,8 @@ async def add(
 ) -> dict[str, Any]:
     """Set up a channel in dumbwaiter.toml; a running host connects it at once. `check`: the platform is asked first.
 
-    Raises `Conflict` where there is one of that name, `InvalidValue`, and as `check`.
+    Returns its state as `list_all` does, with `account`, `missing`, `file` and `has_direct_chats`. Raises `Conflict`
+    where there is one of that name, `InvalidValue`, and as `check`.
     """
     if not CHANNEL_NAME.fullmatch(name) or name in RESERVED:
         raise InvalidValue(
@@ -55,7 +68,10 @@ async def add(
             hint="use small letters, digits, hyphens and underscores, 32 at most, a letter first",
         )
     if name in services.running.names():
-        hint = f"`dumbwaiter channel remove {name}` takes it away, or choose another name and its --type"
+        hint = (
+            f"`dumbwaiter channel set {name}` changes it, `dumbwaiter channel remove {name}` takes it away; or choose "
+            "another name and its --type"
+        )
         raise Conflict(f"there is a channel '{name}' already", hint=hint)
     if rival := [each for each in services.running.names() if each.replace("-", "_") == name.replace("-", "_")]:
         raise Conflict(
@@ -63,24 +79,90 @@ async def add(
             hint="choose a name that differs in more than a hyphen",
         )
     table = ({} if type is None else {"type": type}) | settings
+    kind, identity = await _checked(services, name, table, check=check, is_kept=False)
+    return await _keep(services, "channel.add", name, table, kind, identity, settings)
+
+
+async def change(
+    services: Services, *, name: str, settings: dict[str, Any], unset: list[str] | None = None, check: bool = True
+) -> dict[str, Any]:
+    """Change settings of a channel in dumbwaiter.toml; a running host connects it anew. `unset` are taken away.
+
+    `check`: the platform is asked first, and nothing is changed where it refuses. Returns and raises as `add`;
+    `NotFound` where there is no channel of that name, `Conflict` for what the environment sets.
+    """
+    services.running.require(name)
+    file = services.settings.layout.settings
+    kept = await asyncio.to_thread(table_of, file, "channels", name)
+    if kept is None:
+        raise Conflict(
+            f"the channel '{name}' is not set up in dumbwaiter.toml",
+            hint=f"change the variables {variable(name, '…')}, then restart the host",
+        )
+    unset = unset or []
+    for each in (*settings, *unset):
+        if each == "type":
+            raise InvalidValue("a channel keeps its type", hint="`dumbwaiter channel add` makes another channel")
+        if in_environment(variable(name, each)):
+            raise Conflict(
+                f"'{each}' of the channel '{name}' is set by the host's environment, which goes before the file",
+                hint=f"change or unset {variable(name, each)}, then restart the host",
+            )
+    if unknown := [each for each in unset if each not in kept]:
+        raise NotFound(f"'{unknown[0]}' of the channel '{name}' is not set in dumbwaiter.toml")
+    table = {key: value for key, value in (kept | settings).items() if key not in unset}
+    given_elsewhere = {key: value for key, value in (services.running.table(name) or {}).items() if key not in kept}
+    kind, identity = await _checked(services, name, given_elsewhere | table, check=check, is_kept=True)
+    return await _keep(services, "channel.set", name, table, kind, identity, [*settings, *unset])
+
+
+async def _checked(
+    services: Services, name: str, table: dict[str, Any], *, check: bool, is_kept: bool
+) -> tuple[ChannelType, Identity | None]:
+    """The type of a channel with these settings, and who it is there. Raises as `add`."""
     kind = channel_type(type_of(name, table))
-    given = settings_of(kind, name, table)
-    if (rival_name := _with_the_same(services, kind, given)) is not None:
+    try:
+        given = settings_of(kind, name, table)
+    except InvalidValue as error:  # they stand in no file yet, where its own hint sends a person
+        verb = "set" if is_kept else "add"
+        raise InvalidValue(error.what, hint=f"type `dumbwaiter channel {verb} {name}` again") from None
+    if (rival_name := _with_the_same(services, kind, given, name)) is not None:
         raise Conflict(
             f"the channel '{rival_name}' is this bot already",
             hint=f"give '{name}' a bot of its own, or `dumbwaiter channel remove {rival_name}` first",
         )
-    identity = None
-    if check:
-        made = await asyncio.to_thread(build, table, services.running.context(name, Health(services.clock)))
-        identity = await _ask(made.channel, lambda text: hidden(text, given.secrets()), close=True)
+    if not check:
+        return kind, None
+    made = await asyncio.to_thread(build, table, services.running.context(name, Health(services.clock)))
+    return kind, await _ask(made.channel, lambda text: hidden(text, given.secrets()), name, is_kept=is_kept, close=True)
+
+
+async def _keep(
+    services: Services,
+    action: str,
+    name: str,
+    table: dict[str, Any],
+    kind: ChannelType,
+    identity: Identity | None,
+    changed: Iterable[str],
+) -> dict[str, Any]:
+    """Write the table of a channel, and run it with that."""
     path = services.settings.layout.settings
     await asyncio.to_thread(put_table, path, "channels", name, table)
-    await _audit(services, "channel.add", name, {"type": kind.name, "settings": sorted(settings)})
+    await _audit(services, action, name, {"type": kind.name, "settings": sorted(changed)})
     await services.running.put(name, load({"data": services.settings.data}).channels[name])
     state = next(each for each in await list_all(services) if each["name"] == name)
     about = {} if identity is None else _shown(name, kind.name, identity)
-    return {"account": None, "missing": [], **about, **state, "file": str(path)}
+    return {
+        "account": None, "missing": [], **about, **state, "file": str(path), "has_direct_chats": kind.has_direct_chats,
+    }  # fmt: skip
+
+
+def _changed_table(services: Services, name: str) -> dict[str, Any] | None:
+    """The settings of a channel as they stand now; None: those it runs with. Blocks. Raises `BadSetting`."""
+    table = services.running.table(name)
+    found = load({"data": services.settings.data}, only_look=True).channels.get(name)
+    return None if table is None or found is None or found == dict(table) else dict(found)
 
 
 async def remove(services: Services, *, name: str) -> dict[str, Any]:
@@ -92,7 +174,7 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
     if not await asyncio.to_thread(remove_table, services.settings.layout.settings, "channels", name):
         raise Conflict(
             f"the channel '{name}' is not set up in dumbwaiter.toml",
-            hint=f"unset the variables DUMBWAITER_CHANNELS__{name.upper().replace('-', '_')}__…, then restart the host",
+            hint=f"unset the variables {variable(name, '…')}, then restart the host",
         )
     await _audit(services, "channel.remove", name, None)
     await services.running.remove(name)
@@ -104,28 +186,30 @@ async def _audit(services: Services, action: str, name: str, after: dict[str, An
     await services.central.write(audit.record, action, name, after=after)
 
 
-def _with_the_same(services: Services, kind: ChannelType, given: ChannelSettings) -> str | None:
-    """The channel that shares with these settings what no two of its type may share."""
-    for name in services.running.names():
-        table = services.running.table(name)
-        if table is None or type_of(name, table) != kind.name:
+def _with_the_same(services: Services, kind: ChannelType, given: ChannelSettings, name: str) -> str | None:
+    """Another channel that shares with these settings what no two of its type may share."""
+    for each in services.running.names():
+        table = services.running.table(each)
+        if each == name or table is None or type_of(each, table) != kind.name:
             continue
         with suppress(InvalidValue):  # one that cannot be made has no bot
-            other = settings_of(kind, name, table)
-            pairs = [(getattr(given, each), getattr(other, each)) for each in kind.settings.exclusive]
+            other = settings_of(kind, each, table)
+            pairs = [(getattr(given, setting), getattr(other, setting)) for setting in kind.settings.exclusive]
             if any(mine is not None and mine == theirs for mine, theirs in pairs):
-                return name
+                return each
     return None
 
 
-async def _ask(channel: Channel, hide: Any, *, close: bool) -> Identity:
+async def _ask(channel: Channel, hide: Callable[[str], str], name: str, *, is_kept: bool, close: bool) -> Identity:
+    """Ask the platform; an error says the line to type next, and shows no secret."""
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             return await channel.check()
     except TimeoutError:
-        raise ChannelUnavailable(f"the platform did not answer within {_CHECK_SECONDS:g} seconds") from None
+        late = ChannelUnavailable(f"the platform did not answer within {_CHECK_SECONDS:g} seconds")
+        raise ChannelUnavailable(late.what, hint=hint_with_line(late, name, is_kept=is_kept)) from None
     except DumbwaiterError as error:
-        hint = None if error.hint is None else hide(error.hint)
+        hint = hide(hint_with_line(error, name, is_kept=is_kept))
         raise type(error)(hide(error.what), hint=hint) from None  # its cause may show a secret
     finally:
         if close:

@@ -19,6 +19,7 @@ from host.runtime.protocol import RuntimeUnavailable
 from host.services import Services, node_of, nodes_runtime, swarm_runtime
 from host.settings import NodeSetting
 from host.settings_file import put_item
+from host.validation import misfit_of
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ async def add(
         setting = NodeSetting(**(before | {each: value for each, value in given.items() if value is not None}))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InvalidValue(f"the {first['loc'][-1]} of the node is not valid: {first['msg']}") from error
+        raise InvalidValue(f"the {first['loc'][-1]} of the node is not valid: {misfit_of(first)}") from error
     async with nodes_for_a_moment(services, setting) as runtime:
         assert runtime is not None
         facts = await cast("NodesRuntime", runtime).engine_facts(name)

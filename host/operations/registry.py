@@ -55,6 +55,7 @@ from host.operations import (
     wirings,
 )
 from host.services import Services
+from host.validation import misfit_of
 from shared_schema.errors import InvalidValue, NotFound
 
 Operation = Callable[..., Awaitable[Any]]
@@ -129,6 +130,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "session.prune": prune.prune,
     "session.title": titles.set_title,
     "channel.add": channels.add,
+    "channel.set": channels.change,
     "channel.list": channels.list_all,
     "channel.check": channels.check,
     "channel.remove": channels.remove,
@@ -262,5 +264,5 @@ def _validated(operation: Callable[..., Any]) -> Callable[..., Any]:
 def _misfit(error: ValidationError) -> InvalidValue:
     first = error.errors()[0]
     if not first["loc"]:  # not even a name: half a character, for instance
-        return InvalidValue(f"the parameters are not valid: {first['msg']}")
-    return InvalidValue(f"the parameter '{first['loc'][-1]}' is not valid: {first['msg']}")
+        return InvalidValue(f"the parameters are not valid: {misfit_of(first)}")
+    return InvalidValue(f"the parameter '{first['loc'][-1]}' is not valid: {misfit_of(first)}")

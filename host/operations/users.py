@@ -108,7 +108,10 @@ async def claim_code(services: Services) -> dict[str, Any]:
 def claim_sentence(offer: dict[str, Any]) -> str:
     """What a person is told of the owner's code. Times are UTC."""
     if offer["has_owner"]:
-        return "There is an owner already: `dumbwaiter role list --role owner` shows who."
+        return (
+            "There is an owner already: `dumbwaiter role list --role owner` shows who. If that is you, write /whoami "
+            "to the new bot, and type `dumbwaiter user link NEW OLD`: what it calls you, and what you are called there."
+        )
     if offer["code"] is None:
         return f"There were 5 wrong tries: no code is taken until {offer['locked_until'][11:16]} UTC."
     return f"Write {offer['code']} to the bot in a direct chat before {offer['expires_at'][11:16]} UTC to be the owner."

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from host.access.approvals import KINDS
-from host.channels.protocol import Outgoing
+from host.channels.memory import MemoryChannel
+from host.channels.protocol import ChannelRefused, Outgoing
 from tests.access.people import OWNER, OWNERS_CHAT, chat, click, counted, owner, said_in, write
 from tests.support.host import AGENT, Host, running
 from tests.support.wait import until
@@ -107,6 +108,25 @@ async def test_a_stranger_is_let_in_by_a_button_and_the_message_that_waited_is_a
         assert "good morning" in answered[0]["content"]
         shown = await host.do("user.show", user="memory:sam")
         assert shown["roles"] == [{"role": "member", "agent_group": AGENT}]
+
+
+async def test_a_card_waits_while_its_platform_does_not_let_the_bot_in(tmp_path: Path) -> None:
+    """A refused token is mended by a person, and the message has surely not arrived."""
+    refused: list[Outgoing] = []
+
+    def refuse(message: Outgoing) -> str | None:
+        refused.append(message)
+        raise ChannelRefused("the token was revoked")
+
+    channel = MemoryChannel(idempotent=False, refuses=refuse)
+    async with running(tmp_path, channel=channel) as host:
+        await owner(host)
+        await chat(host, "dm")
+        await write(host, "hello", where="dm")
+        await until(lambda: any(each.buttons for each in refused), "the card was refused")
+        channel.refuses = lambda message: None
+        (card,) = await said_in(host, OWNERS_CHAT)
+        assert card.buttons[0].label == "Let in"
 
 
 @pytest.mark.parametrize("sender", ["sam", "ann"])

@@ -130,7 +130,10 @@ def test_what_the_platform_refuses_is_not_kept_and_shows_no_secret(tmp_path: Pat
     refused = typed("channel", "add", "pigeon", stdin=f"wrong-{TOKEN}\n")
 
     assert refused.returncode == 1
-    assert refused.stderr.strip() == "Error: the loft refuses the token [secret]: ask the keeper"
+    assert refused.stderr.strip() == (
+        "Error: the loft refuses the token [secret]: ask the keeper; then type `dumbwaiter channel add pigeon` again, "
+        "nothing is kept yet"
+    )
     assert not (typed.data / "dumbwaiter.toml").exists()
     assert typed("channel", "add", "pigeon", stdin="\n").returncode == 2
     unknown = typed("channel", "add", "carrier")

@@ -298,7 +298,7 @@ async def test_a_password_that_is_not_right_is_said_by_its_name_and_no_secret_is
             await other.deliver(Outgoing("key", Address("email", ANN), "chat", "hello"))
 
     said = caplog.text + str(caught.value) + str(sending.value) + repr(other._settings)
-    assert str(caught.value).startswith(f"127.0.0.1 does not let {server.address} in: set `password`")
+    assert str(caught.value).startswith(f"127.0.0.1 does not let {server.address} in: take the password of")
     assert PASSWORD not in said
     assert wrong not in said
     assert "canary" not in said

@@ -297,7 +297,7 @@ async def test_a_token_that_is_not_taken_is_said_and_told_nowhere(
     caplog.set_level(logging.DEBUG)
     identity = await there.channel.check()
     wrong = MATRIX.make(settings_of(MATRIX, "matrix", settings(talk.bot, token="canary-token")), there.context)
-    with pytest.raises(ChannelRefused, match="set `token` to its new access token") as caught:
+    with pytest.raises(ChannelRefused, match="copy its new access token") as caught:
         await wrong.check()
     talk.ann.say(talk.room, "reply 1 pong")
     await talk.ann.got(talk.room, talk.bot.user_id, 1)

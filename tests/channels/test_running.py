@@ -113,7 +113,11 @@ async def test_a_channel_that_hangs_or_fails_holds_up_no_other(tmp_path: Path, c
         "hanging": ("starting", None, None),
         "broken": ("unavailable", "the channel failed: RuntimeError", "the host's log says more"),
         "down": ("unavailable", "no route to host", None),
-        "refused": ("refused", "the token is refused", "make a new one"),
+        "refused": (
+            "refused",
+            "the token is refused",
+            "make a new one; then type `dumbwaiter channel check refused`",
+        ),
         "well": ("connected", None, None),
     }
     assert well.closes == 1

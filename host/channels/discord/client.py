@@ -21,7 +21,8 @@ import yarl
 from discord.gateway import DiscordWebSocket, ReconnectWebSocket
 from discord.http import HTTPClient, Route, handle_message_parameters
 
-from host.channels.protocol import Button, ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.protocol import Button, ChannelRefused, ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import unreachable
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class DiscordClient(discord.Client):
             except discord.ConnectionClosed as error:
                 raise _closed(error.code) from None
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise ChannelUnavailable(f"the gateway of Discord cannot be reached ({type(error).__name__})") from None
+                raise unreachable("the gateway of Discord", error) from None
             except (ValueError, KeyError, TypeError, AttributeError) as error:  # a frame that is none
                 raise ChannelUnavailable(f"the gateway of Discord makes no sense ({type(error).__name__})") from None
 
@@ -225,22 +226,20 @@ async def asked(call: Any) -> Any:
             raise ValueError("a text")
         return found
     except discord.LoginFailure:
-        hint = f"make a new one at {PORTAL} under 'Bot', 'Reset Token'"
-        raise ChannelRefused("Discord refuses the token", hint=hint) from None
+        raise _token_refused() from None
     except discord.RateLimited as error:
         raise ChannelUnavailable("Discord says that this is too fast", retry_after=error.retry_after) from None
     except discord.HTTPException as error:
         raise _failure(error) from None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise ChannelUnavailable(f"Discord cannot be reached ({type(error).__name__})") from None
+        raise unreachable("Discord", error) from None
     except (ValueError, KeyError, TypeError) as error:  # the SDK fails so over an answer that is none
         raise ChannelUnavailable(f"Discord gives no usable answer ({type(error).__name__})") from None
 
 
 def _failure(error: discord.HTTPException) -> Exception:
     if error.status == 401:
-        hint = f"make a new one at {PORTAL} under 'Bot', 'Reset Token'"
-        return ChannelRefused("Discord refuses the token", hint=hint)
+        return _token_refused()
     if error.status == 429 or error.status >= 500:
         wait = 30.0 if error.status == 429 else None
         return ChannelUnavailable(f"Discord cannot do this now (status {error.status})", retry_after=wait)
@@ -251,13 +250,16 @@ def _failure(error: discord.HTTPException) -> Exception:
 def _closed(code: int | None) -> Exception:
     match code:
         case 4004:
-            hint = f"make a new one at {PORTAL} under 'Bot', 'Reset Token'"
-            return ChannelRefused("Discord refuses the token", hint=hint)
+            return _token_refused()
         case 4013 | 4014:
             return missing_intent()
         case 4010 | 4011:
             return ChannelRefused("the bot is in too many servers for one connection")
     return ChannelUnavailable(f"Discord closed the connection ({code})")
+
+
+def _token_refused() -> TokenRefused:
+    return TokenRefused("Discord refuses the token", hint=f"make a new one at {PORTAL} under 'Bot', 'Reset Token'")
 
 
 def missing_intent() -> ChannelRefused:

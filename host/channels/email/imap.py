@@ -19,8 +19,9 @@ from typing import Any
 from aioimaplib import IMAP4, IMAP4_SSL, AioImapException, Command, quoted
 
 from host.channels.email.certificates import bad_certificate
-from host.channels.email.settings import EmailSettings
-from host.channels.protocol import ChannelRefused, ChannelUnavailable
+from host.channels.email.settings import WHERE, EmailSettings
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, TokenRefused
+from host.channels.unreachable import unreachable
 
 _SECONDS = 30.0
 _VALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,12})\]", re.IGNORECASE)
@@ -43,9 +44,9 @@ class Fetched:
 class Mailbox:
     """One connection with one folder. Its methods raise `ChannelUnavailable` when the connection is no good."""
 
-    def __init__(self, client: IMAP4, host: str) -> None:
+    def __init__(self, client: IMAP4, place: str) -> None:
         self._client = client
-        self._host = host
+        self._place = place
         self._lost = asyncio.Event()
         client.protocol.conn_lost_cb = lambda error: self._lost.set()
         self.validity = 0
@@ -59,11 +60,12 @@ class Mailbox:
         """
         logging.getLogger(_LIBRARY).setLevel(logging.WARNING)
         kind = IMAP4_SSL if settings.imap_security == "tls" else IMAP4
-        async with _told(settings.imap_host):
+        place = f"{settings.imap_host}:{settings.imap_port} (IMAP)"
+        async with _told(place):
             client = kind(settings.imap_host, settings.imap_port, timeout=_SECONDS)
-            box = cls(client, settings.imap_host)
+            box = cls(client, place)
         try:
-            async with _told(settings.imap_host):
+            async with _told(place):
                 # The library connects in a task of its own, and its `wait_hello` does not hear of a failure of that.
                 async with asyncio.timeout(_SECONDS):
                     await client._client_task
@@ -74,9 +76,10 @@ class Mailbox:
                 user = quoted(settings.user or settings.address)
                 answer = await client.login(user, settings.password.get_secret_value())
             if answer.result != "OK":
-                raise ChannelRefused(
+                raise TokenRefused(
                     f"{settings.imap_host} does not let {settings.address} in",
-                    hint="set `password` to that of the mailbox, or to one that the provider makes for programs",
+                    setting="password",
+                    hint="take the password of the mailbox, or one that the provider makes for programs",
                 )
             await box._select(folder or settings.folder)
         except BaseException:
@@ -90,11 +93,11 @@ class Mailbox:
         return self._client.protocol.transport.get_extra_info("sslcontext") is not None
 
     async def _select(self, folder: str) -> None:
-        async with _told(self._host):
+        async with _told(self._place):
             answer = await self._client.select(quoted(folder))
         if answer.result != "OK":
             raise ChannelRefused(
-                f"the mailbox on {self._host} has no folder '{folder}'", hint="make the folder, or set another one"
+                f"the mailbox on {self._place} has no folder '{folder}'", hint="make the folder, or set another one"
             )
         lines = b"\n".join(bytes(line) for line in answer.lines)
         validity, next_uid = _VALIDITY.search(lines), _NEXT.search(lines)
@@ -119,7 +122,7 @@ class Mailbox:
 
     async def search(self, *criteria: str) -> list[int]:
         """The UIDs that fit, in order."""
-        async with _told(self._host):
+        async with _told(self._place):
             answer = await self._client.uid_search(*criteria, charset=None)
         self._require_ok(answer)
         words = b" ".join(bytes(line) for line in answer.lines[:-1]).split()
@@ -127,7 +130,7 @@ class Mailbox:
 
     async def fetch(self, uid: int, max_bytes: int) -> Fetched | None:
         """A mail, at most so many bytes of it; None if it is gone."""
-        async with _told(self._host):
+        async with _told(self._place):
             answer = await self._client.uid("fetch", str(uid), f"(RFC822.SIZE BODY.PEEK[]<0.{max_bytes}>)")
         self._require_ok(answer)
         sizes = [found for line in answer.lines if isinstance(line, bytes) and (found := _SIZE.search(line))]
@@ -138,14 +141,14 @@ class Mailbox:
 
     async def mark_seen(self, uid: int) -> None:
         """Mark a mail as read."""
-        async with _told(self._host):
+        async with _told(self._place):
             await self._client.uid("store", str(uid), "+FLAGS.SILENT", "(\\Seen)")
 
     async def move(self, uid: int, folder: str) -> bool:
         """Move a mail to another folder; false where there is none of that name, or the server cannot."""
         if not self._client.has_capability("MOVE"):
             return False
-        async with _told(self._host):
+        async with _told(self._place):
             answer = await self._client.uid("move", str(uid), quoted(folder))
         return bool(answer.result == "OK")
 
@@ -154,7 +157,7 @@ class Mailbox:
         if not self._client.has_capability("IDLE"):
             await self._until_lost(seconds)
             return
-        async with _told(self._host):
+        async with _told(self._place):
             async with asyncio.timeout(_SECONDS):
                 idle = await self._client.idle_start(timeout=seconds + 2 * _SECONDS)
             try:
@@ -210,12 +213,12 @@ class Mailbox:
 
     def _require_connected(self) -> None:
         if self._lost.is_set():
-            raise ChannelUnavailable(f"{self._host} has closed the connection")
+            raise ChannelUnavailable(f"{self._place} has closed the connection")
 
     def _require_ok(self, answer: Any) -> None:
         self._require_connected()
         if answer.result != "OK":
-            raise ChannelUnavailable(f"{self._host} does not do what IMAP asks for")
+            raise ChannelUnavailable(f"{self._place} does not do what IMAP asks for")
 
 
 async def _start_tls(client: IMAP4, host: str) -> None:
@@ -239,13 +242,13 @@ async def _start_tls(client: IMAP4, host: str) -> None:
 
 
 @asynccontextmanager
-async def _told(host: str) -> AsyncIterator[None]:
+async def _told(place: str) -> AsyncIterator[None]:
     """What the library raises as a sentence of ours. Raises `ChannelUnavailable`."""
     try:
         yield
     except TimeoutError as error:
-        raise ChannelUnavailable(f"{host} does not answer") from error
+        raise ChannelUnavailable(f"{place} does not answer", hint=WHERE.format("imap")) from error
     except ssl.SSLCertVerificationError as error:
-        raise bad_certificate(host, error, "imap_host") from None
+        raise bad_certificate(place.rpartition(":")[0], error, "imap_host") from None
     except (AioImapException, OSError, AttributeError, UnicodeError) as error:  # AttributeError: no connection any more
-        raise ChannelUnavailable(f"{host} cannot be reached: {type(error).__name__}") from None
+        raise unreachable(place, error, WHERE.format("imap")) from None

@@ -10,6 +10,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from host.channels.email.addresses import is_address
 from host.channels.registry import ChannelSettings
 
+WHERE = "see whether `{0}_host`, `{0}_port` and `{0}_security` are those that the provider names"
+"""What to look at where a server cannot be reached; with `imap` or `smtp`."""
+
 
 class EmailSettings(ChannelSettings):
     """A mailbox of the agent's own."""

@@ -12,8 +12,9 @@ import aiosmtplib
 
 from host.channels.email.addresses import domain_of
 from host.channels.email.certificates import bad_certificate
-from host.channels.email.settings import EmailSettings
-from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.email.settings import WHERE, EmailSettings
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import unreachable
 from shared_schema.text import one_line
 
 _SECONDS = 60.0
@@ -71,21 +72,23 @@ async def _connected(settings: EmailSettings) -> AsyncIterator[aiosmtplib.SMTP]:
         use_tls=settings.smtp_security == "tls",
         start_tls=settings.smtp_security == "starttls",
     )
+    place = f"{settings.smtp_host}:{settings.smtp_port} (SMTP)"
     try:
         await client.connect()
         yield client
     except aiosmtplib.SMTPAuthenticationError:
-        raise ChannelRefused(
+        raise TokenRefused(
             f"{settings.smtp_host} does not let {settings.address} send",
-            hint="set `password` to that of the mailbox, or to one that the provider makes for programs",
+            setting="password",
+            hint="take the password of the mailbox, or one that the provider makes for programs",
         ) from None
     except (TimeoutError, aiosmtplib.SMTPTimeoutError):
-        raise ChannelUnavailable(f"{settings.smtp_host} does not answer") from None
+        raise ChannelUnavailable(f"{place} does not answer", hint=WHERE.format("smtp")) from None
     except (aiosmtplib.SMTPException, OSError) as error:
         for each in (error, error.__cause__, error.__context__):  # the library puts it into an error of its own
             if isinstance(each, ssl.SSLCertVerificationError):
                 raise bad_certificate(settings.smtp_host, each, "smtp_host") from None
-        raise ChannelUnavailable(f"{settings.smtp_host} cannot be used: {type(error).__name__}") from None
+        raise unreachable(place, error, WHERE.format("smtp")) from None
     finally:
         client.close()
 

@@ -13,4 +13,4 @@ def _make(settings: GitHubSettings, context: Context) -> Channel:
     return GitHubChannel(settings, context)
 
 
-TYPE = ChannelType("github", GitHubSettings, _make, extra="github")
+TYPE = ChannelType("github", GitHubSettings, _make, extra="github", has_direct_chats=False)

@@ -20,7 +20,8 @@ from githubkit import GitHub, TokenAuthStrategy
 from githubkit.exception import GitHubException, RateLimitExceeded, RequestFailed, RequestTimeout
 
 from host.channels.github.settings import GitHubSettings
-from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.protocol import ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import unreachable
 from shared_schema.text import one_line
 
 _SECONDS = 30.0
@@ -159,7 +160,7 @@ class GitHubClient:
         except RequestTimeout:
             raise ChannelUnavailable("GitHub does not answer") from None
         except (GitHubException, OSError, ValueError) as error:
-            raise ChannelUnavailable(f"GitHub cannot be reached: {type(error).__name__}") from None
+            raise unreachable("GitHub", error) from None
 
     def _raise(self, error: RequestFailed) -> None:
         status = error.response.status_code
@@ -171,8 +172,8 @@ class GitHubClient:
         what = f"GitHub answered {status} {sentence}".strip()
         what = what.replace(self._settings.token.get_secret_value(), "…")
         if status == 401:
-            raise ChannelRefused(
-                "GitHub does not take the access token", hint="make a new token for the account, and set `token` to it"
+            raise TokenRefused(
+                "GitHub does not take the access token", hint="make a new token for the account"
             ) from None
         if status == 403:
             needed = error.response.headers.get("x-accepted-github-permissions", "")

@@ -10,6 +10,8 @@ from pydantic import Field, SecretStr, field_validator
 from host.channels.registry import ChannelSettings
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
+_PAGE = re.compile(r"\A(?:https://)?github\.com/")
+"""What stands before the name in the address of its page, which people paste."""
 
 
 def is_repository(text: str) -> bool:
@@ -32,10 +34,11 @@ class GitHubSettings(ChannelSettings):
     @field_validator("repositories")
     @classmethod
     def _are_repositories(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
+        names = [_PAGE.sub("", each).removesuffix("/").removesuffix(".git") for each in value]
+        for each in names:
             if not is_repository(each):
                 raise ValueError("a repository is written as owner/name")
-        return tuple(dict.fromkeys(value))
+        return tuple(dict.fromkeys(names))
 
     @field_validator("api_url")
     @classmethod

@@ -20,7 +20,8 @@ from nio.api import Api, MessageDirection, RelationshipType
 
 from host.channels.file_body import save
 from host.channels.matrix.settings import MatrixSettings
-from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.protocol import ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import unreachable
 from shared_schema.text import one_line
 
 _SECONDS = 60.0
@@ -276,9 +277,9 @@ class MatrixClient:
         what = f"the homeserver answered {code or status} {one_line(answer.message, _LONGEST_SENTENCE)}"
         what = what.replace(self._settings.token.get_secret_value(), "…")
         if code in _TOKEN_REFUSED or status == 401:
-            raise ChannelRefused(
+            raise TokenRefused(
                 "the homeserver does not take the access token",
-                hint="log the account in again, and set `token` to its new access token",
+                hint="log the account in again, and copy its new access token",
             )
         if code == "M_LIMIT_EXCEEDED" or status == 429:
             raise ChannelUnavailable(what, retry_after=(answer.retry_after_ms or 1_000) / 1000)
@@ -296,13 +297,13 @@ class MatrixClient:
         except (nio.EncryptionError, nio.GroupEncryptionError, nio.OlmTrustError) as error:
             raise ChannelUnavailable(f"it cannot be encrypted now: {type(error).__name__}") from None
         except (OSError, nio.ProtocolError) as error:
-            raise ChannelUnavailable(f"the homeserver cannot be used: {type(error).__name__}") from None
+            raise unreachable(f"the homeserver {self._settings.homeserver}", error) from None
         except nio.TransferCancelledError as error:
             raise ChannelUnavailable("the transfer of a file broke off") from error
         except Exception as error:  # those of aiohttp, which this room does not import; others are raised again
             if type(error).__module__.partition(".")[0] != "aiohttp":
                 raise
-            raise ChannelUnavailable(f"the homeserver cannot be reached: {type(error).__name__}") from None
+            raise unreachable(f"the homeserver {self._settings.homeserver}", error) from None
 
 
 def can_decrypt() -> bool:

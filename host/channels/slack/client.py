@@ -16,7 +16,8 @@ import aiohttp
 from slack_sdk.errors import SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import unreachable
 
 T = TypeVar("T")
 
@@ -43,6 +44,10 @@ _REFUSED = {
     "access_denied": "access is denied",
     "app_missing_action_url": "Interactivity is not switched on for the app",
 }
+_NEW_TOKEN = {
+    "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "not_allowed_token_type",
+}  # fmt: skip
+_WHERE = f"copy the Bot User OAuth Token at {APP_PAGE} under 'Install App' (after a removal install the app again)"
 _LATER = {
     "ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout",
     "team_added_to_org", "deprecated_endpoint_unavailable", "message_limit_exceeded", "storage_limit_reached",
@@ -87,6 +92,8 @@ class SlackError(Exception):
                 f"the app lacks the scope {scope}",
                 hint=f"add it at {APP_PAGE} under 'OAuth & Permissions', and install the app again",
             )
+        if self.code in _NEW_TOKEN:
+            return TokenRefused(f"Slack: {_REFUSED[self.code]} ({self.code})", hint=_WHERE)
         if self.code in _REFUSED:
             return ChannelRefused(f"Slack: {_REFUSED[self.code]} ({self.code})", hint=f"see {APP_PAGE}")
         if self.code in _LATER:
@@ -116,7 +123,7 @@ class SlackApi:
         except SlackClientError as error:
             raise _failure(method, getattr(error, "response", None)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ChannelUnavailable(f"Slack cannot be reached ({type(error).__name__})") from None
+            raise unreachable("Slack", error) from None
         except (AttributeError, ValueError, TypeError):  # the SDK fails so over an answer that is no JSON object
             raise ChannelUnavailable(f"Slack gives no usable answer to {method}") from None
         if not isinstance(answer.data, Mapping):

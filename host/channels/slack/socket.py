@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from host.channels.protocol import ChannelRefused, ChannelUnavailable
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, TokenRefused
 from host.channels.slack.client import APP_PAGE, SlackApi, SlackError
 from shared_schema.json_text import parse
 
@@ -45,10 +45,10 @@ async def address_of(api: SlackApi) -> str:
         what = f"the app-level token does not open a socket: {told.what}"
         if isinstance(told, ChannelUnavailable):
             raise ChannelUnavailable(what) from None
-        hint = f"make one with the scope connections:write at {APP_PAGE} under 'Basic Information'"
         if error.code in ("socket_mode_not_enabled", "forbidden_app", "access_denied"):
-            hint = f"switch Socket Mode on at {APP_PAGE} under 'Socket Mode'"
-        raise ChannelRefused(what, hint=hint) from None
+            raise ChannelRefused(what, hint=f"switch Socket Mode on at {APP_PAGE} under 'Socket Mode'") from None
+        hint = f"make one with the scope connections:write at {APP_PAGE} under 'Basic Information'"
+        raise TokenRefused(what, setting="app_token", hint=hint) from None
     url = answer.get("url")
     if not isinstance(url, str) or not url.startswith(("wss://", "ws://")):
         raise ChannelUnavailable("Slack gives no address for a socket")

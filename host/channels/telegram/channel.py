@@ -19,6 +19,7 @@ from host.channels.protocol import (
     Identity,
     Ingest,
     Outgoing,
+    TokenRefused,
 )
 from host.channels.telegram.check import check, host_of
 from host.channels.telegram.client import NEW_TOKEN, Client
@@ -122,7 +123,7 @@ class TelegramChannel(BaseChannel):
 
     def _new_client(self) -> Client:
         if not self._token or any(character in self._token for character in "/?# \n\r\t") or not self._token.isascii():
-            raise ChannelRefused("what is set as token is none of Telegram's", hint=NEW_TOKEN)
+            raise TokenRefused("what is set as token is none of Telegram's", hint=NEW_TOKEN)
         return Client(self._token, self._settings.api_url, self._settings.timeout_seconds)
 
     async def _start_polling(self, client: Client, receiver: TelegramReceiver) -> None:

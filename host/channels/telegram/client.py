@@ -26,10 +26,11 @@ from telegram.error import (
 )
 from telegram.request import HTTPXRequest
 
-from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused
+from host.channels.protocol import ChannelRefused, ChannelUnavailable, DeliveryRefused, TokenRefused
+from host.channels.unreachable import NETWORK, why
 from shared_schema.errors import DumbwaiterError
 
-NEW_TOKEN = "get the token from @BotFather (/mybots, API Token), and set it anew"
+NEW_TOKEN = "get the token from @BotFather (/mybots, API Token)"
 SECOND_POLLER = "another program asks for this bot's messages with the same token"
 SECOND_POLLER_HINT = "stop the other one, or give it a bot of its own: Telegram gives each message to one of them alone"
 
@@ -87,7 +88,7 @@ class _Request(HTTPXRequest):
             code, payload = await super().do_request(*arguments, **options)
         except NetworkError as error:
             if isinstance(error.__cause__, _NEVER_SENT):
-                raise NotSent(type(error.__cause__).__name__) from None
+                raise NotSent(why(error)) from None
             raise
         if code == 429:
             raise Pause(_pause(payload))
@@ -152,7 +153,7 @@ class Client:
             case Pause():
                 return ChannelUnavailable("Telegram asks for a pause", retry_after=error.seconds)
             case InvalidToken():
-                return ChannelRefused("Telegram refuses the token", hint=NEW_TOKEN)
+                return TokenRefused("Telegram refuses the token", hint=NEW_TOKEN)
             case Conflict():
                 if "webhook" in said.lower():
                     return ChannelRefused("a webhook is set for this bot", hint="set `remove_webhook = true`")
@@ -166,7 +167,7 @@ class Client:
             case ServerTrouble():
                 return ChannelUnavailable(f"Telegram has trouble of its own (status {said})")
             case NotSent():
-                return ChannelUnavailable("Telegram cannot be reached", hint="is this machine connected?")
+                return ChannelUnavailable(f"Telegram cannot be reached: {said}", hint=NETWORK)
             case NetworkError():
                 return TimeoutError(f"the connection to Telegram was lost: {said}")
             case TelegramError():  # an answer that is not the Bot API's: a proxy's page, for instance

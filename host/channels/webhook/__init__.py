@@ -13,4 +13,4 @@ def _make(settings: WebhookSettings, context: Context) -> Channel:
     return WebhookChannel(settings, context)
 
 
-TYPE = ChannelType("webhook", WebhookSettings, _make)
+TYPE = ChannelType("webhook", WebhookSettings, _make, has_direct_chats=False)

@@ -40,6 +40,7 @@ from host.channels.protocol import (
     Ingest,
     Outgoing,
 )
+from host.channels.unreachable import unreachable
 from host.channels.webhook.replies import Replies, Reply
 from host.channels.webhook.request import event_of, is_chat
 from host.channels.webhook.settings import WebhookSettings
@@ -256,7 +257,7 @@ class WebhookChannel(BaseChannel):
             raise ChannelUnavailable(f"{url.host} did not answer within {_SEND_SECONDS:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             # The library's own sentence may have the whole URL in it.
-            raise ChannelUnavailable(f"{url.host} cannot be reached: {type(error).__name__}") from None
+            raise unreachable(str(url.host), error) from None
         if 200 <= status < 300:
             return
         if status in _FINAL or 300 <= status < 400:
