@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
@@ -17,6 +18,8 @@ from host.cli.plain import one_line
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_ALIKE = 0.65
+"""How like what was typed a name must be to be offered in its place: 1 is the same."""
 
 COMMANDS = {
     "init": "host.cli.init:init",
@@ -156,11 +159,20 @@ def report(error: Exception) -> int:
 
 
 def _of_usage(error: click.UsageError, path: str) -> str:
-    """What is wrong with the line, without a full stop; with what may have been meant, the likeliest first."""
-    if not isinstance(error, click.NoSuchCommand | click.NoSuchOption) or not error.possibilities:
-        return error.format_message().rstrip(".")
-    likely = " or ".join(f"`{path} {name}`" for name in error.possibilities)
-    return f"{error.message.rstrip('.')}, did you mean {likely}"
+    """What is wrong with the line, without a full stop; with what is likely to be meant."""
+    match error:
+        case click.NoSuchCommand(command_name=typed, possibilities=[*known]):
+            pass
+        case click.NoSuchOption(option_name=typed, possibilities=[*known]):
+            pass
+        case _:
+            return error.format_message().rstrip(".")
+    # Click compares options with their dashes, and finds that any two short ones are alike.
+    alike = {name.lstrip("-"): name for name in known}
+    meant = [
+        f", did you mean `{path} {alike[name]}`" for name in get_close_matches(typed.lstrip("-"), alike, 1, _ALIKE)
+    ]
+    return error.message.rstrip(".") + "".join(meant)
 
 
 def say_error(sentence: str) -> None:

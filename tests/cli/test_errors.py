@@ -26,9 +26,10 @@ def one_sentence(text: str) -> bool:
     [
         ("nonsense", "No such command 'nonsense'"),
         ("session nonsense", "No such command 'nonsense'"),
-        ("sesion list", "No such command 'sesion', did you mean `dumbwaiter session` or"),
+        ("sesion list", "No such command 'sesion', did you mean `dumbwaiter session`: see"),
         ("session lst", "No such command 'lst', did you mean `dumbwaiter session list`"),
         ("agent-group set a --modl x", "No such option '--modl', did you mean `dumbwaiter agent-group set --model`"),
+        ("schedule add a b c --cron d", "No such option '--cron': see `dumbwaiter schedule add --help`"),
         ("--nonsense status", "--nonsense"),
         ("session show", "Missing argument 'SESSION'"),
         ("session show a b", "unexpected extra argument"),
