@@ -80,10 +80,10 @@ def find(connection: Queryable, present: Session, name: str) -> Session:
     """
     found = _by_number(connection, present, name) or _by_name(connection, present, name)
     if len(found) > 1:
-        raise Conflict(f"several conversations begin with '{name[:100]}'")
+        raise Conflict(f"several conversations begin with '{name[:100]}'; /sessions numbers them")
     session = sessions.newest_descendant(connection, sessions.get(connection, found[0])) if found else None
     if session is None or one(connection, ONE, _values(connection, present, id=session.id)) is None:
-        raise NotFound(f"there is no conversation '{name[:100]}' here")
+        raise NotFound(f"there is no conversation '{name[:100]}' here; /sessions lists those there are")
     return session
 
 

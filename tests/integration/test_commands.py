@@ -23,6 +23,8 @@ from tests.support.host import AGENT, CHAT, Host, running
 from tests.support.transaction import at
 from tests.support.wait import ENDS_WITHIN, until
 
+LISTS = "; /sessions lists those there are."
+
 
 async def sessions_of(host: Host) -> list[dict[str, Any]]:
     return list(await host.do("session.list"))
@@ -134,7 +136,7 @@ async def test_sessions_are_listed_and_taken_up_by_number_title_and_id(tmp_path:
             assert "goes on" in await answer_to(host, f"/resume {name}")
             assert (await present(host))["id"] == meant["id"]
         assert await answer_to(host, "/resume Apples") == "That is the conversation you are in."
-        assert await answer_to(host, "/resume 9") == "There is no conversation '9' here."
+        assert await answer_to(host, "/resume 9") == f"There is no conversation '9' here{LISTS}"
 
 
 async def test_nobody_lists_or_takes_up_a_conversation_of_another_chat_or_agent(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ async def test_nobody_lists_or_takes_up_a_conversation_of_another_chat_or_agent(
 
         assert "Secret" not in await answer_to(host, "/sessions")
         for name in ("Secret", secret["id"], secret["id"][:9], "2"):
-            assert await answer_to(host, f"/resume {name}") == f"There is no conversation '{name}' here."
+            assert await answer_to(host, f"/resume {name}") == f"There is no conversation '{name}' here{LISTS}"
         assert await answer_to(host, "/resume") == "There is no earlier conversation here."
         await answer_to(host, "/title Secret")
         await answer_to(host, "/new")
@@ -164,7 +166,7 @@ async def test_where_everybody_talks_alone_nobody_sees_the_others(tmp_path: Path
         bobs = [s["id"] for s in await sessions_of(host) if s["preview"] == "from bob"]
 
         assert (await answer_to(host, "/sessions")).count("from") == 1
-        assert await answer_to(host, f"/resume {bobs[0]}") == f"There is no conversation '{bobs[0]}' here."
+        assert await answer_to(host, f"/resume {bobs[0]}") == f"There is no conversation '{bobs[0]}' here{LISTS}"
 
 
 async def test_undo_takes_back_and_retry_asks_again(tmp_path: Path) -> None:
