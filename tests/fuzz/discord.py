@@ -83,6 +83,8 @@ def _text(folder: Path) -> Iterator[Drive]:
 
 
 DISCORD_TARGETS = (
-    of_bytes("discord-events", _events, _healthy, (InvalidValue,)),
+    of_bytes(
+        "discord-events", _events, _healthy, (InvalidValue,), known=(b'{"id": "1", "channel_id": "2", "type": []}',)
+    ),
     Target("discord-text", _text, ANY_TEXT, (), known=("|-" * 20_000 + "|", "|" + "-" * 20_000, "> " * 5_000 + "|-|")),
 )

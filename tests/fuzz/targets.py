@@ -6,6 +6,7 @@ from tests.fuzz.agent_values import AGENT_VALUES
 from tests.fuzz.asking import ASKING
 from tests.fuzz.command_line import COMMAND_LINE
 from tests.fuzz.configuration import CONFIGURATION
+from tests.fuzz.connections import CONNECTIONS
 from tests.fuzz.discord import DISCORD_TARGETS
 from tests.fuzz.doings import DOINGS
 from tests.fuzz.events import EVENT_TARGETS
@@ -35,6 +36,6 @@ MODULES = (
     OUTBOUND_FILE, OUTGOING, INCOMING, EVENT_TARGETS, REQUEST_TARGETS, COMMAND_LINE, CONFIGURATION, HISTORY, GATEWAY,
     METERING, REACH, ASKING, MODEL, PROMPT, TOOLS, SERVERS, FORWARDING, MARKDOWN, WEBHOOKS, MAILS, MATRICES, HUB,
     SLACK_TARGETS, DISCORD_TARGETS, TELEGRAM, DOINGS, AGENT_VALUES,
-    SMALL_READERS,
+    SMALL_READERS, CONNECTIONS,
 )  # fmt: skip
 TARGETS = {target.name: target for module in MODULES for target in module}

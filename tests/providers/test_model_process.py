@@ -13,6 +13,9 @@ from pathlib import Path
 
 import psutil
 
+from host.routing.event import Edited
+from shared_schema.rows import Address
+from tests.platforms.model_answer import Answer, ToolUse
 from tests.platforms.model_server import ModelServer
 from tests.providers.subjects import MODELS
 from tests.support.host import AGENT, Host, rows, running
@@ -40,14 +43,36 @@ async def test_a_conversation_with_a_failure_a_stop_and_a_crash(tmp_path: Path, 
         await host.do("agent_group.set", name=AGENT, model=MODELS["openai"])
         assert await host.ask('call add {"a": 1}\nthen\nsay done') == "done"
         assert "hello" in str(server.requests[1].messages)
+        await _edit_in_mid_turn(host, server)
         assert "refused the key" in await host.ask("bad-key")
         await host.settled()
         (used,) = await host.central("SELECT sum(input_tokens) AS input, sum(output_tokens) AS output FROM turns")
         assert (used["input"], used["output"]) == (server.used.input, server.used.output)
         await _stop_in_mid_answer(host, server)
         await _kill_in_mid_answer(host, server)
-    assert [request.path for request in server.requests] == ["/v1/messages", *6 * ["/v1/chat/completions"]]
-    assert [request.key for request in server.requests] == ["sk-of-anthropic", *6 * ["sk-of-openai"]]
+    assert [request.path for request in server.requests] == ["/v1/messages", *8 * ["/v1/chat/completions"]]
+    assert [request.key for request in server.requests] == ["sk-of-anthropic", *8 * ["sk-of-openai"]]
+
+
+async def _edit_in_mid_turn(host: Host, server: ModelServer) -> None:
+    """A person corrects the question while a tool runs for it: the model sees that with the tool's result."""
+    asked, gate = len(server.requests), host.services.settings.layout.agents / AGENT / "gate"
+    command = "until [ -e gate ]; do sleep 0.05; done; echo open"
+    server.next(Answer(calls=(ToolUse("bash", {"command": command}),)), Answer(text="one and three are four"))
+    await host.say("what are one and two?", message_id="sum")
+    await until(lambda: len(server.requests) > asked and server.requests[asked].ended.is_set(), "the model has called")
+    # Until the host knows that a turn has taken it, the message waits for the host, and an edit takes its place.
+    taken = "SELECT 1 FROM ingest WHERE platform_message_id = 'sum' AND turn_id IS NOT NULL"
+    await until(lambda: host.central(taken), "the host knows the turn")
+    await host.channel.receive(Edited(Address("memory", "one"), "sum", "what are one and three?", "ann"))
+    inbound = (await host.session()).inbound
+    written = "SELECT 1 FROM messages_in WHERE instr(content, 'edited: what are one and three?')"
+    await until(lambda: rows(inbound, written), "the agent's file has the edit")
+    gate.touch()
+    await until(lambda: "one and three are four" in host.texts(), "it is answered", 60)
+    assert len(server.requests) == asked + 2
+    assert "edited: what are one and three?" not in str(server.requests[asked].messages)
+    assert "edited: what are one and three?" in str(server.requests[asked + 1].messages)
 
 
 async def _stop_in_mid_answer(host: Host, server: ModelServer) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_THREADS = {10, 11, 12}
-_WRITABLE = {0, 2, 5, 13, *_THREADS}
+_THREADS = (10, 11, 12)  # no sets: anything may stand in place of a number, and a list cannot be looked for in one
+_WRITABLE = (0, 2, 5, 13, *_THREADS)
 """The types of channels in which messages are: text, voice, announcements, stages, threads."""
 
 _MAX_CHANNELS = 50_000

@@ -15,7 +15,7 @@ from host.routing.event import ChatGone, Clicked, Deleted, Edited, Event, Incomi
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 
-_OF_PEOPLE = {0, 19}  # a message, a reply
+_OF_PEOPLE = (0, 19)  # a message, a reply. No set: a list in place of a number cannot be looked for in one
 _COMMAND, _COMPONENT = 2, 3  # kinds of interactions
 _GROUP_DIRECT = 3
 _MAX_FILES = 100

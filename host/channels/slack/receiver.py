@@ -82,9 +82,9 @@ class SlackReceiver:
             case "events_api":
                 event = payload.get("event")
                 table = event if isinstance(event, Mapping) else {}
-                if table.get("type") in _END_OF_APP:
-                    hint = f"install it again at {APP_PAGE}"
-                    self._ended(ChannelRefused(_END_OF_APP[str(table["type"])], hint=hint))
+                # A list is in no dictionary, and asking for it raises: then the event would never be acknowledged.
+                if isinstance(type_ := table.get("type"), str) and type_ in _END_OF_APP:
+                    self._ended(ChannelRefused(_END_OF_APP[type_], hint=f"install it again at {APP_PAGE}"))
                 await self._hand_over(self._reader.event(table))
             case "interactive":
                 await self._hand_over(self._reader.interaction(payload))
