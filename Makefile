@@ -41,7 +41,7 @@ image: ## build the image of agents; VARIANT=model or claude with what those pro
 	    --build-arg SOURCES=$$($(PYTHON) host/runtime/sources.py) -t $(IMAGE) .
 
 bench: .venv/installed-dev ## measure speed and cost, each beside its floor; AGAINST=REV beside an older revision (docs/performance.md)
-	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST))
+	$(BIN)/python -m tests.bench $(if $(AGAINST),--against $(AGAINST)) $(filter cluster,$(MAKECMDGOALS))
 
 chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hours and more (docs/reliability.md)
 	$(BIN)/pytest -m full
@@ -49,8 +49,8 @@ chaos: .venv/installed-chaos ## everything that can go wrong, at length: two hou
 	$(BIN)/python -m tests.fuzz all --runs 100000
 	$(MAKE) soak
 
-cluster: .venv/installed-dev ## agents on several machines: late mounts, a Swarm of three engines on this one (needs root; docs/cluster.md)
-	$(BIN)/pytest -m full tests/cluster
+cluster: .venv/installed-dev ## agents on several machines: late mounts, a Swarm of three engines on this one (needs root; docs/cluster.md); `make bench cluster` measures
+	$(if $(filter bench,$(MAKECMDGOALS)),@:,$(BIN)/pytest -m full tests/cluster)
 
 soak: .venv/installed-dev ## MINUTES=30 of random messages, kills and outages, and a report (SEED=… to repeat one, PROVIDER=model for real SDKs)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PROVIDER),--provider $(PROVIDER))

@@ -15,6 +15,7 @@ from tests.bench import (
     against,
     burst,
     channels,
+    cluster,
     cold_start,
     gateway,
     history,
@@ -56,21 +57,27 @@ FIGURES: Mapping[str, Measure] = {
     "web": web.measure,
     "history": history.measure,
     "history-full": history.measure_full,
+    "cluster-cold-start": cluster.measure_cold_start,
+    "cluster-round-trip": cluster.measure_round_trip,
+    "cluster-idle": cluster.measure_idle,
+    "cluster-agents": cluster.measure_agents,
 }
-ON_REQUEST = frozenset({"history-full", "channels-crowd"})
-"""They take minutes, so they are measured only when they are named."""
+CLUSTER = tuple(name for name in FIGURES if name.startswith("cluster-"))
+ON_REQUEST = frozenset({"history-full", "channels-crowd", *CLUSTER})
+"""They take minutes, or root, so they are measured only when they are named."""
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[FIGURE]...", type=click.Choice(list(FIGURES)))
+@click.argument("names", nargs=-1, metavar="[FIGURE]...", type=click.Choice([*FIGURES, "cluster"]))
 @click.option("--markdown", "as_markdown", is_flag=True, help=f"Print the table of {FILE} and measure nothing.")
 @click.option("--against", "revision", metavar="REV", help="Measure an older revision as well, in alternating blocks.")
 def main(names: tuple[str, ...], as_markdown: bool, revision: str | None) -> None:
-    """Measure all figures, or some, and write them to build/bench.json."""
+    """Measure all figures, or some, and write them to build/bench.json. `cluster` is all that need several machines."""
     if as_markdown:
         click.echo(markdown(Run.load()))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is cleared away
+    names = tuple(each for name in names for each in (CLUSTER if name == "cluster" else (name,)))
     chosen = names or tuple(name for name in FIGURES if name not in ON_REQUEST)
     if revision is not None:
         measures = [FIGURES[name] for name in names or ("message",)]

@@ -75,7 +75,7 @@ def measure_with_agents(bench: Workbench) -> Iterator[Figure]:
             host.call("wiring.add", messaging_group=f"cli:{number}", agent_group="assistant")
             host.call("message.inject", messaging_group=f"cli:{number}", text="hello")
         host.settle()
-        cpu = _cpu_of(host)
+        cpu = cpu_of(host)
         assert len(host.call("status")["agents"]) == AGENTS, "all agents run"
     yield Figure(f"idle host, CPU of a core, {AGENTS} idle agents ({bench.runtimes[0]})", cpu, "percent", 0.0)
 
@@ -103,13 +103,14 @@ def _at_rest(population: Population, seconds: float = SECONDS) -> _Idle:
         host.start()
         start = time.perf_counter() - began
         assert host.process is not None
-        cpu = _cpu_of(host, seconds) if seconds else 0.0
+        cpu = cpu_of(host, seconds) if seconds else 0.0
         return _Idle(cpu, resident(host.process.pid), start)
     finally:
         host.close()
 
 
-def _cpu_of(host: Daemon, seconds: float = SECONDS) -> float:
+def cpu_of(host: Daemon, seconds: float = SECONDS) -> float:
+    """Percent of a core that a host uses which has come to rest."""
     assert host.process is not None
     time.sleep(REST_SECONDS)
     (cpu,) = cpu_percents([host.process.pid], seconds)

@@ -91,13 +91,16 @@ async def _polling(bench: Workbench, runtime: str) -> list[float]:
     """Several chats at once, each at moments of its own that have nothing to do with the poll's."""
     async with bench.host(runtime, chats=POLLED_CHATS, notify="off", poll_seconds=POLL_SECONDS) as host:
         await host.warm_up(POLLED_CHATS)
-        trips = await asyncio.gather(*(_polled_chat(host, str(number)) for number in range(POLLED_CHATS)))
+        trips = await asyncio.gather(
+            *(polled_chat(host, str(number), ROUNDS // POLLED_CHATS) for number in range(POLLED_CHATS))
+        )
     return [seconds for of_chat in trips for seconds in of_chat]
 
 
-async def _polled_chat(host: BenchHost, chat: str) -> list[float]:
+async def polled_chat(host: BenchHost, chat: str, rounds: int) -> list[float]:
+    """Seconds of so many messages, each at a moment that has nothing to do with the poll's."""
     trips = []
-    for number in range(ROUNDS // POLLED_CHATS):
+    for number in range(rounds):
         await asyncio.sleep(random.uniform(0, POLL_SECONDS))
         trips.append(await host.round_trip(f"message {number}", chat))
     return trips

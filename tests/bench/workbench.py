@@ -50,12 +50,15 @@ class Workbench:
         return self.folder / f"{name}-{count}"
 
     @asynccontextmanager
-    async def host(self, runtime: str, *, chats: int = 1, **settings: Any) -> AsyncIterator[BenchHost]:
+    async def host(
+        self, runtime: str, *, chats: int = 1, data: Path | None = None, **settings: Any
+    ) -> AsyncIterator[BenchHost]:
         """A host in this process with the settings people have: provider `echo`, chats `0`, `1`, … of one agent group.
 
-        `runtime` is `docker` or `process`; for another one, give `make_runtime` as well.
+        `runtime` is `docker` or `process`; for another one, give `make_runtime` as well. `data` is another folder than
+        one on the workbench.
         """
-        data = self.new_folder("data")
+        data = data or self.new_folder("data")
         channel = Platform()
         options = {"heartbeat_seconds": _default("heartbeat_seconds"), "retry_seconds": _default("retry_seconds")}
         if runtime == "docker":
