@@ -82,20 +82,33 @@ def _changes(folder: Path, begin: Any) -> dict[str, float]:
     _until_listed(folder, "observer-is-ready", future)
     time.sleep(0.2)  # the other side has looked at everything once more, and remembers it
     _write(folder / "go", "")
+    begun = time.monotonic()
+    written: dict[str, float] = {}  # a write that takes long is no change that is seen late
+
+    def done(what: str) -> None:
+        written[what] = time.monotonic() - begun
+
     with (folder / "append").open("a") as file:
         file.write("x" * 10)
+    done("stat")
     _write(folder / "rewrite", "second")
+    done("open")
     with (folder / "kept-open").open("r+") as file:
         file.write("second")
         file.flush()
         os.fsync(file.fileno())
+    done("descriptor")
     _write(folder / "new", "x")
+    done("new")
     (folder / "gone").unlink()
+    done("unlink")
     _write(folder / "renamed.draft", "2")
     (folder / "renamed.draft").rename(folder / "renamed")
+    done("rename")
     _write(folder / "listed", "")
+    done("listing")
     found: dict[str, float] = json_text.parse(future.result())
-    return found
+    return {what: max(0.0, seconds - written.get(what, 0.0)) for what, seconds in found.items()}
 
 
 def _database(folder: Path, begin: Any) -> dict[str, Any]:

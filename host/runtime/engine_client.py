@@ -182,6 +182,11 @@ class _Api(docker.APIClient):
         self.is_podman = "Libpod-Api-Version" in answer.headers
         return answer.headers.get("Api-Version") or super()._retrieve_server_version()  # type: ignore[misc]
 
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Requests lets REQUESTS_CA_BUNDLE win over the authority that is given for this engine."""
+        verify = self.verify if verify is None else verify
+        return super().merge_environment_settings(url, proxies, stream, verify, cert)
+
     def create_container_from_config(self, config: Any, name: Any = None, platform: Any = None) -> Any:
         if self.user_namespace is not None:
             config["HostConfig"]["UsernsMode"] = self.user_namespace  # docker's client knows `host` alone

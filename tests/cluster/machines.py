@@ -71,12 +71,15 @@ class Machine:
 
 
 class Machines:
-    """So many machines, and this one in their network as `host_address`. `down` undoes what `up` has done."""
+    """So many machines, and this one in their network as `host_address`. `down` undoes what `up` has done.
+
+    `options` are more of them for each engine."""
 
     host_address = f"{_NETWORK}.{_HOST}"
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, options: str = "") -> None:
         self.count = count
+        self._options = options
         self.root = Path(tempfile.mkdtemp(prefix="dwk-", dir="/tmp"))
         self.machines: list[Machine] = []
         self._undo = ExitStack()
@@ -149,7 +152,8 @@ class Machines:
         engine = (
             f"hostname {name}; exec dockerd --data-root {root}/data --exec-root {root}/exec "
             f"--pidfile {root}/docker.pid --host unix://{root}/docker.sock --group root --bip 172.29.{number}.1/24 "
-            f"--iptables=false --ip6tables=false --ip-forward=true --ip-masq=false --cgroup-parent /{name}"
+            f"--iptables=false --ip6tables=false --ip-forward=true --ip-masq=false --cgroup-parent /{name} "
+            f"{self._options}"
         )
         command = ["nsenter", f"--net=/run/netns/{name}", "unshare", "--uts", "--mount", "sh", "-c", engine]
         return Machine(number, root, self.start(name, command))

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from host.operations.mount_measure import beside, measure
 from host.operations.mount_verdict import MountVerdict, verdict_of
-from host.runtime.process import ProcessRuntime
-from host.runtime.protocol import AgentHandle, AgentSpecification
-from shared_schema.layout import SessionLayout
+from tests.cluster.elsewhere import ElsewhereRuntime
 from tests.cluster.late import late_mount
 from tests.support.host import running
 
 pytestmark = pytest.mark.full
-
-
-class ElsewhereRuntime(ProcessRuntime):
-    """Agents that see the data folder through another mount, as those of another machine do."""
-
-    def __init__(self, install_id: str, data: Path, mounted: Path) -> None:
-        super().__init__(install_id, data / "run")
-        self._data, self._mounted = data, mounted
-
-    async def start(self, specification: AgentSpecification) -> AgentHandle:
-        folder = SessionLayout(self._there(specification.folder.folder), shared=True)
-        workspace = self._there(specification.workspace)
-        return await super().start(replace(specification, folder=folder, workspace=workspace))
-
-    def _there(self, path: Path) -> Path:
-        return self._mounted / path.relative_to(self._data)
 
 
 def test_a_mount_with_caches_and_without_locks_is_late_but_safe(tmp_path: Path) -> None:
