@@ -68,8 +68,8 @@ def layers() -> set[str]:
     return set(subprocess.check_output(command, text=True).split())
 
 
-def install(package: str) -> str:
-    return f"call install_packages {json.dumps({'pip': [package], 'reason': 'tea'})}"
+def install(package: str, manager: str = "pip") -> str:
+    return f"call install_packages {json.dumps({manager: [package], 'reason': 'tea'})}"
 
 
 async def said(host: Host, beginning: str) -> None:
@@ -104,3 +104,22 @@ async def test_a_package_is_installed_is_there_after_the_turn_and_can_be_taken_b
             assert "No matching distribution found for coffeepot" in shown["log"]
             await host.do("agent_image.rollback", name=AGENT)
             assert "No module named 'teapot'" in await answer(host, SAYS)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("clean")
+async def test_a_package_of_debian_is_installed_and_one_that_debian_has_not_is_said(
+    tmp_path: Path, agent_image: AgentImage
+) -> None:
+    """Debian's own mirror is asked, in the network of this machine."""
+    options = {"image": agent_image.name, "build_network": "host"}
+    async with running(tmp_path / "data", make_runtime=DockerRuntime, **options) as host:
+        await host.do("agent_group.set", name=AGENT, policies=["packages=allow"])
+        await host.say(install("hello", "apt"))
+        await said(host, "scripted: Your container was replaced by one that has what you asked for: hello.")
+        assert await answer(host, 'call bash {"command": "hello -t"}') == "hello, world"
+        await host.say(install("no-such-package", "apt"))
+        await said(host, "scripted: no-such-package cannot be installed: Unable to locate package no-such-package")
+        assert await answer(host, 'call bash {"command": "hello -t"}') == "hello, world"
+        failed, ready = await host.do("agent_image.list", name=AGENT)
+        assert (failed["state"], ready["state"], ready["in_use"]) == ("failed", "ready", True)

@@ -30,6 +30,10 @@ export function times(root) {
 }
 
 times(document);
+
+// On a narrow screen the pages scroll sideways: the one that is shown is among those that are seen.
+document.querySelector(".nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 new MutationObserver((changes) => {
   for (const change of changes) for (const node of change.addedNodes) if (node.nodeType === 1 && node.parentNode) times(node.parentNode);
 }).observe(body, { childList: true, subtree: true });
