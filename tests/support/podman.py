@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.wait import until_sync
@@ -45,8 +46,13 @@ class Podman:
     def stop(self) -> None:
         """End the service. Containers live on: podman has no process that they depend on."""
         if self._service is not None:
+            # Without root podman runs once more below itself, and that one may outlive it. Containers are no children.
+            below = psutil.Process(self._service.pid).children(recursive=True)
             self._service.terminate()
             self._service.wait(60)
+            for process in below:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._service = None
             self.socket.unlink(missing_ok=True)
 
