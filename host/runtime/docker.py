@@ -47,9 +47,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds. `probe` is also how long the first connection may take, `kill` how long a SIGKILL may."""
+    """Seconds. `probe` is also how long the first connection may take, by ssh `ssh`; `kill` how long a SIGKILL may."""
 
     probe: float = 2.0
+    ssh: float = 15.0
     call: float = 15.0
     start: float = 60.0
     kill: float = 30.0
@@ -78,6 +79,7 @@ class DockerRuntime:
         self.install_id = install_id
         self.engine = engine if isinstance(engine, EngineAddress) else EngineAddress(engine or DEFAULT_URL)
         self._limits = limits or TimeLimits()
+        self._first = self._limits.ssh if self.engine.is_ssh else self._limits.probe
         self._threads = BoundedThreads(threads, "docker")
         self._client = EngineClient(self.engine, self._limits.probe, self._limits.start)
         self._accounts = ImageAccounts(self._client, install_id)
@@ -131,13 +133,13 @@ class DockerRuntime:
 
     async def engine_version(self) -> str:
         """The engine's version. Raises `RuntimeUnavailable`, within the probe limit where no engine answers."""
-        await self._call(self._client.ping, self._limits.probe)
+        await self._call(self._client.ping, self._first)
         return await self._call(self._version)
 
     async def facts(self) -> EngineFacts:
         """What the engine says of itself. Raises `RuntimeUnavailable`, within the probe limit where no engine answers:
         one that does answer may take longer to say all of it."""
-        await self._call(self._client.ping, self._limits.probe)
+        await self._call(self._client.ping, self._first)
         return await self._call(self._client.facts)
 
     async def living(self) -> int:

@@ -51,6 +51,10 @@ class EngineAddress:
         return Path(path) if scheme == "unix" else None
 
     @property
+    def is_ssh(self) -> bool:
+        return self.url.startswith("ssh://")
+
+    @property
     def owner(self) -> int | None:
         """The user whose socket it is; None for another kind of address, and where there is none."""
         try:

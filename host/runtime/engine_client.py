@@ -23,6 +23,8 @@ from urllib3.exceptions import HTTPError
 from host.runtime.engine_access import how_to_get_in, how_to_start
 from host.runtime.engine_address import Certificates, EngineAddress
 from host.runtime.engine_facts import EngineFacts
+from host.runtime.engine_refusals import refusal_of_tls
+from host.runtime.engine_ssh import require_ssh
 from host.runtime.podman import KEEP_USER, HardLimits, as_podman_takes, bind_sources
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.system_errors import words_of
@@ -61,8 +63,12 @@ class EngineClient:
             yield self._connected()
         except APIError as error:
             reason = str(error.explanation or error)
+            self._require_tls(reason, error)
             raise EngineRefusal(error.status_code or 0, reason, str(self.address)) from error
         except (RequestException, HTTPError, DockerException) as error:
+            if self.address.is_ssh:
+                self._connection = None  # the next call asks ssh why
+            self._require_tls(_with_answer(error), error)
             raise RuntimeUnavailable(
                 f"no engine answers: {words_of(error)}", where=str(self.address), hint=how_to_start(self.address.socket)
             ) from error
@@ -108,6 +114,14 @@ class EngineClient:
             self._connection.api.user_namespace = KEEP_USER if self._rootless else None
         return self._rootless
 
+    def _require_tls(self, words: str, error: Exception) -> None:
+        """Raise `RuntimeUnavailable` with a sentence where TLS is the reason."""
+        if self.address.socket is not None or self.address.is_ssh:
+            return
+        refusal = refusal_of_tls(words, is_tls=self.address.tls is not None)
+        if refusal is not None:
+            raise RuntimeUnavailable(refusal.what, where=str(self.address), hint=refusal.hint) from error
+
     def remove_container(self, container: str) -> None:
         """Remove a container, whether it lives or not; one that is gone is no error."""
         try:
@@ -135,6 +149,8 @@ class EngineClient:
         """The connection; the first one finds out quickly whether an engine answers at all."""
         self._require_listener()
         if self._connection is None:
+            if self.address.is_ssh:
+                require_ssh(self.address.url, str(self.address), self._probe_seconds)
             made = _Client(
                 base_url=self.address.url,
                 version="auto",
@@ -198,6 +214,15 @@ class _Client(docker.DockerClient):
 
     def __init__(self, **options: Any) -> None:
         self.api = _Api(**options)
+
+
+def _with_answer(error: Exception) -> str:
+    """What an error says, with what the engine answered: it tells someone who speaks no TLS that it wants it."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, RequestException):
+        found = found.__cause__
+    answer = None if found is None else found.response
+    return str(error) if answer is None else f"{error} {answer.text[:500]}"
 
 
 def _hard_limits() -> HardLimits:

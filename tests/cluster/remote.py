@@ -1,11 +1,12 @@
-"""A machine whose engine is reached over the network: by TCP with TLS."""
+"""A machine whose engine is reached over the network: by TCP with TLS, and by ssh."""
 
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from host.runtime.engine_address import EngineAddress, of_node
 from tests.cluster.machines import Machines, lacks, run
+from tests.support.wait import until_sync
 
 ENGINE = "10.99.8.1"
 TLS_PORT = 2376
@@ -20,9 +22,10 @@ TLS_PORT = 2376
 
 @dataclass
 class Remote:
-    """The machine. The files of TLS lie in `folder`."""
+    """The machine. `tls` and `ssh` are its engine's addresses; the files of TLS and of ssh lie in `folder`."""
 
     folder: Path
+    ssh_port: int
 
     @property
     def url(self) -> str:
@@ -35,13 +38,29 @@ class Remote:
         found = of_node("far", self.url, certificate=ours, key=key, authority=self.folder / f"{authority}.pem")
         return found
 
+    @property
+    def ssh(self) -> EngineAddress:
+        return of_node("far", f"ssh://root@127.0.0.1:{self.ssh_port}")
+
+    def command(self, key: str = "key", known: str = "known") -> Path:
+        """A folder with an `ssh` that has this key and these known hosts, for PATH."""
+        folder = self.folder / f"bin-{key}-{known}"
+        folder.mkdir(exist_ok=True)
+        options = (
+            f"-F none -i {self.folder}/{key} -o IdentitiesOnly=yes -o IdentityAgent=none "
+            f"-o UserKnownHostsFile={self.folder}/{known} -o GlobalKnownHostsFile=none -o StrictHostKeyChecking=yes"
+        )
+        (folder / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} {options} "$@"\n')
+        (folder / "ssh").chmod(0o755)
+        return folder
+
 
 @contextmanager
 def a_remote(*images: str) -> Iterator[Remote]:
     """A machine with these images; tests are skipped where there can be none."""
-    missing = [name for name in ("openssl",) if shutil.which(name) is None]
-    if (why := lacks()) is not None or missing:
-        pytest.skip(why or f"an engine far away needs {', '.join(missing)}")
+    missing = [name for name in ("openssl", "ssh", "ssh-keygen") if shutil.which(name) is None]
+    if (why := lacks()) is not None or missing or not Path("/usr/sbin/sshd").exists():
+        pytest.skip(why or f"an engine far away needs sshd, {', '.join(missing)}")
     with ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="dwr-", dir="/tmp"))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -57,7 +76,19 @@ def a_remote(*images: str) -> Iterator[Remote]:
         run("docker", "save", "-o", str(archive), *images)
         machines.machines[0].docker("load", "-q", "-i", str(archive))
         archive.unlink()
-        yield Remote(folder)
+        found = Remote(folder, _free_port())
+        _make_keys(found)
+        configuration = folder / "sshd_config"
+        configuration.write_text(
+            f"Port {found.ssh_port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
+            f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nPermitRootLogin prohibit-password\n"
+            f"PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            f"SetEnv DOCKER_HOST={machines.machines[0].docker_host}\n"
+        )
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd puts a process that it takes all rights from
+        server = machines.start("sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", str(configuration)])
+        until_sync(lambda: server.poll() is None and _listens(found.ssh_port), "sshd listens", 60)
+        yield found
 
 
 def _make_certificates(folder: Path) -> None:
@@ -78,3 +109,28 @@ def _certificate(folder: Path, name: str, authority: str | None = None, extensio
     if extension is not None:
         command += ["-addext", extension]
     run(*command)
+
+
+def _make_keys(found: Remote) -> None:
+    """A key of the machine, one that it accepts and one that it does not, and three files of known hosts."""
+    folder = found.folder
+    for name in ("host", "other-host", "key", "other-key"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
+    (folder / "authorized").write_text((folder / "key.pub").read_text())
+    for file, key in (("known", "host"), ("changed", "other-host")):
+        (folder / file).write_text(f"[127.0.0.1]:{found.ssh_port} {(folder / f'{key}.pub').read_text()}")
+    (folder / "unknown").write_text("")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.settimeout(1)
+        probe.connect(("127.0.0.1", port))
+        return True
+    return False

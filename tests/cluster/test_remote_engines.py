@@ -1,4 +1,4 @@
-"""An engine on another machine, over TCP with TLS: a check, a conversation, and certificates that are refused."""
+"""An engine on another machine, over TCP with TLS and over ssh: a check, a conversation, and refusals in sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from host.runtime.docker import DockerRuntime
+from host.runtime.engine_address import EngineAddress, of_node
 from host.runtime.nodes import Node, NodesRuntime
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.ids import Prefix, new_id
@@ -16,7 +17,13 @@ from tests.cluster.remote import Remote, a_remote
 from tests.conftest import AgentImage
 from tests.support.host import running
 
-pytestmark = [pytest.mark.full, pytest.mark.docker]
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.docker,
+    # docker-py leaves the pipes of its ssh to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +32,17 @@ def remote(agent_image: AgentImage) -> Iterator[Remote]:
         yield found
 
 
-async def test_a_check_and_a_conversation(remote: Remote, agent_image: AgentImage, tmp_path: Path) -> None:
+def ssh_with(remote: Remote, **files: str) -> None:
+    """From now on `ssh` is one with these files."""
+    os.environ["PATH"] = f"{remote.command(**files)}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize("way", ["tls", "ssh"])
+async def test_a_check_and_a_conversation(remote: Remote, way: str, agent_image: AgentImage, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     os.environ["REQUESTS_CA_BUNDLE"] = str(remote.folder / "other-ca.pem")  # another authority, for everything else
-    address = remote.tls()
+    ssh_with(remote)
+    address = remote.tls() if way == "tls" else remote.ssh
     made: list[NodesRuntime] = []
 
     def make(install_id: str) -> NodesRuntime:
@@ -45,9 +59,40 @@ async def test_a_check_and_a_conversation(remote: Remote, agent_image: AgentImag
         assert agent["node"] == "far"
 
 
-@pytest.mark.parametrize("files", [{"authority": "other-ca"}, {"certificate": "stranger"}, {"certificate": None}])
-async def test_certificates_that_do_not_fit_are_refused(remote: Remote, files: dict[str, str | None]) -> None:
-    runtime = DockerRuntime(new_id(Prefix.INSTALL), remote.tls(**files))  # type: ignore[arg-type]
-    with pytest.raises(RuntimeUnavailable, match="no engine answers"):
-        await runtime.facts()
-    await runtime.close()
+async def refusal(address: EngineAddress) -> str:
+    """With what an engine is refused, and the hint."""
+    runtime = DockerRuntime(new_id(Prefix.INSTALL), address)
+    try:
+        with pytest.raises(RuntimeUnavailable) as refused:
+            await runtime.facts()
+    finally:
+        await runtime.close()
+    return str(refused.value)
+
+
+async def test_certificates_that_do_not_fit_are_refused_in_sentences(remote: Remote) -> None:
+    of_another = await refusal(remote.tls(authority="other-ca"))
+    assert "the engine's certificate is not signed by the authority that is set" in of_another
+    assert "--authority ca.pem" in of_another
+    for certificate in ("stranger", None):
+        ours = await refusal(remote.tls(certificate=certificate))
+        assert "refuses this host's certificate" in ours
+        assert "--certificate cert.pem --key key.pem" in ours
+    assert "the engine wants TLS there" in await refusal(of_node("far", remote.url))
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence", "hint"),
+    [
+        ({"known": "unknown"}, "the ssh key of root@127.0.0.1 is not known here", "ssh root@127.0.0.1 true"),
+        ({"known": "changed"}, "root@127.0.0.1 has another ssh key than the one that is known", "ssh-keygen -R"),
+        ({"key": "other-key"}, "root@127.0.0.1 accepts no ssh key of this user", "ssh-copy-id root@127.0.0.1"),
+    ],
+)
+async def test_keys_that_do_not_fit_are_refused_in_sentences(
+    remote: Remote, files: dict[str, str], sentence: str, hint: str
+) -> None:
+    ssh_with(remote, **files)
+    said = await refusal(remote.ssh)
+    assert sentence in said
+    assert hint in said
