@@ -249,8 +249,15 @@ class World:
         accepted = {said.values["message_id"]: said.accepted_at for said in self.said}
         for message_id, session_id in self.open_messages():
             since = max(accepted[message_id] or self.timeline.now, self.host_trouble)
-            if session_id not in self.faulty and self.timeline.now - since > SOON_SECONDS:
+            if session_id in self.faulty or self._was_sent_to_a_fault(session_id):
+                continue
+            if self.timeline.now - since > SOON_SECONDS:
                 raise Violation(f"{session_id}: a message waits for {self.timeline.now - since:.0f} s, without a fault")
+
+    def _was_sent_to_a_fault(self, session_id: str) -> bool:
+        """Whether its run was noted on a node that failed before the start arrived: then it waits for that node."""
+        (name,) = self.ledger.execute("SELECT node FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        return name in self.nodes and self.nodes[name].had_fault
 
     def require_outcomes(self) -> None:
         """Every message was answered once, or the one who asked was told why not."""
