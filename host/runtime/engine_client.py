@@ -67,7 +67,7 @@ class EngineClient:
             raise EngineRefusal(error.status_code or 0, reason, str(self.address)) from error
         except (RequestException, HTTPError, DockerException) as error:
             if self.address.is_ssh:
-                self._connection = None  # the next call asks ssh why
+                self.close()  # the next call asks ssh why
             self._require_tls(_with_answer(error), error)
             raise RuntimeUnavailable(
                 f"no engine answers: {words_of(error)}", where=str(self.address), hint=how_to_start(self.address.socket)
@@ -141,9 +141,11 @@ class EngineClient:
                 raise
 
     def close(self) -> None:
-        """Release the connection."""
-        if self._connection is not None:
-            self._connection.close()
+        """Release the connection; the next call makes another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):  # docker's client says goodbye to an ssh that has ended
+                connection.close()
 
     def _connected(self) -> docker.DockerClient:
         """The connection; the first one finds out quickly whether an engine answers at all."""
