@@ -224,6 +224,11 @@ _POST = nearly_right(
 )
 
 
+_ANN = {"login": "ann", "type": "User"}
+_HEARTED = {"id": 1, "issue_url": "https://x/issues/7", "user": _ANN, "created_at": "2026", "reactions": {"heart": 1}}
+_HUGE = {"id": 2**63, "user": _ANN, "content": "heart", "created_at": "2027"}
+
+
 class _Memory(dict[str, str]):
     """The `ChannelState` of a channel."""
 
@@ -290,5 +295,6 @@ CONNECTIONS = (
         _reactions,
         st.tuples(st.lists(_POST | JSON_VALUES, max_size=3), st.lists(_PUT | JSON_VALUES, max_size=3)),
         (),
+        known=([[_HEARTED], [_HUGE]],),
     ),
 )

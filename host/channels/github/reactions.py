@@ -155,7 +155,8 @@ def read_reaction(content: object) -> PutReaction | None:
     emoji, created = _CHARACTERS.get(str(content.get("content"))), content.get("created_at")
     if login is None or emoji is None or not isinstance(created, str) or len(created) > 40:
         return None
-    if not isinstance(number, int) or isinstance(number, bool):
+    # A number that cannot be read back from what is kept would end the channel at each start from then on.
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**53:
         return None
     return PutReaction(number, login, emoji, created)
 
