@@ -61,9 +61,13 @@ class MooseFS:
         self._folder = folder
         self._chunks: subprocess.Popen[bytes] | None = None
 
+    @property
+    def _serving(self) -> tuple[str, ...]:
+        return ("mfschunkserver", "-f", "-c", f"{self._folder}/mfschunkserver.cfg", "start")
+
     def start_chunks(self) -> None:
         """Start the server that has what stands in the files."""
-        self._chunks = self.run("chunks", "mfschunkserver", "-f", "-c", f"{self._folder}/mfschunkserver.cfg", "start")
+        self._chunks = self.run("chunks", *self._serving)
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
@@ -75,6 +79,23 @@ class MooseFS:
         finally:
             os.kill(self._chunks.pid, signal.SIGCONT)
 
+    @contextmanager
+    def without_server(self) -> Iterator[None]:
+        """It is killed, and another one takes its place after the block.
+
+        That one waits ready before: whoever starts a process may have files open here, and a child that closes those
+        waits for the server.
+        """
+        assert self._chunks is not None
+        successor = self.run("chunks", "sh", "-c", 'read -r _; exec "$@"', "sh", *self._serving, stdin=subprocess.PIPE)
+        assert successor.stdin is not None
+        self._chunks.kill()
+        self._chunks.wait(_END_SECONDS)
+        self._chunks = successor
+        with successor.stdin as going:
+            yield
+            going.write(b"go\n")
+
     def end(self) -> None:
         """End the chunk server, however it stands."""
         if self._chunks is not None:
@@ -82,11 +103,11 @@ class MooseFS:
                 os.kill(self._chunks.pid, signal.SIGCONT)
             _end(self._chunks)
 
-    def run(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+    def run(self, name: str, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """A process in its network, which prints into `<name>.log`."""
         with (self._folder / f"{name}.log").open("ab") as log:
             inside = ["nsenter", f"--net=/run/netns/{_NETWORK}", *command]
-            return subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen(inside, stdin=stdin, stdout=log, stderr=log)
 
 
 @contextmanager

@@ -58,11 +58,14 @@ async def test_conversations_go_over_it(moosefs: MooseFS) -> None:
         assert await host.ask("after it") == "scripted: after it"
 
 
-async def test_what_is_said_while_the_server_hangs_is_answered_once_it_is_back(moosefs: MooseFS) -> None:
-    async with conversing(moosefs, "hanging") as host:
+@pytest.mark.parametrize("how", ["hanging", "without_server"])
+async def test_what_is_said_while_the_server_hangs_or_is_gone_is_answered_once_it_is_back(
+    moosefs: MooseFS, how: str
+) -> None:
+    async with conversing(moosefs, how) as host:
         assert await host.ask("before") == "scripted: before"
         await host.say("think 1")
-        with moosefs.hanging():
+        with getattr(moosefs, how)():
             saying = [asyncio.create_task(host.say(f"message {number}")) for number in range(3)]
             done, _ = await asyncio.wait(saying, timeout=HANGS_SECONDS)
             assert done == set(), "nothing is accepted before it is on the disk"
