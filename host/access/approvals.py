@@ -197,6 +197,19 @@ def card_text(connection: Queryable, approval: Approval) -> str:
     return cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
 
 
+def in_words(approval: Approval) -> str:
+    """What an approval is about, in a few words: whose it is and what, without the reason; or the chat it came from."""
+    about = _about(approval)
+    if "agent" not in about:
+        return approval.subject
+    return f"{about['agent']}: {', '.join(str(said) for name, said in about.items() if name not in ('agent', 'why'))}"
+
+
+def _about(approval: Approval) -> Mapping[str, Any]:
+    kind = KINDS.get(approval.kind)
+    return approval.about if kind is None else _shown(kind, approval.about)
+
+
 def _shown(kind: ApprovalKind, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name not in kind.hidden}
 
@@ -281,9 +294,14 @@ def _close(
     audit.record(
         tx,
         f"approval.{state}",
-        approval.subject,
-        before={"kind": approval.kind, "code": approval.code, **approval.about},
-        after={"choice": choice, "outcome": outcome},
+        in_words(approval),
+        after={
+            "kind": approval.kind,
+            "code": approval.code,
+            **_about(approval),
+            "choice": choice,
+            "outcome": outcome,
+        },
     )
     host_messages.suppress_cards(tx, approval.id)
     sentence = ended(done) if outcome is None else f"{ended(done)} {outcome}"

@@ -15,7 +15,7 @@ from host.cli.table import Column
 COLUMNS = (
     Column("code"),
     Column("kind", spare=1),
-    Column("subject", cut=True),
+    Column("summary", "about", cut=True),
     Column("state"),
     Column("created_at", "asked"),
     Column("decided_by", "decided by", cut=True, spare=2),

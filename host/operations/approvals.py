@@ -144,6 +144,7 @@ def _shown(connection: Queryable, approval: Approval, *, whole: bool = False) ->
         "id": approval.id,
         "kind": approval.kind,
         "subject": approval.subject,
+        "summary": rules.in_words(approval),
         "state": approval.state,
         "arguments": {name: value for name, value in approval.about.items() if kind is None or name not in kind.hidden},
         "repeats": approval.repeats,

@@ -65,6 +65,7 @@ async def test_a_person_is_asked_in_the_chat_and_the_agent_is_told_what_came_of_
         assert "Host: files.example.org" in text
         assert "Why: the report is there" in text
         await said(host, f"A person is asked (approval {code}).")
+        assert [each["summary"] for each in await host.do("approval.list")] == ["assistant: files.example.org"]
         assert (await show(host))["allow"] == []
         await host.say(f"/approve {code}", sender="eve")
         await said(host, "Only the owner, or an admin")
@@ -76,6 +77,10 @@ async def test_a_person_is_asked_in_the_chat_and_the_agent_is_told_what_came_of_
         assert code in direct[0].text
         (entry,) = [each for each in await host.do("audit.list") if each["action"] == "agent_group.set"]
         assert entry["who"] == "memory:ann"
+        (decided,) = await host.do("audit.list", action="approval")
+        assert decided["subject"] == "assistant: files.example.org"
+        assert decided["before"] is None, "a decision changes nothing that was there"
+        assert (decided["after"]["code"], decided["after"]["choice"]) == (code, "yes")
 
 
 async def test_an_agent_makes_another_once_a_person_has_approved_it_and_they_speak(tmp_path: Path) -> None:
