@@ -238,7 +238,7 @@ def test_every_signal_that_ends_a_process_stops_the_host_in_order(tmp_path: Path
         host.call("agent_group.set", name="assistant", provider="scripted")
         message = host.run("inject", "cli:terminal", "think 30").stdout.strip()
         until_sync(lambda: _acks(host) == {message: "processing"}, "the turn runs")
-        assert host._end(signal.Signals(number)) == 0
+        assert host._end(number) == 0
         assert not host.agents()
         assert _acks(host) == {}, "the agent gave its turn back"
         assert not host.layout.socket.exists()

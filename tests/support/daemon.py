@@ -70,7 +70,7 @@ class Daemon:
         """SIGTERM; its exit status."""
         return self._end(signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
         status = self.process.wait(30)
