@@ -118,7 +118,9 @@ class EngineClient:
         """Raise `RuntimeUnavailable` with a sentence where TLS is the reason."""
         if self.address.socket is not None or self.address.is_ssh:
             return
-        refusal = refusal_of_tls(words, is_tls=self.address.tls is not None)
+        # One that has answered and ends a connection is restarted, or has gone.
+        is_first = self._connection is None
+        refusal = refusal_of_tls(words, is_tls=is_first and self.address.tls is not None)
         if refusal is not None:
             raise RuntimeUnavailable(refusal.what, where=str(self.address), hint=refusal.hint) from error
 

@@ -19,16 +19,15 @@ from host.runtime.engine_client import EngineClient
 from host.runtime.swarm import SwarmRuntime
 from host.runtime.swarm_client import SwarmClient
 from host.runtime.swarm_state import is_over
-from tests.bench import moosefs
 from tests.bench.figure import Figure, at_most, percentile, times
 from tests.bench.floor import make_file, write
 from tests.bench.idle_host import FEW, SECONDS, cpu_of
-from tests.bench.moosefs import RuntimeOnMounts
 from tests.bench.population import Population
 from tests.bench.process import cpu_seconds
 from tests.bench.round_trip import POLL_SECONDS, POLLED_CHATS, polled_chat
 from tests.bench.workbench import BenchHost, Workbench, docker
-from tests.cluster import swarm
+from tests.cluster import moosefs, swarm
+from tests.cluster.elsewhere import ElsewhereRuntime
 from tests.conftest import docker_url
 from tests.runtime.agents import LIVES, UID, session_folder, specification
 from tests.support.daemon import Daemon
@@ -162,8 +161,8 @@ async def _with_events(bench: Workbench, data: Path) -> tuple[list[float], list[
 async def _without_events(bench: Workbench, data: Path, seen: Path) -> list[float]:
     """Several chats at once, each at moments of its own, as without notifications on one machine."""
 
-    def make(install_id: str) -> RuntimeOnMounts:
-        return RuntimeOnMounts(install_id, data, seen)
+    def make(install_id: str) -> ElsewhereRuntime:
+        return ElsewhereRuntime(install_id, data, seen)
 
     settings: dict[str, Any] = {"shared": True, "poll_seconds": POLL_SECONDS, "make_runtime": make, "data": data}
     async with bench.host("elsewhere", chats=POLLED_CHATS, **settings) as host:
@@ -202,8 +201,8 @@ def measure_agents(bench: Workbench) -> Iterator[Figure]:
 
 
 async def _agents_at_rest(bench: Workbench, data: Path, seen: list[Path]) -> float:
-    def make(install_id: str) -> RuntimeOnMounts:
-        return RuntimeOnMounts(install_id, data, *seen)
+    def make(install_id: str) -> ElsewhereRuntime:
+        return ElsewhereRuntime(install_id, data, *seen)
 
     settings: dict[str, Any] = {"shared": True, "max_agents": AGENTS, "idle_seconds": 3600.0, "make_runtime": make}
     async with bench.host("elsewhere", chats=AGENTS, data=data, **settings) as host:
@@ -239,8 +238,8 @@ async def _cost_of_a_poll(bench: Workbench, image: str) -> float:
 
 @contextmanager
 def _mounted(count: int) -> Iterator[list[Path]]:
-    with moosefs.moosefs(count) as paths:
-        yield list(paths)
+    with moosefs.a_moosefs(count) as found:
+        yield found.mounts
 
 
 def _require(missing: str | None) -> None:

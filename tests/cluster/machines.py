@@ -128,7 +128,7 @@ class Machines:
             started = subprocess.Popen(
                 list(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._undo.callback(_end, started)
+        self._undo.callback(end_process, started)
         return started
 
     def _namespace(self, name: str) -> None:
@@ -190,7 +190,8 @@ def _empty(machine: Machine) -> None:
             machine.docker("rm", "-f", *containers)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process, by force where it does not follow."""
     process.terminate()
     try:
         process.wait(_END_SECONDS)

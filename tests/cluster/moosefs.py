@@ -1,4 +1,4 @@
-"""A MooseFS on this machine: a master, one chunk server, and two mounts of it, as of two machines.
+"""A MooseFS on this machine: a master, one chunk server, and mounts of it, each as that of a machine.
 
 It lives in a network of its own (it refuses 127.0.0.1), and in one folder. Everything is ended by its process id.
 """
@@ -15,8 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
-
+from tests.cluster.machines import end_process
 from tests.support.wait import until_sync
 
 _NETWORK = "dwm-mfs"
@@ -54,10 +53,10 @@ HDD_TEST_FREQ = 3600
 
 
 class MooseFS:
-    """A file system that `here` and `there` show, each through a mount of its own."""
+    """A file system that each of `mounts` shows."""
 
-    def __init__(self, folder: Path) -> None:
-        self.here, self.there = folder / "here", folder / "there"
+    def __init__(self, folder: Path, mounts: int) -> None:
+        self.mounts = [folder / f"machine-{number}" for number in range(mounts)]
         self._folder = folder
         self._chunks: subprocess.Popen[bytes] | None = None
 
@@ -101,7 +100,7 @@ class MooseFS:
         if self._chunks is not None:
             if self._chunks.poll() is None:
                 os.kill(self._chunks.pid, signal.SIGCONT)
-            _end(self._chunks)
+            end_process(self._chunks)
 
     def run(self, name: str, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """A process in its network, which prints into `<name>.log`."""
@@ -110,19 +109,24 @@ class MooseFS:
             return subprocess.Popen(inside, stdin=stdin, stdout=log, stderr=log)
 
 
-@contextmanager
-def a_moosefs() -> Iterator[MooseFS]:
-    """A MooseFS for tests; they are skipped where there can be none."""
+def lacks() -> str | None:
+    """What keeps a MooseFS from being started here; None when nothing does."""
     missing = [name for name in _NEEDED if shutil.which(name) is None]
-    if os.geteuid() != 0 or missing or not Path("/dev/fuse").exists():
-        pytest.skip(f"a MooseFS of the test's own needs root, /dev/fuse and {', '.join(missing or _NEEDED)}")
+    if os.geteuid() == 0 and Path("/dev/fuse").exists() and not missing:
+        return None
+    return f"a MooseFS of one's own needs root, /dev/fuse and {', '.join(missing or _NEEDED)}"
+
+
+@contextmanager
+def a_moosefs(mounts: int) -> Iterator[MooseFS]:
+    """A MooseFS with so many mounts, where nothing `lacks`."""
     with ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="dwm-", dir="/tmp"))
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        found = MooseFS(folder)
-        for name in ("master", "chunks", "disk", "here", "there"):
-            (folder / name).mkdir()
+        found = MooseFS(folder, mounts)
+        for path in (folder / "master", folder / "chunks", folder / "disk", *found.mounts):
+            path.mkdir()
         (folder / "master" / "metadata.mfs").write_bytes(_EMPTY.read_bytes() if _EMPTY.exists() else b"MFSM NEW")
         (folder / "mfsexports.cfg").write_text("* / rw,alldirs,maproot=0:0\n")
         (folder / "mfstopology.cfg").write_text("")
@@ -135,14 +139,14 @@ def a_moosefs() -> Iterator[MooseFS]:
         undo.callback(subprocess.run, ["ip", "netns", "del", _NETWORK], check=False, timeout=60)
         for command in (["link", "set", "lo", "up"], ["addr", "add", f"{_ADDRESS}/24", "dev", "lo"]):
             subprocess.run(["ip", "-n", _NETWORK, *command], check=True, timeout=60)
-        undo.callback(_end, found.run("master", "mfsmaster", "-f", "-c", f"{folder}/mfsmaster.cfg", "start"))
+        undo.callback(end_process, found.run("master", "mfsmaster", "-f", "-c", f"{folder}/mfsmaster.cfg", "start"))
         found.start_chunks()
         undo.callback(found.end)
-        for mount in (found.here, found.there):
+        for mount in found.mounts:
             command = ["mfsmount", "-f", str(mount), "-H", _ADDRESS, "-P", str(_CLIENTS), "-o", "allow_other"]
-            undo.callback(_end, _mounted(found, mount, command))
+            undo.callback(end_process, _mounted(found, mount, command))
             undo.callback(subprocess.run, ["umount", "-l", str(mount)], check=False, timeout=60)
-        until_sync(lambda: _takes_writes(found.here), f"MooseFS takes writes: {folder}", 60)
+        until_sync(lambda: _takes_writes(found.mounts[0]), f"MooseFS takes writes: {folder}", 60)
         yield found
 
 
@@ -168,13 +172,3 @@ def _takes_writes(mount: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_END_SECONDS)

@@ -11,7 +11,7 @@ import pytest
 from host.operations.mount_measure import beside, measure
 from host.operations.mount_verdict import MountVerdict, verdict_of
 from tests.cluster.elsewhere import ElsewhereRuntime
-from tests.cluster.moosefs import MooseFS, a_moosefs
+from tests.cluster.moosefs import MooseFS, a_moosefs, lacks
 from tests.support.host import Host, running
 
 pytestmark = pytest.mark.full
@@ -22,25 +22,28 @@ HANGS_SECONDS = 4.0  # what is written meanwhile must wait: shorter than the lea
 
 @pytest.fixture(scope="module")
 def moosefs() -> Iterator[MooseFS]:
-    with a_moosefs() as found:
+    if (why := lacks()) is not None:
+        pytest.skip(why)
+    with a_moosefs(2) as found:
         yield found
 
 
 @asynccontextmanager
 async def conversing(moosefs: MooseFS, name: str) -> AsyncIterator[Host]:
     """A host whose data lies on one mount, and whose agents see it through the other."""
-    data = moosefs.here / name
+    here, there = moosefs.mounts
+    data = here / name
     data.mkdir()
 
     def make(install_id: str) -> ElsewhereRuntime:
-        return ElsewhereRuntime(install_id, data, moosefs.there / name)
+        return ElsewhereRuntime(install_id, data, there / name)
 
     async with running(data, make_runtime=make, **SETTINGS) as host:
         yield host
 
 
 def test_it_is_coherent(moosefs: MooseFS) -> None:
-    folder, there = moosefs.here / "measured", moosefs.there / "measured"
+    folder, there = (mount / "measured" for mount in moosefs.mounts)
     folder.mkdir()
     measured = measure(folder, beside(there))
     assert verdict_of(measured)[0] is MountVerdict.COHERENT
