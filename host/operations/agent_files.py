@@ -14,6 +14,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -200,13 +201,8 @@ def _paths(workspace: Path) -> list[str]:
 
 def _names(workspace: Path, folder: str) -> list[str]:
     try:
-        with opened_folder(workspace) as parent:
-            descriptor = os.open(folder, _FOLDER, dir_fd=parent)
-            try:
-                with os.scandir(descriptor) as entries:
-                    names = [entry.name for _, entry in zip(range(_MOST), entries, strict=False)]
-            finally:
-                os.close(descriptor)
+        with opened_folder(workspace, folder) as descriptor, os.scandir(descriptor) as entries:
+            names = [entry.name for entry in islice(entries, _MOST)]
     except (OSError, DumbwaiterError):
         return []
     return sorted(name for name in names if is_safe_component(name) and is_all_shown(name))

@@ -30,12 +30,8 @@ def files(workspace: Path, folder: str, pattern: str | None) -> dict[str, str]:
 
 
 def _files(workspace: Path, folder: str, pattern: str | None) -> Iterator[tuple[str, str]]:
-    path = workspace
     try:
-        for part in PurePosixPath(folder).parts:  # each of them is a folder and no link
-            with opened_folder(path / part):
-                path = path / part
-        with opened_folder(path) as descriptor, os.scandir(descriptor) as entries:
+        with opened_folder(workspace, *PurePosixPath(folder).parts) as descriptor, os.scandir(descriptor) as entries:
             for number, entry in enumerate(entries):
                 if number >= _MOST_FILES:
                     return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from host.schedules.heartbeat import FILE, MOST_BYTES, HeartbeatFacts
-from host.sessions.untrusted_files import opened_file, opened_folder
+from host.sessions.untrusted_files import entries_below, opened_file, opened_folder
 from shared_schema.errors import DumbwaiterError
 
 _MOST_ENTRIES = 5_000
@@ -33,23 +35,12 @@ def _text(workspace: Path) -> str | None:
 
 def _changed_at(workspace: Path) -> datetime | None:
     """The newest change of a regular file, in UTC."""
-    newest, left = 0.0, _MOST_ENTRIES
-    folders: list[tuple[str, int]] = [(str(workspace), 0)]
-    while folders and left > 0:
-        path, depth = folders.pop()
-        try:
-            with os.scandir(path) as entries:
-                for entry in entries:
-                    left -= 1
-                    if left <= 0:
-                        break
-                    if entry.is_dir(follow_symlinks=False):
-                        if depth < _MOST_DEPTH and entry.name not in _PASSED_OVER:
-                            folders.append((entry.path, depth + 1))
-                    elif entry.is_file(follow_symlinks=False):
-                        newest = max(newest, entry.stat(follow_symlinks=False).st_mtime)
-        except OSError:  # the agent takes it away at this moment
-            continue
+    newest = 0.0
+    with suppress(OSError, DumbwaiterError), opened_folder(workspace) as folder:
+        below = entries_below(folder, max_depth=_MOST_DEPTH, passed_over=_PASSED_OVER)
+        for entry in islice(below, _MOST_ENTRIES):
+            if entry.is_file:
+                newest = max(newest, entry.status.st_mtime)
     try:
         return datetime.fromtimestamp(newest, UTC) if newest else None
     except (OverflowError, ValueError, OSError):  # a time that the agent has made up

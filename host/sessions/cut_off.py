@@ -58,6 +58,12 @@ def cut_off(layout: SessionLayout, owner: Owner, *, stamp: str) -> str:
     return kept
 
 
+def _is_listed(folder: int, name: str) -> bool:
+    """Asked by a listing, since a mount may remember for long that there was none; millions of names are not kept."""
+    with os.scandir(folder) as entries:
+        return any(entry.name == name for entry in entries)
+
+
 def _copied(layout: SessionLayout, following: Path, owner: Owner) -> None:
     following.mkdir(mode=0o700)
     with opened_folder(layout.out) as out:
@@ -65,7 +71,7 @@ def _copied(layout: SessionLayout, following: Path, owner: Owner) -> None:
             (OUTBOUND, MAX_DATABASE_BYTES, MAX_DATABASE_DATA),
             (JOURNAL, MAX_JOURNAL_BYTES, None),
         ):
-            if name not in os.listdir(out):  # asked by a listing: a mount may remember for long that there was none
+            if not _is_listed(out, name):
                 continue
             with opened_file(out, name, max_bytes=most) as source:
                 copy_file(source, following / name, max_bytes=most, max_data=data)

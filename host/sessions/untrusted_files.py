@@ -1,4 +1,4 @@
-"""Opening what lies in `out/`, where a hostile agent may put anything at any moment.
+"""Opening what lies in `out/` or a workspace, where a hostile agent may put anything at any moment.
 
 Every step is relative to an open folder and follows no link; only regular files are opened, and nothing that could
 block is ever waited for. Names are checked by the caller's types, not trusted for their content.
@@ -10,16 +10,19 @@ import errno
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from host.sessions.filename import is_safe_component
 from shared_schema.descriptors import trouble
-from shared_schema.errors import FileDamaged
+from shared_schema.errors import FileDamaged, FileTrouble
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_REPLACED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What opening a folder says when the agent has removed it meanwhile, or put a file or a link in its place."""
 _COPY_BYTES = 1024 * 1024
 MAX_DATABASE_BYTES = 4 * 1024**3
 MAX_DATABASE_DATA = 512 * 1024**2
@@ -27,11 +30,41 @@ MAX_JOURNAL_BYTES = 128 * 1024**2
 """Of an agent's file and its journal. One that says it is larger, or holds more data, is put aside, not recovered."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundEntry:
+    """What lies below an agent's folder: its path from there, and what the system says of it, no link followed."""
+
+    path: str
+    depth: int
+    status: os.stat_result
+    is_closed: bool = False
+    """A folder that cannot be looked into."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it was a folder; what lies in it comes next."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it was a regular file."""
+        return stat.S_ISREG(self.status.st_mode)
+
+
 @contextmanager
-def opened_folder(path: Path) -> Iterator[int]:
-    """A descriptor of a folder whose parents are the host's own. Raises `FileTrouble`."""
+def opened_folder(path: Path, *components: str) -> Iterator[int]:
+    """A descriptor of a folder whose parents are the host's own, or of one below it, which is the agent's.
+
+    Raises `FileTrouble`; for what is no folder below it `FileDamaged`.
+    """
     descriptor = _open(str(path), _FOLDER_FLAGS, None)
     try:
+        for name in components:
+            if not is_safe_component(name):
+                raise FileDamaged(f"{name[:80]!r} is not a file name")
+            # One after the other: what was a folder a moment ago may be a link now.
+            parent, descriptor = descriptor, _open(name, _FOLDER_FLAGS, descriptor)
+            os.close(parent)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -126,25 +159,57 @@ def _write(descriptor: int, data: bytes, position: int) -> int:
     return written
 
 
+def entries_below(folder: int, *, max_depth: int, passed_over: Set[str] = frozenset()) -> Iterator[FoundEntry]:
+    """What lies below an open folder, each folder before what is in it, `max_depth` folders down. Blocks.
+
+    Folders that are `passed_over`, by name, are left out with what is in them. How many entries are wanted, the caller
+    knows. Raises `OSError` when this folder cannot be read.
+    """
+    yield from _entries(folder, "", 0, max_depth, passed_over)
+
+
+def _entries(folder: int, prefix: str, depth: int, max_depth: int, passed_over: Set[str]) -> Iterator[FoundEntry]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            try:
+                found = FoundEntry(prefix + entry.name, depth, entry.stat(follow_symlinks=False))
+            except FileNotFoundError:
+                continue
+            if not found.is_folder or depth >= max_depth:
+                yield found
+            elif entry.name not in passed_over:
+                yield from _folder_and_below(found, entry.name, folder, max_depth, passed_over)
+
+
+def _folder_and_below(
+    found: FoundEntry, name: str, parent: int, max_depth: int, passed_over: Set[str]
+) -> Iterator[FoundEntry]:
+    try:
+        folder = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in _REPLACED:
+            yield replace(found, is_closed=True)
+        return
+    try:
+        yield found
+        yield from _entries(folder, f"{found.path}/", found.depth + 1, max_depth, passed_over)
+    finally:
+        os.close(folder)
+
+
 def folder_size(path: Path, *, max_entries: int = 20_000, max_depth: int = 32) -> int | None:
     """Bytes used below a folder, following no link; None when it is too large, too deep or too odd to be counted."""
-    total, seen, waiting = 0, 0, [(path, 0)]
-    while waiting:
-        folder, depth = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    seen += 1
-                    if seen > max_entries or depth > max_depth:
-                        return None
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append((Path(entry.path), depth + 1))
-                    else:
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except FileNotFoundError:
-            continue  # it went away meanwhile
-        except OSError:
-            return None
+    total = 0
+    try:
+        with opened_folder(path) as folder:
+            for number, entry in enumerate(entries_below(folder, max_depth=max_depth), start=1):
+                if number > max_entries or entry.is_closed or (entry.is_folder and entry.depth >= max_depth):
+                    return None
+                if not entry.is_folder:
+                    total += entry.status.st_blocks * 512
+    except (OSError, FileTrouble) as error:
+        is_gone = isinstance(error.__cause__ or error, FileNotFoundError)
+        return 0 if is_gone else None
     return total
 
 

@@ -58,6 +58,31 @@ SQLITE = {
     "shared_schema/database.py": "the one place that opens SQLite",
     "host/operations/mount_observer.py": "a file that the host has just made, read by a script on another machine",
 }
+FOLDERS = {
+    "host/backup/contents.py": "by descriptors, and follows no link",
+    "host/backup/restore.py": "what was just written, before any agent sees it",
+    "host/central/upgrade.py": "copies of central.db, which the host made",
+    "host/cli/terminal_words.py": OWNER,
+    "host/history/feed.py": "the folders of the sessions, which the host made",
+    "host/install.py": "one level, of which the kinds alone are looked at",
+    "host/lease.py": OWN,
+    "host/operations/agent_files.py": "one folder, by its descriptor: so many names",
+    "host/operations/folder_checks.py": OWN,
+    "host/operations/mount_measure.py": OWN,
+    "host/operations/mount_observer.py": OWN,
+    "host/runtime/process_record.py": OWN,
+    "host/runtime/sources.py": "the product itself",
+    "host/schedules/folder_watch.py": "one folder, by its descriptor: so many names",
+    "host/sessions/cut_off.py": "one folder, by its descriptor, of which no name is kept",
+    "host/sessions/folder.py": "the folders of the sessions; what lies in them is removed without following a link",
+    "host/sessions/inbox_sync.py": "the spool, which is the host's own",
+    "host/sessions/untrusted_files.py": "the one place: goes down by descriptors, and follows no link",
+    "host/web/assets.py": "the product itself",
+    "shared_schema/late_mount.py": "one folder, of which no name is kept",
+    "shared_schema/migrate.py": "the product itself",
+    "shared_schema/processes.py": "the system's list of processes",
+}
+"""A folder that an agent may write in is not gone through by paths: what was a folder may be a link a moment later."""
 MAY_OPEN_WHAT_AN_AGENT_OWNS = {
     "host/sessions/untrusted_files.py": "follows no link, waits for nothing, opens only regular files of a size",
     "host/sessions/hard_link.py": "the host's own name for a file that was checked",
@@ -88,6 +113,12 @@ def of(owner: str, *names: str) -> Callable[[ast.Call], bool]:
 
 def casefold(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Attribute) and node.func.attr == "casefold"
+
+
+def lists_a_folder(node: ast.Call) -> bool:
+    return of("os", "scandir", "listdir", "walk", "fwalk")(node) or (
+        isinstance(node.func, ast.Attribute) and node.func.attr in ("iterdir", "glob", "rglob", "walk")
+    )
 
 
 def opens(node: ast.Call) -> bool:
@@ -123,7 +154,15 @@ def is_whole(module: str) -> bool:
 def test_it_is_done_where_it_is_bounded_and_nowhere_else(
     matches: Callable[[ast.Call], bool], allowed: dict[str, str]
 ) -> None:
-    found = {module for module in MODULES if called(module, matches)}
+    require_only({module for module in MODULES if called(module, matches)}, allowed)
+
+
+def test_folders_are_gone_through_in_few_places() -> None:
+    host = [module for module in MODULES if not module.startswith("container_agent/")]
+    require_only({module for module in host if called(module, lists_a_folder)}, FOLDERS)
+
+
+def require_only(found: set[str], allowed: dict[str, str]) -> None:
     new = found - allowed.keys()
     assert not new, f"{sorted(new)}: go through a place that is bounded, or say here why it need not"
     assert not allowed.keys() - found, "these do it no more: take them out of the list"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
+import stat
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from host.sessions.untrusted_files import entries_below, opened_folder
 from host.web.site import Site, Who, back_to, form
 from host.web.visitor import Visitor
 from shared_schema import json_text
@@ -24,6 +26,8 @@ _PAGE = 50
 _ROWS = 100
 _ENTRIES = 300
 _MOST_FILES = 500
+_MOST_ENTRIES = 5_000
+_MOST_DEPTH = 4
 _VIEWS = ("conversation", "trace", "files", "database", "log")
 TABLES = {
     "inbound.db": ("messages_in", "delivered", "destinations", "session_routing", "session_context"),
@@ -162,22 +166,12 @@ def _pretty(text: object) -> str | None:
 
 
 def _files(folder: Path) -> list[dict[str, Any]]:
-    """Names and sizes of what lies in a session's folder, following no link. Nothing is opened."""
-    return sorted(_each(folder, "", 0), key=lambda each: str(each["name"]))[:_MOST_FILES]
-
-
-def _each(folder: Path, prefix: str, depth: int) -> Iterator[dict[str, Any]]:
-    try:
-        with os.scandir(folder) as entries:
-            for number, entry in enumerate(entries):
-                if number >= _MOST_FILES:
-                    return
-                name = f"{prefix}{entry.name}".encode("utf-8", "replace").decode("utf-8", "replace")
-                if entry.is_dir(follow_symlinks=False):
-                    if depth < 4:
-                        yield from _each(Path(entry.path), f"{name}/", depth + 1)
-                else:
-                    size = entry.stat(follow_symlinks=False).st_size
-                    yield {"name": name, "bytes": size, "is_link": entry.is_symlink()}
-    except OSError:  # it went away meanwhile, or is the agent's alone
-        return
+    """Names and sizes of what lies in a session's folder, following no link. No file is opened."""
+    files = []
+    with suppress(OSError, DumbwaiterError), opened_folder(folder) as opened:  # or it went away meanwhile
+        for entry in islice(entries_below(opened, max_depth=_MOST_DEPTH), _MOST_ENTRIES):
+            if not entry.is_folder:
+                name = entry.path.encode("utf-8", "replace").decode("utf-8", "replace")
+                is_link = stat.S_ISLNK(entry.status.st_mode)
+                files.append({"name": name, "bytes": entry.status.st_size, "is_link": is_link})
+    return sorted(files, key=lambda each: str(each["name"]))[:_MOST_FILES]
