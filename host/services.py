@@ -255,6 +255,7 @@ class Services:
             attempt_seconds=settings.delivery_seconds,
             settle=lambda session_id: self.progress.settle(session_id),
             why_not=self.running.why_not,
+            works=self._works,
             hide=self.running.hide,
         )
         self.messenger = HostMessenger(
@@ -264,6 +265,7 @@ class Services:
             policy=RetryPolicy(settings.delivery_retry_seconds, settings.delivery_hours),
             attempt_seconds=settings.delivery_seconds,
             noticed=self.terminal.notice,
+            works=self._works,
             hide=self.running.hide,
         )
         self.delegated = asyncio.Event()
@@ -442,6 +444,11 @@ class Services:
         """A channel was started: what waited for it is sent now."""
         self.deliverer.channel_is_back(name)
         self.messenger.channel_is_back(name)
+
+    def _works(self, name: str) -> None:
+        """A channel has sent something: what could not be sent through it is tried now."""
+        self.deliverer.channel_works(name)
+        self.messenger.channel_works(name)
 
     def _outdated(self, session_id: str) -> None:
         """A session's file is to be told what became of a message (the next host's work if none runs). Any thread."""

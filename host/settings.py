@@ -283,9 +283,7 @@ class Settings(BaseSettings):
     )
 
     delivery_seconds: float = Field(60, gt=0, description="time limit of one attempt to send a message")
-    delivery_retry_seconds: float = Field(
-        1, gt=0, description="wait before the second attempt; doubles up to 5 minutes"
-    )
+    delivery_retry_seconds: float = Field(1, gt=0, description="wait before the second attempt; doubles up to a minute")
     delivery_hours: float = Field(6, ge=0, description="how long sending is tried before it fails")
 
     max_waiting: int = Field(

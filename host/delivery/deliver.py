@@ -14,7 +14,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -65,11 +65,13 @@ class Deliverer:
         attempt_seconds: float,
         settle: Callable[[str], Awaitable[str | None]] = _no_draft,
         why_not: Callable[[str], str | None] = lambda name: None,
+        works: Callable[[str], None] = lambda name: None,
         hide: Callable[[str], str] = lambda text: text,
     ) -> None:
         """`settle` ends the growing of an answer, and has the id of its draft.
 
-        `why_not` says why nothing can be sent through a channel now, `hide` takes secrets out of what it says.
+        `why_not` says why nothing can be sent through a channel now, `works` hears of a channel that has just taken
+        something, `hide` takes secrets out of what a channel says.
         """
         self._central = central
         self._layout = layout
@@ -79,12 +81,14 @@ class Deliverer:
         self._attempt_seconds = attempt_seconds
         self._settle = settle
         self._why_not = why_not
+        self._works = works
         self._hide = hide
         self._workers: dict[Chat, asyncio.Task[None]] = {}
         self._news: dict[Chat, asyncio.Event] = {}
         self._rounds: dict[Chat, Rounds] = {}
         self._one_rests = asyncio.Event()
         self._resting: set[Chat] = set()  # nothing is to be sent there now: it has its time, or the platform is down
+        self._failing: dict[str, set[Chat]] = {}  # by channel: where something failed since the channel last worked
 
     async def start(self) -> None:
         """Take up what an earlier host left."""
@@ -114,8 +118,20 @@ class Deliverer:
 
     def channel_is_back(self, name: str) -> None:
         """A channel is connected again: what rests of its chats is tried at once."""
-        for chat, rounds in self._rounds.items():
-            if chat[0] == name:
+        self._wake([chat for chat in self._rounds if chat[0] == name])
+
+    def channel_works(self, name: str) -> None:
+        """A channel has just sent something: what failed through it since it last did is tried at once.
+
+        That is once for each failure: a message that its platform will not take is not asked for again with each of
+        its neighbours.
+        """
+        if failing := self._failing.pop(name, None):
+            self._wake(failing)
+
+    def _wake(self, chats: Iterable[Chat]) -> None:
+        for chat in chats:
+            if (rounds := self._rounds.get(chat)) is not None:
                 rounds.wake()
                 self._news[chat].set()
 
@@ -282,6 +298,7 @@ class Deliverer:
             else:
                 await self._failed_attempt(delivery, rounds, reason, in_doubt=True, broke=True)
         else:
+            self._works(delivery.channel_type)
             arrived = _identifier(platform_message_id)
             if number < parts:
                 return await self._part_sent(delivery, step, number, parts, arrived)
@@ -327,20 +344,23 @@ class Deliverer:
         in_doubt: bool = False,
         broke: bool = False,
     ) -> None:
-        attempts, error = delivery.attempts + 1, _sentence(self._hide(error))
+        left = rounds.rest_on(delivery.lane, now := time.monotonic())
+        attempts, error = delivery.attempts + (not left), _sentence(self._hide(error))
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message was not delivered and is given up", extra=_ids(delivery) | {"error": error})
             await self._finish(delivery, DeliveryStatus.FAILED, error=error, in_doubt=in_doubt)
             return
-        log.warning("a message could not be delivered yet", extra=_ids(delivery) | {"error": error, "wait": wait})
+        told = {"error": error, "wait": left or wait}
+        log.warning("a message could not be delivered yet", extra=_ids(delivery) | told)
 
         def note(tx: Transaction) -> None:
             deliveries.mark_attempted(tx, delivery.position, attempts, error, in_doubt=in_doubt, broke=broke)
 
         await self._record(note)
-        now = time.monotonic()
-        rounds.rest(delivery.lane, now + wait)
+        if not left:
+            rounds.rest(delivery.lane, now + wait)
+            self._failing.setdefault(delivery.channel_type, set()).add(delivery.chat)
         if retry_after is not None:
             rounds.rest_all(now + wait)
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
@@ -18,6 +17,7 @@ from host.central.database import Central, Queryable
 from host.central.host_messages import HostMessage
 from host.channels.protocol import Button, Channel, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
 from host.delivery.parts import card_parts
+from host.delivery.rests import Rests
 from host.delivery.retry import RetryPolicy, wait_after
 from host.delivery.split import split
 from shared_schema.clock import Clock, from_text, to_text
@@ -29,22 +29,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 30.0
 _LONGEST_ERROR = 500
-
-
-@dataclass(slots=True)
-class _Rests:
-    """Messages whose last attempt failed, and until when (monotonic seconds) each rests."""
-
-    until: dict[int, float] = field(default_factory=dict)
-
-    def resting(self, now: float) -> list[int]:
-        """The positions that rest now."""
-        self.until = {position: until for position, until in self.until.items() if until > now}
-        return list(self.until)
-
-    def next_in(self, now: float) -> float | None:
-        """Seconds until the first of them may be tried again."""
-        return max(0.05, min(self.until.values()) - now) if self.until else None
 
 
 class HostMessenger:
@@ -59,18 +43,24 @@ class HostMessenger:
         policy: RetryPolicy,
         attempt_seconds: float,
         noticed: Callable[[], None],
+        works: Callable[[str], None] = lambda name: None,
         hide: Callable[[str], str] = lambda text: text,
     ) -> None:
-        """`noticed` hears of each message that was sent; `hide` takes the secrets of channels out of an error."""
+        """`noticed` hears of each message that was sent, `works` of the channel that has sent it.
+
+        `hide` takes the secrets of channels out of an error.
+        """
         self._central = central
         self._clock = clock
         self._channels = channels
         self._policy = policy
         self._attempt_seconds = attempt_seconds
         self._noticed = noticed
+        self._works = works
         self._hide = hide
         self._parts_sent: dict[int, int] = {}  # by position: of a message in several parts, how many have gone out
-        self._back: set[str] = set()  # channels that were just started: what rests need not rest
+        self._back: set[str] = set()  # channels that seem to be well again: what rests is tried
+        self._failing: set[str] = set()  # channels through which something failed since they last worked
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._news: dict[str, asyncio.Event] = {}
         self._kicks: set[asyncio.Task[None]] = set()
@@ -84,6 +74,12 @@ class HostMessenger:
         """A channel was started: what failed through it is tried again now."""
         self._back.add(name)
         self.kick()
+
+    def channel_works(self, name: str) -> None:
+        """A channel has just sent something: what failed since it last did is tried now, once."""
+        if name in self._failing:
+            self._failing.discard(name)
+            self.channel_is_back(name)
 
     def kick(self) -> None:
         """There may be something to send."""
@@ -105,7 +101,8 @@ class HostMessenger:
                 self._workers[channel] = asyncio.create_task(self._serve(channel), name=f"host messages {channel}")
 
     async def _serve(self, channel: str) -> None:
-        news, rests = self._news[channel], _Rests()
+        news = self._news[channel]
+        rests: Rests[int] = Rests()
         try:
             while True:
                 news.clear()
@@ -121,20 +118,21 @@ class HostMessenger:
         finally:
             del self._workers[channel], self._news[channel]
 
-    async def _send_next(self, channel: str, rests: _Rests) -> float | None:
+    async def _send_next(self, channel: str, rests: Rests[int]) -> float | None:
         """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
         try:
             if channel in self._back:
                 self._back.discard(channel)
-                rests.until.clear()
+                rests.wake()
             resting = rests.resting(time.monotonic())
             now = self._clock.now()
-            message, held = await self._central.read(_next, channel, resting, to_text(now))
+            message, held = await self._central.read(_next, channel, sorted(resting), to_text(now))
             if message is None:
                 until = None if held is None else max(0.05, (from_text(held) - now).total_seconds())
                 waits = [wait for wait in (rests.next_in(time.monotonic()), until) if wait is not None]
-                return min(waits, default=None)
-            wait = await self._attempt(message)
+                return max(0.05, min(waits)) if waits else None
+            rests.begin(message.position)
+            await self._attempt(message, rests)
         except DumbwaiterError as error:
             log.error("the ledger cannot be used", extra={"channel": channel, "error": str(error)})
             return self._policy.first_seconds
@@ -143,42 +141,41 @@ class HostMessenger:
             assert message is not None
             await self._finish(message, DeliveryStatus.FAILED, error=f"the host failed over it: {type(error).__name__}")
             return 0
-        if wait is not None:
-            rests.until[message.position] = time.monotonic() + wait
         return 0
 
-    async def _attempt(self, message: HostMessage) -> float | None:
-        """Send one message. Seconds after which to try again; None: it has its outcome."""
+    async def _attempt(self, message: HostMessage, rests: Rests[int]) -> None:
+        """Send one message. It has its outcome then, or rests until another attempt."""
         channel = self._channels.get(message.channel_type)
         if channel is None:
-            return await self._failed(message, f"the channel {message.channel_type} is not set up")
+            await self._failed(message, rests, f"the channel {message.channel_type} is not set up")
+            return
         if await self._central.read(_is_stale, message):
             await self._finish(message, "suppressed")
-            return None
+            return
         if not channel.capabilities.idempotent and not await self._central.write(
             host_messages.mark_sending, message.position
         ):
-            return None
+            return
         try:
             async with asyncio.timeout(self._attempt_seconds):
                 platform_id, sent_as = await self._deliver(channel, message)
         except ChannelUnavailable as error:
-            return await self._failed(message, error.what, error.retry_after)
+            await self._failed(message, rests, error.what, error.retry_after)
         except ChannelRefused as error:  # a person has to mend something; the message waits for that
-            return await self._failed(message, error.what)
+            await self._failed(message, rests, error.what)
         except DeliveryRefused as error:
             reason = self._hide(error.what)
             log.warning("a message of the host was refused", extra={"key": message.key, "error": reason})
             await self._finish(message, DeliveryStatus.FAILED, error=reason)
         except TimeoutError:
-            return await self._unanswered(channel, message, "the platform did not answer in time")
+            await self._unanswered(channel, message, rests, "the platform did not answer in time")
         except Exception as error:  # a broken channel: whether the platform has it is not known
             log.exception("a channel failed", extra={"key": message.key})
-            return await self._unanswered(channel, message, f"the channel failed: {type(error).__name__}")
+            await self._unanswered(channel, message, rests, f"the channel failed: {type(error).__name__}")
         else:
+            self._works(message.channel_type)
             await self._finish(message, DeliveryStatus.DELIVERED, platform_id=platform_id, sent_as=sent_as)
             self._noticed()
-        return None
 
     async def _deliver(self, channel: Channel, message: HostMessage) -> tuple[str, str | None]:
         """Send it; in which chat, and the platform's id of it."""
@@ -225,26 +222,35 @@ class HostMessenger:
     async def _note_direct_chat(self, user: str, platform_id: str) -> None:
         await self._central.write(users.seen, user, platform_id, None)
 
-    async def _unanswered(self, channel: Channel, message: HostMessage, error: str) -> float | None:
-        """An attempt that may have arrived: it is repeated where that is harmless. As `_failed`."""
+    async def _unanswered(self, channel: Channel, message: HostMessage, rests: Rests[int], error: str) -> None:
+        """An attempt that may have arrived: it is repeated where that is harmless."""
         if channel.capabilities.idempotent:
-            return await self._failed(message, error, in_doubt=True)
-        await self._finish(message, DeliveryStatus.UNCERTAIN, error=error)
-        return None
+            await self._failed(message, rests, error, in_doubt=True)
+        else:
+            await self._finish(message, DeliveryStatus.UNCERTAIN, error=error)
 
     async def _failed(
-        self, message: HostMessage, error: str, retry_after: float | None = None, *, in_doubt: bool = False
-    ) -> float | None:
-        """Seconds until the next attempt; None: it is given up, and `in_doubt` says that it may be there."""
+        self,
+        message: HostMessage,
+        rests: Rests[int],
+        error: str,
+        retry_after: float | None = None,
+        *,
+        in_doubt: bool = False,
+    ) -> None:
+        """It rests until the next attempt, or is given up, and `in_doubt` says that it may be there."""
         error = self._hide(error)
-        attempts = message.attempts + 1
+        left = rests.rest_on(message.position, now := time.monotonic())
+        attempts = message.attempts + (not left)
         wait = wait_after(attempts, self._policy, retry_after=retry_after)
         if wait is None:
             log.error("a message of the host is given up", extra={"key": message.key, "error": error})
             await self._finish(message, DeliveryStatus.UNCERTAIN if in_doubt else DeliveryStatus.FAILED, error=error)
-            return None
+            return
         await self._central.write(host_messages.mark_attempted, message.position, attempts, _stored(error))
-        return wait
+        if not left:
+            rests.rest(message.position, now + wait, is_fixed=retry_after is not None)
+            self._failing.add(message.channel_type)
 
     async def _finish(
         self,

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from host.backoff import Backoff
 
-LONGEST_WAIT = 300.0
+LONGEST_WAIT = 60.0
+"""Seconds. So long at most an answer is late where nothing else shows that the platform is well again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The first wait (seconds; doubles up to five minutes) and how many hours of waits in all."""
+    """The first wait (seconds; doubles up to a minute) and how many hours of waits in all."""
 
     first_seconds: float
     hours: float

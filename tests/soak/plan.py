@@ -63,7 +63,7 @@ class Plan:
     weather: float = 1.0
     silent_seconds: float = 3.0
     max_retries: int = 3
-    settle_seconds: float = 420.0  # longer than a message may wait between two attempts, with those behind it
+    settle_seconds: float = 240.0  # longer than a message may wait between two attempts, with those behind it
     bot_chats: int = 6  # on Telegram, and one webhook besides; 0: no bot runs
     schedules: int = 1_000  # that are hardly ever due, beside the few that always are; 0: nothing acts by itself
     talkers: int = 20  # agents that write to each other

@@ -20,8 +20,8 @@ def waits(policy: RetryPolicy, *, retry_after: float | None = None, at_most: int
     return found
 
 
-def test_the_wait_doubles_up_to_five_minutes() -> None:
-    assert waits(USUAL)[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+def test_the_wait_doubles_up_to_a_minute() -> None:
+    assert waits(USUAL)[:12] == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
 
 
 def test_sending_is_tried_for_the_whole_time_and_not_for_ever() -> None:
@@ -78,5 +78,5 @@ def test_without_hours_there_is_one_attempt() -> None:
     assert waits(RetryPolicy(first_seconds=1, hours=0)) == []
 
 
-def test_a_first_wait_longer_than_five_minutes_is_kept() -> None:
+def test_a_first_wait_longer_than_a_minute_is_kept() -> None:
     assert set(waits(RetryPolicy(first_seconds=900, hours=1))) == {900.0}
