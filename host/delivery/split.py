@@ -33,6 +33,7 @@ _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 _LINE = re.compile(r"\n")
 _SENTENCE = re.compile(r"(?<=[.!?\u2026\u3002\uff01\uff1f])\s+")
 _WORD = re.compile(r"\s+")
+_SAID = re.compile(r"\S")
 _LEAST = 3
 """A cut of a better kind is taken unless it leaves less than this part of a message."""
 _SMALLEST = 40
@@ -73,7 +74,8 @@ class _Splitting:
         self._text = text
         self._limit = limit
         self._unit = unit
-        self._blocks = _blocks(text) if limit >= _SMALLEST else []
+        # What opens and closes a block stands in each of its parts: where that leaves little room, its lines are text.
+        self._blocks = [each for each in _blocks(text) if limit >= _SMALLEST and self._around(each) < limit // 2]
         self._whole = [found.span() for found in _WHOLE.finditer(text)] if limit >= _SMALLEST else []
         self._starts = [start for start, _ in self._whole]
 
@@ -83,8 +85,6 @@ class _Splitting:
         while position < len(text):
             block = self._inside(position)
             head = "" if block is None else f"{block.opening}\n"
-            if block is not None and size_of(head, self._unit) + self._closing(block) >= self._limit // 2:
-                block, head = None, ""  # an opening line that fills a message
             end = self._reach(position, self._limit - size_of(head, self._unit))
             if end >= len(text):
                 if text[position:].strip():
@@ -137,9 +137,12 @@ class _Splitting:
 
     def _last(self, pattern: re.Pattern[str], position: int, end: int) -> tuple[int, int] | None:
         """The last place of that kind at which may be cut: where the part ends, and where the next one begins."""
+        said = _SAID.search(self._text, position, end)
+        if said is None:
+            return None
         for found in reversed(list(pattern.finditer(self._text, position, min(len(self._text), end + 1)))):
             start = found.start()
-            if position < start <= end and self._text[position:start].strip() and self._may_cut(start):
+            if said.start() < start <= end and self._may_cut(start):
                 return start, self._behind(pattern, found)
         return None
 
@@ -199,6 +202,9 @@ class _Splitting:
 
     def _closing(self, block: _Code) -> int:
         return len(block.fence) + 1
+
+    def _around(self, block: _Code) -> int:
+        return size_of(block.opening, self._unit) + 1 + self._closing(block)
 
 
 def _blocks(text: str) -> list[_Code]:

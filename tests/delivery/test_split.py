@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import get_args
 
 import pytest
@@ -114,13 +115,33 @@ def test_nothing_is_lost_and_every_part_fits(text: str, limit: int, unit: Unit) 
     assert words("\n".join(parts)) == words(text)
 
 
-def test_it_takes_a_time_that_grows_with_the_text() -> None:
-    for text in (
-        "```\n" * 20_000,
-        "[" * 100_000,
-        "x" * 100_000,
-        "e" + "\u0301" * 100_000,
-        "a\n" * 50_000,
-        "` " * 50_000,
-    ):
-        assert "".join(split(text, 4_000, "utf16"))
+MUCH = [
+    "`", "~", "`" * 900 + "\n", "```" + "x" * 3_000 + "\n", "```\n", "~~~\n", "```\nx\n```\n", "` ", "`a",
+    "[", "![", "[](", "[a](http://x.y)", "https://", "x", "a\n", "\n", "\r", "\n ", " ", ". ",
+    "e" + "\u0301" * 5_000, "\U0001f468\u200d", "\U0001f1e6", "|1|2|\n", "* a\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [2_000, 4_096, 65_536])
+@pytest.mark.parametrize("begin", ["", "a"])
+def test_time_and_parts_grow_with_the_text(begin: str, limit: int) -> None:
+    for piece in MUCH:
+        text = (begin + piece * (100_000 // len(piece) + 1))[:100_000]
+        began = time.process_time()
+
+        parts = split(text, limit, "utf16")
+
+        assert time.process_time() - began < 2.0, piece
+        assert sum(map(len, parts)) <= 2 * len(text), piece
+        assert len(parts) <= 6 * size_of(text, "utf16") // limit + 2, piece
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(PIECES, st.integers(1, 400)), max_size=20), st.integers(40, 500))
+def test_no_text_becomes_many_more_parts_than_it_fills(text: list[tuple[str, int]], limit: int) -> None:
+    whole = "".join(piece * times for piece, times in text)
+
+    parts = split(whole, limit)
+
+    assert sum(map(len, parts)) <= 4 * len(whole) + limit
+    assert len(parts) <= 10 * len(whole) // limit + 2
