@@ -23,6 +23,7 @@ from container_agent.tools.foreign import result_text, tool_name
 from container_agent.tools.tool import Arguments, Definition, Tool, ToolRefused
 from shared_schema import tool_servers
 from shared_schema.errors import InvalidValue
+from shared_schema.pages import PageCursors
 from shared_schema.tool_servers import ToolServer
 
 if TYPE_CHECKING:
@@ -273,8 +274,9 @@ class _Server:
 async def _listed(client: Client, server: ToolServer) -> list[Definition]:
     """What a server offers, as far as it can be told to a model."""
     found: dict[str, Definition] = {}
-    cursor = None
-    for _ in range(_MAX_PAGES):
+    cursor: str | None = None
+    cursors = PageCursors(_MAX_PAGES)
+    while True:
         page = await client.list_tools(cursor=cursor, cache_mode="bypass")
         for tool in page.tools:
             parameters: dict[str, Any] = {"type": "object", **tool.input_schema}
@@ -283,8 +285,7 @@ async def _listed(client: Client, server: ToolServer) -> list[Definition]:
                     tool_name(server.name, tool.name),
                     Definition(tool.name, (tool.description or "")[:2_000], parameters),
                 )
-        cursor = page.next_cursor
-        if cursor is None:
+        if (cursor := cursors.next(page.next_cursor)) is None:
             break
     return [found[name] for name in sorted(found)]
 

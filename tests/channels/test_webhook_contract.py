@@ -193,6 +193,15 @@ class WebhookPlatform:
         else:
             self._troubles.extend([(fault, seconds)] * times)
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether the next reply meets a fault."""
+        return bool(self._troubles)
+
+    def heal(self) -> None:
+        """No reply meets a fault any more."""
+        self._troubles.clear()
+
     async def typing_count(self) -> int:
         return 0
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from shared_schema.clock import from_text
 from tests.soak.__main__ import soak
+from tests.soak.acting import waits_of
 from tests.soak.bots import Said, judge_chat
 from tests.soak.errands import Errand
 from tests.soak.evidence import Evidence, SessionFiles
@@ -233,6 +235,26 @@ def test_the_judge_of_bots_sees(fault: str | None, rows: list[dict[str, object]]
     verdict = Verdict()
     judge_chat([Said("telegram", "5000", "1", ["word", "word-changed"])], rows, heard, set(), verdict)
     assert [name for name, found in verdict.faults.items() if found] == ([] if fault is None else [fault])
+
+
+def test_the_judge_sees_how_long_after_it_could_a_run_has_begun() -> None:
+    """It waits for its time, for the run before it, and for a host."""
+
+    def at(second: float) -> str:
+        return f"2026-11-30T12:00:{second:06.3f}Z"
+
+    runs = [
+        ("tick", at(5), "ok", "ses_1", at(5.2), at(12)),
+        ("tick", at(10), "ok", "ses_2", at(12.5), at(13)),
+        ("tick", at(15), "missed", None, at(31), at(31)),
+        ("tick", at(20), "ok", "ses_3", at(31), None),
+        ("rare", at(25), "failed", "ses_4", at(45), at(50)),
+    ]
+    waits = waits_of(runs, [from_text(at(0)).timestamp(), from_text(at(30)).timestamp()])
+
+    assert {key: round(wait, 1) for key, wait in waits.items()} == {
+        ("tick", at(5)): 0.2, ("tick", at(10)): 0.5, ("tick", at(20)): 1.0, ("rare", at(25)): 15.0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("descriptors", "megabytes"), [(0.1, 0.0), (0.0, 0.1)])

@@ -126,14 +126,19 @@ class Bots:
                     await self._webhook.start()
                 case _:
                     faults = (telegram.drop_before, telegram.drop_after, telegram.status(500), telegram.status(429, 1))
-                    self._telegram.send_faults.append(self._source.choice(faults))
                     bad = (Fault.DROPS_BEFORE, Fault.DROPS_AFTER, Fault.FAILS, Fault.TOO_MANY)
-                    await self._webhook.fault(self._source.choice(bad), seconds=1)
+                    fault, other = self._source.choice(faults), self._source.choice(bad)
+                    # One at a time: what nobody calls must not pile faults up, which would outlive the trouble.
+                    if not self._telegram.send_faults:
+                        self._telegram.send_faults.append(fault)
+                    if not self._webhook.has_faults:
+                        await self._webhook.fault(other, seconds=1)
 
     async def heal(self) -> None:
         """From now on both are well."""
         if self.plan.bot_chats:
             self._telegram.send_faults.clear()
+            self._webhook.heal()
             await self._telegram.stop()
             await self._telegram.start()
             await self._webhook.stop()

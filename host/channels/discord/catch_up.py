@@ -112,10 +112,11 @@ async def messages_since(
             except DeliveryRefused as error:
                 log.warning("a chat cannot be caught up", extra={"chat": channel_id, "error": str(error)})
                 break
+            asked_from = after
             for message in sorted(page, key=lambda each: snowflake(each.get("id"))):
                 after = max(after, snowflake(message.get("id")))
                 yield {**message, "channel_id": channel_id}
-            if len(page) < _PAGE:
+            if len(page) < _PAGE or after == asked_from:
                 break
 
 

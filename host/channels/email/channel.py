@@ -33,6 +33,7 @@ from host.channels.protocol import (
     Ingest,
     Outgoing,
 )
+from host.channels.unhurried import Unhurried
 from host.routing.event import Event
 from host.sessions.attachments import Attachment, AttachmentRefused
 from host.sessions.filename import safe_name
@@ -92,10 +93,13 @@ class EmailChannel(BaseChannel):
     async def serve(self) -> None:
         assert self._box is not None, "the channel has been started"
         while True:
-            await self._take_new(self._box)
+            question = Unhurried(self._settings.poll_seconds)
+            has_news = await self._take_new(self._box)
             self._context.health.heard()
             # A mail that comes now is announced at the beginning of IDLE; and there is the poll.
             await self._box.wait_for_mail(self._settings.poll_seconds)
+            if not has_news:
+                await question.wait()
 
     async def close(self) -> None:
         box, self._box = self._box, None
@@ -157,8 +161,8 @@ class EmailChannel(BaseChannel):
                 await box.close()
         return False
 
-    async def _take_new(self, box: Mailbox) -> None:
-        """Take every mail that came since the position, in order."""
+    async def _take_new(self, box: Mailbox) -> bool:
+        """Take every mail that came since the position, in order; whether there was any."""
         position = await self._position()
         assert position is not None, "it was set at the start"
         validity, last, day = position
@@ -174,6 +178,7 @@ class EmailChannel(BaseChannel):
             await self._keep_position(box, last)
         if validity != box.validity and not uids:
             await self._keep_position(box, box.next_uid - 1)
+        return bool(uids)
 
     async def _take(self, box: Mailbox, uid: int) -> None:
         fetched = await box.fetch(uid, self._settings.max_bytes)

@@ -95,6 +95,7 @@ class GitHubClient:
         self, path: str, parameters: dict[str, str | int], known_as: str | None, *, most: int = _MOST_PAGES
     ) -> list[Any]:
         found: list[Any] = []
+        objects: Any = None
         for page in range(1, most + 1):
             key = known_as if page == 1 else None
             tag = self._tags.get(key) if key is not None else None
@@ -103,7 +104,9 @@ class GitHubClient:
                 raise NotModified
             if key is not None and (etag := answer.headers.get("etag")) is not None:
                 self._tags = {key: etag, **self._tags} if len(self._tags) < 1_000 else {key: etag}
-            objects = answer.json()
+            before, objects = objects, answer.json()
+            if objects == before:  # it does not know pages, and has this one for every number
+                break
             found += objects if isinstance(objects, list) else []
             if not isinstance(objects, list) or len(objects) < _PAGE:
                 break

@@ -30,6 +30,7 @@ from host.channels.protocol import (
     Ingest,
     Outgoing,
 )
+from host.channels.unhurried import Unhurried
 from host.routing.event import ChatGone, ChatMoved, Event, Incoming, Joined, Reacted, ReadReceipt, RemoteFile
 from shared_schema import json_text
 from shared_schema.errors import DumbwaiterError, InvalidValue
@@ -103,8 +104,11 @@ class MatrixChannel(BaseChannel):
 
     async def serve(self) -> None:
         while True:
-            await self._sync_once(self._connected())
+            question = Unhurried(self._settings.sync_seconds)
+            has_news = await self._sync_once(self._connected())
             self._context.health.heard()
+            if not has_news:
+                await question.wait()
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -179,7 +183,8 @@ class MatrixChannel(BaseChannel):
         room = self._connected().room(platform_id)
         return None if room is None else room.display_name
 
-    async def _sync_once(self, client: MatrixClient) -> None:
+    async def _sync_once(self, client: MatrixClient) -> bool:
+        """Take what is new; whether there was anything."""
         since = await self._context.state.get(_SYNC)
         answer = await client.sync(since, is_first=self._is_first)
         self._is_first = False
@@ -192,6 +197,7 @@ class MatrixChannel(BaseChannel):
             await self._tell(ChatGone(Address(self.name, room_id), "the bot is not in this room any more"))
         # Last of all: a host that is interrupted before this gets the same events again.
         await self._context.state.set(_SYNC, answer.next_batch)
+        return bool(answer.rooms.invite or answer.rooms.join or answer.rooms.leave)
 
     async def _take_room(self, client: MatrixClient, room_id: str, info: Any, since: str) -> None:
         events = [event.source for event in info.timeline.events]

@@ -17,15 +17,18 @@ import nio
 import nio.crypto
 import nio.store
 from nio.api import Api, MessageDirection, RelationshipType
+from nio.responses import RoomEventRelationsResponse
 
 from host.channels.file_body import save
 from host.channels.matrix.settings import MatrixSettings
 from host.channels.protocol import ChannelUnavailable, DeliveryRefused, TokenRefused
 from host.channels.unreachable import unreachable
+from shared_schema.pages import PageCursors
 from shared_schema.text import one_line
 
 _SECONDS = 60.0
 _PAGE = 100
+_MAX_PAGES = 10
 _ROOM_SECONDS, _LOOK_SECONDS = 10.0, 0.25
 _LONGEST_SENTENCE = 200
 _TOKEN_REFUSED = ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_DEACTIVATED", "M_USER_LOCKED")
@@ -125,6 +128,7 @@ class MatrixClient:
         """The events between two tokens, oldest first, at most so many of the latest."""
         events: list[Mapping[str, Any]] = []
         token: str | None = before
+        tokens = PageCursors(longest // _PAGE * 5)  # of which a server may make smaller ones
         while token is not None and len(events) < longest:
             async with self._told():
                 answer = self._right(
@@ -133,7 +137,7 @@ class MatrixClient:
                     )
                 )
             events += [self._readable(event).source for event in answer.chunk]
-            token = answer.end if answer.chunk else None
+            token = tokens.next(answer.end) if answer.chunk else None
         return events[:longest][::-1]
 
     def _readable(self, event: nio.Event) -> nio.Event:
@@ -177,11 +181,22 @@ class MatrixClient:
 
     async def reactions_of_mine(self, room_id: str, event_id: str) -> list[str]:
         """The events by which we have reacted to an event."""
-        async with self._told():
-            relations = self._nio.room_get_event_relations(
-                room_id, event_id, RelationshipType.annotation, "m.reaction", limit=_PAGE
-            )
-            return [event.event_id async for event in relations if event.sender == self.me]
+        found: list[str] = []
+        token: str | None = None
+        tokens = PageCursors(_MAX_PAGES)
+        while True:
+            # Not the library's own iterator, which follows a server for as long as that names another page.
+            method, path = Api.room_get_event_relations(
+                self._nio.access_token, room_id, event_id, RelationshipType.annotation, "m.reaction",
+                MessageDirection.back, token, None, _PAGE,
+            )  # fmt: skip
+            async with self._told():
+                answer = self._right(
+                    await self._nio._send(RoomEventRelationsResponse, method, path, response_data=(room_id, event_id))
+                )
+            found += [event.event_id for event in answer.events if event.sender == self.me]
+            if (token := tokens.next(answer.next_batch)) is None:
+                return found
 
     async def sender_of(self, room_id: str, event_id: str) -> str | None:
         """Who has sent an event; None where that cannot be known."""

@@ -13,13 +13,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from host.channels.protocol import ChannelRefused, ChannelState, ChannelUnavailable, DeliveryRefused
-from host.channels.slack.client import SlackApi, SlackError
+from host.channels.slack.client import SlackApi, SlackError, cursor_in
 from shared_schema.clock import Clock
 from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.pages import PageCursors
 
 log = logging.getLogger(__name__)
 
 _MAX_CHATS = 500
+_MAX_CHAT_PAGES = 50  # which may be short ones, or empty
 _MAX_PAGES = 10
 _MAX_THREADS = 50
 _PAGE = 100
@@ -122,7 +124,8 @@ async def messages_since(api: SlackApi, moment: float) -> AsyncIterator[Mapping[
 
 
 async def _chats(api: SlackApi) -> AsyncIterator[Mapping[str, Any]]:
-    cursor, count = "", 0
+    cursor: str | None = None
+    cursors, count = PageCursors(_MAX_CHAT_PAGES), 0
     while count < _MAX_CHATS:
         try:
             answer = await api.call(
@@ -130,7 +133,7 @@ async def _chats(api: SlackApi) -> AsyncIterator[Mapping[str, Any]]:
                 types="public_channel,private_channel,mpim,im",
                 exclude_archived=True,
                 limit=_PAGE,
-                cursor=cursor or None,
+                cursor=cursor,
             )
         except SlackError as error:
             log.warning("what was written meanwhile cannot be caught up", extra={"error": error.code})
@@ -138,8 +141,8 @@ async def _chats(api: SlackApi) -> AsyncIterator[Mapping[str, Any]]:
         for chat in _list(answer.get("channels")):
             count += 1
             yield chat
-        cursor = _cursor(answer)
-        if not cursor:
+        cursor = cursors.next(cursor_in(answer))
+        if cursor is None:
             return
 
 
@@ -160,13 +163,13 @@ async def _of_chat(api: SlackApi, channel: str, moment: float) -> list[Mapping[s
 async def _pages(api: SlackApi, method: str, moment: float, **arguments: str) -> list[Mapping[str, Any]]:
     cursor: str | None = None
     found: list[Mapping[str, Any]] = []
-    for _ in range(_MAX_PAGES):
+    cursors = PageCursors(_MAX_PAGES)
+    while True:
         answer = await api.call(method, oldest=f"{moment:.6f}", limit=_PAGE, cursor=cursor, **arguments)
         found += _list(answer.get("messages"))
-        cursor = _cursor(answer) or None
+        cursor = cursors.next(cursor_in(answer))
         if cursor is None:
-            break
-    return found
+            return found
 
 
 def _is_new(message: Mapping[str, Any], moment: float) -> bool:
@@ -178,12 +181,6 @@ def _seconds(value: object) -> float:
         return float(value) if isinstance(value, str) else 0.0
     except ValueError:
         return 0.0
-
-
-def _cursor(answer: Mapping[str, Any]) -> str:
-    metadata = answer.get("response_metadata")
-    cursor = metadata.get("next_cursor") if isinstance(metadata, Mapping) else None
-    return cursor if isinstance(cursor, str) else ""
 
 
 def _list(value: object) -> list[Mapping[str, Any]]:

@@ -168,3 +168,9 @@ def _form(value: object) -> str:
         case int() | float():
             return str(value)
     return json.dumps(value)
+
+
+def cursor_in(answer: Mapping[str, Any]) -> object:
+    """What an answer of Slack's has in the place of the next page's cursor."""
+    metadata = answer.get("response_metadata")
+    return metadata.get("next_cursor") if isinstance(metadata, Mapping) else None

@@ -16,11 +16,12 @@ from typing import Any
 import aiohttp
 
 from host.channels.protocol import Button, ChannelUnavailable, DeliveryRefused, Outgoing
-from host.channels.slack.client import SlackApi, SlackError
+from host.channels.slack.client import SlackApi, SlackError, cursor_in
 from host.channels.slack.emoji import to_name
 from host.channels.slack.files import share
 from host.channels.slack.streams import Streams
 from host.channels.slack.text import to_mrkdwn
+from shared_schema.pages import PageCursors
 from shared_schema.rows import Address
 
 log = logging.getLogger(__name__)
@@ -194,7 +195,8 @@ class SlackSender:
         method = "conversations.history" if address.thread_id is None else "conversations.replies"
         cursor: str | None = None
         found: list[Mapping[str, Any]] = []
-        for _ in range(_PAGES):
+        cursors = PageCursors(_PAGES)
+        while True:
             try:
                 answer = await self._api().call(
                     method,
@@ -209,9 +211,8 @@ class SlackSender:
                 return found
             messages = answer.get("messages")
             found += [each for each in messages if self._is_ours(each)] if isinstance(messages, list) else []
-            metadata = answer.get("response_metadata")
-            cursor = metadata.get("next_cursor") if isinstance(metadata, Mapping) else None
-            if not isinstance(cursor, str) or not cursor:
+            cursor = cursors.next(cursor_in(answer))
+            if cursor is None:
                 break
         for message in found:
             metadata = message.get("metadata")

@@ -19,6 +19,7 @@ from host.channels.telegram.client import SECOND_POLLER, Client
 from host.channels.telegram.receiver import TelegramReceiver
 from host.channels.telegram.window import LIMIT, Window
 from host.channels.telegram.wire import KINDS, update_id
+from host.channels.unhurried import Unhurried
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,9 @@ class Polling:
     async def _poll(self) -> None:
         self._progress.clear()
         offset = self._window.offset
-        updates = await self._ask(offset, 0.0 if self._window.is_open else self._poll_seconds, LIMIT)
+        seconds = 0.0 if self._window.is_open else self._poll_seconds
+        question = Unhurried(seconds)
+        updates = await self._ask(offset, seconds, LIMIT)
         self._window.confirmed(offset)
         self._heard()
         numbered = {number: raw for raw in updates if (number := update_id(raw)) is not None}
@@ -131,10 +134,13 @@ class Polling:
             if not numbered:
                 await asyncio.sleep(_FAILED_SECONDS)
         self._has_failed = False
-        for number in self._window.new(numbered):
+        fresh = self._window.new(numbered)
+        for number in fresh:
             self._receiver.put(numbered[number], partial(self._came_out, number))
         if self._window.is_open:
             await self._wait()
+        elif not fresh:
+            await question.wait()
 
     async def _ask(self, offset: int | None, seconds: float, limit: int) -> list[object]:
         limit_seconds = seconds + self._timeout
