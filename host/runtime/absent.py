@@ -16,7 +16,7 @@ class AbsentRuntime:
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         """Nothing runs."""
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         return AgentStatus(alive=False)
 
     async def list(self) -> list[AgentHandle]:

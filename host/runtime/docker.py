@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from host.runtime.exit_status import reason_of
 from host.runtime.image_accounts import ImageAccounts
 from host.runtime.image_names import how_to_build
 from host.runtime.layers import BuiltLayer, LayerRequest
+from host.runtime.living import LivingAgents
 from host.runtime.podman import HOSTS, hint_for
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.specification import (
@@ -82,6 +83,7 @@ class DockerRuntime:
         self._first = self._limits.ssh if self.engine.is_ssh else self._limits.probe
         self._threads = BoundedThreads(threads, "docker")
         self._client = EngineClient(self.engine, self._limits.probe, self._limits.start)
+        self._living_agents = LivingAgents(lambda: self._call(self._running))
         self._accounts = ImageAccounts(self._client, install_id)
         self._account_files = None if run_folder is None else AccountFiles(run_folder)
 
@@ -113,7 +115,9 @@ class DockerRuntime:
             hint=f"`docker rm -f {handle.reference[:12]}` ends it, or a restart of the engine does",
         )
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
+        if await self._living_agents.have(handle.reference, max_age):
+            return AgentStatus(alive=True)
         return await self._call(lambda: self._status(handle.reference))
 
     async def list(self) -> list[AgentHandle]:
@@ -126,6 +130,7 @@ class DockerRuntime:
         await self._call(lambda: self._remove(handle))
 
     async def close(self) -> None:
+        self._living_agents.close()
         self._threads.close()
         self._client.close()
 
@@ -290,6 +295,12 @@ class DockerRuntime:
             exit_code=exit_code,
             reason=reason_of(exit_code, out_of_memory=bool(state.get("OOMKilled")), error=error),
         )
+
+    def _running(self) -> Set[str]:
+        """The ids of this install's containers that run."""
+        with self._client.calling() as client:
+            found = client.api.containers(filters={"label": f"{INSTALL_LABEL}={self.install_id}"})
+        return {str(container["Id"]) for container in found}
 
     def _containers(self) -> Sequence[AgentHandle]:
         with self._client.calling() as client:

@@ -86,7 +86,7 @@ class FakeRuntime:
         else:
             self.engine.end(handle.run_id, agent.lifetime.exit_code)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         agent = self._agent(handle)
         if agent is None:
             return AgentStatus(alive=False)

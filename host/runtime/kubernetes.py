@@ -14,7 +14,7 @@ import ipaddress
 import logging
 import math
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from host.runtime.kubernetes_state import (
     node_standing,
     standing,
 )
+from host.runtime.living import LivingAgents
 from host.runtime.placement import NoRoom
 from host.runtime.protocol import (
     AgentHandle,
@@ -90,6 +91,7 @@ class KubernetesRuntime:
         self.options = options
         self._pending_seconds = pending_seconds
         self._node_seconds = node_seconds
+        self._living_agents = LivingAgents(self._running)
         self._nodes: dict[str, tuple[float, NodeStanding]] = {}
         self._first_seen: dict[str, float] = {}  # of trouble that may pass, by the pod's name
         self._captures: dict[str, _Capture] = {}
@@ -125,7 +127,9 @@ class KubernetesRuntime:
             await asyncio.wait([capture.task], timeout=_LAST_LOG_SECONDS)
             capture.task.cancel()
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
+        if not self.is_lost(handle.node) and await self._living_agents.have(handle.reference, max_age):
+            return AgentStatus(alive=True)
         pod, state = await self._look(handle.reference)
         if pod is None:
             return AgentStatus(alive=False)
@@ -138,7 +142,7 @@ class KubernetesRuntime:
 
     async def list(self) -> list[AgentHandle]:
         found = []
-        for pod in await self.client.pods(f"{INSTALL_LABEL}={self.install_id}"):
+        for pod in await self._pods():
             labels = pod["metadata"].get("labels") or {}
             if labels.keys() >= {RUN_LABEL, SESSION_LABEL} and FINALIZER in _finalizers(pod):
                 name = str(pod["metadata"]["name"])
@@ -166,6 +170,7 @@ class KubernetesRuntime:
             capture.task.cancel()
 
     async def close(self) -> None:
+        self._living_agents.close()
         running = [*self._tasks, *(each.task for each in self._captures.values())]
         for task in running:
             task.cancel()
@@ -239,6 +244,9 @@ class KubernetesRuntime:
         pod = await self.client.pod(name)
         if pod is None:
             return None, PodStanding(AgentStatus(alive=False), "", is_deleted=True)
+        return pod, await self._standing(name, pod)
+
+    async def _standing(self, name: str, pod: Mapping[str, Any]) -> PodStanding:
         state = standing(pod, await self._node(node_of(pod)))
         if state.node in self._lost and state.ended is None:
             given_up = AgentStatus(alive=False, reason=f"its node {state.node} was given up for lost")
@@ -248,7 +256,21 @@ class KubernetesRuntime:
         # A node may say that a pod is over just before it ends the containers (evictions, before Kubernetes 1.22).
         if state.is_over is not None and self._lasts(name, self.options.grace_seconds + 5.0):
             state = replace(state, ended=state.is_over)
-        return pod, state
+        return state
+
+    async def _pods(self) -> Sequence[dict[str, Any]]:
+        return await self.client.pods(f"{INSTALL_LABEL}={self.install_id}")
+
+    async def _running(self) -> Set[str]:
+        """The names of pods that run, on nodes that are ready. Others are asked about alone: each has its story."""
+        found = set()
+        for pod in await self._pods():
+            name = str(pod["metadata"]["name"])
+            state = await self._standing(name, pod)
+            is_settled = state.ended is None and state.hopeless is None and state.is_over is None
+            if is_settled and await self._node(state.node) is NodeStanding.READY:
+                found.add(name)
+        return found
 
     async def _node(self, name: str) -> NodeStanding | None:
         if not name:

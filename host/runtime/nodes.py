@@ -83,11 +83,11 @@ class NodesRuntime:
             async with self._asking(handle.node) as engine:
                 await engine.stop(handle, grace)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         if self.is_lost(handle.node):
             return AgentStatus(alive=False, reason=f"its node {handle.node} was given up for lost")
         async with self._asking(handle.node) as engine:
-            return await engine.poll(handle)
+            return await engine.poll(handle, max_age)
 
     async def list(self) -> list[AgentHandle]:
         """Of all nodes that answer. What must be sure of one session asks its node (`list_on`)."""

@@ -64,7 +64,7 @@ class ProcessRuntime:
                 return
         raise RuntimeUnavailable(f"process {handle.reference} does not end", where=handle.session_id)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         return await asyncio.to_thread(self._status, handle)
 
     async def list(self) -> list[AgentHandle]:

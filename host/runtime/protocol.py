@@ -134,8 +134,11 @@ class Runtime(Protocol):
         """End an agent: SIGTERM, after `grace` seconds SIGKILL. Returns only when it is gone; its logs stay readable
         until `remove`."""
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
-        """Whether it lives now."""
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
+        """Whether it lives now; with `max_age` it is enough that it lived so many seconds ago.
+
+        An engine is then asked once for hundreds of agents (`living.py`).
+        """
 
     async def list(self) -> list[AgentHandle]:
         """All agents of this install the runtime still knows, alive or ended and not removed."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from host.runtime.engine_address import EngineAddress
 from host.runtime.engine_client import EngineClient, EngineRefusal
 from host.runtime.engine_images import id_of
 from host.runtime.image_names import how_to_build
+from host.runtime.living import LivingAgents
 from host.runtime.placement import NodeFacts, place
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
 from host.runtime.specification import (
@@ -95,6 +96,7 @@ class SwarmRuntime:
         self._threads = BoundedThreads(threads, "swarm")
         self._engine = EngineClient(manager, self._limits.probe, self._limits.start)
         self._swarm = SwarmClient(self._engine, install_id)
+        self._living_agents = LivingAgents(lambda: self._call(self._running))
         self._drained: frozenset[str] = frozenset()
         self._lost: frozenset[str] = frozenset()
         self._starting: dict[str, int] = {}  # placed, and not started yet
@@ -123,9 +125,11 @@ class SwarmRuntime:
                 hint=f"`docker service rm {handle.reference[:12]}` ends it, or a restart of docker on {handle.node}",
             )
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         if self.is_lost(handle.node):
             return AgentStatus(alive=False, reason=f"its node {handle.node} was given up for lost")
+        if await self._living_agents.have(handle.reference, max_age):
+            return AgentStatus(alive=True)
         return await self._call(lambda: self._status(handle))
 
     async def list(self) -> list[AgentHandle]:
@@ -143,6 +147,7 @@ class SwarmRuntime:
         await self._call(lambda: self._remove(handle))
 
     async def close(self) -> None:
+        self._living_agents.close()
         self._threads.close()
         self._engine.close()
         await self.manager.close()
@@ -322,6 +327,11 @@ class SwarmRuntime:
             return status_of(task, was_asked=is_ended(service))
         self._ready(handle.node)  # of a node that is down nothing is known
         return AgentStatus(alive=True)
+
+    def _running(self) -> Set[str]:
+        """The ids of services whose task runs, on nodes that report. Others are asked about alone: some are ending."""
+        answering = {node.id for node in self._swarm.nodes() if node.answers}
+        return {task["ServiceID"] for task in self._swarm.running() if task["NodeID"] in answering}
 
     def _handles(self) -> Sequence[AgentHandle]:
         return [

@@ -54,11 +54,16 @@ class SwarmClient:
         """How many agents of all installs Swarm wants to run, by the name of the node."""
         with self._calling() as api:
             services = api.services(filters={"label": RUN_LABEL})
-            tasks = api.tasks(filters={"desired-state": "running"})
-        by_service = {task["ServiceID"] for task in tasks if task.get("NodeID") and not is_over(task)}
+        by_service = {task["ServiceID"] for task in self.running()}
         return Counter(
             service["Spec"]["Labels"].get(NODE_LABEL, "") for service in services if service["ID"] in by_service
         )
+
+    def running(self) -> Sequence[Mapping[str, Any]]:
+        """The tasks, of all services, that Swarm wants to run, that a node got, and that are not over."""
+        with self._calling() as api:
+            tasks: list[dict[str, Any]] = api.tasks(filters={"desired-state": "running"})
+        return [task for task in tasks if task.get("NodeID") and not is_over(task)]
 
     def service(self, reference: str) -> Mapping[str, Any] | None:
         """A service by id or name; None when there is none."""

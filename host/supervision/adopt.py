@@ -65,7 +65,7 @@ async def adopt_known(
         now = clock.monotonic()
         folder = layout.session(session.agent_group_id, session.id)
         agent = RunningAgent(handle, folder, started=now, heartbeat_stamp=None, heartbeat_seen=now)
-        agent.polled = float("-inf")
+        agent.ask_afresh()
         supervisor.adopt(session.id, agent)
     return orphans
 

@@ -75,6 +75,22 @@ class RunningAgent:
             self.heartbeat_seen = now
         self.engine_away_since = None
 
+    def wants_poll(self, every: float, now: float) -> float | None:
+        """How old an answer of the engine may be that is wanted now; None: it was asked within `every` seconds.
+
+        Half of that time, so that one question can serve all agents of an engine: an end is seen that much later.
+        """
+        since = now - self.polled
+        if since < every:
+            return None
+        self.polled = now
+        return 0.0 if since == math.inf else every / 2
+
+    def ask_afresh(self) -> None:
+        """Have the engine asked about this very agent soon, however short ago it was asked."""
+        self.cancel_poll()
+        self.polled = -math.inf
+
     def cancel_poll(self) -> None:
         """Do not wait for what the engine says of this agent any more."""
         if self.polling is not None:

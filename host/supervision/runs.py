@@ -256,13 +256,13 @@ class Runs:
         grace = self._settings.stop_seconds + _KILL_GRACE if reason.grace is None else reason.grace
         await self.runtime.stop(handle, grace)
 
-    async def poll(self, agent: RunningAgent) -> AgentStatus:
-        """Whether an agent lives; as long as the engine does not answer, it is taken to.
+    async def poll(self, agent: RunningAgent, max_age: float) -> AgentStatus:
+        """Whether an agent lives, or did `max_age` seconds ago; as long as the engine does not answer, it is taken to.
 
         An engine that hangs is asked once and waited for a moment each time: what the agent says meanwhile does not
         wait for the engine.
         """
-        polling = agent.polling or asyncio.create_task(self.runtime.poll(agent.handle))
+        polling = agent.polling or asyncio.create_task(self.runtime.poll(agent.handle, max_age))
         agent.polling = polling
         await asyncio.wait([polling], timeout=_POLL_SECONDS)
         if not polling.done():

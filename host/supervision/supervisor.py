@@ -158,8 +158,7 @@ class Supervisor:
     def look_at_agent(self, session_id: str) -> None:
         """Reconcile a session soon, and ask the runtime about its agent, however short ago it was asked."""
         if (agent := self.agents.get(session_id)) is not None:
-            agent.cancel_poll()
-            agent.polled = float("-inf")
+            agent.ask_afresh()
         self._scheduler.schedule(session_id)
 
     def holding(self, session_id: str) -> AbstractAsyncContextManager[None]:
@@ -255,9 +254,9 @@ class Supervisor:
             self._poll_now()
         await self._measure(agent, layout, now)
         is_asked_often = view.waiting or agent.engine_away_since is not None
-        if now - agent.polled >= (_POLL_BUSY_SECONDS if is_asked_often else _POLL_IDLE_SECONDS):
-            agent.polled = now
-            status = await self._runs.poll(agent)
+        max_age = agent.wants_poll(_POLL_BUSY_SECONDS if is_asked_often else _POLL_IDLE_SECONDS, now)
+        if max_age is not None:
+            status = await self._runs.poll(agent, max_age)
             if not status.alive:
                 said = await self._runs.last_line(agent.handle) if status.exit_code == EXIT_FILES else ""
                 sentence = self._runs.describe(status, said)

@@ -62,7 +62,7 @@ class HangsOnPoll(ProcessRuntime):
         self.asked = 0
         self.released = asyncio.Event()
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         self.asked += 1
         await self.released.wait()
         return await super().poll(handle)

@@ -59,8 +59,8 @@ async def is_ready(runtime: Runtime, handle: AgentHandle) -> bool:
     return b"ready" in await runtime.logs(handle)
 
 
-async def is_gone(runtime: Runtime, handle: AgentHandle) -> bool:
-    return not (await runtime.poll(handle)).alive
+async def is_gone(runtime: Runtime, handle: AgentHandle, max_age: float = 0.0) -> bool:
+    return not (await runtime.poll(handle, max_age)).alive
 
 
 @pytest.fixture(
@@ -169,6 +169,21 @@ async def test_a_restarted_host_finds_polls_and_stops_what_the_first_one_started
     assert not (await second.poll(handle)).alive
     assert b"ready" in await second.logs(handle)
     bench.made.remove(first)
+
+
+async def test_who_takes_an_answer_of_some_age_hears_of_new_agents_and_how_others_ended(bench: Bench) -> None:
+    runtime = bench.runtime()
+    first = await bench.started(runtime)
+    assert (await runtime.poll(first, max_age=60)).alive
+    second = await bench.started(runtime)  # after the engine was asked for all
+    assert (await runtime.poll(second, max_age=60)).alive
+    await runtime.stop(first, grace=10)
+    await eventually(lambda: is_gone(runtime, first, max_age=0.2))
+    status = await runtime.poll(first, max_age=60)
+    assert (status.alive, status.exit_code) == (False, 0)
+    assert (await runtime.poll(second, max_age=60)).alive
+    await runtime.remove(first)
+    assert not (await runtime.poll(first, max_age=60)).alive
 
 
 async def test_removing_a_living_agent_ends_it(bench: Bench) -> None:

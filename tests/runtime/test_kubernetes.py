@@ -33,10 +33,12 @@ class Api:
         self.refuses: tuple[int, str] | None = None
         self.kubelet_answers = True
         self.deleted: list[tuple[str, int]] = []
+        self.asked: list[str] = []
         self.app = web.Application()
         self.app.router.add_route("*", "/{path:.*}", self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
         parts = request.path.strip("/").split("/")
         if parts[:3] == ["api", "v1", "nodes"]:
             return web.json_response(self.node) if self.node else self.error(404, "no such node")
@@ -178,6 +180,28 @@ async def test_a_node_that_the_cluster_has_not_missed_yet_is_asked_before_a_pod_
     with pytest.raises(RuntimeUnavailable, match="the node one does not answer the cluster"):
         await runtime.stop(handle, 1)
     assert api.deleted == []
+
+
+async def test_one_question_is_enough_for_all_pods_and_says_of_none_that_it_ended(
+    api: Api, runtime: KubernetesRuntime, tmp_path: Path
+) -> None:
+    handles = [await started(runtime, tmp_path) for _ in range(5)]
+    api.asked.clear()
+    for handle in handles:
+        assert (await runtime.poll(handle, max_age=60)).alive
+    assert [path for path in api.asked if "/pods" in path] == ["/api/v1/namespaces/agents/pods"]
+    api.pods[handles[0].reference]["status"] = {
+        "phase": "Failed",
+        "containerStatuses": [{"name": "agent", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}],
+    }
+    await asyncio.sleep(0.02)
+    status = await runtime.poll(handles[0], max_age=0.01)
+    assert (status.alive, status.exit_code, status.reason) == (False, 137, "out of memory")
+    assert (await runtime.poll(handles[1], max_age=0.01)).alive
+    api.node = AWAY
+    await asyncio.sleep(0.02)
+    with pytest.raises(RuntimeUnavailable, match="the node one does not answer the cluster"):
+        await runtime.poll(handles[1], max_age=0.01)
 
 
 async def test_the_word_that_a_node_is_lost_ends_its_agents(

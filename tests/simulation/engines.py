@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from host.runtime.living import LivingAgents
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
 from tests.simulation.agents import PlayedAgent
 from tests.simulation.timeline import Machine
@@ -51,6 +52,7 @@ class EngineClient:
         self._world = world
         self._host = host
         self._node = node
+        self._living_agents = LivingAgents(lambda: self._call(lambda _: self._running()))
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         return await self._call(lambda is_late: self._started(specification, is_late), quick=False)
@@ -60,7 +62,9 @@ class EngineClient:
         while await self._call(lambda _: self._is_alive(handle)):
             await asyncio.sleep(_ASK_SECONDS)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
+        if await self._living_agents.have(handle.reference, max_age):
+            return AgentStatus(alive=True)
         return await self._call(lambda _: self._status(handle))
 
     async def list(self) -> list[AgentHandle]:
@@ -100,6 +104,9 @@ class EngineClient:
         if agent is None:
             return AgentStatus(alive=False)
         return agent.ended or AgentStatus(alive=True)
+
+    def _running(self) -> set[str]:
+        return {self._handle(agent).reference for agent in self._node.agents.values() if agent.is_alive}
 
     def _removed(self, handle: AgentHandle) -> None:
         agent = self._node.agents.pop(handle.run_id, None)

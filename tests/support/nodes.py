@@ -31,9 +31,9 @@ class ProcessNode(ProcessRuntime):
         self._require()
         await super().stop(handle, grace)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
         self._require()
-        return await super().poll(handle)
+        return await super().poll(handle, max_age)
 
     async def list(self) -> list[AgentHandle]:
         self._require()

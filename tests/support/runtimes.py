@@ -64,8 +64,8 @@ class SplitRuntime:
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         await self._of(handle).stop(handle, grace)
 
-    async def poll(self, handle: AgentHandle) -> AgentStatus:
-        return await self._of(handle).poll(handle)
+    async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
+        return await self._of(handle).poll(handle, max_age)
 
     async def list(self) -> list[AgentHandle]:
         return [*await self._usual.list(), *await self._other.list()]
