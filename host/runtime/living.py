@@ -2,7 +2,7 @@
 
 Hundreds of agents at rest are asked about every few seconds. An engine lists all that live as quickly as it says how
 one of them is, so the answer is kept for a moment and holds for everyone who takes one of that age. It says who lives
-and nothing else: whoever is not in it is asked about alone, and only that says how an agent ended.
+and nothing else: an agent that is not in it is asked about alone, and only that says how an agent ended.
 """
 
 from __future__ import annotations

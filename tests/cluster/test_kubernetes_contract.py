@@ -38,6 +38,7 @@ __all__ = [
     "test_listed_are_agents_alive_or_ended_until_they_are_removed",
     "test_logs_hold_both_streams_and_outlive_the_agent_until_it_is_removed",
     "test_removing_a_living_agent_ends_it",
+    "test_who_takes_an_answer_of_some_age_hears_of_new_agents_and_how_others_ended",
 ]
 
 HOG = """

@@ -52,6 +52,7 @@ from tests.runtime.test_contract import (  # noqa: F401 (the contract of runtime
     test_an_agent_that_ignores_the_request_is_killed_after_its_grace,
     test_listed_are_agents_alive_or_ended_until_they_are_removed,
     test_removing_a_living_agent_ends_it,
+    test_who_takes_an_answer_of_some_age_hears_of_new_agents_and_how_others_ended,
 )
 from tests.runtime.test_docker import EATS_MEMORY
 from tests.support.folders import open_folder

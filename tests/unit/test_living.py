@@ -55,7 +55,7 @@ async def test_who_wants_to_know_how_it_is_now_asks_about_that_agent_alone() -> 
     assert engine.asked == 1
 
 
-async def test_an_engine_that_hangs_is_asked_once_whoever_waits_no_more() -> None:
+async def test_an_engine_that_hangs_is_asked_once_also_when_one_waits_no_more() -> None:
     engine = Engine()
     engine.released.clear()
     agents = LivingAgents(engine.ask)
