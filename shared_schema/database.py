@@ -31,6 +31,9 @@ UNTRUSTED_BUSY_SECONDS = 0.05
 UNTRUSTED_SECONDS = 1.0
 UNTRUSTED_VALUE_BYTES = 1_000_000
 _PROGRESS_INSTRUCTIONS = 10_000
+_BUSY_STEP = 0.0003
+_BUSY_SHARE = 0.1
+"""Who waits for a writer tries again after that many seconds, or that share of the time it has waited already."""
 
 _BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # A reader without write access meets these while a writer makes the file, and when a killed writer left a hot journal.
@@ -112,7 +115,11 @@ def writer(path: Path, *, create: bool = False, busy_seconds: float = BUSY_SECON
 @contextmanager
 def reader(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> Iterator[sqlite3.Connection]:
     """Open read-only, one snapshot, close."""
-    with _translated(path), closing(open_reader(path, busy_seconds=busy_seconds)) as connection, snapshot(connection):
+    with (
+        _translated(path),
+        closing(open_reader(path, busy_seconds=0)) as connection,
+        snapshot(connection, busy_seconds=busy_seconds),
+    ):
         yield connection
 
 
@@ -132,7 +139,7 @@ def untrusted_reader(
     between its steps only, so schemas whose single steps are slow are refused by size. Text that is not UTF-8 gets
     replacement characters.
     """
-    with _translated(path), closing(_connect(path, "ro", UNTRUSTED_BUSY_SECONDS, of_agent=True)) as connection:
+    with _translated(path), closing(_connect(path, "ro", 0, of_agent=True)) as connection:
         deadline = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _PROGRESS_INSTRUCTIONS)
         for limit, value in (_UNTRUSTED_LIMITS | {sqlite3.SQLITE_LIMIT_LENGTH: value_bytes}).items():
@@ -141,7 +148,7 @@ def untrusted_reader(
         for pragma in ("trusted_schema = OFF", "mmap_size = 0", "query_only = ON", "cell_size_check = ON"):
             connection.execute(f"PRAGMA {pragma}")
         readable = tables | _COLUMNS if tables else _SCHEMA
-        with snapshot(connection):
+        with snapshot(connection, busy_seconds=UNTRUSTED_BUSY_SECONDS):
             _require_ordinary_tables(connection, tables, path)
             connection.set_authorizer(
                 lambda action, first, _second, _database, source: (
@@ -169,14 +176,37 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A read transaction: all reads in the block see one state of the file."""
+def snapshot(connection: sqlite3.Connection, *, busy_seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    """A read transaction: all reads in the block see one state of the file.
+
+    `busy_seconds` is how long a writer is waited for, of a connection that was opened with 0.
+    """
     connection.execute("BEGIN")
     try:
+        if busy_seconds is not None:
+            _take_read_lock(connection, busy_seconds)
         yield connection
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+def _take_read_lock(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """Wait for a writer in short steps.
+
+    Who reads at a notification of a commit, which is the end of its journal, always meets the writer: it syncs the
+    folder before it lets readers in. SQLite would try again after 1, 3, 8 and 18 ms.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            connection.execute("PRAGMA schema_version")
+            return
+        except sqlite3.OperationalError as error:
+            waited = time.monotonic() - began
+            if error.sqlite_errorcode & 0xFF not in _BUSY_CODES or waited >= busy_seconds:
+                raise
+        time.sleep(min(max(_BUSY_STEP, waited * _BUSY_SHARE), busy_seconds - waited))
 
 
 @contextmanager

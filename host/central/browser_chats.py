@@ -45,10 +45,9 @@ LAST_SAID = "SELECT max(position) AS position FROM deliveries WHERE session_id =
 COST = "SELECT sum(cost_usd) AS dollars FROM turns WHERE session_id = ?"
 
 
-def marks(connection: Queryable, session_id: str) -> tuple[Any, ...] | None:
-    """What changes whenever something changes that a window shows; None: the session is gone."""
-    row = one(connection, MARKS, (session_id,))
-    return None if row is None else tuple(row)
+def marks(connection: Queryable, session_id: str) -> tuple[Any, ...]:
+    """What changes whenever something changes that a window shows; of no session, nothing."""
+    return tuple(one(connection, MARKS, (session_id,)) or ())
 
 
 def waiting(connection: Queryable, session_id: str) -> tuple[int, str | None]:

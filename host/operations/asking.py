@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from host.central import agent_groups, approvals, asked, messaging_groups, routes, session_lookup, tokens, usage
@@ -20,13 +20,12 @@ from host.central.tokens import Rights, Token
 from host.channels.api import CHANNEL_TYPE
 from host.operations import messaging_groups as chats
 from host.operations import session_stop, wirings
+from host.operations.written_ahead import WrittenAhead
 from host.routing.event import Event
 from host.services import Services
-from host.sessions import outbox
 from host.sessions.attachments import Attachment
-from host.sessions.outbox import Signature
 from shared_schema.clock import to_text
-from shared_schema.errors import Conflict, DumbwaiterError, FileDamaged, FileTrouble, InvalidValue, NotFound
+from shared_schema.errors import Conflict, DumbwaiterError, FileDamaged, InvalidValue, NotFound
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, AgentPhase, MessageInStatus, decode
 
@@ -197,19 +196,19 @@ async def follow(services: Services, token: Token, message_id: str) -> AsyncIter
                 return
             # At a hint of the agent its draft alone may be new: what it said is told by the commit that follows, which
             # does not wait behind a look at the ledger that finds nothing.
-            while await _is_woken(news) and services.dispatcher.commits == commits:
+            while await _is_woken(view, news) and services.dispatcher.commits == commits:
                 news.clear()
                 for each in await view.look_at_draft():
                     yield each
             await asyncio.sleep(_BREATH_SECONDS)  # a burst of commits is looked at once
 
 
-async def _is_woken(news: asyncio.Event) -> bool:
-    """Wait for a commit or a hint; False where there was none for long."""
+async def _is_woken(view: _Following, news: asyncio.Event) -> bool:
+    """Wait for a commit, a hint or a file that was busy; False where there was none for long."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LOOK_SECONDS):
+        async with asyncio.timeout(view.ahead.again_in or _LOOK_SECONDS):
             await news.wait()
-    return news.is_set()
+    return news.is_set() or view.ahead.again_in is not None
 
 
 @dataclass(slots=True)
@@ -221,9 +220,12 @@ class _Following:
     position: int = 0
     told: bool = False
     doing: tuple[str, str | None] | None = None
-    signature: Signature | None = None
+    ahead: WrittenAhead = field(init=False)
     draft: str = ""
     is_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.ahead = WrittenAhead(self.services, self.asked.session_id)
 
     async def look(self) -> list[dict[str, Any]]:
         """What is new."""
@@ -232,7 +234,7 @@ class _Following:
             raise NotFound("the conversation is gone")
         news: list[dict[str, Any]] = []
         for each in said:
-            self.position, self.told, self.draft = each.position, True, ""
+            self.position, self.told = each.position, True
             news.append({"type": "message", **_message(each)})
         self.asked = found
         if shown is not None:
@@ -260,15 +262,13 @@ class _Following:
 
     async def look_at_draft(self) -> list[dict[str, Any]]:
         """What the agent has written since the last look of an answer that is not whole."""
-        agent = self.services.supervisor.agents.get(self.asked.session_id)
-        if self.asked.turn_id is None or agent is None:  # it may still be busy with another message
+        if self.asked.turn_id is None:  # it may still be busy with another message
             return []
-        with suppress(FileTrouble):  # busy or gone at this moment: the next look may find it
-            self.signature, draft = await asyncio.to_thread(outbox.new_draft, agent.folder, self.signature)
-            if draft and draft != self.draft:
-                self.draft = draft
-                return [{"type": "draft", "text": draft}]
-        return []
+        await self.ahead.look()
+        if self.ahead.draft in ("", self.draft):
+            return []
+        self.draft = self.ahead.draft
+        return [{"type": "draft", "text": self.draft}]
 
 
 def _doing(services: Services, found: ProgramMessage) -> tuple[str, str | None]:

@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from host.access.standing import TERMINAL, Standing, standing_of
-from host.central import agent_groups, browser_chats, messaging_groups, routes, session_lookup
+from host.central import agent_groups, browser_chats, messaging_groups, routes, session_lookup, sessions
 from host.central import turns as turn_table
 from host.central.database import Queryable
 from host.central.messaging_groups import MessagingGroup, SessionMode, UnknownSender
 from host.central.sessions import Session
 from host.channels.browser import CHANNEL_TYPE
+from host.delivery.check import RowRefused, checked
 from host.operations import history, session_stop, wirings
 from host.operations import messaging_groups as chats
 from host.operations import sessions as session_views
+from host.operations.written_ahead import WrittenAhead
 from host.routing.event import Event, ReadReceipt
 from host.services import Services
-from host.sessions import outbox
 from host.sessions.attachments import Attachment
-from host.sessions.outbox import Signature
 from shared_schema.clock import from_text
-from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
-from shared_schema.rows import Address, AgentPhase
+from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.rows import Address, AgentPhase, MessageOut, MessageOutKind
 
 OWNER = "owner"
 """The handle of the owner at the terminal."""
@@ -198,9 +198,8 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
     waiting (messages), phase, tool, draft, when one of them has changed; `idle`: nothing is left to be answered.
     """
     found = await services.central.read(session_lookup.find, session, deleted=True)
-    window = _Window(services, found.id)
     heard = asyncio.Event()
-    with services.dispatcher.following() as news:
+    with services.dispatcher.following() as news, closing(_Window(services, found.id, news)) as window:
 
         def hear() -> None:
             heard.set()
@@ -211,14 +210,14 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
                 news.clear()  # before looking, so that what is committed meanwhile is looked at again
                 heard.clear()
                 commits = services.dispatcher.commits
-                async for each in window.look():
+                for each in await window.look():
                     yield each
-                # What an agent has just written is not in the ledger yet: at its hint its draft alone may be new. What
-                # it said comes with the commit, which does not wait behind a look at the ledger that finds nothing.
+                # What an agent has just written is not in the ledger yet: at its hint the agent's file is looked at,
+                # and a look at the ledger would find nothing.
                 while await _is_woken(window, news) and window.is_working and services.dispatcher.commits == commits:
                     news.clear()
                     heard.clear()
-                    for each in await window.look_at_draft():
+                    for each in await window.look_ahead():
                         yield each
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_GATHER_SECONDS if window.is_working else _GATHER_IDLE_SECONDS):
@@ -226,56 +225,116 @@ async def follow(services: Services, *, session: str) -> AsyncIterator[dict[str,
 
 
 async def _is_woken(window: _Window, news: asyncio.Event) -> bool:
-    """Wait for a commit or a hint, for as long as a window does without; False where there was none."""
+    """Wait for a commit, a hint or a file that was busy; False where there was none for long."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_WORKING_SECONDS if window.is_working else _IDLE_SECONDS):
+        async with asyncio.timeout(window.patience):
             await news.wait()
-    return news.is_set()
+    return news.is_set() or window.ahead.again_in is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """What the ledger has for a window: `said` are entries behind the position of its last look."""
+
+    session: Session
+    marks: tuple[Any, ...]
+    waiting: int
+    since: str | None
+    position: int | None
+    said: list[dict[str, Any]]
 
 
 @dataclass(slots=True)
 class _Window:
-    """What one window has been shown."""
+    """What one window has been shown.
+
+    The transcript is put together beside all else: it may wait for the session's files, and what an agent says now is
+    told without it, as the ledger has it; and before that, as a draft, as the agent's file has it.
+    """
 
     services: Services
     session_id: str
+    news: asyncio.Event
+    """Set when a transcript is there."""
     marks: tuple[Any, ...] | None = None
     position: int | None = None
+    out_cursor: int = 0
+    run: int | None = None
+    generation: int = 0
     told: list[dict[str, Any]] = field(default_factory=list)
+    said: list[dict[str, Any]] = field(default_factory=list)
+    """What was said and is in no transcript yet."""
+    reading: asyncio.Task[list[dict[str, Any]]] | None = None
+    said_before: int = 0
+    """How much of it was said when the present transcript was begun, which has that."""
+    is_stale: bool = False
     state: dict[str, Any] = field(default_factory=dict)
-    signature: Signature | None = None
-    draft: str = ""
+    ahead: WrittenAhead = field(init=False)
     is_working: bool = True
     since: str = ""
 
-    async def look(self) -> AsyncIterator[dict[str, Any]]:
-        """What is new. What an agent said is told as the ledger has it, before the transcript is put together."""
-        marks, waiting, since, position, said = await self.services.central.read(self._read)
-        if marks is None:
-            raise NotFound("the session is gone")
-        if marks != self.marks:
-            known = {each["id"] for each in self.told}
-            if new := [each for each in said if each["id"] not in known]:
-                yield {"type": "entries", "entries": [*self.told, *new]}
-            self.told = await transcript(self.services, session=self.session_id)
-            yield {"type": "entries", "entries": self.told}
-            self.marks, self.position = marks, position
-        for each in await self._state(waiting, since):
-            yield each
+    def __post_init__(self) -> None:
+        self.ahead = WrittenAhead(self.services, self.session_id)
 
-    def _read(self, connection: Queryable) -> tuple[tuple[Any, ...] | None, int, str | None, int, list[dict[str, Any]]]:
+    @property
+    def patience(self) -> float:
+        """Seconds until it is looked again where nothing is heard."""
+        return self.ahead.again_in or (_WORKING_SECONDS if self.is_working else _IDLE_SECONDS)
+
+    def close(self) -> None:
+        """Read no transcript any more."""
+        if self.reading is not None:
+            self.reading.cancel()
+
+    async def look(self) -> list[dict[str, Any]]:
+        """What is new in the ledger, and in a transcript that is there."""
+        found = await self.services.central.read(self._read)
+        self.out_cursor, self.run = found.session.out_cursor, found.session.run_number or None
+        self.generation = found.session.generation
+        news: list[dict[str, Any]] = []
+        if found.marks != self.marks:
+            self.marks, self.position, self.is_stale = found.marks, found.position, True
+            if found.said:
+                self.said += found.said
+                news.append(self._entries())
+        return [*news, *self._transcript(), *await self._state(found.waiting, found.since)]
+
+    async def look_ahead(self) -> list[dict[str, Any]]:
+        """What the agent has written since the last look, while nothing was committed in the ledger."""
+        news = self._transcript()
+        draft = await self._draft()
+        if self.state and draft != self.state["draft"]:
+            news += self._shown(self.state | {"draft": draft})
+        return news
+
+    def _read(self, connection: Queryable) -> _Ledger:
+        session = sessions.get(connection, self.session_id)  # raises where it is gone
         marks = browser_chats.marks(connection, self.session_id)
+        waiting, since = browser_chats.waiting(connection, self.session_id)
         if marks == self.marks:
-            return marks, *browser_chats.waiting(connection, self.session_id), 0, []
-        return (
-            marks,
-            *browser_chats.waiting(connection, self.session_id),
-            *browser_chats.said_behind(connection, self.session_id, self.position),
-        )
+            return _Ledger(session, marks, waiting, since, self.position, [])
+        position, said = browser_chats.said_behind(connection, self.session_id, self.position)
+        return _Ledger(session, marks, waiting, since, position, said)
+
+    def _entries(self) -> dict[str, Any]:
+        known = {each["id"] for each in self.told}
+        return {"type": "entries", "entries": [*self.told, *(each for each in self.said if each["id"] not in known)]}
+
+    def _transcript(self) -> list[dict[str, Any]]:
+        """The entries, once they are there; then they are read again where something has changed since."""
+        news: list[dict[str, Any]] = []
+        if self.reading is not None and self.reading.done():
+            self.told, self.said, self.reading = self.reading.result(), self.said[self.said_before :], None
+            news.append(self._entries())
+        if self.is_stale and self.reading is None:
+            self.is_stale, self.said_before = False, len(self.said)
+            self.reading = asyncio.create_task(transcript(self.services, session=self.session_id))
+            self.reading.add_done_callback(lambda _: self.news.set())
+        return news
 
     async def _state(self, waiting: int, since: str | None) -> list[dict[str, Any]]:
         if not waiting or since is None:
-            was_working, self.is_working, self.state, self.draft = self.is_working, False, {}, ""
+            was_working, self.is_working, self.state = self.is_working, False, {}
             return [{"type": "idle"}] if was_working else []
         self.is_working = True
         agent = self.services.supervisor.agents.get(self.session_id)
@@ -292,27 +351,26 @@ class _Window:
         self.since = since
         return self._shown(state)
 
-    async def look_at_draft(self) -> list[dict[str, Any]]:
-        """What the agent has written since the last look, while nothing was committed."""
-        draft = await self._draft()
-        if not self.state or draft == self.state["draft"]:
-            return []
-        return self._shown(self.state | {"draft": draft})
-
     def _shown(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         self.state = state
         elapsed = (self.services.clock.now() - from_text(self.since)).total_seconds()
         return [{**state, "elapsed_seconds": round(max(0.0, elapsed), 1)}]
 
     async def _draft(self) -> str:
-        """What the agent has written so far, as far as it shows that."""
-        agent = self.services.supervisor.agents.get(self.session_id)
-        if agent is None:
+        """What the agent has written and the ledger has not: a message, or how far it has come with one."""
+        await self.ahead.look(out_cursor=self.out_cursor, run=self.run)
+        message = self.ahead.message
+        return (message and self._said_ahead(message)) or self.ahead.draft
+
+    def _said_ahead(self, row: MessageOut) -> str:
+        """The text of a message that the ledger will show here as it is; empty for any other."""
+        try:
+            message = checked(row, max_text=self.services.settings.max_text)
+        except RowRefused:
             return ""
-        with suppress(FileTrouble):  # busy or gone at this moment: what was shown last stays
-            self.signature, draft = await asyncio.to_thread(outbox.new_draft, agent.folder, self.signature)
-            self.draft = self.draft if draft is None else draft
-        return self.draft
+        is_here = message.destination is None and message.deliver_after is None
+        is_said = message.kind == MessageOutKind.CHAT and message.generation == self.generation
+        return message.text if is_here and is_said else ""
 
 
 async def _wire(services: Services, user: str, agent_group: str) -> None:

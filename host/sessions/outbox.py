@@ -30,6 +30,7 @@ MAX_CHARACTERS = 4_000_000
 MAX_SECONDS = 0.5
 _TABLES = frozenset({"messages_out", "processing_ack", "turns", "agent_state", "session_state"})
 _DRAFT_TABLES = frozenset({"session_state"})
+_AHEAD_TABLES = frozenset({"session_state", "messages_out", "turns"})
 MAX_DRAFT = 20_000
 _MAX_HEARTBEAT = 64
 _SEQUENCE = frozenset({"sqlite_sequence"})
@@ -223,15 +224,41 @@ def draft(layout: SessionLayout) -> str:
     Only for showing: what is sent is in `messages_out`. Raises as `read`.
     """
     with reading(layout, _DRAFT_TABLES) as connection:
-        row = _one(connection, DRAFT_STATE, DRAFT, "the draft", [])
+        return _draft(connection)
+
+
+def _draft(connection: sqlite3.Connection) -> str:
+    row = _one(connection, DRAFT_STATE, DRAFT, "the draft", [])
     value = None if row is None else row["value"]
     return value[-MAX_DRAFT:] if isinstance(value, str) else ""
 
 
-def new_draft(layout: SessionLayout, known: Signature | None) -> tuple[Signature | None, str | None]:
-    """The signature of the file, and the draft in it; None where the file is the one that is `known`. As `draft`."""
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What an agent has written and the ledger has not: its draft, and the first message behind the cursor."""
+
+    draft: str
+    message: MessageOut | None
+
+
+def ahead(
+    layout: SessionLayout, known: Signature | None, *, out_cursor: int | None, run: int | None
+) -> tuple[Signature | None, Ahead | None]:
+    """The signature of the file, and what is ahead in it; None where the file is the one that is `known`.
+
+    Only for showing, and as unchecked as all of it. Without an `out_cursor` it is the draft alone; `run` is as in
+    `read`. Raises as that.
+    """
     present = signature(layout)  # before reading: what is written meanwhile is seen the next time
-    return present, None if present == known else draft(layout)
+    if present == known:
+        return present, None
+    with reading(layout, _AHEAD_TABLES) as connection:
+        version = require_readable(connection, OUTBOUND_SCHEMA)
+        messages: list[MessageOut] = []
+        if out_cursor is not None:
+            foreign = _ForeignTurns(connection, run if version >= _FIRST_WITH_RUNS else None)
+            messages, _, _ = _messages(connection, out_cursor, [], foreign, most=1)
+        return present, Ahead(_draft(connection), messages[0] if messages else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,10 +345,10 @@ class _ForeignTurns:
 
 
 def _messages(
-    connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow], foreign: _ForeignTurns
+    connection: sqlite3.Connection, cursor: int, bad_rows: list[BadRow], foreign: _ForeignTurns, most: int = MAX_ROWS
 ) -> tuple[list[MessageOut], bool, int]:
     """The next messages in order, whether there are more, and the cursor behind them."""
-    seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (cursor, MAX_ROWS))]
+    seqs = [row["seq"] for row in connection.execute(NEXT_SEQS, (cursor, most))]
     if seqs and seqs[-1] > cursor + MAX_JUMP:
         raise FileDamaged(f"its numbers jump to {seqs[-1]}")  # taken as the cursor, it would shut out all that follows
     found: list[MessageOut] = []
@@ -336,7 +363,7 @@ def _messages(
             characters += len(row["content"]) if isinstance(row["content"], str | bytes) else 0
         if characters > MAX_CHARACTERS or time.monotonic() > deadline:
             return found, True, cursor
-    return found, len(seqs) == MAX_ROWS, cursor
+    return found, len(seqs) == most, cursor
 
 
 def _one(

@@ -7,16 +7,19 @@ counts alike in all processes.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from shared_schema.layout import SessionLayout
+from shared_schema.layout import OUTBOUND, SessionLayout
 from tests.bench import inotify
 
+LAST = "SELECT content FROM messages_out ORDER BY seq DESC LIMIT 1"
 _LIMIT_SECONDS = 30.0
+_STEP = 0.0001
 
 
 class Observer:
@@ -34,10 +37,11 @@ class Observer:
 
 
 @asynccontextmanager
-async def observing(folder: Path) -> AsyncIterator[Observer]:
-    """An observer of a session's folder that is ready."""
+async def observing(folder: Path, *, reads: bool = False) -> AsyncIterator[Observer]:
+    """An observer of a session's folder that is ready. With `reads` it is one of `outbound.db` alone, and says when it
+    has read the file after each commit."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__, str(folder)),
+        *(sys.executable, "-m", __name__, str(folder), *(["reads"] if reads else [])),
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is not for it
     )
@@ -60,9 +64,31 @@ def _journals(folder: Path) -> None:
                 _say(name.removesuffix("-journal"))
 
 
+def _reads(folder: Path) -> None:
+    layout = SessionLayout(folder)
+    descriptor = inotify.watch(inotify.DELETE, layout.out)
+    _say("ready")
+    while True:
+        for name in inotify.names(descriptor):
+            if name == f"{OUTBOUND}-journal":
+                _read(layout.out / OUTBOUND)
+                _say(OUTBOUND)
+
+
+def _read(path: Path) -> None:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0)) as connection:
+        while True:
+            try:
+                connection.execute(LAST).fetchone()
+            except sqlite3.OperationalError:
+                time.sleep(_STEP)
+            else:
+                return
+
+
 def _say(what: str) -> None:
     print(time.perf_counter(), what, flush=True)
 
 
 if __name__ == "__main__":
-    _journals(Path(sys.argv[1]))
+    (_reads if "reads" in sys.argv else _journals)(Path(sys.argv[1]))

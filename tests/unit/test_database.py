@@ -5,8 +5,12 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -172,3 +176,33 @@ def test_an_error_of_sqlite_says_whether_trying_again_helps(code: int, kind: typ
     assert type(translated) is kind
     assert what in translated.what
     assert translated.where == "/some/file.db"
+
+
+def test_a_reader_comes_in_sooner_behind_its_writer_than_sqlite_alone_would(path: Path) -> None:
+    """A commit holds the file for some milliseconds more, once its journal is gone and readers are told of it."""
+
+    def by_itself() -> None:
+        with closing(open_reader(path)) as connection:
+            connection.execute("SELECT count(*) FROM t").fetchone()
+
+    def by_ours() -> None:
+        with reader(path) as connection:
+            connection.execute("SELECT count(*) FROM t").fetchone()
+
+    late: dict[Callable[[], None], list[float]] = {by_itself: [], by_ours: []}
+    for read in [by_itself, by_ours] * 15:
+        with closing(open_writer(path)) as writing:
+            writing.execute("BEGIN EXCLUSIVE")
+            over: list[float] = []
+
+            def end(writing: sqlite3.Connection = writing, over: list[float] = over) -> None:
+                writing.execute("ROLLBACK")
+                over.append(time.perf_counter())
+
+            timer = threading.Timer(0.009, end)  # between two tries of SQLite: it comes 8 and 18 ms after the first
+            timer.start()
+            read()
+            came = time.perf_counter()
+            timer.join()
+            late[read].append(came - over[0])
+    assert median(late[by_ours]) < median(late[by_itself]) / 2, late
