@@ -87,6 +87,10 @@ class ModelServer:
         """What to answer to the next requests, before any words count."""
         self._told.extend(answers)
 
+    def forget(self) -> None:
+        """Forget what `next` was told and no request has asked for."""
+        self._told.clear()
+
     @property
     def used(self) -> Used:
         """What all answers together took."""

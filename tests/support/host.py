@@ -144,6 +144,7 @@ async def running(
     channel: MemoryChannel | None = None,
     clock: Clock | None = None,
     provider: str = "scripted",
+    chat: str = CHAT,
     others: Sequence[Runtime] = (),
     unsettled: bool = False,
     stop_agents: bool = True,
@@ -152,7 +153,8 @@ async def running(
     """A host on a data folder until the block ends.
 
     `others` are runtimes of earlier hosts; `unsettled` begins as if one had died before it settled its last runs.
-    `command` runs in place of the agent, in a process; `make_runtime` makes a runtime for an install id.
+    `chat` is the address of the chat that is wired to it. `command` runs in place of the agent, in a process;
+    `make_runtime` makes a runtime for an install id.
     """
     umask = os.umask(0o077)
     chosen = Settings(data=data, **(QUICK | settings))
@@ -175,8 +177,8 @@ async def running(
     try:
         if not await host.do("agent_group.list"):
             await host.do("agent_group.add", name=AGENT, provider=provider)
-            await host.do("messaging_group.add", address=CHAT, is_group=True, unknown_sender="public")
-            await host.do("wiring.add", messaging_group=CHAT, agent_group=AGENT)
+            await host.do("messaging_group.add", address=chat, is_group=True, unknown_sender="public")
+            await host.do("wiring.add", messaging_group=chat, agent_group=AGENT)
         if unsettled:
             await central.write(lambda c: c.execute("UPDATE sessions SET run_settled = 0"))
         await services.start()
