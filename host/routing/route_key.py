@@ -27,7 +27,7 @@ def route_key(
     if per_user and not sender_id:
         raise InvalidValue("an event without a sender belongs to no session of a wiring with --per-user")
     for part in (address.channel_type, address.platform_id, address.thread_id, sender_id):
-        if part is not None and any("\ud800" <= character <= "\udfff" for character in part):
+        if part is not None and not part.isascii() and any("\ud800" <= character <= "\udfff" for character in part):
             raise InvalidValue("an event whose identifiers have half characters belongs to no session")
     chat = [quote(address.channel_type, safe=""), quote(address.platform_id, safe="")]
     match mode:
