@@ -267,6 +267,34 @@ async def test_a_mail_that_is_too_large_is_taken_without_its_end(server: MailSer
     assert "[this mail was too large: its end, and what was attached there, is left out]" in event.text
 
 
+async def test_a_mail_that_is_built_to_break_its_reader_delays_nothing(
+    there: ChannelHost, server: MailServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """50 parts in each other, a thousand beside each other, headers without end; between them what people write."""
+    head = f"Authentication-Results: {AUTHSERV_ID};\r\n dmarc=pass header.from=people.test\r\n".encode()
+    head += f"From: Ann <{ANN}>\r\nTo: {server.address}\r\nMIME-Version: 1.0\r\n".encode()
+
+    def put(name: str, rest: bytes) -> None:
+        server.put(head + f"Message-ID: <{name}@people.test>\r\n".encode() + rest)
+
+    opened = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(50))
+    put("nested", opened + b"Content-Type: text/plain\r\n\r\nreply 1 deep\r\n")
+    server.write("reply 1 one")
+    part = b"--b\r\nContent-Type: text/plain; name=x\r\nContent-Disposition: attachment; filename=x\r\n\r\nx\r\n"
+    put("wide", b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + 1000 * part + b"--b--\r\n")
+    server.write("reply 1 two")
+    put("headers", b"X-Long: " + 40_000 * b"much more\r\n " + b"\r\n\r\nreply 1 never\r\n")
+    put("many", b"".join(b"X-%d: 1\r\n" % n for n in range(20_000)) + b"\r\nreply 1 many\r\n")
+    server.write("reply 1 three")
+
+    await server.said("three 1")
+    texts = [sent.text for sent in server.to_people()]
+    assert [text for text in texts if text in ("one 1", "two 1", "three 1")] == ["one 1", "two 1", "three 1"]
+    assert not any("never" in text for text in texts)
+    assert there.channel.refused >= 1
+    assert "a mail was refused" in caplog.text
+
+
 async def test_files_that_the_host_may_not_take_are_named(server: MailServer, tmp_path: Path) -> None:
     async with channel_host(
         tmp_path / "data", EMAIL, server.settings(), chats=[ANN], max_files=2, max_file_bytes=1_000

@@ -5,7 +5,9 @@ of times, and not faster than once a second.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import itertools
+import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,9 +29,12 @@ from host.channels.github import TYPE as GITHUB
 from host.channels.github.client import GitHubClient
 from host.channels.matrix import TYPE as MATRIX
 from host.channels.matrix.client import MatrixClient
+from host.channels.protocol import DeliveryRefused
+from host.channels.slack import files as of_slack
 from host.channels.slack.catch_up import messages_since
 from host.channels.slack.client import SlackApi
 from host.channels.telegram import TYPE as TELEGRAM
+from host.channels.telegram import files as of_telegram
 from shared_schema.pages import PageCursors
 from tests.channels.open_host import channel_host
 from tests.platforms.telegram import telegram_server
@@ -232,6 +237,41 @@ async def test_a_mail_server_that_announces_without_end_is_not_searched_without_
     async with server, channel_host(tmp_path, EMAIL, given):
         await until(lambda: len(searches) > POLLS, "it searches on", 30)
     assert_unhurried(searches)
+
+
+@pytest.mark.parametrize("platform", ["telegram", "slack"])
+async def test_a_file_that_is_small_on_its_way_and_without_end_once_unpacked_is_left(
+    platform: str, tmp_path: Path
+) -> None:
+    """A zip bomb in the way it is sent: 64 MB of nothing in 64 kB."""
+    packed = gzip.compress(bytes(64 * 1024**2))
+
+    async def bomb(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip", "Content-Type": "image/png"})
+
+    application = web.Application()
+    application.router.add_get("/file", bomb)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    base, target = f"http://127.0.0.1:{runner.addresses[0][1]}", tmp_path / "file"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    async def fetch() -> None:
+        if platform == "telegram":
+            await of_telegram._fetch(f"{base}/file", target, 1_000_000, 30.0)
+            return
+        async with aiohttp.ClientSession() as session:
+            api = SlackApi("xoxb-1", f"{base}/", session)
+            await of_slack._fetch(api, session, base, f"{base}/file", target, 1_000_000, is_page=False)
+
+    try:
+        with pytest.raises(DeliveryRefused, match="more than the 1000000 bytes"):
+            await fetch()
+    finally:
+        await runner.cleanup()
+    assert not target.exists()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
 
 
 def assert_unhurried(times: list[float]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +148,30 @@ async def test_a_long_tool_run_says_what_it_does(tmp_path: Path) -> None:
 
     assert any(text.startswith("⏳ tests, ") for text in channel.seen)
     assert channel.now == {"mem-1": "tests is done"}
+
+
+async def test_an_answer_grows_as_often_as_the_platform_allows_and_less_in_groups(tmp_path: Path) -> None:
+    """A platform that is edited too often refuses the last edit as well."""
+    times: dict[str, list[float]] = {"direct": [], "team": []}
+
+    class Timed(Showing):
+        async def edit(self, address: Address, platform_message_id: str, text: str, buttons: Any) -> None:
+            times[address.platform_id].append(time.monotonic())
+            await super().edit(address, platform_message_id, text, buttons)
+
+    pace = (0.4, 2.5)
+    channel = Timed(can=Capabilities(typing_seconds=1.0, draft_seconds=pace, edits=True))
+    async with running(tmp_path, channel=channel) as host:
+        for chat in times:
+            address = f"memory:{chat}"
+            await host.do("messaging_group.add", address=address, is_group=chat == "team", unknown_sender="public")
+            await host.do("wiring.add", messaging_group=address, agent_group=AGENT, progress="draft")
+        said = [await host.say(f"write 0.3 {WORDS} {WORDS}", chat=chat, message_id=f"m-{chat}") for chat in times]
+        for receipt in said:
+            await host.outcome(receipt.accepted[0].message_id)
+        await host.settled()
+
+    for chat, least in zip(times, pace, strict=True):
+        assert times[chat], chat
+        assert all(after - before >= least - 0.05 for before, after in pairwise(times[chat])), chat
+    assert len(times["team"]) < len(times["direct"])
