@@ -3,7 +3,8 @@
     render(text, Style())         plain text: the fallback where a platform refuses its formatting
     render(text, TelegramHtml())  each platform has a subclass of `Style` beside its channel
 
-Nothing that was written is lost: HTML is text, and so is what nests too deeply. Pure; the time it takes is bounded.
+Nothing that was written is lost: HTML is text, and so is what nests too deeply, or would take long to take apart, for the
+loop of the host waits meanwhile. Pure.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from rich.cells import cell_len
 
 MAX_NESTING = 30
 """Quotes and lists inside each other; markdown-it drops what is deeper, so that such a text is shown as it is."""
+
+MOST_MARKS = 10_000
+"""Lines and characters with a meaning up to which a text is taken apart: these take 0.2 s of a slow processor."""
+_MARKS = "\n\r*_~`[]<|&!\\"
 
 _MOST_LINK_STEPS = 2_000_000
 """Opening brackets times characters up to which links are looked for: markdown-it seeks the end of each bracket."""
@@ -88,10 +93,20 @@ def render(markdown: str, style: Style) -> str:
 
 
 def parse(markdown: str) -> list[Token] | None:
-    """The tokens of a text, for what shows more than a `Style` can say. None: it nests too deeply to be told apart."""
+    """The tokens of a text, for what shows more than a `Style` can say.
+
+    None: it nests too deeply, or there is too much in it, and it is to be shown as it stands.
+    """
+    if marks_in(markdown) > MOST_MARKS:
+        return None
     has_links = markdown.count("[") * len(markdown) <= _MOST_LINK_STEPS
     tokens = _parser(has_links).parse(markdown)
     return None if any(token.level >= MAX_NESTING - 1 for token in tokens) else tokens
+
+
+def marks_in(markdown: str) -> int:
+    """How many lines and characters a text has that may mean something: taking it apart takes time for each."""
+    return sum(map(markdown.count, _MARKS))
 
 
 def columns(rows: Sequence[Sequence[str]], alignments: Sequence[Alignment]) -> str:

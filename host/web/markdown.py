@@ -10,10 +10,12 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from host.channels.markdown import parse
+from host.channels.markdown import MOST_MARKS, marks_in, parse
 
 _LINKS = ("http://", "https://", "mailto:")
-_LONGEST = 200_000
+_MOST_OF_PAGE = 6 * MOST_MARKS
+_MOST_WHILE_IT_GROWS = MOST_MARKS // 10
+"""Of a text that is written at this moment, and shown again with each of its pieces."""
 _PLAIN = {
     "paragraph": "p", "blockquote": "blockquote", "bullet_list": "ul", "list_item": "li", "table": "table",
     "thead": "thead", "tbody": "tbody", "tr": "tr", "strong": "strong", "em": "em", "s": "del",
@@ -21,14 +23,37 @@ _PLAIN = {
 
 
 def to_html(markdown: str) -> Markup:
-    """The text as HTML, in blocks."""
-    text = markdown[:_LONGEST]
-    tokens = parse(text)
+    """The text as HTML, in blocks; one that would take too long, as it stands."""
+    tokens = parse(markdown)
     if tokens is None:
-        return Markup("<pre>{}</pre>").format(text)
+        return as_it_stands(markdown)
     written: list[str] = []
     _write(tokens, written)
     return Markup("".join(written))  # of escaped text and of tags that stand here
+
+
+def as_it_stands(text: str) -> Markup:
+    """A text as it was written."""
+    return Markup('<p class="plain">{}</p>').format(text)
+
+
+def growing(text: str) -> Markup:
+    """A text that is not complete yet, as `to_html`."""
+    return to_html(text) if marks_in(text) <= _MOST_WHILE_IT_GROWS else as_it_stands(text)
+
+
+def with_html(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of a conversation with `html`, what agents said as `to_html`.
+
+    Where they are too much for one page together, the first ones stand as they are. What people wrote is no Markdown.
+    """
+    left, shown = _MOST_OF_PAGE, []
+    for entry in reversed(entries):
+        is_of_person = entry["direction"] == "in"
+        left -= 0 if is_of_person else marks_in(entry["text"])
+        html = to_html(entry["text"]) if left >= 0 and not is_of_person else as_it_stands(entry["text"])
+        shown.append(entry | {"html": html})
+    return shown[::-1]
 
 
 def _write(tokens: Sequence[Any], written: list[str]) -> None:

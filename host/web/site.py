@@ -15,6 +15,7 @@ from aiohttp import web
 from host.access.standing import standing_of
 from host.central import sign_ins
 from host.central.audit import Actor, acting
+from host.fair_threads import FairThreads
 from host.operations import registry
 from host.services import Services
 from host.web import guard, templates
@@ -31,6 +32,7 @@ _STATUS: Mapping[type[DumbwaiterError], int] = {InvalidValue: 400, NotFound: 404
 _SEEN_SECONDS = 60.0
 _LONGEST_TOKEN = 200
 _FORM_SECONDS = 20.0
+_THREADS = 2
 FORM_BYTES = 1024**2
 
 
@@ -51,6 +53,7 @@ class Site:
         self.routes: list[web.RouteDef] = []
         self.cookie = f"dumbwaiter-{services.central.install_id.removeprefix('ins_')[:8]}"
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._threads = FairThreads(_THREADS, "pages")
 
     def origin(self, request: web.Request) -> str:
         """What the browser calls this page in `Origin`: its address without a path.
@@ -181,6 +184,17 @@ class Site:
             headers={"Cache-Control": "no-store"},
         )
 
+    async def made_page(
+        self, request: web.Request, template: str, made: Callable[[], dict[str, Any]], **values: Any
+    ) -> web.Response:
+        """A template as an answer, with more values that are `made` of what agents wrote.
+
+        There can be much of it, and the loop is everyone's: it is done in a thread, of each visitor one page at a time.
+        """
+        visitor = request.get(VISITOR)
+        owner = None if visitor is None else visitor.user
+        return await self._threads.run(owner, lambda: self.page(request, template, **values, **made()))
+
     def failed(self, request: web.Request, error: DumbwaiterError) -> web.Response:
         """An error as an answer: a page for who looks at pages, JSON for a script."""
         status = _STATUS.get(type(error), 500)
@@ -190,6 +204,7 @@ class Site:
 
     async def close(self) -> None:
         """Wait a moment for what is under way."""
+        await asyncio.to_thread(self._threads.close)
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=1.0)
 

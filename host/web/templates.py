@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from host.web.markdown import to_html
+from host.web.markdown import growing
 
 LANGUAGES = ("en", "de")
 _FOLDER = files("host.web")
@@ -55,7 +55,7 @@ def _environment(language: str) -> Environment:
     environment.install_gettext_translations(texts, newstyle=True)  # type: ignore[attr-defined]
     environment.globals["_"] = _texts(texts)
     environment.filters |= {
-        "markdown": to_html, "when": _when, "dollars": _dollars, "count": _count, "size": _size, "duration": _duration,
+        "growing": growing, "when": _when, "dollars": _dollars, "count": _count, "size": _size, "duration": _duration,
     }  # fmt: skip
     return environment
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
-from host.channels.markdown import MAX_NESTING, Style, columns, render
+from host.channels.discord.text import to_discord
+from host.channels.html import to_html as to_mail
+from host.channels.markdown import MAX_NESTING, MOST_MARKS, Style, columns, marks_in, render
+from host.channels.slack.text import to_mrkdwn
 from host.channels.telegram.text import to_html, to_plain, utf16_slice, utf16_units
+from host.web import markdown as web
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,38 @@ def test_a_row_may_be_shorter_than_its_table() -> None:
 @pytest.mark.parametrize("text", ["> " * (MAX_NESTING + 5) + "deep", "- " * (MAX_NESTING + 5) + "deep"])
 def test_what_nests_too_deeply_is_shown_as_it_is(text: str) -> None:
     assert render(text, Style()) == text
+
+
+MANY = [
+    "* a\n",
+    "a\n",
+    "> * > * a\n",
+    "|1|2|\n|-|-|\n",
+    "*a **b ",
+    "_a_ ",
+    "`a``b",
+    "<a@b.c>",
+    "# a\n",
+    "[a](b)",
+    "![",
+    "&amp;",
+]
+
+
+@pytest.mark.parametrize("write", [to_html, to_plain, to_discord, to_mrkdwn, to_mail, web.to_html], ids=str)
+def test_what_would_take_long_to_take_apart_is_shown_as_it_is(write: Callable[[str], str]) -> None:
+    for piece in MANY:
+        text = piece * (200_000 // len(piece))
+        began = time.process_time()
+        written = write(text)
+        assert time.process_time() - began < 1.0, piece
+        assert written.count("a") >= text.count("a"), piece
+
+
+def test_a_long_answer_is_no_reason_to_leave_it_as_it_is() -> None:
+    answer = "## A part\n\nSome **words** and `code`, in a\nparagraph of lines.\n\n- and\n- a list\n\n" * 400
+    assert marks_in(answer) < MOST_MARKS
+    assert to_plain(answer).count("• a list") == 400
 
 
 def test_text_is_counted_as_telegram_counts() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
 import socket
+import time
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import aiohttp
 import pytest
 
 from tests.support.host import AGENT
+from tests.support.script import script
 from tests.support.wait import until
 from tests.web.browser import Client, Site, open_site
 
@@ -232,6 +235,47 @@ async def test_health_and_numbers(site: Site) -> None:
         ):
             assert line in numbers
         assert (await asked("/metrics", **{"X-Forwarded-For": "127.0.0.1"}))[0] == 403
+
+
+MANY = "* a\n" * 4_900
+"""As much as is taken apart in one text. Of several such ones on a page some stand as they are."""
+SAYS = f"""
+def answer(message, text):
+    for number in range(12):
+        reply(message, {MANY!r} + "end " + str(number))
+"""
+
+
+@asynccontextmanager
+async def longest_step(limit: float) -> AsyncIterator[None]:
+    """The loop of the host takes no longer for a step than `limit` seconds while the block lasts."""
+    steps: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            steps.append(time.monotonic() - began)
+            await asyncio.sleep(0.002)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+    assert max(steps) < limit
+
+
+async def test_pages_of_much_that_an_agent_wrote_delay_no_other(tmp_path: Path) -> None:
+    command = script(tmp_path, SAYS)
+    async with open_site(tmp_path / "data", command=command) as site, site.client() as client:
+        session = (await send(client, "write a lot"))["session_id"]
+        page = await shown(client, session, "end 11")
+        assert page.count("<li>") > 4_000
+        async with longest_step(0.8):
+            for path in (f"/chat/{session}", f"/sessions/{session}", f"/sessions/{session}?view=trace"):
+                status, body, _ = await client.get(path)
+                assert (status, body.count("* a\n") + body.count("<li>a") > 0) == (200, True)
 
 
 async def test_a_hundred_hostile_requests_get_nothing(site: Site) -> None:

@@ -30,6 +30,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from host.sessions.untrusted_files import opened_file, opened_folder
 from host.web import guard
 from host.web.live import LiveStreams
+from host.web.markdown import with_html
 from host.web.site import Site, Who, back_to, form
 from host.web.visitor import Visitor
 from shared_schema.errors import Conflict, InvalidValue, NotFound
@@ -105,14 +106,14 @@ class ChatPages:
             return self._site.page(request, "chat_meter.html", session=shown)
         found = await self._site.do(visitor, "conversation.list", user=visitor.user)
         entries = await self._site.do(visitor, "conversation.transcript", session=shown["id"])
-        return self._site.page(
+        return await self._site.made_page(
             request,
             "chat.html",
+            lambda: {"entries": with_html(entries)},
             **found,
             session=shown,
             agent=shown["agent_group"],
             thread=shown["thread_id"],
-            entries=entries,
             limits=self._limits(),
         )
 
@@ -137,7 +138,8 @@ class ChatPages:
                     mark = hashlib.sha256(json.dumps(entry, sort_keys=True).encode("utf-8", "replace")).hexdigest()[:16]
                     item = {"id": entry["id"], "mark": mark}
                     if sent.get(entry["id"]) != mark:
-                        item["html"] = self._site.render(request, "chat_entry.html", entry=entry, session_id=session_id)
+                        (shown,) = with_html([entry])
+                        item["html"] = self._site.render(request, "chat_entry.html", entry=shown, session_id=session_id)
                     items.append(item)
                     sent[entry["id"]] = mark
                 yield {"event": "entries", "data": {"items": items}}

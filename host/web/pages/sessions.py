@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from host.sessions.untrusted_files import entries_below, opened_folder
+from host.web.markdown import with_html
 from host.web.site import Site, Who, back_to, form
 from host.web.visitor import Visitor
 from shared_schema import json_text
@@ -25,6 +27,7 @@ from shared_schema.errors import DumbwaiterError, NotFound
 _PAGE = 50
 _ROWS = 100
 _ENTRIES = 300
+_MOST_LINES = 50_000
 _MOST_FILES = 500
 _MOST_ENTRIES = 5_000
 _MOST_DEPTH = 4
@@ -96,8 +99,9 @@ class SessionPages:
         if view not in _VIEWS:
             raise NotFound("there is no such view of a session")
         session = await site.do(visitor, "session.show", session=name)
+        entries: list[dict[str, Any]] = []
+        shown: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]] = list
         values: dict[str, Any] = {
-            "entries": [],
             "files": [],
             "table": None,
             "tables": TABLES,
@@ -109,7 +113,7 @@ class SessionPages:
             entries = await site.do(
                 visitor, "session.transcript", session=session["id"], limit=_ENTRIES, steps=view == "trace"
             )
-            values["entries"] = [_opened(each) for each in entries] if view == "trace" else entries
+            shown = _opened if view == "trace" else with_html
         elif view == "files":
             values["files"] = await asyncio.to_thread(_files, Path(session["path"]))
         elif view == "log" and not is_deleted:
@@ -123,7 +127,15 @@ class SessionPages:
                 visitor, "session.sql", session=session["id"], query=f"select * from {chosen}", limit=_ROWS
             )
         usage = await site.do(visitor, "usage", by="session", session=session["id"])
-        return site.page(request, "session.html", session=session, view=view, used=usage["total"], **values)
+        return await site.made_page(
+            request,
+            "session.html",
+            lambda: {"entries": shown(entries)},
+            session=session,
+            view=view,
+            used=usage["total"],
+            **values,
+        )
 
     async def _export(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         session = await self._site.do(visitor, "session.show", session=request.match_info["session"])
@@ -149,16 +161,19 @@ class SessionPages:
         return back_to(f"/sessions/{session['id']}")
 
 
-def _opened(entry: dict[str, Any]) -> dict[str, Any]:
-    """A step with its tool calls as lines for people."""
-    if entry.get("direction") != "step":
-        return entry
-    return entry | {name: _pretty(entry.get(name)) for name in ("tool_calls", "usage")}
+def _opened(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries whose steps have their tool calls and usage as lines for people; the newest, where they are very many."""
+    left, opened = _MOST_LINES, []
+    for entry in reversed(entries):
+        if entry["direction"] == "step":
+            texts = {name: entry[name] or "" for name in ("tool_calls", "usage")}
+            left -= sum(text.count(",") for text in texts.values())
+            entry = entry | ({name: _pretty(text) for name, text in texts.items()} if left >= 0 else {})
+        opened.append(entry)
+    return opened[::-1]
 
 
-def _pretty(text: object) -> str | None:
-    if not isinstance(text, str):
-        return None
+def _pretty(text: str) -> str:
     try:
         return json.dumps(json_text.parse(text), indent=2, ensure_ascii=False)
     except ValueError:
