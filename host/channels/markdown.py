@@ -3,8 +3,8 @@
     render(text, Style())         plain text: the fallback where a platform refuses its formatting
     render(text, TelegramHtml())  each platform has a subclass of `Style` beside its channel
 
-Nothing that was written is lost: HTML is text, and so is what nests too deeply, or would take long to take apart, for the
-loop of the host waits meanwhile. Pure.
+Nothing that was written is lost: HTML is text, and so is what nests too deeply or would take too long, since the host's
+loop waits meanwhile. Pure.
 """
 
 from __future__ import annotations

@@ -91,7 +91,11 @@ MANY = [
 ]
 
 
-@pytest.mark.parametrize("write", [to_html, to_plain, to_discord, to_mrkdwn, to_mail, web.to_html], ids=str)
+@pytest.mark.parametrize(
+    "write",
+    [to_html, to_plain, to_discord, to_mrkdwn, to_mail, web.to_html],
+    ids=["Telegram", "plain", "Discord", "Slack", "mail", "page"],
+)
 def test_what_would_take_long_to_take_apart_is_shown_as_it_is(write: Callable[[str], str]) -> None:
     for piece in MANY:
         text = piece * (200_000 // len(piece))
