@@ -8,6 +8,7 @@ answers. Nothing of it speaks in a chat of the people.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from bisect import bisect_right
 from collections import Counter
@@ -35,7 +36,7 @@ _BUSY = {"every-one": "all", "made-up-for": "once", "left-out": "skip"}
 _SIDE_BY_SIDE = 20  # calls at a time
 _ONE_OF = 20  # schedules is due in the run
 _FIRST_SECONDS = 60.0  # in which all of this is set up
-_LATE_SECONDS = 10.0
+_LATE_SECONDS = 5.0
 """A run that begins later than so long after it could is late: on a machine that is very busy with other things."""
 _OPEN = "SELECT count(*) FROM schedule_runs WHERE state IN ('running', 'delivering')"
 _RUNS = """
@@ -113,7 +114,7 @@ class ActingAgents:
         verdict.numbers |= {"runs of schedules": len(runs), "messages between agents": len(sent)}
         verdict.outcomes.update(f"run {state}" for _, _, state, *_ in runs)
         begun = Counter((name, due) for name, due, _, session, *_ in runs if session is not None)
-        waits = waits_of(runs, self._keeper.able_at)
+        waits = waits_of(runs, [*_ready_at(self._keeper.log), *self._keeper.thawed_at])
         verdict.numbers["milliseconds until the latest run began"] = round(1000 * max(waits.values(), default=0.0))
         verdict.fault(
             "runs that began late", (f"{run} {wait:.1f} s" for run, wait in waits.items() if wait > _LATE_SECONDS)
@@ -158,6 +159,12 @@ def waits_of(runs: Iterable[Run], able_at: Iterable[float]) -> dict[tuple[str, s
         if finished is not None:
             over[name] = from_text(finished).timestamp()
     return found
+
+
+def _ready_at(log: Path) -> list[float]:
+    """When each host got ready, as it says itself: also one that was killed before it was asked."""
+    lines = (line for line in log.read_text(errors="replace").splitlines() if '"event": "ready"' in line)
+    return [from_text(json.loads(line)["time"]).timestamp() for line in lines]
 
 
 def _never(runs: Iterable[Run]) -> list[str]:

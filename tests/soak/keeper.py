@@ -56,8 +56,8 @@ class Keeper:
         self.measured: list[Vitals] = []
         self.ended: Counter[str] = Counter()
         self.start_seconds: list[float] = []
-        self.able_at: list[float] = []
-        """When a host got ready, or went on after it was frozen (seconds since 1970)."""
+        self.thawed_at: list[float] = []
+        """When a host went on after it was frozen (seconds since 1970)."""
         self._command = [sys.executable, "-m", "tests.soak.host", str(data), str(sockets)]
         self._process: subprocess.Popen[bytes] | None = None
         self._began = time.monotonic()
@@ -85,7 +85,6 @@ class Keeper:
         self.lives += 1
         self._ready_at = time.monotonic()
         self.start_seconds.append(self._ready_at - began)
-        self.able_at.append(time.time())
 
     def begin(self) -> None:
         """Start a host and do not wait."""
@@ -108,7 +107,7 @@ class Keeper:
         self._process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(seconds)
         self._process.send_signal(signal.SIGCONT)
-        self.able_at.append(time.time())
+        self.thawed_at.append(time.time())
 
     async def call(self, operation: str, **parameters: Any) -> Any:
         """One operation, as a program does it. Raises `NoHost`, `HostGone`, and what the operation raises."""
