@@ -51,11 +51,12 @@ WHERE message_out_id IN (SELECT value FROM json_each(?)) AND status IN ('failed'
 # Where a message stands: id.
 SEQ = "SELECT seq FROM messages_in WHERE id = ?"
 
-# The generation, the present run, and how many of a JSON array of message ids have no outcome.
+# The generation, the present run, and those of a JSON array of message ids that have no outcome, as another.
 STANDING = """
 SELECT (SELECT value FROM session_context WHERE key = 'generation') AS generation,
     (SELECT value FROM session_context WHERE key = 'run') AS run,
-    (SELECT count(*) FROM messages_in WHERE id IN (SELECT value FROM json_each(?)) AND status = 'pending') AS pending
+    (SELECT json_group_array(id) FROM messages_in
+        WHERE id IN (SELECT value FROM json_each(?)) AND status = 'pending') AS pending
 """
 
 
@@ -133,17 +134,17 @@ class Inbox:
             self._parsed = (values, SessionContext.from_values(values))
         return self._parsed[1]
 
-    def wants(self, message_ids: Sequence[str], generation: int) -> bool:
-        """Whether the host still waits for a turn over these messages, begun in that generation.
+    def wanted(self, message_ids: Sequence[str], generation: int) -> frozenset[str]:
+        """Of these messages those that the host still waits for, in a turn begun in that generation.
 
-        It does not once it has given all of them an outcome of its own, or begun another generation. Raises
-        `FileTrouble`, `Superseded`.
+        It does not wait for one that it has given an outcome of its own, nor for any once it has begun another
+        generation. Raises `FileTrouble`, `Superseded`.
         """
         with self._reader() as connection:
             row = connection.execute(STANDING, (json.dumps(message_ids),)).fetchone()
         self._fence.require(row["run"])
         context = SessionContext.from_values({ContextKey.GENERATION: row["generation"]})
-        return bool(row["pending"]) and context.generation == generation
+        return frozenset(json.loads(row["pending"])) if context.generation == generation else frozenset()
 
     def name_of(self, message_id: str) -> str | None:
         """`in-<seq>` for the id of a message that came in. Raises `FileTrouble`."""

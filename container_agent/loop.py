@@ -151,8 +151,9 @@ class Loop:
         work = asyncio.create_task(turn.run(self._load, request, output, choice.control_task, self._ready, self._check))
         try:
             ended = await watch(
-                work, running, self._inbox, self._waker, lambda: self._must_go, output.turn_inbox.changed
-            )
+                work, running, self._inbox, self._waker, lambda: self._must_go, output.turn_inbox.changed,
+                lambda: output.has_acted,
+            )  # fmt: skip
         finally:
             self._turn = None
             work.cancel()
@@ -203,6 +204,9 @@ class Loop:
         if ended is Ended.TAKEN_BACK:
             self._outbox.stop_turn(running, output.used, phase=phase)
             log.info("turn stopped by the host: turn=%s", running.id)
+            return False
+        if ended is Ended.CHANGED:
+            self._give_back(running, output, phase, "a message of it was changed or deleted")
             return False
         if ended is Ended.GIVEN_UP and (not work.done() or work.cancelled()):
             self._give_back(running, output, phase, "the agent stops")

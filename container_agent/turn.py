@@ -74,6 +74,8 @@ class Output:
         self._last = max(message.seq for message in turn.messages)
         self._answered = [message.id for message in turn.messages]
         self.sent: list[Reply] = []
+        self.has_acted = False
+        """Whether others may know of the turn: it has said something, used a tool, or shown a part of its answer."""
         self._next_draft = asyncio.get_running_loop().time() + _DRAFT_SECONDS
         self.turn_inbox = TurnInbox(
             session.inbound,
@@ -125,7 +127,7 @@ class Output:
         return parts.of_reply(reply, self._max_text)
 
     async def send(self, reply: Reply) -> str:
-        message_id = ""
+        message_id, self.has_acted = "", True
         for part in self.parted(reply):
             message_id = await self.prepare(part)
             self._outbox.append_message(self._turn, message_id, _storable(part))
@@ -149,10 +151,12 @@ class Output:
         self._answered.append(message.id)
 
     def append_steps(self, steps: Sequence[Step]) -> None:
+        self.has_acted = True
         self.used = usage_accounting.added(self.used, usage_accounting.of_steps(steps))
         self._outbox.append_steps(self._turn, [_storable(step) for step in steps])
 
     def set_tool(self, name: str | None, seconds: float | None = None) -> None:
+        self.has_acted = True
         self._outbox.set_tool(self._turn, name, seconds)
 
     def draft(self, text: Callable[[], str]) -> None:
@@ -161,6 +165,7 @@ class Output:
         began = loop.time()
         if began < self._next_draft:
             return
+        self.has_acted = True
         with suppress(FileTrouble):  # it is only for showing
             self._outbox.set_draft(without_lone_surrogates(text()[-_DRAFT_CHARACTERS:]))
         took = loop.time() - began

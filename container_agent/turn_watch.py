@@ -28,6 +28,7 @@ class Ended(Enum):
 
     BY_ITSELF = auto()
     TAKEN_BACK = auto()  # the host wants no answer any more
+    CHANGED = auto()  # it has taken some of the messages back, before the turn has said or done anything
     GIVEN_UP = auto()  # the agent must go
 
 
@@ -38,16 +39,18 @@ async def watch(
     waker: Waker,
     must_go: Callable[[], bool],
     changed: Callable[[], None],
+    has_acted: Callable[[], bool],
 ) -> Ended:
     """Wait until the work is done, or end it. `waker` was armed before the turn's messages were read.
 
-    `changed` hears whenever `inbound.db` may have changed. Work that does not end when it is cancelled goes
-    on, and is not `done`.
+    `changed` hears whenever `inbound.db` may have changed, `has_acted` says whether others may know of the turn. Work
+    that does not end when it is cancelled goes on, and is not `done`.
     """
     await asyncio.sleep(0)  # what need not wait for anything is done now
     if not work.done():
         work.add_done_callback(lambda _: waker.wake())
     message_ids = [message.id for message in turn.messages]
+    asked = {message.id for message in turn.messages if message.trigger}
     again: float | None = None
     while not work.done():
         await waker.wait(again)
@@ -58,7 +61,13 @@ async def watch(
         again, ended = None, Ended.GIVEN_UP if must_go() else Ended.BY_ITSELF
         if ended is Ended.BY_ITSELF:
             try:
-                ended = ended if inbox.wants(message_ids, turn.generation) else Ended.TAKEN_BACK
+                wanted = inbox.wanted(message_ids, turn.generation)
+                if not wanted:
+                    ended = Ended.TAKEN_BACK
+                elif not asked <= wanted and not has_acted():
+                    # A person has changed or deleted one while the host did not know that it is taken. What stands in
+                    # its place is answered by another turn, so nothing is lost by beginning with what is still asked.
+                    ended = Ended.CHANGED
             except FileTrouble:
                 again = waker.poll_seconds
         if ended is not Ended.BY_ITSELF:

@@ -3,7 +3,7 @@
 Each is one transaction, and may come twice. A message that waits is replaced or cancelled. A turn that is at work on
 one is told what it says now, as it hears what people write meanwhile; where its provider cannot take that, and once it
 is answered, it is context for the next turn. The turn that takes it at this very moment ends by itself when its message
-is cancelled.
+is cancelled, and what else it was over is taken again, as long as the turn has said and done nothing yet.
 """
 
 from __future__ import annotations

@@ -92,3 +92,30 @@ def test_what_the_steps_used_is_known_of_a_turn_that_was_stopped(session: BareSe
         session.write("UPDATE messages_in SET status = 'cancelled'")
         until(lambda: ended(session))
     assert session.out("SELECT input_tokens, output_tokens FROM turns") == [{"input_tokens": 11, "output_tokens": 11}]
+
+
+def test_a_turn_that_has_just_begun_with_what_is_changed_is_begun_again_with_the_rest(session: BareSession) -> None:
+    """The host did not know yet that the message was taken: it has cancelled it, and put another in its place."""
+    session.context(provider="scripted")
+    changed, other = session.say_all(["think 60", "think 0.1"])
+    with agent(session):
+        until(lambda: session.turns() == ["running"])
+        session.write("UPDATE messages_in SET status = 'cancelled' WHERE id = ?", (changed,))
+        session.say("and in its place")
+        until(lambda: answered(session, 2))
+    assert session.turns()[0] == "cancelled"
+    assert session.replies() == ["thought for 0.1 s", "scripted: and in its place"]
+    assert session.acks()[other] == "completed"
+    assert changed not in session.acks()
+
+
+def test_a_turn_that_has_said_something_goes_on_when_one_of_its_messages_is_changed(session: BareSession) -> None:
+    """What it has said is known: begun again, it would say that twice."""
+    session.context(provider="scripted")
+    _, _, changed = session.say_all(["stream 1 0.1", "think 1", "changed"])
+    with agent(session):
+        until(lambda: session.replies() == ["stream 1"])
+        session.write("UPDATE messages_in SET status = 'cancelled' WHERE id = ?", (changed,))
+        until(lambda: "completed" in session.turns())
+    assert session.turns() == ["completed"]
+    assert session.replies() == ["stream 1", "thought for 1 s", "scripted: changed"]

@@ -53,10 +53,10 @@ def test_a_turn_is_not_wanted_by_another_run(session: BareSession) -> None:
     session.context(run=1)
     message_id = session.say("hello")
     inbox = Inbox(session.layout.inbound, lambda ids: set(), fence=Fence(session.layout.inbound, 1))
-    assert inbox.wants([message_id], 1)
+    assert inbox.wanted([message_id], 1) == {message_id}
     session.context(run=2)
     with pytest.raises(Superseded):
-        inbox.wants([message_id], 1)
+        inbox.wanted([message_id], 1)
 
 
 def test_a_write_long_after_the_last_look_looks_again(session: BareSession) -> None:
