@@ -29,7 +29,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -44,6 +43,7 @@ from container_agent.providers.protocol import Closing, Provider, TurnOutput, Tu
 from container_agent.turn_watch import WillNotEnd
 from container_agent.wake import Waker
 from shared_schema.clock import Clock, SystemClock
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import EXIT_FILES, DumbwaiterError, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, SessionLayout
 from shared_schema.signals import end_with

@@ -12,8 +12,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import ControlTask, MessageIn, MessageInKind, MessageInStatus, decode
 

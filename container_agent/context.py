@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileDamaged
 from shared_schema.migrate import CONTRACT_VERSION
 from shared_schema.rows import ContextKey

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import MessageIn, MessageInKind, decode
 

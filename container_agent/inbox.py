@@ -11,12 +11,13 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from container_agent.context import SessionContext
 from container_agent.fence import Fence, no_fence
 from shared_schema import database
+from shared_schema.dataclass import dataclass
 from shared_schema.late_mount import unchanged
 from shared_schema.migrate import INBOUND, require_readable
 from shared_schema.rows import ContextKey, Destination, MessageIn

@@ -15,7 +15,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import timedelta
 from typing import Any, TypeAlias, TypeVar
 
@@ -27,6 +27,7 @@ from container_agent.usage_accounting import RecordedTotals
 from shared_schema.background import PROCESSES
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_writer, transaction, translate
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from container_agent import attachments, parts, usage_accounting
@@ -30,6 +30,7 @@ from container_agent.providers.protocol import (
 )
 from container_agent.tools.said_already import not_said_yet
 from container_agent.tools.turn_inbox import TurnInbox
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import SessionLayout

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from typing import Any, TypeGuard
 
 from container_agent.providers.protocol import Step, Usage
+from shared_schema.dataclass import dataclass
 
 _LARGEST = 10**15 - 1  # the host takes no larger number for real
 _NAMES = tuple(field.name for field in fields(Usage))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from shared_schema.dataclass import dataclass
 
 _MOST_DOUBLINGS = 30  # a float overflows at 1,024, which an outage of some hours can reach
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from host.central import install
 from host.lock import is_held
 from host.place import InstallRecord, Place, place_of, read_record, write_record
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.layout import OUT, DataLayout
 

@@ -6,8 +6,9 @@ Pure: facts in, decision out. Times are seconds on the clock since the machine's
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from host.sessions.untrusted_files import sync_folder
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
 
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -17,9 +17,10 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
 
 _FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -23,9 +23,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from shared_schema.dataclass import dataclass
 
 CONTAINER_SESSION = Path("/session")
 CONTAINER_WORKSPACE = Path("/workspace")

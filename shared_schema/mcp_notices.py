@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.text import one_line, without_lone_surrogates
 
 NOTIFICATIONS = "notifications"

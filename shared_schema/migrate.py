@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from shared_schema.database import transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import NewerSchema
 
 _HERE = Path(__file__).parent

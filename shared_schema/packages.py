@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from shared_schema.dataclass import dataclass
 
 Manager = Literal["apt", "pip"]
 MANAGERS: tuple[Manager, ...] = ("apt", "pip")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from shared_schema import json_text
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, InvalidValue
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "str | None": (str, type(None))}
@@ -190,7 +191,8 @@ class MessageIn(Row):
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> Self:
         """As for any row. Raises `FileDamaged` for values that are not what they should be."""
-        message = super(MessageIn, cls).from_row(row)  # in a class with slots, a bare super() finds the wrong one
+        # In a class with slots, a bare super() finds the wrong one.
+        message = super(MessageIn, cls).from_row(row)  # noqa: UP008
         for name, types in _MESSAGE_TYPES:
             if not isinstance(getattr(message, name), types):
                 raise FileDamaged(f"a message has no proper {name}")

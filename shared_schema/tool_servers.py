@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.foreign_text import without_mark
 from shared_schema.text import is_all_shown

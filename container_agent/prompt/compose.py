@@ -8,13 +8,13 @@ vendor's prompt cache holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.prompt.folder import text_in
 from container_agent.prompt.memory import memory_in
 from container_agent.prompt.skills import Skill, skills_in
 from container_agent.prompt.template import filled
+from shared_schema.dataclass import dataclass
 
 KINDS = ("chat", "heartbeat", "schedule", "agent")
 INSTRUCTIONS = "AGENT.md"

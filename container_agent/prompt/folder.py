@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
+from shared_schema.dataclass import dataclass
 from shared_schema.foreign_text import encoding_of
 from shared_schema.text import is_all_shown
 

@@ -10,11 +10,11 @@ Text for the model, shown when it asks for it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.prompt.folder import names_in, text_in
 from container_agent.prompt.front_matter import split
+from shared_schema.dataclass import dataclass
 
 MAX_SKILLS = 50
 _MAX_BODY = 25_000

@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from container_agent.providers.model_seams import ToolDefinition
+from shared_schema.dataclass import dataclass
 
 STATUSES = frozenset({400, 404, 405, 409, 413, 415, 422, 500, 501})
 """Those with which services say that they do not take something. Some say it with an error of their own."""

@@ -6,10 +6,11 @@ word is an end all the same: an answer is taken for broken only when the service
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from pydantic_ai.messages import ModelResponse
+
+from shared_schema.dataclass import dataclass
 
 
 class How(Enum):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from container_agent.providers.protocol import ProviderError
+from shared_schema.dataclass import dataclass
 from shared_schema.models import ModelKind, problem
 from shared_schema.rows import FailureReason
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, runtime_checkable
 
 from container_agent.providers.protocol import Reply, TurnOutput, TurnRequest
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import MessageIn
 
 

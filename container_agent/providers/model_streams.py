@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_ai.messages import ModelResponseStreamEvent
 from pydantic_ai.models.ollama import OllamaModel
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIStreamedResponse
+
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(slots=True)

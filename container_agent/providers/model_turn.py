@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pydantic_ai import exceptions
 from pydantic_ai.direct import model_request_stream
@@ -26,6 +26,7 @@ from container_agent.providers.our_side import OurSide
 from container_agent.providers.protocol import ProviderError, Reply, Step, TurnOutput, TurnRequest, TurnResult
 from container_agent.providers.spoken import has_answered
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import FailureReason, MessageIn
 from shared_schema.text import without_lone_surrogates
 

@@ -9,12 +9,13 @@ A provider that is also a `Summarizer` does the host's control tasks: a title, a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from container_agent.context import SessionContext
 from container_agent.heading import Names, heading
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import ControlTask, Destination, FailureReason, MessageIn, MessageOutKind

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +21,7 @@ from container_agent.tools.program import Program
 from container_agent.tools.tool import ToolRefused
 from shared_schema import background
 from shared_schema.background import LONGEST_COMMAND, LONGEST_OUTPUT, MOST_KEPT, MOST_RUNNING, BackgroundProcess
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
 from shared_schema.text import one_line
 

@@ -7,10 +7,10 @@ container is what keeps an agent in; this keeps a model's mistake from looking l
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.tools.tool import ToolRefused
+from shared_schema.dataclass import dataclass
 from shared_schema.foreign_text import same_name
 
 

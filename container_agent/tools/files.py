@@ -7,12 +7,12 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from container_agent.tools.confine import Bounds
 from container_agent.tools.schema import form, number, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused
+from shared_schema.dataclass import dataclass
 from shared_schema.foreign_text import encoding_of
 from shared_schema.ids import Prefix, new_id
 from shared_schema.text import composed, decomposed

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 
 Arguments = Mapping[str, Any]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from time import monotonic
 
 from container_agent.providers.protocol import TurnOutput, TurnRequest
 from container_agent.tools.confine import Bounds
 from container_agent.tools.tool import ToolRefused
 from container_agent.tools.turn_inbox import TurnInbox
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import MessageIn
 
 _RESERVE_SECONDS, _RESERVE_SHARE = 60.0, 0.1  # of the turn, the smaller of the two

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from container_agent import connections
 from container_agent.tools.charset import decoded, is_wide
 from container_agent.tools.schema import form, text
 from container_agent.tools.tool import Arguments, Tool, ToolRefused, shortened
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import NotFound
 from shared_schema.html_text import text_of
 

@@ -8,11 +8,11 @@ refuses is refused for all of its agents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from host.access.standing import Standing
 from host.central.messaging_groups import SenderScope, UnknownSender, Wiring
+from shared_schema.dataclass import dataclass
 
 
 class AdmissionVerdict(StrEnum):

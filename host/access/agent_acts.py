@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from host.central.database import Queryable, Transaction
 from host.gateway.policy import parse_rule
 from shared_schema import json_text, packages
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.models import problem as model_problem
 from shared_schema.packages import MANAGERS, MOST_ASKED, MOST_PACKAGES, Packages

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from host.access import approvals, cards
 from host.access.standing import TERMINAL, Standing
 from host.central import agent_groups
 from host.central.database import Transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 
 APPROVE_HOW = "Write /approve and the code of the card, such as /approve K7Q2MX; /deny and the code says no."

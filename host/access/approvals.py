@@ -9,7 +9,6 @@ cards then say by whom it was given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +28,7 @@ from host.central.audit import Actor
 from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address

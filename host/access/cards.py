@@ -7,10 +7,10 @@ that nothing has to be left out here; a text of several lines is set apart, so t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.text import is_shown
 
 MOST_CHARACTERS = 2_500

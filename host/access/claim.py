@@ -7,7 +7,6 @@ terminal needs no code (`dumbwaiter role grant`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from host.access import codes
@@ -16,6 +15,7 @@ from host.central.audit import Actor
 from host.central.database import Transaction
 from host.central.users import Role
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 
 VALID = timedelta(hours=1)
 LOCKED = timedelta(hours=1)

@@ -7,7 +7,6 @@ for a decision with the approval that asks for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +23,7 @@ from host.central.database import Queryable, Transaction
 from host.central.messaging_groups import TERMINAL_CHANNEL, MessagingGroup, Wiring
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 from shared_schema.text import one_line

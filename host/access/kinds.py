@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.access.cards import ApprovalChoice
 from host.access.standing import Standing
 from host.central.approvals import Approval
 from host.central.database import Queryable, Transaction
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central import users
 from host.central.database import Queryable
 from host.central.users import Role
+from shared_schema.dataclass import dataclass
 
 TERMINAL = "cli:terminal"
 """The user at the host's own terminal, who is the owner: its socket is closed to all other users of the machine."""

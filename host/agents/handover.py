@@ -8,7 +8,6 @@ to that person, and not back to the other agent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.agents import limits
 from host.central import (
@@ -28,6 +27,7 @@ from host.central.database import Queryable, Transaction
 from host.central.rate_limits import Act
 from host.central.sessions import Session
 from host.traceparent import of_message
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, is_id, new_id
 from shared_schema.rows import Address, MessageInKind, encode

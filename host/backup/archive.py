@@ -13,10 +13,11 @@ import json
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
 
 FORMAT = 1

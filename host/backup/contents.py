@@ -10,9 +10,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from shared_schema.dataclass import dataclass
 from shared_schema.layout import DataLayout
 
 DEEPEST = 64

@@ -19,7 +19,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from host.secrets import secrets_of
 from host.sessions.untrusted_files import sync_folder
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import copy_whole, open_reader, reader
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central.database import Queryable, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 BY_ID = """

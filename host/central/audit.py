@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from host.central.database import Queryable, Transaction
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 
 INSERT = """
 INSERT INTO audit (at, who, where_from, action, subject, before, after) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING position

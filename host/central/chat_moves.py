@@ -11,11 +11,11 @@ such a chat is now.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central import messaging_groups
 from host.central.database import Queryable, Transaction, one
 from host.central.messaging_groups import MessagingGroup
+from shared_schema.dataclass import dataclass
 
 NOTE = """
 INSERT INTO chat_moves (channel_type, old_id, new_id, moved_at) VALUES (?, ?, ?, ?)

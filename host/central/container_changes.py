@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.packages import Packages
 from shared_schema.rows import Row
 

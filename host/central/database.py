@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from host.central import install, upgrade
 from shared_schema.clock import Clock, to_text
 from shared_schema.database import open_reader, open_writer, snapshot, transaction, translate
+from shared_schema.dataclass import dataclass
 from shared_schema.migrate import Schema, migrate, version_of
 
 log = logging.getLogger(__name__)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from host.central.database import Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

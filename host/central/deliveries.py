@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.central import rate_limits
 from host.central.database import Effect, Queryable, Transaction, one
 from host.central.rate_limits import Act
+from shared_schema.dataclass import dataclass
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageOutKind, Row, encode
 

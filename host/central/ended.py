@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.central.database import Queryable, one
+from shared_schema.dataclass import dataclass
 
 _MOST_ROWS = 20_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from host.central.database import Effect, Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -7,10 +7,10 @@ took, those it only heard among them; a message that no turn took is one by itse
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from host.central.database import Queryable, Transaction, one
 from host.central.ingest import AcceptedMessage
+from shared_schema.dataclass import dataclass
 
 # The first and last message of each exchange, the newest first.
 ALL = """

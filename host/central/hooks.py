@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central.database import Queryable, Transaction, one
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from host.central.database import Effect, Queryable, Transaction, one
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from host.central import messaging_groups, sessions, titles
 from host.central.database import Transaction
 from host.central.sessions import EndReason
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 

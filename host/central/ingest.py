@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from host.central.database import Effect, Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, Row, decode
 
 INSERT = """

@@ -6,11 +6,11 @@ is not known, and it is not done again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from host.central.database import Transaction, one
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 BEGIN = """

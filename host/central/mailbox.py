@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central.database import Effect, Queryable, Transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central.database import Queryable, Transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 ALL = "SELECT name, drained_at, lost_at FROM nodes ORDER BY name"

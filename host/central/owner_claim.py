@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central.database import Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 GET = "SELECT code, expires_at, wrong_tries, locked_until FROM owner_claim WHERE id = 1"

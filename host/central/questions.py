@@ -7,7 +7,6 @@ there or its time is over; and there are few at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from host.central.database import Queryable, Transaction, one
 from host.central.messaging_groups import TERMINAL_CHANNEL
 from host.central.rate_limits import Act
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.rows import Address, MessageOutKind, decode, encode
 

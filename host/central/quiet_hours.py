@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from host.central.database import Queryable, Transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import NotFound
 from shared_schema.rows import Row
 

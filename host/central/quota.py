@@ -7,10 +7,10 @@ counted, by what they cost the host and not the agent, in all and in each hour.
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 
 from host.central import deliveries
 from host.central.database import Queryable, Transaction
+from shared_schema.dataclass import dataclass
 
 COUNTED = """
 SELECT kept_rows, kept_bytes, kept_hour, kept_hour_rows, kept_hour_bytes FROM sessions WHERE id = ?

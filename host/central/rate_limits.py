@@ -7,12 +7,12 @@ so that neither a crash nor a restart forgets. What is beyond its limit is not d
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
 from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 
 TAKE = """
 INSERT INTO rate_limits (act, subject, hour, used, most) VALUES (:act, :subject, :hour, 1, :most)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central import events, session_list, sessions
 from host.central.database import Queryable, Transaction, one
 from host.central.events import EventKind
 from host.central.sessions import Relation, Session
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Row

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from host.central.database import Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -7,10 +7,10 @@ or makes one twice. While `open_run` is set no other run of the schedule is star
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
 
 from host.central.database import Effect, Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.rows import Row
 

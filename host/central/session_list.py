@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
 
 from host.central.database import Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 
 # Pages are cut by key (`before`: last_active and id of the last row), so that no row is missed or shown twice.
 _SELECT = """

@@ -7,12 +7,11 @@ also by its id or title: otherwise what was said in a direct chat could be calle
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central import routes, session_list, sessions
 from host.central import title as form
 from host.central.database import Queryable, one
 from host.central.sessions import Session
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Row
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 
 from host.central.database import Queryable, Transaction, one
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT_LINK = "INSERT INTO sign_in_links (token_hash, user_id, created_at, expires_at) VALUES (?, ?, ?, ?)"

@@ -8,11 +8,11 @@ made anew under the name of one that was revoked goes on with its conversations.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from enum import StrEnum
 
 from host.central.database import Queryable, Transaction, one
 from host.central.sign_ins import hash_of
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

@@ -6,10 +6,10 @@ host's own notices, commands, and messages that are still to be written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from host.central.database import Queryable
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import Row, decode
 

@@ -6,12 +6,12 @@ here until it begins. The same event counts once, by its key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from host.central.database import Queryable, Transaction, one
 from host.central.schedules import SchedulesChanged
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
 INSERT = """

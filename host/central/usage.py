@@ -8,7 +8,6 @@ The tokens of a budget are all of them: input, output, read from and written to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
@@ -16,6 +15,7 @@ from host.central import agent_groups, delegations
 from host.central.agent_groups import AgentGroup
 from host.central.database import Queryable, Transaction, one
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row, Turn
 
 # A turn that says nothing of what it used has no row; one that was recorded before stays as it is.

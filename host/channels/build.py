@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from host.channels.registry import ChannelSettings, ChannelType, channel_type
 from host.sessions.attachments import FileLimits
 from host.validation import misfit_of
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.provisions import how_to_install_extra
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 
 
 class ChannelStatus(StrEnum):

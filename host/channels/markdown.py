@@ -10,7 +10,7 @@ loop waits meanwhile. Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from itertools import zip_longest
 from typing import Literal
@@ -18,6 +18,8 @@ from typing import Literal
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.cells import cell_len
+
+from shared_schema.dataclass import dataclass
 
 MAX_NESTING = 30
 """Quotes and lists inside each other; markdown-it drops what is deeper, so that such a text is shown as it is."""

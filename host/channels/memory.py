@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.channels.protocol import (
     BaseChannel,
@@ -19,10 +19,11 @@ from host.channels.protocol import (
     Outgoing,
 )
 from host.routing.event import Incoming, ReadReceipt, Receipt
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address
 
 
-@dataclass
+@dataclass(slots=False)
 class MemoryChannel(BaseChannel):
     """A platform in memory. `sent` has every message in the order of arrival; an idempotent one has each key once."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -16,6 +15,7 @@ from host.channels.health import Health
 from host.routing.event import Incoming, Receipt, RemoteFile
 from host.sessions.attachments import FileLimits
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address
 

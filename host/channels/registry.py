@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 import host.channels
 from host.channels.protocol import Channel, Context
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 GROUP = "dumbwaiter.channels"

@@ -11,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from host.channels.state import CentralState
 from host.secrets import hidden
 from host.sessions.attachments import FileLimits
 from shared_schema.clock import Clock, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble, NotFound
 
 log = logging.getLogger(__name__)

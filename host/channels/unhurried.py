@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from shared_schema.dataclass import dataclass
 
 LEAST_SECONDS = 1.0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.api.client import HostClient
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 
 # The host ends the wait itself; a host that is silent for so much longer is gone.

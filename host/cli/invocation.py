@@ -6,11 +6,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from host.api.client import HostClient, NoHost
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.layout import DataLayout
 

@@ -7,7 +7,9 @@ left out (`spare`, the highest first). Ids, times and numbers are never cut in t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from shared_schema.dataclass import dataclass
 
 GAP = "  "
 LEAST = 10

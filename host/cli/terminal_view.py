@@ -7,7 +7,7 @@ text with their address, so that none leads somewhere else than it says.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import monotonic
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from host.cli.output import moment
 from host.cli.plain import one_line, plain
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import AgentPhase
 
 WIDEST = 110

@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.routing.commands import COMMANDS
+from shared_schema.dataclass import dataclass
 
 LEAVE = ("/exit", "/quit")
 AGENT = "/agent"

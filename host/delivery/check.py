@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.sessions.filename import is_safe_component
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, InvalidValue
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import MessageOut, MessageOutKind, Turn, TurnStatus, decode, encode

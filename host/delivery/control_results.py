@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central import agent_groups, control_tasks, deliveries, exchanges, ingest, rate_limits, sessions, titles
 from host.central.database import Effect, Queryable, Transaction
 from host.central.rate_limits import Act
 from host.delivery.check import CheckedMessage, RowRefused
 from host.sessions import transitions
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.providers import SUMMARIZERS
 from shared_schema.rows import Ack, AckStatus, ControlTask, MessageInKind, MessageInStatus, Turn, TurnStatus

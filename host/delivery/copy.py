@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
 from host.central.database import Central, Transaction
@@ -29,6 +29,7 @@ from host.delivery.queue import enqueue, give_back
 from host.delivery.request import AgentAsks, request_of
 from host.sessions.attachments import AttachmentRefused, FileLimits, take
 from host.sessions.outbox import BadRow, OutboxSnapshot
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import (

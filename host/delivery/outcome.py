@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from host.central import deliveries, ingest
 from host.central.database import Transaction
 from host.delivery import control_results
+from shared_schema.dataclass import dataclass
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Ack, AckStatus, Address, MessageInKind, MessageInStatus
 

@@ -8,13 +8,13 @@ the answering side enforces that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from host.central.database import Effect
 from host.delivery.check import CheckedMessage, RowRefused
 from shared_schema import tool_servers
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.text import one_line
 

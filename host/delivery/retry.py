@@ -6,9 +6,8 @@ host shortens or stretches the hours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.backoff import Backoff
+from shared_schema.dataclass import dataclass
 
 LONGEST_WAIT = 60.0
 """Seconds. So long at most an answer is late where nothing else shows that the platform is well again."""

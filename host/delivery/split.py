@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
 import regex
+
+from shared_schema.dataclass import dataclass
 
 Unit = Literal["characters", "utf16", "bytes"]
 

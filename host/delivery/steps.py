@@ -8,11 +8,12 @@ before a crash is not made again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from host.channels.protocol import Capabilities, Channel, DeliveryRefused, Outgoing
 from host.delivery.split import split
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address
 
 GONE = "(This part of the message is not needed any more.)"

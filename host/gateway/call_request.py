@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ from host.gateway.refusal import Reason, Refused
 from host.gateway.requested_models import RequestedModels
 from host.gateway.upstreams import Upstream
 from host.gateway.usage import CallUsage, tokens_of
+from shared_schema.dataclass import dataclass
 
 _KEPT = 64 * 1024
 """Bytes of a body that are kept, to send them again when the connection breaks before the answer begins."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from host.gateway.usage import CallUsage
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(slots=True)

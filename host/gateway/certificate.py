@@ -12,10 +12,10 @@ import hashlib
 import hmac
 import os
 import ssl
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.private_file import replace_private
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.provisions import how_to_install_extra
 from shared_schema.system_errors import words_of

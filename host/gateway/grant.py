@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from host.gateway.limits import CallLimits
@@ -12,6 +12,7 @@ from host.gateway.policy import Rule
 from host.gateway.reservations import Release
 from host.gateway.upstreams import Upstream
 from host.gateway.usage import CallUsage
+from shared_schema.dataclass import dataclass
 
 
 async def _unlimited() -> str | None:

@@ -10,7 +10,7 @@ import hmac
 import logging
 import secrets
 import socket
-from dataclasses import dataclass, field
+from dataclasses import field
 from traceback import extract_tb
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -38,6 +38,7 @@ from host.gateway.reservations import Release
 from host.gateway.upstreams import Upstream, UpstreamKind
 from host.gateway.usage import CallUsage
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 from shared_schema.layout import GATEWAY_ALIVE, SessionLayout
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from aiohttp.base_protocol import BaseProtocol
@@ -21,6 +20,7 @@ from multidict import CIMultiDict, MultiMapping
 from host.gateway.policy import NetworkDestination, parse_destination
 from host.gateway.proxies import Proxy
 from host.gateway.refusal import Reason, Refused
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 LONGEST_HEAD = 64 * 1024

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from host.gateway.expected import LARGEST_OUTPUT
+from shared_schema.dataclass import dataclass
 
 _MINUTE = 60.0
 _SOON = 5

@@ -15,9 +15,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -14,8 +14,10 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote, urlsplit
+
+from shared_schema.dataclass import dataclass
 
 VARIABLES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _DEFAULT_PORT = 80

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.gateway.grant import Tell
 from host.gateway.refusal import Reason, Refused
+from shared_schema.dataclass import dataclass
 
 _SECONDS = 60.0
 _MOST = 20

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from host.gateway.refusal import Reason, Refused
+from shared_schema.dataclass import dataclass
 
 WAIT_SECONDS = 60.0
 _RETRY_AFTER = 10

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+from shared_schema.dataclass import dataclass
 
 _WHOLE = 128 * 1024
 """Bytes of one document, or of one line of a stream, that are read as a whole; of a longer one only its end."""

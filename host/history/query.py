@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
 from host.history.cjk import asked, has_runs
+from shared_schema.dataclass import dataclass
 from shared_schema.text import folded
 
 MAX_QUERY = 1_000

@@ -12,13 +12,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from host.history import entry
 from host.history.entry import Entry
 from host.sessions import hard_link, outbox
 from host.sessions.outbox import MAX_JUMP, MAX_SECONDS
 from shared_schema.database import reader
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import OUTBOUND, require_readable

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from host.history.entry import COLUMNS
 from host.history.feed import session_folders
 from host.history.record import HISTORY
 from shared_schema.database import open_writer, transaction, translate
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import migrate

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from host.history.entry import COLUMNS, Entry
 from host.history.intake import size_of
 from host.history.reading import Cursors
 from shared_schema.database import open_writer, transaction, translate
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileBusy, FileTrouble
 from shared_schema.layout import DataLayout
 

@@ -12,12 +12,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from host.history import query, store
 from host.history.cjk import INDEXED_CHARACTERS
 from host.history.query import Node
 from host.history.snippet import Snippet, snippet
+from shared_schema.dataclass import dataclass
 from shared_schema.text import folded
 
 SECONDS = 1.0

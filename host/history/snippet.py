@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
 from host.history.cjk import INDEXED_CHARACTERS, has_runs
 from host.history.query import Term, has_word
+from shared_schema.dataclass import dataclass
 from shared_schema.text import decomposed
 
 WIDTH = 160

@@ -6,10 +6,10 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from host.history.entry import COLUMNS, Entry
 from host.history.reading import Cursors
+from shared_schema.dataclass import dataclass
 
 STATE = "SELECT * FROM sessions WHERE session_id = ?"
 SIGNATURES = "SELECT session_id, signature FROM sessions"

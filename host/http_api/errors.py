@@ -6,11 +6,12 @@ Pure.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.operations.asking import BudgetUsedUp, NotAllowed
 from host.sessions.attachments import AttachmentRefused
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble, InvalidValue, NotFound
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}

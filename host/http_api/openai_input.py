@@ -13,10 +13,11 @@ import mimetypes
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.http_api.errors import CallRefused, Refusal
+from shared_schema.dataclass import dataclass
 
 _SYSTEM = ("system", "developer")
 _ROLES = {"user": "User", "assistant": "Assistant", "tool": "Tool", "function": "Tool"}

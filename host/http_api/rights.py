@@ -12,7 +12,6 @@ An operation that is not in `_REACHES` is about the whole host, and for tokens o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.central import messaging_groups, session_lookup
@@ -22,6 +21,7 @@ from host.channels.api import CHANNEL_TYPE
 from host.operations import registry
 from host.operations.asking import NotAllowed, chat_of
 from host.services import Services
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import NotFound
 
 _FOR_ALL = "`dumbwaiter token add NAME` without --agent-group makes a token for all agents"

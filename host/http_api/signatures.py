@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -13,6 +12,7 @@ from multidict import MultiMapping
 from pydantic import TypeAdapter, ValidationError
 
 from host.validation import misfit_of
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 _LARGEST = 2**63 - 1

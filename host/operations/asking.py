@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.central import agent_groups, approvals, asked, messaging_groups, routes, session_lookup, tokens, usage
@@ -25,6 +25,7 @@ from host.routing.event import Event
 from host.services import Services
 from host.sessions.attachments import Attachment
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, DumbwaiterError, FileDamaged, InvalidValue, NotFound
 from shared_schema.ids import Prefix, is_id
 from shared_schema.rows import Address, AgentPhase, MessageInStatus, decode

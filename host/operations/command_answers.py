@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.providers import PROVIDERS
 from shared_schema.text import is_shown
 

@@ -6,7 +6,7 @@ Answer and outcome are always one transaction, with what the command does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -23,6 +23,7 @@ from host.routing.commands import ChatCommand
 from host.services import Services
 from host.sessions.reset import zone
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.rows import Address, MessageInStatus
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from host.routing.event import Event, ReadReceipt
 from host.services import Services
 from host.sessions.attachments import Attachment
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.rows import Address, AgentPhase, MessageOut, MessageOutKind
 

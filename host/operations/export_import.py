@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +29,7 @@ from host.sessions.folder import Owner, remove_session_folder
 from host.sessions.restore import restore
 from shared_schema import json_text
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, is_id
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from shared_schema.dataclass import dataclass
 
 QUICK = 0.5
 """Seconds within which a change must be seen by what is relied on. The measure itself has some tens of milliseconds."""

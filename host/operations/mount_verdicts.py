@@ -9,13 +9,14 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from host.operations.mount_verdict import MountVerdict
 from host.place import mounted
 from shared_schema import json_text
 from shared_schema.clock import Clock, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, FileTrouble
 from shared_schema.layout import DataLayout
 

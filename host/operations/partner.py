@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from host.central import agent_groups, messaging_groups, routes, session_lookup
@@ -13,6 +12,7 @@ from host.central.messaging_groups import Engage, Wiring
 from host.central.sessions import Session
 from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.routing.engage import engages
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, NotFound
 
 TERMINAL = f"{CHANNEL_TYPE}:{PLATFORM_ID}"

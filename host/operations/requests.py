@@ -18,7 +18,6 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -44,6 +43,7 @@ from host.sessions.inbox import NewMessage, StatusUpdate
 from host.sessions.redaction import Redaction
 from shared_schema import tool_servers
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode
 from shared_schema.text import folded

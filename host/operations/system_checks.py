@@ -8,11 +8,11 @@ import sqlite3
 import stat
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.settings import Settings
 from host.start_line import start_line
+from shared_schema.dataclass import dataclass
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2

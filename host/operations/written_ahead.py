@@ -6,12 +6,12 @@ Only for showing: what counts is in the ledger a moment later, or is refused the
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from host.backoff import Backoff
 from host.services import Services
 from host.sessions import outbox
 from host.sessions.outbox import Signature
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import MessageOut
 

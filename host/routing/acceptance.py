@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -56,6 +56,7 @@ from host.sessions import transitions
 from host.sessions.reset import Policy, Reset, reset_due
 from host.traceparent import normal
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInKind, MessageInStatus, encode

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from shared_schema.dataclass import dataclass
 
 # Some platforms append the name of the bot that is meant: /new@assistant.
 _LONGEST = 4_000

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.central.deliveries import Chat
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -8,8 +8,6 @@ Invariant: as with messages, who is not heard in a chat leaves nothing there but
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.access import answers
 from host.access.admission import UNKNOWN
 from host.access.standing import standing_of
@@ -31,6 +29,7 @@ from host.routing.event import Event, Reacted, Receipt, require_identifiers
 from host.routing.text import preview
 from host.routing.updates import heard_by, option_of, put
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged
 from shared_schema.rows import Address, MessageInKind, MessageOutKind, decode
 from shared_schema.text import one_line

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, count
 from pathlib import Path
 
+from shared_schema.dataclass import dataclass
 from shared_schema.ids import Prefix, new_id
 
 PASSWD, GROUP = "/etc/passwd", "/etc/group"

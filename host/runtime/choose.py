@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from host.runtime.process_user import trouble_as_root
 from host.runtime.protocol import Runtime, RuntimeUnavailable, StartFailed
 from host.runtime.sources import SOURCE_ROOT
 from host.start_line import start_line
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
 if TYPE_CHECKING:

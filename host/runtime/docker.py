@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +40,7 @@ from host.runtime.specification import (
     with_account,
 )
 from host.runtime.waiting import BoundedThreads, ended_within
+from shared_schema.dataclass import dataclass
 from shared_schema.system_errors import words_of
 
 _Result = TypeVar("_Result")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from host.runtime.podman import NO_RUNTIME, hint_of_runtime
 from host.runtime.protocol import RuntimeUnavailable
+from shared_schema.dataclass import dataclass
 
 Product = Literal["docker", "podman"]
 _ROOTLESS, _REMAPPED = "name=rootless", "name=userns"

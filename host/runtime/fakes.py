@@ -10,11 +10,12 @@ restart of the host, or two installs on one machine.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.runtime.exit_status import reason_of
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable
 from shared_schema.clock import Clock, SystemClock
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from host.runtime.kubernetes_client import (
@@ -47,6 +47,7 @@ from host.runtime.protocol import (
     StartFailed,
 )
 from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL
+from shared_schema.dataclass import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from host.runtime.protocol import RuntimeUnavailable
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.json_text import parse
 from shared_schema.provisions import how_to_install_extra

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.runtime.kubernetes import KubernetesRuntime
@@ -12,6 +11,7 @@ from host.runtime.kubernetes_client import ClusterAccess, ClusterClient, read_te
 from host.runtime.kubernetes_pod import PodOptions, SharedVolume
 from host.runtime.kubernetes_probe import ProbeResult, missing_rights, probe
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the API; and the agent writes only in `out/`, its workspace, a bounded /tmp and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,7 @@ from host.runtime.specification import (
     WAY,
     container_environment,
 )
+from shared_schema.dataclass import dataclass
 from shared_schema.layout import CONTAINER_SESSION, CONTAINER_WORKSPACE, OUT
 
 AGENT, RELAY = "agent", "relay"

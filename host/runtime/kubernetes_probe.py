@@ -14,7 +14,6 @@ import secrets
 import shutil
 import socket
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from host.runtime.kubernetes_client import ClusterClient, ClusterRefusal
 from host.runtime.kubernetes_pod import PART, PART_LABEL, PodOptions, VolumeMounts, hardened, merged
 from host.runtime.kubernetes_state import last_events, node_of, node_standing, standing
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
+from shared_schema.dataclass import dataclass
 from shared_schema.json_text import parse
 
 RIGHTS = (

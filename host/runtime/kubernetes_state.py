@@ -8,13 +8,13 @@ pod that is deleted by force, and not a node that is silent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from host.runtime.exit_status import reason_of
 from host.runtime.kubernetes_pod import AGENT
 from host.runtime.protocol import AgentStatus
+from shared_schema.dataclass import dataclass
 
 _OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 """The taint with which an admin says that a node is off (Kubernetes: non-graceful node shutdown)."""

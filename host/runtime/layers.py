@@ -8,8 +8,8 @@ agent's own libraries, which come first in its path.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 
+from shared_schema.dataclass import dataclass
 from shared_schema.packages import MANAGERS, Packages, problem
 
 REPOSITORY = "dumbwaiter-layer"

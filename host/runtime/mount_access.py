@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.runtime.protocol import Mount
+from shared_schema.dataclass import dataclass
 
 _ACCESS_LIST = "system.posix_acl_access"
 

@@ -15,10 +15,10 @@ import os
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.runtime.protocol import Mount
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.foreign_text import decoded
 from shared_schema.system_errors import words_of

@@ -14,7 +14,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from host.runtime.docker import DockerRuntime
@@ -22,6 +22,7 @@ from host.runtime.engine_address import EngineAddress
 from host.runtime.engine_facts import EngineFacts, require_suitable
 from host.runtime.placement import NodeFacts, has_labels, place
 from host.runtime.protocol import AgentHandle, AgentSpecification, AgentStatus, RuntimeUnavailable, StartFailed
+from shared_schema.dataclass import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,12 @@ the first by name, so that the same facts give the same node.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from host.runtime.protocol import AgentHandle, RuntimeUnavailable, StartFailed
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ Podman 4.3 was tried, with and without root. `docs/podman.md` has the difference
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.runtime.protocol import StartFailed
+from shared_schema.dataclass import dataclass
 
 KEEP_USER = "keep-id"
 """The user namespace in which the user of a rootless podman has its own number: else its files are root's inside."""

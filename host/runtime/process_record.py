@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
+from shared_schema.dataclass import dataclass
 from shared_schema.ids import Prefix, require_id
 
 

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from shared_schema.dataclass import dataclass
 
 _LOG = logging.getLogger(__name__)
 _PROBE_SECONDS = 20.0

@@ -8,11 +8,12 @@ are coroutines, and each has its own time limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from host.runtime.layers import BuiltLayer, LayerRequest
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
 

@@ -7,13 +7,13 @@ may run against what Swarm wants of them, and `orphaned` is only its guess after
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from host.runtime.exit_status import reason_of
 from host.runtime.placement import NodeFacts
 from host.runtime.protocol import AgentStatus
 from host.runtime.swarm_specification import HAS_NETWORK, MAY_GAIN, OTHER_FOLDER
+from shared_schema.dataclass import dataclass
 
 SLOTS_LABEL = "dumbwaiter.max_agents"
 SLOTS = 10

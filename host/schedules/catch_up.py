@@ -7,11 +7,11 @@ run before it still went on. What is no later than `GRACE` is on time for every 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from host.schedules.recurrence import Kind, Recurrence, following, last_until
+from shared_schema.dataclass import dataclass
 
 GRACE = timedelta(seconds=60)
 """How late a run may begin and is still the one that was meant, where the rule is `skip`."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from shared_schema.dataclass import dataclass
 
 FILE = "HEARTBEAT.md"
 OK = "HEARTBEAT_OK"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central.schedule_runs import RunState
 from host.schedules.heartbeat import OK
+from shared_schema.dataclass import dataclass
 
 SILENT = "[SILENT]"
 """What an agent answers in a run to send nothing."""

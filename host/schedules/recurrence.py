@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import calendar
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -18,6 +17,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from shared_schema.clock import from_text, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 LONGEST_INTERVAL = 366 * 86_400

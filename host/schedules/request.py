@@ -6,7 +6,6 @@ People and agents say the same words; agents have closer limits.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from host.schedules import when
 from host.schedules.catch_up import Missed
 from host.schedules.recurrence import Kind, Recurrence, first, stored
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.text import is_all_shown
 

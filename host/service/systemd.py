@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.service.unit import Scope, Unit, data_of, text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, DumbwaiterError, NotFound
 from shared_schema.system_errors import words_of
 

@@ -7,9 +7,10 @@ unit belongs to the person who installs it, and starts at boot when that person 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from shared_schema.dataclass import dataclass
 
 MARK = "# Made by `dumbwaiter service install`; made anew by it, removed by `dumbwaiter service uninstall`."
 _DATA = "# data: "

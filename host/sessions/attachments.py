@@ -11,12 +11,12 @@ import os
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from host.sessions.filename import safe_name
 from host.sessions.folder import Owner, share
 from host.sessions.untrusted_files import copy_file, folder_size, opened_file, opened_folder, remove_tree, sync_folder
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble, InvalidValue
 from shared_schema.layout import OUTBOX, SessionLayout
 

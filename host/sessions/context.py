@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.central.agent_groups import AgentGroup
 from host.central.messaging_groups import MessagingGroup
@@ -17,6 +16,7 @@ from host.central.sessions import Session
 from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import Push
 from host.sessions.memory import may_save
+from shared_schema.dataclass import dataclass
 from shared_schema.migrate import CONTRACT_VERSION
 from shared_schema.rows import Address, ContextKey, Destination, DestinationType
 

@@ -11,12 +11,13 @@ import os
 import stat
 from collections.abc import Sequence, Set
 from contextlib import closing
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 from host.sessions.initial_transcript import InitialStep
 from host.sessions.untrusted_files import remove_tree, sync_folder
 from shared_schema.database import open_writer, transaction
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout

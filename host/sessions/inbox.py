@@ -10,10 +10,10 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from host.sessions.untrusted_files import sync_folder
 from shared_schema.database import open_writer, reader, transaction, translate
+from shared_schema.dataclass import dataclass
 from shared_schema.descriptors import trouble
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, migrate

@@ -12,7 +12,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from host.central import (
@@ -37,6 +36,7 @@ from host.sessions.host_profile import HostProfile
 from host.sessions.inbox import NewMessage, Push, StatusUpdate
 from host.sessions.initial_transcript import InitialStep
 from host.traceparent import of_message
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileBusy, FileTrouble, NotFound
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.rows import Address, Delivered, MessageInKind, MessageInStatus, decode, encode

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from host.sessions.hard_link import reading
+from shared_schema.dataclass import dataclass
 from shared_schema.layout import SessionLayout
 
 MAX_STEPS = 10_000

@@ -11,11 +11,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache, partial
 
 from host.sessions.hard_link import reading
 from shared_schema.database import in_memory, reader
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.layout import SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, Schema, migrate

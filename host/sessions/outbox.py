@@ -9,12 +9,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from host.sessions.hard_link import header, reading
 from host.sessions.untrusted_files import opened_file, opened_folder
 from shared_schema import background, mcp_notices
 from shared_schema.background import PROCESSES, BackgroundProcess
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.layout import HEARTBEAT, SessionLayout
 from shared_schema.mcp_notices import NOTIFICATIONS, Notification

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address, Destination
 
 _BYTES = 5

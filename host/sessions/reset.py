@@ -5,11 +5,11 @@ Both limits are asked of the wall clock, strictly: a conversation that rested fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 

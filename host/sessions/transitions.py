@@ -8,8 +8,6 @@ repeated, and is repeated by the next reconcile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from host.central import delegations, deliveries, events, exchanges, ingest, questions, routes, sessions, titles
 from host.central.database import Queryable, Transaction
 from host.central.events import EventKind
@@ -17,6 +15,7 @@ from host.central.exchanges import Exchanges
 from host.central.routes import Route
 from host.central.sessions import EndReason, Relation, Session
 from host.sessions.memory import ask_to_save
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.ids import Prefix, new_id
 

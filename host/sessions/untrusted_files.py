@@ -12,10 +12,11 @@ import stat
 import subprocess
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from host.sessions.filename import is_safe_component
+from shared_schema.dataclass import dataclass
 from shared_schema.descriptors import trouble
 from shared_schema.errors import FileDamaged, FileTrouble
 

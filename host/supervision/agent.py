@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
 
 from host.backoff import Backoff
 from host.runtime.protocol import AgentHandle, AgentStatus
 from host.sessions.outbox import Signature
 from host.supervision.decide import AgentFacts
 from shared_schema.background import BackgroundProcess
+from shared_schema.dataclass import dataclass
 from shared_schema.layout import SessionLayout
 from shared_schema.mcp_notices import Notification
 

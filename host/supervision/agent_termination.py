@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from host.backoff import Backoff
 from host.central import sessions
@@ -22,6 +21,7 @@ from host.supervision.decide import StopReason
 from host.supervision.runs import Runs
 from host.supervision.sync import SessionSync
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 
 from host.backoff import Backoff
 from host.supervision.agent import RunningAgent
 from host.supervision.decide import choose_victim
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 
 _NO_ANSWER = Backoff(1.0, 30.0)
 _MOST_KNOWN = 1_000

@@ -6,8 +6,9 @@ Ages are seconds on the monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from shared_schema.dataclass import dataclass
 
 RETRY_FACTOR = 4.0
 NODE_SECONDS = 5.0

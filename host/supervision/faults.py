@@ -9,13 +9,14 @@ until the fault is over.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from host.backoff import Backoff
 from host.runtime.protocol import RuntimeUnavailable
 from host.supervision.decide import SupervisionLimits
 from shared_schema.clock import Clock, to_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from host.central import deliveries, drafts
@@ -22,6 +22,7 @@ from host.delivery.split import size_of, split
 from host.sessions import outbox
 from host.supervision.agent import RunningAgent
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.rows import Address, AgentPhase, MessageOutKind, Row
 

@@ -10,8 +10,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)

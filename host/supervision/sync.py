@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from host.agents import processes
 from host.central import ingest, refusals, repairs, sessions, turns
@@ -34,6 +34,7 @@ from host.sessions.outbox import OutboxSnapshot, Signature
 from host.supervision.agent import RunningAgent, rest_after
 from shared_schema.background import BackgroundProcess
 from shared_schema.clock import Clock, from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble, NewerSchema
 from shared_schema.layout import SessionLayout
 from shared_schema.rows import AckStatus, Turn, TurnStatus

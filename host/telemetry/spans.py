@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from host.gateway.call_span import CallSpan
 from host.traceparent import of_message, of_turn, parse, span_id
 from shared_schema.clock import from_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import FailureReason, MessageInStatus, TurnStatus
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,6 +18,7 @@ from host.web.id_token import BadIdToken, KeyUnknown
 from host.web_settings import OidcSetting, is_safe_url
 from shared_schema import json_text
 from shared_schema.clock import Clock
+from shared_schema.dataclass import dataclass
 
 _LARGEST = 1024**2
 _TIMEOUT = aiohttp.ClientTimeout(total=15)

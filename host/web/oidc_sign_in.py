@@ -16,7 +16,6 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +31,7 @@ from host.web.sign_in import AttemptLimit
 from host.web.site import Site
 from host.web_settings import OidcSetting
 from shared_schema.clock import to_text
+from shared_schema.dataclass import dataclass
 
 log = logging.getLogger(__name__)
 

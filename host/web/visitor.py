@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
 
 from host.access.standing import Standing
+from shared_schema.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from shared_schema.dataclass import dataclass
 
 _THREADS = (10, 11, 12)  # no sets: anything may stand in place of a number, and a list cannot be looked for in one
 _WRITABLE = (0, 2, 5, 13, *_THREADS)

@@ -6,12 +6,12 @@ A thread is a channel of its own there: its messages have the channel above as t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.channels.discord.directory import Directory, table, tables, text
 from host.channels.discord.text import from_discord
 from host.routing.event import ChatGone, Clicked, Deleted, Edited, Event, Incoming, Joined, Reacted, RemoteFile
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 

@@ -8,9 +8,9 @@ own. So only the topmost header with that server's name counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.channels.email.addresses import domain_of
+from shared_schema.dataclass import dataclass
 
 _LONGEST = 8_000
 _MOST_RESULTS = 50

@@ -12,7 +12,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -22,6 +21,7 @@ from host.channels.email.certificates import bad_certificate
 from host.channels.email.settings import WHERE, EmailSettings
 from host.channels.protocol import ChannelRefused, ChannelUnavailable, TokenRefused
 from host.channels.unreachable import unreachable
+from shared_schema.dataclass import dataclass
 
 _SECONDS = 30.0
 _VALIDITY = re.compile(rb"\[UIDVALIDITY ([0-9]{1,12})\]", re.IGNORECASE)

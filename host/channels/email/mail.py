@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.channels.email.addresses import message_ids, sole_address
 from host.channels.email.authentication import is_from
 from host.channels.email.automatic import automatic
 from host.channels.email.mime import HeadTooLong, MailHead, Part, PartWalk, read_head, words
 from host.channels.email.quoted import new_html, new_text
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.text import one_line, without_lone_surrogates
 

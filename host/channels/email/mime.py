@@ -13,10 +13,12 @@ import codecs
 import quopri
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
+
+from shared_schema.dataclass import dataclass
 
 MAX_HEAD = 256 * 1024
 MAX_HEADERS = 500

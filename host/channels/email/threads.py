@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.channels.protocol import ChannelState
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 
 PLACES = 4_096
 _LOOKED_UP = 20

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.channels.github.marks import without_mark
 from host.channels.github.settings import is_repository
 from host.routing.event import Deleted, Edited, Event, Incoming
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address
 from shared_schema.text import one_line
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +19,7 @@ from host.channels.github.events import GitHubAccount, Remark
 from host.channels.protocol import ChannelState
 from host.routing.event import Incoming, Reacted
 from shared_schema import json_text
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address
 
 CONTENTS = {

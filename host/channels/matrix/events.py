@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.routing.event import Deleted, Edited, Event, Incoming, Reacted, RemoteFile
+from shared_schema.dataclass import dataclass
 from shared_schema.rows import Address
 from shared_schema.text import is_all_shown, one_line
 

@@ -7,7 +7,6 @@ ledger knows the second. Messages of apps, our own among them, are none of peopl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from host.channels.slack.emoji import to_character
@@ -24,6 +23,7 @@ from host.routing.event import (
     Reacted,
     RemoteFile,
 )
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 

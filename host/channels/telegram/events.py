@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from host.channels.telegram.text import utf16_slice
 from host.channels.telegram.wire import (
@@ -28,6 +27,7 @@ from host.routing.event import (
     Reacted,
     RemoteFile,
 )
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.rows import Address
 from shared_schema.text import folded

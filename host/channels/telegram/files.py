@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -14,6 +13,7 @@ from host.channels.file_body import save
 from host.channels.protocol import ChannelUnavailable, DeliveryRefused
 from host.channels.telegram.client import Client
 from host.routing.event import RemoteFile
+from shared_schema.dataclass import dataclass
 
 MAX_FILE = 50 * 1024**2
 MAX_DOWNLOAD = 20 * 1024**2

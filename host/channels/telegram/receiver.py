@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from host.channels.protocol import Ingest
 from host.channels.telegram.events import TelegramBot, from_messages, translate
 from host.channels.telegram.wire import Message, Update, read_update
 from host.routing.event import ChatGone, Clicked
 from host.sessions.attachments import AttachmentRefused
+from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 
 log = logging.getLogger(__name__)
