@@ -19,6 +19,7 @@ from typing import Any
 
 from host.channels.memory import MemoryChannel
 from host.channels.protocol import Outgoing
+from host.channels.telegram.text import to_html
 from tests.support.host import Host, running
 
 CHAT = "one"
@@ -50,15 +51,19 @@ class Trips:
 
 
 class Chats(MemoryChannel):
-    """A platform that keeps the last messages of each chat, however many arrive."""
+    """A platform that keeps the last messages of each chat, however many arrive.
+
+    Like a real one it takes text of a certain length, and has a formatting of its own.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(max_text=4_096)
         self.counts: Counter[str] = Counter()
         self.last: dict[str, deque[Outgoing]] = {}
 
     async def deliver(self, message: Outgoing) -> str | None:
         chat = message.address.platform_id
+        to_html(message.text)
         self.counts[chat] += 1
         self.last.setdefault(chat, deque(maxlen=50)).append(message)
         self.on_sent(message)

@@ -42,6 +42,16 @@ def every_type_in_every_column(at: Session, message: str) -> None:
     at.write([*rows, *acks, *turns, (_STATE, _VALUES[1:7]), at.row(message, "done"), ack(message)])
 
 
+def text_that_is_hard_to_show(at: Session, message: str) -> None:
+    """Much of what a reader of Markdown, or of graphemes, takes steps for."""
+    pieces = (
+        "`", "~", "```\n", "```" + "x" * 3_000 + "\n", "* a\n", "> * > * a\n", "|1|2|\n|-|-|\n", "*a **b ", "[", "![",
+        "[](", "https://", "\n", " ", "e" + "\u0301" * 5_000, "\U0001f468\u200d", "\U0001f1e6",
+    )  # fmt: skip
+    texts = [("begins " + piece * (20_000 // len(piece) + 1))[:20_000] for piece in pieces]
+    at.write([*(at.row(message, text) for text in texts), at.row(message, "done"), ack(message)])
+
+
 def text_that_is_no_text(at: Session, message: str) -> None:
     """Bytes that are no UTF-8 in each text column."""
     statements: list[Statement] = []

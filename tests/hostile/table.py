@@ -155,6 +155,7 @@ TRICKS: dict[str, Trick] = {
     ),
     "text that is no text": Trick(rows.text_that_is_no_text, _refused("out-")),
     "zero bytes in text": Trick(rows.zero_bytes_in_text, _refused("not a message id")),
+    "text that is hard to show": Trick(rows.text_that_is_hard_to_show, ANSWERED),
     "content that is hard to read": Trick(rows.content_that_is_hard_to_read, _refused("not a JSON object")),
     "questions without end": Trick(rows.questions_without_end, _refused("needs a mention")),
     "numbers below zero": Trick(rows.numbers_below_zero, ANSWERED),
@@ -238,6 +239,7 @@ SHORT = frozenset({
     "cut in the middle", "WAL mode", "a journal that names a far page", "a lease on outbound.db",
     "modes that forbid everything", "version 99", "views in place of tables", "a view without an end",
     "triggers on every table", "every type in every column", "ids that are paths", "messages of other sessions",
+    "text that is hard to show",
     # What it asks of the host, amounts, and what lies in place of its files
     "requests about others", "a request that changes", "more bytes than allowed", "a pipe in place of outbound.db",
     "a device in place of the journal", "a folder in place of all the rest", "links, pipes and folders in outbox/",
