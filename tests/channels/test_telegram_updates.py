@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from telegram import Update as SdkUpdate
 
 from host.channels.telegram.client import Client
@@ -47,6 +49,16 @@ def test_a_message_in_a_direct_chat_is_meant_for_us() -> None:
     assert (found.text, found.sender_id, found.sender_name) == ("hello", "1001", "Ann")
     assert found.is_mention
     assert found.is_group is False
+
+
+def test_a_message_with_a_thousand_buttons_is_its_text() -> None:
+    server = TelegramServer()
+    server.say("press one")
+    keyboard = [[{"text": f"button {number}", "callback_data": "x" * 64}] for number in range(1_000)]
+    server.pending[0]["message"]["reply_markup"] = {"inline_keyboard": keyboard}
+    (found,) = happened(server)
+    assert isinstance(found, Event)
+    assert found.text == "press one"
 
 
 @pytest.mark.parametrize(
@@ -247,6 +259,7 @@ def sent_at(chats: list[str], messages: int) -> list[float]:
         while wait := pace.take(chats[number % len(chats)], now):
             now += wait
         times.append(now)
+        pace.came_back(chats[number % len(chats)], now)
     return times
 
 
@@ -268,6 +281,23 @@ def test_all_chats_together_get_thirty_messages_a_second() -> None:
     times = sent_at([str(number) for number in range(200)], 200)
     assert most_within(times, 1.0) == 30
     assert times[-1] < 10
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1)), min_size=80, max_size=120))
+def test_the_limits_hold_however_long_the_way_to_telegram_is(ways: list[tuple[float, float]]) -> None:
+    """Each call takes some time, and is counted by Telegram at some moment of it."""
+    pace, now, counted = Pace(), 0.0, []
+    under_way: list[tuple[float, str]] = []
+    for number, (seconds, share) in enumerate(ways):
+        chat = str(number % 60)
+        while wait := pace.take(chat, now):
+            now += wait
+            for ends, other in sorted(each for each in under_way if each[0] <= now):
+                pace.came_back(other, ends)
+                under_way.remove((ends, other))
+        counted.append(now + share * seconds)
+        under_way.append((now + seconds, chat))
+    assert most_within(counted, 1.0) <= 30
 
 
 class Taken:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from host.central import deliveries, questions
 from host.central.database import Transaction
+from host.central.deliveries import Delivery
 from host.channels.memory import MemoryChannel
 from host.channels.protocol import Capabilities, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.delivery.outgoing import outgoing_of
 from host.delivery.parts import parts_of
 from host.routing.event import ChatGone, Event, RemoteFile
 from shared_schema.clock import to_text
+from shared_schema.layout import DataLayout
 from shared_schema.rows import Address, MessageOutKind, encode
 from tests.support.host import Host, running
 from tests.support.transaction import at
@@ -242,3 +245,18 @@ async def test_a_question_has_buttons_and_says_when_it_is_answered(tmp_path: Pat
         ("No", f"answer:{question}:2"),
     ]
     assert platform.edited == [("mem-2", "Shall I?\n1. Yes\n2. No\n\n✓ yes, do")]
+
+
+def test_a_question_with_a_thousand_options_goes_without_buttons(tmp_path: Path) -> None:
+    """Its options stand in its text. No platform takes so many buttons, and the text is to arrive."""
+    options = [{"id": str(number), "label": "x" * 10_000} for number in range(1_000)]
+    row = Delivery(
+        position=1, message_out_id="msg_00000000000000b1", session_id="ses_1", agent_group_id="agt_1", turn_id=None,
+        in_reply_to=None, kind=MessageOutKind.QUESTION, from_host=0, channel_type="memory", platform_id="one",
+        thread_id=None, content=encode({"text": "Which?", "options": options}), deliver_after=None, status="pending",
+        attempts=0, lane="rte_1",
+    )  # fmt: skip
+    message = outgoing_of(row, DataLayout(tmp_path))
+    assert (message.text, message.buttons) == ("Which?", ())
+    few = replace(row, content=encode({"text": "Which?", "options": options[:2]}))
+    assert [len(button.label) for button in outgoing_of(few, DataLayout(tmp_path)).buttons] == [60, 60]

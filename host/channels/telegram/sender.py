@@ -209,7 +209,10 @@ class TelegramSender:
             if wait > _LONGEST_WAIT:
                 raise ChannelUnavailable("this chat has had as many messages as Telegram allows", retry_after=wait)
             await asyncio.sleep(wait)
-        return await self._call(address, call)
+        try:
+            return await self._call(address, call)
+        finally:
+            self._pace.came_back(address.platform_id, self._clock.monotonic())
 
     async def _call(self, address: Address, call: Callable[[Bot, int], Awaitable[T]]) -> T:
         """A call about one chat: where the chat has moved, there; where it is gone, the host is told, once."""
