@@ -42,6 +42,8 @@ _GATHER_IDLE_SECONDS = 1.0
 """What is committed within it is looked at once. Most of it is of other sessions, so a window in which no answer is
 written takes longer; its agent's first hint ends that."""
 _MOST_ENTRIES = 200
+_MOST_BYTES = 2_000_000
+"""Of a window, which gets its entries again with each change: `session export` has all of them."""
 _LONGEST_KEY = 100
 _WITHDRAWN = "withdrawn"
 
@@ -186,7 +188,7 @@ async def transcript(services: Services, *, session: str) -> list[dict[str, Any]
     An entry that is on its way from the ledger into the file of its session may be found in both.
     """
     found = await services.central.read(session_lookup.find, session)
-    told = await history.transcript(services, session=found.id, limit=_MOST_ENTRIES)
+    told = await history.transcript_within(services, found.id, _MOST_ENTRIES, most=_MOST_BYTES)
     gone = await services.central.read(browser_chats.withdrawn, found.id)
     kept = {each["id"]: each for each in told if each["status"] != _WITHDRAWN and each["id"] not in gone}
     return list(kept.values())

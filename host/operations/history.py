@@ -109,6 +109,13 @@ async def transcript(
     """
     if not 1 <= limit <= MAX_MESSAGES:
         raise InvalidValue(f"the limit must be 1 to {MAX_MESSAGES}, not {limit}")
+    return await transcript_within(services, session, limit, steps=steps, most=_BYTES)
+
+
+async def transcript_within(
+    services: Services, session: str, limit: int, *, steps: bool = False, most: int
+) -> list[dict[str, Any]]:
+    """A transcript of `most` bytes: what was said before that is left out, and an entry in front says so."""
 
     def load(connection: sqlite3.Connection) -> tuple[sessions.Session, str]:
         found = session_lookup.find(connection, session)
@@ -116,7 +123,7 @@ async def transcript(
 
     found, agent = await services.central.read(load)
     await services.history.catch_up(found.id, found.agent_group_id)
-    room = store.Room(_BYTES, _SECONDS)
+    room = store.Room(most, _SECONDS)
 
     def read(connection: sqlite3.Connection) -> tuple[list[sqlite3.Row], list[sqlite3.Row]]:
         messages = store.last_messages(connection, found.id, limit, room)
@@ -124,7 +131,7 @@ async def transcript(
         return messages, store.steps_of(connection, found.id, turns, _MAX_STEPS, room) if steps else []
 
     messages, taken = await services.history.read(read, owner=found.id)
-    known = await services.central.read(lambda c: ledger.of_session(c, found.id, limit=limit * 2, most=_BYTES))
+    known = await services.central.read(lambda c: ledger.of_session(c, found.id, limit=limit * 2, most=most))
     told = entries(messages, taken, known, agent=agent, whole=len(messages) < limit and not room.cut)
     told = told if steps else told[-limit:]
     return [left_out(told), *told] if room.cut else told

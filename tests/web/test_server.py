@@ -278,6 +278,20 @@ async def test_pages_of_much_that_an_agent_wrote_delay_no_other(tmp_path: Path) 
                 assert (status, body.count("* a\n") + body.count("<li>a") > 0) == (200, True)
 
 
+async def test_a_window_has_the_newest_of_what_is_too_much_for_it(tmp_path: Path) -> None:
+    lines = """
+def answer(message, text):
+    for number in range(30):
+        reply(message, "number " + str(number) + " " + "x" * 90_000)
+"""
+    async with open_site(tmp_path / "data", command=script(tmp_path, lines)) as site, site.client() as client:
+        session = (await send(client, "write a lot"))["session_id"]
+        page = await shown(client, session, "number 29 ")
+        assert 500_000 < len(page) < 2_000_000
+        assert "number 5 " not in page
+        assert "What was said or done before this is left out" in page
+
+
 async def test_a_hundred_hostile_requests_get_nothing(site: Site) -> None:
     """Methods, headers, paths, bodies, origins, and ids of others."""
     async with site.client() as client, aiohttp.ClientSession() as stranger:
