@@ -83,7 +83,7 @@ class Loop:
             self._waker.arm()
             snapshot = self._read_inbox()
             if snapshot is None:
-                await self._waker.wait(self._waker.poll_seconds)
+                await self._waker.wait(self._waker.again(self._unreadable[0]))
                 continue
             now = self._clock.now()
             context = snapshot.context

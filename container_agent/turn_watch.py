@@ -52,6 +52,7 @@ async def watch(
     message_ids = [message.id for message in turn.messages]
     asked = {message.id for message in turn.messages if message.trigger}
     again: float | None = None
+    unread = 0  # attempts in a row
     while not work.done():
         await waker.wait(again)
         waker.arm()
@@ -62,6 +63,7 @@ async def watch(
         if ended is Ended.BY_ITSELF:
             try:
                 wanted = inbox.wanted(message_ids, turn.generation)
+                unread = 0
                 if not wanted:
                     ended = Ended.TAKEN_BACK
                 elif not asked <= wanted and not has_acted():
@@ -69,7 +71,8 @@ async def watch(
                     # its place is answered by another turn, so nothing is lost by beginning with what is still asked.
                     ended = Ended.CHANGED
             except FileTrouble:
-                again = waker.poll_seconds
+                unread += 1
+                again = waker.again(unread)
         if ended is not Ended.BY_ITSELF:
             work.cancel()
             await asyncio.wait({work}, timeout=REFUSAL_SECONDS)

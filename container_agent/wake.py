@@ -27,8 +27,12 @@ _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name that foll
 _CHANGE_COUNTER = (4, 24)  # bytes and offset in the header of a database file
 
 _QUICK_SECONDS = 0.05
-_SHARE = 0.02
-"""Of the time since something happened last: 5 s after it, ten times a second."""
+_SHARE = 0.05
+"""Of the time since something happened last: 5 s after it, four times a second."""
+_COST = 10.0
+"""How many times as long as a look took the next one is away: a slow mount, or a machine with too much to do, is looked
+at less often."""
+_AGAIN_SECONDS, _MOST_DOUBLED = 0.01, 10
 
 Signature = tuple[int, int, int, bytes] | None
 
@@ -43,6 +47,7 @@ class Waker:
         self._path = path
         self._adapts = adapts
         self._active = time.monotonic()
+        self._took = 0.0  # seconds of the last look
         self._names = (os.fsencode(path.name), os.fsencode(f"{path.name}-journal"))  # gone: a commit is done
         self.poll_seconds = poll_seconds
         self._told = False  # by `wake`
@@ -83,7 +88,7 @@ class Waker:
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             self._news.clear()
-            if self._told or _signature(self._path) != self._armed:
+            if self._told or self._has_changed():
                 self._active = time.monotonic()
                 return
             interval = self._interval()
@@ -96,12 +101,26 @@ class Waker:
             except TimeoutError:
                 continue
 
+    def again(self, attempts: int) -> float:
+        """Seconds until a file that could not be read so many times in a row is read again.
+
+        At first soon: a commit that is under way is over in milliseconds, and may have changed the file already that is
+        waited for here.
+        """
+        return min(self.poll_seconds, _AGAIN_SECONDS * 2.0 ** min(attempts - 1, _MOST_DOUBLED))
+
+    def _has_changed(self) -> bool:
+        began = time.monotonic()
+        has_changed = _signature(self._path) != self._armed
+        self._took = time.monotonic() - began
+        return has_changed
+
     def _interval(self) -> float:
         """Seconds until the file is looked at again. Without events: often just after something happened."""
         if not self._adapts:
             return self.poll_seconds
         since = time.monotonic() - self._active
-        return min(self.poll_seconds, max(_QUICK_SECONDS, since * _SHARE))
+        return min(self.poll_seconds, max(_QUICK_SECONDS, self._took * _COST, since * _SHARE))
 
     def _take_events(self) -> None:
         """Read what the kernel says; an event about our file, or events lost, mean that it may have changed."""

@@ -291,6 +291,7 @@ class Services:
             copier,
             clock,
             owner,
+            silent_seconds=settings.silent_seconds,
             touched=self.history.touched,
         )
         self.supervisor = Supervisor(

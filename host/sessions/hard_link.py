@@ -56,12 +56,18 @@ def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iter
 
 def header(layout: SessionLayout) -> tuple[os.stat_result, bytes]:
     """The status and the first 32 bytes of the agent's file, without SQLite. Raises as `reading`."""
-    opened = _fresh if layout.shared else _held
-    with opened_folder(layout.out) as out, opened(OUTBOUND, layout, out) as descriptor:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise FileDamaged("it is not a regular file", where=layout.outbound)
-        return status, _first_bytes(descriptor, 32, layout)
+    if layout.shared:
+        with _fresh(layout) as descriptor:
+            return _header(descriptor, layout)
+    with opened_folder(layout.out) as out, _held(OUTBOUND, layout, out) as descriptor:
+        return _header(descriptor, layout)
+
+
+def _header(descriptor: int, layout: SessionLayout) -> tuple[os.stat_result, bytes]:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise FileDamaged("it is not a regular file", where=layout.outbound)
+    return status, _first_bytes(descriptor, 32, layout)
 
 
 @contextmanager
@@ -77,11 +83,14 @@ def _held(name: str | Path, layout: SessionLayout, folder: int | None = None) ->
 
 
 @contextmanager
-def _fresh(name: str | Path, layout: SessionLayout, folder: int | None = None) -> Iterator[int]:
-    """A descriptor of its own: one that is open already may show an old state on a shared mount."""
+def _fresh(layout: SessionLayout) -> Iterator[int]:
+    """A descriptor of its own: one that is open already may show an old state on a shared mount.
+
+    By its path: the folders above are the host's, and to open them as well is as much as to open the file.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(name, flags, dir_fd=folder)
+        descriptor = os.open(layout.out / OUTBOUND, flags)
     except OSError as error:
         raise trouble(error, "the file cannot be opened", layout.outbound, of_agent=True) from error
     try:

@@ -42,6 +42,9 @@ class RunningAgent:
     signature: Signature | None = None
     rest: float | None = None  # seconds before what one reconcile did not take is read; None: nothing is left
     last_activity: float = 0.0
+    stirred: float = 0.0  # when something was said to it, or by it, last: from then on it is looked at less and less
+    look_took: float = 0.0  # seconds of the last look whether its files have changed
+    beat_looked: float = -math.inf  # when the heartbeat file was looked at
     busy_since: float | None = None
     unreadable_since: float | None = None
     blocked_since: float | None = None
@@ -61,7 +64,7 @@ class RunningAgent:
     read_failures: int = 0
 
     def __post_init__(self) -> None:
-        self.last_activity = self.polled = self.measured = self.started
+        self.last_activity = self.stirred = self.polled = self.measured = self.started
 
     def engine_is_away(self, now: float) -> None:
         """Note that the engine does not answer."""
@@ -97,6 +100,13 @@ class RunningAgent:
             self.polling.cancel()
             self.polling = None
 
+    def wants_beat(self, every: float, now: float) -> bool:
+        """Whether its heartbeat file is to be looked at: what was seen there within `every` seconds is enough."""
+        if self.heartbeat_seen is not None and now - self.beat_looked < every:
+            return False
+        self.beat_looked = now
+        return True
+
     def saw_heartbeat(self, stamp: int | None, now: float) -> None:
         """Note the heartbeat file's present time stamp."""
         if stamp is not None and stamp != self.heartbeat_stamp:
@@ -112,7 +122,7 @@ class RunningAgent:
         self.signature = signature
         self.doing = doing
         self.rest = rest
-        self.last_activity = now
+        self.last_activity = self.stirred = now
         self.unreadable_since = None
         self.read_failures = 0
 
@@ -156,6 +166,8 @@ class RunningAgent:
         if waiting or outcomes:
             self.last_activity = now
             self.evicted = False
+        if gets_busy or outcomes:
+            self.stirred = now
         return gets_busy
 
     def saw_size(self, size: int | None, limit: int, now: float) -> None:

@@ -109,6 +109,7 @@ class Supervisor:
         """A message was accepted for a session."""
         if (agent := self.agents.get(session_id)) is not None:
             agent.has_new_messages = True
+            agent.stirred = self._clock.monotonic()
         self._scheduler.schedule(session_id)
 
     def accepted_in_background(self, session_id: str) -> None:
@@ -304,8 +305,12 @@ class Supervisor:
     def _poll_after(self, agent: RunningAgent) -> float:
         if not self._settings.shared:
             return self._settings.poll_seconds
-        since = self._clock.monotonic() - agent.last_activity
-        return poll_after(since, waits=agent.busy_since is not None, poll_seconds=self._settings.poll_seconds)
+        return poll_after(
+            self._clock.monotonic() - agent.stirred,
+            waits=agent.busy_since is not None,
+            poll_seconds=self._settings.poll_seconds,
+            took=agent.look_took,
+        )
 
     def _retry_in(self, session_id: str) -> float:
         """Seconds until an agent may be started: not before the last one is finalized."""

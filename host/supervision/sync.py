@@ -42,6 +42,9 @@ from shared_schema.text import is_shown
 
 log = logging.getLogger(__name__)
 
+_BEAT_SHARE = 0.05
+"""Of the time after which an agent is silent: what was seen of its heartbeat so short ago is enough. On a shared mount
+it is half of what a look costs."""
 _LAST_SECONDS = 0.5
 """How long the file of a dead agent is read in one go: an operation on its session waits for that."""
 
@@ -103,7 +106,10 @@ class SyncResult:
 
 @dataclass(frozen=True, slots=True)
 class _Observation:
-    """What was found in the files. `is_usable`: ours could be written; `news`: None when nothing is new in theirs."""
+    """What was found in the files. `is_usable`: ours could be written; `news`: None when nothing is new in theirs.
+
+    `took` is how many seconds it was to see whether theirs have changed.
+    """
 
     view: View
     is_usable: bool = True
@@ -111,6 +117,7 @@ class _Observation:
     signature: Signature | None = None
     news: tuple[OutboxSnapshot, Future[Copied] | None] | None = None
     trouble: FileTrouble | None = None
+    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,7 @@ class SessionSync:
         clock: Clock,
         owner: Owner,
         *,
+        silent_seconds: float,
         touched: Callable[[str, str], None],
     ) -> None:
         self._central = central
@@ -146,6 +154,7 @@ class SessionSync:
         self._copier = copier
         self._clock = clock
         self._owner = owner
+        self._beat_seconds = _BEAT_SHARE * silent_seconds
         self._touched = touched
 
     async def view(self, session_id: str) -> View | None:
@@ -165,6 +174,7 @@ class SessionSync:
         now = self._clock.monotonic()
         agent.saw_folder(usable=found.is_usable, now=now)
         agent.saw_heartbeat(found.heartbeat, now)
+        agent.look_took = found.took
         if found.trouble is not None:
             return SyncResult(found.view, again=agent.saw_trouble(now))
         if found.news is None:
@@ -304,12 +314,14 @@ class SessionSync:
             is_usable = False  # an agent that keeps the host's own file locked is not waited for
         if view is None or agent is None:
             return None if view is None else _Observation(view)
-        heartbeat = self._heartbeat(agent.folder)
+        began = self._clock.monotonic()
+        heartbeat = self._heartbeat(agent.folder) if agent.wants_beat(self._beat_seconds, began) else None
         try:
             signature = self._signature(agent.folder)
+            took = self._clock.monotonic() - began
             if not agent.has_news(signature):
-                return _Observation(view, is_usable, heartbeat, signature)
-            return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder))
+                return _Observation(view, is_usable, heartbeat, signature, took=took)
+            return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder), took=took)
         except FileTrouble as error:
             return _Observation(view, is_usable, heartbeat, trouble=error)
 

@@ -107,3 +107,9 @@ def test_the_heartbeat_follows_no_link(tmp_path: Path, caplog: pytest.LogCapture
     heartbeat.touch()
     assert victim.stat().st_mtime == 0
     assert len(caplog.records) == 1
+
+
+async def test_what_cannot_be_read_is_read_again_soon_and_then_at_the_pace_of_the_poll(session: BareSession) -> None:
+    waker = Waker(session.layout.inbound, poll_seconds=0.25, use_events=False)
+    assert [waker.again(attempts) for attempts in (1, 2, 3, 5, 6, 1000)] == [0.01, 0.02, 0.04, 0.16, 0.25, 0.25]
+    waker.close()

@@ -141,10 +141,12 @@ def measure_round_trip(bench: Workbench) -> Iterator[Figure]:
         note=f"the floor is the product on this machine's disk; a bare commit takes {there:.1f} ms by {here:.1f} ms",
     )
     with _mounted(2) as (first, second):
-        trips = asyncio.run(_without_events(bench, first / "data", second / "data"))
-    for percent in (50, 95):
-        value = percentile(trips, percent) * _MS
-        yield Figure(f"round trip, MooseFS without events, p{percent}", value, "ms", POLL_SECONDS * _MS, times(1.5))
+        for chats, how in ((1, ""), (POLLED_CHATS, f", {POLLED_CHATS} chats at once")):
+            data = f"data-{chats}"
+            trips = asyncio.run(_without_events(bench, first / data, second / data, chats))
+            for percent in (50, 95):
+                name = f"round trip, MooseFS without events{how}, p{percent}"
+                yield Figure(name, percentile(trips, percent) * _MS, "ms", POLL_SECONDS * _MS, times(1.5))
 
 
 async def _with_events(bench: Workbench, data: Path) -> tuple[list[float], list[float]]:
@@ -161,16 +163,17 @@ async def _with_events(bench: Workbench, data: Path) -> tuple[list[float], list[
     return floors, trips
 
 
-async def _without_events(bench: Workbench, data: Path, seen: Path) -> list[float]:
-    """Several chats at once, each at moments of its own, as without notifications on one machine."""
+async def _without_events(bench: Workbench, data: Path, seen: Path, chats: int) -> list[float]:
+    """So many chats at once, each at moments of its own, as without notifications on one machine."""
 
     def make(install_id: str) -> ElsewhereRuntime:
         return ElsewhereRuntime(install_id, data, seen)
 
     settings: dict[str, Any] = {"shared": True, "poll_seconds": POLL_SECONDS, "make_runtime": make, "data": data}
-    async with bench.host("elsewhere", chats=POLLED_CHATS, **settings) as host:
-        await host.warm_up(POLLED_CHATS)
-        of_chats = await asyncio.gather(*(polled_chat(host, str(number), BLOCK) for number in range(POLLED_CHATS)))
+    rounds = BLOCK * POLLED_CHATS // chats
+    async with bench.host("elsewhere", chats=chats, **settings) as host:
+        await host.warm_up(chats)
+        of_chats = await asyncio.gather(*(polled_chat(host, str(number), rounds) for number in range(chats)))
     return [seconds for of_chat in of_chats for seconds in of_chat]
 
 

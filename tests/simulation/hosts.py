@@ -173,7 +173,15 @@ class PlayedHost:
         owner = Owner(0, 0)
         inbox_sync = _PlayedInbox(self)
         copier = Copier(self.central, file_limits=FileLimits(20, 1_000_000, 10_000_000), max_text=100_000)
-        sync = _PlayedSync(self.central, inbox_sync, copier, clock, owner, touched=lambda session, group: None)
+        sync = _PlayedSync(
+            self.central,
+            inbox_sync,
+            copier,
+            clock,
+            owner,
+            silent_seconds=world.limits.silent_seconds,
+            touched=lambda session, group: None,
+        )
         sync.host = self
         self.runtime = runtime = NodesRuntime(
             self.central.install_id,

@@ -84,8 +84,8 @@ def test_a_listing_ends_where_the_name_is(tmp_path: Path) -> None:
     [
         (0.0, True, QUICK_SECONDS),
         (0.0, False, QUICK_SECONDS),
-        (5.0, True, 0.1),
-        (20.0, True, 0.4),
+        (2.0, True, 0.1),
+        (8.0, True, 0.4),
         (600.0, True, 1.0),  # a person waits: as often as without adapting
         (5.0, False, 0.5),
         (600.0, False, REST_SECONDS),
@@ -93,6 +93,11 @@ def test_a_listing_ends_where_the_name_is(tmp_path: Path) -> None:
 )
 def test_polling_is_quick_after_a_message_and_slow_at_rest(since: float, waits: bool, seconds: float) -> None:
     assert poll_after(since, waits=waits, poll_seconds=1.0) == pytest.approx(seconds)
+
+
+def test_where_a_look_takes_long_there_are_fewer() -> None:
+    assert poll_after(0.0, waits=True, poll_seconds=1.0, took=0.03) == pytest.approx(0.3)
+    assert poll_after(0.0, waits=True, poll_seconds=1.0, took=5.0) == 1.0
 
 
 def test_a_slow_setting_stays_slow_at_rest() -> None:

@@ -11,6 +11,7 @@ from host.runtime.protocol import AgentHandle
 from host.sessions.outbox import Signature
 from host.supervision.agent import LONGEST_MEASURE, NEAR_MEASURE, SHORTEST_MEASURE, RunningAgent
 from host.supervision.decide import Facts, Stop, StopReason, Wait, decide
+from host.supervision.polling import poll_after
 from shared_schema.clock import ManualClock
 from shared_schema.layout import SessionLayout
 from tests.unit.test_decide import LIMITS
@@ -54,6 +55,39 @@ def test_the_first_change_of_the_heartbeat_is_the_first_sign_of_life(clock: Manu
     assert stop_reason(agent, clock) is None
     clock.advance(0.001)
     assert stop_reason(agent, clock) is StopReason.SILENT
+
+
+def test_an_answer_that_takes_long_is_looked_for_as_seldom_as_without_adapting(clock: ManualClock) -> None:
+    agent = started(clock)
+    looks = 0
+    while (since := clock.monotonic() - agent.started) < 60:
+        agent.saw_work(1, 0, clock.monotonic())
+        clock.advance(poll_after(clock.monotonic() - agent.stirred, waits=True, poll_seconds=1.0))
+        looks += 1
+        if since < 1:
+            assert looks <= 21
+    assert looks < 130  # 20 in the first second, 60 in the next 19, and one in each after them
+
+
+def test_output_and_outcomes_are_looked_for_quickly_again(clock: ManualClock) -> None:
+    agent = started(clock)
+    agent.saw_work(1, 0, clock.monotonic())
+    clock.advance(30)
+    agent.saw_output(SIGNATURE, clock.monotonic(), rest=None, doing=None)
+    assert clock.monotonic() == agent.stirred
+    clock.advance(30)
+    agent.saw_work(1, 1, clock.monotonic())
+    assert clock.monotonic() == agent.stirred
+
+
+def test_the_heartbeat_is_looked_at_until_it_is_seen_and_then_now_and_then(clock: ManualClock) -> None:
+    agent = started(clock)
+    assert [agent.wants_beat(1.5, clock.monotonic()) for _ in range(3)] == [True, True, True]
+    agent.saw_heartbeat(1, clock.monotonic())
+    assert not agent.wants_beat(1.5, clock.monotonic())
+    clock.advance(1.5)
+    assert agent.wants_beat(1.5, clock.monotonic())
+    assert not agent.wants_beat(1.5, clock.monotonic())
 
 
 def test_an_agent_whose_engine_is_back_has_the_whole_time_again_to_show_life(clock: ManualClock) -> None:
