@@ -101,8 +101,10 @@ class RunningAgent:
             self.polling = None
 
     def wants_beat(self, every: float, now: float) -> bool:
-        """Whether its heartbeat file is to be looked at: what was seen there within `every` seconds is enough."""
-        if self.heartbeat_seen is not None and now - self.beat_looked < every:
+        """Whether its heartbeat file is to be looked at: on a shared mount, where it is opened for that, what was seen
+        within `every` seconds is enough."""
+        is_known = self.folder.shared and self.heartbeat_seen is not None
+        if is_known and now - self.beat_looked < every:
             return False
         self.beat_looked = now
         return True

@@ -81,7 +81,7 @@ def test_output_and_outcomes_are_looked_for_quickly_again(clock: ManualClock) ->
 
 
 def test_the_heartbeat_is_looked_at_until_it_is_seen_and_then_now_and_then(clock: ManualClock) -> None:
-    agent = started(clock)
+    agent = replace(started(clock), folder=SessionLayout(Path("x"), shared=True))
     assert [agent.wants_beat(1.5, clock.monotonic()) for _ in range(3)] == [True, True, True]
     agent.saw_heartbeat(1, clock.monotonic())
     assert not agent.wants_beat(1.5, clock.monotonic())
