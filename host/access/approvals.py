@@ -197,6 +197,12 @@ def card_text(connection: Queryable, approval: Approval) -> str:
     return cards.text(kind.question, _shown(kind, approval.about), choices, approval.code, approval.expires_at)
 
 
+def card_about(approval: Approval) -> str:
+    """The same without the ways to answer, for who is shown buttons."""
+    kind = KINDS[approval.kind]
+    return cards.about(kind.question, _shown(kind, approval.about))
+
+
 def in_words(approval: Approval) -> str:
     """What an approval is about, in a few words: whose it is and what, without the reason; or the chat it came from."""
     about = _about(approval)

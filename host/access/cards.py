@@ -37,7 +37,7 @@ def text(
 ) -> str:
     """The text of a card."""
     until = from_text(expires_at)
-    lines = [question, "", *(line for name, value in arguments.items() for line in _shown(name, value)), ""]
+    lines = [about(question, arguments), ""]
     if len(choices) > 1:
         lines += [f"{number}. {choice.label}" for number, choice in enumerate(choices, 1)]
         how = f"/approve {code} and a number, or /deny {code}"
@@ -45,6 +45,11 @@ def text(
         how = f"/approve {code} or /deny {code}"
     lines.append(f"Press a button, or write {how}. It expires at {until:%Y-%m-%d %H:%M} UTC.")
     return "\n".join(lines)
+
+
+def about(question: str, arguments: Mapping[str, Any]) -> str:
+    """What a card asks, without the ways to answer."""
+    return "\n".join([question, "", *(line for name, value in arguments.items() for line in _shown(name, value))])
 
 
 def buttons(choices: Sequence[ApprovalChoice], code: str) -> list[tuple[str, str]]:

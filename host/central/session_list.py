@@ -11,6 +11,7 @@ from shared_schema.dataclass import dataclass
 # Pages are cut by key (`before`: last_active and id of the last row), so that no row is missed or shown twice.
 _SELECT = """
 SELECT s.id, a.name AS agent_group, m.channel_type || ':' || m.platform_id AS messaging_group, m.channel_type,
+       m.name AS messaging_group_name,
        s.thread_id, s.kind, s.status, s.end_reason, s.title, s.title_source, s.preview, s.last_active, s.created_at,
        s.ended_at, s.deleted_at, s.unread_since, s.parent_session_id, s.parent_relation, s.agent_group_id,
        s.generation, s.run_id, s.run_settled,

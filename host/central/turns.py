@@ -37,7 +37,8 @@ WHERE session_id = ? AND status = 'running'
 """
 LAST = """
 SELECT id, status, failure_reason, error, attempt, started_at, finished_at, provider, model, input_tokens,
-    output_tokens, context_tokens, context_window, stop_reason, detail, fallback, withdrawn
+    cache_read_tokens, cache_write_tokens, output_tokens, context_tokens, context_window, stop_reason, detail, fallback,
+    withdrawn
 FROM turns WHERE session_id = ? ORDER BY rowid DESC LIMIT ?
 """
 RUNNING_EVERYWHERE = """
@@ -63,6 +64,7 @@ SELECT id FROM turns INDEXED BY turns_withdrawn WHERE session_id = ? AND withdra
 """
 END = "SELECT failure_reason, detail FROM turns WHERE session_id = ? AND id = ?"
 KNOWN = "SELECT 1 FROM turns WHERE session_id = ? AND id = ?"
+COUNT = "SELECT count(*) AS n FROM turns WHERE session_id = ?"
 RUNNING_COUNT = "SELECT count(*) AS n FROM turns WHERE status = 'running'"
 
 
@@ -121,6 +123,12 @@ def answered_before(connection: Queryable, session_id: str, turn_id: str = "") -
     """Which model answered last in a session, before that turn, and why it was not the agent group's own."""
     row = one(connection, ANSWERED, (session_id, turn_id))
     return (None, None) if row is None else (row["model"], row["fallback"])
+
+
+def count(connection: Queryable, session_id: str) -> int:
+    """How many turns a session has had."""
+    row = one(connection, COUNT, (session_id,))
+    return 0 if row is None else int(row["n"])
 
 
 def running_count(connection: Queryable) -> int:

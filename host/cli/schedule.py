@@ -10,6 +10,7 @@ import click
 from host.cli.command import Command, Group, json_option
 from host.cli.invocation import Invocation
 from host.cli.output import moment, present, print_fields, print_table
+from host.cli.plain import plain
 from host.cli.table import Column
 from shared_schema.foreign_text import decoded
 
@@ -219,8 +220,15 @@ def list_all(invocation: Invocation, agent_group: str | None, all_of_them: bool,
 def upcoming(invocation: Invocation, agent_group: str | None, days: int | None, as_json: bool) -> None:
     """What is due in the next days, in its order."""
     rows = invocation.call("schedule.upcoming", agent_group=agent_group, days=days)
-    none = "Nothing is due in these days."
-    present(rows, as_json, lambda rows: print_table(rows, ("at", "schedule", "agent_group"), none=none))
+    present(rows, as_json, _show_upcoming)
+
+
+def _show_upcoming(rows: list[dict[str, Any]]) -> None:
+    print_table(rows, ("at", "schedule", "agent_group"), none="Nothing is due in these days.")
+    for each in rows:
+        if each.get("goes_on"):
+            name, agent, at = (plain(str(each[key])) for key in ("schedule", "agent_group", "at"))
+            click.echo(f"'{name}' of {agent} is due more often than is shown: here until {at}.")
 
 
 @schedule.command("show")

@@ -33,7 +33,7 @@ LIST_COLUMNS = (
 FIELDS = (
     "id", "title", "title_source", "preview", "agent_group", "messaging_group", "thread_id", "kind", "status",
     "end_reason", "unread_since", "parent_id", "parent_relation", "generation", "path", "pending", "agent",
-    "node", "waits_for_node", "run_id",
+    "node", "waits_for_node", "run_id", "turn_count",
     "created_at", "last_active", "ended_at",
 )  # fmt: skip
 ALWAYS = frozenset({"id", "title", "agent_group", "messaging_group", "status", "path", "agent"})
@@ -41,7 +41,7 @@ TURNS = (
     Column("started_at", "turn"),
     Column("status"),
     Column("model", cut=True, spare=1),
-    Column("input_tokens", "in", spare=2),
+    Column("prompt_tokens", "in", spare=2),
     Column("output_tokens", "out", spare=2),
     Column("fallback", "instead, because", cut=True, spare=3),
     Column("error", "why", cut=True),

@@ -36,7 +36,10 @@ async def list_all(services: Services, *, state: str | None = None, limit: int =
 
 
 async def show(services: Services, *, code: str) -> dict[str, Any]:
-    """One approval, and the text of its card (`card`). Raises `NotFound`."""
+    """One approval, what it is `about`, its `choices` with their `labels`, and the text of its card (`card`).
+
+    Raises `NotFound`.
+    """
     return await services.central.read(lambda c: _shown(c, _by_code(c, code), whole=True))
 
 
@@ -156,6 +159,9 @@ def _shown(connection: Queryable, approval: Approval, *, whole: bool = False) ->
         "outcome": approval.outcome,
     }
     if whole and kind is not None:
-        shown["choices"] = [choice.value for choice in kind.choices(connection, approval.about)]
+        choices = kind.choices(connection, approval.about)
+        shown["choices"] = [choice.value for choice in choices]
+        shown["labels"] = [choice.label for choice in choices]
+        shown["about"] = rules.card_about(approval)
         shown["card"] = rules.card_text(connection, approval)
     return shown

@@ -245,6 +245,7 @@ def _each_shown(connection: sqlite3.Connection, hits: Sequence[Hit]) -> Iterator
             yield {
                 "session_id": session_id,
                 "title": row["title"],
+                "preview": row["preview"],
                 "agent_group": row["agent_group"],
                 "messaging_group": row["messaging_group"],
                 **_said(hit.entry),

@@ -112,13 +112,21 @@ async def show(services: Services, *, session: str) -> dict[str, Any]:
             "run_number": found.run_number,
             "node": found.node,
             "waits_for_node": services.supervisor.waits_for().get(found.id),
-            "turns": [dict(row) for row in turns.last(tx, found.id)],
+            "turn_count": turns.count(tx, found.id),
+            "turns": [_turn(row) for row in turns.last(tx, found.id)],
             "refusals": [dict(row) for row in refusals.of_session(tx, found.id)],
         }
         unread.mark_read(tx, found.id)
         return described
 
     return await services.central.write(load)
+
+
+def _turn(row: sqlite3.Row) -> dict[str, Any]:
+    """A turn; `prompt_tokens` are all that its model was given, from a cache or not. None: it does not say."""
+    given = [row[name] for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens")]
+    said = [each for each in given if each is not None]
+    return {**dict(row), "prompt_tokens": sum(said) if said else None}
 
 
 async def path(services: Services, *, session: str) -> dict[str, str]:
@@ -159,6 +167,7 @@ def _shown(services: Services, row: sqlite3.Row, short_id: str) -> dict[str, Any
         "short_id": short_id,
         "agent_group": row["agent_group"],
         "messaging_group": row["messaging_group"],
+        "messaging_group_name": row["messaging_group_name"],
         "thread_id": row["thread_id"],
         "kind": row["kind"],
         "status": row["status"],

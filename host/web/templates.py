@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import gettext
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from host.web.markdown import growing
 
 LANGUAGES = ("en", "de")
+_TICKS = re.compile(r"`([^`\n]{1,500})`")
+_STORED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)")
+_BROWSERS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+"""What a browser says of itself; those that also say `Chrome` or `Safari` come first."""
+_SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "macOS"),
+    ("Linux", "Linux"),
+)  # fmt: skip
 _FOLDER = files("host.web")
 
 
@@ -56,6 +67,7 @@ def _environment(language: str) -> Environment:
     environment.globals["_"] = _texts(texts)
     environment.filters |= {
         "growing": growing, "when": _when, "dollars": _dollars, "count": _count, "size": _size, "duration": _duration,
+        "sentence": sentence, "all_tokens": all_tokens, "browser": browser,
     }  # fmt: skip
     return environment
 
@@ -74,6 +86,33 @@ def _texts(translated: gettext.NullTranslations) -> Callable[..., Markup]:
         return Markup(translated.gettext(text)) % values if values else plain(text)
 
     return said
+
+
+def all_tokens(used: Mapping[str, Any]) -> int:
+    """Tokens of every kind, as budgets count them: what was read from a cache and written to one is among them."""
+    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
+    return sum(int(used.get(name) or 0) for name in names)
+
+
+def sentence(text: str | None) -> Markup:
+    """A sentence for people: what stands in backticks is code, and stored times are shown in the reader's zone."""
+    parts = _TICKS.split(text or "")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else _times(part) for number, part in enumerate(parts)
+    )
+
+
+def _times(text: str) -> Markup:
+    parts = _STORED.split(text)
+    return Markup("").join(_when(part) if number % 2 else escape(part) for number, part in enumerate(parts))
+
+
+def browser(agent: str | None) -> str:
+    """A browser by what people call it, where its `User-Agent` says so in the usual words; as it stands otherwise."""
+    text = agent or ""
+    name = next((name for mark, name in _BROWSERS if mark in text), None)
+    system = next((name for mark, name in _SYSTEMS if mark in text), None)
+    return f"{name}, {system}" if name and system else text
 
 
 def _when(text: str | None) -> Markup:

@@ -43,13 +43,11 @@ async def behind_the_row(
     found = Behind()
     numbers = itertools.count()
     for _ in range(blocks):
-        async with _commits(folder) as told, _commits(folder, reads=True) as read:
+        async with _commits(folder, reads=True) as took:
             for number in itertools.islice(numbers, rounds):
                 await alone(number)
                 await host.settled()
-            await until(lambda told=told, read=read: told and read and read[-1] >= told[-1], "all was read")  # type: ignore[misc]
-            # The kernel tells of two commits that follow each other at once as of one.
-            found.bare += [next(after for after in read if after >= before) - before for before in told]
+        found.bare += took
         async with _commits(folder) as told, listening() as ask:
             for number in itertools.islice(numbers, rounds):
                 arrived = await ask(number)
@@ -61,18 +59,20 @@ async def behind_the_row(
 
 @asynccontextmanager
 async def _commits(folder: Path, *, reads: bool = False) -> AsyncIterator[list[float]]:
-    """The moments of the commits of `outbound.db`; with `reads`, those at which a bare process had read them."""
-    moments: list[float] = []
+    """The moments of the commits of `outbound.db`; with `reads`, the seconds until a bare process had read each."""
+    found: list[float] = []
     async with observing(folder, reads=reads) as observer:
 
         async def note() -> None:
             while True:
-                moment, name = await observer.next()
-                if name == OUTBOUND:
-                    moments.append(moment)
+                moment, what = await observer.next()
+                if reads:
+                    found.append(moment - float(what))
+                elif what == OUTBOUND:
+                    found.append(moment)
 
         noting = asyncio.create_task(note())
         try:
-            yield moments
+            yield found
         finally:
             noting.cancel()

@@ -38,8 +38,11 @@ class Observer:
 
 @asynccontextmanager
 async def observing(folder: Path, *, reads: bool = False) -> AsyncIterator[Observer]:
-    """An observer of a session's folder that is ready. With `reads` it is one of `outbound.db` alone, and says when it
-    has read the file after each commit."""
+    """An observer of a session's folder that is ready.
+
+    With `reads` it is one of `outbound.db` alone, and says of each commit when it had read the file, and when it was
+    told, in place of the name.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __name__, str(folder), *(["reads"] if reads else [])),
         stdout=asyncio.subprocess.PIPE,
@@ -71,8 +74,9 @@ def _reads(folder: Path) -> None:
     while True:
         for name in inotify.names(descriptor):
             if name == f"{OUTBOUND}-journal":
+                told = time.perf_counter()
                 _read(layout.out / OUTBOUND)
-                _say(OUTBOUND)
+                _say(str(told))
 
 
 def _read(path: Path) -> None:

@@ -169,7 +169,7 @@ async def running(
         clock,
         central,
         runtime or ProcessRuntime(central.install_id, chosen.layout.run, command=command),
-        "the test says so",
+        "the settings say so",
         lambda central, clock: [platform],
         others=others,
     )

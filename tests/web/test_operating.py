@@ -17,8 +17,10 @@ import pytest
 from host.http_api.openapi import document
 from host.http_api.operations_api import NOT_OFFERED, path_of
 from host.log import RECENT
+from host.operations import schedule_calendar
 from host.operations.agent_files import difference
 from host.operations.registry import OPERATIONS
+from host.web import templates
 from host.web.pages.agents import changes_of
 from host.web.pages.api import sections_of
 from host.web.pages.people import wiring_of
@@ -357,3 +359,53 @@ async def test_the_tools_of_an_agent_are_changed_by_one_person_at_a_time_and_che
 
 def _revision(agent: dict[str, Any]) -> dict[str, str]:
     return {"revision": agent["tools_revision"]}
+
+
+async def test_a_schedule_that_is_due_more_often_than_the_calendar_shows_says_so(site: Site) -> None:
+    for name, when in (("often", "every 1m"), ("tea", "every day at 7:30")):
+        await site.host.do("schedule.add", agent_group=AGENT, when=when, prompt="x", name=name, to="nowhere")
+    upcoming = await site.host.do("schedule.upcoming", days=21)
+    assert [each["schedule"] for each in upcoming if each["goes_on"]] == ["often"]
+    async with site.client() as client:
+        page = (await client.get("/schedules"))[1]
+        assert f"often of {AGENT} is due more often than is shown" in page
+        assert f"tea of {AGENT} is due" not in page
+
+
+def test_of_many_times_the_last_one_of_each_schedule_that_is_left_out_says_so() -> None:
+    times = [{"at": f"{number:05}", "schedule": f"s{number % 3}", "agent_group": "a", "goes_on": False}
+             for number in range(2_001)]  # fmt: skip
+    told = schedule_calendar.cut(times)
+    assert len(told) == 2_000
+    assert [each["at"] for each in told if each["goes_on"]] == ["01997"]  # of s2, whose time 2,000 is left out
+
+
+async def test_a_session_says_how_many_turns_and_tokens_it_had(site: Site) -> None:
+    async with site.client() as client:
+        session = (await send(client, "good day"))["session_id"]  # of which its agent says nothing of what it used
+        await site.host.settled()
+        assert (await site.host.do("session.show", session=session))["turn_count"] == 1
+        assert "<dt>turns</dt><dd>1</dd>" in (await client.get(f"/sessions/{session}"))[1]
+
+
+def test_a_sentence_shows_code_and_times_and_nothing_else() -> None:
+    shown = templates.sentence("since 2026-11-30T18:27:27.287Z: `dumbwaiter <doctor>`, or <b>not</b>")
+    assert shown == (
+        'since <time datetime="2026-11-30T18:27:27.287Z">2026-11-30 18:27 UTC</time>: '
+        "<code>dumbwaiter &lt;doctor&gt;</code>, or &lt;b&gt;not&lt;/b&gt;"
+    )
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML) Chrome/156.0 Safari/537.36", "Chrome, Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64) Chrome/156.0 Safari/537.36 Edg/156.0", "Edge, Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Safari/604.1", "Safari, iPhone"),
+        ("Mozilla/5.0 (Android 16; Mobile; rv:150.0) Gecko/150.0 Firefox/150.0", "Firefox, Android"),
+        ("curl/8.1", "curl/8.1"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_a_browser_is_called_as_people_call_it(agent: str | None, name: str) -> None:
+    assert templates.browser(agent) == name

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from host.web.site import Site, Who, back_to, form, segment
+from host.web.templates import all_tokens
 from host.web.visitor import Visitor
 from shared_schema import json_text
 from shared_schema.clock import to_text
@@ -231,5 +232,4 @@ def chart(days: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tokens(row: dict[str, Any] | None) -> int:
-    names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens")
-    return 0 if row is None else sum(int(row[name] or 0) for name in names)
+    return 0 if row is None else all_tokens(row)

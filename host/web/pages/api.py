@@ -55,7 +55,7 @@ def _call(path: str, method: str, each: dict[str, Any]) -> dict[str, Any]:
         "method": method.upper(),
         "path": path,
         "summary": each.get("summary", ""),
-        "description": each.get("description", ""),
+        "description": each.get("description", "").removeprefix(each.get("summary", "")).strip(),
         "fields": fields,
         "answers": answers,
     }

@@ -54,6 +54,11 @@ def weeks_of(now: datetime, zone: str, upcoming: list[dict[str, Any]]) -> list[l
     return [days[start : start + 7] for start in range(0, len(days), 7)]
 
 
+def _at(moment: str, zone: str) -> str:
+    """A stored time as the calendar shows it."""
+    return f"{from_text(moment).astimezone(ZoneInfo(zone)):%m-%d %H:%M}"
+
+
 class SchedulePages:
     """The list of schedules and their log."""
 
@@ -76,6 +81,7 @@ class SchedulePages:
             acting=acting,
             zone=zone,
             weeks=weeks_of(self._site.services.clock.now(), zone, upcoming),
+            left_out=[each | {"until": _at(each["at"], zone)} for each in upcoming if each["goes_on"]],
         )
 
     async def _do(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
