@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ PAGES: Mapping[str, str] = {
     "palette": "/chat/{chat}",
 }
 """Each page by the name of its pictures."""
+_WITHOUT_PLACE = """([place, other]) => {
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(place, other);
+}"""
+"""`doctor` names the interpreter: the folder in which the pictures are taken is not shown."""
 
 
 def file_of(page: str, look: str) -> str:
@@ -83,6 +89,7 @@ async def _ready(page: Page, name: str) -> None:
         await page.keyboard.press("Control+k")
         await page.wait_for_selector("#palette-list a")
         await page.keyboard.type("be")
+    await page.evaluate(_WITHOUT_PLACE, [sys.prefix, "/opt/dumbwaiter/.venv"])
     if name == "api":
         await page.evaluate("document.querySelector('.calls details').open = true")
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from host.central.audit import Actor, acting
 from host.central.database import Transaction
 from host.channels.memory import MemoryChannel
 from host.log import RECENT
@@ -98,8 +99,9 @@ async def sample(data: Path) -> AsyncIterator[Sample]:
             upstreams = {"anthropic": {"url": server.url, "key": "sk-sample"}}
             settings = {"upstreams": upstreams, "timezone": "Europe/Berlin"}
             async with open_site(data, channel=telegram, chat=OFFICE, **settings) as site:
-                await _registry(site)
-                await _files(site)
+                with acting(Actor("cli:terminal", "cli")):
+                    await _registry(site)
+                    await _files(site)
                 await _earlier(site, data)
                 await _used(site)
                 async with site.client() as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -13,6 +14,8 @@ from host.web.markdown import to_html
 from host.web.pages.agents import chart
 from host.web.sign_in import AttemptLimit
 from host.web.templates import language_of
+from tests.conftest import ROOT
+from tests.web import pictures
 from tests.web.catalogue import LOCALE, OTHERS, compiled, said, translated
 from tests.web.hostile import TEXTS
 
@@ -142,3 +145,17 @@ def test_a_host_without_the_page_imports_nothing_of_it() -> None:
         " or m in ('host.web.server', 'host.web.site', 'host.http_api.access', 'host.http_api.mcp_api', 'acp')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_documents_show_each_page_as_it_is_pictured_and_no_picture_is_missing_or_left_over() -> None:
+    said = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"!\[[^\]]+\]\(web/([^)]+)\)", said))
+    taken = {pictures.file_of(page, look.name) for page in pictures.PAGES for look in pictures.LOOKS}
+    assert shown == taken
+    kept = {path.name: path.stat().st_size for path in (ROOT / "docs/web").iterdir() if path.suffix != ".json"}
+    assert kept.keys() == taken
+    assert sum(kept.values()) < 3_000_000
+    for name in ("README.md", "docs/web.md"):
+        file = ROOT / name
+        links = re.findall(r"!\[[^\]]*\]\(([^):]+)\)", file.read_text(encoding="utf-8"))
+        assert [each for each in links if not (file.parent / each).exists()] == []
