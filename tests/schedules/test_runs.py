@@ -145,6 +145,23 @@ async def test_a_run_whose_delivery_failed_is_not_ok(tmp_path: Path) -> None:
         assert (await host.do("schedule.show", name="shut"))["failures"] == 1
 
 
+async def test_status_and_usage_say_what_acts_by_itself_and_what_that_has_used_in_a_week(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        await owner(host)
+        await add(host, "use 500", name="dear")
+        await host.ask("use 50\nreply 1 done", message_id="by-a-person")
+        await host.do("schedule.run", name="dear")
+        await ended(host, "dear")
+        for operation in ("status", "usage"):
+            acting = (await host.do(operation))["schedules"]
+            assert (acting["active"], acting["paused"], acting["week_tokens"]) == (1, None, 1000), operation
+            assert [(row["schedule"], row["runs"], row["tokens"]) for row in acting["week"]] == [("dear", 1, 1000)]
+        long_ago = to_text(host.services.clock.now() - timedelta(days=8))
+        await host.services.central.write(lambda c: c.execute("UPDATE schedule_runs SET started_at = ?", (long_ago,)))
+        acting = (await host.do("usage"))["schedules"]
+        assert (acting["week_tokens"], [row["runs"] for row in acting["week"]]) == (0, [0])
+
+
 async def test_the_budget_of_a_schedule_and_that_of_its_agent_are_asked_before_each_run(tmp_path: Path) -> None:
     clock = JumpingClock()
     async with running(tmp_path / "data", clock=clock) as host:
