@@ -26,8 +26,10 @@ from tests.soak.verdict import judge
 
 _MEASURE_SECONDS = 1.0
 _OPEN = "SELECT count(*) FROM ingest WHERE status = 'pending'"
+# Context, such as the edit of what is answered, waits for the next turn, and there may be none.
 _UNSETTLED = """
-SELECT (SELECT count(*) FROM ingest WHERE status = 'pending' OR (recorded = 0 AND session_id IS NOT NULL))
+SELECT (SELECT count(*) FROM ingest
+        WHERE (status = 'pending' AND trigger = 1) OR (recorded = 0 AND session_id IS NOT NULL))
      + (SELECT count(*) FROM deliveries WHERE status IN ('pending', 'sending') OR recorded = 0)
      + (SELECT count(*) FROM schedule_runs WHERE state IN ('running', 'delivering'))
 """
