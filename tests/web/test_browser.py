@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from tests.support.daemon import Daemon
 from tests.support.host import AGENT
 from tests.support.ports import free_port
+from tests.support.script import script
 from tests.support.wait import until
 from tests.web.browser import Site, chromium, needs_chromium, open_site, signed_in, violations, without_errors
 from tests.web.hostile import TEXTS
@@ -21,6 +22,13 @@ pytestmark = needs_chromium
 PATIENT = 60_000
 FILE = f"/agents/{AGENT}/file?path=AGENT.md"
 expect.set_options(timeout=PATIENT)
+HAND_OVER = """([event, field, name, type, text]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([text], name, { type }));
+  const target = document.getElementById("text");
+  const options = { bubbles: true, cancelable: true, [field]: files };
+  target.dispatchEvent(event === "drop" ? new DragEvent(event, options) : new ClipboardEvent(event, options));
+}"""
 
 
 @asynccontextmanager
@@ -105,6 +113,53 @@ async def test_what_is_written_while_the_host_is_away_is_sent_once_when_it_is_ba
         daemon.kill_agents()
         if daemon.process is not None:
             daemon.stop()
+
+
+async def test_files_come_by_drag_and_by_paste_and_pictures_are_shown(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (site, browser):
+        page = await (await signed_in(browser, site)).new_page()
+        with without_errors(page):
+            await page.goto(f"{site.address}/chat")
+            await expect(page.locator("#text")).to_be_visible()
+            await page.evaluate(HAND_OVER, ["drop", "dataTransfer", "notes.txt", "text/plain", "to be read"])
+            await page.evaluate(HAND_OVER, ["paste", "clipboardData", "dot.gif", "image/gif", "GIF89a"])
+            await say(page, "two files")
+            mine = page.locator("#entries .entry.mine:not(.waiting)")
+            await expect(mine.locator(".file")).to_have_text(["notes.txt", "dot.gif"])
+            await expect(mine.locator("img")).to_have_attribute("alt", "dot.gif")
+            await expect(answers(page)).to_have_count(1)
+        (session,) = await site.host.do("session.list")
+        inbox = Path((await site.host.do("session.show", session=session["id"]))["path"]) / "inbox"
+        assert {path.name: path.read_text() for path in inbox.glob("*/*")} == {
+            "notes.txt": "to be read", "dot.gif": "GIF89a",
+        }  # fmt: skip
+
+
+@pytest.mark.full
+async def test_a_conversation_of_five_thousand_messages_opens_at_its_end_and_goes_on(tmp_path: Path) -> None:
+    lines = """
+def answer(message, text):
+    write(*(row(message, f"{text}, line {number}") for number in range(0 if text == "and now?" else 850)))
+    reply(message, f"{text}, all of it")
+"""
+    async with (
+        open_site(tmp_path / "data", command=script(tmp_path, lines)) as site,
+        chromium() as browser,
+    ):
+        page = await (await signed_in(browser, site)).new_page()
+        with without_errors(page):
+            await page.goto(f"{site.address}/chat")
+            for number in range(6):
+                await say(page, f"part {number}")
+                await expect(answers(page).last).to_contain_text(f"part {number}, all of it")
+            sent = await site.host.central("SELECT count(*) AS n FROM deliveries WHERE channel_type = 'web'")
+            assert sent[0]["n"] > 5_000
+            await page.reload()
+            await expect(answers(page).last).to_be_in_viewport()
+            await expect(answers(page).last).to_contain_text("part 5, all of it")
+            assert await page.locator("#entries .entry").count() <= 202
+            await say(page, "and now?")
+            await expect(answers(page).last).to_contain_text("and now?, all of it")
 
 
 async def test_the_palette_and_every_page_are_reached_by_keyboard_alone(tmp_path: Path) -> None:
