@@ -129,6 +129,30 @@ async def test_what_can_be_done_with_a_conversation_is_done(site: Site) -> None:
         assert (await client.get(f"/sessions/{copy}"))[0] == 200
 
 
+async def test_a_conversation_is_asked_again_put_away_taken_up_and_begun_anew(site: Site) -> None:
+    async with site.client() as client:
+        session = (await send(client, "remember walrus"))["session_id"]
+        await shown(client, session, "scripted: remember walrus")
+        asked = await client.post(f"/chat/{session}/do/retry")
+        assert asked[0] == 200
+        again = json.loads(asked[1])["url"]
+
+        async def answered_again() -> bool:
+            turns = await site.host.central("SELECT count(*) AS n FROM turns WHERE status = 'completed'")
+            return bool(turns[0]["n"] == 2)
+
+        await until(answered_again, "it is answered again", 60)
+        assert (await client.get(again))[1].count("scripted: remember walrus") == 1
+        session = again.rpartition("/")[2]
+        for action, status in (("archive", "archived"), ("resume", "active")):
+            assert (await client.post(f"/chat/{session}/do/{action}"))[0] == 200
+            assert (await site.host.do("session.show", session=session))["status"] == status
+        status, body, _ = await client.post(f"/chat/{session}/do/new")
+        fresh = json.loads(body)["url"].rpartition("/")[2]
+        assert (status, fresh != session) == (200, True)
+        assert "scripted: remember walrus" not in (await client.get(f"/chat/{fresh}"))[1]
+
+
 async def test_a_member_sees_their_own_chats_alone(site: Site) -> None:
     await site.host.do("role.grant", user="web:ann", role="member", agent_group=AGENT)
     await site.host.do("role.grant", user="telegram:7", role="member", agent_group=AGENT)
