@@ -182,7 +182,8 @@ async def test_failure_17_a_platform_that_was_down_gets_every_message_once_and_i
         assert texts_to(host, "two") == ["ok: hello"]
         layout = await host.session(await session_of(host, "one"))
         told = rows(layout.inbound, "SELECT status, attempts FROM delivered")
-        assert sorted(row["attempts"] for row in told) == [1, 1, 6]
+        # What gets through in the other chat may bring one attempt forward, which counts for nothing when it fails.
+        assert sorted(row["attempts"] for row in told) in ([1, 1, 5], [1, 1, 6])
         assert {row["status"] for row in told} == {"delivered"}
 
 

@@ -26,6 +26,7 @@ CASEFOLD = {
 JSON = {
     "container_agent/context.py": OWN,
     "container_agent/forwarder.py": "the host wrote it",
+    "container_agent/inbox.py": "a list of ids that SQLite makes of the host's file",
     "container_agent/usage_accounting.py": "what a provider says of its usage, in the agent's own process",
     "container_agent/outbox.py": OWN,
     "container_agent/providers/model_abilities.py": "the agent's own note of what a model takes",
