@@ -33,6 +33,9 @@ _COST = 10.0
 """How many times as long as a look took the next one is away: a slow mount, or a machine with too much to do, is looked
 at less often."""
 _AGAIN_SECONDS, _MOST_DOUBLED = 0.01, 10
+_POLLS_OF_A_WAIT = 5
+"""A mount that shows changes late may show a new header beside old pages. What was read then lacks a message, and the
+file does not change any more: so after so many polls it is read again, whether it has changed or not."""
 
 Signature = tuple[int, int, int, bytes] | None
 
@@ -84,7 +87,13 @@ class Waker:
         self._news.set()
 
     async def wait(self, seconds: float | None = None) -> None:
-        """Wait until the file is not as it was when armed, until `wake`, or for `seconds`."""
+        """Wait until the file is not as it was when armed, until `wake`, or for `seconds`.
+
+        On a mount without events it is some polls at most.
+        """
+        if self._adapts:
+            longest = _POLLS_OF_A_WAIT * self.poll_seconds
+            seconds = longest if seconds is None else min(seconds, longest)
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:
             self._news.clear()

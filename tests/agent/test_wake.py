@@ -36,6 +36,16 @@ async def test_a_commit_ends_the_wait(session: BareSession, waker: Waker) -> Non
     await asyncio.wait_for(waiting, LIMIT)
 
 
+async def test_a_mount_that_shows_changes_late_is_read_again_also_where_nothing_has_changed(
+    session: BareSession,
+) -> None:
+    waker = Waker(session.layout.inbound, poll_seconds=0.05, use_events=False, adapts=True)
+    for seconds in (None, NEVER):
+        waker.arm()
+        await asyncio.wait_for(waker.wait(seconds), LIMIT)
+    waker.close()
+
+
 async def test_a_commit_between_arming_and_waiting_is_not_lost(session: BareSession, waker: Waker) -> None:
     waker.arm()
     session.say("hello")
