@@ -17,6 +17,8 @@ import struct
 import time
 from pathlib import Path
 
+from shared_schema.late_mount import sure_after
+
 log = logging.getLogger("container_agent")
 
 _IN_CLOSE_WRITE = 0x008
@@ -33,9 +35,6 @@ _COST = 10.0
 """How many times as long as a look took the next one is away: a slow mount, or a machine with too much to do, is looked
 at less often."""
 _AGAIN_SECONDS, _MOST_DOUBLED = 0.01, 10
-_POLLS_OF_A_WAIT = 5
-"""A mount that shows changes late may show a new header beside old pages. What was read then lacks a message, and the
-file does not change any more: so after so many polls it is read again, whether it has changed or not."""
 
 Signature = tuple[int, int, int, bytes] | None
 
@@ -89,10 +88,10 @@ class Waker:
     async def wait(self, seconds: float | None = None) -> None:
         """Wait until the file is not as it was when armed, until `wake`, or for `seconds`.
 
-        On a mount without events it is some polls at most.
+        On a mount that shows changes late it ends without any from time to time, so that the file is read again.
         """
         if self._adapts:
-            longest = _POLLS_OF_A_WAIT * self.poll_seconds
+            longest = sure_after(self.poll_seconds, time.monotonic() - self._active)
             seconds = longest if seconds is None else min(seconds, longest)
         deadline = None if seconds is None else time.monotonic() + seconds
         while True:

@@ -292,6 +292,7 @@ class Services:
             clock,
             owner,
             silent_seconds=settings.silent_seconds,
+            poll_seconds=settings.poll_seconds,
             touched=self.history.touched,
         )
         self.supervisor = Supervisor(

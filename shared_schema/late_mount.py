@@ -7,6 +7,9 @@ there a moment ago, is seconds late; an open descriptor may be stale for ever; l
 So a read is one state of the file when, before it and after it, the folder lists no journal and the file's change
 counter, read from a fresh descriptor, is the same: SQLite makes its journal before it changes the first page, counts
 the commit in the header, and removes the journal after the last page is on the disk. No lock is needed for that.
+
+Should a mount show a new header beside old pages all the same, what was read lacks something, and nothing changes
+afterwards that would tell: so each side reads a file again that has not changed since (`sure_after`).
 """
 
 from __future__ import annotations
@@ -20,9 +23,18 @@ from shared_schema.errors import FileBusy, FileDamaged
 
 FRESH_SECONDS = 1.0
 """How long ago an agent that writes has looked, at most, whether it is the present run (`container_agent/fence.py`)."""
+_POLLS_UNTIL_SURE = 5
 _COUNTER = (4, 24)  # bytes and offset, sqlite.org/fileformat2.html#file_change_counter
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_ENTRIES = 50_000
+
+
+def sure_after(poll_seconds: float, since: float) -> float:
+    """Seconds after a read until a file is read again that has not changed for `since` seconds. Pure.
+
+    At first after some polls, then after as long as it has not changed: rest costs next to nothing.
+    """
+    return max(_POLLS_UNTIL_SURE * poll_seconds, since)
 
 
 @contextmanager

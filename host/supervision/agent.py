@@ -16,6 +16,7 @@ from host.sessions.outbox import Signature
 from host.supervision.decide import AgentFacts
 from shared_schema.background import BackgroundProcess
 from shared_schema.dataclass import dataclass
+from shared_schema.late_mount import sure_after
 from shared_schema.layout import SessionLayout
 from shared_schema.mcp_notices import Notification
 
@@ -40,6 +41,8 @@ class RunningAgent:
     heartbeat_stamp: int | None
     heartbeat_seen: float | None = None
     signature: Signature | None = None
+    changed: float = 0.0  # when a new state of its file was read
+    read: float = 0.0  # when its file was read last, changed or not
     rest: float | None = None  # seconds before what one reconcile did not take is read; None: nothing is left
     last_activity: float = 0.0
     stirred: float = 0.0  # when something was said to it, or by it, last: from then on it is looked at less and less
@@ -115,16 +118,25 @@ class RunningAgent:
             self.heartbeat_stamp = stamp
             self.heartbeat_seen = now
 
-    def has_news(self, signature: Signature | None) -> bool:
-        """Whether `outbound.db` is to be read: it is not the state that was read last, or not all of that was read."""
-        return signature is None or signature != self.signature or self.rest is not None
+    def has_news(self, signature: Signature | None, now: float, poll_seconds: float) -> bool:
+        """Whether `outbound.db` is to be read: it is not the state that was read last, or not all of that was read.
+
+        On a mount that shows changes late that state is read once more, and again and again while an answer is wanted.
+        """
+        if signature is None or signature != self.signature or self.rest is not None:
+            return True
+        is_sure = self.read > self.changed and self.busy_since is None
+        wait = sure_after(poll_seconds, self.read - self.changed)
+        return self.folder.shared and not is_sure and now - self.read >= wait
 
     def saw_output(self, signature: Signature | None, now: float, *, rest: float | None, doing: str | None) -> None:
         """Note that `outbound.db` was read; `rest` is as the attribute, `doing` is what the agent says it does."""
+        self.read = now
+        if signature != self.signature or self.rest is not None:
+            self.changed = self.last_activity = self.stirred = now
         self.signature = signature
         self.doing = doing
         self.rest = rest
-        self.last_activity = self.stirred = now
         self.unreadable_since = None
         self.read_failures = 0
 

@@ -147,6 +147,7 @@ class SessionSync:
         owner: Owner,
         *,
         silent_seconds: float,
+        poll_seconds: float,
         touched: Callable[[str, str], None],
     ) -> None:
         self._central = central
@@ -155,6 +156,7 @@ class SessionSync:
         self._clock = clock
         self._owner = owner
         self._beat_seconds = _BEAT_SHARE * silent_seconds
+        self._poll_seconds = poll_seconds
         self._touched = touched
 
     async def view(self, session_id: str) -> View | None:
@@ -319,7 +321,7 @@ class SessionSync:
         try:
             signature = self._signature(agent.folder)
             took = self._clock.monotonic() - began
-            if not agent.has_news(signature):
+            if not agent.has_news(signature, began, self._poll_seconds):
                 return _Observation(view, is_usable, heartbeat, signature, took=took)
             return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder), took=took)
         except FileTrouble as error:

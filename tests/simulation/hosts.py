@@ -180,6 +180,7 @@ class PlayedHost:
             clock,
             owner,
             silent_seconds=world.limits.silent_seconds,
+            poll_seconds=world.settings.poll_seconds,
             touched=lambda session, group: None,
         )
         sync.host = self

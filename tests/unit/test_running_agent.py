@@ -80,6 +80,28 @@ def test_output_and_outcomes_are_looked_for_quickly_again(clock: ManualClock) ->
     assert clock.monotonic() == agent.stirred
 
 
+def test_on_a_late_mount_what_has_not_changed_is_read_once_more_and_again_while_an_answer_is_wanted(
+    clock: ManualClock,
+) -> None:
+    def read_at(agent: RunningAgent, seconds: int) -> list[int]:
+        """After which seconds without a change the file is read again."""
+        found = []
+        for second in range(1, seconds):
+            clock.advance(1)
+            if agent.has_news(SIGNATURE, clock.monotonic(), 1.0):
+                agent.saw_output(SIGNATURE, clock.monotonic(), rest=None, doing=None)
+                found.append(second)
+        return found
+
+    for shared, waiting, expected in ((True, 0, [5]), (True, 1, [5, 10, 20, 40, 80]), (False, 1, [])):
+        agent = replace(started(clock), folder=SessionLayout(Path("x"), shared=shared))
+        assert agent.has_news(SIGNATURE, clock.monotonic(), 1.0)
+        agent.saw_output(SIGNATURE, clock.monotonic(), rest=None, doing=None)
+        agent.saw_work(waiting, 0, began := clock.monotonic())
+        assert read_at(agent, 100) == expected
+        assert agent.stirred == began, "that is no reason to look often"
+
+
 def test_the_heartbeat_is_looked_at_until_it_is_seen_and_then_now_and_then(clock: ManualClock) -> None:
     agent = replace(started(clock), folder=SessionLayout(Path("x"), shared=True))
     assert [agent.wants_beat(1.5, clock.monotonic()) for _ in range(3)] == [True, True, True]
