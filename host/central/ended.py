@@ -10,21 +10,25 @@ from shared_schema.dataclass import dataclass
 
 _MOST_ROWS = 20_000
 
+# `place IN`, and no OR: with that SQLite walks through the whole table, with each look.
 TURNS = """
 SELECT t.rowid AS place, t.status, t.failure_reason, t.started_at AS began, t.finished_at AS ended,
     a.name AS agent_group, t.input_tokens, t.output_tokens, t.cost_usd
 FROM turns t JOIN sessions s ON s.id = t.session_id JOIN agent_groups a ON a.id = s.agent_group_id
-WHERE t.rowid > :seen OR t.rowid IN (SELECT value FROM json_each(:open)) ORDER BY t.rowid LIMIT :limit
+WHERE t.rowid IN (SELECT rowid FROM turns WHERE rowid > :seen UNION ALL SELECT value FROM json_each(:open))
+ORDER BY t.rowid LIMIT :limit
 """
 MESSAGES = """
 SELECT i.position AS place, i.status, i.accepted_at AS began, i.finished_at AS ended, a.name AS agent_group
 FROM ingest i JOIN agent_groups a ON a.id = i.agent_group_id
-WHERE (i.position > :seen OR i.position IN (SELECT value FROM json_each(:open))) AND i.kind = 'chat'
+WHERE i.position IN (SELECT position FROM ingest WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
+    AND i.kind = 'chat'
 ORDER BY i.position LIMIT :limit
 """
 DELIVERIES = """
 SELECT position AS place, status, created_at AS began, finished_at AS ended, channel_type
-FROM deliveries WHERE position > :seen OR position IN (SELECT value FROM json_each(:open))
+FROM deliveries
+WHERE position IN (SELECT position FROM deliveries WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
 ORDER BY position LIMIT :limit
 """
 # Messages of every kind but commands, as a trace shows them: with the turn that ended each, and the oldest of the
@@ -41,7 +45,8 @@ LEFT JOIN ingest l ON l.position = (
     SELECT min(j.position) FROM ingest j INDEXED BY ingest_by_session
     WHERE j.session_id = i.session_id AND j.turn_id = i.turn_id AND j.trigger = 1
         AND j.position BETWEEN i.position - 10000 AND i.position)
-WHERE (i.position > :seen OR i.position IN (SELECT value FROM json_each(:open))) AND i.kind <> 'command'
+WHERE i.position IN (SELECT position FROM ingest WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
+    AND i.kind <> 'command'
 ORDER BY i.position LIMIT :limit
 """
 # What was sent, with the oldest message of the turn that sent it; without one, the message that it answers.
@@ -56,7 +61,8 @@ LEFT JOIN ingest l ON l.position = (
         SELECT position, turn_id, trigger FROM ingest INDEXED BY ingest_by_session
         WHERE session_id = d.session_id ORDER BY position DESC LIMIT 500) j
     WHERE j.turn_id = d.turn_id AND j.trigger = 1)
-WHERE d.position > :seen OR d.position IN (SELECT value FROM json_each(:open)) ORDER BY d.position LIMIT :limit
+WHERE d.position IN (SELECT position FROM deliveries WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
+ORDER BY d.position LIMIT :limit
 """
 # Turns over a message that died before the one that ended it; no other message was ended by them.
 EARLIER_TURNS = """
@@ -105,7 +111,8 @@ class EndedFeed:
         rows = connection.execute(self.statement, values).fetchall()
         new = [row for row in rows if row["place"] > self.seen]
         self.open = {row["place"] for row in rows if row["ended"] is None}
-        self.seen = max((row["place"] for row in rows), default=self.seen)
+        # Those that were open stand before it: without itself, a look that finds them alone would set it back.
+        self.seen = max([self.seen, *(row["place"] for row in rows)])
         return [row for row in rows if row["ended"] is not None], len(new)
 
 
