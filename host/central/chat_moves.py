@@ -25,8 +25,10 @@ FORGET = "DELETE FROM chat_moves WHERE channel_type = ? AND old_id = ?"
 NEXT = "SELECT new_id FROM chat_moves WHERE channel_type = ? AND old_id = ?"
 
 MOVE_GROUP = "UPDATE messaging_groups SET platform_id = ? WHERE channel_type = ? AND platform_id = ?"
+# The condition of the partial index stands here word for word, or SQLite does not take it.
 MOVE_DELIVERIES = """
-UPDATE deliveries SET platform_id = ? WHERE channel_type = ? AND platform_id = ? AND status = 'pending'
+UPDATE deliveries SET platform_id = ?
+WHERE channel_type = ? AND platform_id = ? AND status IN ('pending', 'sending') AND status = 'pending'
 """
 MOVE_HOST_MESSAGES = """
 UPDATE host_messages SET platform_id = ? WHERE channel_type = ? AND platform_id = ? AND status = 'pending'

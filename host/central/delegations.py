@@ -20,7 +20,11 @@ WHERE parent_id = ? AND state IN ('running', 'stopping')
 """
 OPEN_SESSION = "SELECT * FROM delegations WHERE session_id = ? AND state IN ('running', 'stopping')"
 IS_ONE = "SELECT 1 FROM delegations WHERE session_id = ?"
-STOP_OF = "UPDATE delegations SET state = 'stopping' WHERE parent_id = ? AND state = 'running'"
+# The condition of the partial index stands here word for word, or SQLite does not take it.
+STOP_OF = """
+UPDATE delegations SET state = 'stopping'
+WHERE parent_id = ? AND state IN ('running', 'stopping') AND state = 'running'
+"""
 CARRY = "UPDATE delegations SET parent_id = ? WHERE parent_id = ? AND state IN ('running', 'stopping')"
 COUNT = "UPDATE delegations SET called_tokens = called_tokens + ? WHERE session_id = ? AND state = 'running'"
 FINISH = """

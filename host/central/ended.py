@@ -61,7 +61,8 @@ LEFT JOIN ingest l ON l.position = (
         SELECT position, turn_id, trigger FROM ingest INDEXED BY ingest_by_session
         WHERE session_id = d.session_id ORDER BY position DESC LIMIT 500) j
     WHERE j.turn_id = d.turn_id AND j.trigger = 1)
-WHERE d.position IN (SELECT position FROM deliveries WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
+WHERE d.position IN (
+    SELECT position FROM deliveries WHERE position > :seen UNION ALL SELECT value FROM json_each(:open))
 ORDER BY d.position LIMIT :limit
 """
 # Turns over a message that died before the one that ended it; no other message was ended by them.

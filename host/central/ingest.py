@@ -98,9 +98,11 @@ CANCEL = """
 UPDATE ingest SET status = 'cancelled', error = 'it was deleted', finished_at = ?, recorded = (state <> 'written')
 WHERE message_id = ? AND status = 'pending' RETURNING session_id
 """
+# CROSS JOIN: the few agent groups first, and for each of them a look by the key. Left to itself SQLite walks through
+# all that was ever accepted, with each reaction of a person's.
 OF_PLATFORM_MESSAGE = """
-SELECT i.* FROM agent_groups a JOIN ingest i ON i.agent_group_id = a.id AND i.channel_type = ? AND i.platform_id = ?
-    AND i.platform_message_id = ?
+SELECT i.* FROM agent_groups a CROSS JOIN ingest i ON i.agent_group_id = a.id AND i.channel_type = ?
+    AND i.platform_id = ? AND i.platform_message_id = ?
 """
 BEGINNING_WITH = """
 SELECT * FROM ingest

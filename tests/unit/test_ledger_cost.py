@@ -7,8 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from host.central import (
+    chat_moves,
     control_tasks,
+    delegations,
     deliveries,
+    ended,
     exchanges,
     ingest,
     routes,
@@ -22,8 +25,9 @@ from host.central.agent_groups import AgentGroup
 from host.central.database import Transaction
 from host.central.messaging_groups import MessagingGroup
 from host.central.sessions import Session
+from host.routing import reactions, updates
 from host.routing.acceptance import Rules, accept
-from host.routing.event import Event
+from host.routing.event import Deleted, Edited, Event, Reacted
 from host.supervision.sync import view_of
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, MessageInStatus, Turn
@@ -33,7 +37,21 @@ from tests.unit.registry import LATER, NOW, accepted_values, add_agent, add_chat
 MANY = 3000
 RULES = Rules(1000, "UTC", lambda session_id: False)
 
+HERE = Address("memory", "one")
+
 Work = Callable[[Transaction, Session], object]
+
+
+def look_at_ended(statement: str, still_open: str = "[1]") -> Work:
+    """A look at what has ended since the newest row of a table, with one row before it still open."""
+
+    def look(tx: Transaction, session: Session) -> None:
+        seen = tx.execute(ended.NEWEST[statement]).fetchone()["place"]
+        tx.execute(statement, {"seen": seen, "open": still_open, "limit": 100}).fetchall()
+
+    return look
+
+
 WORK: dict[str, Work] = {
     "a look": lambda c, s: view_of(c, s.id),
     "the next to be sent": lambda c, s: deliveries.next_for(c, ("memory", "one"), NOW),
@@ -47,6 +65,15 @@ WORK: dict[str, Work] = {
     "whether it is busy": lambda c, s: exchanges.is_busy(c, s.id),
     "whether somebody waits": lambda c, s: control_tasks.talk_waits(c, s.id),
     "turns that were taken back": lambda c, s: turns.withdrawn(c, s.id),
+    "a message that is changed": lambda c, s: updates.edited(at(c, NOW), Edited(HERE, "nothing", "changed"), RULES),
+    "a message that is deleted": lambda c, s: updates.deleted(at(c, NOW), Deleted(HERE, "nothing")),
+    "a reaction": lambda c, s: reactions.reacted(at(c, NOW), Reacted(HERE, "nothing", "👍", "ann")),
+    "what waits for a chat that moves": lambda c, s: c.execute(chat_moves.MOVE_DELIVERIES, ("two", "memory", "none")),
+    "turns that have ended": look_at_ended(ended.TURNS),
+    "messages that have ended": look_at_ended(ended.MESSAGES),
+    "deliveries that have ended": look_at_ended(ended.DELIVERIES),
+    "messages for a trace": look_at_ended(ended.TRACED_MESSAGES),
+    "deliveries for a trace": look_at_ended(ended.TRACED_DELIVERIES, "[]"),  # of a row it looks at 500 messages
     "accepting one more": lambda c, s: accept(
         at(c, NOW),
         Event(Address("memory", "one"), new_id(Prefix.MESSAGE), "one more", sender_id="ann"),
@@ -65,6 +92,7 @@ AMONG_OTHERS: dict[str, Work] = {
     "the conversations of a chat": lambda c, s: routes.active_in_chat(
         c, s.agent_group_id, str(s.messaging_group_id), s.thread_id
     ),
+    "stopping what was delegated": lambda c, s: delegations.stop_of(at(c, NOW), s.id),
     "removing a conversation": lambda c, s: routes.remove_session(c, s),
 }
 
@@ -184,11 +212,16 @@ def test_other_conversations_cost_a_command_nothing(registry: Transaction) -> No
 
 
 def converse(tx: Transaction, agent: AgentGroup, chat: MessagingGroup, thread: str) -> Session:
-    """A conversation in a thread of a chat, with one message and a turn that used something."""
+    """A conversation in a thread of a chat, with one message and a turn that used something, which was delegated."""
     session = routes.resolve(
         at(tx, NOW), agent_group_id=agent.id, route_key=thread, messaging_group_id=chat.id, thread_id=thread
     )
-    ingest.accept(tx, accepted_values(session))
+    row, _ = ingest.accept(tx, accepted_values(session))
+    task, limits = new_id(Prefix.MESSAGE), {"budget_tokens": 1, "deadline": LATER}
+    delegations.insert(
+        at(tx, NOW), id=task, parent_id="ses_0", session_id=session.id, message_id=row.message_id, **limits
+    )
+    delegations.finish(at(tx, NOW), task, delegations.DelegationState.DONE)
     sessions.heard(at(tx, NOW), session.id, "hello")
     assert usage.record(at(tx, NOW), session.id, agent.id, Turn(new_id(Prefix.TURN), "completed", NOW, input_tokens=1))
     return session
