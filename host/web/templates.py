@@ -67,7 +67,7 @@ def _environment(language: str) -> Environment:
     environment.globals["_"] = _texts(texts)
     environment.filters |= {
         "growing": growing, "when": _when, "dollars": _dollars, "count": _count, "size": _size, "duration": _duration,
-        "sentence": sentence, "all_tokens": all_tokens, "browser": browser,
+        "sentence": sentence, "all_tokens": all_tokens, "browser": browser, "word": _words(texts),
     }  # fmt: skip
     return environment
 
@@ -86,6 +86,18 @@ def _texts(translated: gettext.NullTranslations) -> Callable[..., Markup]:
         return Markup(translated.gettext(text)) % values if values else plain(text)
 
     return said
+
+
+def _words(translated: gettext.NullTranslations) -> Callable[[str | None], str]:
+    """What a stored state or role is called: `provider_error` is "provider error", and each in the language.
+
+    Every value that the databases know has a translation (tests/web/catalogue.py); any other stands as it is.
+    """
+
+    def word(value: str | None) -> str:
+        return translated.gettext(value.replace("_", " ")) if value else ""
+
+    return word
 
 
 def all_tokens(used: Mapping[str, Any]) -> int:

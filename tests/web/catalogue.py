@@ -6,6 +6,7 @@ python -m tests.web.catalogue      adds new texts to each `.po` without a transl
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -14,19 +15,38 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 import host.web
+from host.channels.health import ChannelStatus
+from host.schedules.making import PAUSED_ALL
 from host.web.templates import LANGUAGES
+from shared_schema.rows import FailureReason
+from tests.conftest import ROOT
 
 FOLDER = Path(host.web.__file__).parent
 LOCALE = FOLDER / "locale"
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
 
+_STATES = re.compile(r"CHECK \((?:status|state|role) IN\s*\(([^)]*)\)")
+
+
+def states() -> set[str]:
+    """What the page can show through its filter `word`: each state and role in a table, and those in none."""
+    found = {PAUSED_ALL, *ChannelStatus, *FailureReason}
+    for folder in ("host/central/migrations", "shared_schema"):
+        for file in (ROOT / folder).rglob("*.sql"):
+            for values in _STATES.findall(file.read_text(encoding="utf-8")):
+                found |= set(re.findall(r"'([^']+)'", values))
+    return {str(each).replace("_", " ") for each in found}
+
+
 def said() -> Catalog:
-    """All texts of the templates."""
+    """All texts of the templates, and the states that they show."""
     catalogue = Catalog(project="dumbwaiter", charset="utf-8")
     found = extract_from_dir(FOLDER / "templates", [("**.html", "jinja2")], {"**.html": {"trimmed": "true"}})
     for _, _, message, _, _ in found:
         catalogue.add(message)
+    for state in states():
+        catalogue.add(state)
     return catalogue
 
 

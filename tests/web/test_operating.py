@@ -14,6 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from host.central import agent_groups, container_changes
+from host.central.container_changes import ChangeKind
+from host.central.database import Transaction
 from host.http_api.openapi import document
 from host.http_api.operations_api import NOT_OFFERED, path_of
 from host.log import RECENT
@@ -27,6 +30,7 @@ from host.web.pages.people import wiring_of
 from host.web.pages.schedules import weeks_of
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, FileDamaged, InvalidValue
+from shared_schema.packages import Packages
 from tests.support.host import AGENT, Host
 from tests.support.wait import until
 from tests.web.browser import Client, Site, open_site
@@ -54,13 +58,22 @@ def workspace(host: Host) -> Path:
     return host.services.settings.layout.workspace(AGENT)
 
 
-async def test_instructions_are_changed_with_a_diff_and_not_over_what_was_changed_meanwhile(site: Site) -> None:
+async def test_instructions_are_changed_with_a_diff_and_not_over_what_was_changed_meanwhile(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def logged() -> list[str]:
+        records = [record.__dict__ for record in caplog.records if record.message == "something was changed"]
+        return [each["operation"] for each in records if each["operation"] != "web.link"]
+
+    caplog.set_level(logging.INFO)
     async with site.client() as client:
         first = {"path": "AGENT.md", "text": "Be kind.\r\nBe <brief>.\r\n", "revision": "", "do": "look"}
         status, page, _ = await client.post(FILE, first)
         assert (status, re.findall(r"<ins>(.*?)</ins>", page)) == (200, ["Be kind.", "Be &lt;brief&gt;."])
         assert not (workspace(site.host) / "AGENT.md").exists()
+        assert logged() == []  # a look at a difference changes nothing
         assert (await client.post(FILE, {**first, "do": "save"}))[0] == 303
+        assert logged() == ["agent_file.set"]
         file = workspace(site.host) / "AGENT.md"
         assert file.read_text() == "Be kind.\nBe <brief>.\n"
         status, page, _ = await client.get(f"{FILE}?path=AGENT.md")
@@ -386,6 +399,48 @@ async def test_a_session_says_how_many_turns_and_tokens_it_had(site: Site) -> No
         await site.host.settled()
         assert (await site.host.do("session.show", session=session))["turn_count"] == 1
         assert "<dt>turns</dt><dd>1</dd>" in (await client.get(f"/sessions/{session}"))[1]
+
+
+async def test_states_are_said_in_the_language_of_the_browser(site: Site) -> None:
+    async with site.client() as client:
+        session = (await send(client, "good day"))["session_id"]
+        await site.host.settled()
+        await site.host.do("schedule.add", agent_group=AGENT, when="every day at 7:30", prompt="x", to="nowhere")
+        await site.host.do("schedule.run", name="x")
+        await site.host.do("schedule.pause_all")
+        for path, english, german in (
+            (f"/sessions/{session}?view=trace", ("completed", "<strong>user<"), ("fertig", "<strong>Benutzer<")),
+            ("/schedules", ("paused (all)",), ("pausiert (alles)",)),
+        ):
+            said = (await client.get(path, **{"Accept-Language": "en"}))[1]
+            translated = (await client.get(path, **{"Accept-Language": "de"}))[1]
+            assert [each in said for each in english] == [True for each in english], path
+            assert [each in translated for each in german] == [True for each in german], path
+            assert [each in translated for each in english] == [False for each in english], path
+
+
+async def test_an_image_that_is_kept_can_be_gone_back_to_on_the_page(site: Site) -> None:
+    central = site.host.services.central
+
+    def build(tx: Transaction, name: str, package: str) -> int:
+        group = agent_groups.get_by_name(tx, AGENT)
+        container_changes.add(tx, group.id, None, ChangeKind.PACKAGES, {"apt": [package]})
+        number = container_changes.all_open(tx)[-1].number
+        container_changes.building(tx, number, Packages(apt=(package,)), "base")
+        change = container_changes.get(tx, number)
+        assert change is not None
+        container_changes.built(tx, change, name, "sha256:0", "")
+        container_changes.ready(tx, number)
+        return number
+
+    first, second = [await central.write(build, f"image-{name}", name) for name in ("tree", "jq")]
+    async with site.client() as client:
+        page = (await client.get(f"/agents/{AGENT}"))[1]
+        assert f'name="number" value="{first}"' in page
+        assert f'name="number" value="{second}"' not in page  # it is in use
+        assert (await client.post(f"/agents/{AGENT}/image", {"number": str(first)}))[0] == 303
+    images = await site.host.do("agent_image.list", name=AGENT)
+    assert [each["number"] for each in images if each["in_use"]] == [first]
 
 
 def test_a_sentence_shows_code_and_times_and_nothing_else() -> None:
