@@ -104,7 +104,7 @@ class ApiServer:
             parameters = await self._parameters(request)
             # The client may leave; what was begun is done to its end all the same.
             result = await asyncio.shield(self._begin(request, parameters))
-            if changes(request.match_info["name"]):
+            if changes(request.match_info["name"], parameters):
                 log.info("something was changed", extra=_who(request, parameters))
         except DumbwaiterError as error:
             return web.json_response({"error": _shown(error)}, status=_STATUS.get(type(error), 500))

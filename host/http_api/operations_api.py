@@ -129,7 +129,7 @@ class OperationsApi:
 
     async def _do(self, token: Token, name: str, given: Mapping[str, Any]) -> Any:
         result = await registry.call(self._services, name, given)
-        if registry.changes(name):
+        if registry.changes(name, given):
             log.info("something was changed", extra={"operation": name, "by": f"token {token.name}"})
         return result
 

@@ -218,10 +218,19 @@ def only_looks(name: str) -> bool:
     return name.rpartition(".")[2] in _LOOKING
 
 
-def changes(name: str) -> bool:
-    """Whether an operation changes anything, so that the log says who did it."""
-    only_asks = ("model_service.ask", "channel.check", "node.check", "mount.check")  # the first needs no data folder
-    return not only_looks(name) and name not in only_asks
+_ASKS = frozenset({"model_service.ask", "channel.check", "node.check", "mount.check"})
+_SAYS = frozenset(
+    {
+        "question.answer", "message.inject", "terminal.send", "conversation.send", "conversation.read",
+        "conversation.interrupt", "editor.ask", "editor.stop",
+    }
+)  # fmt: skip
+"""What people say and hear: the ledger has it, and the log has lines of its own for it."""
+
+
+def changes(name: str, given: Mapping[str, Any]) -> bool:
+    """Whether an operation changes anything with these parameters, so that the log says who did it."""
+    return not (only_looks(name) or name in _ASKS or name in _SAYS or given.get("only_look"))
 
 
 async def call(services: Services, name: str, parameters: Mapping[str, Any]) -> Any:

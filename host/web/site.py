@@ -148,7 +148,7 @@ class Site:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         result = await asyncio.shield(task)
-        if registry.changes(operation):
+        if registry.changes(operation, given):
             log.info("something was changed", extra={"operation": operation, "by": visitor.user})
         return result
 
