@@ -60,10 +60,12 @@ class Fence:
 
         A mount that shows changes late may show what stood there before this run was begun: that is waited for.
         """
+        if self.run is None:
+            return
         end = self._clock() + LATE_SECONDS
-        while self._shared and is_earlier(self._present(), self.run) and self._clock() < end:
+        while is_earlier(present := self._present(), self.run) and self._shared and self._clock() < end:
             time.sleep(_STEP_SECONDS)
-        self.look()
+        self._compare(present)
 
     def require(self, present: str | int | None) -> None:
         """Compare with what was just read. Raises `Superseded`, from then on always."""
@@ -84,9 +86,10 @@ class Fence:
 
     def look(self) -> None:
         """Look now. Raises `Superseded`."""
-        if self.run is None:
-            return
-        present = self._present()
+        if self.run is not None:
+            self._compare(self._present())
+
+    def _compare(self, present: str | None) -> None:
         if present is None:
             self.require_unbroken(None)
             return

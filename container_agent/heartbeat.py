@@ -53,7 +53,7 @@ class Heartbeat:
             self._in_trouble = False
 
     async def beat(self) -> None:
-        """Touch it until cancelled."""
+        """Touch it from time to time until cancelled; who calls this has touched it just now."""
         while True:
-            self.touch()
             await asyncio.sleep(self._seconds)
+            self.touch()

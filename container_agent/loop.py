@@ -135,7 +135,8 @@ class Loop:
     async def _run_turn(self, snapshot: InboxSnapshot, choice: BatchChoice) -> bool:
         """Run one turn. Whether every message of the batch has its outcome; else some are taken again."""
         undelivered = {} if choice.control_task else snapshot.undelivered
-        request = self._request(snapshot, choice, undelivered)
+        with self._outbox.reading():
+            request = self._request(snapshot, choice, undelivered)
         context = snapshot.context
         running = self._turn = self._outbox.begin_turn(
             choice.batch,
@@ -247,7 +248,8 @@ class Loop:
     def _read_inbox(self) -> InboxSnapshot | None:
         """What the host wrote; None when its file cannot be read at the moment. Only the first of a row is logged."""
         try:
-            snapshot = self._inbox.read()
+            with self._outbox.reading():
+                snapshot = self._inbox.read()
         except NewerSchema:
             raise
         except FileTrouble as trouble:

@@ -26,7 +26,7 @@ from container_agent.providers.protocol import Reply, Step, TurnResult, Usage
 from container_agent.usage_accounting import RecordedTotals
 from shared_schema.background import PROCESSES
 from shared_schema.clock import Clock, to_text
-from shared_schema.database import open_writer, transaction, translate
+from shared_schema.database import open_writer, snapshot, transaction, translate
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict
 from shared_schema.ids import Prefix, new_id
@@ -131,6 +131,13 @@ class Outbox:
             self._connection.execute(sql.DELETE_STATE_VALUE, (PROCESSES,))  # they are gone, and the host has seen it
             self._set_state(AgentPhase.STARTING, None, now)
         return died
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One state of the file for all that the block reads, behind one lock: on a network mount each lock asks its
+        server four times."""
+        with self._translated(), snapshot(self._connection):
+            yield
 
     def acknowledged(self, message_ids: Collection[str]) -> set[str]:
         """Which of these messages, for which the host still waits, have an acknowledgement.
