@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from aiohttp import web
 
@@ -44,6 +45,10 @@ class Callers:
             self._services.central.submit_with_next(lambda c: tokens.used(c, found.id))
         request[CALLER] = found
         return found
+
+    def while_held(self, token: Token) -> Callable[[], Awaitable[bool]]:
+        """What a stream asks now and then: whether the token that it was begun with still holds."""
+        return partial(self.holds, token)
 
     async def holds(self, token: Token) -> bool:
         """Whether a token that was shown before is still there, and has not expired."""

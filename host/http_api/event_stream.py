@@ -28,16 +28,12 @@ def event(data: Any, *, kind: str | None = None, number: int | None = None) -> b
     return f"{lines}data: {text}\n\n".encode("utf-8", "replace")
 
 
-async def _for_good() -> bool:
-    return True
-
-
 async def send(
-    request: web.Request, events: AsyncIterator[bytes], holds: Callable[[], Awaitable[bool]] = _for_good
+    request: web.Request, events: AsyncIterator[bytes], holds: Callable[[], Awaitable[bool]]
 ) -> web.StreamResponse:
     """Send events until there are no more, or the program leaves. What is under way goes on without it.
 
-    `holds` is asked now and then whether the program may go on listening.
+    `holds` is asked every `PING_SECONDS` whether who listens may go on: a stream may last longer than that holds.
     """
     response = web.StreamResponse(
         headers={

@@ -139,7 +139,8 @@ class McpApi:
         traceparent = said if isinstance(said, str) else request.headers.get("traceparent")
         with self._access.callers.busy(token):
             if name == "ask_agent" and "text/event-stream" in request.headers.get("Accept", ""):
-                return await send(request, self._as_event(token, request_id, str(name), arguments, traceparent))
+                events = self._as_event(token, request_id, str(name), arguments, traceparent)
+                return await send(request, events, self._access.callers.while_held(token))
             result = await self._result(token, str(name), arguments, traceparent)
             return web.json_response(_response(request_id, result))
 

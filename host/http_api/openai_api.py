@@ -71,7 +71,8 @@ class OpenAiApi:
         with self._access.callers.busy(token):
             handed_in = await self._ask(request, token, body, messages, None)
             if is_stream:
-                return await send(request, self._chat_events(token, handed_in, with_usage=with_usage))
+                events = self._chat_events(token, handed_in, with_usage=with_usage)
+                return await send(request, events, self._access.callers.while_held(token))
             shown = await self._answer(token, handed_in)
         return web.json_response(openai_output.chat_completion(shown))
 
@@ -84,7 +85,8 @@ class OpenAiApi:
         with self._access.callers.busy(token):
             handed_in = await self._ask(request, token, body, messages, previous)
             if is_stream:
-                return await send(request, self._response_events(token, handed_in.message_id, previous))
+                events = self._response_events(token, handed_in.message_id, previous)
+                return await send(request, events, self._access.callers.while_held(token))
             if openai_input.flag_of(body, "background"):
                 shown = await asking.show(self._services, token, handed_in.message_id)
             else:
@@ -96,7 +98,8 @@ class OpenAiApi:
         shown = await asking.show(self._services, token, message_id)
         if request.query.get("stream") == "true":
             with self._access.callers.busy(token):
-                return await send(request, self._response_events(token, message_id, None))
+                events = self._response_events(token, message_id, None)
+                return await send(request, events, self._access.callers.while_held(token))
         return web.json_response(openai_output.response(shown))
 
     async def _cancel(self, request: web.Request, token: Token) -> web.StreamResponse:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -32,7 +31,8 @@ from host.operations.asking import NotAllowed
 from host.operations.file_content import content_of
 from shared_schema.errors import InvalidValue, NotFound
 
-_LARGEST_NUMBER = 2**63 - 1
+_LONGEST_NUMBER = 18
+"""Digits of an event's number: what has no more is smaller than the ledger's largest."""
 _KNOWN = frozenset({"agent_group", "text", "session", "files"})
 _ANSWERS = {"approve": "approval.approve", "deny": "approval.deny"}
 
@@ -90,7 +90,7 @@ class RunsApi:
     async def _follow(self, request: web.Request, token: Token) -> web.StreamResponse:
         found = await asking.find(self._services, token, request.match_info["id"])
         with self._access.callers.busy(token):
-            return await send(request, self._told(token, found.message_id))
+            return await send(request, self._told(token, found.message_id), self._access.callers.while_held(token))
 
     async def _told(self, token: Token, message_id: str) -> AsyncIterator[bytes]:
         async for each in asking.follow(self._services, token, message_id):
@@ -130,14 +130,14 @@ class RunsApi:
         if request.query.keys() - {"after", "session"}:
             raise InvalidValue("events take `after`, a number, and `session`")
         last = request.headers.get("Last-Event-ID") or request.query.get("after")
-        if last is not None and not (last.isascii() and last.isdecimal() and int(last[:20]) <= _LARGEST_NUMBER):
+        if last is not None and not (last.isascii() and last.isdecimal() and len(last) <= _LONGEST_NUMBER):
             raise InvalidValue("`Last-Event-ID` must be the number of an event")
         given: dict[str, Any] = {} if last is None else {"after": int(last)}
         if "session" in request.query:
             given["session"] = request.query["session"]
         allowed = await rights.allowed(self._services, token, "events", given)
         with self._access.callers.busy(token):
-            return await send(request, self._happening(token, allowed), partial(self._access.callers.holds, token))
+            return await send(request, self._happening(token, allowed), self._access.callers.while_held(token))
 
     async def _happening(self, token: Token, given: dict[str, Any]) -> AsyncIterator[bytes]:
         async for each in registry.stream(self._services, "events", given):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +22,8 @@ from shared_schema.errors import DumbwaiterError
 _CHANGE_SECONDS = 1.0
 """Pages look again so often at most, however much is committed."""
 _MOST_STREAMS = 500
-_LARGEST_NUMBER = 2**63 - 1
+_LONGEST_NUMBER = 18
+"""Digits of an event's number: what has no more is smaller than the ledger's largest."""
 
 
 class LiveStreams:
@@ -32,20 +34,26 @@ class LiveStreams:
         self._open = 0
         site.get("/live", Who.SIGNED_IN, self._live)
 
-    async def send(self, request: web.Request, objects: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
-        """Send objects with `event`, `data` and perhaps `id` until the browser leaves or there are no more."""
+    async def send(
+        self, request: web.Request, visitor: Visitor, objects: AsyncIterator[dict[str, Any]]
+    ) -> web.StreamResponse:
+        """Send objects with `event`, `data` and perhaps `id` until the browser leaves or there are no more.
+
+        It ends as well when the browser is signed out or the roles of its user change: it comes back with what it may
+        see then.
+        """
         if self._open >= _MOST_STREAMS:
             return web.Response(status=503, text="too many windows are open", headers={"Retry-After": "10"})
         self._open += 1
         try:
-            return await event_stream.send(request, _events(objects))
+            return await event_stream.send(request, _events(objects), partial(self._site.is_still, request, visitor))
         finally:
             self._open -= 1
 
     async def _live(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         last = request.headers.get("Last-Event-ID", "")
-        after = int(last) if last.isascii() and last.isdecimal() and int(last[:20]) <= _LARGEST_NUMBER else None
-        return await self.send(request, self._changes(visitor, after))
+        after = int(last) if last.isascii() and last.isdecimal() and len(last) <= _LONGEST_NUMBER else None
+        return await self.send(request, visitor, self._changes(visitor, after))
 
     async def _changes(self, visitor: Visitor, after: int | None) -> AsyncIterator[dict[str, Any]]:
         queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(1000)

@@ -118,6 +118,21 @@ class Site:
 
     async def visitor(self, request: web.Request) -> Visitor | None:
         """Who looks at the page; None: no browser that is signed in."""
+        found = await self._signed_in(request)
+        if found is None:
+            return None
+        visitor, last_seen = found
+        if (self.services.clock.now() - from_text(last_seen)).total_seconds() > _SEEN_SECONDS:
+            await self.services.central.write(sign_ins.seen, visitor.sign_in_id)
+        return visitor
+
+    async def is_still(self, request: web.Request, visitor: Visitor) -> bool:
+        """Whether a browser that was answered before is still signed in, and its user has the roles of then."""
+        found = await self._signed_in(request)
+        return found is not None and found[0].standing == visitor.standing
+
+    async def _signed_in(self, request: web.Request) -> tuple[Visitor, str] | None:
+        """Who that is, and when the browser was here last."""
         token = request.cookies.get(self.cookie, "")
         if not token or len(token) > _LONGEST_TOKEN:
             return None
@@ -130,9 +145,7 @@ class Site:
         found, standing = await self.services.central.read(load)
         if found is None or not standing.is_known:  # who has lost all roles has nothing to see
             return None
-        if (now - from_text(found.last_seen)).total_seconds() > _SEEN_SECONDS:
-            await self.services.central.write(sign_ins.seen, found.id)
-        return Visitor(found.id, standing, csrf_of(token))
+        return Visitor(found.id, standing, csrf_of(token)), found.last_seen
 
     def _not_signed_in(self, request: web.Request) -> web.StreamResponse:
         if request.method in guard.SAFE and wants_page(request):

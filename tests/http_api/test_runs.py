@@ -135,3 +135,17 @@ async def test_events_are_told_from_where_a_program_was(api: Api) -> None:
         assert json.loads(told["data"])["kind"] == told["event"] == events[1]["kind"]
         assert (await reader.get("/api/events?after=x"))[0] == 400
         assert (await talker.get("/api/events"))[0] == 403
+
+
+async def test_a_stream_ends_with_its_token(api: Api) -> None:
+    async with api.program("revoked") as program:
+        _, run, _ = await program.ask("POST", "/api/runs", {"agent_group": AGENT, "text": "think 300"})
+        response = run["id"].replace("msg_", "resp_")
+        paths = (f"/api/runs/{run['id']}/events", f"/v1/responses/{response}?stream=true")
+        streams = [aclosing(program.events("GET", path)) for path in paths]
+        async with streams[0] as followed, streams[1] as answer, asyncio.timeout(60):
+            begun = [await anext(followed), await anext(answer)]
+            assert [each["event"] for each in begun] == ["working", "response.created"]
+            await api.host.do("token.revoke", name="revoked")
+            told = [event for stream in (followed, answer) async for event in stream]
+        assert not any("done" in event.get("event", "") for event in told), "the work goes on, and is not told"

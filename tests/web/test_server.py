@@ -232,6 +232,29 @@ async def test_a_stream_tells_what_happens_and_goes_on_where_it_was(site: Site) 
             await until(lambda: _told(stream, f"id: {newest}"), "what was missed is told", 60)
 
 
+async def test_a_stream_ends_with_the_sign_in_and_with_the_roles_of_who_looks_on(site: Site) -> None:
+    await site.host.do("role.grant", user="web:ann", role="owner")
+    await site.host.do("role.grant", user="web:bob", role="member", agent_group=AGENT)
+    async with site.client() as leaves, site.client("web:ann") as ann, site.client("web:bob") as bob:
+        session = (await send(bob, "good day"))["session_id"]
+        await shown(bob, session, "scripted: good day")
+        async with (
+            leaves.session.get(f"{site.address}/live") as signed_out,
+            ann.session.get(f"{site.address}/live") as no_owner_any_more,
+            bob.session.get(f"{site.address}/chat/{session}/stream") as no_member_any_more,
+            site.client() as stays,
+            stays.session.get(f"{site.address}/live") as goes_on,
+        ):
+            assert (await leaves.post("/sign-out"))[0] == 303
+            await site.host.do("role.revoke", user="web:ann", role="owner")
+            await site.host.do("role.revoke", user="web:bob", role="member", agent_group=AGENT)
+            async with asyncio.timeout(60):
+                for stream in (signed_out, no_owner_any_more, no_member_any_more):
+                    await stream.content.read()
+            assert not goes_on.content.at_eof(), "who is signed in still hears"
+            assert await goes_on.content.readline()
+
+
 async def _told(stream: aiohttp.ClientResponse, text: str) -> bool:
     return text in (await stream.content.readline()).decode()
 

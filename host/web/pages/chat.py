@@ -125,7 +125,7 @@ class ChatPages:
         shown = await self._site.do(
             visitor, "conversation.show", user=visitor.user, session=request.match_info["session"]
         )
-        return await self._live.send(request, self._told(request, shown["id"]))
+        return await self._live.send(request, visitor, self._told(request, shown["id"]))
 
     async def _told(self, request: web.Request, session_id: str) -> AsyncIterator[dict[str, Any]]:
         """What happens in a conversation, rendered. Entries go out when they are not what this stream has sent."""
