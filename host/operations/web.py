@@ -30,7 +30,7 @@ async def link(services: Services, *, user: str | None = None) -> dict[str, Any]
         if not standing_of(tx, wanted).is_known:
             raise Conflict(
                 f"{wanted} has no role, and so nothing to see on the page",
-                hint=f"`dumbwaiter member add {wanted} --agent-group NAME` lets them talk to an agent",
+                hint=f"`dumbwaiter member add {wanted} AGENT` lets them talk to an agent",
             )
         audit.record(tx, "web.link", wanted)
         return sign_ins.offer(tx, _on_the_page(tx, wanted), to_text(until))

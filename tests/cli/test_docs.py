@@ -297,6 +297,64 @@ def test_every_command_in_an_example_is_there(name: str) -> None:
         assert words[0] not in ("session", "agent-group", "messaging-group", "destination") or tuple(words[:2]) in known
 
 
+def _said(path: Path) -> Iterator[str]:
+    """What is to be typed after `dumbwaiter`, as a page, a template or a sentence of the host's has it."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(each.value) if isinstance(each, ast.Constant) else "X" for each in node.values]
+                yield from _IN_TICKS.findall("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from _IN_TICKS.findall(node.value)
+        return
+    yield from _IN_TICKS.findall(text)
+    yield from (_ON_A_LINE if path.suffix == ".md" else _IN_CODE).findall(text)
+
+
+_IN_TICKS = re.compile(r"`(?:\.venv/bin/)?dumbwaiter ([^`\n]+)`")
+_ON_A_LINE = re.compile(r"^(?:    | *\$ )(?:\.venv/bin/)?dumbwaiter (.+)$", re.MULTILINE)
+_IN_CODE = re.compile(r"<code[^>]*>dumbwaiter ([^<\n]+)")
+
+
+def _what_is_wrong(line: str) -> str | None:
+    """Why what is typed after `dumbwaiter` is no command, or has an option that it does not take."""
+    words = shlex.split(re.sub(r"\{\{.*?\}\}", "X", re.split(r" [<>|#] |  |…", line)[0]))
+    command: click.Command = root
+    context = click.Context(root, info_name="dumbwaiter")
+    while isinstance(command, click.Group):
+        words = words[2:] if words[:1] == ["--data"] else words
+        if not words or not re.fullmatch(r"[a-z][a-z-]+", words[0]):
+            return None
+        below = command.get_command(context, words[0])
+        if below is None:
+            return f"there is no command {words[0]}"
+        command, context, words = below, click.Context(below, info_name=words[0], parent=context), words[1:]
+    if any(word.startswith("[") for word in words):  # how a command is called, as its section begins
+        return None
+    try:
+        _, left, _ = command.make_parser(context).parse_args(words)
+    except click.NoSuchOption as error:
+        return error.format_message()
+    except click.UsageError:
+        return None
+    return f"{left} is too much" if left else None
+
+
+def test_every_line_that_a_page_or_a_sentence_gives_to_type_can_be_typed() -> None:
+    files = list(PAGES)
+    for folder in ("host", "container_agent", "shared_schema"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".html")]
+    lines = [(path, line) for path in files for line in _said(path)]
+
+    wrong = [
+        f"{path.relative_to(ROOT)}: dumbwaiter {line}: {why}" for path, line in lines if (why := _what_is_wrong(line))
+    ]
+
+    assert len(lines) > 600
+    assert wrong == []
+
+
 # The queries of docs/inspecting.md, on files with the schema of the migrations and a row in every table.
 
 QUERIES = re.findall(r'^ {4}dumbwaiter session sql S "(.+)"$', page("docs/inspecting.md"), re.MULTILINE)
