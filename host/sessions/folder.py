@@ -8,6 +8,7 @@ crash left half-made is completed.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Sequence, Set
 from contextlib import closing
@@ -18,7 +19,7 @@ from host.sessions.initial_transcript import InitialStep
 from host.sessions.untrusted_files import remove_tree, sync_folder
 from shared_schema.database import open_writer, transaction
 from shared_schema.dataclass import dataclass
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, Schema, migrate
@@ -28,6 +29,9 @@ INSERT_STEP = """
 INSERT INTO steps (turn_id, role, content, tool_name, tool_call_id, tool_calls, reasoning, usage, timestamp)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+_OF_A_FILE_SYSTEM = frozenset({"lost+found", ".snapshot", ".snapshots", ".zfs"})
+"""What stands in the top folder of a file system that has nothing in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +52,36 @@ def make_data_folder(layout: DataLayout, owner: Owner) -> None:
 
     Where `owner`, the user of agents, is another than the host's (the host is root), its group may pass through to what
     it was given: agents without a container reach their folders by their paths. A folder that was open to others is
-    closed. Raises `DumbwaiterError` when it cannot be made or written.
+    closed. Raises `InvalidValue` for a folder with other things in it, `DumbwaiterError` when it cannot be made or
+    written.
     """
     try:
+        if layout.data.is_dir():
+            _require_own_folder(layout)
         _make_data_folder(layout, owner)
     except OSError as error:
         raise DumbwaiterError(
             f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
         ) from error
+
+
+def _require_own_folder(layout: DataLayout) -> None:
+    """Before it is closed to others: a name mistyped after `--data` must not shut everybody out of their own files."""
+    files = {
+        layout.central, layout.history, layout.install, layout.lock, layout.lease, layout.mount_verdicts,
+        layout.settings, layout.upstreams, layout.mounts,
+    }  # fmt: skip
+    folders = {layout.sessions, layout.agents, layout.spool, layout.run}  # alone where the first start was cut off
+    there = set(layout.data.iterdir())
+    others = {path.name for path in there - folders} - _OF_A_FILE_SYSTEM
+    if others and there.isdisjoint(files):
+        below = shlex.quote(str(layout.data / "dumbwaiter"))
+        raise InvalidValue(
+            f"it is no data folder, and other things are in it, such as '{min(others)}'",
+            where=layout.data,
+            hint=f"choose a folder that is empty or not there yet, such as `--data {below}`; to have this one all the "
+            f"same, and closed to other users, type `touch {shlex.quote(str(layout.settings))}` first",
+        )
 
 
 def _make_data_folder(layout: DataLayout, owner: Owner) -> None:

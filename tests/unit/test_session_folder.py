@@ -20,7 +20,7 @@ from host.sessions.folder import (
     remove_session_folder,
 )
 from shared_schema.database import reader, writer
-from shared_schema.errors import DumbwaiterError
+from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.ids import Prefix, new_id
 from shared_schema.layout import DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, OUTBOUND, version_of
@@ -299,3 +299,29 @@ def test_of_all_local_users_only_the_agents_pass_through_the_data_folder_of_root
 def test_agents_run_as_the_unprivileged_user_only_where_the_host_can_arrange_it() -> None:
     expected = (AGENT_UID, AGENT_UID) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
     assert (OWNER.uid, OWNER.gid) == expected
+
+
+@pytest.mark.parametrize("other", ["notes.md", ".bashrc"])
+def test_a_folder_with_other_things_in_it_is_no_data_folder_and_stays_as_it_is(tmp_path: Path, other: str) -> None:
+    layout = DataLayout(tmp_path / "home")
+    layout.data.mkdir(mode=0o755)
+    (layout.data / other).touch()
+
+    with pytest.raises(InvalidValue, match=f"such as '{other}'") as refused:
+        make_data_folder(layout, OWNER)
+
+    assert str(refused.value.hint).endswith(f"type `touch {layout.settings}` first")
+    assert stat.S_IMODE(layout.data.stat().st_mode) == 0o755
+    assert [path.name for path in layout.data.iterdir()] == [other]
+    layout.settings.touch()
+    make_data_folder(layout, OWNER)
+    assert layout.sessions.is_dir()
+
+
+def test_a_file_system_with_nothing_in_it_becomes_a_data_folder(tmp_path: Path) -> None:
+    layout = DataLayout(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+
+    make_data_folder(layout, OWNER)
+
+    assert layout.sessions.is_dir()
