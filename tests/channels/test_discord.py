@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from host.channels.discord import DISCORD
+from host.channels.discord.client import DiscordClient
+from host.channels.discord.receiver import DiscordReceiver
 from host.channels.discord.text import from_discord, to_discord
 from host.channels.health import ChannelStatus
-from host.channels.protocol import Button, ChannelRefused, ChannelUnavailable, DeliveryRefused, Outgoing
+from host.channels.protocol import Button, ChannelRefused, ChannelUnavailable, DeliveryRefused, Ingest, Outgoing
 from host.routing.event import ChatGone, Clicked, Deleted, Edited, Event, Incoming, Joined, Reacted, Receipt
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
@@ -194,6 +196,52 @@ async def test_what_cannot_be_kept_is_tried_again(tmp_path: Path, fake: FakeDisc
         await there.start()
         await fake.say("hello")
         await until(lambda: len(tries) == 2, "it is offered again")
+
+
+async def test_what_was_not_kept_is_asked_for_again_though_a_later_message_of_another_chat_was(
+    tmp_path: Path, fake: FakeDiscord
+) -> None:
+    async with talking(tmp_path, fake, is_started=False) as there:
+
+        def full_disk(ingest: Ingest) -> Ingest:
+            async def take(event: Incoming) -> Receipt:
+                if isinstance(event, Event) and event.text == "first":
+                    raise FileTrouble("the disk is full")
+                return await ingest(event)
+
+            return take
+
+        there.around = full_disk
+        await there.start()
+        await fake.say("first")
+        later = await fake.say("second", chat=CHANNEL)
+        await until(lambda: there.channel._receiver.newest == int(later), "the later one is kept")
+        await there.close()
+        there.around = lambda ingest: ingest
+        await there.start()
+        await there.answered(1)
+    assert fake.texts() == ["scripted: first"]
+
+
+async def test_a_direct_message_is_tried_again_where_its_chat_cannot_be_noted() -> None:
+    noted: list[str] = []
+    taken: list[Incoming] = []
+
+    async def know_direct(channel_id: str) -> None:
+        noted.append(channel_id)
+        if len(noted) == 1:
+            raise FileTrouble("the disk is full")
+
+    async def ingest(event: Incoming) -> Receipt:
+        taken.append(event)
+        return Receipt(())
+
+    receiver = DiscordReceiver("discord", know_direct)
+    receiver.start(ingest, DiscordClient("http://127.0.0.1:1", print, print, deaf_seconds=1.0), BOT)
+    said = {"id": "9", "channel_id": DIRECT, "author": {"id": ANN}, "content": "hello", "type": 0}
+    receiver.received("MESSAGE_CREATE", said)
+    await until(lambda: len(taken) == 1, "it is taken")
+    assert (noted, receiver.has_all, receiver.newest) == ([DIRECT, DIRECT], True, 9)
 
 
 async def test_a_message_is_there_once_where_its_nonce_is_forgotten(tmp_path: Path, fake: FakeDiscord) -> None:

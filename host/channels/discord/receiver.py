@@ -48,7 +48,7 @@ class DiscordReceiver:
         self._guilds: set[str] = set()
         self.is_ready = asyncio.Event()
         self.newest = 0
-        """The id of the last message that is on the disk."""
+        """The id of the last message that is on the disk; 0 where the noted one counts."""
 
     def start(self, ingest: Ingest, client: DiscordClient, own_id: str) -> None:
         """A connection begins: from now on what comes is handed to `ingest`."""
@@ -64,7 +64,11 @@ class DiscordReceiver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def forget(self) -> None:
-        """The connection has ended."""
+        """The connection has ended. Where it leaves something that is not on the disk, the next one asks from where all
+        was, as it was noted: what came later was kept, and stands behind it.
+        """
+        if not self.has_all:
+            self.newest = 0
         self._ingest = self._client = None
         self._chains.clear()
         self._open = 0
@@ -138,11 +142,11 @@ class DiscordReceiver:
         said = (incoming.address.platform_id, incoming.platform_message_id) if isinstance(incoming, Event) else None
         if said in self._said or self._ingest is None:  # what is caught up and what comes live overlap
             return
-        if isinstance(incoming, Event) and incoming.is_group is False:
-            await self._know_direct(incoming.address.platform_id)
         wait = 1.0
         while True:
             try:
+                if isinstance(incoming, Event) and incoming.is_group is False:
+                    await self._know_direct(incoming.address.platform_id)
                 await self._ingest(incoming)
                 break
             except InvalidValue as error:  # it will never be better
