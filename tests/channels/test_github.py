@@ -17,7 +17,7 @@ from host.routing.event import Deleted, Edited, Incoming, Reacted, Receipt
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
-from tests.platforms.github_api import BOT, REPOSITORY, TOKEN, GitHubApi, github_api
+from tests.platforms.github_api import BOT, REPOSITORY, TOKEN, GitHubApi, github_api, now_in
 from tests.support.wait import until
 
 SECRET = "canary-secret-of-the-hook"
@@ -53,6 +53,34 @@ async def test_an_issue_that_mentions_the_bot_is_answered_with_a_comment(there: 
     assert first.text == f"reply 1 title\n\nreply 1 pong @{BOT}"
     assert (first.address, first.sender_id) == (Address("github", REPOSITORY, str(number)), "ann")
     assert [event.is_mention for event in there.events()] == [True, False, True]
+
+
+async def test_what_follows_a_long_list_is_read_though_the_beginning_of_that_has_not_changed(
+    there: ChannelHost, api: GitHubApi
+) -> None:
+    for _ in range(100):
+        api.open_issue("a title", "labelled by a machine", by=BOT)
+    asked = api.polls
+    await until(lambda: api.polls >= asked + 12, "they are read, and asked for again")
+    api.open_issue("a title", f"pong @{BOT}")
+    [event] = await there.heard(1)
+    assert event.is_mention
+
+
+async def test_of_more_than_is_read_at_once_the_rest_comes_next_though_another_list_has_later_news(
+    there: ChannelHost, api: GitHubApi
+) -> None:
+    await there.close()
+    number = api.open_issue("a title", "an issue of a machine", by=BOT)
+    for count in range(2_001):
+        identifier = api.comment(
+            number, f"hello @{BOT}" if count == 2_000 else "chatter", by="ann" if count == 2_000 else BOT
+        )
+        api.comments[identifier] |= {"updated_at": now_in(10 + count // 10), "created_at": now_in(10 + count // 10)}
+    api.issues[number] |= {"updated_at": now_in(600)}
+    await there.start()
+    [event] = await there.heard(1)
+    assert event.text == f"hello @{BOT}"
 
 
 async def test_a_label_engages_too(there: ChannelHost, api: GitHubApi) -> None:

@@ -113,11 +113,11 @@ class GitHubApi:
 
     def edit_issue(self, number: int, body: str) -> None:
         """Somebody changes what an issue says."""
-        self.issues[number] |= {"body": body, "updated_at": _now(1)}
+        self.issues[number] |= {"body": body, "updated_at": now_in(1)}
 
     def edit_comment(self, identifier: int, body: str) -> None:
         """Somebody changes a comment."""
-        self.comments[identifier] |= {"body": body, "updated_at": _now(1)}
+        self.comments[identifier] |= {"body": body, "updated_at": now_in(1)}
 
     def react_by(self, login: str, identifier: int, content: str | None, *, kind: str = "User") -> None:
         """Somebody puts a reaction on an issue or a comment, or takes theirs away. No date of it changes."""
@@ -129,7 +129,7 @@ class GitHubApi:
 
     def label(self, number: int, *labels: str) -> None:
         """Somebody labels an issue."""
-        self.issues[number] |= {"labels": [{"name": label} for label in labels], "updated_at": _now(1)}
+        self.issues[number] |= {"labels": [{"name": label} for label in labels], "updated_at": now_in(1)}
 
     async def webhook(
         self, url: str, secret: str, kind: str, payload: dict[str, Any], *, delivery: str | None = None
@@ -284,7 +284,7 @@ class GitHubApi:
 
     def _reaction(self, content: str, login: str, kind: str) -> dict[str, Any]:
         user = {"login": login, "id": 7, "type": kind}
-        return {"id": self._next(), "content": content, "user": user, "created_at": _now()}
+        return {"id": self._next(), "content": content, "user": user, "created_at": now_in()}
 
     def summary(self, thing: dict[str, Any]) -> dict[str, Any]:
         """How many reactions there are of each kind: of an issue they are under its number."""
@@ -297,7 +297,7 @@ class GitHubApi:
         return self.is_visible and f"{request.match_info['owner']}/{request.match_info['name']}" == REPOSITORY
 
     def _object(self, identifier: int, body: str, by: str, kind: str = "User") -> dict[str, Any]:
-        now = _now()
+        now = now_in()
         return {
             "id": identifier,
             "body": body,
@@ -323,7 +323,8 @@ async def github_api() -> AsyncIterator[GitHubApi]:
     assert api.unknown == []
 
 
-def _now(later: int = 0) -> str:
+def now_in(later: int = 0) -> str:
+    """The time in so many seconds, as GitHub writes it."""
     return datetime.fromtimestamp(datetime.now(UTC).timestamp() + later, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
