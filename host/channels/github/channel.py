@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from host.channels.github import events
-from host.channels.github.client import GitHubClient, NotModified, NotThere
+from host.channels.github.client import MOST_OBJECTS, GitHubClient, NotModified, NotThere
 from host.channels.github.events import GitHubAccount, Remark
 from host.channels.github.marks import mark_in, mark_of, marked
 from host.channels.github.reactions import CONTENTS, Reactions
@@ -216,6 +216,7 @@ class GitHubChannel(BaseChannel):
         began = client.now(self._context.clock.now())
         question: dict[str, str | int] = {"since": _when(since - _OVERLAP), "sort": "updated", "direction": "asc"}
         posts: list[Remark] = []
+        cut: list[str] = []  # up to when the lists go of which not all was read
         readers: tuple[tuple[str, Callable[[object], Remark | None]], ...] = (
             ("issues", events.issue),
             ("issues/comments", events.comment),
@@ -227,7 +228,10 @@ class GitHubChannel(BaseChannel):
                 found = await client.news(f"/repos/{repository}/{path}", **question, **more)
             except NotModified:
                 continue
-            posts += [post for content in found if (post := reader(content)) is not None]
+            read = [post for content in found if (post := reader(content)) is not None]
+            posts += read
+            if read and len(found) >= MOST_OBJECTS:
+                cut.append(max(post.changed for post in read))
         try:
             for post in sorted(posts, key=lambda post: post.changed):
                 await self._take(client, repository, post, max(since - _OVERLAP, first))
@@ -237,6 +241,9 @@ class GitHubChannel(BaseChannel):
         if posts:
             # What GitHub says counts, and not our clock, which may be off by an hour.
             latest = max(post.changed for post in posts)
+            # Of a list that goes on the rest is asked for next, unless so much has one time that there is no way on.
+            if cut and (_time(min(cut)) or since) > since:
+                latest = min(cut)
             await self._keep_place(
                 repository, max(since, min(_time(latest) or since, began + timedelta(days=1))), first
             )

@@ -27,6 +27,8 @@ from shared_schema.text import one_line
 _SECONDS = 30.0
 _PAGE = 100
 _MOST_PAGES = 20
+MOST_OBJECTS = _PAGE * _MOST_PAGES
+"""Of a list: one that has so many may have more, which were not read."""
 _LONGEST_SENTENCE = 200
 
 
@@ -102,15 +104,22 @@ class GitHubClient:
             answer = await self._call("GET", path, {**parameters, "per_page": _PAGE, "page": page}, tag)
             if answer.status_code == 304:
                 raise NotModified
-            if key is not None and (etag := answer.headers.get("etag")) is not None:
-                self._tags = {key: etag, **self._tags} if len(self._tags) < 1_000 else {key: etag}
             before, objects = objects, answer.json()
+            if key is not None:
+                is_all = most == 1 or not isinstance(objects, list) or len(objects) < _PAGE
+                self._note_tag(key, answer.headers.get("etag"), is_all=is_all)
             if objects == before:  # it does not know pages, and has this one for every number
                 break
             found += objects if isinstance(objects, list) else []
             if not isinstance(objects, list) or len(objects) < _PAGE:
                 break
         return found
+
+    def _note_tag(self, key: str, tag: str | None, *, is_all: bool) -> None:
+        """Note by what the first page of a list is known; of a list that goes on, its news are on another page."""
+        self._tags.pop(key, None)
+        if tag is not None and is_all:
+            self._tags = {key: tag, **self._tags} if len(self._tags) < 1_000 else {key: tag}
 
     def forget(self) -> None:
         """Ask for whole lists again: what came last was not taken."""
