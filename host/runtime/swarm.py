@@ -62,9 +62,6 @@ _Result = TypeVar("_Result")
 
 PROBED_SECONDS = 600.0
 _STEP_SECONDS = 0.1
-_BEGIN_SECONDS, _BEGIN_STEP, _BEGIN_SHARE = 0.25, 0.04, 0.1
-"""No container is begun sooner than the first. Then Swarm is asked in such steps, or after a tenth of what it took so
-far: an agent is begun after 0.4 s on a quiet machine, and its answer waits for this."""
 _PROBE_LIMIT = 60.0
 _AGAIN_SECONDS = 30.0  # before a node is asked anew that did not start the probe in time
 _PENDING_SECONDS = 3.0  # without a node that has room: then Swarm is not waited for
@@ -278,9 +275,8 @@ class SwarmRuntime:
 
     def _begun(self, service: str, node: str) -> None:
         """Wait until its container was started. Raises `StartFailed`, `RuntimeUnavailable`."""
-        began = time.monotonic()
-        end, pending_until = began + self._limits.start, began + _PENDING_SECONDS
-        time.sleep(_BEGIN_SECONDS)
+        end = time.monotonic() + self._limits.start
+        pending_until = time.monotonic() + _PENDING_SECONDS
         while True:
             tasks = self._swarm.tasks(service)
             task = placed_task(tasks)
@@ -295,7 +291,7 @@ class SwarmRuntime:
                 raise StartFailed(refusal_of(said, node), hint="`dumbwaiter node list` shows how each is")
             if time.monotonic() > end:
                 raise RuntimeUnavailable(f"the node {node} did not start a container in time", hint=_lost(node))
-            time.sleep(max(_BEGIN_STEP, _BEGIN_SHARE * (time.monotonic() - began)))
+            time.sleep(_STEP_SECONDS)
 
     def _end(self, handle: AgentHandle) -> bool:
         """Ask Swarm to end a task; False when there is nothing that lives."""
