@@ -7,6 +7,7 @@ without them.
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from pydantic import SecretStr
 
@@ -36,7 +38,9 @@ EVENTS = 40
 BETWEEN_EVENTS = 0.05
 _MS = 1000
 _MB = 1_000_000
-_PIECE = b"x" * 256 * 1024
+_PIECE = base64.b64encode(Random(1).randbytes(192 * 1024))
+"""What is large in an answer: a picture, say. (One letter over and over is the worst that there is to look for a key in.)"""
+_KEY = "sk-proj-" + base64.urlsafe_b64encode(Random(2).randbytes(48)).decode()
 _SESSION = "ses_0000000000000001"
 
 
@@ -233,7 +237,7 @@ async def _serve(role: str, layout: SessionLayout, port: int) -> None:
         server = await asyncio.get_running_loop().create_server(_Service, "127.0.0.1", 0, backlog=STREAMS)
         print(server.sockets[0].getsockname()[1], flush=True)
     elif role == "gateway":
-        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr("key"), UpstreamKind.OPENAI, opens_all=True)
+        upstream = Upstream("openai", f"http://127.0.0.1:{port}", SecretStr(_KEY), UpstreamKind.OPENAI, opens_all=True)
         grant = Grant("agr_1", (parse_rule(f"127.0.0.1:{port}"),), {"openai": upstream})
 
         async def grant_of(session_id: str) -> Grant:
