@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
+from host.runtime.agent_count import KEPT_SECONDS, AgentCount
 from host.runtime.docker import DockerRuntime
 from host.runtime.engine_address import EngineAddress
 from host.runtime.engine_facts import EngineFacts, require_suitable
@@ -61,9 +62,9 @@ class NodesRuntime:
         self._make = make or self._docker
         self._nodes: dict[str, Node] = {}
         self._engines: dict[str, DockerRuntime] = {}
+        self._counts: dict[str, AgentCount] = {}
         self._drained: frozenset[str] = frozenset()
         self._lost: frozenset[str] = frozenset()
-        self._starting: dict[str, int] = {}  # placed, and not started yet
         self.away: dict[str, str] = {}
         """What was said by nodes that did not answer the last time they were asked, by name."""
         for node in nodes:
@@ -107,8 +108,11 @@ class NodesRuntime:
         if not self.is_lost(handle.node):
             async with self._asking(handle.node) as engine:
                 await engine.remove(handle)
+            self._counts[handle.node].forget()  # who waits for a place gets it
 
     async def close(self) -> None:
+        for count in self._counts.values():
+            count.close()
         for engine in self._engines.values():
             await engine.close()
 
@@ -132,12 +136,13 @@ class NodesRuntime:
     # What runs on several machines
 
     async def place(self, labels: Mapping[str, str]) -> str:
-        node = place(await self.facts(labels), labels)
-        self._starting[node] = self._starting.get(node, 0) + 1
+        node = place(await self._facts_of_all(labels, KEPT_SECONDS), labels)
+        self._counts[node].placed()
         return node
 
     def give_up(self, node: str) -> None:
-        self._starting[node] = max(0, self._starting.get(node, 0) - 1)
+        if node in self._counts:
+            self._counts[node].arrived()
 
     async def list_on(self, node: str) -> Sequence[AgentHandle]:
         if self.is_lost(node):
@@ -153,17 +158,22 @@ class NodesRuntime:
             # Two nodes may be one engine, by two addresses.
             return [handle for handle in await engine.list() if handle.node == node]
 
-    async def facts(self, labels: Mapping[str, str] | None = None) -> Sequence[NodeFacts]:
-        """Every node as it is now, by name; with `labels` only those that have them are asked."""
+    async def facts(self) -> Sequence[NodeFacts]:
+        """Every node as it is now, by name."""
+        return await self._facts_of_all({}, 0.0)
+
+    async def _facts_of_all(self, labels: Mapping[str, str], max_age: float) -> Sequence[NodeFacts]:
+        """Every node by name; those that have the labels as they were `max_age` seconds ago at the earliest."""
         asked = [
             node
             for node in self._nodes.values()
             if not self.is_lost(node.name)  # which would have every start wait for it
-            and has_labels(node.labels, labels or {})
+            and has_labels(node.labels, labels)
         ]
-        counts = await asyncio.gather(*(self._count(node.name) for node in asked))
-        found = {node.name: self._facts(node, count) for node, count in zip(asked, counts, strict=True)}
-        return [found.get(name) or self._facts(self._nodes[name], None) for name in sorted(self._nodes)]
+        answers = await asyncio.gather(*(self._answers(node.name, max_age) for node in asked))
+        answering = {node.name for node, answer in zip(asked, answers, strict=True) if answer}
+        # Only now: others that waited for the same answers were placed meanwhile.
+        return [self._facts(self._nodes[name], name in answering) for name in sorted(self._nodes)]
 
     def engine(self, node: str) -> DockerRuntime:
         """The engine of a node. Raises `RuntimeUnavailable` for one that is in no settings."""
@@ -183,7 +193,8 @@ class NodesRuntime:
     def add(self, node: Node) -> None:
         """Take a node from now on, or put another address or other labels in its place."""
         self._nodes[node.name] = node
-        self._engines[node.name] = self._make(node)
+        engine = self._engines[node.name] = self._make(node)
+        self._counts[node.name] = AgentCount(lambda: engine.living())
 
     def close_nodes(self, *, drained: frozenset[str], lost: frozenset[str]) -> None:
         """Which nodes take no more agents, and which are gone for good."""
@@ -240,24 +251,25 @@ class NodesRuntime:
     def _docker(self, node: Node) -> DockerRuntime:
         return DockerRuntime(self.install_id, node.address, run_folder=self._run_folder)
 
-    def _facts(self, node: Node, agents: int | None) -> NodeFacts:
+    def _facts(self, node: Node, answers: bool) -> NodeFacts:
         return NodeFacts(
             name=node.name,
             slots=node.slots,
-            agents=(agents or 0) + self._starting.get(node.name, 0),
+            agents=self._counts[node.name].agents if answers else 0,
             labels=node.labels,
-            answers=agents is not None,
+            answers=answers,
             drained=node.name in self._drained,
             lost=node.name in self._lost,
         )
 
-    async def _count(self, node: str) -> int | None:
-        """How many agents live on a node; None where it does not answer."""
+    async def _answers(self, node: str, max_age: float) -> bool:
+        """Whether a node says how many agents it has."""
         try:
-            return await self.engine(node).living()
+            await self._counts[node].ask(max_age)
         except RuntimeUnavailable as error:
             self.away[node] = error.what
-            return None
+            return False
+        return True
 
     async def _list_or_nothing(self, node: str) -> Sequence[AgentHandle]:
         try:
@@ -274,6 +286,7 @@ class NodesRuntime:
             yield engine
         except RuntimeUnavailable as error:
             self.away[node] = error.what
+            self._counts[node].forget()
             raise RuntimeUnavailable(
                 f"the node {node} does not answer: {error.what}",
                 hint=f"its sessions wait for it; if it is gone for good, type `dumbwaiter node lost {node}`",

@@ -113,7 +113,7 @@ class InspectedNodes(ManyNodes, Protocol):
     away: dict[str, str]
     """What is wrong with nodes, as it was said the last time they were asked, by name."""
 
-    async def facts(self, labels: Mapping[str, str] | None = None) -> Sequence[NodeFacts]:
+    async def facts(self) -> Sequence[NodeFacts]:
         """Every node as it is now, by name."""
 
     async def addresses(self) -> Mapping[str, str]:

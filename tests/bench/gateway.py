@@ -39,7 +39,7 @@ BETWEEN_EVENTS = 0.05
 _MS = 1000
 _MB = 1_000_000
 _PIECE = base64.b64encode(Random(1).randbytes(192 * 1024))
-"""What is large in an answer: a picture, say. (One letter over and over is the worst that there is to look for a key in.)"""
+"""What is large in an answer: a picture, say. (One letter over and over is the worst text to look for a key in.)"""
 _KEY = "sk-proj-" + base64.urlsafe_b64encode(Random(2).randbytes(48)).decode()
 _SESSION = "ses_0000000000000001"
 
