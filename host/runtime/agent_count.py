@@ -1,8 +1,8 @@
 """How many agents an engine has, for the choice of a node: asked once for all who look for one.
 
-A hundred starts in a second on a hundred nodes would be ten thousand questions, and those who wait for a place ask again
-and again. So the answer is kept for a moment, and what was placed since is added to it: at worst a node is taken for
-fuller than it is, for as long.
+A hundred starts in a second on a hundred nodes would be ten thousand questions, and those who wait for a place ask
+again and again. So the answer is kept for a moment, and what was placed since is added to it: at worst a node is taken
+for fuller than it is, for as long.
 """
 
 from __future__ import annotations
