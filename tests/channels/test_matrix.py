@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from host.routing.event import ChatMoved, Deleted, Edited, Incoming, Joined, Rea
 from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
+from tests.platforms import faulty_proxy
+from tests.platforms.faulty_proxy import FaultyProxy
 from tests.platforms.synapse import Person, Synapse
 from tests.support.wait import until
 
@@ -203,6 +206,32 @@ async def test_files_of_people_are_fetched_within_their_bounds(there: ChannelHos
     there.channel._context = replace(there.context, file_limits=replace(there.context.file_limits, max_bytes=999))
     with pytest.raises(DeliveryRefused, match="more than the 999 bytes"):
         await there.channel.download(file, tmp_path / "b.txt")
+
+
+async def test_a_reply_to_the_bot_means_it_though_the_server_fails_over_the_question(
+    server: Synapse, talk: Talk
+) -> None:
+    bob = server.person("bob")
+    room = talk.ann.room(talk.bot.user_id, bob.user_id, name="Team")
+    talk.bot.join(room)
+    bob.join(room)
+    proxy = FaultyProxy(server.url, rf"GET .*/(event/|profile/{re.escape(talk.ann.user_id)})")
+    await proxy.start()
+    try:
+        async with channel_host(talk.data, MATRIX, talk.settings | {"homeserver": proxy.url}) as there:
+            await there.register(room, is_group=True, engage="mention")
+            await synced(there)
+            ours = await there.channel.deliver(Outgoing("key", Address("matrix", room), "chat", "hello"))
+            proxy.troubles += [faulty_proxy.answer(502, {}), faulty_proxy.answer(502, {})]
+            reply = {"m.relates_to": {"m.in_reply_to": {"event_id": ours}}, "m.mentions": {}}
+            talk.ann.say(room, "reply 1 why", **reply)
+            await there.answered(1)
+            talk.ann.say(room, "reply 1 and this", **reply)
+            events = await there.heard(2)
+    finally:
+        await proxy.stop()
+    assert [event.is_mention for event in events] == [True, True]
+    assert events[1].sender_name == "ann", "a name that could not be asked for once is asked for again"
 
 
 @pytest.mark.full

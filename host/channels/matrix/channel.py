@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import mimetypes
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ _MOST_CAUGHT_UP = 2_000
 _TYPING_SECONDS = 20.0
 _MOST_NAMES = 5_000
 _MOST_REACTIONS = 5_000
+_QUESTIONS, _BETWEEN_SECONDS = 3, 1.0
 ENCRYPTED = "This room is encrypted, and I cannot read it. Open a room without encryption, and invite me there."
 UNREADABLE = (
     "I could not read a message here: your program has not given me its key, because it was written before I came or "
@@ -253,7 +254,8 @@ class MatrixChannel(BaseChannel):
         target = replied_to(source)
         if event.is_mention or target is None:
             return event
-        if await client.sender_of(event.address.platform_id, target) != client.me:
+        sender = await self._learnt(client, lambda: client.sender_of(event.address.platform_id, target))
+        if sender != client.me:
             return event
         return dataclasses.replace(event, is_mention=True)
 
@@ -301,7 +303,7 @@ class MatrixChannel(BaseChannel):
                 log.warning("a room cannot be followed", extra={"channel": self.name, "error": error.what})
                 return
             # The moderators of a room may point anywhere: a room of others would get the agents of theirs.
-            if await client.predecessor(replacement) != room_id:
+            if await self._learnt(client, lambda: client.predecessor(replacement)) != room_id:
                 where = {"channel": self.name, "room": room_id}
                 log.warning("a room points to another one that does not go on from it", extra=where)
                 return
@@ -320,6 +322,22 @@ class MatrixChannel(BaseChannel):
         except DeliveryRefused as error:
             log.warning("a room cannot be written to", extra={"channel": self.name, "error": error.what})
         await self._context.state.set(key, "told")
+
+    async def _learnt(self, client: MatrixClient, ask: Callable[[], Awaitable[str | None]]) -> str | None:
+        """What has to be known about an event before it is handed over.
+
+        Where the server does not answer at all, all of it comes again; what it fails over by itself, again and again,
+        is taken as not known, so that one event holds up no other.
+        """
+        for _ in range(_QUESTIONS):
+            try:
+                return await ask()
+            except ChannelUnavailable as error:
+                reason = error.what
+                await asyncio.sleep(_BETWEEN_SECONDS)
+        await client.who()
+        log.warning("an event cannot be looked up", extra={"channel": self.name, "error": reason})
+        return None
 
     def _room(self, client: MatrixClient, room_id: str) -> EventRoom:
         known = client.room(room_id)

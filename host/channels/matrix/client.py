@@ -80,10 +80,12 @@ class MatrixClient:
         return answer.user_id, await self.name_of(answer.user_id) or answer.user_id
 
     async def name_of(self, user_id: str) -> str | None:
-        """How a person is called."""
-        async with self._told():
-            answer = await self._nio.get_displayname(user_id)
-        return None if isinstance(answer, nio.ErrorResponse) else answer.displayname or None
+        """How a person is called; None where they have no name, or do not show it."""
+        try:
+            async with self._told():
+                return self._right(await self._nio.get_displayname(user_id)).displayname or None
+        except DeliveryRefused:
+            return None
 
     async def sync(self, since: str | None, *, is_first: bool) -> nio.SyncResponse:
         """What is new. The first one after a start brings the state of all rooms, and comes at once."""
@@ -199,10 +201,12 @@ class MatrixClient:
                 return found
 
     async def sender_of(self, room_id: str, event_id: str) -> str | None:
-        """Who has sent an event; None where that cannot be known."""
-        async with self._told():
-            answer = await self._nio.room_get_event(room_id, event_id)
-        return None if isinstance(answer, nio.ErrorResponse) else str(answer.event.sender)
+        """Who has sent an event; None for one that is not there, or may not be seen."""
+        try:
+            async with self._told():
+                return str(self._right(await self._nio.room_get_event(room_id, event_id)).event.sender)
+        except DeliveryRefused:
+            return None
 
     async def upload(self, room_id: str, path: Path, kind: str) -> dict[str, Any]:
         """Put a file of a room on the server; where it is: `url`, or `file` where the room is encrypted."""
@@ -264,8 +268,11 @@ class MatrixClient:
 
     async def predecessor(self, room_id: str) -> str | None:
         """The room that a room says it goes on from. Its maker alone could say so, when it was made."""
-        async with self._told():
-            answer = await self._nio.room_get_state_event(room_id, "m.room.create")
+        try:
+            async with self._told():
+                answer = self._right(await self._nio.room_get_state_event(room_id, "m.room.create"))
+        except DeliveryRefused:
+            return None
         content = getattr(answer, "content", None)
         before = content.get("predecessor") if isinstance(content, dict) else None
         found = before.get("room_id") if isinstance(before, dict) else None
