@@ -7,6 +7,7 @@ are two channels of one type. Nothing outside `host/channels/<type>/` knows the 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, Protocol
@@ -19,13 +20,20 @@ from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError
 from shared_schema.rows import Address
 
+LONGEST_PAUSE = 86_400.0
+
 
 class ChannelUnavailable(DumbwaiterError):
-    """The platform cannot be reached, or says "later". The message surely did not arrive: it is tried again."""
+    """The platform cannot be reached, or says "later". The message surely did not arrive: it is tried again.
+
+    `retry_after` is in seconds, as the platform says it. One that names a year is asked again after a day, and one that
+    names no number is taken to name none.
+    """
 
     def __init__(self, what: str, *, retry_after: float | None = None, hint: str | None = None) -> None:
         super().__init__(what, hint=hint)
-        self.retry_after = retry_after
+        is_said = retry_after is not None and not math.isnan(retry_after)
+        self.retry_after = min(max(retry_after, 0.0), LONGEST_PAUSE) if retry_after is not None and is_said else None
 
 
 class ChannelRefused(DumbwaiterError):

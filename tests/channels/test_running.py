@@ -269,3 +269,19 @@ async def test_the_secrets_of_a_channel_are_in_nothing_that_is_told(tmp_path: Pa
         found = state(runs, "support")
 
     assert found["reason"] == "GET https://api.example/bot[secret]/getMe failed"
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [(None, 60.0), (1e15, 86_400.0), (10**30, 86_400.0), (float("inf"), 86_400.0), (-5.0, 60.0), (float("nan"), 60.0)],
+)
+async def test_a_channel_is_tried_again_within_a_day_whatever_its_platform_says(
+    tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture, said: float | None, waited: float
+) -> None:
+    too_fast = raising(ChannelUnavailable("too fast", retry_after=said))
+    async with channels(tmp_path, clock, Played("one", too_fast)):
+        pass
+    waits = [record.wait for record in caplog.records if record.msg == "a channel is not connected"]
+    assert waits
+    assert all(wait <= waited for wait in waits)
+    assert waited == 60.0 or waits == [waited]
