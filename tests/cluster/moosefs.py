@@ -59,6 +59,7 @@ class MooseFS:
         self.mounts = [folder / f"machine-{number}" for number in range(mounts)]
         self._folder = folder
         self._chunks: subprocess.Popen[bytes] | None = None
+        self._master: subprocess.Popen[bytes] | None = None
 
     @property
     def _serving(self) -> tuple[str, ...]:
@@ -68,15 +69,20 @@ class MooseFS:
         """Start the server that has what stands in the files."""
         self._chunks = self.run("chunks", *self._serving)
 
+    def start_master(self) -> None:
+        """Start the server that knows which files there are."""
+        self._master = self.run("master", "mfsmaster", "-f", "-c", f"{self._folder}/mfsmaster.cfg", "start")
+
     @contextmanager
-    def hanging(self) -> Iterator[None]:
-        """It does not move during the block: what is read or written afresh waits."""
-        assert self._chunks is not None
-        os.kill(self._chunks.pid, signal.SIGSTOP)
+    def hanging(self, *, master: bool = False) -> Iterator[None]:
+        """The chunk server, or the master, does not move during the block: what is read or written afresh waits."""
+        server = self._master if master else self._chunks
+        assert server is not None
+        os.kill(server.pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self._chunks.pid, signal.SIGCONT)
+            os.kill(server.pid, signal.SIGCONT)
 
     @contextmanager
     def without_server(self) -> Iterator[None]:
@@ -96,11 +102,12 @@ class MooseFS:
             going.write(b"go\n")
 
     def end(self) -> None:
-        """End the chunk server, however it stands."""
-        if self._chunks is not None:
-            if self._chunks.poll() is None:
-                os.kill(self._chunks.pid, signal.SIGCONT)
-            end_process(self._chunks)
+        """End the servers, however they stand."""
+        for server in (self._chunks, self._master):
+            if server is not None:
+                if server.poll() is None:
+                    os.kill(server.pid, signal.SIGCONT)
+                end_process(server)
 
     def run(self, name: str, *command: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """A process in its network, which prints into `<name>.log`."""
@@ -139,9 +146,9 @@ def a_moosefs(mounts: int) -> Iterator[MooseFS]:
         undo.callback(subprocess.run, ["ip", "netns", "del", _NETWORK], check=False, timeout=60)
         for command in (["link", "set", "lo", "up"], ["addr", "add", f"{_ADDRESS}/24", "dev", "lo"]):
             subprocess.run(["ip", "-n", _NETWORK, *command], check=True, timeout=60)
-        undo.callback(end_process, found.run("master", "mfsmaster", "-f", "-c", f"{folder}/mfsmaster.cfg", "start"))
-        found.start_chunks()
         undo.callback(found.end)
+        found.start_master()
+        found.start_chunks()
         for mount in found.mounts:
             command = ["mfsmount", "-f", str(mount), "-H", _ADDRESS, "-P", str(_CLIENTS), "-o", "allow_other"]
             undo.callback(end_process, _mounted(found, mount, command))
