@@ -344,10 +344,11 @@ class History:
     def _find_changed(self, agent_groups: Collection[str] | None = None, deadline: float | None = None) -> None:
         """Compare sessions with what is known of them; forget those whose folder is gone.
 
-        What is not compared before the deadline is compared the next time.
+        What is not compared before the deadline is compared the next time. Raises `FileTrouble`.
         """
         known = self._record.read(store.signatures)
-        for agent_group_id, session_id in session_folders(self._layout):
+        failures: list[FileTrouble] = []
+        for agent_group_id, session_id in session_folders(self._layout, failures.append):
             if self._closing:
                 return
             if deadline is not None and time.monotonic() > deadline:
@@ -362,6 +363,10 @@ class History:
                 same = False
             if not same:
                 self.touched(session_id, agent_group_id)
+        if failures:  # what could not be seen need not be gone
+            self.unreadable += len(failures)
+            log.warning("folders of sessions cannot be looked into", extra={"error": str(failures[0])})
+            return
         for session_id in known:
             self._record.write(lambda c, session_id=session_id: store.forget(c, session_id))  # type: ignore[misc]
 
@@ -385,20 +390,31 @@ class _Dirty:
         self.latest = latest
 
 
-def session_folders(layout: DataLayout) -> Iterator[tuple[str, str]]:
-    """The sessions that have a folder: agent group and session id."""
+def session_folders(layout: DataLayout, failed: Callable[[FileTrouble], object]) -> Iterator[tuple[str, str]]:
+    """The sessions that have a folder: agent group and session id.
+
+    `failed` is told of an agent group's folder that cannot be looked into. Raises `FileTrouble` for that of them all.
+    """
     for agent_group in _names(layout.sessions):
         if is_id(agent_group, Prefix.AGENT_GROUP):
-            for session in _names(layout.sessions / agent_group):
+            try:
+                names = _names(layout.sessions / agent_group)
+            except FileTrouble as error:
+                failed(error)
+                continue
+            for session in names:
                 if is_id(session, Prefix.SESSION):
                     yield agent_group, session
 
 
 def _names(folder: Path) -> list[str]:
+    """What lies in a folder; nothing where it is not there. Raises `FileTrouble`."""
     try:
         return sorted(os.listdir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise FileTrouble(f"the folder cannot be looked into: {error.strerror}", where=folder) from error
 
 
 def _goes_on(step: StoredStep) -> bool:

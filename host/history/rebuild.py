@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from host.history.entry import COLUMNS
 from host.history.feed import session_folders
@@ -103,7 +103,7 @@ def rebuild(layout: DataLayout, draft: Path) -> Generator[RebuildProgress, None,
 
 def _read(layout: DataLayout, targets: Sequence[Path]) -> Iterator[RebuildProgress]:
     """Have all sessions read by processes, each its share."""
-    folders = list(session_folders(layout))
+    folders = list(session_folders(layout, _raise))  # what cannot be seen would be missing
     done: dict[int, dict[str, int]] = {}
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         for number, target in enumerate(targets):
@@ -120,6 +120,10 @@ def _read(layout: DataLayout, targets: Sequence[Path]) -> Iterator[RebuildProgre
             yield RebuildProgress("reading", of=len(folders), **sums)
     if sums["sessions"] != len(folders):
         raise FileTrouble("the sessions were not read to the end", where=layout.history, hint="try again")
+
+
+def _raise(trouble: FileTrouble) -> NoReturn:
+    raise trouble
 
 
 def _begin(stack: ExitStack, work: dict[str, Any]) -> Any:

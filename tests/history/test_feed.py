@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from host.history import reading
+from host.history import feed, reading
 from host.history.feed import History
+from shared_schema.errors import FileTrouble
 from shared_schema.layout import DataLayout
 from tests.history.sessions import AGENT_GROUP, Folder, everything, history, rebuilt
 from tests.support.host import running
@@ -119,6 +122,30 @@ def test_what_changed_while_no_host_ran_is_found_at_the_start(tmp_path: Path) ->
         opened.start()
         until_sync(lambda: texts(opened, folder) == ["meanwhile", "before"], "the new message is there")
         until_sync(lambda: texts(opened, gone) == [], "the removed session is forgotten")
+
+
+@pytest.mark.parametrize("unseen", ["sessions", AGENT_GROUP])
+def test_sessions_that_cannot_be_seen_for_a_moment_are_not_taken_for_gone(
+    unseen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that is away for a moment, or a process without a descriptor left."""
+    folder, listdir = Folder(tmp_path), os.listdir
+    folder.hears("before")
+
+    def fails(path: Path) -> list[str]:
+        if path.name == unseen:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listdir(path)
+
+    with history(tmp_path) as opened:
+        caught_up(opened, folder)
+        with monkeypatch.context() as patched:
+            patched.setattr(feed.os, "listdir", fails)
+            with suppress(FileTrouble):
+                opened.catch_up_all_here()
+            with pytest.raises(FileTrouble, match="cannot be looked into"):
+                rebuilt(tmp_path)
+        assert texts(opened, folder) == ["before"]
 
 
 def test_a_damaged_history_is_made_again(tmp_path: Path) -> None:
