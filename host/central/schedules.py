@@ -69,6 +69,11 @@ SELECT count(*) AS n, count(*) FILTER (WHERE status = 'active') AS active,
     count(*) FILTER (WHERE status = 'paused') AS paused, min(CASE status WHEN 'active' THEN next_at END) AS next_at
 FROM schedules WHERE status IN ('active', 'paused', 'waiting')
 """
+HAS_OPEN_RUN = """
+SELECT 1 FROM schedules s JOIN schedule_runs r INDEXED BY schedule_runs_open ON r.schedule_id = s.id
+WHERE s.agent_group_id = ? AND s.name = ? AND s.status IN ('done', 'cancelled')
+    AND r.state IN ('running', 'delivering') LIMIT 1
+"""
 FREE_NAME = "DELETE FROM schedules WHERE agent_group_id = ? AND name = ? AND status IN ('done', 'cancelled')"
 PAUSED = "SELECT since, by, where_from FROM schedules_paused"
 PAUSE = "INSERT INTO schedules_paused (id, since, by, where_from) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -138,7 +143,13 @@ class SchedulesChanged(Effect):
 
 def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
     """Add a schedule; the name of one that is over is free. Raises `Conflict` for a name that is taken."""
-    tx.execute(FREE_NAME, (values["agent_group_id"], values["name"]))
+    taken = (values["agent_group_id"], values["name"])
+    if one(tx, HAS_OPEN_RUN, taken) is not None:  # whose row would go with its schedule: nothing would end its session
+        raise Conflict(
+            f"the last run of an earlier schedule '{values['name']}' still goes on",
+            hint="choose another name, or wait until it is over",
+        )
+    tx.execute(FREE_NAME, taken)
     if not tx.execute(INSERT, values).rowcount:
         raise Conflict(
             f"there is a schedule '{values['name']}' already", hint="choose another name, or change that one"

@@ -109,9 +109,11 @@ class ScheduleTimer:
             with self._following() as news:
                 while self._has_open.is_set():
                     news.clear()  # before looking: a commit meanwhile is not lost
-                    await self._guarded(self._close_ended)
+                    retry = await self._guarded(self._close_ended)
                     if self._has_open.is_set():
-                        await news.wait()
+                        with suppress(TimeoutError):  # what failed is tried again though nothing else is committed
+                            async with asyncio.timeout(retry):
+                                await news.wait()
                         await asyncio.sleep(_BETWEEN_LOOKS)
 
     async def _watch_loop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from host.central import schedules
+from host.central.database import Transaction
+from host.schedules import runs
 from host.schedules.runs import start_due
 from shared_schema.clock import to_text
-from shared_schema.errors import Conflict, InvalidValue, NotFound
+from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 from tests.access.people import OWNER, OWNERS_CHAT, owner
 from tests.support.clocks import JumpingClock
 from tests.support.host import AGENT, Host, running
@@ -353,6 +356,44 @@ async def test_a_run_that_a_person_stops_is_cancelled_and_no_failure(tmp_path: P
         (run,) = await ended(host, "long")
         assert (run["state"], run["note"]) == ("cancelled", "it was stopped")
         assert (await host.do("schedule.show", name="long"))["failures"] == 0
+
+
+async def test_the_name_of_a_schedule_is_free_once_its_last_run_is_over(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        await add(host, "think 60", "in 1s", name="once")
+        await until(lambda: host.services.supervisor.agents, "it runs", 30)
+        with pytest.raises(Conflict, match="still goes on"):
+            await add(host, "hello", name="once")
+        (run,) = await log(host, "once")
+        await host.do("session.stop", session=run["session_id"])
+        await ended(host, "once")
+        await add(host, "hello", name="once")
+        assert (await host.do("session.show", session=run["session_id"]))["status"] == "ended"
+
+
+async def test_an_end_that_cannot_be_taken_down_is_tried_again_though_nothing_else_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_full, close_ended = True, runs.close_ended
+
+    def close(tx: Transaction, now: datetime) -> bool:
+        if is_full:
+            raise DumbwaiterError("the disk is full")
+        return close_ended(tx, now)
+
+    monkeypatch.setattr(runs, "close_ended", close)
+    async with running(tmp_path / "data") as host:
+        await add(host, "write 0 [SILENT]", name="silent")
+        await host.do("schedule.run", name="silent")
+        await until(lambda: _is_answered(host), "its agent is done", 30)
+        await asyncio.sleep(1)  # for what else follows from that
+        is_full = False
+        (run,) = await ended(host, "silent")
+        assert run["state"] == "silent"
+
+
+async def _is_answered(host: Host) -> bool:
+    return (await host.central("SELECT status FROM ingest"))[0]["status"] == "completed"
 
 
 async def test_what_was_begun_and_what_is_due_survives_the_host(tmp_path: Path) -> None:
