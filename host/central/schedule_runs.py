@@ -6,7 +6,9 @@ import sqlite3
 from enum import StrEnum
 from typing import Any
 
+from host.central import sessions
 from host.central.database import Queryable, Transaction, one
+from host.central.sessions import Session
 from shared_schema.dataclass import dataclass
 from shared_schema.rows import Row
 
@@ -56,7 +58,7 @@ SELECT id FROM placed WHERE state NOT IN ('running', 'delivering') AND (place > 
 UNION
 SELECT s.id FROM sessions s
 WHERE s.kind = 'schedule' AND s.status <> 'deleted' AND s.last_active < :before
-    AND NOT EXISTS (SELECT 1 FROM schedule_runs r WHERE r.session_id = s.id)
+    AND s.id NOT IN (SELECT session_id FROM schedule_runs WHERE session_id IS NOT NULL)
 LIMIT :limit
 """
 ANY_OPEN = """
@@ -138,10 +140,13 @@ class ScheduleRun(Row):
     cost_usd: float
 
 
-def old_sessions(connection: Queryable, before: str, most: int, limit: int = 200) -> list[str]:
-    """Conversations of runs that are over: not active since a time, or beyond the newest so many of their schedule."""
-    rows = connection.execute(OLD_SESSIONS, {"before": before, "most": most, "limit": limit})
-    return [row["id"] for row in rows]
+def old_sessions(connection: Queryable, before: str, most: int, limit: int = 200) -> list[Session]:
+    """Conversations of runs that are over: not active since a time, or beyond the newest so many of their schedule.
+
+    It goes through all runs, and belongs in no transaction.
+    """
+    rows = connection.execute(OLD_SESSIONS, {"before": before, "most": most, "limit": limit}).fetchall()
+    return [sessions.get(connection, row["id"]) for row in rows]
 
 
 def insert(

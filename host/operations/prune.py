@@ -13,6 +13,7 @@ from typing import Any
 
 from host.central import agent_groups, rate_limits, schedule_runs, sessions
 from host.central.database import Queryable, Transaction
+from host.central.sessions import Session
 from host.operations.session_change import change
 from host.operations.session_stop import remove
 from host.operations.sessions import shown
@@ -99,21 +100,22 @@ async def remove_old_runs(services: Services) -> int:
     before = to_text(services.clock.now() - timedelta(days=settings.schedule_run_days))
     removed = 0
 
-    def require(connection: Queryable, session_id: str) -> None:
-        if session_id not in schedule_runs.old_sessions(connection, before, settings.schedule_runs_kept):
-            raise NotFound(f"session {session_id} is not an old one any more")  # a person has taken it up again
-
-    for session_id in await services.central.read(schedule_runs.old_sessions, before, settings.schedule_runs_kept):
+    for session in await services.central.read(schedule_runs.old_sessions, before, settings.schedule_runs_kept):
         try:
-            session = await services.central.read(sessions.get, session_id=session_id)
-            await remove(services, session, partial(require, session_id=session_id))
+            await remove(services, session, partial(_require_untouched, session=session))
         except NotFound:
             continue
         except (DumbwaiterError, OSError) as error:  # the next time; what is left of it, at the next start
-            log.error("the run of a schedule cannot be removed", extra={"session_id": session_id, "error": str(error)})
+            log.error("the run of a schedule cannot be removed", extra={"session_id": session.id, "error": str(error)})
         else:
             removed += 1
     return removed
+
+
+def _require_untouched(connection: Queryable, session: Session) -> None:
+    current = sessions.get(connection, session.id)
+    if (current.status, current.last_active) != (session.status, session.last_active):  # a person has taken it up again
+        raise NotFound(f"session {session.id} is not an old one any more")
 
 
 def _require_deleted(connection: Queryable, session_id: str, before: str) -> None:
