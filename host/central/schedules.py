@@ -143,19 +143,31 @@ class SchedulesChanged(Effect):
 
 def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
     """Add a schedule; the name of one that is over is free. Raises `Conflict` for a name that is taken."""
-    taken = (values["agent_group_id"], values["name"])
-    if one(tx, HAS_OPEN_RUN, taken) is not None:  # whose row would go with its schedule: nothing would end its session
-        raise Conflict(
-            f"the last run of an earlier schedule '{values['name']}' still goes on",
-            hint="choose another name, or wait until it is over",
-        )
-    tx.execute(FREE_NAME, taken)
+    free_name(tx, values["agent_group_id"], values["name"])
     if not tx.execute(INSERT, values).rowcount:
         raise Conflict(
             f"there is a schedule '{values['name']}' already", hint="choose another name, or change that one"
         )
     tx.add(SchedulesChanged())
     return get(tx, values["id"])
+
+
+def require_over(connection: Queryable, agent_group_id: str, name: str) -> None:
+    """Raise `Conflict` while the last run of a schedule of that name goes on, which is over itself.
+
+    The run's row goes with its schedule's, and then nothing would end its session.
+    """
+    if one(connection, HAS_OPEN_RUN, (agent_group_id, name)) is not None:
+        raise Conflict(
+            f"the last run of an earlier schedule '{name}' still goes on",
+            hint="choose another name, or wait until it is over",
+        )
+
+
+def free_name(tx: Transaction, agent_group_id: str, name: str) -> None:
+    """Remove the schedule of that name that is over, if there is one. Raises `Conflict` while its last run goes on."""
+    require_over(tx, agent_group_id, name)
+    tx.execute(FREE_NAME, (agent_group_id, name))
 
 
 def update(tx: Transaction, schedule: Schedule) -> None:

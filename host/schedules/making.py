@@ -186,6 +186,7 @@ def change(tx: Transaction, schedule: Schedule, wish: Wish, now: datetime) -> Sc
         found |= _speaks(tx, schedule.agent_group_id, wish.to, origin)
     if wish.name is not None and wish.name != schedule.name:
         _require_free(tx, schedule.agent_group_id, wish.name)
+        schedules.free_name(tx, schedule.agent_group_id, wish.name)
     after = replace(schedule, **found)
     if "timezone" in found and "kind" not in found:
         after = replace(after, next_at=stored(first(recurrence_of(after), now)), planned_at=to_text(now))
@@ -332,12 +333,14 @@ def _free_name(connection: Queryable, agent_group_id: str, wish: Wish) -> str:
 
 
 def _require_free(connection: Queryable, agent_group_id: str, name: str) -> None:
+    schedules.require_over(connection, agent_group_id, name)
     if not _is_free(connection, agent_group_id, name):
         raise Conflict(f"there is a schedule '{name}' already", hint="choose another name, or change that one")
 
 
 def _is_free(connection: Queryable, agent_group_id: str, name: str) -> bool:
     try:
+        schedules.require_over(connection, agent_group_id, name)
         found = schedules.find(connection, name, agent_group_id)
     except NotFound:
         return True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from host.history import feed, reading
+from host.history import reading
 from host.history.feed import History
 from shared_schema.errors import FileTrouble
 from shared_schema.layout import DataLayout
@@ -140,7 +140,7 @@ def test_sessions_that_cannot_be_seen_for_a_moment_are_not_taken_for_gone(
     with history(tmp_path) as opened:
         caught_up(opened, folder)
         with monkeypatch.context() as patched:
-            patched.setattr(feed.os, "listdir", fails)
+            patched.setattr(os, "listdir", fails)
             with suppress(FileTrouble):
                 opened.catch_up_all_here()
             with pytest.raises(FileTrouble, match="cannot be looked into"):

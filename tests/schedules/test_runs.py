@@ -364,10 +364,14 @@ async def test_the_name_of_a_schedule_is_free_once_its_last_run_is_over(tmp_path
         await until(lambda: host.services.supervisor.agents, "it runs", 30)
         with pytest.raises(Conflict, match="still goes on"):
             await add(host, "hello", name="once")
+        other = await add(host, "hello", name="other")
+        with pytest.raises(Conflict, match="still goes on"):
+            await host.do("schedule.set", name="other", new_name="once")
         (run,) = await log(host, "once")
         await host.do("session.stop", session=run["session_id"])
         await ended(host, "once")
-        await add(host, "hello", name="once")
+        await host.do("schedule.set", name="other", new_name="once")
+        assert [each["id"] for each in await host.do("schedule.list", all=True)] == [other["id"]]
         assert (await host.do("session.show", session=run["session_id"]))["status"] == "ended"
 
 
@@ -385,15 +389,16 @@ async def test_an_end_that_cannot_be_taken_down_is_tried_again_though_nothing_el
     async with running(tmp_path / "data") as host:
         await add(host, "write 0 [SILENT]", name="silent")
         await host.do("schedule.run", name="silent")
-        await until(lambda: _is_answered(host), "its agent is done", 30)
+
+        async def is_answered() -> bool:
+            (row,) = await host.central("SELECT status FROM ingest")
+            return str(row["status"]) == "completed"
+
+        await until(is_answered, "its agent is done", 30)
         await asyncio.sleep(1)  # for what else follows from that
         is_full = False
         (run,) = await ended(host, "silent")
         assert run["state"] == "silent"
-
-
-async def _is_answered(host: Host) -> bool:
-    return (await host.central("SELECT status FROM ingest"))[0]["status"] == "completed"
 
 
 async def test_what_was_begun_and_what_is_due_survives_the_host(tmp_path: Path) -> None:
