@@ -40,7 +40,7 @@ from host.operations.schedules import scheduling
 from host.runtime.choose import Choice
 from host.service.notify import READY, STOPPING, tell
 from host.services import Services, runtime_for, runtimes_of
-from host.sessions.folder import Owner, make_data_folder
+from host.sessions.folder import Owner, make_data_folder, require_no_other_things
 from host.settings import Settings, notify_socket
 from host.standby import held_in_turn
 from host.supervision.strays import ending_strays
@@ -68,6 +68,7 @@ def run(settings: Settings, answer: Answer | None = None) -> int:
     os.umask(0o077)
     layout = settings.layout
     install.require_own(layout)
+    require_no_other_things(layout)
     make_data_folder(layout, Owner.of_agents(settings.agent_uid))
     logs.configure(settings.log_level, settings.log_format)
     if settings.shared:

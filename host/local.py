@@ -17,7 +17,7 @@ from host.operations.registry import call, only_looks, stream
 from host.runtime.absent import AbsentRuntime
 from host.runtime.protocol import Runtime
 from host.services import Services, runtimes_of
-from host.sessions.folder import Owner, make_data_folder
+from host.sessions.folder import Owner, make_data_folder, require_no_other_things
 from host.settings import Settings
 from host.start_line import start_line
 from shared_schema.clock import SystemClock
@@ -58,6 +58,7 @@ def _folder(settings: Settings, name: str) -> Iterator[None]:
             hint=f"name another with --data, or start the host: {start_line(settings.data)}",
         )
     install.require_own(settings.layout)
+    require_no_other_things(settings.layout)
     make_data_folder(settings.layout, Owner.of_agents(settings.agent_uid))
     with held(settings.layout, wait_seconds=_WAIT_SECONDS):
         yield

@@ -52,12 +52,9 @@ def make_data_folder(layout: DataLayout, owner: Owner) -> None:
 
     Where `owner`, the user of agents, is another than the host's (the host is root), its group may pass through to what
     it was given: agents without a container reach their folders by their paths. A folder that was open to others is
-    closed. Raises `InvalidValue` for a folder with other things in it, `DumbwaiterError` when it cannot be made or
-    written.
+    closed. Raises `DumbwaiterError` when it cannot be made or written.
     """
     try:
-        if layout.data.is_dir():
-            _require_own_folder(layout)
         _make_data_folder(layout, owner)
     except OSError as error:
         raise DumbwaiterError(
@@ -65,14 +62,24 @@ def make_data_folder(layout: DataLayout, owner: Owner) -> None:
         ) from error
 
 
-def _require_own_folder(layout: DataLayout) -> None:
-    """Before it is closed to others: a name mistyped after `--data` must not shut everybody out of their own files."""
+def require_no_other_things(layout: DataLayout) -> None:
+    """Before it becomes the data folder: a name mistyped after `--data` must not close other people's files to them.
+
+    Raises `InvalidValue` for a folder with other things in it and nothing of a data folder.
+    """
+    if not layout.data.is_dir():
+        return
     files = {
         layout.central, layout.history, layout.install, layout.lock, layout.lease, layout.mount_verdicts,
         layout.settings, layout.upstreams, layout.mounts,
     }  # fmt: skip
     folders = {layout.sessions, layout.agents, layout.spool, layout.run}  # alone where the first start was cut off
-    there = set(layout.data.iterdir())
+    try:
+        there = set(layout.data.iterdir())
+    except OSError as error:
+        raise DumbwaiterError(
+            f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
+        ) from error
     others = {path.name for path in there - folders} - _OF_A_FILE_SYSTEM
     if others and there.isdisjoint(files):
         below = shlex.quote(str(layout.data / "dumbwaiter"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from host.runtime.image_names import how_to_build
 from shared_schema import provisions
 from tests.cli.conftest import Run
+from tests.support.daemon import COMMAND
 
 LINES = [
     ("chat -m hello", "dumbwaiter run --data {data}"),
@@ -45,6 +48,10 @@ LINES = [
     ("restore {data}/nothing.backup", "`dumbwaiter backup FILE`"),
     ("backup {data}/dumbwaiter.toml/x", "make it, or choose another one"),
     ("nonsense", "dumbwaiter --help"),
+    ("node check", "There are no nodes: `dumbwaiter node add NAME ssh://user@host` adds one."),
+    ("agent-group add assistant", "choose another name; `dumbwaiter agent-group set assistant` changes that one"),
+    ("channel add telegrm", "there is no type of channel 'telegrm', did you mean 'telegram': the types are discord,"),
+    ("channel check telegram", "there is no channel 'telegram': `dumbwaiter channel add telegram` sets one up"),
 ]
 
 
@@ -89,3 +96,17 @@ def test_an_image_of_another_name_is_built_under_that_name(tmp_path: Path) -> No
     assert how_to_build("dumbwaiter-agent:0.1.0-model", tmp_path) == "run `make image VARIANT=model`"
     assert how_to_build("mine:1-model", tmp_path) == "run `make image VARIANT=model IMAGE=mine:1-model`"
     assert how_to_build("mine:1", tmp_path) == "run `make image IMAGE=mine:1`"
+
+
+@pytest.mark.parametrize("line", ["run", "agent-group add other"])
+def test_a_folder_of_other_things_that_is_named_as_the_data_folder_stays_as_it_is(line: str, data: Path) -> None:
+    (data / "notes.md").touch()
+    data.chmod(0o755)
+    command = [COMMAND, "--data", str(data), *line.split()]
+
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert result.returncode == 2
+    assert f"`touch {data}/dumbwaiter.toml`" in result.stderr
+    assert [path.name for path in data.iterdir()] == ["notes.md"]
+    assert stat.S_IMODE(data.stat().st_mode) == 0o755

@@ -18,6 +18,7 @@ from host.sessions.folder import (
     make_session_folder,
     make_workspace,
     remove_session_folder,
+    require_no_other_things,
 )
 from shared_schema.database import reader, writer
 from shared_schema.errors import DumbwaiterError, InvalidValue
@@ -308,20 +309,21 @@ def test_a_folder_with_other_things_in_it_is_no_data_folder_and_stays_as_it_is(t
     (layout.data / other).touch()
 
     with pytest.raises(InvalidValue, match=f"such as '{other}'") as refused:
-        make_data_folder(layout, OWNER)
+        require_no_other_things(layout)
 
     assert str(refused.value.hint).endswith(f"type `touch {layout.settings}` first")
     assert stat.S_IMODE(layout.data.stat().st_mode) == 0o755
     assert [path.name for path in layout.data.iterdir()] == [other]
     layout.settings.touch()
+    require_no_other_things(layout)
+
+
+def test_a_file_system_with_nothing_in_it_and_a_first_start_that_was_cut_off_are_no_other_things(
+    tmp_path: Path,
+) -> None:
+    layout = DataLayout(tmp_path / "data")
+    require_no_other_things(layout)
     make_data_folder(layout, OWNER)
-    assert layout.sessions.is_dir()
+    (layout.data / "lost+found").mkdir()
 
-
-def test_a_file_system_with_nothing_in_it_becomes_a_data_folder(tmp_path: Path) -> None:
-    layout = DataLayout(tmp_path)
-    (tmp_path / "lost+found").mkdir()
-
-    make_data_folder(layout, OWNER)
-
-    assert layout.sessions.is_dir()
+    require_no_other_things(layout)
