@@ -42,8 +42,11 @@ class DumbwaiterError(Exception):
 
     @property
     def told(self) -> str:
-        """What happened as a sentence by itself, for a chat: its hint names the command line, which is not there."""
+        """What happened as a sentence by itself, for a chat. A hint that names the command line is of no use there."""
+        hint = self.own_hint or ""
         sentence = self.what[:1].upper() + self.what[1:]
+        if hint and not any(of_the_terminal in hint for of_the_terminal in ("dumbwaiter", "--", "docs/", ".toml")):
+            sentence = f"{sentence}: {hint}"
         return sentence if sentence.endswith((".", "…", "!", "?")) else f"{sentence}."
 
     def __str__(self) -> str:

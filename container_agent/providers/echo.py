@@ -22,7 +22,7 @@ class EchoProvider:
         for message in request.triggering:
             said = _said(message)
             if (request.is_first and not replies) or said.strip().lower() in _QUESTIONS:
-                said = f"{said}\n{HINT}"
+                said = f"{said}\n\n{HINT}"  # a paragraph of its own, where Markdown is shown
             replies.append(Reply(said, in_reply_to=message.id))
         steps = [Step("user", _said(message)) for message in request.messages]
         steps += [Step("assistant", reply.text) for reply in replies]

@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 from host.central import agent_links
 from host.central.database import Effect, Queryable, Transaction, one
+from host.similar import did_you_mean
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
@@ -156,7 +156,8 @@ def valid_name(name: str) -> str:
 def insert(tx: Transaction, group: AgentGroup) -> None:
     """Add an agent group. Raises `Conflict` for a name that is taken."""
     if one(tx, BY_NAME, (valid_name(group.name),)) is not None:
-        raise Conflict(f"there is an agent group '{group.name}' already", hint="choose another name, or use `set`")
+        change = f"`dumbwaiter agent-group set {group.name}` changes that one"
+        raise Conflict(f"there is an agent group '{group.name}' already", hint=f"choose another name; {change}")
     # One that was renamed keeps its folder, and its old name is free.
     folders = (group.folder, *(f"{group.folder[:58]}-{number}" for number in range(2, 1000)))
     folder = next(each for each in folders if one(tx, FOLDER, (each,)) is None)
@@ -185,8 +186,7 @@ def get_by_name(connection: Queryable, name: str) -> AgentGroup:
     """The agent group of that name. Raises `NotFound`."""
     row = one(connection, BY_NAME, (name,))
     if row is None:
-        like = get_close_matches(name, [group.name for group in all_groups(connection)], 1)
-        meant = f", did you mean '{like[0]}'" if like else ""
+        meant = did_you_mean(name, (group.name for group in all_groups(connection)))
         raise NotFound(f"there is no agent group '{name}'{meant}", hint="`dumbwaiter agent-group list` shows all")
     return AgentGroup.from_row(row)
 

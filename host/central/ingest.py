@@ -163,7 +163,7 @@ ORDER BY position DESC LIMIT ?
 SAID_IN_CHAT = """
 SELECT * FROM ingest
 WHERE position > :position AND channel_type = :channel_type AND platform_id = :platform_id
-    AND kind NOT IN ('control', 'agent')
+    AND kind IN ('chat', 'command')
 ORDER BY position LIMIT :limit
 """
 OPEN_IN_CHAT = """

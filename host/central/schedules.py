@@ -146,7 +146,8 @@ def insert(tx: Transaction, values: dict[str, Any]) -> Schedule:
     free_name(tx, values["agent_group_id"], values["name"])
     if not tx.execute(INSERT, values).rowcount:
         raise Conflict(
-            f"there is a schedule '{values['name']}' already", hint="choose another name, or change that one"
+            f"there is a schedule '{values['name']}' already",
+            hint=f"choose another name; `dumbwaiter schedule set {values['name']}` changes that one",
         )
     tx.add(SchedulesChanged())
     return get(tx, values["id"])

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 import host.channels
 from host.channels.protocol import Channel, Context
+from host.similar import did_you_mean
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
@@ -75,8 +76,11 @@ def installed() -> list[str]:
 def channel_type(name: str) -> ChannelType:
     """The type of that name. Raises `InvalidValue` where it is not installed, `DumbwaiterError` where it is broken."""
     if name not in _built_in() and name not in _of_others():
-        known = ", ".join(installed()) or "none"
-        raise InvalidValue(f"there is no type of channel '{name}'", hint=f"set `type` to one of: {known}")
+        known = installed()
+        raise InvalidValue(
+            f"there is no type of channel '{name}'{did_you_mean(name, known)}",
+            hint=f"the types are {', '.join(known)}; of a channel with another name it is its setting `type`",
+        )
     try:
         if name in _built_in():
             found: object = getattr(importlib.import_module(f"{host.channels.__name__}.{name}"), ATTRIBUTE)

@@ -22,10 +22,11 @@ from host.channels.build import FindType, build, type_of
 from host.channels.health import ChannelStatus, Health
 from host.channels.next_line import hint_with_line
 from host.channels.protocol import Channel, ChannelUnavailable, Context, Ingest
-from host.channels.registry import channel_type
+from host.channels.registry import channel_type, installed
 from host.channels.state import CentralState
 from host.secrets import hidden
 from host.sessions.attachments import FileLimits
+from host.similar import did_you_mean
 from shared_schema.clock import Clock, to_text
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble, NotFound
@@ -157,9 +158,12 @@ class RunningChannels:
     def require(self, name: str) -> _Entry:
         """Raises `NotFound` where there is no channel of that name."""
         if name not in self._entries:
-            known = ", ".join(self._entries) or "none"
-            hint = f"there are: {known}; `dumbwaiter channel add NAME` makes one"
-            raise NotFound(f"there is no channel '{name}'", hint=hint)
+            known = f"`dumbwaiter channel list` shows all ({', '.join(self._entries)})" if self._entries else ""
+            added = f"`dumbwaiter channel add {name if name in installed() else 'NAME'}` sets one up"
+            raise NotFound(
+                f"there is no channel '{name}'{did_you_mean(name, self._entries)}",
+                hint=", ".join(part for part in (known, added) if part),
+            )
         return self._entries[name]
 
     def names(self) -> list[str]:

@@ -93,7 +93,11 @@ def _path(ctx: click.Context | None) -> str:
     return f"{_path(ctx.parent)} {ctx.info_name}"
 
 
-ALIASES = {"ls": ("list",), "rm": ("remove", "delete", "cancel", "revoke"), "rename": ("title",)}
+_REMOVING = ("remove", "delete", "cancel", "revoke")
+ALIASES = {
+    "ls": ("list",), "create": ("add",), "rename": ("title",),
+    **dict.fromkeys(("rm", "remove", "delete"), _REMOVING),  # not of "cancel": nothing is deleted that is to be stopped
+}  # fmt: skip
 """Other words for commands, in every group that has one of them and no command of that name; in no list of commands."""
 
 
@@ -128,7 +132,9 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            raise click.NoSuchCommand(error.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from error
+            known = self.list_commands(ctx)
+            known += [word for word, meant in ALIASES.items() if word not in known and not set(meant).isdisjoint(known)]
+            raise click.NoSuchCommand(error.command_name, possibilities=known, ctx=ctx) from error
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         known = self.list_commands(ctx)

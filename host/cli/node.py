@@ -41,6 +41,9 @@ def labels_of(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+_NONE = "There are no nodes: `dumbwaiter node add NAME ssh://user@host` adds one."
+
+
 @click.group("node", cls=Group)
 def node() -> None:
     """Machines on which agents run, each with a docker engine of its own."""
@@ -51,8 +54,7 @@ def node() -> None:
 @click.pass_obj
 def list_all(invocation: Invocation, as_json: bool) -> None:
     """All nodes: how each is, and how many agents run there."""
-    none = "There are no nodes: `dumbwaiter node add NAME ssh://user@host` adds one."
-    present(invocation.call("node.list"), as_json, lambda rows: print_table(rows, NODE_COLUMNS, none=none))
+    present(invocation.call("node.list"), as_json, lambda rows: print_table(rows, NODE_COLUMNS, none=_NONE))
 
 
 @node.command("add")
@@ -131,7 +133,9 @@ def lost(invocation: Invocation, name: str, yes: bool, as_json: bool) -> None:
 def check(invocation: Invocation, name: str | None, as_json: bool) -> None:
     """Ask nodes what agents need: the engine, the image, the data folder."""
     found = invocation.call("node.check", **({} if name is None else {"name": name}))
-    present(found, as_json, lambda rows: print_table(rows, ("name", "is_good", "engine", "problem", "hint"), none="-"))
+    present(
+        found, as_json, lambda rows: print_table(rows, ("name", "is_good", "engine", "problem", "hint"), none=_NONE)
+    )
 
 
 def _say_added(made: dict[str, Any]) -> None:

@@ -100,6 +100,8 @@ def cell(value: Any) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case Mapping() if not value:
+            return "-"
         case Mapping():
             return GAP.join(f"{key}={cell(entry)}" for key, entry in value.items())
         case list():

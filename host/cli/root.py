@@ -172,7 +172,23 @@ def _of_usage(error: click.UsageError, path: str) -> str:
     meant = [
         f", did you mean `{path} {alike[name]}`" for name in get_close_matches(typed.lstrip("-"), alike, 1, _ALIKE)
     ]
+    if not meant and isinstance(error, click.NoSuchCommand) and error.ctx is not None:
+        elsewhere = _called(error.ctx.find_root(), typed)
+        meant = [f", did you mean `{elsewhere[0]}`"] if len(elsewhere) == 1 else []
     return error.message.rstrip(".") + "".join(meant)
+
+
+def _called(context: click.Context, name: str) -> list[str]:
+    """Where else there are commands of that name, as they are typed."""
+    assert isinstance(context.command, click.Group)
+    found = []
+    for each in context.command.list_commands(context):
+        command = context.command.get_command(context, each)
+        if each == name:
+            found.append(f"{context.command_path} {each}")
+        if isinstance(command, click.Group):
+            found += _called(click.Context(command, info_name=each, parent=context), name)
+    return found
 
 
 def say_error(sentence: str) -> None:

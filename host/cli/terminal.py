@@ -228,7 +228,7 @@ class _Talk:
                     view.show(self._screen, entry, partner=self._name)
                 case "said":
                     files = tuple(entry.get("files") or ())
-                    view.show_said(self._screen, str(entry.get("text") or ""), other=True, files=files)
+                    view.show_said(self._screen, str(entry.get("text") or ""), how=str(entry.get("how")), files=files)
                 case "done":
                     view.say(self._screen, f"Cancelled: {entry['error']}", "yellow")
                 case "gone":

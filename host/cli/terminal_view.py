@@ -138,12 +138,15 @@ def show_hint(screen: Console, text: str) -> None:
     screen.print(Text(text, style="dim"), width=_width(screen.width))
 
 
-def show_said(screen: Console, text: str, *, other: bool = False, files: tuple[str, ...] = ()) -> None:
-    """Print what a person typed; `other`: at another terminal."""
+_NOT_TYPED_HERE = {"typed": "typed at another terminal", "again": "asked again", "elsewhere": "not typed here"}
+
+
+def show_said(screen: Console, text: str, *, how: str = "", files: tuple[str, ...] = ()) -> None:
+    """Print what was said to the agent; `how`, where it was not typed here."""
     lines = [f"[file] {one_line(file)}" for file in files]
     shown = Text("> ") + Text("\n".join([plain(text), *lines]), style="bold")
-    if other:
-        shown += Text(" (typed at another terminal)", style="dim")
+    if how in _NOT_TYPED_HERE:
+        shown += Text(f" ({_NOT_TYPED_HERE[how]})", style="dim")
     screen.print(shown, width=_width(screen.width))
 
 

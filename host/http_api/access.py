@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request, Token], Awaitable[web.StreamResponse]]
 Plain = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ROOTS = ("/v1", "/api", "/mcp")
+_WHERE = "GET /api/openapi.json lists the paths of /api, and docs/api.md those of /v1"
 _SAID = {404: "there is nothing at this path", 405: "this path does not take that method"}
 
 
@@ -76,7 +77,7 @@ class Access:
         except web.HTTPException as error:
             what = _SAID.get(error.status, error.reason)
             allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-            return _told(request, Refusal(error.status, what, None, "not_possible", headers=allowed))
+            return _told(request, Refusal(error.status, what, _WHERE, "not_possible", headers=allowed))
         except DumbwaiterError as error:
             refusal = refusal_of(error)
             if refusal.status >= 500:

@@ -196,6 +196,8 @@ async def change(
             allow=json.dumps(_with_hosts(group.allowed_hosts, allow or [], disallow or [])),
             **{field: value for field, value in changes.items() if field != "provider"},
         )
+        if answering == PROVIDERS[0]:  # it repeats what is said: a model that stayed would be shown, and answer nothing
+            group = dataclasses.replace(group, model=None)
         table.update(tx, group)
         audit.record(tx, "agent_group.set", name, before=audited(before), after=audited(group))
         if plain_image_of(group, services.settings) != plain_image_of(before, services.settings):

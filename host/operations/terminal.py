@@ -36,12 +36,15 @@ from host.services import Services
 from host.sessions import outbox
 from host.sessions.attachments import Attachment
 from host.sessions.outbox import Signature
+from host.sessions.transitions import ASKED_AGAIN
 from shared_schema.clock import from_text, to_text
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble, InvalidValue, NotFound
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, AgentPhase, MessageInStatus, decode
 
+_TYPIST = "terminal"
+"""The sender of what is typed at a terminal."""
 TERMINAL = f"{CHANNEL_TYPE}:{PLATFORM_ID}"
 _WORKING_SECONDS = 0.4
 _IDLE_SECONDS = 5.0
@@ -101,7 +104,7 @@ async def send(
             address=Address(CHANNEL_TYPE, PLATFORM_ID),
             platform_message_id=platform_message_id or new_id(Prefix.MESSAGE),
             text=text,
-            sender_id="terminal",
+            sender_id=_TYPIST,
             is_mention=True,
             attachments=tuple(Attachment(Path(file).name, Path(file)) for file in files or []),
             agent_group=partner.group.name if pinned is None else None,
@@ -127,7 +130,8 @@ async def follow(
 
     `message`: position, agent_group, session_id, text, files, from_host, command (the answer to one), question,
     created_at, late (it lay there before this stream began, or belongs to another agent).
-    `said`: message_id, platform_message_id, session_id, text, files (names): typed at any terminal of this agent.
+    `said`: message_id, platform_message_id, session_id, text, files (names), how (`typed` at any terminal of this
+    agent, asked `again` by /retry, or from `elsewhere`).
     `working`: session_id, elapsed_seconds, waiting (messages), phase, tool, draft: sent when it changes.
     `idle`: the agent has nothing left to answer here.
     `done`: message_id, status, error: a message got its outcome, after all its answers.
@@ -303,6 +307,7 @@ def _said(row: AcceptedMessage) -> dict[str, Any]:
     content = decode(row.content)
     files = content.get("files")
     names = [str(file.get("name", "")) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    is_again = (row.platform_message_id or "").startswith(ASKED_AGAIN)
     return {
         "type": "said",
         "message_id": row.message_id,
@@ -310,4 +315,5 @@ def _said(row: AcceptedMessage) -> dict[str, Any]:
         "session_id": row.session_id,
         "text": str(content.get("text", "")),
         "files": names,
+        "how": "again" if is_again else "typed" if row.sender_id == _TYPIST else "elsewhere",
     }

@@ -335,7 +335,10 @@ def _free_name(connection: Queryable, agent_group_id: str, wish: Wish) -> str:
 def _require_free(connection: Queryable, agent_group_id: str, name: str) -> None:
     schedules.require_over(connection, agent_group_id, name)
     if not _is_free(connection, agent_group_id, name):
-        raise Conflict(f"there is a schedule '{name}' already", hint="choose another name, or change that one")
+        raise Conflict(
+            f"there is a schedule '{name}' already",
+            hint=f"choose another name; `dumbwaiter schedule set {name}` changes that one",
+        )
 
 
 def _is_free(connection: Queryable, agent_group_id: str, name: str) -> bool:

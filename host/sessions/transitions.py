@@ -19,6 +19,8 @@ from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, InvalidValue
 from shared_schema.ids import Prefix, new_id
 
+ASKED_AGAIN = "again-"
+"""How the platform's id of a message begins that is asked again."""
 _OVER = "the conversation was reset or ended before this was said"
 
 _NOTES = {
@@ -260,7 +262,7 @@ def _accept_again(tx: Transaction, message: ingest.AcceptedMessage, session: Ses
             "channel_type": message.channel_type,
             "platform_id": message.platform_id,
             "thread_id": message.thread_id,
-            "platform_message_id": f"again-{message_id}",
+            "platform_message_id": f"{ASKED_AGAIN}{message_id}",
             "sender_id": message.sender_id,
             "sender_name": message.sender_name,
             "kind": message.kind,

@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
 VISITOR = web.RequestKey("visitor", Visitor)
 _STATUS: Mapping[type[DumbwaiterError], int] = {InvalidValue: 400, NotFound: 404, Conflict: 409}
+_NOT_SIGNED_IN = (
+    "not signed in: `dumbwaiter web` prints a link that signs a browser in; "
+    "a program calls the paths of docs/api.md, with a token"
+)
 _SEEN_SECONDS = 60.0
 _LONGEST_TOKEN = 200
 _FORM_SECONDS = 20.0
@@ -150,7 +154,7 @@ class Site:
     def _not_signed_in(self, request: web.Request) -> web.StreamResponse:
         if request.method in guard.SAFE and wants_page(request):
             return back_to("/sign-in")
-        return web.Response(status=401, text="not signed in")
+        return web.Response(status=401, text=_NOT_SIGNED_IN)
 
     async def do(self, visitor: Visitor, operation: str, /, **parameters: Any) -> Any:
         """Do an operation on a visitor's behalf; parameters that are None are not given. Raises what it raises."""

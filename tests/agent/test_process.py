@@ -31,7 +31,7 @@ def test_a_message_is_answered(session: BareSession, notify: str) -> None:
         until(lambda: answered(session, 1))
     [row] = session.out("SELECT * FROM messages_out")
     assert row["in_reply_to"] == asked
-    assert session.replies()[0].startswith("hello\n(echo: ")
+    assert session.replies()[0].startswith("hello\n\n(echo: ")
     assert session.turns() == ["completed"]
 
 

@@ -179,6 +179,8 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("destination remove a ops", "destination.remove", {"agent_group": "a", "name": "ops"}),
     ("session list", "session.list", {"terminal": TERMINAL}),
     ("session ls", "session.list", {"terminal": TERMINAL}),
+    ("schedule remove s", "schedule.cancel", {"name": "s"}),
+    ("token delete t", "token.revoke", {"name": "t"}),
     (
         "session list --agent-group a --messaging-group t:1 --channel t --status ended --unread --limit 3 --after s",
         "session.list",

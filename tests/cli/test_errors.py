@@ -27,6 +27,10 @@ def one_sentence(text: str) -> bool:
         ("nonsense", "No such command 'nonsense'"),
         ("session nonsense", "No such command 'nonsense'"),
         ("sesion list", "No such command 'sesion', did you mean `dumbwaiter session`: see"),
+        ("history search x", "No such command 'search', did you mean `dumbwaiter session search`: see"),
+        ("tail x", "No such command 'tail', did you mean `dumbwaiter session tail`: see"),
+        ("image list", "No such command 'list': see"),  # nearly every group has one
+        ("schedule remvoe x", "No such command 'remvoe', did you mean `dumbwaiter schedule remove`: see"),
         ("session lst", "No such command 'lst', did you mean `dumbwaiter session list`"),
         ("agent-group set a --modl x", "No such option '--modl', did you mean `dumbwaiter agent-group set --model`"),
         ("schedule add a b c --cron d", "No such option '--cron': see `dumbwaiter schedule add --help`"),

@@ -342,7 +342,7 @@ def test_what_is_typed_at_another_terminal_is_seen_and_ones_own_line_once(termin
     terminal.type("mine\r")
     mine = talk.heard()
     talk.tell(type="said", platform_message_id=mine["platform_message_id"], text="mine", files=[])
-    talk.tell(type="said", platform_message_id="other", text="of the other", files=[])
+    talk.tell(type="said", platform_message_id="other", text="of the other", how="typed", files=[])
 
     shown = terminal.wait_for("of the other")
 

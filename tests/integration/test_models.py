@@ -24,3 +24,10 @@ async def test_a_model_alone_is_answered_with_and_one_that_fits_no_provider_is_r
             with pytest.raises(InvalidValue, match=r"`--(model|provider model)`"):
                 await host.do("agent_group.set", name=AGENT, **refused)
         assert (await host.do("agent_group.show", name=AGENT))["provider"] == "model"
+
+
+async def test_an_agent_that_goes_back_to_repeating_has_no_model(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        await host.do("agent_group.add", name="other", model="anthropic:claude-sonnet-5-5", provider="model")
+        changed = await host.do("agent_group.set", name="other", provider="echo")
+        assert (changed["provider"], changed["model"]) == ("echo", None)

@@ -221,6 +221,31 @@ async def test_the_tool_is_shown(host: Host) -> None:
     assert working["elapsed_seconds"] >= 0
 
 
+async def test_what_was_asked_again_or_handed_in_is_not_said_to_be_typed_and_a_schedule_types_nothing(
+    host: Host,
+) -> None:
+    async with looking(host) as terminal:
+        await until(lambda: host.services.dispatcher._followers, "it looks on")
+        await host.do("terminal.send", text="hello")
+        await terminal.sees_text("scripted: hello")
+        await host.do("terminal.send", text="/retry")
+        await until(lambda: len(terminal.of("said")) == 3, "it is asked again")
+        await host.do(
+            "schedule.add", agent_group=AGENT, when="every 2h", prompt="the tea", name="tea", to="cli:terminal"
+        )
+        await host.do("schedule.run", name="tea")
+        await terminal.sees_text("scripted: the tea")
+        await host.do("message.inject", messaging_group="cli:terminal", text="from a script")
+        await terminal.sees_text("scripted: from a script")
+
+    assert [(entry["text"], entry["how"]) for entry in terminal.of("said")] == [
+        ("hello", "typed"),
+        ("/retry", "typed"),
+        ("hello", "again"),
+        ("from a script", "elsewhere"),
+    ]
+
+
 async def test_files_go_with_a_message(host: Host, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("x")

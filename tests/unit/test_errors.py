@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from shared_schema import errors
-from shared_schema.errors import Conflict, DumbwaiterError, FileBusy, FileDamaged, FileTrouble, NewerSchema
+from shared_schema.errors import (
+    Conflict,
+    DumbwaiterError,
+    FileBusy,
+    FileDamaged,
+    FileTrouble,
+    InvalidValue,
+    NewerSchema,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,13 @@ from shared_schema.errors import Conflict, DumbwaiterError, FileBusy, FileDamage
 )
 def test_the_sentence_has_what_is_known(error: DumbwaiterError, sentence: str) -> None:
     assert str(error) == sentence
+
+
+def test_a_chat_is_told_what_to_do_where_that_can_be_done_in_a_chat() -> None:
+    error = InvalidValue("'x' is not a duration", hint="write it as 30m")
+    assert error.told == "'x' is not a duration: write it as 30m."
+    for hint in ("`dumbwaiter schedule list` shows all", "say `--agent-group`", None):
+        assert InvalidValue("there is none", hint=hint).told == "There is none."
 
 
 def test_the_parts_can_be_read_one_by_one() -> None:
