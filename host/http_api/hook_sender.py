@@ -76,8 +76,18 @@ class _Sender:
         try:
             while True:
                 services.hooks.changed.clear()
-                await self._keep(set(await services.central.read(hooks.ids)))
-                await services.hooks.changed.wait()
+                wait = None
+                try:
+                    await self._keep(set(await services.central.read(hooks.ids)))
+                except DumbwaiterError as error:
+                    log.error("hooks wait for the ledger", extra={"error": str(error)})
+                    wait = _RETRY_SECONDS
+                except Exception:  # the boundary of one look: what is wrong with it ends no later one
+                    log.exception("hooks wait")
+                    wait = _RETRY_SECONDS
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await services.hooks.changed.wait()
         finally:
             await self._keep(set())
 
@@ -98,6 +108,9 @@ class _Sender:
                     pause = await self._post_some(hook_id)
                 except DumbwaiterError as error:
                     log.error("a hook waits", extra={"hook": hook_id, "error": str(error)})
+                    pause = _RETRY_SECONDS
+                except Exception:  # the boundary of one look: what is wrong with it ends no later one
+                    log.exception("a hook waits", extra={"hook": hook_id})
                     pause = _RETRY_SECONDS
                 if pause == _GONE:
                     return

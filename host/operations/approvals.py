@@ -93,6 +93,9 @@ class _ApprovalWorker:
             except DumbwaiterError as error:
                 log.error("what follows from an approval waits", extra={"error": str(error)})
                 wait = _RETRY_SECONDS
+            except Exception:  # the boundary of one look: what is wrong with it ends no later one
+                log.exception("what follows from an approval waits")
+                wait = _RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await services.dispatcher.decided.wait()

@@ -161,6 +161,9 @@ class _ChangeWorker:
                 except DumbwaiterError as error:
                     log.error("changes of containers wait", extra={"error": str(error)})
                     wait = _RETRY_SECONDS
+                except Exception:  # the boundary of one look: what is wrong with it ends no later one
+                    log.exception("changes of containers wait")
+                    wait = _RETRY_SECONDS
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await services.dispatcher.container_waits.wait()

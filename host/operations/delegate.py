@@ -56,17 +56,27 @@ async def following_delegations(services: Services) -> AsyncIterator[None]:
 async def _follow(services: Services) -> None:
     while True:
         services.delegated.clear()
+        wait: float | None = _LOOK_SECONDS
         try:
             tasks = await services.central.read(delegations.all_open)
             wait = _LOOK_SECONDS if tasks else None
             for task in tasks:
-                await _look_after(services, task)
+                await _guarded(services, task)
         except DumbwaiterError as error:
             log.error("delegated tasks cannot be looked after", extra={"error": str(error)})
-            wait = _LOOK_SECONDS
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await services.delegated.wait()
+
+
+async def _guarded(services: Services, task: Delegation) -> None:
+    """Look after a task. What is wrong with it, a node that is away for instance, holds up no other."""
+    try:
+        await _look_after(services, task)
+    except DumbwaiterError as error:
+        log.error("a delegated task cannot be looked after", extra={"delegation": task.id, "error": str(error)})
+    except Exception:  # the boundary of one task
+        log.exception("a delegated task cannot be looked after", extra={"delegation": task.id})
 
 
 async def _look_after(services: Services, task: Delegation) -> None:

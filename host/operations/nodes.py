@@ -226,6 +226,8 @@ async def _keep_looking(services: Services) -> None:
             await _look(services)
         except DumbwaiterError as error:
             log.warning("the nodes cannot be looked at", extra={"error": str(error)})
+        except Exception:  # the boundary of one look: what is wrong with it ends no later one
+            log.exception("the nodes cannot be looked at")
 
 
 async def _look(services: Services) -> None:

@@ -135,7 +135,9 @@ async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
         return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)
     except (DumbwaiterError, OSError) as error:
         log.error("what is old cannot be cleared away", extra={"error": str(error)})
-        return set(spooled)
+    except Exception:  # the boundary of one look: what is wrong with it ends no later one
+        log.exception("what is old cannot be cleared away")
+    return set(spooled)
 
 
 @asynccontextmanager

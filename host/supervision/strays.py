@@ -42,6 +42,8 @@ async def keep_ending_strays(central: Central, runtime: Runtime) -> None:
             await end_strays(central, runtime)
         except DumbwaiterError as error:  # the next time
             log.warning("agents cannot be looked for", extra={"error": str(error)})
+        except Exception:  # the boundary of one look: what is wrong with it ends no later one
+            log.exception("agents cannot be looked for")
 
 
 async def end_strays(central: Central, runtime: Runtime) -> list[AgentHandle]:
