@@ -83,6 +83,16 @@ class Exchange:
                 return NoReply(f"the message was cancelled{_because(self.error)}", hint=shows)
             case _ if self.is_command:
                 return NoReply("the command failed", hint="the log of the host says why")
+            case _ if self.more == "archived":
+                opens, begins = (
+                    f"dumbwaiter session resume {self.session_id}",
+                    f"dumbwaiter session new {self.session_id}",
+                )
+                return NoReply(
+                    "the conversation is archived", hint=f"`{opens}` opens it again, `{begins}` begins another one"
+                )
+            case _ if self.more == "budget":  # no agent was asked
+                return NoReply(f"the message is not answered{_because(self.error)}", hint=self._where_more)
             case _:
                 return NoReply(f"the turn failed{_because(self.error)}", hint=self._where_more)
 

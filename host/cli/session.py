@@ -11,7 +11,7 @@ import click
 from host.api.client import NoHost
 from host.cli.command import Group, json_option
 from host.cli.invocation import Invocation
-from host.cli.output import present, print_fields, print_table
+from host.cli.output import on_terminal, present, print_fields, print_table
 from host.cli.plain import as_json as to_json
 from host.cli.plain import plain
 from host.cli.table import Column
@@ -183,9 +183,11 @@ def logs(invocation: Invocation, session: str, max_bytes: int, as_json: bool) ->
 
 
 def _numbered(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [
+    """Rows of the list. On a terminal one without a title has its first words, because those may be left out."""
+    numbered = [
         {"#": number, **each, "unread": "*" if each.get("unread") else ""} for number, each in enumerate(sessions, 1)
     ]
+    return [row | {"title": row["title"] or row["preview"]} for row in numbered] if on_terminal() else numbered
 
 
 def _show(value: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from host.channels.cli import CHANNEL_TYPE, PLATFORM_ID
 from host.operations import partner
 from host.operations.sessions import has_printed
 from host.routing import commands
+from host.routing.acceptance import ARCHIVED
 from host.routing.event import Event
 from host.services import Services
 from shared_schema.errors import InvalidValue, NotFound
@@ -133,7 +134,7 @@ async def _is_in_log(services: Services, session_id: str, row: ingest.AcceptedMe
 
 def _done(connection: Queryable, *, session_id: str, row: ingest.AcceptedMessage | None) -> dict[str, Any]:
     """The end of an exchange. `more` says where more of a failure stands: `logs`, `show`, or nowhere; `budget` is that
-    the one of `agent_group` is used up.
+    the one of `agent_group` is used up, `archived` that no agent was asked.
 
     An answer that the host could not send is a failure as well, even though its turn went well.
     """
@@ -148,7 +149,9 @@ def _done(connection: Queryable, *, session_id: str, row: ingest.AcceptedMessage
         group = agent_groups.by_id(connection, sessions.get(connection, session_id).agent_group_id)
         name = None if group is None else group.name
         return {"type": "done", "status": str(row.status), "error": row.error, "more": "budget", "agent_group": name}
-    if row.status == MessageInStatus.FAILED:
+    if row.status == MessageInStatus.FAILED and row.error == ARCHIVED:
+        more = "archived"
+    elif row.status == MessageInStatus.FAILED:
         reason, has_detail = turns.end_of(connection, session_id, row.turn_id)
         # The agent's own end, and what its provider broke with, stand in its log; what a service said does in its turn.
         is_in_log = reason in (None, FailureReason.AGENT_DIED) or (row.error or "").startswith(PROVIDER_BROKE)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from host.cli.root import root
 from host.cli.wiring import wire
 from tests.cli.conftest import Run
 from tests.cli.host import PlayedHost
+from tests.support.daemon import COMMAND
 
 SESSION = {
     "id": "ses_0123456789abcdef", "agent_group": "assistant", "messaging_group": "cli:terminal", "thread_id": None,
@@ -554,3 +558,22 @@ def test_a_shell_completes_ids_titles_names_and_chats(host: PlayedHost, data: Pa
     assert completed(f"dumbwaiter --data {data} chat re") == ["reviewer"]
     assert completed(f"dumbwaiter --data {data} wire cli") == ["cli:terminal"]
     assert completed(f"dumbwaiter --data {data}/nowhere session show ") == []
+
+
+def test_a_session_without_a_title_is_listed_on_a_narrow_terminal_with_its_first_words(
+    host: PlayedHost, data: Path
+) -> None:
+    host.operations["session.list"] = [SESSION | {"title": None, "preview": "tea: The tea is ready."}]
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 60))
+    try:
+        command = [COMMAND, "--data", str(data), "session", "list"]
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        subprocess.run(command, stdout=slave, check=True, timeout=60, env=environment)
+        shown = os.read(master, 4096).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+    assert "preview" not in shown
+    assert "tea: The" in shown

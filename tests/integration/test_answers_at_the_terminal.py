@@ -44,3 +44,12 @@ def test_what_a_person_gets_and_the_exit_status(daemon: Daemon) -> None:
     broken = daemon.run("chat", "-m", "raise oh")
     assert broken.returncode == 1
     assert "session logs" in broken.stderr
+
+    (session,) = daemon.call("session.list", kind="chat")
+    daemon.call("session.archive", session=session["id"])
+    archived = daemon.run("chat", "-m", "anybody?")
+    opens = f"`dumbwaiter session resume {session['id']}` opens it again"
+    assert (archived.returncode, archived.stderr.partition(", `")[0]) == (
+        1,
+        f"Error: the conversation is archived: {opens}",
+    )
