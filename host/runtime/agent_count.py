@@ -25,7 +25,7 @@ class AgentCount:
         self._answer: asyncio.Task[RuntimeUnavailable | None] | None = None
         self._living = 0
         self._answered = -math.inf
-        self._starting = 0  # placed, and neither started nor given up yet
+        self._starting = 0  # placed, and their start has not ended yet
         self._added = 0  # the engine may not have counted them in its last answer,
         self._to_add = 0  # nor these in the one that is on its way
 
@@ -52,9 +52,9 @@ class AgentCount:
         self._added += 1
         self._to_add += 1
 
-    def arrived(self) -> None:
+    def start_ended(self) -> None:
         """One that was placed has started there, or does not go there."""
-        self._starting = max(0, self._starting - 1)
+        self._starting -= 1
 
     def forget(self) -> None:
         """It is another number now, or none is to be had: ask again."""

@@ -187,7 +187,7 @@ class KubernetesRuntime:
             raise StartFailed(f"no node has {wanted}", hint="`kubectl get nodes --show-labels` shows what each has")
         return UNPLACED
 
-    def give_up(self, node: str) -> None:
+    def start_ended(self, node: str) -> None:
         """Nothing was taken."""
 
     async def list_on(self, node: str) -> Sequence[AgentHandle]:

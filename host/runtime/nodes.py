@@ -73,12 +73,13 @@ class NodesRuntime:
     # The seam
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
-        node = specification.node or await self.place({})
+        if specification.node:
+            return await self._start(specification, specification.node)
+        node = await self.place({})
         try:
-            async with self._asking(node) as engine:
-                return await engine.start(replace(specification, node=node))
+            return await self._start(specification, node)
         finally:
-            self.give_up(node)
+            self.start_ended(node)
 
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         if not self.is_lost(handle.node):
@@ -140,9 +141,8 @@ class NodesRuntime:
         self._counts[node].placed()
         return node
 
-    def give_up(self, node: str) -> None:
-        if node in self._counts:
-            self._counts[node].arrived()
+    def start_ended(self, node: str) -> None:
+        self._counts[node].start_ended()
 
     async def list_on(self, node: str) -> Sequence[AgentHandle]:
         if self.is_lost(node):
@@ -247,6 +247,10 @@ class NodesRuntime:
         """What the engine of a node says of itself. Raises `RuntimeUnavailable`."""
         async with self._asking(node) as engine:
             return await engine.facts()
+
+    async def _start(self, specification: AgentSpecification, node: str) -> AgentHandle:
+        async with self._asking(node) as engine:
+            return await engine.start(replace(specification, node=node))
 
     def _docker(self, node: Node) -> DockerRuntime:
         return DockerRuntime(self.install_id, node.address, run_folder=self._run_folder)

@@ -83,13 +83,13 @@ class ManyNodes(Protocol):
     """What a runtime has that runs agents on several machines, beside `Runtime`. Handles name their node."""
 
     async def place(self, labels: Mapping[str, str]) -> str:
-        """The node for a new agent; its slot counts as taken until the start is over (`AgentSpecification.node`).
+        """The node for a new agent (`AgentSpecification.node`); its slot counts as taken until `start_ended`.
 
         Raises as `placement.place`.
         """
 
-    def give_up(self, node: str) -> None:
-        """The agent that was placed there is not started after all."""
+    def start_ended(self, node: str) -> None:
+        """Who placed an agent there has started it, or does not: once for each `place`."""
 
     async def list_on(self, node: str) -> Sequence[AgentHandle]:
         """The agents of this install on one node; none on one that is lost.

@@ -107,11 +107,13 @@ class SwarmRuntime:
     # The seam
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
-        node = specification.node or await self.place({})
+        if specification.node:
+            return await self._started(specification, specification.node)
+        node = await self.place({})
         try:
-            return await self._call(lambda: self._start(specification, node), self._limits.start + _PROBE_LIMIT)
+            return await self._started(specification, node)
         finally:
-            self.give_up(node)
+            self.start_ended(node)
 
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         if self.is_lost(handle.node):
@@ -157,13 +159,18 @@ class SwarmRuntime:
     async def place(self, labels: Mapping[str, str]) -> str:
         while True:
             name = place(await self.facts(labels), labels)
-            found = await self._call(lambda name=name: self._probe(name), _PROBE_LIMIT)  # type: ignore[misc]
+            self._starting[name] = self._starting.get(name, 0) + 1  # before the probe: others are placed meanwhile
+            try:
+                found = await self._call(lambda name=name: self._probe(name), _PROBE_LIMIT)  # type: ignore[misc]
+            except BaseException:
+                self.start_ended(name)
+                raise
             if found is None:
-                self._starting[name] = self._starting.get(name, 0) + 1
                 return name
+            self.start_ended(name)
 
-    def give_up(self, node: str) -> None:
-        self._starting[node] = max(0, self._starting.get(node, 0) - 1)
+    def start_ended(self, node: str) -> None:
+        self._starting[node] -= 1
 
     async def list_on(self, node: str) -> Sequence[AgentHandle]:
         return [] if self.is_lost(node) else await self.found_on(node)
@@ -242,6 +249,9 @@ class SwarmRuntime:
                 self._swarm.remove(service)
 
         return await self._call(run, seconds + self._limits.call)
+
+    async def _started(self, specification: AgentSpecification, node: str) -> AgentHandle:
+        return await self._call(lambda: self._start(specification, node), self._limits.start + _PROBE_LIMIT)
 
     async def _call(self, function: Callable[[], _Result], limit: float | None = None) -> _Result:
         return await self._threads.call(function, self._limits.call if limit is None else limit)

@@ -102,10 +102,9 @@ class Runs:
         node, refusal = await self._place(session)
         try:
             return await self._start(session, run_id, node, refusal, is_last_over=is_last_over)
-        except BaseException:
+        finally:
             if node is not None and isinstance(self.runtime, ManyNodes):
-                self.runtime.give_up(node)
-            raise
+                self.runtime.start_ended(node)
 
     async def _place(self, session: sessions.Session) -> tuple[str | None, StartFailed | None]:
         """The node for a new run, before it is noted: the ledger knows it before anything is started there.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -13,7 +15,8 @@ from host.runtime.docker import DockerRuntime
 from host.runtime.engine_address import EngineAddress
 from host.runtime.nodes import Node, NodesRuntime
 from host.runtime.placement import NoRoom
-from host.runtime.protocol import RuntimeUnavailable
+from host.runtime.protocol import AgentHandle, AgentSpecification, RuntimeUnavailable, StartFailed
+from tests.runtime.agents import session_folder, specification
 
 LONG = 3600.0
 
@@ -27,6 +30,9 @@ class Engine:
         self.away = False
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+
+    async def start(self, given: AgentSpecification) -> AgentHandle:
+        raise StartFailed("its image is missing")
 
     async def living(self) -> int:
         self.asked += 1
@@ -59,7 +65,7 @@ async def test_what_was_placed_since_the_question_is_counted_until_the_next_one(
     count.placed()
     assert count.agents == 1
     engine.agents += 1
-    count.arrived()
+    count.start_ended()
     assert count.agents == 1, "the kept answer does not have it"
     await count.ask()
     assert count.agents == 1, "the new one has it"
@@ -76,7 +82,7 @@ async def test_who_is_placed_while_the_engine_is_asked_is_counted() -> None:
     engine.may_answer.set()
     await asking
     assert count.agents == 1
-    count.arrived()
+    count.start_ended()
     engine.agents = 1
     await count.ask()
     assert count.agents == 1
@@ -88,7 +94,7 @@ async def test_until_the_answer_is_there_the_old_one_holds_with_all_that_was_pla
     await count.ask()
     for _ in range(5):
         count.placed()
-        count.arrived()
+        count.start_ended()
     engine.may_answer.clear()
     asking = asyncio.create_task(count.ask())
     while engine.asked < 2:
@@ -130,3 +136,18 @@ async def test_many_starts_at_once_ask_each_node_once_and_fill_none_beyond_its_p
     assert [engine.asked for engine in engines.values()] == [1, 1, 1]
     with pytest.raises(NoRoom):
         await runtime.place({})
+
+
+async def test_a_start_that_fails_gives_back_no_place_but_its_own(tmp_path: Path) -> None:
+    engine = Engine()
+    node = Node("a", EngineAddress("unix:///a"), slots=2)
+    runtime = NodesRuntime("install", [node], make=lambda node: cast(DockerRuntime, engine))
+    first, second = await runtime.place({}), await runtime.place({})
+    given = specification(session_folder(tmp_path, ""), "install")
+    with pytest.raises(StartFailed):
+        await runtime.start(replace(given, node=first))
+    runtime.start_ended(first)  # by who placed it
+    engine.agents = 1  # another install's
+    assert [each.agents for each in await runtime.facts()] == [2], "the second is still on its way"
+    runtime.start_ended(second)
+    assert [each.agents for each in await runtime.facts()] == [1]
