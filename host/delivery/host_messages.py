@@ -95,10 +95,18 @@ class HostMessenger:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _kick(self) -> None:
-        for channel in await self._central.read(host_messages.channels_with_work):
+        for channel in await self._channels_with_work():
             self._news.setdefault(channel, asyncio.Event()).set()
             if channel not in self._workers:
                 self._workers[channel] = asyncio.create_task(self._serve(channel), name=f"host messages {channel}")
+
+    async def _channels_with_work(self) -> list[str]:
+        while True:
+            try:
+                return await self._central.read(host_messages.channels_with_work)
+            except DumbwaiterError as error:  # nothing else says that there is something to send
+                log.error("the ledger cannot be used", extra={"error": str(error)})
+            await asyncio.sleep(self._policy.first_seconds)
 
     async def _serve(self, channel: str) -> None:
         news = self._news[channel]
