@@ -273,7 +273,7 @@ def remove(invocation: Invocation, name: str, with_sessions: bool, yes: bool, as
     if not yes:
         group = invocation.call("agent_group.show", name=name)
         many = f" and its {group['sessions']} sessions" if with_sessions and group["sessions"] else ""
-        confirm(f"The agent group {name} with its settings, wirings and destinations{many} is removed.", yes)
+        confirm(f"The agent group {name} with its settings, wirings and destinations{many} will be removed.", yes)
     present(
         invocation.call("agent_group.remove", name=name, with_sessions=with_sessions),
         as_json,

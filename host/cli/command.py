@@ -48,13 +48,13 @@ def json_option(function: F) -> F:
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """What a shell offers for a session, an agent group or a chat; loaded when a shell asks."""
+    """What a shell offers for a session, an agent group, a chat or a schedule; loaded when a shell asks."""
     from host.cli.names import NAMES
 
     return NAMES[str(parameter.name)](context, parameter, incomplete)
 
 
-_NAMED = frozenset({"session", "agent_group", "agent", "messaging_group", "address"})
+_NAMED = frozenset({"session", "schedule", "agent_group", "agent", "messaging_group", "address"})
 
 
 class Command(click.Command):

@@ -150,7 +150,7 @@ def remove(invocation: Invocation, address: str, yes: bool, as_json: bool) -> No
     if not yes:
         group = invocation.call("messaging_group.show", address=address)
         served = f" and its wirings to {', '.join(group['agent_groups'])}" if group["agent_groups"] else ""
-        confirm(f"The messaging group {address}{served} is removed.", yes)
+        confirm(f"The messaging group {address}{served} will be removed.", yes)
     present(
         invocation.call("messaging_group.remove", address=address),
         as_json,

@@ -1,4 +1,4 @@
-"""What a shell completes where a command wants a session, an agent group or a chat: those that there are."""
+"""What a shell completes where a session, an agent group, a chat or a schedule is named: those that there are."""
 
 from __future__ import annotations
 
@@ -41,8 +41,15 @@ def messaging_groups(context: click.Context, _parameter: click.Parameter, incomp
     return _fitting([CompletionItem(each["address"], help=each.get("name")) for each in found], incomplete)
 
 
+def schedules(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of schedules, each with when it is due as the help."""
+    found = _listed(context, "schedule.list")
+    return _fitting([CompletionItem(each["name"], help=one_line(each.get("when") or "")) for each in found], incomplete)
+
+
 NAMES: dict[str, Names] = {
     "session": sessions,
+    "schedule": schedules,
     "agent_group": agent_groups,
     "agent": agent_groups,
     "messaging_group": messaging_groups,

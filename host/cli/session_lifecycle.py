@@ -182,7 +182,8 @@ def delete(invocation: Invocation, session: str, for_good: bool, yes: bool, as_j
     if for_good and not yes:
         named = invocation.call("session.show", session=session)
         confirm(
-            f"Session {named['short_id']} ({one_line(named['title'] or 'no title')}) is removed with its files.", yes
+            f"Session {named['short_id']} ({one_line(named['title'] or 'no title')}) will be removed with its files.",
+            yes,
         )
     done = invocation.call("session.delete", session=session, for_good=for_good or None)
     present(done, as_json, lambda done: print_fields(done, ("session_id", "deleted", "cancelled", "restorable")))
@@ -227,7 +228,7 @@ def prune(
     if apply and for_good and not yes:
         found = invocation.call("session.prune", older_than_days=older_than, agent_group=agent_group)
         if found["sessions"]:
-            confirm(f"{len(found['sessions'])} sessions are removed with their files.", yes)
+            confirm(f"{len(found['sessions'])} sessions will be removed with their files.", yes)
     present(
         invocation.call(
             "session.prune",

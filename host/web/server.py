@@ -7,6 +7,7 @@ something from another site, gets no further than here.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -93,7 +94,7 @@ class WebServer:
         except OSError as error:
             await self._runner.cleanup()
             raise DumbwaiterError(
-                f"the page cannot listen on {settings.address}, port {settings.port}: {error.strerror or error}",
+                f"the page cannot listen on {settings.address}, port {settings.port}: {_because(error)}",
                 hint="choose another port: `port` below [web] in dumbwaiter.toml, then restart the host",
             ) from error
         port = self._runner.addresses[0][1]
@@ -224,3 +225,8 @@ def _is_local(address: str) -> bool:
         return ip_address(address).is_loopback
     except ValueError:
         return address == "localhost"
+
+
+def _because(error: OSError) -> str:
+    """Why nothing can listen there. What asyncio says of it is a line of its own, with the address in brackets."""
+    return "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)

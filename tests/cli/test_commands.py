@@ -552,11 +552,13 @@ def completed(words: str) -> list[str]:
 def test_a_shell_completes_ids_titles_names_and_chats(host: PlayedHost, data: Path) -> None:
     host.operations["session.list"] = [{"id": SESSION["id"], "short_id": "01234", "title": "Plan", "preview": ""}]
     host.operations["agent_group.list"] = [{"name": "assistant"}, {"name": "reviewer"}]
+    host.operations["schedule.list"] = [{"name": "tea", "when": "every 2 hours"}, {"name": "oven", "when": "once"}]
     host.operations["messaging_group.list"] = [{"address": "cli:terminal", "name": None}]
 
     assert completed(f"dumbwaiter --data {data} session show ") == ["01234", "Plan"]
     assert completed(f"dumbwaiter --data {data} chat re") == ["reviewer"]
     assert completed(f"dumbwaiter --data {data} wire cli") == ["cli:terminal"]
+    assert completed(f"dumbwaiter --data {data} schedule pause t") == ["tea"]
     assert completed(f"dumbwaiter --data {data}/nowhere session show ") == []
 
 
