@@ -47,6 +47,9 @@ _CHECKED = 200
 _MENDED = 5000
 """How many of its newest messages a file is asked for, and how many are looked for once one of those is not there."""
 
+_PUSHED = 10_000
+"""Of so many sessions it is known which pushed tables their file has."""
+
 _FILES_ARE_GONE = "\n[the files that came with this message are not there any more]"
 
 
@@ -109,7 +112,7 @@ class InboxSync:
         self._profile = profile
         self._outdated = outdated
         self._unmarked: dict[str, frozenset[str]] = {}
-        self._marking = threading.Lock()  # the writing thread takes away what a session's own thread has added
+        self._marking = threading.Lock()  # each session has a thread of its own, and the writing thread takes away
         self._pushed: dict[str, tuple[int, bytes]] = {}  # which file of a session has which pushed tables
 
     def folder(self, session: sessions.Session) -> SessionLayout:
@@ -149,7 +152,7 @@ class InboxSync:
             delivered=unrecorded.delivered,
             require_sole=self._central.require_sole,
         )
-        self._pushed[session.id] = version
+        self._has_pushed(session.id, version)
         written_at = self._central.now()
         ids = frozenset(message.id for message in messages)
         spools = {row.spool for row in pending.rows if row.spool is not None}
@@ -280,7 +283,14 @@ class InboxSync:
     def _push(self, session: sessions.Session, inputs: ContextInputs) -> None:
         push = push_of(inputs, self._limits, self._profile)
         inbox.update(self._mine(self.folder(session)), push=push, require_sole=self._central.require_sole)
-        self._pushed[session.id] = (self.folder(session).inbound.stat().st_ino, _digest(push))
+        self._has_pushed(session.id, (self.folder(session).inbound.stat().st_ino, _digest(push)))
+
+    def _has_pushed(self, session_id: str, version: tuple[int, bytes]) -> None:
+        with self._marking:
+            self._pushed.pop(session_id, None)
+            self._pushed[session_id] = version
+            if len(self._pushed) > _PUSHED:  # sessions come without end; of one that is forgotten they are written anew
+                del self._pushed[next(iter(self._pushed))]
 
     def record(self, session: sessions.Session, known: Unrecorded = NOTHING_UNRECORDED) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last.
