@@ -57,7 +57,7 @@ def reading(layout: SessionLayout, tables: frozenset[str] = frozenset()) -> Iter
 def header(layout: SessionLayout) -> tuple[os.stat_result, bytes]:
     """The status and the first 32 bytes of the agent's file, without SQLite. Raises as `reading`."""
     if layout.shared:
-        with _fresh(layout) as descriptor:
+        with opened_afresh(layout, OUTBOUND) as descriptor:
             return _header(descriptor, layout)
     with opened_folder(layout.out) as out, _held(OUTBOUND, layout, out) as descriptor:
         return _header(descriptor, layout)
@@ -83,16 +83,18 @@ def _held(name: str | Path, layout: SessionLayout, folder: int | None = None) ->
 
 
 @contextmanager
-def _fresh(layout: SessionLayout) -> Iterator[int]:
-    """A descriptor of its own: one that is open already may show an old state on a shared mount.
+def opened_afresh(layout: SessionLayout, name: str) -> Iterator[int]:
+    """A descriptor of what is `out/<name>` now, and of no other user: one that is open already may show an old state on
+    a shared mount.
 
-    By its path: the folders above are the host's, and to open them as well is as much as to open the file.
+    By its path: the folders above are the host's, and to open them as well is as much as to open the file. It may be of
+    anything but a link. Raises `FileTrouble`.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        descriptor = os.open(layout.out / OUTBOUND, flags)
+        descriptor = os.open(layout.out / name, flags)
     except OSError as error:
-        raise trouble(error, "the file cannot be opened", layout.outbound, of_agent=True) from error
+        raise trouble(error, "the file cannot be opened", layout.out / name, of_agent=True) from error
     try:
         yield descriptor
     finally:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import field, replace
 
-from host.sessions.hard_link import header, reading
-from host.sessions.untrusted_files import opened_file, opened_folder
+from host.sessions.hard_link import header, opened_afresh, reading
 from shared_schema import background, mcp_notices
 from shared_schema.background import PROCESSES, BackgroundProcess
 from shared_schema.dataclass import dataclass
@@ -180,9 +179,9 @@ def heartbeat(layout: SessionLayout) -> int | None:
 
 def _beat(layout: SessionLayout) -> int | None:
     try:
-        with opened_folder(layout.out) as out, opened_file(out, HEARTBEAT, max_bytes=_MAX_HEARTBEAT) as descriptor:
+        with opened_afresh(layout, HEARTBEAT) as descriptor:
             return int.from_bytes(os.pread(descriptor, _MAX_HEARTBEAT, 0), "big")
-    except FileTrouble:
+    except (FileTrouble, OSError):  # no heartbeat is in a pipe or a folder
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -61,6 +62,19 @@ def test_a_signature_changes_with_every_commit_whatever_the_times_say(shared: Se
     commit(shared.outbound)
     assert outbox.signature(shared) != before[0]
     assert change_counter(shared.outbound) != before[1]
+
+
+def test_what_is_no_file_of_the_folder_s_own_is_no_heartbeat(shared: SessionLayout, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"1\n")
+    makes: tuple[Callable[[], object], ...] = (
+        lambda: os.mkfifo(shared.heartbeat),
+        lambda: shared.heartbeat.mkdir(),
+        lambda: shared.heartbeat.symlink_to(tmp_path / "elsewhere"),
+    )
+    for make in makes:
+        make()
+        assert outbox.heartbeat(shared) is None
+        (shared.heartbeat.rmdir if shared.heartbeat.is_dir() else shared.heartbeat.unlink)()
 
 
 def test_a_heartbeat_is_what_stands_in_the_file(shared: SessionLayout) -> None:
