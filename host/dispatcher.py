@@ -8,7 +8,7 @@ and the terminal's own chat is served.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from host.central.agent_groups import AgentGroupChanged
@@ -89,6 +89,10 @@ class Dispatcher:
         """The agent groups whose agents are to be told of changes; asking takes them."""
         changed, self._changed_agent_groups = sorted(self._changed_agent_groups), set()
         return changed
+
+    def take_back_changed(self, agent_groups: Iterable[str]) -> None:
+        """Take back agent groups whose agents could not be told."""
+        self._changed_agent_groups.update(agent_groups)
 
     def _dispatch(self, effects: Sequence[Effect]) -> None:
         for effect in effects:

@@ -87,8 +87,7 @@ class _ApprovalWorker:
             try:
                 await self._expire()
                 await self._replay()
-                for agent_group_id in services.dispatcher.take_changed_agent_groups():
-                    await push_to_agent_group(services, agent_group_id)
+                await self._tell_changed()
                 wait = await self._until_next()
             except DumbwaiterError as error:
                 log.error("what follows from an approval waits", extra={"error": str(error)})
@@ -99,6 +98,16 @@ class _ApprovalWorker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await services.dispatcher.decided.wait()
+
+    async def _tell_changed(self) -> None:
+        services = self._services
+        changed = services.dispatcher.take_changed_agent_groups()
+        try:
+            while changed:
+                await push_to_agent_group(services, changed[0])
+                changed.pop(0)
+        finally:
+            services.dispatcher.take_back_changed(changed)
 
     async def _expire(self) -> None:
         services, now = self._services, to_text(self._services.clock.now())
