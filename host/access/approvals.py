@@ -133,7 +133,7 @@ def decide(tx: Transaction, code: str, decider: Standing, where_from: str, answe
         expire(tx, approval)
         approval = table.get(tx, approval.id) or approval
     if approval.state != ApprovalState.PENDING:
-        raise Conflict(ended(approval))
+        raise Conflict(_is_over(approval))
     kind = KINDS[approval.kind]
     with audit.acting(Actor(decider.user, where_from)):
         if answer == cards.NO:
@@ -291,7 +291,7 @@ def _close(
     """Give it its one decision, and say so on the cards. Raises `Conflict` when it has one."""
     by = None if decider is None else decider.user
     if not table.decide(tx, approval, state, by=by, where_from=where_from, choice=choice, outcome=outcome):
-        raise Conflict(ended(table.get(tx, approval.id) or approval))
+        raise Conflict(_is_over(table.get(tx, approval.id) or approval))
     done = table.get(tx, approval.id)
     assert done is not None
     kind = KINDS.get(approval.kind)
@@ -341,6 +341,12 @@ def _tell_waiting(tx: Transaction, approval: Approval, sentence: str | None) -> 
         sentence,
         thread_id=event.get("thread_id"),
     )
+
+
+def _is_over(approval: Approval) -> str:
+    """Why an answer changes nothing any more."""
+    decided = approval.state in (ApprovalState.APPROVED, ApprovalState.DENIED)
+    return f"{approval.code} is decided already: {ended(approval)}" if decided else ended(approval)
 
 
 def _chosen(choices: Sequence[ApprovalChoice], answer: str | None) -> ApprovalChoice:

@@ -200,7 +200,8 @@ async def test_it_is_decided_once_and_the_other_cards_say_by_whom(tmp_path: Path
         await until(lambda: len(host.channel.changed) == 2, "both cards are changed")
         assert all("Denied by memory:olga." in text and "/approve" not in text for _, text in host.channel.changed)
         receipt = await click(host, his, "Let in", sender="adam", click_id="c2")
-        assert receipt.dropped == "Denied by memory:olga."
+        (code,) = (each["code"] for each in await host.do("approval.list", state="all"))
+        assert receipt.dropped == f"{code} is decided already: Denied by memory:olga."
         assert (await said_in(host, "dm", 2))[1].text.startswith("You were not let in here")
         assert (await write(host, "hello?", where="dm")).dropped == "it was denied before"
         assert await host.do("approval.list") == []
