@@ -244,8 +244,9 @@ class _ChangeWorker:
             await asyncio.gather(*(self._replace(session) for session in living))
             await services.central.write(_finished, change)
             await self._remove_old()
-        except DumbwaiterError as error:  # the next host does it again
+        except DumbwaiterError as error:
             log.error("containers cannot be replaced", extra={"change": change.number, "error": str(error)})
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, services.dispatcher.container_waits.set)
         finally:
             self._finishing.pop(change.number, None)
 

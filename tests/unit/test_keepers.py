@@ -9,6 +9,7 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
+from host.central.container_changes import ChangeState
 from host.http_api import hook_sender
 from host.http_api.hook_sender import _Sender
 from host.operations import approvals, containers, delegate, nodes, prune
@@ -109,6 +110,35 @@ async def test_a_task_that_cannot_be_looked_after_holds_up_no_other(monkeypatch:
     try:
         async with asyncio.timeout(5):
             await looked.wait()
+    finally:
+        keeper.cancel()
+        await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def test_containers_that_could_not_be_replaced_are_replaced_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, is_done = 0, asyncio.Event()
+
+    async def read(load: Any, *_: Any) -> list[Any]:
+        nonlocal tries
+        if load is containers.container_changes.all_open:
+            return [] if is_done.is_set() else [MagicMock(state=ChangeState.MADE, number=1)]
+        tries += 1
+        if tries == 1:
+            raise RuntimeUnavailable("the engine does not answer")
+        return []
+
+    async def write(*_: Any) -> None:
+        is_done.set()
+
+    monkeypatch.setattr(containers._ChangeWorker, "_renew_old", AsyncMock())
+    monkeypatch.setattr(containers._ChangeWorker, "_remove_old", AsyncMock())
+    monkeypatch.setattr(containers, "_RETRY_SECONDS", 0.01)
+    services = _services()
+    services.central.read, services.central.write = read, write
+    keeper = asyncio.create_task(containers._ChangeWorker(services).run())
+    try:
+        async with asyncio.timeout(5):
+            await is_done.wait()
     finally:
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
