@@ -26,7 +26,10 @@ class Platform(MemoryChannel):
         self._by_chat[message.address.platform_id].put_nowait(arrival)
         return f"bench-{len(self.arrivals)}"
 
-    async def next_in(self, chat: str, seconds: float = 30.0) -> tuple[Outgoing, float]:
-        """The next message of a chat, and when it came. Raises `TimeoutError`."""
+    async def next_in(self, chat: str, seconds: float = 120.0) -> tuple[Outgoing, float]:
+        """The next message of a chat, and when it came. Raises `TimeoutError`.
+
+        That long because a first message may wait a minute for a processor where ten agents start at a load of 18.
+        """
         async with asyncio.timeout(seconds):
             return await self._by_chat[chat].get()
