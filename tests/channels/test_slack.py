@@ -267,6 +267,9 @@ async def test_a_message_is_there_once_whatever_becomes_of_the_call(
 async def test_a_message_that_a_killed_host_has_sent_is_not_sent_again(tmp_path: Path, fake: FakeSlack) -> None:
     async with channel_host(tmp_path, SLACK, settings(fake), chats=[DIRECT]) as there:
         first = await there.channel.deliver(HELLO)
+    # What Slack has never sent, so far; our own message stands among it.
+    odd = {"ts": fake.ours()[0]["ts"], "user": ["U1"], "bot_id": {"id": "B1"}, "text": 1, "metadata": []}
+    fake.messages[HELLO.address.platform_id].append(odd)
     async with channel_host(tmp_path, SLACK, settings(fake), is_started=False) as there:
         await there.context.state.set("ended_cleanly", "no")
         await there.start()

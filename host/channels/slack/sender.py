@@ -223,7 +223,8 @@ class SlackSender:
         return found
 
     def _is_ours(self, message: object) -> bool:
-        return isinstance(message, Mapping) and bool({message.get("user"), message.get("bot_id")} & self.own_ids)
+        ids = (message.get("user"), message.get("bot_id")) if isinstance(message, Mapping) else ()
+        return any(isinstance(each, str) and each in self.own_ids for each in ids)
 
 
 def blocks_of(written: str, buttons: Sequence[Button]) -> list[dict[str, Any]]:
