@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from host.api.client import HostClient, NoHost
+from host.api.client import HostClient, HostGone, NoHost
 from shared_schema.layout import DataLayout
 from tests.support.wait import until_sync
 
@@ -59,7 +59,7 @@ class Daemon:
         assert self.process.poll() is None, self.log.read_text()
         try:
             return bool(self.call("status")["host"]["running"])
-        except NoHost:
+        except (NoHost, HostGone):  # what a killed host was about to start has its socket until it is another program
             return False
 
     def kill(self) -> None:
