@@ -165,7 +165,8 @@ async def test_a_call_that_is_stopped_is_counted_with_its_model(
     usage = (await counted(here, 1)) and here.used[0][2]
     assert usage.model == MODELS[model].partition(":")[2]
     assert usage.estimated
-    assert usage.output_tokens > 8
+    # What had come through by then; on a busy machine more of it was still on its way.
+    assert 0 < usage.output_tokens <= server.requests[0].sent_pieces + 4  # some say a token for each event
 
 
 @pytest.mark.parametrize("model", MODELS)
