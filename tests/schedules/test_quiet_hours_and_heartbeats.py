@@ -36,8 +36,8 @@ async def test_what_is_said_in_quiet_hours_is_held_and_the_log_says_until_when(t
     clock = JumpingClock()
     async with running(tmp_path / "data", clock=clock) as host:
         await host.do("quiet_hours.set", subject="memory:one", hours=around_now(clock), zone="UTC")
-        await add(host, "good morning", name="early")
-        await add(host, "fire", name="alarm", urgent=True)
+        await add(host, "good morning", "every 7d", name="early")
+        await add(host, "fire", "every 7d", name="alarm", urgent=True)
         await host.do("schedule.run", name="early")
         await host.do("schedule.run", name="alarm")
         await ended(host, "alarm")
@@ -64,7 +64,7 @@ async def test_a_person_is_told_of_failures_after_their_quiet_hours(tmp_path: Pa
         await owner(host)
         await host.do("quiet_hours.set", subject=OWNER, hours=around_now(clock), zone="UTC")
         for name, urgent in (("calm", False), ("alarm", True)):
-            await add(host, "fail the oven is cold", name=name, urgent=urgent, max_failures=1)
+            await add(host, "fail the oven is cold", "every 7d", name=name, urgent=urgent, max_failures=1)
             await host.services.central.write(lambda c: c.execute("UPDATE schedules SET created_by = ?", (OWNER,)))
             await host.do("schedule.run", name=name)
             await ended(host, name)
