@@ -24,6 +24,7 @@ from host.runtime.docker import DockerRuntime
 from host.runtime.protocol import RuntimeUnavailable
 from shared_schema import collector
 from shared_schema.ids import Prefix, new_id
+from tests.watch import Watch
 
 pytest.register_assert_rewrite("tests.support", "tests.channels")  # so that a failed check in there says what differed
 
@@ -47,7 +48,7 @@ def _steady_constants() -> Constants:
 providers._get_local_constants = _steady_constants
 
 ROOT = Path(__file__).resolve().parents[1]
-PREPARE_SECONDS = 900
+PREPARE_SECONDS = 540
 TEST_LABEL = "dumbwaiter.test"
 
 
@@ -66,7 +67,8 @@ def pytest_collection_finish() -> None:
     collector.begin()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Watch(os.dup(2)))  # nothing is captured yet
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` ignores it, and so would all that tests start
 
 
