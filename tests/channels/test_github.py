@@ -189,8 +189,8 @@ async def test_reactions_of_people_are_found_by_looking_each_once(api: GitHubApi
     """No webhook tells of them, and no date changes by them."""
     number = api.open_issue("", "an old issue")
     api.react_by("ann", number, "rocket")
-    for each in api.reactions[str(number)]:
-        each["created_at"] = "2020-01-01T00:00:00Z"
+    for each in (api.issues[number], *api.reactions[str(number)]):
+        each |= {name: "2020-01-01T00:00:00Z" for name in ("created_at", "updated_at")}
     async with channel_host(tmp_path / "data", GITHUB, settings(api), is_started=False) as there:
         await there.register(REPOSITORY, is_group=True, session_mode="per-thread")
         await there.start()
