@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from host import log as logs
+from host.background import heard
 from host.backoff import Backoff
 from host.central.database import Central
 from host.channels.build import FindType, build, type_of
@@ -220,7 +221,8 @@ class RunningChannels:
             wait = await self._attempt(entry, failures + 1)
             failures = 1 if self._clock.monotonic() - began > _STEADY_SECONDS else failures + 1
             entry.tried.set()
-            await _wait_for(entry.again, wait)
+            await heard(entry.again, wait)
+            entry.again.clear()
 
     async def _attempt(self, entry: _Entry, failures: int) -> float:
         """One connection from its start to its end; how long to wait before the next."""
@@ -307,10 +309,3 @@ async def _first_attempts(entries: Sequence[_Entry]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_SECONDS):
             await asyncio.gather(*(entry.tried.wait() for entry in entries))
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    event.clear()

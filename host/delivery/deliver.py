@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from host.background import boundary, heard
 from host.central import deliveries, delivery_parts, drafts, unread
 from host.central.database import Central, Queryable, Transaction
 from host.central.deliveries import Chat, Delivery
@@ -161,19 +162,16 @@ class Deliverer:
         try:
             while True:
                 news.clear()
-                try:
+                wait: float | None = self._policy.first_seconds
+                with boundary(log, "what is to be sent waits", chat=":".join(chat)):
                     wait = await self._send_next(chat, rounds, following)
-                except DumbwaiterError as error:
-                    log.error("the ledger cannot be used", extra={"chat": ":".join(chat), "error": str(error)})
-                    await asyncio.sleep(self._policy.first_seconds)
-                    wait = 0
                 following = None
                 if wait is None and not news.is_set():
                     return
                 if wait is not None and wait > 0:
                     self._resting.add(chat)
                     self._one_rests.set()
-                    await _wait_for(news, wait)
+                    await heard(news, wait)
                     if not rounds.is_resting:  # else it rests until something is really attempted
                         self._resting.discard(chat)
         finally:
@@ -471,14 +469,6 @@ def _next(
 ) -> tuple[Delivery | None, str | None]:
     delivery = deliveries.next_for(connection, chat, now, after=after, resting=resting)
     return delivery, None if delivery is not None else deliveries.next_due(connection, chat)
-
-
-async def _wait_for(news: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        pass
 
 
 def _identifier(value: object) -> str | None:

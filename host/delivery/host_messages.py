@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
+from host.background import boundary, heard
 from host.central import approvals, host_messages, users
 from host.central.approvals import ApprovalState
 from host.central.database import Central, Queryable
@@ -102,10 +103,8 @@ class HostMessenger:
 
     async def _channels_with_work(self) -> list[str]:
         while True:
-            try:
+            with boundary(log, "messages of the host wait"):  # nothing else says that there is something to send
                 return await self._central.read(host_messages.channels_with_work)
-            except DumbwaiterError as error:  # nothing else says that there is something to send
-                log.error("the ledger cannot be used", extra={"error": str(error)})
             await asyncio.sleep(self._policy.first_seconds)
 
     async def _serve(self, channel: str) -> None:
@@ -114,41 +113,36 @@ class HostMessenger:
         try:
             while True:
                 news.clear()
-                wait = await self._send_next(channel, rests)
+                wait: float | None = self._policy.first_seconds
+                with boundary(log, "messages of the host wait", channel=channel):
+                    wait = await self._send_next(channel, rests)
                 if wait is None and not news.is_set():
                     return
                 if wait:
-                    try:
-                        async with asyncio.timeout(min(wait, _LONGEST_WAIT)):
-                            await news.wait()
-                    except TimeoutError:
-                        pass
+                    await heard(news, min(wait, _LONGEST_WAIT))
         finally:
             del self._workers[channel], self._news[channel]
 
     async def _send_next(self, channel: str, rests: Rests[int]) -> float | None:
         """Make one attempt. None when nothing is left, else the seconds until something is due (0: at once)."""
+        if channel in self._back:
+            self._back.discard(channel)
+            rests.wake()
+        resting = rests.resting(time.monotonic())
+        now = self._clock.now()
+        message, held = await self._central.read(_next, channel, sorted(resting), to_text(now))
+        if message is None:
+            until = None if held is None else max(0.05, (from_text(held) - now).total_seconds())
+            waits = [wait for wait in (rests.next_in(time.monotonic()), until) if wait is not None]
+            return max(0.05, min(waits)) if waits else None
+        rests.begin(message.position)
         try:
-            if channel in self._back:
-                self._back.discard(channel)
-                rests.wake()
-            resting = rests.resting(time.monotonic())
-            now = self._clock.now()
-            message, held = await self._central.read(_next, channel, sorted(resting), to_text(now))
-            if message is None:
-                until = None if held is None else max(0.05, (from_text(held) - now).total_seconds())
-                waits = [wait for wait in (rests.next_in(time.monotonic()), until) if wait is not None]
-                return max(0.05, min(waits)) if waits else None
-            rests.begin(message.position)
             await self._attempt(message, rests)
-        except DumbwaiterError as error:
-            log.error("the ledger cannot be used", extra={"channel": channel, "error": str(error)})
-            return self._policy.first_seconds
+        except DumbwaiterError:
+            raise
         except Exception as error:  # the boundary of one message: what comes behind it is sent
             log.exception("a message of the host cannot be sent", extra={"channel": channel})
-            assert message is not None
             await self._finish(message, DeliveryStatus.FAILED, error=f"the host failed over it: {type(error).__name__}")
-            return 0
         return 0
 
     async def _attempt(self, message: HostMessage, rests: Rests[int]) -> None:

@@ -10,12 +10,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
 
+from host.background import heard, in_background, repeat
 from host.central import events, hooks
 from host.central.database import Queryable
 from host.central.events import LiveEvent
@@ -26,7 +27,6 @@ from host.delivery.retry import RetryPolicy, wait_after
 from host.services import Services
 from shared_schema import json_text
 from shared_schema.clock import from_text, to_text
-from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ _LOOK_SECONDS = 5.0
 _LONGEST_WAIT = 30.0
 _RETRY_SECONDS = 2.0
 _GATHER_SECONDS = 0.05
-_GONE = -1.0
 
 
 class _Refused(Exception):
@@ -53,13 +52,11 @@ async def sending_hooks(services: Services) -> AsyncIterator[None]:
     """Post events to hooks until the block ends. Without hooks it only waits for one."""
     sender = _Sender(services)
     services.hooks.attempt = sender.attempt
-    keeper = asyncio.create_task(sender.run(), name="hooks")
     try:
-        yield
+        async with in_background(sender.run(), name="hooks"):
+            yield
     finally:
         services.hooks.attempt = None
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
 
 
 class _Sender:
@@ -72,24 +69,14 @@ class _Sender:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        services = self._services
+        changed = self._services.hooks.changed
         try:
-            while True:
-                services.hooks.changed.clear()
-                wait = None
-                try:
-                    await self._keep(set(await services.central.read(hooks.ids)))
-                except DumbwaiterError as error:
-                    log.error("hooks wait for the ledger", extra={"error": str(error)})
-                    wait = _RETRY_SECONDS
-                except Exception:  # the boundary of one look: what is wrong with it ends no later one
-                    log.exception("hooks wait")
-                    wait = _RETRY_SECONDS
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await services.hooks.changed.wait()
+            await repeat(self._keep_all, log=log, failure="hooks wait", retry_seconds=_RETRY_SECONDS, news=changed)
         finally:
             await self._keep(set())
+
+    async def _keep_all(self) -> None:
+        await self._keep(set(await self._services.central.read(hooks.ids)))
 
     async def _keep(self, wanted: set[str]) -> None:
         """Have a task for each of the hooks, and none for others."""
@@ -102,32 +89,23 @@ class _Sender:
 
     async def _serve(self, hook_id: str) -> None:
         with self._services.dispatcher.following() as news:
-            while True:
-                news.clear()  # before looking, so that what is committed meanwhile is looked at again
-                try:
-                    pause = await self._post_some(hook_id)
-                except DumbwaiterError as error:
-                    log.error("a hook waits", extra={"hook": hook_id, "error": str(error)})
-                    pause = _RETRY_SECONDS
-                except Exception:  # the boundary of one look: what is wrong with it ends no later one
-                    log.exception("a hook waits", extra={"hook": hook_id})
-                    pause = _RETRY_SECONDS
-                if pause == _GONE:
-                    return
-                if pause is not None:  # its receiver is down: news change nothing about that
-                    await asyncio.sleep(pause)
-                    continue
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await news.wait()
-                        await asyncio.sleep(_GATHER_SECONDS)
+
+            async def step() -> float:
+                pause = await self._post_some(hook_id)
+                if pause is None:
+                    await heard(news, _LOOK_SECONDS)
+                    pause = _GATHER_SECONDS
+                await asyncio.sleep(pause)  # where its receiver is down, news change nothing about that
+                return 0.0
+
+            await repeat(step, log=log, failure="a hook waits", retry_seconds=_RETRY_SECONDS, news=news, hook=hook_id)
 
     async def _post_some(self, hook_id: str) -> float | None:
         """Post what waits. How long to rest in any case; None: until there is news."""
         services = self._services
         hook, found, oldest = await services.central.read(lambda c: _waiting(c, hook_id))
-        if hook is None:
-            return _GONE
+        if hook is None:  # it was removed, and this ends in a moment
+            return None
         if hook.next_at is not None:
             left = (from_text(hook.next_at) - services.clock.now()).total_seconds()
             if left > 0:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from host.access import approvals as rules
 from host.access import cards, codes
 from host.access.standing import AT_TERMINAL
+from host.background import in_background, repeat
 from host.central import approvals as table
 from host.central.approvals import Approval, ApprovalState
 from host.central.database import Queryable
@@ -19,7 +20,7 @@ from host.routing.waiting import from_json
 from host.services import Services
 from host.sessions.attachments import AttachmentRefused
 from shared_schema.clock import from_text, to_text
-from shared_schema.errors import DumbwaiterError, InvalidValue, NotFound
+from shared_schema.errors import InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,15 @@ async def _decide(services: Services, code: str, answer: str | None) -> dict[str
 @asynccontextmanager
 async def following_decisions(services: Services) -> AsyncIterator[None]:
     """Do what follows from decisions, and let approvals expire, until the block ends."""
-    keeper = asyncio.create_task(_ApprovalWorker(services).run(), name="approvals")
-    try:
+    work = repeat(
+        _ApprovalWorker(services).work,
+        log=log,
+        failure="what follows from an approval waits",
+        retry_seconds=_RETRY_SECONDS,
+        news=services.dispatcher.decided,
+    )
+    async with in_background(work, name="approvals"):
         yield
-    finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
 
 
 class _ApprovalWorker:
@@ -79,25 +83,12 @@ class _ApprovalWorker:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
-        services = self._services
-        while True:
-            services.dispatcher.decided.clear()
-            try:
-                await self._expire()
-                await self._replay()
-                await self._tell_changed()
-                wait = await self._until_next()
-            except DumbwaiterError as error:
-                log.error("what follows from an approval waits", extra={"error": str(error)})
-                wait = _RETRY_SECONDS
-            except Exception:  # the boundary of one look: what is wrong with it ends no later one
-                log.exception("what follows from an approval waits")
-                wait = _RETRY_SECONDS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await services.dispatcher.decided.wait()
+    async def work(self) -> float | None:
+        """Do what is due; seconds until the next approval may expire, None: there is none."""
+        await self._expire()
+        await self._replay()
+        await self._tell_changed()
+        return await self._until_next()
 
     async def _tell_changed(self) -> None:
         services = self._services
@@ -129,7 +120,6 @@ class _ApprovalWorker:
             await services.central.write(table.replayed, approval_id=approval.id)
 
     async def _until_next(self) -> float | None:
-        """Seconds until the next approval may expire; None: there is none."""
         services = self._services
         at = await services.central.read(table.next_expiry)
         if at is None:

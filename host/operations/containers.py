@@ -11,12 +11,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from host.access.told_to_agents import tell
+from host.background import boundary, in_background, repeat
 from host.central import agent_groups, audit, container_changes, runs, turns
 from host.central.agent_groups import AgentGroup
 from host.central.container_changes import ChangeKind, ChangeState, ContainerChange
@@ -131,12 +132,8 @@ def renew(tx: Transaction, group: AgentGroup) -> None:
 @asynccontextmanager
 async def changing_containers(services: Services) -> AsyncIterator[None]:
     """Make what waits, until the block ends."""
-    worker = asyncio.create_task(_ChangeWorker(services).run(), name="changes of containers")
-    try:
+    async with in_background(_ChangeWorker(services).run(), name="changes of containers"):
         yield
-    finally:
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
 
 
 class _ChangeWorker:
@@ -145,28 +142,14 @@ class _ChangeWorker:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._finishing: dict[int, asyncio.Task[None]] = {}
+        self._has_renewed = False
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        services = self._services
+        news = self._services.dispatcher.container_waits
+        failure = "changes of containers wait"
         try:
-            is_first = True
-            while True:
-                services.dispatcher.container_waits.clear()
-                try:
-                    if is_first:
-                        await self._renew_old()
-                        is_first = False
-                    wait = await self._work()
-                except DumbwaiterError as error:
-                    log.error("changes of containers wait", extra={"error": str(error)})
-                    wait = _RETRY_SECONDS
-                except Exception:  # the boundary of one look: what is wrong with it ends no later one
-                    log.exception("changes of containers wait")
-                    wait = _RETRY_SECONDS
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await services.dispatcher.container_waits.wait()
+            await repeat(self._work, log=log, failure=failure, retry_seconds=_RETRY_SECONDS, news=news)
         finally:
             for task in self._finishing.values():
                 task.cancel()
@@ -175,6 +158,9 @@ class _ChangeWorker:
     async def _work(self) -> float | None:
         """Do what waits; seconds after which to look again, None: when there is news."""
         services = self._services
+        if not self._has_renewed:
+            await self._renew_old()
+            self._has_renewed = True
         for change in await services.central.read(container_changes.all_open):
             if change.state == ChangeState.MADE:
                 if change.number not in self._finishing:
@@ -238,17 +224,16 @@ class _ChangeWorker:
 
     async def _finish(self, change: ContainerChange) -> None:
         """Replace the containers, tell the agent, and remove images that are not needed any more."""
-        services = self._services
-        try:
+        services, is_done = self._services, False
+        with boundary(log, "containers cannot be replaced", change=change.number):
             living = await services.central.read(runs.living_of_agent_group, change.agent_group_id)
             await asyncio.gather(*(self._replace(session) for session in living))
             await services.central.write(_finished, change)
+            is_done = True
             await self._remove_old()
-        except DumbwaiterError as error:
-            log.error("containers cannot be replaced", extra={"change": change.number, "error": str(error)})
+        self._finishing.pop(change.number, None)
+        if not is_done:
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, services.dispatcher.container_waits.set)
-        finally:
-            self._finishing.pop(change.number, None)
 
     async def _replace(self, session: Session) -> None:
         """Stop an agent between two turns; the next one starts as its agent group is now."""

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from host.agents import delegating
 from host.agents.handover import tell_of_limit
+from host.background import boundary, in_background, repeat
 from host.central import delegations, sessions
 from host.central.delegations import Delegation, DelegationState
 from host.central.rate_limits import Act
@@ -19,7 +20,7 @@ from host.operations.session_stop import interrupt
 from host.services import Services
 from host.sessions.attachments import Attachment, AttachmentRefused, FileLimits, spool
 from shared_schema.clock import to_text
-from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.errors import InvalidValue
 from shared_schema.ids import Prefix, new_id
 
 log = logging.getLogger(__name__)
@@ -45,38 +46,18 @@ async def begin(services: Services, session: Session, arguments: Mapping[str, An
 @asynccontextmanager
 async def following_delegations(services: Services) -> AsyncIterator[None]:
     """Look after delegated tasks until the block ends."""
-    worker = asyncio.create_task(_follow(services), name="delegated tasks")
-    try:
+
+    async def look() -> float | None:
+        tasks = await services.central.read(delegations.all_open)
+        for task in tasks:  # a node that is away, for instance, holds up no task but its own
+            with boundary(log, "a delegated task cannot be looked after", delegation=task.id):
+                await _look_after(services, task)
+        return _LOOK_SECONDS if tasks else None
+
+    failure = "delegated tasks cannot be looked after"
+    work = repeat(look, log=log, failure=failure, retry_seconds=_LOOK_SECONDS, news=services.delegated)
+    async with in_background(work, name="delegated tasks"):
         yield
-    finally:
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
-
-
-async def _follow(services: Services) -> None:
-    while True:
-        services.delegated.clear()
-        wait: float | None = _LOOK_SECONDS
-        try:
-            tasks = await services.central.read(delegations.all_open)
-            wait = _LOOK_SECONDS if tasks else None
-            for task in tasks:
-                await _guarded(services, task)
-        except DumbwaiterError as error:
-            log.error("delegated tasks cannot be looked after", extra={"error": str(error)})
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
-                await services.delegated.wait()
-
-
-async def _guarded(services: Services, task: Delegation) -> None:
-    """Look after a task. What is wrong with it, a node that is away for instance, holds up no other."""
-    try:
-        await _look_after(services, task)
-    except DumbwaiterError as error:
-        log.error("a delegated task cannot be looked after", extra={"delegation": task.id, "error": str(error)})
-    except Exception:  # the boundary of one task
-        log.exception("a delegated task cannot be looked after", extra={"delegation": task.id})
 
 
 async def _look_after(services: Services, task: Delegation) -> None:

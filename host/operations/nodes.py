@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from host.background import boundary, in_background, repeat
 from host.central import audit, nodes
 from host.central.database import Transaction
 from host.operations import cluster_nodes
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 10.0
 _GRACE = 2.0
 
 
@@ -209,34 +209,26 @@ async def _readmit_of_swarm(services: Services, name: str, given: Sequence[objec
 
 
 @asynccontextmanager
-async def watching_nodes(services: Services) -> AsyncIterator[None]:
-    """Look for nodes that were away, until the block ends: their sessions go on as soon as they answer."""
-    task = asyncio.create_task(_keep_looking(services), name="watch nodes")
-    try:
+async def watching_nodes(services: Services, *, seconds: float = 10.0) -> AsyncIterator[None]:
+    """Look for nodes that were given up for lost and are back, again after so many seconds, until the block ends.
+
+    Their agents are ended before they do anything twice.
+    """
+    if not isinstance(runtime := services.runtime, InspectedNodes):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        return
 
+    async def look() -> float:
+        words = await services.central.read(nodes.all_words)
+        for name in [name for name, word in words.items() if word.lost_at is not None]:
+            with boundary(log, "a node cannot be looked at", node=name):
+                if await _answers(services, name):
+                    await _end_strangers(services, runtime, name)
+        return seconds
 
-async def _keep_looking(services: Services) -> None:
-    while isinstance(services.runtime, InspectedNodes):
-        await asyncio.sleep(_LOOK_SECONDS)
-        try:
-            await _look(services)
-        except DumbwaiterError as error:
-            log.warning("the nodes cannot be looked at", extra={"error": str(error)})
-        except Exception:  # the boundary of one look: what is wrong with it ends no later one
-            log.exception("the nodes cannot be looked at")
-
-
-async def _look(services: Services) -> None:
-    async with nodes_for_a_moment(services) as runtime:
-        assert runtime is not None
-        for name in list(runtime.away):
-            if runtime.is_lost(name) and await _answers(services, name):
-                # It was given up and is back: its agents are ended before they do anything twice.
-                await _end_strangers(services, runtime, name)
+    failure = "the nodes cannot be looked at"
+    async with in_background(repeat(look, log=log, failure=failure, retry_seconds=seconds), name="watch nodes"):
+        yield
 
 
 async def _end_strangers(services: Services, runtime: InspectedNodes, name: str) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from host.background import in_background, repeat
 from host.central import agent_groups, rate_limits, schedule_runs, sessions
 from host.central.database import Queryable, Transaction
 from host.central.sessions import Session
@@ -24,7 +25,6 @@ from shared_schema.errors import DumbwaiterError, InvalidValue, NotFound
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 600.0
 _MAX_DAYS = 100_000
 
 
@@ -124,35 +124,27 @@ def _require_deleted(connection: Queryable, session_id: str, before: str) -> Non
 
 
 async def clear_away(services: Services, spooled: Set[str]) -> set[str]:
-    """Remove what was deleted, and what lies in the spool for no message any more. What fails is done the next time.
+    """Remove what was deleted, and what lies in the spool for no message any more.
 
-    `spooled` is what the last time returned: the folders that nothing needed then.
+    `spooled` is what the last time returned: the folders that nothing needed then. Raises `FileTrouble` and `OSError`;
+    what is left then is removed the next time.
     """
-    try:
-        while await remove_deleted(services) or await remove_old_runs(services):
-            pass
-        await services.central.write(rate_limits.trim)
-        return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)
-    except (DumbwaiterError, OSError) as error:
-        log.error("what is old cannot be cleared away", extra={"error": str(error)})
-    except Exception:  # the boundary of one look: what is wrong with it ends no later one
-        log.exception("what is old cannot be cleared away")
-    return set(spooled)
+    while await remove_deleted(services) or await remove_old_runs(services):
+        pass
+    await services.central.write(rate_limits.trim)
+    return await asyncio.to_thread(services.inbox_sync.clear_spool, spooled)
 
 
 @asynccontextmanager
-async def clearing_away(services: Services) -> AsyncIterator[None]:
-    """Do that now and every ten minutes, until the block ends."""
-    task = asyncio.create_task(_keep_clearing(services), name="clear away")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _keep_clearing(services: Services) -> None:
+async def clearing_away(services: Services, *, seconds: float = 600.0) -> AsyncIterator[None]:
+    """Do that now and again after so many seconds, until the block ends."""
     spooled: set[str] = set()
-    while True:
+
+    async def clear() -> float:
+        nonlocal spooled
         spooled = await clear_away(services, spooled)
-        await asyncio.sleep(_LOOK_SECONDS)
+        return seconds
+
+    failure = "what is old cannot be cleared away"
+    async with in_background(repeat(clear, log=log, failure=failure, retry_seconds=seconds), name="clear away"):
+        yield

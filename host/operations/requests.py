@@ -22,6 +22,7 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
+from host.background import boundary, in_background
 from host.central import (
     agent_groups,
     deliveries,
@@ -72,12 +73,10 @@ async def answering(services: Services) -> AsyncIterator[None]:
         while True:
             answers.asked(*await services.dispatcher.requests.get())
 
-    taking = asyncio.create_task(take(), name="requests of agents")
     try:
-        yield
+        async with in_background(take(), name="requests of agents"):
+            yield
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
         await answers.close()
 
 
@@ -130,11 +129,9 @@ class Answers:
         try:
             while self._waiting[session_id]:
                 request = self._waiting[session_id].pop(0)
-                try:
+                ids = {"session": session_id, "request": request.message_id}
+                with boundary(log, "a request of an agent could not be answered", **ids):
                     await self._answer(session_id, request)
-                except Exception as error:  # the boundary of one request
-                    ids = {"session": session_id, "request": request.message_id, "error": str(error)}
-                    log.warning("a request of an agent could not be answered", extra=ids)
         finally:
             del self._waiting[session_id], self._workers[session_id]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
+from host.background import boundary, heard, in_background
 from host.central import agent_groups, schedule_runs, schedules, triggers
 from host.central.database import Central, Queryable, Transaction
 from host.central.triggers import Trigger
@@ -20,7 +21,6 @@ from host.schedules import folder_watch, runs
 from host.schedules.heartbeat import HeartbeatFacts
 from host.schedules.heartbeat_file import look
 from shared_schema.clock import Clock, from_text, to_text
-from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +67,8 @@ class ScheduleTimer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Do so until the block ends."""
-        loops = (self._start_loop(), self._end_loop(), self._watch_loop())
-        tasks = [asyncio.create_task(each) for each in loops]
-        try:
+        async with in_background(self._start_loop(), self._end_loop(), self._watch_loop(), name="schedules"):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_loop(self) -> None:
         await self._guarded(self._plan_anew)
@@ -90,9 +84,7 @@ class ScheduleTimer:
     async def _sleep(self) -> None:
         """Until something has changed, the clock among it."""
         while not self._changed.is_set() and abs(self._wall_offset() - self._offset) < JUMP_SECONDS:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOCK_SECONDS):
-                    await self._changed.wait()
+            await heard(self._changed, CLOCK_SECONDS)
 
     def _clock_moved(self) -> float:
         """Seconds by which the wall clock was set since this was asked last; 0: as good as not."""
@@ -111,9 +103,7 @@ class ScheduleTimer:
                     news.clear()  # before looking: a commit meanwhile is not lost
                     retry = await self._guarded(self._close_ended)
                     if self._has_open.is_set():
-                        with suppress(TimeoutError):  # what failed is tried again though nothing else is committed
-                            async with asyncio.timeout(retry):
-                                await news.wait()
+                        await heard(news, retry)  # what failed is tried again though nothing else is committed
                         await asyncio.sleep(_BETWEEN_LOOKS)
 
     async def _watch_loop(self) -> None:
@@ -156,15 +146,10 @@ class ScheduleTimer:
         self._files = looked
         return found
 
-    async def _guarded(self, step: Callable[[], object]) -> float | None:
+    async def _guarded(self, step: Callable[[], Awaitable[float | None]]) -> float | None:
         """Take a step; seconds until the next one. What is wrong with it ends no other one."""
-        try:
-            result = step()
-            return await result if asyncio.iscoroutine(result) else None
-        except DumbwaiterError as error:
-            log.error("schedules wait for the ledger", extra={"error": str(error)})
-        except Exception:  # the boundary of one step: the timer goes on
-            log.exception("a step of the schedules failed")
+        with boundary(log, "a step of the schedules failed"):
+            return await step()
         return _RETRY_SECONDS
 
     async def _start_due(self) -> float | None:

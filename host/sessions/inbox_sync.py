@@ -28,6 +28,7 @@ from host.central import (
 from host.central.agent_groups import AgentGroup
 from host.central.database import Central, Queryable, Transaction
 from host.central.sessions import Relation
+from host.latest import Latest
 from host.sessions import inbox, initial_transcript
 from host.sessions.attachments import unspool
 from host.sessions.context import MAX_CHATS, SESSION_WITH_AGENT, ContextInputs, TurnLimits, described, push_of
@@ -113,7 +114,8 @@ class InboxSync:
         self._outdated = outdated
         self._unmarked: dict[str, frozenset[str]] = {}
         self._marking = threading.Lock()  # each session has a thread of its own, and the writing thread takes away
-        self._pushed: dict[str, tuple[int, bytes]] = {}  # which file of a session has which pushed tables
+        # Which file of a session has which pushed tables; of one that is forgotten they are written anew.
+        self._pushed = Latest[str, tuple[int, bytes]](_PUSHED)
 
     def folder(self, session: sessions.Session) -> SessionLayout:
         """The folder of a session."""
@@ -287,10 +289,7 @@ class InboxSync:
 
     def _has_pushed(self, session_id: str, version: tuple[int, bytes]) -> None:
         with self._marking:
-            self._pushed.pop(session_id, None)
             self._pushed[session_id] = version
-            if len(self._pushed) > _PUSHED:  # sessions come without end; of one that is forgotten they are written anew
-                del self._pushed[next(iter(self._pushed))]
 
     def record(self, session: sessions.Session, known: Unrecorded = NOTHING_UNRECORDED) -> None:
         """Tell `inbound.db` what became of messages and deliveries since it was told last.

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
+from host.background import boundary, heard
 from host.central import deliveries, drafts
 from host.central.database import Central, Queryable, one
 from host.channels.protocol import Channel, ChannelUnavailable, Outgoing
@@ -23,7 +24,7 @@ from host.sessions import outbox
 from host.supervision.agent import RunningAgent
 from shared_schema.clock import Clock
 from shared_schema.dataclass import dataclass
-from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.errors import FileTrouble
 from shared_schema.rows import Address, AgentPhase, MessageOutKind, Row
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class ProgressDisplay:
 
     async def _show(self, session_id: str) -> None:
         shown = self._shown[session_id]
-        try:
+        with boundary(log, "what an agent does cannot be shown", session=session_id):
             found = await self._central.read(drafts.of, session_id)
             if found is not None:  # of an earlier host
                 shown.address, shown.draft_id = found
@@ -162,14 +163,8 @@ class ProgressDisplay:
                     await self._next_message(session_id, shown, work)
                 await self._look(session_id, shown, work, channel)
                 shown.again.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await shown.again.wait()
+                await heard(shown.again, _LOOK_SECONDS)
             await self._finish(session_id, shown)
-        except DumbwaiterError as error:
-            log.warning("what an agent does cannot be shown", extra={"session": session_id, "error": str(error)})
-        except Exception:  # the boundary of one session: nothing depends on this
-            log.exception("what an agent does cannot be shown", extra={"session": session_id})
 
     async def _next_message(self, session_id: str, shown: _Shown, work: Work) -> None:
         """Another message is the oldest now: its answer has not begun, unless it was answered already."""

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import field
 
+from host.background import boundary
 from shared_schema.dataclass import dataclass
-from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +108,8 @@ class SessionScheduler:
                 self._gates.pop(session_id, None)
 
     async def _reconcile_safely(self, session_id: str) -> float | None:
-        try:
+        with boundary(log, "a session could not be reconciled", session_id=session_id):
             return await self._reconcile(session_id)
-        except DumbwaiterError as error:
-            log.error("a session could not be reconciled", extra={"session_id": session_id, "error": str(error)})
-        except Exception:  # the boundary of one session: the others are reconciled
-            log.exception("a session could not be reconciled", extra={"session_id": session_id})
         return _BROKEN_SECONDS
 
     def _set_timer(self, session_id: str, gate: _Gate, seconds: float | None) -> None:

@@ -12,38 +12,32 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from host.background import in_background, repeat
 from host.central import runs, sessions
 from host.central.database import Central
 from host.runtime.protocol import AgentHandle, Runtime
-from shared_schema.errors import DumbwaiterError
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 60.0
 _GRACE = 5.0
 
 
 @asynccontextmanager
 async def ending_strays(central: Central, runtime: Runtime) -> AsyncIterator[None]:
     """End strays now and then, until the block ends."""
-    task = asyncio.create_task(keep_ending_strays(central, runtime), name="end strays")
-    try:
+    async with in_background(keep_ending_strays(central, runtime), name="end strays"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
-async def keep_ending_strays(central: Central, runtime: Runtime) -> None:
-    """The same without end."""
-    while True:
-        await asyncio.sleep(_SECONDS)
-        try:
-            await end_strays(central, runtime)
-        except DumbwaiterError as error:  # the next time
-            log.warning("agents cannot be looked for", extra={"error": str(error)})
-        except Exception:  # the boundary of one look: what is wrong with it ends no later one
-            log.exception("agents cannot be looked for")
+async def keep_ending_strays(central: Central, runtime: Runtime, seconds: float = 60.0) -> None:
+    """The same without end, first after so many seconds: at the start of a host its agents were looked for."""
+
+    async def look() -> float:
+        await end_strays(central, runtime)
+        return seconds
+
+    await asyncio.sleep(seconds)
+    await repeat(look, log=log, failure="agents cannot be looked for", retry_seconds=seconds)
 
 
 async def end_strays(central: Central, runtime: Runtime) -> list[AgentHandle]:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from host.background import boundary, in_background
 from host.central import ended
 from host.central.database import Queryable
 from host.central.ended import TRACED_DELIVERIES, TRACED_MESSAGES, EndedFeed
@@ -85,12 +86,10 @@ async def tracing(services: Services) -> AsyncIterator[None]:
         return
     tracer = Tracer(TraceFeed(services), collector)
     await tracer.begin()
-    task = asyncio.create_task(tracer.run(), name="traces")
     try:
-        yield
+        async with in_background(tracer.run(), name="traces"):
+            yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS):
                 await tracer.last()
@@ -124,10 +123,8 @@ class Tracer:
         """Until it is cancelled."""
         while True:
             await asyncio.sleep(min(_LONGEST_WAIT, _LOOK_SECONDS * 2 ** min(self._refused, 10)))
-            try:
+            with boundary(log, "traces cannot be told"):
                 await self._hand_on()
-            except Exception:  # the boundary of one look: no fault here may end it, nor reach a message
-                log.exception("traces cannot be told")
 
     async def last(self) -> None:
         """What is over when the host ends, as far as there is time."""

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from host.central import host_messages
-from host.central.database import Queryable
 from host.channels.memory import MemoryChannel
 from host.channels.protocol import ChannelUnavailable, Outgoing
 from host.delivery.rests import Rests
-from shared_schema.errors import FileTrouble
 from tests.channels.test_webhook_contract import WebhookPlatform
 from tests.platforms import telegram
 from tests.platforms.telegram import telegram_server
@@ -148,21 +145,3 @@ def test_what_goes_through_early_leaves_nothing_behind(asked: float) -> None:
     rests.begin("a")
     assert rests.resting(asked) == frozenset()
     assert rests.next_in(asked) is None
-
-
-async def test_what_the_host_says_is_sent_though_the_ledger_could_not_be_read_for_a_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failures, channels_with_work = 1, host_messages.channels_with_work
-
-    def fails_at_first(connection: Queryable) -> list[str]:
-        nonlocal failures
-        if failures:
-            failures -= 1
-            raise FileTrouble("no descriptor is left")
-        return channels_with_work(connection)
-
-    async with running(tmp_path / "data") as host:
-        monkeypatch.setattr(host_messages, "channels_with_work", fails_at_first)
-        await host.services.central.write(host_messages.say, "once", "memory", "one", "Something has happened.")
-        await until(lambda: host.texts() == ["Something has happened."], "it is sent", 30)

@@ -7,12 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from host.central.agent_groups import AgentGroupChanged
-from host.central.database import Transaction
 from host.channels.memory import MemoryChannel
-from host.operations import approvals
-from host.services import Services
-from shared_schema.errors import FileTrouble, InvalidValue, NotFound
+from shared_schema.errors import InvalidValue, NotFound
 from shared_schema.layout import SessionLayout
 from tests.support.host import AGENT, CHAT, Host, rows, running
 from tests.support.wait import until
@@ -200,25 +196,3 @@ async def test_a_notice_of_the_host_s_own_is_nothing_unread(tmp_path: Path) -> N
         await host.settled()
         assert host.channel.sent[0].from_host
         assert await host.central("SELECT unread_since FROM sessions") == [{"unread_since": None}]
-
-
-async def test_agents_that_could_not_be_told_of_a_change_are_told_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-
-    async def push(_: Services, agent_group_id: str) -> None:
-        told.append(agent_group_id)
-        if len(told) == 1:
-            raise FileTrouble("no descriptor is left")
-
-    monkeypatch.setattr(approvals, "push_to_agent_group", push)
-    monkeypatch.setattr(approvals, "_RETRY_SECONDS", 0.1)
-    async with running(tmp_path) as host:
-
-        def change(tx: Transaction) -> None:
-            for group in ("agr_1", "agr_2"):
-                tx.add(AgentGroupChanged(group))
-
-        await host.services.central.write(change)
-        await until(lambda: told == ["agr_1", "agr_1", "agr_2"], "both are told", 10)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-import pytest
-
 from host.central import deliveries, ingest
 from host.delivery.mirror import MOST_CONTEXT
 from host.routing.event import Event
-from host.sessions import inbox_sync
 from shared_schema.ids import Prefix, new_id
 from shared_schema.rows import Address, decode, encode
 from tests.support.host import AGENT, rows, running
@@ -145,16 +142,3 @@ async def test_a_session_of_several_chats_says_where_a_message_was_written(tmp_p
             decode(row["content"])["chat"] for row in rows(layout.inbound, "SELECT * FROM messages_in ORDER BY seq")
         ]
         assert said == ['memory, a group named "Red"', 'memory, a group named "Blue"']
-
-
-async def test_which_tables_a_session_has_is_remembered_of_the_latest_sessions_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inbox_sync, "_PUSHED", 2)
-    async with running(tmp_path / "data") as host:
-        for chat in ("two", "three"):
-            await host.do("messaging_group.add", address=f"memory:{chat}", is_group=True, unknown_sender="public")
-            await host.do("wiring.add", messaging_group=f"memory:{chat}", agent_group=AGENT)
-        for chat in ("one", "two", "three", "one"):
-            assert await host.ask("hello", chat=chat) == "scripted: hello"
-        assert len(host.services.inbox_sync._pushed) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import pytest
 
 from host.central import schedules
-from host.central.database import Transaction
-from host.schedules import runs
 from host.schedules.runs import start_due
 from shared_schema.clock import to_text
-from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
+from shared_schema.errors import Conflict, InvalidValue, NotFound
 from tests.access.people import OWNER, OWNERS_CHAT, owner
 from tests.support.clocks import JumpingClock
 from tests.support.host import AGENT, Host, running
+from tests.support.ledger import refusing
 from tests.support.wait import until
 
 HOUR, DAY = 3_600.0, 86_400.0
@@ -376,27 +374,22 @@ async def test_the_name_of_a_schedule_is_free_once_its_last_run_is_over(tmp_path
 
 
 async def test_an_end_that_cannot_be_taken_down_is_tried_again_though_nothing_else_happens(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    is_full, close_ended = True, runs.close_ended
-
-    def close(tx: Transaction, now: datetime) -> bool:
-        if is_full:
-            raise DumbwaiterError("the disk is full")
-        return close_ended(tx, now)
-
-    monkeypatch.setattr(runs, "close_ended", close)
     async with running(tmp_path / "data") as host:
         await add(host, "write 0 [SILENT]", name="silent")
-        await host.do("schedule.run", name="silent")
+        with refusing(host.services.settings.layout.central, "UPDATE ON schedule_runs"):
+            await host.do("schedule.run", name="silent")
 
-        async def is_answered() -> bool:
-            (row,) = await host.central("SELECT status FROM ingest")
-            return str(row["status"]) == "completed"
+            async def is_answered() -> bool:
+                (row,) = await host.central("SELECT status FROM ingest")
+                return str(row["status"]) == "completed"
 
-        await until(is_answered, "its agent is done", 30)
-        await asyncio.sleep(1)  # for what else follows from that
-        is_full = False
+            await until(is_answered, "its agent is done", 30)
+            await host.settled()  # all else that follows from that
+            before = len(caplog.records)
+            failed = "a step of the schedules failed"
+            await until(lambda: failed in [r.message for r in caplog.records[before:]], "it cannot be taken down", 30)
         (run,) = await ended(host, "silent")
         assert run["state"] == "silent"
 
