@@ -38,17 +38,18 @@ def without_keys(text: str) -> str:
 
 @lru_cache(maxsize=64)
 def _writings(key: str) -> tuple[re.Pattern[str], ...]:
-    each_character = "".join(_character(character) for character in key)
+    # A row of backslashes is looked at from its beginning alone: from each of them that takes the square of its length.
+    each_character = _character(key[0], r"(?<!\\)") + "".join(map(_character, key[1:]))
     return (re.compile(each_character, re.IGNORECASE), *(re.compile(re.escape(text)) for text in _encodings(key)))
 
 
-def _character(character: str) -> str:
-    """One character as itself, or in the escapes of JSON, URLs and HTML."""
-    code = ord(character)
-    escapes = {re.escape(character), rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"%(?:25)?{code:02x}"}
+def _character(character: str, before: str = "") -> str:
+    """One character as itself, or in the escapes of JSON, URLs and HTML; `before` their backslashes stands that."""
+    code, row = ord(character), rf"{before}\\+"
+    escapes = {re.escape(character), f"{row}u00{code:02x}", f"{row}x{code:02x}", f"%(?:25)?{code:02x}"}
     escapes |= {f"&#0*{code};", f"&#x0*{code:x};"}
     if character == "/":
-        escapes.add(r"\\+/")
+        escapes.add(f"{row}/")
     return f"(?:{'|'.join(sorted(escapes, key=len, reverse=True))})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,6 +43,14 @@ def test_the_key_is_found_in_every_writing(writing: str) -> None:
     assert text.startswith("before ")
     assert text.endswith(" after")
     assert "canary" not in text.lower()
+
+
+@pytest.mark.parametrize("text", ["\\" * 32_768, "sk-" + "\\" * 32_768, "s\\" * 16_384, "&#" + "0" * 32_768])
+def test_a_text_that_is_made_for_it_does_not_hold_up_the_host(text: str) -> None:
+    """A service repeats in its error what an agent has asked it for; the square of its length would be 15 seconds."""
+    began = time.thread_time()
+    assert without_key(text, KEY) == text
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(
