@@ -12,6 +12,11 @@ from shared_schema.text import composed
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 MARK = "\ufeff"
+NO_CHARSETS = frozenset(
+    {"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "unicode-escape", "raw-unicode-escape"}
+    | {"mbcs", "oem"}
+)
+"""What Python can decode, by its names, and no foreign text is written in. A megabyte of `punycode` takes minutes."""
 _MAX_NAME = 1_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from shared_schema.foreign_text import encoding_of
+from shared_schema.foreign_text import NO_CHARSETS, encoding_of
 
 _LOOKED_AT = 1024  # bytes in which a page must name its encoding
 _META = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{1,40})""", re.IGNORECASE)
@@ -72,4 +72,4 @@ def _known(name: str) -> str | None:
         "".encode(found.name)  # not one of those that only turn bytes into bytes
     except (LookupError, ValueError):
         return None
-    return _MEANT.get(found.name, found.name)
+    return None if found.name in NO_CHARSETS else _MEANT.get(found.name, found.name)

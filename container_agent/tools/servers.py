@@ -238,8 +238,8 @@ class _Server:
     async def _note_refusal(self, response: httpx2.Response) -> None:
         """Keep why the gateway lets nothing through: the library only says that something failed."""
         if response.headers.get(connections.REFUSED_HEADER):
-            await response.aread()
-            self._refusal = " ".join(response.text.split())[:300]
+            said = (await response.aread())[:2_000].decode("utf-8", "replace")  # in no charset that a server names
+            self._refusal = " ".join(said.split())[:300]
 
     def _tool(self, definition: Definition) -> Tool:
         async def run(arguments: Arguments) -> str:

@@ -170,8 +170,8 @@ async def _parameters(request: web.Request) -> dict[str, Any]:
     if "Content-Encoding" in request.headers:  # aiohttp waits for ever for the end of one that turns out to be broken
         raise InvalidValue("the body is compressed, and must not be")
     try:
-        parameters = json_text.parse(await request.text() or "{}")
-    except (ValueError, LookupError, web.RequestPayloadError) as error:  # LookupError: of the charset
+        parameters = json_text.parse(await request.read() or b"{}")  # JSON has no charset to be asked for
+    except (ValueError, web.RequestPayloadError) as error:
         raise InvalidValue("the body is not JSON") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise InvalidValue(f"the body is longer than {_MAX_BODY} bytes") from error

@@ -50,6 +50,15 @@ def test_five_hundred_commands_at_once_are_all_answered(tmp_path: Path) -> None:
         assert all(json.loads(answer.rpartition(b"\r\n\r\n")[2])["result"]["host"]["running"] for answer in answers)
 
 
+def test_json_is_not_read_in_a_charset_that_its_sender_chooses(tmp_path: Path) -> None:
+    with daemon(tmp_path / "data") as host, closing(_connect(host)) as connection:
+        head = STATUS.replace(
+            b"Content-Length: 2", b"Content-Type: application/json; charset=punycode\r\nContent-Length: 2"
+        )
+        connection.sendall(head + b"{}")
+        assert _answer(connection).startswith(b"HTTP/1.1 200 OK")
+
+
 async def test_bodies_that_do_not_come_are_given_up_and_keep_no_command_from_being_answered(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as host:
         path = host.services.settings.layout.socket

@@ -215,6 +215,8 @@ KANJI = "\u65e5\u672c\u8a9e"
         (None, b'<meta charset="utf-16">' + KANJI.encode(), KANJI),
         (None, b'<?xml version="1.0" encoding="koi8-r"?>' + GREETING.encode("koi8-r"), GREETING),
         ("base64", b"plain", "plain"),
+        ("punycode", b"plain-abc", "plain-abc"),  # a megabyte of it would take minutes
+        (None, b"<meta charset=idna>plain-abc", "plain-abc"),
     ],
 )
 def test_the_charset_of_a_page_is_found_as_browsers_do(declared: str | None, data: bytes, expected: str) -> None:

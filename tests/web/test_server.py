@@ -70,6 +70,16 @@ async def test_a_link_signs_one_browser_in_once_and_a_sign_out_holds_at_once(sit
     assert [each["who"] for each in await site.host.do("audit.list", action="web.sign_in")] == ["cli:terminal"]
 
 
+async def test_a_form_is_not_read_in_a_charset_that_its_sender_chooses(site: Site) -> None:
+    """Of `punycode` a megabyte takes minutes, and no one has signed in yet."""
+    token = (await site.link()).partition("#")[2]
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=punycode"}
+        data = f"token={token}&more=-{'aa' * 5_000}"
+        status, _, _ = await Client(site.address, session).post("/sign-in", data, csrf=False, **headers)
+        assert status == 303
+
+
 async def test_a_message_is_answered_and_one_that_is_sent_twice_is_taken_once(site: Site) -> None:
     async with site.client() as client:
         first, again = await send(client, "good day"), await send(client, "good day")

@@ -19,6 +19,7 @@ from email.header import decode_header
 from email.message import Message
 
 from shared_schema.dataclass import dataclass
+from shared_schema.foreign_text import NO_CHARSETS
 
 MAX_HEAD = 256 * 1024
 MAX_HEADERS = 500
@@ -31,7 +32,6 @@ _LONGEST_DECODED = 2_000
 _LINE = re.compile(rb"\r?\n")
 _NAME = re.compile(r"[!-9;-~]{1,80}")
 # Codecs of Python that are no character sets of mails, or take quadratic time.
-_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
 
 class HeadTooLong(ValueError):
@@ -168,7 +168,7 @@ def decoded(data: bytes, charset: str | None) -> str:
     except (LookupError, ValueError):
         name = "utf-8"
     try:
-        return data.decode("utf-8" if name in _NO_CHARSETS else name, "replace")
+        return data.decode("utf-8" if name in NO_CHARSETS else name, "replace")
     except (LookupError, ValueError):  # a codec of another kind than characters
         return data.decode("utf-8", "replace")
 
