@@ -25,8 +25,8 @@ OLDEST_OPEN = """
 SELECT count(*) AS waiting, min(accepted_at) AS since FROM ingest INDEXED BY ingest_open
 WHERE session_id = ? AND status = 'pending' AND trigger = 1 AND kind = 'chat'
 """
-FILES_IN = "SELECT content FROM ingest WHERE message_id = ? AND session_id = ?"
-FILES_OUT = "SELECT content FROM deliveries WHERE message_out_id = ? AND session_id = ?"
+FILES_IN = "SELECT content, spool FROM ingest WHERE message_id = ? AND session_id = ?"
+FILES_OUT = "SELECT content, NULL AS spool FROM deliveries WHERE message_out_id = ? AND session_id = ?"
 WITHDRAWN = """
 SELECT d.message_out_id FROM turns t INDEXED BY turns_withdrawn
 JOIN deliveries d ON d.session_id = t.session_id AND d.turn_id = t.id
@@ -92,16 +92,22 @@ def dollars(connection: Queryable, session_id: str) -> float:
     return 0.0 if row is None else float(row["dollars"] or 0.0)
 
 
-def files_of(connection: Queryable, session_id: str, message_id: str) -> list[str]:
-    """Where the files of a message are, below the folder of its session."""
+def files_of(connection: Queryable, session_id: str, message_id: str) -> tuple[list[str], str | None] | None:
+    """Where the files of a message are, below the folder of its session; and the spool folder that has them before.
+
+    None where the ledger does not have the message.
+    """
+    known: tuple[list[str], str | None] | None = None
     for statement in (FILES_IN, FILES_OUT):
         row = one(connection, statement, (message_id, session_id))
         if row is None:
             continue
+        known = [], None
         try:
             files = decode(row["content"]).get("files")
         except FileDamaged:
             continue
         if isinstance(files, list):
-            return [str(each.get("path") if isinstance(each, dict) else each) for each in files]
-    return []
+            paths = [str(each.get("path") if isinstance(each, dict) else each) for each in files]
+            return paths, row["spool"]
+    return known

@@ -165,23 +165,6 @@ async def interrupt(services: Services, *, session: str) -> dict[str, Any]:
     return {"session_id": found.id, "cancelled": await session_stop.interrupt(services, found)}
 
 
-async def file(services: Services, *, user: str, session: str, message: str, number: int) -> dict[str, str]:
-    """Where a file of a message is, the first being 0: `{folder, path, name}`; `path` is below the session's folder.
-
-    Raises `NotFound`.
-    """
-
-    def load(connection: Queryable) -> tuple[Session, str]:
-        found = visible(connection, user, session)
-        files = browser_chats.files_of(connection, found.id, message)
-        if not 0 <= number < len(files):
-            raise NotFound("there is no such file in this conversation")
-        return found, files[number]
-
-    found, path = await services.central.read(load)
-    return {"folder": str(services.inbox_sync.folder(found).folder), "path": path, "name": Path(path).name}
-
-
 async def transcript(services: Services, *, session: str) -> list[dict[str, Any]]:
     """What was said in a conversation and was not taken back, oldest first: the newest entries, each once.
 

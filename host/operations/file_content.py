@@ -4,31 +4,65 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from host.central import browser_chats, session_lookup
 from host.central.database import Queryable
 from host.central.sessions import Session
+from host.operations.conversations import visible
 from host.services import Services
 from host.sessions.untrusted_files import opened_file, opened_folder
-from shared_schema.errors import NotFound
+from shared_schema.errors import FileDamaged, NotFound
 
 _CHUNK = 64 * 1024
+_AHEAD_SECONDS = 10.0
 
 
-async def content_of(services: Services, session_id: str, message_id: str, number: int) -> tuple[str, bytes]:
-    """The name and the bytes of a file of a message, the first being 0. Raises `NotFound`, `FileTrouble`."""
+async def content_of(
+    services: Services, session_id: str, message_id: str, number: int, *, user: str | None = None
+) -> tuple[str, bytes]:
+    """The name and the bytes of a file of a message, the first being 0. With a `user`, of what that one may see.
 
-    def load(connection: Queryable) -> tuple[Session, list[str]]:
-        found = session_lookup.find(connection, session_id)
-        return found, browser_chats.files_of(connection, found.id, message_id)
-
-    found, files = await services.central.read(load)
+    Raises `NotFound`, `FileTrouble`.
+    """
+    session, files, spool = await _known(services, session_id, message_id, user)
     if not 0 <= number < len(files):
         raise NotFound("there is no such file in this conversation")
-    folder = services.inbox_sync.folder(found).folder
+    path = files[number]
+    name = Path(path).name
+    places = [(services.inbox_sync.folder(session).folder, path)]
+    if spool is not None:  # whole from the beginning, and removed only when the session has it
+        places.insert(0, (services.settings.layout.spool / spool, name))
     most = max(services.settings.max_file_bytes, 1)
-    return Path(files[number]).name, await asyncio.to_thread(_content, folder, files[number], most)
+    for folder, below in places:
+        try:
+            return name, await asyncio.to_thread(_content, folder, below, most)
+        except FileDamaged:
+            continue
+    raise NotFound("this file is not kept any more")
+
+
+async def _known(
+    services: Services, session_id: str, message_id: str, user: str | None
+) -> tuple[Session, list[str], str | None]:
+    """A session, and the files of its message. What its agent has just written is shown before the ledger has it."""
+
+    def load(connection: Queryable) -> tuple[Session, tuple[list[str], str | None] | None]:
+        known = session_lookup.find(connection, session_id) if user is None else visible(connection, user, session_id)
+        return known, browser_chats.files_of(connection, known.id, message_id)
+
+    with services.dispatcher.following() as news, suppress(TimeoutError):
+        async with asyncio.timeout(_AHEAD_SECONDS):
+            while True:
+                news.clear()
+                session, found = await services.central.read(load)
+                if found is not None:
+                    return session, *found
+                if session.id not in services.supervisor.agents:
+                    break
+                await news.wait()
+    raise NotFound("there is no such file in this conversation")
 
 
 def _content(folder: Path, path: str, most: int) -> bytes:

@@ -170,7 +170,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "conversation.send": conversations.send,
     "conversation.read": conversations.read,
     "conversation.interrupt": conversations.interrupt,
-    "conversation.file": conversations.file,
     "web.link": web.link,
     "web.list": web.list_all,
     "web.sign_out": web.sign_out,

@@ -177,6 +177,8 @@ class WebServer:
             response = web.Response(status=error.status, text=error.text, headers=kept)
         except DumbwaiterError as error:
             response = self._site.failed(request, error)
+            if response.status == 500:
+                log.warning("a page cannot be shown", extra={"path": request.path[:200], "error": str(error)})
         except (asyncio.CancelledError, ConnectionResetError):
             raise
         except Exception:  # the boundary of one request

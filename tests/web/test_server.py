@@ -107,15 +107,45 @@ async def test_files_go_both_ways_and_only_pictures_are_shown(site: Site) -> Non
         status, _, headers = await client.get(links[0])
         assert (status, headers["Content-Type"]) == (200, "image/png")
         assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
-
-        async def file() -> Any:
-            status, _, headers = await client.get(links[1])
-            return headers if status == 200 else None
-
-        headers = await until(file, "the file is there", 60)  # the page has the message a moment before it
-        assert headers["Content-Type"] == "application/octet-stream"
+        status, _, headers = await client.get(links[1])
+        assert (status, headers["Content-Type"]) == (200, "application/octet-stream")
         assert headers["Content-Disposition"].startswith("attachment")
         assert [path.name for path in Path(site.host.services.settings.layout.downloads / "web").iterdir()] == []
+
+
+async def test_a_file_is_there_as_soon_as_its_message_is_shown(site: Site) -> None:
+    """Before the session's folder has what a person sent, and before the ledger has what the agent sends."""
+    async with site.client() as client:
+        session = (await send(client, "good day"))["session_id"]
+        await shown(client, session, "scripted: good day")
+        folder = Path((await site.host.do("session.show", session=session))["path"])
+        (folder / "inbox").rmdir()
+        (folder / "inbox").touch()  # nothing can be brought into it
+        form = aiohttp.FormData({"agent": AGENT, "thread": "one", "text": "a picture", "message_id": "m2"})
+        form.add_field("file", b"GIF89a and more", filename="dot.gif")
+        status, body, _ = await client.post("/chat/send", form)
+        assert status == 200, body
+        link = f"/chat/{session}/file/{json.loads(body)['message_id']}/0"
+        assert (await client.get(link))[1] == "GIF89a and more"
+        (folder / "inbox").unlink()
+        (folder / "inbox").mkdir()
+        await shown(client, session, "scripted: a picture")
+        assert (await client.get(link))[1] == "GIF89a and more"
+
+        (folder / "sent").rmdir()
+        (folder / "sent").touch()  # nothing can be taken over from the agent
+        await send(client, "attach notes.svg 20", message_id="m3")
+        page = await shown(client, session, "attached notes.svg")
+        *_, link = re.findall(rf'href="(/chat/{session}/file/[^"?]+)\?save"', page)
+        asking = asyncio.create_task(client.get(link))
+        assert (await client.get("/chat"))[0] == 200
+        assert not asking.done()
+        (folder / "sent").unlink()
+        (folder / "sent").mkdir()
+        assert (await asking)[0] == 200
+
+        (folder / "sent").rename(folder / "elsewhere")
+        assert (await client.get(link))[0] == 404
 
 
 async def test_what_can_be_done_with_a_conversation_is_done(site: Site) -> None:

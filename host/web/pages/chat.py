@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -27,7 +26,7 @@ from urllib.parse import quote
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from host.sessions.untrusted_files import opened_file, opened_folder
+from host.operations.file_content import content_of
 from host.web import guard
 from host.web.live import LiveStreams
 from host.web.markdown import with_html
@@ -208,23 +207,17 @@ class ChatPages:
         number = request.match_info["number"]
         if not number.isascii() or not number.isdecimal() or len(number) > 4:
             raise NotFound("there is no such file in this conversation")
-        found = await self._site.do(
-            visitor,
-            "conversation.file",
-            user=visitor.user,
-            session=request.match_info["session"],
-            message=request.match_info["message"],
-            number=int(number),
+        of = request.match_info
+        name, content = await content_of(
+            self._site.services, of["session"], of["message"], int(number), user=visitor.user
         )
-        most = max(self._site.services.settings.max_file_bytes, 1)
-        content = await asyncio.to_thread(_content, Path(found["folder"]), found["path"], most)
         picture = _picture(content)
         disposition = "inline" if picture is not None and "save" not in request.query else "attachment"
         return web.Response(
             body=content,
             content_type=picture or "application/octet-stream",
             headers={
-                "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(found['name'], safe='')}",
+                "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
                 "Content-Security-Policy": guard.FILE_POLICY,
                 "Cache-Control": "private, max-age=3600",
             },
@@ -284,15 +277,6 @@ async def _kept(part: BodyPartReader, folder: Path, most: int) -> Path:
                 raise InvalidValue(f"'{name}' is larger than {most // 1024**2} MiB, more than a message may bring")
             await asyncio.to_thread(file.write, chunk)
     return path
-
-
-def _content(folder: Path, path: str, most: int) -> bytes:
-    """A file below a session's folder, opened without following any link."""
-    with opened_folder(folder) as opened, opened_file(opened, *path.split("/"), max_bytes=most) as descriptor:
-        content = bytearray()
-        while len(content) <= most and (chunk := os.read(descriptor, _CHUNK)):
-            content += chunk
-        return bytes(content)
 
 
 def _picture(content: bytes) -> str | None:
