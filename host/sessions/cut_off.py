@@ -5,8 +5,8 @@ another one. `out/` is put aside whole, under a name of its own, and a copy take
 journal, and the files that wait to be sent. A container keeps the folder that was put aside, under any name,
 and reaches no other; nothing that it writes there is ever read.
 
-A crash anywhere in here is repaired by doing it again: the copy is whole before anything is moved, and where `out/` is
-missing the copy is put in its place first.
+A crash anywhere in here is repaired by doing it again: the copy is whole before anything is moved, and takes the place
+of `out/` last, so where that is missing the folder that was put aside latest is the one that was begun with.
 """
 
 from __future__ import annotations
@@ -41,18 +41,21 @@ def cut_off(layout: SessionLayout, owner: Owner, *, stamp: str) -> str:
     following = layout.folder / _NEXT
     kept = f"{_KEPT}{stamp}"
     try:
-        if not os.path.lexists(layout.out) and following.is_dir():  # a crash between the two renames
-            os.rename(following, layout.out)
-        if not os.path.lexists(layout.out):
+        if os.path.lexists(layout.out):
+            remove_tree(following)
+            _copied(layout, following, owner)
+            os.rename(layout.out, layout.folder / kept)
+            sync_folder(layout.folder)
+        elif following.is_dir():  # a crash in the middle
+            kept = max((name for name in os.listdir(layout.folder) if name.startswith(_KEPT)), default=kept)
+        else:
             return kept
-        remove_tree(following)
-        _copied(layout, following, owner)
-        os.rename(layout.out, layout.folder / kept)
+        waiting = layout.folder / kept / OUTBOX
+        if waiting.is_dir() and not waiting.is_symlink():
+            os.rename(waiting, following / OUTBOX)
+            sync_folder(following)
         os.rename(following, layout.out)
         sync_folder(layout.folder)
-        if os.path.isdir(layout.folder / kept / OUTBOX) and not os.path.islink(layout.folder / kept / OUTBOX):
-            os.rename(layout.folder / kept / OUTBOX, layout.outbox)
-        sync_folder(layout.out)
     except OSError as error:
         raise FileTrouble(f"the folder cannot be put aside: {error.strerror}", where=layout.out) from error
     return kept
