@@ -57,6 +57,10 @@ class Queryable(Protocol):
         """Run one statement. Raises `sqlite3.Error`."""
 
 
+# SQLite's errors that are about what was to be stored, and not about the file.
+_OF_A_VALUE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
+
+
 class Effect:
     """What follows from a change once it is committed: small frozen records, defined beside what they are about.
 
@@ -318,3 +322,8 @@ def one(connection: Queryable, statement: str, parameters: Any = ()) -> sqlite3.
     """The first row of a query, or None."""
     row: sqlite3.Row | None = connection.execute(statement, parameters).fetchone()
     return row
+
+
+def is_of_a_row(error: Exception) -> bool:
+    """Whether it may be the fault of one row, which can be left out, and not of the ledger's own file. Pure."""
+    return not isinstance(error, sqlite3.Error) or isinstance(error, _OF_A_VALUE)

@@ -8,7 +8,6 @@ What does not pass never holds up what follows it: it is recorded, and where it 
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import field
 
 from host.central import deliveries, ingest, rate_limits, refusals, sessions, turns
-from host.central.database import Central, Transaction
+from host.central.database import Central, Transaction, is_of_a_row
 from host.central.deliveries import ChatHasNews
 from host.central.quota import DEFAULT, Kept, Quota
 from host.central.rate_limits import Act
@@ -41,8 +40,6 @@ from shared_schema.rows import (
 
 log = logging.getLogger(__name__)
 
-# SQLite's errors that are about what was to be stored, and not about the file.
-_OF_A_VALUE = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError)
 _ROWS_OF_TURN = 4
 """Rows that become of one turn: its copy, its usage, and two events."""
 
@@ -121,7 +118,7 @@ class Copier:
             with tx.part("rows"):
                 return self._store_rows(tx, session_id, snapshot, candidates, _no_boundary)
         except Exception as error:  # of one row, perhaps: then each row gets a boundary of its own
-            if not _is_of_a_row(error):
+            if not is_of_a_row(error):
                 raise
         return self._store_rows(tx, session_id, snapshot, candidates, _one_row)
 
@@ -190,11 +187,6 @@ class Copier:
             copied.settle(ack.message_id, take_ack(tx, session.id, ack, row, more=snapshot.more))
 
 
-def _is_of_a_row(error: Exception) -> bool:
-    """Whether it may be the fault of one row, and not of the ledger's own file."""
-    return not isinstance(error, sqlite3.Error) or isinstance(error, _OF_A_VALUE)
-
-
 def _no_boundary(tx: Transaction, what: str, copied: Copied) -> AbstractContextManager[None]:
     return nullcontext()
 
@@ -209,7 +201,7 @@ def _one_row(tx: Transaction, what: str, copied: Copied) -> Iterator[None]:
         with tx.part("one_row"):  # without it half of a row would stay
             yield
     except Exception as error:  # of one row, which must not hold up the rows behind it
-        if not _is_of_a_row(error):
+        if not is_of_a_row(error):
             raise
         log.exception("a row cannot be handled", extra={"row": what})
         copied.refused.append(BadRow(what, f"the host failed over it: {type(error).__name__}"))

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from host.central import (
     triggers,
     usage,
 )
-from host.central.database import Queryable, Transaction
+from host.central.database import Queryable, Transaction, is_of_a_row
 from host.central.rate_limits import Act
 from host.central.schedule_runs import RunState
 from host.central.schedules import Schedule
@@ -78,9 +79,9 @@ def start_due(tx: Transaction, now: datetime, facts: Mapping[str, HeartbeatFacts
         try:
             with tx.part("one_schedule"):  # what the host fails over holds up no other schedule
                 _take(tx, schedule, now, facts.get(schedule.id))
-        except sqlite3.Error:  # the ledger's own file: all of it is done again
-            raise
         except Exception as error:  # the boundary of one schedule
+            if not is_of_a_row(error):  # all of it is done again
+                raise
             log.exception("a schedule cannot be handled", extra={"schedule": schedule.name})
             why = f"the host failed over it: {type(error).__name__}"
             schedules.set_status(tx, schedule.id, "paused", why)
@@ -188,18 +189,34 @@ def close_ended(tx: Transaction, now: datetime) -> bool:
     stamp = to_text(now)
     answered = schedule_runs.answered(tx, AT_ONCE)
     for row in answered:
-        schedule = schedules.get(tx, row["schedule_id"])
-        came_to = _outcome(tx, row)
-        schedules.close_run(tx, schedule.id, row["id"])
-        if came_to.state == RunState.DELIVERING:
-            schedule_runs.mark_delivering(tx, row["id"], came_to.delivery or "")
-        else:
-            _finish(tx, schedule, row, came_to, stamp)
+        with _one_run(tx, row, stamp):
+            schedule = schedules.get(tx, row["schedule_id"])
+            came_to = _outcome(tx, row)
+            schedules.close_run(tx, schedule.id, row["id"])
+            if came_to.state == RunState.DELIVERING:
+                schedule_runs.mark_delivering(tx, row["id"], came_to.delivery or "")
+            else:
+                _finish(tx, schedule, row, came_to, stamp)
     sent = schedule_runs.sent(tx, AT_ONCE)
     for row in sent:
-        schedule = schedules.get(tx, row["schedule_id"])
-        _finish(tx, schedule, row, _outcome(tx, row), stamp)
+        with _one_run(tx, row, stamp):
+            _finish(tx, schedules.get(tx, row["schedule_id"]), row, _outcome(tx, row), stamp)
     return AT_ONCE in (len(answered), len(sent))
+
+
+@contextmanager
+def _one_run(tx: Transaction, row: sqlite3.Row, stamp: str) -> Iterator[None]:
+    """The boundary of one run that is over: one that the host fails over has failed, and holds up no other."""
+    try:
+        with tx.part("one_run"):
+            yield
+    except Exception as error:
+        if not is_of_a_row(error):  # all of it is done again
+            raise
+        log.exception("the end of a run cannot be handled", extra={"run": row["id"]})
+        why = f"the host failed over its end: {type(error).__name__}"
+        schedules.close_run(tx, row["schedule_id"], row["id"])
+        schedule_runs.finish(tx, row["id"], RunState.FAILED, stamp, note=why)
 
 
 def plan_anew(tx: Transaction, now: datetime) -> int:

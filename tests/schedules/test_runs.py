@@ -394,6 +394,32 @@ async def test_an_end_that_cannot_be_taken_down_is_tried_again_though_nothing_el
         assert run["state"] == "silent"
 
 
+async def test_a_run_whose_end_the_host_fails_over_holds_up_no_other(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        await add(host, "think 60", name="bad")
+        bad = await host.do("schedule.run", name="bad")
+        of_bad = f"NEW.id = '{bad['session_id']}' AND NEW.status = 'ended'"
+        with refusing(host.services.settings.layout.central, "UPDATE ON sessions", of_bad):
+            await until(lambda: host.services.supervisor.agents, "it runs", 30)
+            await host.do("session.stop", session=bad["session_id"])
+            await add(host, "hello", name="good")
+            await host.do("schedule.run", name="good")
+            (good,) = await ended(host, "good")
+            (run,) = await ended(host, "bad")
+    assert good["state"] == "ok"
+    assert (run["state"], run["note"]) == ("failed", "the host failed over its end: IntegrityError")
+
+
+async def test_a_schedule_that_the_ledger_refuses_to_begin_holds_up_no_other(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as host:
+        bad = await add(host, "hello", "in 1s", name="bad")
+        of_bad = f"NEW.schedule_id = '{bad['id']}' AND NEW.state = 'running'"
+        with refusing(host.services.settings.layout.central, "INSERT ON schedule_runs", of_bad):
+            await add(host, "good morning", "in 1s", name="good")
+            (good,) = await ended(host, "good")
+    assert good["state"] == "ok"
+
+
 async def test_what_was_begun_and_what_is_due_survives_the_host(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with running(data) as host:
