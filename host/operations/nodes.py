@@ -306,12 +306,25 @@ def uses_swarm(services: Services) -> bool:
 async def nodes_for_a_moment(
     services: Services, setting: NodeSetting | None = None
 ) -> AsyncIterator[InspectedNodes | None]:
-    """The host's runtime of nodes, with `setting` added; one for the moment where no host uses it. None: no nodes."""
+    """The host's runtime of nodes; one for the moment where no host uses it. None: no nodes.
+
+    `setting` is added, and taken back where the block fails.
+    """
     running = services.runtime
     if isinstance(running, InspectedNodes):
-        if setting is not None and running.name == "nodes":
-            cast("NodesRuntime", running).add(node_of(setting))
-        yield running
+        if setting is None or running.name != "nodes":
+            yield running
+            return
+        runtime = cast("NodesRuntime", running)
+        before = runtime.add(node_of(setting))
+        try:
+            yield running
+        except BaseException:  # it does not answer, for instance: then it is as it was
+            if before is None:
+                runtime.take_out(setting.name)
+            else:
+                runtime.add(before)
+            raise
         return
     made = _made(services, setting)
     if made is None:

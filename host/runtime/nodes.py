@@ -62,6 +62,7 @@ class NodesRuntime:
         self._make = make or self._docker
         self._nodes: dict[str, Node] = {}
         self._engines: dict[str, DockerRuntime] = {}
+        self._made: dict[tuple[str, EngineAddress], DockerRuntime] = {}
         self._counts: dict[str, AgentCount] = {}
         self._drained: frozenset[str] = frozenset()
         self._lost: frozenset[str] = frozenset()
@@ -114,7 +115,7 @@ class NodesRuntime:
     async def close(self) -> None:
         for count in self._counts.values():
             count.close()
-        for engine in self._engines.values():
+        for engine in self._made.values():
             await engine.close()
 
     async def require_gpus(self, count: int, image: str, labels: Mapping[str, str]) -> None:
@@ -190,11 +191,27 @@ class NodesRuntime:
         """The nodes of the settings, by name."""
         return self._nodes
 
-    def add(self, node: Node) -> None:
-        """Take a node from now on, or put another address or other labels in its place."""
-        self._nodes[node.name] = node
-        engine = self._engines[node.name] = self._make(node)
-        self._counts[node.name] = AgentCount(lambda: engine.living())
+    def add(self, node: Node) -> Node | None:
+        """Take a node from now on, or put another address or other labels in its place; what it was before.
+
+        The engine of an address is kept until `close`: calls of it may be under way.
+        """
+        name, before = node.name, self._nodes.get(node.name)
+        if (name, node.address) not in self._made:
+            self._made[name, node.address] = self._make(node)
+        self._nodes[name], self._engines[name] = node, self._made[name, node.address]
+        if before is None:
+            self._counts[name] = AgentCount(lambda: self._engines[name].living())
+        elif before.address != node.address:
+            self._counts[name].forget()
+            self.away.pop(name, None)
+        return before
+
+    def take_out(self, name: str) -> None:
+        """Know a node no more that was just added."""
+        del self._nodes[name], self._engines[name]
+        self._counts.pop(name).close()
+        self.away.pop(name, None)
 
     def close_nodes(self, *, drained: frozenset[str], lost: frozenset[str]) -> None:
         """Which nodes take no more agents, and which are gone for good."""
@@ -273,6 +290,7 @@ class NodesRuntime:
         except RuntimeUnavailable as error:
             self.away[node] = error.what
             return False
+        self.away.pop(node, None)
         return True
 
     async def _list_or_nothing(self, node: str) -> Sequence[AgentHandle]:

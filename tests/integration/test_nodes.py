@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from host.runtime.protocol import RuntimeUnavailable
 from shared_schema.errors import Conflict
 from tests.support.host import AGENT, Host, rows, running
 from tests.support.nodes import Machines
@@ -85,6 +86,27 @@ async def test_a_drained_node_takes_no_more_agents(tmp_path: Path, machines: Mac
         assert await host.ask("hello") == "scripted: hello"
         assert await node_of_agent(host) == "two"
         await host.do("node.add", name="one", address="unix:///one")
+
+
+@pytest.mark.parametrize("name", ["one", "three"])
+async def test_a_node_that_cannot_be_added_leaves_all_as_it_was(tmp_path: Path, machines: Machines, name: str) -> None:
+    async with running(tmp_path / "data", make_runtime=machines.runtime, **QUICK) as host:
+        before = await host.do("node.list")
+        with pytest.raises(RuntimeUnavailable, match="does not answer"):
+            await host.do("node.add", name=name, address=f"unix://{tmp_path}/nothing", labels={"gpu": "two"})
+        assert await host.do("node.list") == before
+        assert await host.ask("hello") == "scripted: hello"
+
+
+async def test_every_engine_of_a_node_is_closed_with_the_host(tmp_path: Path, machines: Machines) -> None:
+    async with running(tmp_path / "data", make_runtime=machines.runtime, **QUICK) as host:
+        first = machines.machines["one"]
+        await host.do("node.add", name="one", address="unix:///elsewhere")
+        second = machines.machines["one"]
+        await host.do("node.add", name="one", labels={"gpu": "yes"})
+        assert machines.machines["one"] is second is not first, "one address, one engine"
+        assert await host.ask("hello") == "scripted: hello"
+    assert (first.is_closed, second.is_closed) == (True, True)
 
 
 async def test_a_session_waits_for_a_node_that_is_away_and_people_are_told_once(

@@ -22,6 +22,10 @@ class ProcessNode(ProcessRuntime):
         super().__init__(install_id, run_folder)
         self.node = node
         self.answers = True
+        self.is_closed = False
+
+    async def close(self) -> None:
+        self.is_closed = True
 
     async def start(self, specification: AgentSpecification) -> AgentHandle:
         self._require()
@@ -75,7 +79,7 @@ class Machines:
 
         def make(node: Node) -> DockerRuntime:
             made = ProcessNode(node.name, install_id, self._folder / node.name)
-            made.answers = node.name not in self._away
+            made.answers = node.name not in self._away and not node.address.url.endswith("/nothing")
             self.machines[node.name] = made
             return cast(DockerRuntime, cast(Any, made))
 
