@@ -210,7 +210,7 @@ def _one_run(tx: Transaction, row: sqlite3.Row, stamp: str) -> Iterator[None]:
     try:
         with tx.part("one_run"):
             yield
-    except Exception as error:
+    except Exception as error:  # the boundary of one run
         if not is_of_a_row(error):  # all of it is done again
             raise
         log.exception("the end of a run cannot be handled", extra={"run": row["id"]})
