@@ -162,9 +162,16 @@ class TurnInbox:
                 values = (after, self._generation, json.dumps(list(about)), _ROWS)
                 rows += self._unanswered([MessageIn.from_row(row) for row in connection.execute(CHANGES, values)])
             found = sorted((row for row in rows if not row.tries), key=lambda row: row.seq)
+        taken: list[MessageIn] = []
         for message in found:
-            self._take(message)
-        return found
+            try:
+                self._take(message)
+            except FileTrouble:
+                if not taken:
+                    raise
+                break  # what was taken is acknowledged with the turn, so it is told; the rest is taken the next time
+            taken.append(message)
+        return taken
 
     def id_of_incoming(self, seq: int) -> str | None:
         """The id of `in-<seq>`."""

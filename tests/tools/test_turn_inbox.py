@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shared_schema.rows import encode
+from container_agent.tools.turn_inbox import TurnInbox
+from shared_schema.errors import FileTrouble
+from shared_schema.rows import MessageIn, encode
 from tests.agent.session import BareSession
 from tests.tools.bench import Turn
 
@@ -42,6 +44,31 @@ def test_a_change_of_what_was_taken_meanwhile_is_taken_as_well(session: BareSess
     assert heard(turn) == ["and wehn"]
     changed(session, second, "edited: and when")
     assert heard(turn) == ["edited: and when"]
+
+
+def test_what_was_taken_before_the_file_could_not_be_written_is_told(session: BareSession, turn: Turn) -> None:
+    """It is acknowledged with the turn, and no other turn takes it."""
+    room = 2
+
+    def take(message: MessageIn) -> None:
+        if len(turn.taken) == room:
+            raise FileTrouble("the disk is full")
+        turn.taken.append(message)
+
+    turn.turn_inbox = TurnInbox(
+        session.layout.inbound,
+        session.layout.outbound,
+        generation=1,
+        acknowledged=lambda ids: {turn.message_id, *(message.id for message in turn.taken)} & set(ids),
+        take=take,
+    )
+    for said in ("one", "two", "three"):
+        session.say(said)
+    assert heard(turn) == ["one", "two"]
+    with pytest.raises(FileTrouble):
+        heard(turn)
+    room = 3
+    assert heard(turn) == ["three"]
 
 
 def test_changes_of_other_messages_and_other_context_are_left_to_the_next_turn(session: BareSession) -> None:
