@@ -81,7 +81,7 @@ class Program:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._kept.closed.wait()
-        if self._subreaper.returncode:  # it was killed, so it has ended nothing
+        if self._subreaper.returncode or not self.is_gone:  # it was killed, or stopped: it ends nothing
             await asyncio.to_thread(processes.end_marked, _MARK, self._mark)
         self.output.close()
 

@@ -115,6 +115,14 @@ async def test_a_command_that_kills_what_keeps_it_is_over(turn: Turn) -> None:
     await until(lambda: not _lives(int(process)), "it is gone")
 
 
+async def test_a_command_that_stops_what_keeps_it_ends_with_the_call(turn: Turn, session: BareSession) -> None:
+    box = await turn.tools(dict(os.environ))
+    said = await box.call("bash", {"command": "echo $$ $PPID >both; kill -STOP $PPID; exec sleep 60", "seconds": 1})
+    assert said == "[killed after 1 seconds]"
+    processes = [*map(int, (session.workspace / "both").read_text().split())]
+    await until(lambda: not any(_lives(process) for process in processes), "both are gone")
+
+
 async def test_cancelled_calls_leave_no_descriptors(turn: Turn) -> None:
     box = await turn.tools(dict(os.environ))
     before = _descriptors()
