@@ -46,6 +46,7 @@ def words(body: object, status: int | None = None) -> str:
     said = list(dict.fromkeys(_said(body, 0)))
     named = [text for text in dict.fromkeys(_named(body, 0)) if text not in said]
     text = "; ".join(said) + (f" ({', '.join(named)})" if named else "")
+    text = text[: 4 * MOST]  # what takes the markup out takes the square of it
     if "<" in text and "</" in text:
         text = _MARKUP.sub(" ", text)
     text = _KEY.sub("[key]", " ".join(text.split()))
