@@ -111,9 +111,11 @@ class Egress:
                 lines += [] if proxy.authorization is None else [f"Proxy-Authorization: {proxy.authorization}"]
                 connection.write("\r\n".join([*lines, "", ""]).encode())
                 head = await connection.read_until(b"\r\n\r\n", _LONGEST_ANSWER)
-        except (OSError, TimeoutError, EOFError) as error:
+        except BaseException as error:  # also when it is cancelled: nothing else knows the connection
             if connection is not None:
                 connection.close()
+            if not isinstance(error, OSError | EOFError):  # a TimeoutError is an OSError
+                raise
             raise Refused(
                 Reason.UNREACHABLE, f"{destination} cannot be reached: the proxy {proxy} does not answer."
             ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from host.gateway.grant import Grant
+from host.gateway.grant import Grant, Patience
 from host.gateway.proxies import Proxies, Proxy, configure
 from host.gateway.server import Transport
 from host.gateway.upstreams import Upstream, UpstreamKind
@@ -154,6 +154,33 @@ async def test_model_calls_and_allowed_hosts_go_through_the_proxy(
         assert not [seen for seen in behind.service.seen if "proxy-authorization" in seen.headers]
     assert "secret" not in caplog.text
     assert "YW5u" not in caplog.text
+
+
+async def test_a_connection_to_a_proxy_that_has_not_answered_ends_with_the_session(tmp_path: Path) -> None:
+    """Nothing else knows it: it would be open for as long as the proxy likes."""
+    ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    begun = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        said = await reader.read()
+        if not ended.done():
+            ended.set_result(said)
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    through = Proxy("127.0.0.1", server.sockets[0].getsockname()[1])
+    patience = Patience(connect=60)
+    async with world(tmp_path, Transport.UNIX, patience, proxies=Proxies(through, through)) as made:
+        made.allow("203.0.113.9:443")
+        _, writer = await made.connect()
+        writer.write(b"CONNECT 203.0.113.9:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(begun.wait(), 60)
+        await made.gateway.close(made.session_id)
+        assert await asyncio.wait_for(ended, 30) == b""
+        writer.transport.abort()
+    server.close()
 
 
 async def test_a_proxy_that_refuses_is_named(tmp_path: Path) -> None:
