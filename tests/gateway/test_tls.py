@@ -149,26 +149,58 @@ async def test_connections_of_a_session_end_with_it(here: World, front: TlsFront
     writer.close()
 
 
-async def test_strangers_are_few_and_do_not_keep_others_out_for_long(here: World, front: TlsFront) -> None:
-    """A hundred that say nothing: those beyond a limit are sent away at once, and the others in time."""
+async def silent(front: TlsFront) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that does not even begin with its handshake."""
+    host, _, port = front.address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def is_sent_away_at_once(reader: asyncio.StreamReader) -> bool:
+    """And not only when its time to show a token is over, after ten seconds."""
+    try:
+        return await asyncio.wait_for(reader.read(), 5) == b""
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("shakes_hands", [True, False])
+async def test_strangers_are_few_and_keep_no_other_out(here: World, front: TlsFront, shakes_hands: bool) -> None:
+    """Of eighty that say nothing the oldest are sent away at once; who has a token is answered meanwhile."""
     front.admit(here.session_id, RUN, here.layout)
-    strangers = await asyncio.gather(*(connected(front, b"") for _ in range(80)))
-    ended = 0
-    for reader, _ in strangers[64:]:
-        try:
-            ended += await asyncio.wait_for(reader.read(), 60) == b""
-        except ConnectionError:
-            ended += 1
-    assert ended == len(strangers) - 64
+    strangers = [await (connected(front, b"") if shakes_hands else silent(front)) for _ in range(80)]
+    assert all(await asyncio.gather(*(is_sent_away_at_once(reader) for reader, _ in strangers[:16])))
+    reader, writer = await connected(front, front.way_out(RUN).token.encode() + b"\n")
+    alive = "GET /dumbwaiter/alive HTTP/1.1\nHost: gateway\nConnection: close\n\n"
+    assert (await asked(reader, writer, alive)).startswith(b"HTTP/1.1 200 ")
+    assert len(front._tasks) <= 64
     for _, writer in strangers:
         writer.transport.abort()
 
-    async def is_answered() -> bool:
-        reader, writer = await connected(front, front.way_out(RUN).token.encode() + b"\n")
-        alive = "GET /dumbwaiter/alive HTTP/1.1\nHost: gateway\nConnection: close\n\n"
-        return (await asked(reader, writer, alive)).startswith(b"HTTP/1.1 200 ")
 
-    await until(is_answered, "the way is free again")
+async def test_who_takes_nothing_is_given_up(here: World, tmp_path: Path) -> None:
+    """The gateway has given it up by then; what waits here would keep two descriptors until the session ends."""
+    front = TlsFront("127.0.0.1:0", certificate_of(tmp_path / "gateway.pem"), silent_seconds=0.5)
+    await front.start()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65536))
+                await writer.drain()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    here.allow(f"127.0.0.1:{port}")
+    front.admit(here.session_id, RUN, here.layout)
+    token = front.way_out(RUN).token
+    reader, writer = await connected(front, f"{token}\nCONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    try:
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).startswith(b"HTTP/1.1 200 ")
+        await until(lambda: not front._tasks, "it was given up")
+    finally:
+        writer.transport.abort()
+        await front.aclose()
+        server.close()
 
 
 def test_the_certificate_is_made_once_and_is_the_hosts_alone(tmp_path: Path) -> None:
