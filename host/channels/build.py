@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+import host.channels
 from host.channels.health import Health
 from host.channels.protocol import Channel, Context
 from host.channels.registry import ChannelSettings, ChannelType, channel_type
@@ -62,6 +64,17 @@ def build(table: Mapping[str, Any], context: Context, find: FindType = channel_t
             f"the channel cannot be built: {type(error).__name__}", hint="the host's log says more"
         ) from error
     return Built(channel, tuple(settings.secrets()))
+
+
+def require_libraries(kind: ChannelType) -> None:
+    """Import what a type of channel of this program needs; nothing is known of others'. Raises `ExtraMissing`."""
+    package = f"{host.channels.__name__}.{kind.name}"
+    if kind.make.__module__ != package:
+        return
+    try:
+        import_module(f"{package}.channel")
+    except ImportError as error:
+        raise _missing(kind, error) from error
 
 
 def trouble_of(name: str, table: Mapping[str, Any], clock: Clock) -> DumbwaiterError | None:

@@ -166,11 +166,14 @@ def _answered(
 ) -> dict[str, Any]:
     """What a person is asked for: the secrets of a channel and, at a terminal, its other required settings.
 
-    Raises `InvalidValue`.
+    Raises `InvalidValue`, and `ExtraMissing` where the channel could not be connected anyway.
     """
+    from host.channels.build import require_libraries
     from host.channels.registry import channel_type
 
-    settings = channel_type(kind).settings
+    found_type = channel_type(kind)
+    require_libraries(found_type)  # before a secret is looked for and pasted
+    settings = found_type.settings
     secrets = settings.secret_fields()
     if unknown := [each for each in asked if each not in secrets]:
         raise InvalidValue(f"'{unknown[0]}' is no secret of '{kind}'", hint=f"it has: {', '.join(secrets) or 'none'}")

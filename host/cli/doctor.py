@@ -10,7 +10,7 @@ import click
 from host.api.client import HostClient, NoHost, PathTooLong
 from host.cli.command import Command, json_option
 from host.cli.invocation import Invocation
-from host.cli.output import on_terminal, print_json, width
+from host.cli.output import on_terminal, print_json, width, with_local_times
 from host.cli.plain import one_line
 from host.cli.root import DONE, FAILED
 from shared_schema.errors import DumbwaiterError
@@ -74,7 +74,8 @@ def _looked_at(invocation: Invocation, trouble: DumbwaiterError | None) -> list[
 def _print(check: dict[str, Any], name_width: int) -> None:
     mark, colour = _MARK[check["ok"]]
     indent = f"{'':6}  {'':{name_width}}  "
-    text = [one_line(check["what"]), *([f"→ {one_line(check['hint'])}"] if check["hint"] else [])]
+    said = [check["what"], *([f"→ {check['hint']}"] if check["hint"] else [])]
+    text = [with_local_times(one_line(each)) for each in said]
     lines = [line for part in text for line in (_wrapped(part, len(indent)) if on_terminal() else [part])]
     click.echo(f"{click.style(f'{mark:6}', fg=colour)}  {check['name']:{name_width}}  {lines[0]}")
     for line in lines[1:]:

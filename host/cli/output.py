@@ -6,6 +6,7 @@ are whole and times are as stored. Nothing printed here can carry a control char
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from shared_schema.clock import SystemClock, from_text
 from shared_schema.errors import InvalidValue
 
 _NARROWEST = 40
+_STORED_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def print_json(value: Any) -> None:
@@ -119,6 +121,11 @@ def moment(text: str) -> str:
     except (InvalidValue, OverflowError):  # the last hours of the year 9999
         return text
     return f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def with_local_times(sentence: str) -> str:
+    """A sentence in which stored times stand as `moment` shows them."""
+    return _STORED_TIME.sub(lambda found: moment(found.group()), sentence)
 
 
 def on_terminal() -> bool:

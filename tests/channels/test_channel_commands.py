@@ -227,3 +227,15 @@ def test_doctor_says_of_a_running_host_why_a_channel_is_not_connected(tmp_path: 
     ]
     assert checks[2].hint == "do"
     assert "dumbwaiter channel check b" in str(checks[1].hint)
+
+
+def test_what_is_not_installed_is_said_before_a_secret_is_asked_for(tmp_path: Path) -> None:
+    broken = tmp_path / "packages" / "telegram"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('there is no telegram here')")
+    with at_terminal(
+        "--data", str(tmp_path / "data"), "channel", "add", "telegram", packages=broken.parent
+    ) as terminal:
+        shown = terminal.wait_for("pip install")
+        assert "what the type of channel 'telegram' needs is not installed" in " ".join(shown.split())
+        assert terminal.leave() == 1

@@ -95,7 +95,10 @@ class Terminal:
 
 
 @contextmanager
-def at_terminal(*arguments: str, columns: int = 80, folder: Path | None = None) -> Iterator[Terminal]:
+def at_terminal(
+    *arguments: str, columns: int = 80, folder: Path | None = None, packages: Path | None = None
+) -> Iterator[Terminal]:
+    """The command at a terminal; `packages` are found before those that are installed."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -109,7 +112,7 @@ def at_terminal(*arguments: str, columns: int = 80, folder: Path | None = None) 
             "TERM": "xterm-256color",
             "PROMPT_TOOLKIT_NO_CPR": "1",
             "TZ": "Europe/Berlin",
-            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+            "PYTHONPATH": os.pathsep.join(map(str, filter(None, (packages, Path(__file__).resolve().parents[2])))),
         },
         cwd=folder,
         start_new_session=True,
@@ -469,6 +472,15 @@ def test_the_history_is_private(data: Path) -> None:
 
 def test_without_a_place_for_it_the_history_is_in_memory(data: Path) -> None:
     assert isinstance(history(data / "missing"), InMemoryHistory)
+
+
+def test_at_a_real_terminal_the_doctor_says_local_times(host: PlayedHost, data: Path) -> None:
+    what = "process 1 runs since 2020-11-20T23:39:13.042Z"
+    host.operations["doctor.examine"] = [{"name": "host", "ok": True, "what": what, "hint": None}]
+
+    with at_terminal("--data", str(data), "doctor") as terminal:
+        terminal.wait_for("runs since 2020-11-21 00:39:13")  # in the zone of the test
+        assert terminal.leave() == 0
 
 
 def test_at_a_real_terminal_a_list_is_a_table_with_local_times(host: PlayedHost, data: Path) -> None:
