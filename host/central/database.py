@@ -133,6 +133,8 @@ class Central:
         """Takes the effects of each commit, in the writing thread, before its writers hear of it. May not block."""
         self.require_sole: Callable[[], object] = lambda: None
         """Raises `FileTrouble` where another host may serve the folder by now (`host/lease.py`): nothing is written."""
+        self.commits = 0
+        """How many there were. While a host serves a folder nothing else writes: what was read holds until the next."""
         self._path = path
         self._clock = clock
         self._connection = connection
@@ -280,6 +282,7 @@ class Central:
                     effects |= tx.effects
             self.require_sole()  # last: a process that was frozen may wake anywhere before
             self._connection.execute("COMMIT")
+            self.commits += 1
         except Exception as error:  # the transaction as a whole: nothing of it happened
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")

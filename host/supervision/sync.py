@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Set
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from host.agents import processes
 from host.central import ingest, refusals, repairs, sessions, turns
 from host.central.database import Central, Queryable, Transaction, committed
 from host.delivery.copy import Copied, Copier
+from host.latest import Latest
 from host.routing import triggering
 from host.sessions import cut_off, outbox, outbox_schema_check, recovery
 from host.sessions.folder import Owner
@@ -45,6 +47,8 @@ log = logging.getLogger(__name__)
 _BEAT_SHARE = 0.05
 """Of the time after which an agent is silent: what was seen of its heartbeat so short ago is enough. On a shared mount
 it is half of what a look costs."""
+_VIEWS = 1_000
+"""Of so many sessions that have an agent what the ledger knows is kept."""
 _LAST_SECONDS = 0.5
 """How long the file of a dead agent is read in one go: an operation on its session waits for that."""
 
@@ -158,6 +162,8 @@ class SessionSync:
         self._beat_seconds = _BEAT_SHARE * silent_seconds
         self._poll_seconds = poll_seconds
         self._touched = touched
+        self._lock = threading.Lock()  # each session is looked at in a thread of its own
+        self._views = Latest[str, tuple[int, View]](_VIEWS)
 
     async def view(self, session_id: str) -> View | None:
         """What the ledger knows of a session; None when there is no such session."""
@@ -296,7 +302,8 @@ class SessionSync:
 
     def _observe(self, session_id: str, agent: RunningAgent | None) -> _Observation | None:
         """The part that blocks."""
-        view = self._view_here(session_id)
+        commits = self._central.commits  # before it is read: a commit meanwhile leads to one more reading
+        view = self._view_as_of(commits, session_id)
         is_usable = True
         try:
             while view is not None and view.pending is not None:
@@ -316,6 +323,8 @@ class SessionSync:
             is_usable = False  # an agent that keeps the host's own file locked is not waited for
         if view is None or agent is None:
             return None if view is None else _Observation(view)
+        with self._lock:
+            self._views[session_id] = commits, view
         began = self._clock.monotonic()
         heartbeat = self._heartbeat(agent.folder) if agent.wants_beat(self._beat_seconds, began) else None
         try:
@@ -326,6 +335,12 @@ class SessionSync:
             return _Observation(view, is_usable, heartbeat, signature, self._read(view, agent.folder), took=took)
         except FileTrouble as error:
             return _Observation(view, is_usable, heartbeat, trouble=error)
+
+    def _view_as_of(self, commits: int, session_id: str) -> View | None:
+        """The view, which is not read again where nothing was committed since: most looks are at an agent's file."""
+        with self._lock:
+            seen, view = self._views.get(session_id, (-1, None))
+        return view if seen == commits else self._view_here(session_id)
 
     def _view_here(self, session_id: str) -> View | None:
         unmarked = self._inbox_sync.unmarked(session_id)

@@ -237,6 +237,7 @@ class _PlayedCentral(Central):
         self.install_id = self.first_install_id = "ins_0000000000000001"
         self.dispatch: Callable[[Sequence[Effect]], object] = _nothing
         self.require_sole = host.require_sole
+        self.commits = 0
 
     def submit(self, run: Any, *args: Any, **kwargs: Any) -> Future[Any]:
         job = _Job(lambda tx: run(tx, *args, **kwargs), Future(), contextvars.copy_context())
