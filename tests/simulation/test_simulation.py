@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,8 @@ from tests.simulation.story import Report, Size, play
 from tests.simulation.world import World
 
 LARGE = Size(sessions=5_000, nodes=100, hosts=3, messages=200, faults=20, slots=10, max_agents=1_000, seconds=120.0)
+LARGEST = replace(LARGE, sessions=100_000, nodes=2_000, messages=1_000, max_agents=20_000)
+"""Takes a quarter of an hour."""
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +166,9 @@ def test_ten_thousand_seeds() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", [1, 2])
-def test_five_thousand_sessions_on_a_hundred_nodes(seed: int) -> None:
-    report: Report = play(seed, LARGE)
-    assert report.counts["answered"] > LARGE.messages // 2
+@pytest.mark.parametrize(
+    ("seed", "size"), [(1, LARGE), (2, LARGE), (1, LARGEST)], ids=["large-1", "large-2", "largest"]
+)
+def test_many_sessions_on_many_nodes(seed: int, size: Size) -> None:
+    report: Report = play(seed, size)
+    assert report.counts["answered"] > size.messages // 2
