@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 
@@ -33,6 +34,8 @@ from shared_schema import processes
 from shared_schema.system_errors import words_of
 
 _KILL_SECONDS = 10.0
+
+_Result = TypeVar("_Result")
 
 
 class ProcessRuntime:
@@ -59,26 +62,35 @@ class ProcessRuntime:
 
     async def stop(self, handle: AgentHandle, grace: float) -> None:
         for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, _KILL_SECONDS)):
-            await asyncio.to_thread(self._signal, handle, number)
+            await self._in_thread(self._signal, handle, number)
             if await ended_within(self, handle, seconds):
                 return
         raise RuntimeUnavailable(f"process {handle.reference} does not end", where=handle.session_id)
 
     async def poll(self, handle: AgentHandle, max_age: float = 0.0) -> AgentStatus:
-        return await asyncio.to_thread(self._status, handle)
+        return await self._in_thread(self._status, handle)
 
     async def list(self) -> list[AgentHandle]:
-        return list(await asyncio.to_thread(self._handles))
+        return list(await self._in_thread(self._handles))
 
     async def logs(self, handle: AgentHandle, max_bytes: int = 1_000_000) -> bytes:
-        return await asyncio.to_thread(self._log_tail, handle, max_bytes)
+        return await self._in_thread(self._log_tail, handle, max_bytes)
 
     async def remove(self, handle: AgentHandle) -> None:
         await self.stop(handle, grace=0)
-        await asyncio.to_thread(self._forget, handle)
+        await self._in_thread(self._forget, handle)
 
     async def close(self) -> None:
         """Nothing is held: the processes go on, and their records stay."""
+
+    async def _in_thread(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """An error of the system says nothing of the agents: one that cannot be looked at is not dead."""
+        try:
+            return await asyncio.to_thread(function, *arguments)
+        except OSError as error:
+            raise RuntimeUnavailable(
+                f"the processes of agents cannot be looked at: {words_of(error)}", where=self._records.path
+            ) from error
 
     # In threads
 
@@ -100,13 +112,12 @@ class ProcessRuntime:
                 f"the process cannot be started: {words_of(error)}", where=specification.session_id
             ) from error
         self._children[run_id] = child
-        record = ProcessRecord(
-            run_id, specification.session_id, self._install_id, child.pid, identity_of(child.pid) or "unknown"
-        )
         try:
-            self._records.write(record)
+            identity = identity_of(child.pid) or "unknown"
+            self._records.write(ProcessRecord(run_id, specification.session_id, self._install_id, child.pid, identity))
         except OSError as error:
             child.kill()
+            del self._children[run_id]
             raise StartFailed(f"the process cannot be recorded: {words_of(error)}", where=self._records.path) from error
         child.go()
         return AgentHandle(run_id, specification.session_id, str(child.pid), specification.node)

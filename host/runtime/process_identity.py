@@ -17,12 +17,13 @@ _START_FIELD = 19  # of /proc/<pid>/stat, counted behind the name (proc(5): star
 def identity_of(pid: int) -> str | None:
     """A text that no other process of this machine ever has; None when there is no such process.
 
-    A zombie has its identity until its parent takes note of it.
+    A zombie has its identity until its parent takes note of it. Raises `OSError` where it cannot be looked at, as when
+    no file can be opened.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         return f"{_BOOT_ID.read_text(encoding='ascii').strip()}:{fields[_START_FIELD]}"
-    except (OSError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, IndexError):
         pass  # no such process, or a system without /proc
     try:
         return f"{psutil.Process(pid).create_time():.2f}" if not _BOOT_ID.exists() else None
@@ -31,7 +32,7 @@ def identity_of(pid: int) -> str | None:
 
 
 def is_alive(pid: int, identity: str) -> bool:
-    """Whether that very process lives. A zombie does not."""
+    """Whether that very process lives. A zombie does not. Raises `OSError` as `identity_of`."""
     if identity_of(pid) != identity:
         return False
     try:

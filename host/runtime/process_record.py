@@ -53,11 +53,11 @@ class RecordFolder:
         half.replace(path)
 
     def read(self, run_id: str) -> ProcessRecord | None:
-        """The record of a run, None when there is none."""
+        """The record of a run, None when there is none. Raises `OSError` when it cannot be read at the moment."""
         return self._read(self._file(run_id))
 
     def all(self) -> Iterator[ProcessRecord]:
-        """All records of this install, in the order of their run ids."""
+        """All records of this install, in the order of their run ids. Raises `OSError` as `read`."""
         for path in sorted(self.path.glob(f"{Prefix.RUN}_*.json")):
             if (record := self._read(path)) is not None:
                 yield record
@@ -81,6 +81,6 @@ class RecordFolder:
     def _read(self, path: Path) -> ProcessRecord | None:
         try:
             record = ProcessRecord(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (FileNotFoundError, ValueError, TypeError):  # any other trouble says nothing of the agent
             return None
         return record if record.install_id == self._install_id else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from host.runtime.process import ProcessRuntime, agent_environment
 from host.runtime.process_identity import identity_of, is_alive
 from host.runtime.process_record import RecordFolder
 from host.runtime.process_user import can_reach
-from host.runtime.protocol import AgentHandle, AgentSpecification, ResourceLimits, StartFailed
+from host.runtime.protocol import AgentHandle, AgentSpecification, ResourceLimits, RuntimeUnavailable, StartFailed
 from shared_schema.database import open_writer
 from shared_schema.ids import Prefix, new_id
 from shared_schema.migrate import INBOUND, OUTBOUND, migrate
@@ -127,6 +128,31 @@ async def test_the_environment_names_the_real_folders_and_no_home_of_the_host(tm
     assert environment["DUMBWAITER_SESSION"] == str(agent.folder.folder)
     assert environment["DUMBWAITER_WORKSPACE"] == environment["HOME"] == str(agent.workspace)
     assert environment["GREETING"] == "hello"
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """This process can open none."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_host_that_can_open_no_file_takes_no_agent_for_dead(runtime: ProcessRuntime, tmp_path: Path) -> None:
+    """Else another one would be started beside it, and what it has started would be killed."""
+    handle = await runtime.start(an_agent(tmp_path, LIVES))
+    restarted = ProcessRuntime(INSTALL, tmp_path / "run")
+    for each in (runtime, restarted):
+        assert (await each.poll(handle)).alive
+        with no_file_left(), pytest.raises(RuntimeUnavailable):
+            await each.poll(handle)
+        with no_file_left(), pytest.raises(RuntimeUnavailable):
+            await each.list()
+        assert (await each.poll(handle)).alive
+        assert [found.run_id for found in await each.list()] == [handle.run_id]
 
 
 async def test_an_ended_agent_is_no_zombie(runtime: ProcessRuntime, tmp_path: Path) -> None:
