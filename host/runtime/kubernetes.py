@@ -73,7 +73,7 @@ class KubernetesRuntime:
     """Runs each agent in a pod. Nothing is connected before the first call.
 
     `pending_seconds` is how long a pod may wait for a node, before it is taken back and its session waits; what was
-    heard of a node holds for `node_seconds`.
+    heard of a node holds for `node_seconds`. A node that does not begin with a log within `log_seconds` is away.
     """
 
     name = "kubernetes"
@@ -86,12 +86,14 @@ class KubernetesRuntime:
         *,
         pending_seconds: float = 20.0,
         node_seconds: float = 2.0,
+        log_seconds: float = 15.0,
     ) -> None:
         self.install_id = install_id
         self.client = client
         self.options = options
         self._pending_seconds = pending_seconds
         self._node_seconds = node_seconds
+        self._log_seconds = log_seconds
         self._living_agents = LivingAgents(self._running)
         self._nodes: dict[str, tuple[float, NodeStanding]] = {}
         self._first_seen: dict[str, float] = {}  # of trouble that may pass, by the pod's name
@@ -349,7 +351,13 @@ class KubernetesRuntime:
         self._captures[name] = capture
         while len(self._captures) > _MOST_KEPT_LOGS:
             self._captures.pop(next(iter(self._captures))).task.cancel()
-        await opened.wait()
+        try:
+            async with asyncio.timeout(self._log_seconds):
+                await opened.wait()
+        except TimeoutError as error:
+            self._captures.pop(name, None)
+            capture.task.cancel()
+            raise _away(node) from error
         if not trouble:
             return
         self._captures.pop(name, None)

@@ -116,13 +116,10 @@ async def probe(
                 targets["gateway"] = await _numeric(host.strip("[]"), int(port))
             manifest = _manifest(name, options, image, uid, gid, looked_at, json.dumps(targets), node)
             try:
-                await client.create_pod(manifest)
-            except ClusterRefusal as refusal:
-                raise StartFailed(f"the cluster refuses a pod: {refusal.reason}", hint=refusal.hint) from refusal
-            try:
+                await _create(client, manifest)
                 ran_on = await _end_of(client, name)
                 printed = await client.log(name, "probe")
-            finally:
+            finally:  # also of one whose creation was not answered: it may be there
                 with contextlib.suppress(RuntimeUnavailable):
                     await client.delete_pod(name, 1)
     finally:
@@ -136,6 +133,13 @@ async def probe(
             return ProbeResult(ran_on, read == token, {str(name): str(how) for name, how in reached.items()})
     said = printed[-300:].decode("utf-8", "replace").strip()
     raise StartFailed(f"the pod of a probe did not work: {said or 'it printed nothing'}")
+
+
+async def _create(client: ClusterClient, manifest: dict[str, Any]) -> None:
+    try:
+        await client.create_pod(manifest)
+    except ClusterRefusal as refusal:
+        raise StartFailed(f"the cluster refuses a pod: {refusal.reason}", hint=refusal.hint) from refusal
 
 
 async def _end_of(client: ClusterClient, name: str) -> str:

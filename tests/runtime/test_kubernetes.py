@@ -14,6 +14,7 @@ from aiohttp import web
 from host.runtime.kubernetes import KubernetesRuntime
 from host.runtime.kubernetes_client import ClusterAccess, ClusterClient
 from host.runtime.kubernetes_pod import FINALIZER, PodOptions, SharedVolume, pod_name
+from host.runtime.kubernetes_probe import probe
 from host.runtime.placement import NoRoom
 from host.runtime.protocol import AgentHandle, AgentSpecification, RuntimeUnavailable, StartFailed
 from tests.runtime.agents import UID, session_folder, specification
@@ -32,6 +33,9 @@ class Api:
         self.unplaced: str | None = None
         self.refuses: tuple[int, str] | None = None
         self.kubelet_answers = True
+        self.kubelet_is_silent = False
+        self.answers_creations = True
+        self.closing = asyncio.Event()
         self.deleted: list[tuple[str, int]] = []
         self.asked: list[str] = []
         self.app = web.Application()
@@ -44,12 +48,17 @@ class Api:
             return web.json_response(self.node) if self.node else self.error(404, "no such node")
         name = parts[5] if len(parts) > 5 else ""
         if request.method == "POST":
-            return self.create(await request.json())
+            created = self.create(await request.json())
+            if not self.answers_creations and request.transport is not None:
+                request.transport.close()
+            return created
         if not name:
             return web.json_response({"items": list(self.pods.values())})
         pod = self.pods.get(name)
         if pod is None:
             return self.error(404, f"pods {name} not found")
+        if parts[-1] == "log" and self.kubelet_is_silent:
+            await self.closing.wait()
         if parts[-1] == "log":
             return (
                 web.Response(text="ready\n") if self.kubelet_answers else self.error(500, "dial tcp: no route to host")
@@ -114,8 +123,10 @@ async def runtime(api: Api, tmp_path: Path) -> AsyncIterator[KubernetesRuntime]:
         PodOptions(volumes=[SharedVolume(tmp_path, claim="agents")]),
         pending_seconds=0.3,
         node_seconds=0.0,
+        log_seconds=2.0,
     )
     yield made
+    api.closing.set()
     await made.close()
     await runner.cleanup()
 
@@ -180,6 +191,25 @@ async def test_a_node_that_the_cluster_has_not_missed_yet_is_asked_before_a_pod_
     with pytest.raises(RuntimeUnavailable, match="the node one does not answer the cluster"):
         await runtime.stop(handle, 1)
     assert api.deleted == []
+
+
+async def test_a_node_that_is_silent_when_it_is_asked_for_a_log_holds_up_no_stop_for_ever(
+    api: Api, runtime: KubernetesRuntime, tmp_path: Path
+) -> None:
+    handle = await started(runtime, tmp_path)
+    api.kubelet_is_silent = True
+    with pytest.raises(RuntimeUnavailable, match="the node one does not answer"):
+        await asyncio.wait_for(runtime.stop(handle, 1.0), 30)
+    assert api.deleted == []
+
+
+async def test_a_probe_whose_creation_was_not_answered_leaves_no_pod(
+    api: Api, runtime: KubernetesRuntime, tmp_path: Path
+) -> None:
+    api.answers_creations = False
+    with pytest.raises(RuntimeUnavailable, match="does not answer"):
+        await probe(runtime.client, runtime.options, image="agent:1", uid=UID, gid=UID, folder=tmp_path)
+    assert [name for name, _ in api.deleted] == list(api.pods) != []
 
 
 async def test_one_question_is_enough_for_all_pods_and_says_of_none_that_it_ended(
