@@ -10,6 +10,7 @@ import sqlite3
 from typing import Any
 
 from host.central.database import Effect, Queryable, Transaction, one
+from host.similar import did_you_mean
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, NotFound
 from shared_schema.rows import Row
@@ -34,6 +35,10 @@ NAMED = """
 SELECT * FROM schedules WHERE (:agent_group_id IS NULL OR agent_group_id = :agent_group_id)
     AND (name = :name OR id = :name OR (length(:name) >= 5 AND substr(id, 1, length(:name)) = :name))
     AND status <> 'cancelled' ORDER BY position LIMIT 3
+"""
+NAMES = """
+SELECT name FROM schedules WHERE (:agent_group_id IS NULL OR agent_group_id = :agent_group_id)
+    AND status NOT IN ('done', 'cancelled') ORDER BY position DESC LIMIT 100
 """
 LIST = """
 SELECT s.*, a.name AS agent_group FROM schedules s JOIN agent_groups a ON a.id = s.agent_group_id
@@ -191,15 +196,23 @@ def get(connection: Queryable, schedule_id: str) -> Schedule:
     return found
 
 
-def find(connection: Queryable, name: str, agent_group_id: str | None = None) -> Schedule:
-    """The schedule of that name, id or beginning of an id. Raises `NotFound`, `Conflict` when several are meant."""
+def named(connection: Queryable, name: str, agent_group_id: str | None = None) -> Schedule | None:
+    """The schedule of that name, id or beginning of an id, if there is one. Raises `Conflict` where several are."""
     rows = connection.execute(NAMED, {"name": name, "agent_group_id": agent_group_id}).fetchall()
     exact = [row for row in rows if row["id"] == name] or rows
-    if not exact:
-        raise NotFound(f"there is no schedule '{name[:80]}'", hint="`dumbwaiter schedule list` shows all")
     if len(exact) > 1:
         raise Conflict(f"several schedules are called '{name[:80]}'", hint="name it by its id, or say `--agent-group`")
-    return Schedule.from_row(exact[0])
+    return Schedule.from_row(exact[0]) if exact else None
+
+
+def find(connection: Queryable, name: str, agent_group_id: str | None = None) -> Schedule:
+    """The same, which there must be. Raises `NotFound`, too."""
+    found = named(connection, name, agent_group_id)
+    if found is None:
+        names = [row["name"] for row in connection.execute(NAMES, {"agent_group_id": agent_group_id})]
+        meant = did_you_mean(name[:80], names)
+        raise NotFound(f"there is no schedule '{name[:80]}'{meant}", hint="`dumbwaiter schedule list` shows all")
+    return found
 
 
 def listed(

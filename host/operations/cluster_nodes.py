@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from host.central import nodes
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
 from host.services import Services, cluster_of
+from host.similar import did_you_mean
 from shared_schema.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ async def check(services: Services, *, name: str | None = None) -> list[dict[str
     async with cluster_for_a_moment(services) as runtime:
         found = {str(node["metadata"]["name"]): node for node in await runtime.client.nodes()}
         if name is not None and name not in found:
-            raise NotFound(f"there is no node '{name}'", hint="`dumbwaiter node list` shows all")
+            meant = did_you_mean(name, found)
+            raise NotFound(f"there is no node '{name}'{meant}", hint="`dumbwaiter node list` shows all")
         chosen = [each for each in sorted(found) if (takes_pods(found[each]) if name is None else each == name)]
         return list(await asyncio.gather(*(_checked(services, runtime, found[each]) for each in chosen)))
 

@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from host.central import agent_groups, audit, events, hooks
-from host.central.database import Transaction
+from host.central.database import Queryable, Transaction
 from host.central.events import EventKind
 from host.central.hooks import EventHook
 from host.services import Services
+from host.similar import did_you_mean
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,49}")
@@ -72,7 +73,7 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
 
     def drop(tx: Transaction) -> None:
         if not hooks.remove(tx, name):
-            raise _none(name)
+            raise _none(tx, name)
         audit.record(tx, "hook.remove", name)
 
     await services.central.write(drop)
@@ -82,17 +83,23 @@ async def remove(services: Services, *, name: str) -> dict[str, Any]:
 
 async def test(services: Services, *, name: str) -> dict[str, Any]:
     """Post a test to a hook, once: `{name, taken, error}`. Raises `NotFound`, `Conflict` without a running host."""
-    found = await services.central.read(lambda c: hooks.find(c, name))
-    if found is None:
-        raise _none(name)
+
+    def load(connection: Queryable) -> EventHook:
+        known = hooks.find(connection, name)
+        if known is None:
+            raise _none(connection, name)
+        return known
+
+    found = await services.central.read(load)
     if services.hooks.attempt is None:
         raise Conflict("no host runs that could post to it", hint="start the host, then test the hook")
     error = await services.hooks.attempt(found.id)
     return {"name": name, "taken": error is None, "error": error}
 
 
-def _none(name: str) -> NotFound:
-    return NotFound(f"there is no hook '{name[:60]}'", hint="`dumbwaiter hook list` shows all")
+def _none(connection: Queryable, name: str) -> NotFound:
+    meant = did_you_mean(name, (each.name for each in hooks.all_of(connection)))
+    return NotFound(f"there is no hook '{name[:60]}'{meant}", hint="`dumbwaiter hook list` shows all")
 
 
 def _require_url(url: str) -> None:

@@ -20,6 +20,7 @@ from host.runtime.protocol import RuntimeUnavailable
 from host.services import Services, node_of, nodes_runtime, swarm_runtime
 from host.settings import NodeSetting
 from host.settings_file import put_item
+from host.similar import did_you_mean
 from host.validation import misfit_of
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
 
@@ -83,7 +84,8 @@ async def add(
         if runtime is not None:
             known |= {each: setting for each, setting in services.added_nodes.items()}
     if address is None and name not in known:
-        raise NotFound(f"there is no node '{name}'", hint=f"`dumbwaiter node add {name} ssh://user@host` adds one")
+        adds = f"`dumbwaiter node add {name} ssh://user@host` adds one"
+        raise NotFound(f"there is no node '{name}'{did_you_mean(name, known)}", hint=adds)
     before = known[name].model_dump(mode="json", exclude_none=True) if name in known else {}
     given = {
         "name": name,
@@ -286,7 +288,7 @@ async def checked(runtime: InspectedNodes, name: str) -> dict[str, Any]:
 async def _require(services: Services, name: str) -> None:
     known = {each["name"] for each in await list_all(services)}
     if name not in known:
-        raise NotFound(f"there is no node '{name}'", hint="`dumbwaiter node list` shows all")
+        raise NotFound(f"there is no node '{name}'{did_you_mean(name, known)}", hint="`dumbwaiter node list` shows all")
 
 
 def _state(facts: NodeFacts | None, word: nodes.NodeWord | None) -> str:

@@ -10,6 +10,7 @@ from host.central import agent_groups, audit, tokens
 from host.central.database import Queryable, Transaction
 from host.central.tokens import EDITOR, Rights, Token
 from host.services import Services
+from host.similar import did_you_mean
 from shared_schema.clock import to_text
 from shared_schema.errors import Conflict, InvalidValue, NotFound
 
@@ -98,7 +99,8 @@ async def revoke(services: Services, *, name: str) -> dict[str, Any]:
     def drop(tx: Transaction) -> None:
         found = tokens.find(tx, name)
         if found is None or not tokens.remove(tx, name):
-            raise NotFound(f"there is no token '{name[:60]}'", hint="`dumbwaiter token list` shows all")
+            meant = did_you_mean(name, (each.name for each in tokens.all_of(tx)))
+            raise NotFound(f"there is no token '{name[:60]}'{meant}", hint="`dumbwaiter token list` shows all")
         audit.record(tx, "token.revoke", name, before={"id": found.id, "rights": found.rights})
 
     await services.central.write(drop)

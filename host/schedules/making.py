@@ -164,11 +164,8 @@ def _server(group: AgentGroup, name: str) -> str:
 
 def _known(connection: Queryable, agent_group_id: str, name: str) -> Schedule | None:
     """The schedule of exactly that name that is not over."""
-    try:
-        found = schedules.find(connection, name, agent_group_id)
-    except NotFound:
-        return None
-    return found if found.name == name and not found.is_over else None
+    found = schedules.named(connection, name, agent_group_id)
+    return found if found is not None and found.name == name and not found.is_over else None
 
 
 def change(tx: Transaction, schedule: Schedule, wish: Wish, now: datetime) -> Schedule:
@@ -344,12 +341,10 @@ def _require_free(connection: Queryable, agent_group_id: str, name: str) -> None
 def _is_free(connection: Queryable, agent_group_id: str, name: str) -> bool:
     try:
         schedules.require_over(connection, agent_group_id, name)
-        found = schedules.find(connection, name, agent_group_id)
-    except NotFound:
-        return True
+        found = schedules.named(connection, name, agent_group_id)
     except Conflict:
         return False
-    return found.name != name or found.is_over
+    return found is None or found.name != name or found.is_over
 
 
 def _require_going(schedule: Schedule) -> None:

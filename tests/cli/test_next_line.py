@@ -71,6 +71,26 @@ def test_the_line_to_type_is_said(
     assert not re.search(r"see docs/\S+\s*$", result.stderr)
 
 
+def test_a_mistyped_name_is_told_with_the_one_that_is_meant(run: Run, data: Path) -> None:
+    (data / "dumbwaiter.toml").write_text('runtime = "process"\n')
+    run("init", "--yes", "--model", "echo", "--no-try")
+    for line in (
+        ("schedule", "add", "assistant", "every day at 7:30", "tea", "--name", "breakfast"),
+        ("token", "add", "laptop"),
+        ("hook", "add", "pager", "http://127.0.0.1:9"),
+    ):
+        assert run(*line).exit_code == 0
+    for line, meant in (
+        ("schedule pause brekfast", "'breakfast'"),
+        ("token revoke labtop", "'laptop'"),
+        ("hook remove pagr", "'pager'"),
+        ("hook test pagr", "'pager'"),
+    ):
+        result = run(*line.split())
+        assert f"did you mean {meant}" in result.stderr, line
+        assert result.exit_code == 1
+
+
 def test_what_a_provider_lacks_is_told_for_processes_in_a_checkout(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
 
