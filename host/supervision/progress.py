@@ -16,6 +16,7 @@ from dataclasses import field
 from typing import Any
 
 from host.background import boundary, heard
+from host.backoff import Backoff
 from host.central import deliveries, drafts
 from host.central.database import Central, Queryable, one
 from host.channels.protocol import Channel, ChannelUnavailable, Outgoing
@@ -48,6 +49,7 @@ _TOOL_SECONDS = 5.0
 """After which a tool that runs is worth a word."""
 _ROOM = 60
 """Of a message that is left for the word on a tool."""
+_UNAVAILABLE = Backoff(5.0, 600.0)
 _INTERRUPTED = "(This answer was interrupted.)"
 
 
@@ -155,16 +157,22 @@ class ProgressDisplay:
             found = await self._central.read(drafts.of, session_id)
             if found is not None:  # of an earlier host
                 shown.address, shown.draft_id = found
-            while (work := await self._central.read(_work, session_id)) is not None:
-                channel = self._channels.get(work.channel_type)
-                if channel is None or work.progress == "off" or not _shows(channel):
-                    break
-                if work.message_id != shown.message_id:
-                    await self._next_message(session_id, shown, work)
-                await self._look(session_id, shown, work, channel)
-                shown.again.clear()
-                await heard(shown.again, _LOOK_SECONDS)
-            await self._finish(session_id, shown)
+            await self._show_work(session_id, shown)
+            while await self._finish(session_id, shown):  # another message has come meanwhile
+                await self._show_work(session_id, shown)
+
+    async def _show_work(self, session_id: str, shown: _Shown) -> None:
+        """Show what is done while a message waits for its answer."""
+        while True:
+            shown.again.clear()  # before looking: from then on it says that another message has come
+            work = await self._central.read(_work, session_id)
+            channel = None if work is None else self._channels.get(work.channel_type)
+            if work is None or channel is None or work.progress == "off" or not _shows(channel):
+                break
+            if work.message_id != shown.message_id:
+                await self._next_message(session_id, shown, work)
+            await self._look(session_id, shown, work, channel)
+            await heard(shown.again, _LOOK_SECONDS)
 
     async def _next_message(self, session_id: str, shown: _Shown, work: Work) -> None:
         """Another message is the oldest now: its answer has not begun, unless it was answered already."""
@@ -243,21 +251,25 @@ class ProgressDisplay:
             return ""
         return f"⏳ {doing[:40]}, {_in_words(elapsed)}"
 
-    async def _finish(self, session_id: str, shown: _Shown) -> None:
-        """A draft that nothing has become of says so: its turn was stopped, or its conversation left."""
+    async def _finish(self, session_id: str, shown: _Shown) -> bool:
+        """A draft that nothing has become of says so: its turn was stopped, or its conversation left.
+
+        While its platform is away it is tried again. Whether another message has come meanwhile, whose answer is to be
+        a message of its own.
+        """
         found = await self._central.read(drafts.of, session_id)
         if found is None:
-            return
+            return shown.again.is_set()
         for _ in range(30):  # its answer may be on its way
             if not await self._central.read(deliveries.waiting_count, session_id, 1):
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         else:
-            return
+            return shown.again.is_set()
         found = await self._central.read(drafts.of, session_id)
         channel = None if found is None else self._channels.get(found[0].channel_type)
         if found is None or channel is None:
-            return
+            return shown.again.is_set()
         address, draft_id = found
         text = f"{shown.text}\n\n{_INTERRUPTED}" if shown.text else _INTERRUPTED
         whole = Outgoing(
@@ -268,19 +280,29 @@ class ProgressDisplay:
             from_host=True,
             draft_id=draft_id,
         )
-        await self._quietly(channel.deliver(whole), shown)
+        attempts = 0
+        while (wait := await self._quietly(channel.deliver(whole), shown)) is not None:
+            attempts += 1
+            if await heard(shown.again, wait or _UNAVAILABLE.after(attempts)):
+                break
         await self._central.write(drafts.remove, session_id, draft_id)
+        shown.draft_id, shown.text = None, ""
+        return shown.again.is_set()
 
-    async def _quietly(self, call: Coroutine[Any, Any, object], shown: _Shown) -> None:
-        """Make a call of the platform that nothing depends on."""
+    async def _quietly(self, call: Coroutine[Any, Any, object], shown: _Shown) -> float | None:
+        """Make a call of the platform that nothing depends on. Seconds until it may be made again; None: it is over."""
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 await call
         except ChannelUnavailable as error:
-            wait = error.retry_after or _CALL_SECONDS
-            shown.typed_at = shown.drafted_at = self._clock.monotonic() + wait
+            wait = error.retry_after or 0.0
+            shown.typed_at = shown.drafted_at = self._clock.monotonic() + (wait or _CALL_SECONDS)
+            return wait
+        except TimeoutError:
+            return 0.0
         except Exception as error:  # the boundary of one call of a platform
             log.debug("what an agent does was not shown", extra={"error": type(error).__name__})
+        return None
 
 
 def _work(connection: Queryable, session_id: str) -> Work | None:

@@ -26,6 +26,9 @@ class Showing(MemoryChannel):
     now: dict[str, str] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
     typing_fails: bool = False
+    is_away: bool = False
+    refused: int = 0
+    """How often a draft could not be brought to its end."""
 
     @property
     def capabilities(self) -> Capabilities:  # type: ignore[override]
@@ -37,6 +40,9 @@ class Showing(MemoryChannel):
             raise ChannelUnavailable("later", retry_after=0.1)
 
     async def deliver(self, message: Outgoing) -> str | None:
+        if message.draft_id is not None and self.is_away:
+            self.refused += 1
+            raise ChannelUnavailable("later", retry_after=0.05)
         if message.draft_id is not None:
             self.now[message.draft_id] = message.text
             await super().deliver(message)
@@ -124,6 +130,42 @@ async def test_an_answer_that_is_stopped_says_so(tmp_path: Path) -> None:
         await until(lambda: channel.now["mem-1"].endswith("(This answer was interrupted.)"), "it says so", 60)
         await until(lambda: not host.services.progress.at_work, "nothing is shown any more")
         assert await host.central("SELECT * FROM drafts") == []
+
+
+async def test_an_answer_that_is_stopped_says_so_once_its_platform_is_back(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        await host.say(f"write 0.3 {WORDS}")
+        await until(lambda: channel.seen, "the answer grows")
+        channel.is_away = True
+        await host.say("/stop")
+        await until(lambda: channel.refused >= 3, "it is tried again", 30)
+        assert not channel.now["mem-1"].endswith("(This answer was interrupted.)")
+        channel.is_away = False
+        await until(lambda: channel.now["mem-1"].endswith("(This answer was interrupted.)"), "it says so", 30)
+        await until(lambda: not host.services.progress.at_work, "nothing is shown any more")
+        assert await host.central("SELECT * FROM drafts") == []
+
+
+async def test_an_answer_does_not_grow_in_one_that_was_stopped_while_its_platform_was_away(tmp_path: Path) -> None:
+    channel = Showing()
+    async with running(tmp_path, channel=channel) as host:
+        await drafting(host)
+        await host.say(f"write 0.3 {WORDS}")
+        await until(lambda: channel.seen, "the answer grows")
+        channel.is_away = True
+        await host.say("/stop")
+        await until(lambda: channel.refused >= 1, "its end cannot be said", 30)
+        await host.say(f"write 0.1 {WORDS}")
+        await until(lambda: _has_no_draft(host), "it is left as it is", 30)
+        channel.is_away = False
+        await until(lambda: WORDS in channel.now.values(), "the next answer is there", 30)
+        assert channel.now["mem-1"] != WORDS
+
+
+async def _has_no_draft(host: Any) -> bool:
+    return await host.central("SELECT * FROM drafts") == []
 
 
 async def test_a_turn_that_fails_leaves_no_half_answer(tmp_path: Path) -> None:
