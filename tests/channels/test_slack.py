@@ -22,6 +22,7 @@ from shared_schema.rows import Address
 from tests.channels.open_host import ChannelHost, DyingHost, channel_host
 from tests.platforms import slack
 from tests.platforms.slack import ANN, APP_TOKEN, BOB, BOT, BOT_TOKEN, CHANNEL, DIRECT, SIGNING_SECRET, FakeSlack, Fault
+from tests.support.ledger import refusing
 from tests.support.wait import until
 
 HELLO = Outgoing("session/1", Address("slack", DIRECT), "chat", "hello")
@@ -359,6 +360,22 @@ async def test_what_was_written_during_an_outage_is_caught_up_once(tmp_path: Pat
 
     assert fake.texts() == ["scripted: while you were away"]
     assert fake.texts(CHANNEL) == ["scripted: first", "scripted: in the thread"]
+
+
+async def test_what_could_not_be_kept_is_caught_up_though_the_connection_goes_on(
+    tmp_path: Path, fake: FakeSlack, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with talking(tmp_path, fake) as there:
+        await fake.say("hello")
+        await there.answered(1)
+        with refusing(there.host.services.settings.layout.central, "INSERT ON ingest"):
+            await fake.say("while the disk is full")
+            await until(lambda: "could not be kept" in caplog.text, "it cannot be kept")
+        await there.answered(2)  # and Slack sends it no second time
+        await fake.say("and now?")
+        await there.answered(3)
+        await there.host.settled()
+    assert fake.texts() == ["scripted: hello", "scripted: while the disk is full", "scripted: and now?"]
 
 
 async def test_an_outage_of_the_web_api_delays_an_answer_and_loses_none(tmp_path: Path, fake: FakeSlack) -> None:

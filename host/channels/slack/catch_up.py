@@ -1,4 +1,5 @@
-"""What was written while we were away. Slack repeats an event for some minutes at most; the rest is asked for here.
+"""What was written while we were away, or could not be kept. Slack repeats an event for some minutes at most; the rest
+is asked for here.
 
 Asked is from the last moment at which we surely heard, which is noted again and again, by Slack's clock: our own may be
 off by an hour, or be set meanwhile. What was taken before is known by its `ts`.
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from host.background import heard
 from host.channels.protocol import ChannelRefused, ChannelState, ChannelUnavailable, DeliveryRefused
 from host.channels.slack.client import SlackApi, SlackError, cursor_in
 from shared_schema.clock import Clock
@@ -34,7 +36,7 @@ _DATE_SECONDS = 2.0  # a `Date` is whole seconds, and some way old
 class SlackCatchUp:
     """Up to when we have heard, over restarts.
 
-    `take` hands over one event of the Events API, `has_missed` says whether something could not be kept.
+    `take` hands over one event of the Events API; `missed` is set when one could not be kept.
     """
 
     def __init__(
@@ -43,13 +45,13 @@ class SlackCatchUp:
         clock: Clock,
         api: Callable[[], SlackApi],
         take: Callable[[Mapping[str, Any]], Awaitable[None]],
-        has_missed: Callable[[], bool],
+        missed: asyncio.Event,
     ) -> None:
         self._state = state
         self._clock = clock
         self._api = api
         self._take = take
-        self._has_missed = has_missed
+        self._missed = missed
         self._ahead = 0.0  # seconds by which Slack's clock is ahead of our monotonic one, which is never set
 
     def now(self) -> float:
@@ -80,12 +82,16 @@ class SlackCatchUp:
 
     async def run(self) -> None:
         """Catch up, and then note again and again until when we heard. Raises the errors of the protocol."""
-        await self._catch_up(float(await self._state.get(_MOMENT) or self.now()))
+        moment = float(await self._state.get(_MOMENT) or self.now())
+        await self._catch_up(moment)
         while True:
             until = self.now()
-            await asyncio.sleep(_NOTE_SECONDS)  # what came until then is kept by now, or could not be
-            if not self._has_missed():
-                await self._state.set(_MOMENT, f"{until:.6f}")
+            if await heard(self._missed, _NOTE_SECONDS):  # else what came until then is kept by now
+                await asyncio.sleep(_AGAIN_SECONDS)
+                self._missed.clear()  # before it is asked for: what cannot be kept meanwhile is asked for next
+                await self._catch_up(moment)
+            await self._state.set(_MOMENT, f"{until:.6f}")
+            moment = until
 
     async def _catch_up(self, moment: float) -> None:
         while True:

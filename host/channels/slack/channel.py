@@ -77,7 +77,7 @@ class SlackChannel(BaseChannel):
             context.clock,
             self._api,
             lambda message: self._receiver.take("events_api", {"event": message}),
-            lambda: self._receiver.has_missed,
+            self._receiver.missed,
         )
         self._sender = SlackSender(self._api, self._live_session, self._catch_up.now)
 

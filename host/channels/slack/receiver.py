@@ -45,12 +45,13 @@ class SlackReceiver:
         self._turns = _Turns()
         self._names: OrderedDict[str, str] = OrderedDict()
         self._said: OrderedDict[tuple[str, str], None] = OrderedDict()  # the last messages that are on the disk
-        self.has_missed = False
-        """Whether an event could not be kept since the start."""
+        self.missed = asyncio.Event()
+        """Set when an event could not be kept. Who asks for it again clears that first."""
 
     def start(self, ingest: Ingest, reader: SlackReader) -> None:
         """From now on what comes is read with `reader`, and handed to `ingest`."""
-        self._ingest, self._reader, self.has_missed = ingest, reader, False
+        self._ingest, self._reader = ingest, reader
+        self.missed.clear()
 
     async def close(self) -> None:
         """Let go of what is under way: it was not acknowledged."""
@@ -72,7 +73,7 @@ class SlackReceiver:
         except InvalidValue:
             raise
         except DumbwaiterError:
-            self.has_missed = True
+            self.missed.set()
             raise
 
     async def take(self, kind: str, payload: Mapping[str, Any]) -> None:
@@ -99,7 +100,7 @@ class SlackReceiver:
             log.warning("an event of Slack cannot be used", extra={"error": str(error)})
         except DumbwaiterError as error:
             log.error("an event of Slack could not be kept: it will come again", extra={"error": str(error)})
-            self.has_missed = True
+            self.missed.set()
             return
         try:
             await socket.acknowledge(envelope)
@@ -139,7 +140,7 @@ class SlackReceiver:
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.has_missed = True
+            self.missed.set()
             log.error("an event of Slack could not be handled", extra={"error": type(error).__name__})
 
 
