@@ -156,8 +156,9 @@ SELECT count(*) AS messages, min(accepted_at) AS oldest FROM ingest
 WHERE status = 'pending' AND trigger = 1 AND kind <> 'control'
 """
 LAST_FAILURES = """
-SELECT message_id, session_id, error, finished_at FROM ingest WHERE status = 'failed' AND kind <> 'control'
-ORDER BY position DESC LIMIT ?
+SELECT message_id, session_id, error, finished_at FROM ingest
+WHERE status = 'failed' AND kind <> 'control' AND error IS NOT :but
+ORDER BY position DESC LIMIT :limit
 """
 
 SAID_IN_CHAT = """
@@ -507,9 +508,9 @@ def backlog(connection: Queryable) -> tuple[int, str | None]:
     return int(row["messages"]), row["oldest"]
 
 
-def last_failures(connection: Queryable, limit: int = 5) -> list[sqlite3.Row]:
-    """The newest messages that failed."""
-    return connection.execute(LAST_FAILURES, (limit,)).fetchall()
+def last_failures(connection: Queryable, *, but: str, limit: int = 5) -> list[sqlite3.Row]:
+    """The newest messages that failed, without those with the error `but`."""
+    return connection.execute(LAST_FAILURES, {"but": but, "limit": limit}).fetchall()
 
 
 def said_in_chat(

@@ -26,6 +26,7 @@ from host.central import (
 )
 from host.central.database import Queryable
 from host.operations import approvals, channels, hooks, nodes, schedules
+from host.routing.acceptance import ARCHIVED
 from host.services import Services
 from shared_schema.clock import from_text, to_text
 from shared_schema.layout import DataLayout
@@ -157,7 +158,7 @@ def _numbers(connection: Queryable, now: str) -> dict[str, Any]:
     at_work, queued = turns.at_work(connection)
     failures = [
         {"at": row["finished_at"], "session_id": row["session_id"], "what": f"not answered: {row['error']}"}
-        for row in ingest.last_failures(connection)
+        for row in ingest.last_failures(connection, but=ARCHIVED)  # who wrote was told, and nothing is to be mended
     ] + [
         {
             "at": row["finished_at"],

@@ -464,3 +464,16 @@ def test_a_sentence_shows_code_and_times_and_nothing_else() -> None:
 )  # fmt: skip
 def test_a_browser_is_called_as_people_call_it(agent: str | None, name: str) -> None:
     assert templates.browser(agent) == name
+
+
+async def test_a_refusal_that_a_person_was_told_of_needs_none_of_the_owners(site: Site) -> None:
+    host = site.host
+    assert await host.ask("hello") == "scripted: hello"
+    (session,) = await host.do("session.list", status="active")
+    await host.do("session.archive", session=session["id"])
+    assert "archived" in await host.ask("are you there?")
+    async with site.client() as client:
+        assert "This needs you" not in (await client.get("/"))[1]
+        await host.do("session.resume", session=session["id"])
+        await host.ask("fail the tea is cold")
+        assert "the tea is cold" in (await client.get("/"))[1].partition("This needs you")[2]
