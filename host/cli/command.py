@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -101,6 +101,9 @@ ALIASES = {
 """Other words for commands, in every group that has one of them and no command of that name; in no list of commands."""
 
 
+_WHOLE = 1_000  # characters
+
+
 class Group(click.Group):
     """A group whose own commands are `Command`s; `lazy` names further ones as `module:attribute`, imported when used.
 
@@ -124,6 +127,21 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._lazy, *super().list_commands(ctx)]
+
+    def sections(self, ctx: click.Context) -> Mapping[str, Sequence[str]]:
+        """Titles in the help, and the names of the commands below each."""
+        return {"Commands": self.list_commands(ctx)}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the first sentence of each command whole, where click would cut it at the end of the line."""
+        sections = self.sections(ctx)
+        width = max(len(name) for names in sections.values() for name in names)
+        for title, names in sections.items():
+            with formatter.section(title):
+                commands = [(name.ljust(width), self.get_command(ctx, name)) for name in names]
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(_WHOLE)) for name, command in commands if command]
+                )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

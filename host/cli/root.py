@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -21,49 +21,64 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _ALIKE = 0.65
 """How like what was typed a name must be to be offered in its place: 1 is the same."""
 
-COMMANDS = {
-    "init": "host.cli.init:init",
-    "run": "host.cli.run:run",
-    "doctor": "host.cli.doctor:doctor",
-    "status": "host.cli.status:status",
-    "chat": "host.cli.chat:chat",
-    "web": "host.cli.web:web",
-    "acp": "host.cli.acp:acp",
-    "token": "host.cli.token:token",
-    "hook": "host.cli.hook:hook",
-    "agent-group": "host.cli.agent_group:agent_group",
-    "messaging-group": "host.cli.messaging_group:messaging_group",
-    "channel": "host.cli.channel:channel",
-    "node": "host.cli.node:node",
-    "mount": "host.cli.mount:mount",
-    "wire": "host.cli.wiring:wire",
-    "unwire": "host.cli.wiring:unwire",
-    "wirings": "host.cli.wiring:wirings",
-    "wiring": "host.cli.wiring:wiring",
-    "inject": "host.cli.inject:inject",
-    "user": "host.cli.user:user",
-    "role": "host.cli.user:role",
-    "member": "host.cli.user:member",
-    "approval": "host.cli.approval:approval",
-    "question": "host.cli.question:question",
-    "audit": "host.cli.audit:audit",
-    "logs": "host.cli.logs:logs",
-    "dropped": "host.cli.audit:dropped",
-    "destination": "host.cli.destination:destination",
-    "session": "host.cli.session:session",
-    "home": "host.cli.home:home",
-    "schedule": "host.cli.schedule:schedule",
-    "quiet-hours": "host.cli.quiet_hours:quiet_hours",
-    "pause": "host.cli.schedule:pause_all",
-    "resume": "host.cli.schedule:resume_all",
-    "events": "host.cli.events:events",
-    "history": "host.cli.history:history",
-    "usage": "host.cli.usage:usage",
-    "backup": "host.cli.backup:backup",
-    "restore": "host.cli.backup:restore",
-    "image": "host.cli.image:image",
-    "service": "host.cli.service:service",
+SECTIONS: Mapping[str, Mapping[str, str]] = {
+    "To begin": {
+        "init": "host.cli.init:init",
+        "run": "host.cli.run:run",
+        "status": "host.cli.status:status",
+        "doctor": "host.cli.doctor:doctor",
+        "chat": "host.cli.chat:chat",
+        "web": "host.cli.web:web",
+    },
+    "Agents and their chats": {
+        "agent-group": "host.cli.agent_group:agent_group",
+        "channel": "host.cli.channel:channel",
+        "messaging-group": "host.cli.messaging_group:messaging_group",
+        "wire": "host.cli.wiring:wire",
+        "unwire": "host.cli.wiring:unwire",
+        "wirings": "host.cli.wiring:wirings",
+        "wiring": "host.cli.wiring:wiring",
+        "destination": "host.cli.destination:destination",
+        "home": "host.cli.home:home",
+    },
+    "Conversations": {
+        "session": "host.cli.session:session",
+        "history": "host.cli.history:history",
+        "question": "host.cli.question:question",
+        "inject": "host.cli.inject:inject",
+        "dropped": "host.cli.audit:dropped",
+        "events": "host.cli.events:events",
+        "usage": "host.cli.usage:usage",
+    },
+    "Work by itself": {
+        "schedule": "host.cli.schedule:schedule",
+        "quiet-hours": "host.cli.quiet_hours:quiet_hours",
+        "pause": "host.cli.schedule:pause_all",
+        "resume": "host.cli.schedule:resume_all",
+    },
+    "People": {
+        "user": "host.cli.user:user",
+        "role": "host.cli.user:role",
+        "member": "host.cli.user:member",
+        "approval": "host.cli.approval:approval",
+        "audit": "host.cli.audit:audit",
+    },
+    "Programs": {
+        "token": "host.cli.token:token",
+        "hook": "host.cli.hook:hook",
+        "acp": "host.cli.acp:acp",
+    },
+    "The host and its machines": {
+        "service": "host.cli.service:service",
+        "logs": "host.cli.logs:logs",
+        "backup": "host.cli.backup:backup",
+        "restore": "host.cli.backup:restore",
+        "image": "host.cli.image:image",
+        "node": "host.cli.node:node",
+        "mount": "host.cli.mount:mount",
+    },
 }
+"""The commands as `dumbwaiter --help` has them: the name of each, and the module that is imported when it is used."""
 
 
 class _ReaderHasLeft(Exception):
@@ -89,6 +104,10 @@ class Root(Group):
         if not standalone_mode:
             return run()
         _end(run)
+
+    def sections(self, ctx: click.Context) -> Mapping[str, Sequence[str]]:
+        """The commands, of which there are many, by what they are about."""
+        return {title: [*commands] for title, commands in SECTIONS.items()}
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -214,7 +233,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 
 root = Root(
     "dumbwaiter",
-    lazy=COMMANDS,
+    lazy={name: place for commands in SECTIONS.values() for name, place in commands.items()},
     of_root=True,
     help="Passes messages between chats and AI agents in containers, through two SQLite files.",
     epilog="Exit status: 0 done, 1 failed, 2 wrong usage.",

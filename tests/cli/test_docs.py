@@ -63,6 +63,16 @@ def above(path: str) -> click.Context:
     return context
 
 
+def test_the_help_names_each_command_once_and_cuts_no_sentence() -> None:
+    for path, command in COMMANDS.items():
+        if isinstance(command, click.Group):
+            context = click.Context(command, info_name=path.split()[-1], parent=above(path), terminal_width=60)
+            text = command.get_help(context).partition("--help  ")[2]
+            listed = re.findall(r"^  ([a-z][a-z-]*)  ", text, re.MULTILINE)
+            assert sorted(listed) == sorted(command.list_commands(context)), path
+            assert "..." not in text, path
+
+
 @pytest.mark.parametrize("path", COMMANDS)
 def test_every_command_has_its_section_with_all_its_options(path: str) -> None:
     found = re.search(rf"^###? `{path}`\n(.*?)(?=^##|\Z)", page("docs/cli.md"), re.MULTILINE | re.DOTALL)
