@@ -15,6 +15,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+from host.channels.attempts import Attempts
 from host.channels.email import smtp
 from host.channels.email.addresses import is_address, own_message_id
 from host.channels.email.compose import mail as composed
@@ -47,7 +48,6 @@ log = logging.getLogger(__name__)
 MAX_FILE_BYTES = 15 * 1024**2
 """Most servers take 25 MB, and base64 makes four bytes of three."""
 _POSITION = "position"
-_SENDING_PLACES = 256
 
 
 class EmailChannel(BaseChannel):
@@ -60,6 +60,7 @@ class EmailChannel(BaseChannel):
         self.name = context.name
         self._settings = settings
         self._context = context
+        self._attempts = Attempts(context.state)
         self._threads = Threads(context.state)
         self._box: Mailbox | None = None
         self._ingest: Ingest | None = None
@@ -111,11 +112,8 @@ class EmailChannel(BaseChannel):
         if not is_address(recipient):
             raise DeliveryRefused(f"'{recipient[:80]}' is no mail address")
         message_id = own_message_id(message.key, self._settings.address)
-        mark = f"sending-{int(hashlib.sha256(message_id.encode()).hexdigest()[:8], 16) % _SENDING_PLACES}"
-        if await self._context.state.get(mark) == message_id and await self._was_sent(message_id):
+        if await self._attempts.begin(message_id) is not None and await self._was_sent(message_id):
             return message_id
-        # Kept before it is sent: who finds the mark afterwards looks for the copy first.
-        await self._context.state.set(mark, message_id)
         thread = await self._thread_of(message)
         data = await asyncio.to_thread(
             composed,

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from host.channels.attempts import Attempts
 from host.channels.github import events
 from host.channels.github.client import MOST_OBJECTS, GitHubClient, NotModified, NotThere
 from host.channels.github.events import GitHubAccount, Remark
@@ -46,7 +47,6 @@ MAX_TEXT = 60_000
 """Characters of a comment: GitHub takes 65,536, and the mark has to fit too."""
 _OVERLAP = timedelta(seconds=60)
 """So long may GitHub take until a comment is in its lists: every question goes that far back."""
-_SENDING_PLACES = 256
 _MOST_SEEN = 20_000
 _PATHS = {"comment": "issues/comments", "line": "pulls/comments", "issue": "issues"}
 
@@ -70,6 +70,7 @@ class GitHubChannel(BaseChannel):
         self.name = context.name
         self._settings = settings
         self._context = context
+        self._attempts = Attempts(context.state)
         self._client: GitHubClient | None = None
         self._receiver: WebhookReceiver | None = None
         self._ingest: Ingest | None = None
@@ -152,15 +153,10 @@ class GitHubChannel(BaseChannel):
             raise DeliveryRefused(f"'{repository[:80]}' is no repository")
         thread, mark = message.address.thread_id, mark_of(message.key)
         now = client.now(self._context.clock.now())
-        place = f"sending-{int(mark[-14:-4], 16) % _SENDING_PLACES}"
-        before = await self._context.state.get(place)
-        if before is not None and before.startswith(mark):
-            since = datetime.fromisoformat(before.partition("|")[2]) - timedelta(minutes=5)
+        if (before := await self._attempts.begin(mark, now.isoformat())) is not None:
+            since = datetime.fromisoformat(before) - timedelta(minutes=5)
             if (found := await self._posted(client, repository, thread, mark, since)) is not None:
                 return found
-        else:
-            # Kept before it is sent: who finds it afterwards looks for the mark first.
-            await self._context.state.set(place, f"{mark}|{now.isoformat()}")
         body = marked(message.text, mark)
         if thread is None:
             title = next((line for line in message.text.splitlines() if line.strip()), "A message")
