@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from host.lock import held
 from host.sessions.folder import Owner, make_data_folder
 from host.sessions.untrusted_files import remove_tree, sync_folder
 from shared_schema.clock import SystemClock
-from shared_schema.database import copy_whole, open_reader, reader, require_sound
-from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NewerSchema, NotFound
+from shared_schema.database import copy_whole, open_reader, open_writer, reader, require_sound
+from shared_schema.errors import Conflict, FileDamaged, FileTrouble, InvalidValue, NewerSchema, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
 
@@ -192,13 +193,32 @@ def _registry(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _set_aside(layout: DataLayout) -> Path:
-    """Keep the registry that is there, with what its write-ahead log has; then take it and its companions away."""
-    with reader(layout.central) as connection:
-        version = version_of(connection)
-    kept = place_for(layout.central, version, SystemClock().now())
-    kept = kept.with_name(kept.name.removesuffix(".db") + "-set-aside.db")
-    with closing(open_reader(layout.central)) as connection:
-        copy_whole(connection, kept)
-    for suffix in ("-wal", "-shm", ""):
-        layout.central.with_name(layout.central.name + suffix).unlink(missing_ok=True)
+    """Keep the registry that is there, with what its write-ahead log has; a damaged one as it lies there.
+
+    Then another file can take its name in one step: no log of this one lies beside that.
+    """
+    companions = [layout.central.with_name(f"{layout.central.name}{suffix}") for suffix in ("-wal", "-shm")]
+    now = SystemClock().now()
+    try:
+        with reader(layout.central) as connection:
+            version = version_of(connection)
+        kept = _aside(layout, version, now)
+        with closing(open_reader(layout.central)) as connection:
+            copy_whole(connection, kept)
+        with closing(open_writer(layout.central)):
+            pass  # it takes its log into the file: should this end here, the registry is there, and whole
+    except FileDamaged:
+        kept = _aside(layout, 0, now)
+        for file in (layout.central, *companions):
+            if file.exists():
+                copy = kept.with_name(kept.name + file.name.removeprefix(layout.central.name))
+                shutil.copyfile(file, copy)
+                copy.chmod(0o600)
+    for file in companions:
+        file.unlink(missing_ok=True)
     return kept
+
+
+def _aside(layout: DataLayout, version: int, now: datetime) -> Path:
+    kept = place_for(layout.central, version, now)
+    return kept.with_name(kept.name.removesuffix(".db") + "-set-aside.db")

@@ -33,7 +33,7 @@ from host.sessions.untrusted_files import sync_folder
 from shared_schema.clock import SystemClock, to_text
 from shared_schema.database import copy_whole, open_reader, reader
 from shared_schema.dataclass import dataclass
-from shared_schema.errors import Conflict, FileTrouble, InvalidValue, NotFound
+from shared_schema.errors import Conflict, FileDamaged, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
 
@@ -139,9 +139,13 @@ def _write(writing: _Writing, layout: DataLayout, staging: Path, *, with_secrets
     _add_file(writing, "central.db", central)
     if layout.history.exists():
         history = staging / "history.db"
-        with closing(open_reader(layout.history)) as connection:
-            copy_whole(connection, history)
-        _add_file(writing, "history.db", history)
+        try:
+            with closing(open_reader(layout.history)) as connection:
+                copy_whole(connection, history)
+        except FileDamaged:  # it is made again of the sessions
+            writing.left_out.append(layout.history.name)
+        else:
+            _add_file(writing, layout.history.name, history)
     _write_settings(writing, layout, with_secrets=with_secrets)
     if not layout.install.exists():  # of an earlier version: a backup knows where it comes from
         record = InstallRecord(install_id, place_of(layout.data))

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -202,6 +203,76 @@ def test_before_an_upgrade_the_registry_is_kept_and_an_older_version_says_the_wa
         ]
         host.start()
         assert [each["name"] for each in host.json("agent-group", "list")] == ["assistant", "other"]
+
+
+_DIES = """
+import os, signal, sys
+from pathlib import Path
+from host.backup import restore
+from shared_schema.layout import DataLayout
+kept, data, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+
+def trace(frame, event, value):
+    global left
+    if frame.f_code.co_filename != restore.__file__:
+        return None
+    left -= event == "line"
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return trace
+
+sys.settrace(trace)
+restore.restore(kept, DataLayout(data), 1000)
+sys.settrace(None)
+"""
+"""Puts a registry back, and dies before one of the lines that do it."""
+
+
+def leave_note(connection: sqlite3.Connection, note: str) -> None:
+    connection.execute("CREATE TABLE note (text)")
+    connection.execute("INSERT INTO note VALUES (?)", (note,))
+
+
+def test_whenever_putting_a_registry_back_ends_one_of_the_two_is_there(tmp_path: Path) -> None:
+    """A folder without one is begun anew by the next start of the host, with nothing that it knew."""
+    before = made_from("central-3", tmp_path / "before")
+    shutil.copyfile(before / "central.db", tmp_path / "kept.db")
+    with closing(sqlite3.connect(tmp_path / "kept.db", isolation_level=None)) as connection:
+        leave_note(connection, "the one that was kept")
+    with closing(sqlite3.connect(before / "central.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        leave_note(connection, "the one that was there")
+        shutil.copytree(before, tmp_path / "data-0")  # with a log, as a host leaves it that is killed
+    assert (tmp_path / "data-0" / "central.db-wal").stat().st_size
+    found = []
+    for lines in range(0, 200, 3):
+        data = tmp_path / f"data-{lines + 1}"
+        shutil.copytree(tmp_path / "data-0", data)
+        arguments = [sys.executable, "-c", _DIES, str(tmp_path / "kept.db"), str(data), str(lines)]
+        status = subprocess.run(arguments, timeout=120, check=False).returncode
+        with closing(sqlite3.connect(f"file:{data}/central.db?mode=rw", uri=True)) as connection:
+            found += [text for (text,) in connection.execute("SELECT text FROM note")]
+        assert len(found) == lines // 3 + 1
+        if status == 0:
+            break
+    assert set(found) == {"the one that was there", "the one that was kept"}
+    assert found[-1] == "the one that was kept"
+
+
+def test_a_registry_is_put_back_over_one_that_is_damaged(tmp_path: Path) -> None:
+    data = made_from("central-3", tmp_path / "data")
+    shutil.copyfile(data / "central.db", tmp_path / "kept.db")
+    (data / "central.db").write_bytes(b"broken" * 1000)
+    put_back = done("--data", data, "restore", tmp_path / "kept.db")
+    assert (data / "central.db").read_bytes()[:6] == b"SQLite"
+    assert Path(put_back["set_aside"]).read_bytes() == b"broken" * 1000
+
+
+def test_a_history_that_is_damaged_keeps_no_backup_from_being_made(tmp_path: Path) -> None:
+    """It is made again of the sessions."""
+    data = made_from("central-3", tmp_path / "data")
+    (data / "history.db").write_bytes(b"broken" * 1000)
+    assert "history.db" in done("--data", data, "backup", tmp_path / "backup.tar.gz")["left_out"]
 
 
 def test_the_registry_is_not_put_back_under_a_running_host(host: Daemon, tmp_path: Path) -> None:

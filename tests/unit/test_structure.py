@@ -165,6 +165,7 @@ def test_the_host_changes_an_agents_file_in_one_place_and_only_supervision_which
     assert importing("shared_schema.database.mend") == {"host/sessions/recovery.py"}
     assert importing("host.sessions.recovery") == {"host/supervision/sync.py", "host/supervision/runs.py"}
     assert importing("shared_schema.database.open_writer", "shared_schema.database.writer") == {
+        "host/backup/restore.py",
         "host/central/database.py",
         "host/history/rebuild.py",
         "host/history/record.py",
