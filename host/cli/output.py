@@ -145,7 +145,7 @@ def _short_cell(row: Mapping[str, Any], key: str) -> str:
 
 
 def short_moment(text: str, now: datetime | None = None) -> str | None:
-    """A stored time as it stands in a table: `17:03`, `Mon 17:03` within the week, else `2026-11-29`. None: no time."""
+    """A stored time in a table: `17:03` today, `Mon 17:03` within six days, else `2026-11-29`. None: no time."""
     try:
         local = from_text(text).astimezone()
     except (InvalidValue, OverflowError):
@@ -153,4 +153,4 @@ def short_moment(text: str, now: datetime | None = None) -> str | None:
     today = (now or SystemClock().now()).astimezone().date()
     if local.date() == today:
         return f"{local:%H:%M}"
-    return f"{local:%a %H:%M}" if today - timedelta(days=6) <= local.date() < today else f"{local:%Y-%m-%d}"
+    return f"{local:%a %H:%M}" if abs(local.date() - today) <= timedelta(days=6) else f"{local:%Y-%m-%d}"

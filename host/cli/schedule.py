@@ -21,7 +21,7 @@ COLUMNS = (
     Column("agent_group", "agent", cut=True, spare=2),
     Column("status"),
     Column("when", cut=True),
-    Column("next", cut=True),
+    Column("next"),
     Column("to", cut=True, spare=1),
     Column("last", spare=1),
 )
@@ -209,7 +209,11 @@ def list_all(invocation: Invocation, agent_group: str | None, all_of_them: bool,
     """Schedules, what is due first before the others."""
     rows = invocation.call("schedule.list", agent_group=agent_group, all=all_of_them)
     none = "There are no schedules: `dumbwaiter schedule add AGENT 'every day at 08:00' PROMPT` makes one."
-    present(rows, as_json, lambda rows: print_table(rows, COLUMNS, none=none))
+
+    def show_all(rows: list[dict[str, Any]]) -> None:
+        print_table([each | {"short_next": each["next_at"]} for each in rows], COLUMNS, none=none)
+
+    present(rows, as_json, show_all)
 
 
 @schedule.command("upcoming")

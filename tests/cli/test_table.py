@@ -44,7 +44,14 @@ def test_no_line_is_wider_than_the_terminal(texts: list[tuple[str, str, str]], w
 
 
 @pytest.mark.parametrize(
-    ("ago", "form"), [(timedelta(0), "%H:%M"), (timedelta(days=3), "%a %H:%M"), (timedelta(days=30), "%Y-%m-%d")]
+    ("ago", "form"),
+    [
+        (timedelta(0), "%H:%M"),
+        (timedelta(days=3), "%a %H:%M"),
+        (timedelta(days=-6), "%a %H:%M"),  # what is due
+        (timedelta(days=-7), "%Y-%m-%d"),
+        (timedelta(days=30), "%Y-%m-%d"),
+    ],
 )
 def test_a_time_is_as_short_as_it_can_be(ago: timedelta, form: str) -> None:
     now = datetime(2026, 11, 20, 21, 39).astimezone()
