@@ -10,6 +10,7 @@ from pathlib import Path
 from host.gateway.upstreams import read_file
 from host.private_file import replace_private
 from shared_schema.errors import InvalidValue
+from shared_schema.foreign_text import decoded
 
 _HEADER = re.compile(r"^\s*\[")
 
@@ -20,7 +21,7 @@ def store(path: Path, name: str, values: dict[str, str | None]) -> None:
     Raises `InvalidValue` for a file that is not in order, and `FileTrouble` when it cannot be written.
     """
     before = read_file(path)
-    text = path.read_text(encoding="utf-8") if before or path.exists() else ""
+    text = decoded(path.read_bytes()) if before or path.exists() else ""
     table = tomllib.loads(text).get(name, {})
     table = {key: value for key, value in (table | values).items() if value is not None}
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())

@@ -10,6 +10,7 @@ import pytest
 
 from host.central import title
 from host.gateway.upstreams import read_file
+from host.gateway.upstreams_file import store
 from host.operations.export_import import sessions_in
 from host.routing.text import preview
 from host.runtime.mounts import read_allow_list
@@ -39,7 +40,10 @@ def test_settings_keys_and_mounts_are_read_in_any_marked_encoding(tmp_path: Path
 
     put("dumbwaiter.toml", "max_agents = 3\r\n")
     assert load({"data": tmp_path}).max_agents == 3
-    assert read_file(put("keys.toml", '[openai]\nkey = "k"\n'))["openai"].key is not None
+    keys = put("keys.toml", '[openai]\nkey = "k"\n')
+    assert read_file(keys)["openai"].key is not None
+    store(keys, "anthropic", {"key": "other"})
+    assert set(read_file(keys)) == {"openai", "anthropic"}
     assert len(read_allow_list(put("mounts.toml", '[[allow]]\npath = "/srv/books"\n'))) == 1
 
 
