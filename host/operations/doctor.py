@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -240,7 +241,10 @@ def check_host(layout: DataLayout, ask_host: AskHost) -> Check:
         if is_held(layout):
             what = f"some process holds {layout.lock}, and no host answers"
             return Check(
-                "host", None, what, "wait until it has started or ended, or look what it is: `fuser host.lock`"
+                "host",
+                None,
+                what,
+                f"wait until it has started or ended, or look what it is: `fuser {shlex.quote(str(layout.lock))}`",
             )
         return Check("host", None, "not running", f"start it with {start_line(layout.data)}")
     since = f" since {host['since']}" if host.get("since") else ""

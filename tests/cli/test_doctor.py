@@ -172,6 +172,7 @@ def test_a_lock_without_a_host_is_a_warning(data: Path) -> None:
 
     assert check.ok is None
     assert "host.lock" in check.what
+    assert f"`fuser {data}/host.lock`" in str(check.hint)
 
 
 def test_the_command_prints_each_check(run: Run, data: Path) -> None:
