@@ -99,7 +99,7 @@ class DockerRuntime:
         try:
             reference = await self._threads.result(future, self._limits.start)
         except (RuntimeUnavailable, asyncio.CancelledError):
-            future.add_done_callback(self._discard)
+            future.add_done_callback(lambda done: self._discard(done, relay))
             raise
         return AgentHandle(specification.run_id, specification.session_id, reference, specification.node)
 
@@ -127,7 +127,8 @@ class DockerRuntime:
         return await self._call(lambda: self._log_tail(handle.reference, max_bytes))
 
     async def remove(self, handle: AgentHandle) -> None:
-        await self._call(lambda: self._remove(handle))
+        way = way_name(handle.run_id) if handle.node else None
+        await self._call(lambda: self._remove(handle.reference, way))
 
     async def close(self) -> None:
         self._living_agents.close()
@@ -201,18 +202,19 @@ class DockerRuntime:
 
     # In the threads
 
-    def _discard(self, future: Future[str]) -> None:
-        """Remove a container whose start was given up before it succeeded. (After `close` the next host adopts it.)"""
+    def _discard(self, future: Future[str], relay: dict[str, Any] | None) -> None:
+        """Remove what was begun of a start that was given up before it succeeded. (After `close` the next host adopts
+        it.)"""
         if not future.cancelled() and future.exception() is None:
-            reference = future.result()
+            reference, way = future.result(), None if relay is None else str(relay["name"])
             with contextlib.suppress(RuntimeError):
-                self._threads.submit(lambda: self._client.remove_container(reference))
+                self._threads.submit(lambda: self._remove(reference, way))
 
-    def _remove(self, handle: AgentHandle) -> None:
-        self._client.remove_container(handle.reference)
-        if handle.node:
-            self._client.remove_container(way_name(handle.run_id))
-            self._client.remove_volume(way_name(handle.run_id))
+    def _remove(self, reference: str, way: str | None) -> None:
+        self._client.remove_container(reference)
+        if way is not None:
+            self._client.remove_container(way)
+            self._client.remove_volume(way)
 
     def _create_and_start(
         self, arguments: dict[str, Any], uid: int, gid: int, relay: dict[str, Any] | None = None
@@ -224,7 +226,7 @@ class DockerRuntime:
                 self._start_made(self._client.create(relay))
             reference = self._client.create(arguments)
             self._start_made(reference)
-        except RuntimeUnavailable as error:
+        except (RuntimeUnavailable, StartFailed) as error:
             if reference is not None:  # created and not started; what cannot be removed now is found by `list`
                 with contextlib.suppress(RuntimeUnavailable):
                     self._client.remove_container(reference)

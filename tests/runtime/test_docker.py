@@ -24,10 +24,12 @@ from host.runtime.protocol import (
     AgentHandle,
     AgentSpecification,
     Mount,
+    RelayTarget,
     ResourceLimits,
     RuntimeUnavailable,
     StartFailed,
 )
+from host.runtime.specification import RELAY_LABEL
 from shared_schema.ids import Prefix, new_id
 from tests.conftest import docker_url
 from tests.runtime.agents import UID, eventually, session_folder, specification
@@ -57,6 +59,14 @@ def hanging_engine(path: Path) -> Iterator[str]:
         listening.bind(str(path))
         listening.listen(100)
         yield f"unix://{path}"
+
+
+async def printed(*command: str) -> bytes:
+    """What a command prints."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    return output
 
 
 class _Fails(http.server.BaseHTTPRequestHandler):
@@ -173,13 +183,15 @@ async def test_a_session_folder_that_is_missing_is_a_failed_start(
 
 
 @pytest.mark.docker
+@pytest.mark.parametrize("way", [None, RelayTarget("127.0.0.1:1", "PEM", "token")], ids=["here", "on a node"])
 async def test_a_start_that_is_given_up_leaves_no_container(
-    docker_runtime: DockerRuntime, script_image: str, tmp_path: Path
+    docker_runtime: DockerRuntime, script_image: str, tmp_path: Path, way: RelayTarget | None
 ) -> None:
     install_id = docker_runtime.install_id
     agent = specification(
         session_folder(tmp_path, "import time; time.sleep(60)"), install_id, image=script_image, uid=UID
     )
+    agent = replace(agent, way=way)
     starting = asyncio.create_task(docker_runtime.start(agent))
 
     async def created() -> bool:
@@ -191,7 +203,9 @@ async def test_a_start_that_is_given_up_leaves_no_container(
         await starting
 
     async def none_left() -> bool:
-        return not await docker_runtime.list()
+        named = ("--quiet", "--filter", f"label={RELAY_LABEL}={install_id}")
+        relays = [await printed("docker", "ps", "--all", *named), await printed("docker", "volume", "ls", *named)]
+        return not await docker_runtime.list() and relays == [b"", b""]
 
     await eventually(none_left)
 
