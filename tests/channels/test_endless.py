@@ -11,7 +11,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +35,7 @@ from host.channels.slack.catch_up import messages_since
 from host.channels.slack.client import SlackApi
 from host.channels.telegram import TYPE as TELEGRAM
 from host.channels.telegram import files as of_telegram
+from host.channels.telegram.client import Client as TelegramClient
 from shared_schema.pages import PageCursors
 from tests.channels.open_host import channel_host
 from tests.platforms.telegram import telegram_server
@@ -278,3 +279,33 @@ def assert_unhurried(times: list[float]) -> None:
     """A second lies between two questions; the first may come twice, at the start of a connection."""
     assert times[POLLS] - times[0] >= POLLS - 1
     assert len(times) <= POLLS + 2
+
+
+@pytest.mark.parametrize("is_packed", [False, True], ids=["without end", "once unpacked"])
+async def test_an_answer_of_telegram_without_end_is_given_up(is_packed: bool) -> None:
+    packed = gzip.compress(bytes(1024**2))
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if is_packed:
+            return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionResetError):
+            for _ in range(256):
+                await response.write(b" " * 1024**2)
+        return response
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = TelegramClient("1:x", f"http://127.0.0.1:{runner.addresses[0][1]}", 20.0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        with pytest.raises(TimeoutError, match="the answer is compressed" if is_packed else "the answer is too large"):
+            await client.updates(None, 0.0, "[]", 100)
+    finally:
+        await client.close()
+        await runner.cleanup()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 * 1024

@@ -34,6 +34,8 @@ NEW_TOKEN = "get the token from @BotFather (/mybots, API Token)"
 SECOND_POLLER = "another program asks for this bot's messages with the same token"
 SECOND_POLLER_HINT = "stop the other one, or give it a bot of its own: Telegram gives each message to one of them alone"
 
+_MOST_BYTES = 32 * 1024**2
+"""Of one answer. A hundred updates of the longest messages are a third of that."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 """What httpx raises before a byte of the request is out."""
 
@@ -80,8 +82,40 @@ class NoSuchMessage(DeliveryRefused):
     """The message that was to be changed is not there, or cannot be changed."""
 
 
+class _BoundedBody(httpx.AsyncByteStream):
+    """The body of an answer, as far as it is bounded."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > _MOST_BYTES:
+                raise httpx.ReadError("the answer is too large")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound(response: httpx.Response) -> None:
+    """Have no more of an answer read than can be one. httpx calls this before it reads the body."""
+    if (
+        response.headers.get("Content-Encoding", "identity") != "identity"
+    ):  # which is not asked for: small on its way, and without end unpacked
+        raise httpx.ReadError("the answer is compressed")
+    assert isinstance(response.stream, httpx.AsyncByteStream), "the client is an asynchronous one"
+    response.stream = _BoundedBody(response.stream)
+
+
 class _Request(HTTPXRequest):
-    """The SDK's transport, which tells what surely did not arrive from what may have."""
+    """The SDK's transport, which bounds answers, and tells what surely did not arrive from what may have."""
+
+    def __init__(self, **options: Any) -> None:
+        hooks = {"headers": {"Accept-Encoding": "identity"}, "event_hooks": {"response": [_bound]}}
+        super().__init__(**options, httpx_kwargs=hooks)
 
     async def do_request(self, *arguments: Any, **options: Any) -> tuple[int, bytes]:
         try:
