@@ -40,7 +40,7 @@ INSERT INTO entries ({", ".join(COLUMNS)})
 SELECT * FROM one.entries UNION ALL SELECT * FROM two.entries ORDER BY time, session_id, source, seq
 """
 INDEXES = "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'entries' AND sql IS NOT NULL"
-WITHOUT_INDEXES = ("DROP INDEX entries_once", "DROP INDEX entries_in_order")
+WITHOUT_INDEXES = ("DROP INDEX entries_once", "DROP INDEX entries_in_order", "DROP INDEX entries_of_turn")
 INDEX = {
     "words": """
     INSERT INTO words (rowid, spoken, called, label)

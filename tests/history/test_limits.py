@@ -8,11 +8,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from host.history import reading, search, store
+from host.history.entry import COLUMNS, Entry
 from host.history.feed import History
 from host.history.reading import MAX_BYTES, Cursors
+from host.history.record import opened
 from host.history.search import Filters
+from shared_schema.database import transaction
+from shared_schema.ids import Prefix, new_id
 from tests.history.sessions import AGENT_GROUP, Folder, history
 from tests.support.host import running
 from tests.support.wait import until_sync
@@ -158,6 +163,27 @@ def test_a_search_of_a_million_characters_a_hit_shows_them_within_its_time(tmp_p
         assert time.thread_time() - began < 2 * search.SECONDS
         assert results.hits
         assert all(len(hit.entry["text"]) <= 20_000 for hit in results.hits)
+
+
+def test_what_tools_found_in_a_long_conversation_is_found_within_the_time(tmp_path: Path) -> None:
+    """Where a step stands is asked of the messages of its turn, and not of all of them for each step."""
+    turns, session_id = 8_000, new_id(Prefix.SESSION)
+    empty: dict[str, Any] = {**dict.fromkeys(COLUMNS), "session_id": session_id}
+    entries = []
+    for number in range(1, turns + 1):
+        turn = {"seq": number, "turn_id": f"trn_{number}"}
+        said = {"source": "messages_out", "role": "assistant", "place": number, "channel_type": "telegram"}
+        entries.append(Entry(**empty | turn | said | {"text": "an answer", "message_id": f"msg_{number}"}))
+        entries.append(Entry(**empty | turn | {"source": "steps", "role": "tool", "text": "needle"}))
+    with closing(opened(tmp_path / "history.db")) as connection:
+        with transaction(connection):
+            state = store.State(AGENT_GROUP, None, Cursors())
+            store.add(connection, [store.StoredStep(session_id, None, state, entries)])
+        for channel in (None, "telegram"):
+            results = search.search(connection, "needle", Filters(channel_type=channel), 200)
+            assert (len(results.hits), results.complete) == (200, True)
+            assert [hit.after["message_id"] for hit in results.hits[:1] if hit.after] == [f"msg_{turns}"]
+        assert search.search(connection, "needle", Filters(channel_type="discord"), 200).complete
 
 
 async def test_the_steps_of_a_turn_that_failed_are_told_before_those_of_the_next(tmp_path: Path) -> None:
