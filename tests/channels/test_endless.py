@@ -22,6 +22,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from host.channels.bounded_answer import AnswerTooLarge
 from host.channels.build import settings_of
 from host.channels.discord import catch_up as of_discord
 from host.channels.email import TYPE as EMAIL
@@ -29,7 +30,7 @@ from host.channels.github import TYPE as GITHUB
 from host.channels.github.client import GitHubClient
 from host.channels.matrix import TYPE as MATRIX
 from host.channels.matrix.client import MatrixClient
-from host.channels.protocol import DeliveryRefused
+from host.channels.protocol import ChannelUnavailable, DeliveryRefused
 from host.channels.slack import files as of_slack
 from host.channels.slack.catch_up import messages_since
 from host.channels.slack.client import SlackApi
@@ -281,16 +282,18 @@ def assert_unhurried(times: list[float]) -> None:
     assert len(times) <= POLLS + 2
 
 
-@pytest.mark.parametrize("is_packed", [False, True], ids=["without end", "once unpacked"])
-async def test_an_answer_of_telegram_without_end_is_given_up(is_packed: bool) -> None:
-    packed = gzip.compress(bytes(1024**2))
+@asynccontextmanager
+async def without_end(*, is_packed: bool) -> AsyncIterator[str]:
+    """A server whose every answer is 256 MB of nothing; its URL."""
+    packed = gzip.compress(bytes(256 * 1024**2))
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Type": "application/json"}
         if is_packed:
-            return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
-        response = web.StreamResponse()
-        await response.prepare(request)
+            return web.Response(body=packed, headers=headers | {"Content-Encoding": "gzip"})
+        response = web.StreamResponse(headers=headers)
         with suppress(ConnectionResetError):
+            await response.prepare(request)
             for _ in range(256):
                 await response.write(b" " * 1024**2)
         return response
@@ -300,12 +303,29 @@ async def test_an_answer_of_telegram_without_end_is_given_up(is_packed: bool) ->
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    client = TelegramClient("1:x", f"http://127.0.0.1:{runner.addresses[0][1]}", 20.0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+PACKED = pytest.mark.parametrize("is_packed", [False, True], ids=["as it is", "packed"])
+
+
+@PACKED
+async def test_an_answer_of_telegram_without_end_is_given_up(is_packed: bool) -> None:
+    async with without_end(is_packed=is_packed) as url:
+        client = TelegramClient("1:x", url, 20.0)
         with pytest.raises(TimeoutError, match="the answer is compressed" if is_packed else "the answer is too large"):
             await client.updates(None, 0.0, "[]", 100)
-    finally:
         await client.close()
-        await runner.cleanup()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 128 * 1024
+
+
+@PACKED
+async def test_an_answer_of_matrix_without_end_is_given_up(is_packed: bool) -> None:
+    async with without_end(is_packed=is_packed) as url:
+        client = MatrixClient(settings_of(MATRIX, "matrix", matrix(url)))
+        with pytest.raises(ChannelUnavailable) as refused:
+            await client.who()
+        await client.close()
+    assert isinstance(refused.value.__context__, AnswerTooLarge)

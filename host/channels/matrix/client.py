@@ -19,6 +19,7 @@ import nio.store
 from nio.api import Api, MessageDirection, RelationshipType
 from nio.responses import RoomEventRelationsResponse
 
+from host.channels.bounded_answer import bound
 from host.channels.file_body import save
 from host.channels.matrix.settings import MatrixSettings
 from host.channels.protocol import ChannelUnavailable, DeliveryRefused, TokenRefused
@@ -44,6 +45,15 @@ _FILTER: dict[str, Any] = {
 }
 
 
+class _Nio(nio.AsyncClient):  # type: ignore[misc]
+    """The library's client, whose answers are bounded."""
+
+    async def send(self, *arguments: Any, **options: Any) -> Any:
+        response = await super().send(*arguments, **options)
+        bound(response)
+        return response
+
+
 class MatrixClient:
     """One account. Its methods raise as those of `Channel`."""
 
@@ -59,7 +69,7 @@ class MatrixClient:
             store=nio.store.SqliteStore if keys is not None and can_decrypt() else None,
             store_sync_tokens=False,
         )
-        self._nio = nio.AsyncClient(settings.homeserver, store_path=str(keys or ""), config=config)
+        self._nio = _Nio(settings.homeserver, store_path=str(keys or ""), config=config)
         self._keys = keys
         self._nio.access_token = settings.token.get_secret_value()
 
