@@ -33,7 +33,8 @@ UPDATE sessions SET status = CASE deleted_status WHEN 'archived' THEN 'archived'
     deleted_status = NULL
 WHERE id = ? AND status = 'deleted'
 """
-DELETED_BEFORE = "SELECT id FROM sessions WHERE status = 'deleted' AND deleted_at < ? ORDER BY deleted_at LIMIT ?"
+DELETED_BEFORE = "SELECT id FROM sessions WHERE status = 'deleted' AND deleted_at < ? ORDER BY deleted_at"
+IS_DELETED_BEFORE = "SELECT 1 FROM sessions WHERE id = ? AND status = 'deleted' AND deleted_at < ?"
 DELETED = "SELECT id FROM sessions WHERE status = 'deleted'"
 ENDED_BEFORE = """
 SELECT id FROM sessions WHERE status = 'ended' AND ended_at < :before AND last_active < :before
@@ -159,9 +160,14 @@ def restore(tx: Transaction, session_id: str) -> None:
     tx.execute(RESTORE, (session_id,))
 
 
-def deleted_before(connection: Queryable, moment: str, limit: int = 100) -> list[str]:
-    """Sessions that were hidden before a time, the oldest first."""
-    return [row["id"] for row in connection.execute(DELETED_BEFORE, (moment, limit))]
+def deleted_before(connection: Queryable, moment: str) -> list[str]:
+    """Sessions that were hidden before a time, the oldest first. All: those that cannot be removed hide no others."""
+    return [row["id"] for row in connection.execute(DELETED_BEFORE, (moment,))]
+
+
+def is_deleted_before(connection: Queryable, session_id: str, moment: str) -> bool:
+    """Whether a session was hidden before a time, and was not restored since."""
+    return one(connection, IS_DELETED_BEFORE, (session_id, moment)) is not None
 
 
 def deleted(connection: Queryable) -> frozenset[str]:

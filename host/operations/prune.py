@@ -119,7 +119,7 @@ def _require_untouched(connection: Queryable, session: Session) -> None:
 
 
 def _require_deleted(connection: Queryable, session_id: str, before: str) -> None:
-    if session_id not in sessions.deleted_before(connection, before):
+    if not sessions.is_deleted_before(connection, session_id, before):
         raise NotFound(f"session {session_id} was restored")
 
 

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from host.central import ingest, sessions
+from host.central import ingest, routes, sessions
+from host.central.database import Transaction
 from host.history import store
 from host.operations.prune import clear_away
 from host.runtime.process import ProcessRuntime
 from host.runtime.protocol import AgentHandle, RuntimeUnavailable
+from host.sessions import transitions
 from host.sessions.attachments import Attachment
 from shared_schema.layout import DataLayout
 from tests.support.chats import add_chats, ask_in, session_of
 from tests.support.clocks import JumpingClock
 from tests.support.host import Host, running
+from tests.support.ledger import refusing
 from tests.support.runtimes import install_id
 from tests.support.transaction import at
 from tests.support.wait import until
@@ -113,6 +116,27 @@ async def test_a_folder_that_cannot_be_removed_holds_up_no_other_session(tmp_pat
         assert await statuses(host) == {}
         for session in folders:
             assert await host.services.history.read(lambda c, session=session: store.state(c, session)) is None
+
+
+async def test_many_that_cannot_be_removed_hold_up_no_other_session(tmp_path: Path) -> None:
+    clock = JumpingClock()
+    async with running(tmp_path, clock=clock) as host:
+        (group,) = await host.central("SELECT id FROM agent_groups")
+
+        def delete_many(tx: Transaction) -> str:
+            for number in range(151):
+                session = routes.resolve(
+                    tx, agent_group_id=group["id"], route_key=f"x/{number}", messaging_group_id=None, thread_id=None
+                )
+                transitions.delete(tx, session)
+                tx.execute("UPDATE sessions SET deleted_at = ? WHERE id = ?", (f"{NOW[:-4]}{number:03}Z", session.id))
+            return session.id
+
+        last = await host.services.central.write(delete_many)
+        with refusing(host.services.settings.layout.central, "DELETE ON sessions", f"OLD.id <> '{last}'"):
+            await clear_away(host.services, set())
+        assert last not in await statuses(host)
+        assert len(await statuses(host)) == 150
 
 
 async def test_what_was_restored_in_time_is_not_removed(tmp_path: Path) -> None:
