@@ -73,5 +73,8 @@ class Lookups:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(done, addresses, failed)
 
-        threading.Thread(target=work, name="gateway-name", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="gateway-name", daemon=True).start()
+        except RuntimeError:  # the system has none left
+            done([], Refused(Reason.UNREACHABLE, "The host has no thread left to look up a name."))
         return await found

@@ -50,6 +50,20 @@ async def test_lookups_that_nobody_waits_for_any_more_keep_their_turn() -> None:
         await egress.connect(rules, NetworkDestination("quick.test", 80), turn)
 
 
+async def test_a_thread_that_cannot_be_begun_costs_no_turn() -> None:
+    egress, rules = Egress(Patience(), lambda host, port: [ip_address("10.0.0.1")]), [parse_rule("*.test")]
+    turn = Turns().of("one")
+    before = threading.stack_size(2**46)  # more than a machine has
+    try:
+        for _ in range(3):
+            with pytest.raises(Refused, match="no thread left"):
+                await egress.connect(rules, NetworkDestination("quick.test", 80), turn)
+    finally:
+        threading.stack_size(before)
+    with pytest.raises(Refused, match="is in a network that is not public"):
+        await egress.connect(rules, NetworkDestination("quick.test", 80), turn)
+
+
 async def test_twenty_sessions_whose_look_ups_hang_take_no_thread_from_another() -> None:
     hanging: list[str] = []
     name_server_answers = threading.Event()
