@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -456,7 +457,9 @@ def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> S
         if variable.upper().startswith(PREFIX) and _field(variable) not in Settings.model_fields:
             raise BadSetting(f"the setting '{_field(variable)}' is unknown", where=variable, hint="unset the variable")
     if not only_look and not is_closed(file) and not make_private(file):
-        raise BadSetting("others may read the file, and it has keys", where=file, hint=f"chmod 600 '{file}'")
+        raise BadSetting(
+            "others may read the file, and it has keys", where=file, hint=f"chmod 600 {shlex.quote(str(file))}"
+        )
     try:
         return Settings(**given)
     except OSError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -149,7 +150,8 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             if not stat.S_ISREG(mode) or mode & 0o077:
-                raise InvalidValue("others may read the file with keys", where=path, hint=f"chmod 600 {path.name}")
+                line = f"chmod 600 {shlex.quote(str(path.absolute()))}"
+                raise InvalidValue("others may read the file with keys", where=path, hint=line)
             document = tomllib.loads(decoded(stream.read(_LARGEST_FILE)))
         return {name: UpstreamSetting.model_validate(table) for name, table in document.items()}
     except FileNotFoundError:

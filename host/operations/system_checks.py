@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -57,7 +58,7 @@ def check_folder(data: Path) -> Check:
         return Check("data folder", False, f"{data} is not writable", "run as its owner, or choose another with --data")
     status = data.stat()
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return Check("data folder", None, f"{data} can be written by others", f"chmod go-w '{data}'")
+        return Check("data folder", None, f"{data} can be written by others", f"chmod go-w {shlex.quote(str(data))}")
     return Check("data folder", True, f"{data} (mode {stat.S_IMODE(status.st_mode):o})")
 
 

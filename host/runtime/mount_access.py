@@ -6,6 +6,7 @@ The mode decides, and an access list where there is one cannot be judged from he
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -36,8 +37,9 @@ def trouble_with(mount: Mount, uid: int, gid: int) -> MountTrouble | None:
     if _has_access_list(mount.source) or _bits(status, uid, gid) & asked == asked:
         return None
     doing = "write" if _bits(status, uid, gid) & 0o5 == 0o5 else "read"
-    give = f"sudo setfacl -m u:{uid}:{letters} '{mount.source}'"
-    whole = f"`sudo chown -R {uid} '{mount.source}'`" if mount.writable else f"`chmod -R o+rX '{mount.source}'`"
+    place = shlex.quote(str(mount.source))
+    give = f"sudo setfacl -m u:{uid}:{letters} {place}"
+    whole = f"`sudo chown -R {uid} {place}`" if mount.writable else f"`chmod -R o+rX {place}`"
     without = ", or leave out ':rw'" if mount.writable and doing == "write" else ""
     what = f"agents, which are uid {uid}, may not {doing} in {mount.source}"
     return MountTrouble(what, f"type `{give}` or {whole}{without}")

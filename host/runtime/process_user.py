@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -76,9 +77,10 @@ def trouble_as_root(source_root: Path, uid: int, folders: Iterable[Path]) -> Tro
         return Trouble(what, hint)
     for folder in folders:
         if (closed := _closed_to(folder, uid, uid)) is not None:
+            place = shlex.quote(str(closed))
             what = f"AGENTS RUN AS ROOT: uid {uid} cannot reach {folder}, because {closed} is closed to it"
             return Trouble(
-                what, f"choose a data folder it can reach, such as --data /srv/dumbwaiter, or `chmod o+x {closed}`"
+                what, f"choose a data folder it can reach, such as --data /srv/dumbwaiter, or `chmod o+x {place}`"
             )
     return None
 

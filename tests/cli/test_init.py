@@ -193,7 +193,7 @@ def test_a_file_with_keys_that_others_may_read_is_refused(service: str, run: Run
 
     result = run("init", "--yes", *ONLY_SET_UP, "--model", "openai", "--url", service, "--key", KEY)
 
-    assert "chmod 600 upstreams.toml" in result.stderr
+    assert f"chmod 600 {data}/upstreams.toml" in result.stderr
     assert (data / "upstreams.toml").read_text() == "[openai]\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -85,13 +86,14 @@ def test_what_cannot_be_right_is_an_error_without_the_key(name: str, options: di
 
 
 def test_a_file_with_keys_is_read_when_it_is_the_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "upstreams.toml"
+    (tmp_path / "it's mine").mkdir()
+    path = tmp_path / "it's mine" / "upstreams.toml"
     assert read_file(path) == {}
     path.write_text(f'[openai]\nkey = "{CANARY}"\n[local]\nurl = "http://x"\n')
     path.chmod(0o640)
-    with pytest.raises(InvalidValue, match="chmod 600"):
+    with pytest.raises(InvalidValue, match="chmod 600") as refused:
         read_file(path)
-    path.chmod(0o600)
+    subprocess.run(["/bin/sh", "-c", str(refused.value.hint)], cwd="/", check=True, timeout=60)
 
     upstreams = configure({}, read_file(path), {})
 

@@ -200,7 +200,7 @@ def test_a_file_with_keys_that_cannot_be_made_private_is_refused(tmp_path: Path)
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     os.chown(path, 4242, 4242)
-    assert loaded(tmp_path)["error"] == f"others may read the file, and it has keys ({path}): chmod 600 '{path}'"
+    assert loaded(tmp_path)["error"] == f"others may read the file, and it has keys ({path}): chmod 600 {path}"
     assert path.stat().st_mode & 0o777 == 0o644
 
 
