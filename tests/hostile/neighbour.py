@@ -29,6 +29,8 @@ SLOWER = 2.0  # times, at most
 FLOOR_MS = 5.0  # on top: what one commit more or less takes
 SETTINGS: Mapping[str, Any] = {"max_retries": 0, "poll_seconds": 0.2, "stop_seconds": 0.1, "max_agents": 100}
 _LIMIT = 60.0
+_QUICK_TRIPS = 2_000
+_REST_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Neighbour:
         while goes_on(len(here)):
             here.append(await self.trip())
             there.append(await elsewhere.trip())
+            if len(here) > _QUICK_TRIPS:  # of a trick that takes long: of a session so many rows are kept in an hour
+                await asyncio.sleep(_REST_SECONDS)
         return Trips(len(here), statistics.median(here), max(here), statistics.median(there))
 
 
