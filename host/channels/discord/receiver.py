@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from host.channels.discord.directory import Directory, snowflake, table, tables,
 from host.channels.discord.events import DiscordReader
 from host.channels.discord.ids import require_id, require_token
 from host.channels.protocol import Ingest
+from host.latest import Latest
 from host.routing.event import ChatMoved, Event, Incoming
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
@@ -43,7 +43,7 @@ class DiscordReceiver:
         self._reader = DiscordReader(name, "", self.directory)
         self._tasks: set[asyncio.Task[None]] = set()
         self._chains: dict[str, asyncio.Task[None]] = {}
-        self._said: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._said = Latest[tuple[str, str], None](_REMEMBERED)
         self._open = 0  # events that are not on the disk yet
         self._guilds: set[str] = set()
         self.is_ready = asyncio.Event()
@@ -162,8 +162,6 @@ class DiscordReceiver:
         if said is not None:
             self._said[said] = None
             self.newest = max(self.newest, snowflake(said[1]))
-            if len(self._said) > _REMEMBERED:
-                self._said.popitem(last=False)
 
     async def _answer(self, interaction: Mapping[str, Any], handing_over: asyncio.Task[None]) -> None:
         """Tell Discord within its three seconds that a click or a command has come."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from host.channels.discord.directory import table, tables, text
 from host.channels.discord.ids import channel_of, require_id
 from host.channels.discord.text import to_discord
 from host.channels.protocol import Button, DeliveryRefused, Outgoing
+from host.latest import Latest
 from shared_schema.rows import Address
 
 _FILES_A_MESSAGE = 10
@@ -34,7 +34,7 @@ class DiscordSender:
 
     def __init__(self, client: Callable[[], DiscordClient]) -> None:
         self._client = client
-        self._done: OrderedDict[str, str] = OrderedDict()
+        self._done = Latest[str, str](_REMEMBERED)
         self._unsure: dict[str, float] = {}
         self._doubtful_until = 0.0
         self.own_id = ""
@@ -105,8 +105,6 @@ class DiscordSender:
     def _sent(self, key: str, message_id: str) -> str:
         self._unsure.pop(key, None)
         self._done[key] = message_id
-        if len(self._done) > _REMEMBERED:
-            self._done.popitem(last=False)
         return message_id
 
     async def _send_files(self, client: DiscordClient, where: str, message: Outgoing, *, first: int = 0) -> None:

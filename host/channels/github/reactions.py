@@ -8,7 +8,6 @@ What was taken back while the host was away is not told.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +16,7 @@ from host.channels.github import events
 from host.channels.github.client import GitHubClient, NotModified, NotThere
 from host.channels.github.events import GitHubAccount, Remark
 from host.channels.protocol import ChannelState
+from host.latest import Latest
 from host.routing.event import Incoming, Reacted
 from shared_schema import json_text
 from shared_schema.dataclass import dataclass
@@ -62,7 +62,7 @@ class Reactions:
         self._repository = repository
         self._state = state
         self._path_of = path_of
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known = Latest[str, _Known](_MOST_MESSAGES)
         self._since: str | None = None
         self._told: dict[int, None] = {}
 
@@ -124,9 +124,6 @@ class Reactions:
             await self._keep()
         # Last: what was interrupted before this is looked at again, and known by its key.
         self._known[post.id] = _Known(summary, reactions)
-        self._known.move_to_end(post.id)
-        if len(self._known) > _MOST_MESSAGES:
-            self._known.popitem(last=False)
 
     def _is_new(self, reaction: PutReaction) -> bool:
         return reaction.id not in self._told and (self._since is None or reaction.created >= self._since)

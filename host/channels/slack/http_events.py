@@ -7,7 +7,6 @@ own. Source: docs.slack.dev/authentication/verifying-requests-from-slack.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,6 +16,7 @@ from slack_sdk.signature import Clock as SlackClock
 from slack_sdk.signature import SignatureVerifier
 
 from host.channels.protocol import ChannelRefused
+from host.latest import Latest
 from shared_schema.clock import Clock
 from shared_schema.errors import InvalidValue
 from shared_schema.json_text import parse
@@ -44,7 +44,7 @@ class Requests:
 
     def __init__(self, secret: str, clock: Clock) -> None:
         self._verifier = SignatureVerifier(secret, _Time(clock))
-        self._taken: OrderedDict[str, None] = OrderedDict()
+        self._taken = Latest[str, None](_REMEMBERED)
 
     def is_from_slack(self, body: bytes, head: Mapping[str, str]) -> bool:
         """Whether it is signed, and not older than five minutes."""
@@ -64,8 +64,6 @@ class Requests:
     def took(self, head: Mapping[str, str]) -> None:
         """The request was taken."""
         self._taken[head.get("X-Slack-Signature", "")] = None
-        if len(self._taken) > _REMEMBERED:
-            self._taken.popitem(last=False)
 
 
 def read_body(body: bytes, content_type: str) -> tuple[str, Mapping[str, Any]]:

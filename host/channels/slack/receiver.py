@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from host.channels.protocol import ChannelRefused, ChannelUnavailable, Ingest
 from host.channels.slack.client import APP_PAGE
 from host.channels.slack.events import SlackReader
 from host.channels.slack.socket import Envelope, Socket
+from host.latest import Latest
 from host.routing.event import ChatMoved, Event, Incoming
 from shared_schema.errors import DumbwaiterError, InvalidValue
 
@@ -43,8 +43,8 @@ class SlackReceiver:
         self._ingest: Ingest | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = _Turns()
-        self._names: OrderedDict[str, str] = OrderedDict()
-        self._said: OrderedDict[tuple[str, str], None] = OrderedDict()  # the last messages that are on the disk
+        self._names = Latest[str, str](_REMEMBERED)
+        self._said = Latest[tuple[str, str], None](_REMEMBERED)  # the last messages that are on the disk
         self.missed = asyncio.Event()
         """Set when an event could not be kept. Who asks for it again clears that first."""
 
@@ -121,8 +121,6 @@ class SlackReceiver:
             await self._ingest(incoming)
             if said is not None:
                 self._said[said] = None
-                if len(self._said) > _REMEMBERED:
-                    self._said.popitem(last=False)
 
     async def _name_of(self, user_id: str) -> str | None:
         """How a person is called, as far as that is known soon: no message waits long for it."""
@@ -133,8 +131,6 @@ class SlackReceiver:
             except (DumbwaiterError, TimeoutError):
                 return None
             self._names[user_id] = name or ""
-            if len(self._names) > _REMEMBERED:
-                self._names.popitem(last=False)
         return self._names[user_id] or None
 
     def _over(self, task: asyncio.Task[None]) -> None:

@@ -8,7 +8,6 @@ key before it is sent again. In the ordinary case that costs no call.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from host.channels.slack.emoji import to_name
 from host.channels.slack.files import share
 from host.channels.slack.streams import Streams
 from host.channels.slack.text import to_mrkdwn
+from host.latest import Latest
 from shared_schema.pages import PageCursors
 from shared_schema.rows import Address
 
@@ -51,8 +51,8 @@ class SlackSender:
         self._now = now
         self.streams = Streams(api)
         self.own_ids: frozenset[str] = frozenset()
-        self._done: OrderedDict[str, str] = OrderedDict()
-        self._posted: OrderedDict[str, str] = OrderedDict()
+        self._done = Latest[str, str](_REMEMBERED)
+        self._posted = Latest[str, str](_REMEMBERED)
         self._unsure: set[str] = set()
         self._doubtful_until = 0.0
 
@@ -81,7 +81,7 @@ class SlackSender:
             self._unsure.discard(message.key)  # it surely did not arrive
             raise
         self._unsure.discard(message.key)
-        _keep(self._done, message.key, ts)
+        self._done[message.key] = ts
         return ts
 
     async def _text(self, message: Outgoing) -> str:
@@ -92,7 +92,7 @@ class SlackSender:
         if (ts := self._posted.get(message.key)) is not None:
             return ts
         if message.is_draft and (stream := await self.streams.start(message)) is not None:
-            _keep(self._posted, message.key, stream)
+            self._posted[message.key] = stream
             return stream
         # A message of files alone gets their names as its text: only what has a text can carry the key.
         text = message.text if message.text.strip() else ", ".join(path.name for path in message.files)
@@ -110,7 +110,7 @@ class SlackSender:
         ts = answer.get("ts")
         if not isinstance(ts, str) or not ts:
             raise ChannelUnavailable("Slack took a message and gave it no ts")
-        _keep(self._posted, message.key, ts)
+        self._posted[message.key] = ts
         return ts
 
     async def edit(self, address: Address, ts: str, text: str, buttons: Sequence[Button]) -> None:
@@ -219,7 +219,7 @@ class SlackSender:
             payload = metadata.get("event_payload") if isinstance(metadata, Mapping) else None
             key = payload.get("key") if isinstance(payload, Mapping) else None
             if isinstance(key, str) and isinstance(ts := message.get("ts"), str):
-                _keep(self._posted, key, ts)
+                self._posted[key] = ts
         return found
 
     def _is_ours(self, message: object) -> bool:
@@ -257,10 +257,3 @@ def _has_files(ours: Sequence[Mapping[str, Any]], ts: str, files: Sequence[Path]
             if shown == names:
                 return True
     return False
-
-
-def _keep(table: OrderedDict[str, str], key: str, value: str) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > _REMEMBERED:
-        table.popitem(last=False)

@@ -7,11 +7,11 @@ then on and is edited; at the end each is, so that it has formatting and buttons
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 
 from host.channels.protocol import Outgoing
 from host.channels.slack.client import SlackApi, SlackError
+from host.latest import Latest
 from shared_schema.rows import Address
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Streams:
 
     def __init__(self, api: Callable[[], SlackApi]) -> None:
         self._api = api
-        self._shown: OrderedDict[str, str] = OrderedDict()
+        self._shown = Latest[str, str](_REMEMBERED)
         self._is_offered = True
         self.team_id: str | None = None
 
@@ -61,8 +61,6 @@ class Streams:
         if not isinstance(ts, str) or not ts:
             return None
         self._shown[ts] = message.text
-        if len(self._shown) > _REMEMBERED:
-            self._shown.popitem(last=False)
         return ts
 
     async def grow(self, address: Address, ts: str, text: str) -> bool:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from telegram import (
     Bot,
@@ -28,6 +27,7 @@ from host.channels.telegram.client import Client, Gone, Moved, NoSuchMessage, No
 from host.channels.telegram.files import FileGroup, groups_of, has_pictures, require_sendable
 from host.channels.telegram.pace import Pace
 from host.channels.telegram.text import to_html, to_plain, utf16_units
+from host.latest import Latest
 from host.routing.event import ChatGone, ChatMoved
 from shared_schema.clock import Clock
 from shared_schema.rows import Address
@@ -66,14 +66,13 @@ class TelegramSender:
         self._client = client
         self._tell = tell
         self._pace = Pace()
-        self._gone: OrderedDict[str, None] = OrderedDict()  # chats of which the host was told that they are gone
-        self._sent: OrderedDict[str, list[str]] = OrderedDict()  # ids of what went out of a message that is not whole
+        self._gone = Latest[str, None](_REMEMBERED)  # chats of which the host was told that they are gone
+        self._sent = Latest[str, list[str]](_REMEMBERED)  # ids of what went out of a message that is not whole
 
     async def send(self, message: Outgoing) -> str | None:
         """Send a message with its files; the id of the first that was sent. Raises the errors of the protocol."""
         require_sendable(message.files)
-        sent = self._sent.setdefault(message.key, [])
-        _bound(self._sent)
+        sent = self._sent[message.key] = self._sent.get(message.key, [])
         # What an attempt before this one has sent is not sent again.
         for number, step in enumerate(self._steps(message)):
             if number >= len(sent):
@@ -107,7 +106,6 @@ class TelegramSender:
     def is_gone(self, chat: str) -> None:
         """The host knows that the bot cannot write there any more."""
         self._gone[chat] = None
-        _bound(self._gone)
 
     def is_back(self, chat: str) -> None:
         """Something came from there: the chat is there."""
@@ -264,8 +262,3 @@ def _reply(message: Outgoing) -> ReplyParameters | None:
 
 def _thread(address: Address) -> int | None:
     return None if address.thread_id is None else number(address.thread_id)
-
-
-def _bound(kept: OrderedDict[str, Any]) -> None:
-    while len(kept) > _REMEMBERED:
-        kept.popitem(last=False)
