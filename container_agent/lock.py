@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared_schema.errors import Conflict, FileTrouble
+from shared_schema.system_errors import words_of
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def alone(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
     except OSError as error:
-        raise FileTrouble(f"the lock cannot be made: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the lock cannot be made: {words_of(error)}", where=path) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

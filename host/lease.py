@@ -35,6 +35,7 @@ from host.place import mounted, type_number
 from shared_schema import json_text
 from shared_schema.clock import since_boot
 from shared_schema.errors import Conflict, DumbwaiterError, FileTrouble
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,7 @@ def take(
     except FileExistsError as error:
         raise _held(folder, _newest(folder)[1]) from error
     except OSError as error:
-        raise DumbwaiterError(f"the lease cannot be written: {error.strerror}", where=folder) from error
+        raise DumbwaiterError(f"the lease cannot be written: {words_of(error)}", where=folder) from error
     for earlier in _numbers(folder):
         if earlier <= number:
             with suppress(OSError):

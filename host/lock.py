@@ -25,6 +25,7 @@ from host.lease import Lease
 from host.lease_rules import Timing
 from shared_schema.errors import Conflict, DumbwaiterError
 from shared_schema.layout import DataLayout
+from shared_schema.system_errors import words_of
 
 _STEP_SECONDS = 0.05
 _NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -54,7 +55,7 @@ def held(
         for descriptor in opened:
             os.close(descriptor)
         raise DumbwaiterError(
-            f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
+            f"the data folder cannot be used: {words_of(error)}", where=layout.data, hint="choose another with --data"
         ) from error
     file, folder = opened
     try:
@@ -101,7 +102,7 @@ def claimed(install_id: str, layout: DataLayout, *, wait_seconds: float) -> Iter
                 break
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise DumbwaiterError(f"the install cannot be claimed: {error.strerror}") from error
+                    raise DumbwaiterError(f"the install cannot be claimed: {words_of(error)}") from error
             if time.monotonic() >= deadline:
                 claimant = _claimant(install_id)
                 raise FolderInUse(

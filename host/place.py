@@ -26,6 +26,7 @@ from pathlib import Path
 from host.sessions.untrusted_files import sync_folder
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileTrouble
+from shared_schema.system_errors import words_of
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _AT_FDCWD = -100
@@ -60,7 +61,7 @@ def place_of(folder: Path) -> Place:
         path = folder.resolve(strict=True)
         return Place(str(path), path.stat().st_ino, _file_system(path), _birth(path), _has_snapshots(path))
     except OSError as error:
-        raise FileTrouble(f"the data folder cannot be used: {error.strerror}", where=folder) from error
+        raise FileTrouble(f"the data folder cannot be used: {words_of(error)}", where=folder) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def write_record(path: Path, record: InstallRecord) -> None:
         draft.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise FileTrouble(f"the file cannot be written: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the file cannot be written: {words_of(error)}", where=path) from error
 
 
 def _birth(path: Path) -> int | None:

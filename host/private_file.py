@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from shared_schema.errors import FileTrouble
+from shared_schema.system_errors import words_of
 
 
 def replace_private(path: Path, text: str) -> None:
@@ -24,7 +25,7 @@ def replace_private(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise FileTrouble(f"the file with keys cannot be written: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the file with keys cannot be written: {words_of(error)}", where=path) from error
 
 
 def _keep_owner(path: Path, temporary: Path) -> None:

@@ -47,6 +47,7 @@ from host.web_settings import WebSetting
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.foreign_text import decoded
 from shared_schema.layout import DataLayout
+from shared_schema.system_errors import words_of
 
 PREFIX = "DUMBWAITER_"
 CHANNEL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -463,7 +464,7 @@ def load(options: dict[str, Any] | None = None, *, only_look: bool = False) -> S
     try:
         return Settings(**given)
     except OSError as error:
-        raise BadSetting(f"the file cannot be read: {error.strerror}", where=file) from error
+        raise BadSetting(f"the file cannot be read: {words_of(error)}", where=file) from error
     except SettingsError as error:
         raise BadSetting(f"the settings cannot be read: {error}", hint=_MEND) from error
     except ValidationError as error:

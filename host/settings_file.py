@@ -12,6 +12,7 @@ from tomlkit.exceptions import TOMLKitError
 from host.private_file import replace_private
 from shared_schema.errors import FileTrouble, InvalidValue
 from shared_schema.foreign_text import decoded
+from shared_schema.system_errors import words_of
 
 
 def table_of(path: Path, group: str, name: str) -> dict[str, Any] | None:
@@ -95,7 +96,7 @@ def _document(path: Path) -> tomlkit.TOMLDocument:
     try:
         return tomlkit.parse(decoded(path.read_bytes()) if path.exists() else "")
     except OSError as error:
-        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the file cannot be read: {words_of(error)}", where=path) from error
     except (TOMLKitError, ValueError, RecursionError) as error:
         raise InvalidValue(
             f"the file is malformed: {error}", where=path, hint="mend it, then type this again"

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from shared_schema.descriptors import HeldFile, hold, trouble
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+from shared_schema.system_errors import words_of
 
 BUSY_SECONDS = 5.0
 UNTRUSTED_BUSY_SECONDS = 0.05
@@ -231,7 +232,7 @@ def copy_whole(source: sqlite3.Connection, target: Path) -> None:
             require_sound(target)
     except OSError as error:
         target.unlink(missing_ok=True)
-        raise FileTrouble(f"the copy cannot be written: {error.strerror}", where=target) from error
+        raise FileTrouble(f"the copy cannot be written: {words_of(error)}", where=target) from error
     except FileTrouble:
         target.unlink(missing_ok=True)
         raise

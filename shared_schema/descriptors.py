@@ -22,6 +22,7 @@ from pathlib import Path
 
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileBusy, FileDamaged, FileTrouble
+from shared_schema.system_errors import words_of
 
 _FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -109,7 +110,7 @@ def trouble(error: OSError, what: str, where: str | Path | None, *, of_agent: bo
 
     What the owner of a file can cause is `FileDamaged`: it is not the machine's trouble and waiting does not help.
     """
-    reason = error.strerror or str(error)
+    reason = words_of(error)
     if isinstance(error, BlockingIOError):
         return FileBusy(f"{what}: another program holds it (a lease)", where=where)
     kind = FileDamaged if of_agent and error.errno not in _OF_THE_MACHINE else FileTrouble

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared_schema.errors import FileBusy, FileDamaged
+from shared_schema.system_errors import words_of
 
 FRESH_SECONDS = 1.0
 """How long ago an agent that writes has looked, at most, whether it is the present run (`container_agent/fence.py`)."""
@@ -72,4 +73,4 @@ def _standing(folder: Path, name: str) -> bytes:
             raise FileBusy("a commit is going on, or was interrupted", where=folder / name)
         return change_counter(folder / name)
     except OSError as error:
-        raise FileBusy(f"the file cannot be used at the moment: {error.strerror}", where=folder / name) from error
+        raise FileBusy(f"the file cannot be used at the moment: {words_of(error)}", where=folder / name) from error

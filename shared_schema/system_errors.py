@@ -14,7 +14,7 @@ _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 def words_of(error: BaseException) -> str:
     """What an error says, without the number and the path that an `OSError` puts around it."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def how_to_mend(error: BaseException | None, where: str | Path | None) -> str | None:

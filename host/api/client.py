@@ -22,6 +22,7 @@ from typing import Any
 from host.start_line import start_line
 from shared_schema import errors
 from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.system_errors import words_of
 
 SOCKET_PATH_BYTES = 107
 """The longest path of a Unix socket on Linux: sun_path has 108 bytes, the last of them zero (unix(7))."""
@@ -102,7 +103,7 @@ class HostClient:
                 "the running host belongs to another user", where=self._path, hint="run this command as that user"
             ) from error
         except OSError as error:
-            raise HostGone(f"the host cannot be reached: {error.strerror or error}", where=self._path) from error
+            raise HostGone(f"the host cannot be reached: {words_of(error)}", where=self._path) from error
         return connection
 
     def listens(self) -> bool:

@@ -26,6 +26,7 @@ from host.operations.registry import call, changes, stream
 from host.services import Services
 from shared_schema import json_text
 from shared_schema.errors import Conflict, DumbwaiterError, InvalidValue, NotFound
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class ApiServer:
             listening.listen(_QUEUE)  # again: asyncio would accept as many as it lets wait before it does anything else
         except OSError as error:
             listening.close()
-            raise DumbwaiterError(f"the socket cannot be made: {error.strerror}", where=self._path) from error
+            raise DumbwaiterError(f"the socket cannot be made: {words_of(error)}", where=self._path) from error
 
     async def close(self) -> None:
         """Stop listening and end what is under way."""

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import FileDamaged, FileTrouble, InvalidValue
+from shared_schema.system_errors import words_of
 
 FORMAT = 1
 HEADER, CHECKSUMS = "dumbwaiter-backup.json", "checksums.json"
@@ -153,7 +154,7 @@ class _opened:
         except OSError as error:
             if error.errno is None:  # gzip says so of a file of another kind
                 raise InvalidValue("the file is no backup of Dumbwaiter's", where=self._path, hint=_WHICH) from error
-            raise FileTrouble(f"the backup cannot be read: {error.strerror}", where=self._path) from error
+            raise FileTrouble(f"the backup cannot be read: {words_of(error)}", where=self._path) from error
         return self._archive
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -182,7 +183,7 @@ def _translate(error: BaseException | None, path: Path) -> None:
     ):
         raise FileDamaged(f"the backup is damaged: {error}", where=path, hint=_ANOTHER) from error
     if isinstance(error, OSError):
-        raise FileTrouble(f"the backup cannot be read: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the backup cannot be read: {words_of(error)}", where=path) from error
 
 
 def _header(stream: IO[bytes] | None, path: Path) -> Header:

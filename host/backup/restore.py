@@ -28,6 +28,7 @@ from shared_schema.database import copy_whole, open_reader, open_writer, reader,
 from shared_schema.errors import Conflict, FileDamaged, FileTrouble, InvalidValue, NewerSchema, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
+from shared_schema.system_errors import words_of
 
 _SQLITE = b"SQLite format 3\0"
 _WHICH = "name one that `dumbwaiter backup FILE` wrote, or a `central.db` of the folder upgrades/"
@@ -46,7 +47,7 @@ def restore(path: Path, layout: DataLayout, agent_uid: int) -> dict[str, Any]:
     except FileNotFoundError:
         raise NotFound("there is no such file", where=path, hint="`dumbwaiter backup FILE` makes one") from None
     except OSError as error:
-        raise FileTrouble(f"the file cannot be read: {error.strerror}", where=path) from error
+        raise FileTrouble(f"the file cannot be read: {words_of(error)}", where=path) from error
     if beginning == _SQLITE:
         return _put_back_registry(path, layout)
     return _restore_folder(path, layout, Owner.of_agents(agent_uid))
@@ -73,7 +74,7 @@ def _restore_folder(path: Path, layout: DataLayout, owner: Owner) -> dict[str, A
         finally:
             remove_tree(draft.data)
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be made: {error.strerror or error}", where=data) from error
+        raise FileTrouble(f"the folder cannot be made: {words_of(error)}", where=data) from error
     quoted = shlex.quote(str(data))
     return {
         "data": str(data),
@@ -90,7 +91,7 @@ def _require_empty(data: Path) -> None:
     try:
         there = os.path.lexists(data) and (not data.is_dir() or any(data.iterdir()))
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be read: {error.strerror}", where=data) from error
+        raise FileTrouble(f"the folder cannot be read: {words_of(error)}", where=data) from error
     if there:
         hint = "name a folder that is not there yet with --data, or move this one away first; nothing is overwritten"
         raise Conflict("there is something in the data folder already", where=data, hint=hint)
@@ -172,7 +173,7 @@ def _put_back_registry(path: Path, layout: DataLayout) -> dict[str, Any]:
             os.replace(draft, layout.central)
             sync_folder(layout.data)
         except OSError as error:
-            raise FileTrouble(f"the registry cannot be put back: {error.strerror}", where=layout.central) from error
+            raise FileTrouble(f"the registry cannot be put back: {words_of(error)}", where=layout.central) from error
         finally:
             draft.unlink(missing_ok=True)
     return {

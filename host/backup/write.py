@@ -36,6 +36,7 @@ from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, FileDamaged, FileTrouble, InvalidValue, NotFound
 from shared_schema.layout import DataLayout
 from shared_schema.migrate import version_of
+from shared_schema.system_errors import words_of
 
 SESSIONS = "SELECT id, agent_group_id FROM sessions ORDER BY id"
 _ATTEMPTS = 50
@@ -85,7 +86,7 @@ def write_backup(layout: DataLayout, target: Path, *, with_secrets: bool = False
     except FileExistsError as error:
         raise Conflict("the file is there already", where=target, hint="choose another name") from error
     except OSError as error:
-        raise FileTrouble(f"the backup cannot be written: {error.strerror or error}", where=target) from error
+        raise FileTrouble(f"the backup cannot be written: {words_of(error)}", where=target) from error
     finally:
         draft.unlink(missing_ok=True)
     return {

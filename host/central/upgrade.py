@@ -14,6 +14,7 @@ from pathlib import Path
 from shared_schema.database import copy_whole
 from shared_schema.errors import FileTrouble, NewerSchema
 from shared_schema.migrate import Schema, version_of
+from shared_schema.system_errors import words_of
 
 _KEPT = re.compile(r"central-v([0-9]{1,6})-[0-9]{8}T[0-9]{6}Z\.db")
 _MOST = 5
@@ -37,7 +38,7 @@ def place_for(path: Path, version: int, now: datetime) -> Path:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be made: {error.strerror}", where=folder) from error
+        raise FileTrouble(f"the folder cannot be made: {words_of(error)}", where=folder) from error
     return folder / f"central-v{version}-{now:%Y%m%dT%H%M%SZ}.db"
 
 

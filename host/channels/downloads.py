@@ -18,6 +18,7 @@ from host.routing.event import Event, RemoteFile
 from host.sessions.attachments import Attachment, FileLimits
 from shared_schema.errors import DumbwaiterError, FileTrouble
 from shared_schema.ids import Prefix, new_id
+from shared_schema.system_errors import words_of
 from shared_schema.text import one_line
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class Downloads:
             await asyncio.to_thread(folder.mkdir, 0o700, parents=True)
             yield await self._with_files(event, folder)
         except OSError as error:
-            raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=folder) from error
+            raise FileTrouble(f"the files cannot be kept: {words_of(error)}", where=folder) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from host.channels.protocol import DeliveryRefused
 from shared_schema.errors import FileTrouble
+from shared_schema.system_errors import words_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,4 +44,4 @@ async def _on_disk(target: Path, act: Callable[P, T], *arguments: P.args, **opti
     try:
         return await asyncio.to_thread(act, *arguments, **options)
     except OSError as error:
-        raise FileTrouble(f"the file cannot be kept: {error.strerror}", where=target.parent) from error
+        raise FileTrouble(f"the file cannot be kept: {words_of(error)}", where=target.parent) from error

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from shared_schema.errors import DumbwaiterError
+from shared_schema.system_errors import words_of
 
 _NAMES = ("dumbwaiter", "dw")
 _SHELLS = ("bash", "zsh", "fish")
@@ -48,7 +49,7 @@ def install(shell: str) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_source(kind(root, {}, name, variable)), encoding="utf-8")
         except OSError as error:
-            raise DumbwaiterError(f"the script cannot be written: {error.strerror}", where=path) from error
+            raise DumbwaiterError(f"the script cannot be written: {words_of(error)}", where=path) from error
     first = file_of(shell)
     if shell == "zsh":
         return (

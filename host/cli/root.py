@@ -16,6 +16,7 @@ import click
 from host.cli.command import Group
 from host.cli.plain import one_line
 from shared_schema.errors import DumbwaiterError, InvalidValue
+from shared_schema.system_errors import words_of
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _ALIKE = 0.65
@@ -79,6 +80,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
 }
 """The commands as `dumbwaiter --help` has them: the name of each, and the module that is imported when it is used."""
+COMMANDS = {name: place for commands in SECTIONS.values() for name, place in commands.items()}
 
 
 class _ReaderHasLeft(Exception):
@@ -170,7 +172,7 @@ def report(error: Exception) -> int:
             return FAILED
         case OSError():
             where = "" if error.filename is None else f" ({error.filename})"
-            say_error(f"the system refuses: {error.strerror or error}{where}")
+            say_error(f"the system refuses: {words_of(error)}{where}")
             return FAILED
         case _:
             say_error(str(error))
@@ -233,7 +235,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 
 root = Root(
     "dumbwaiter",
-    lazy={name: place for commands in SECTIONS.values() for name, place in commands.items()},
+    lazy=COMMANDS,
     of_root=True,
     help="Passes messages between chats and AI agents in containers, through two SQLite files.",
     epilog="Exit status: 0 done, 1 failed, 2 wrong usage.",

@@ -16,6 +16,7 @@ from pathlib import Path
 from host.sessions.folder import Owner
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
+from shared_schema.system_errors import words_of
 
 BACKLOG = 1024
 """More than a session may have open: a Unix socket whose queue is full refuses at once, and asyncio does not see it."""
@@ -38,7 +39,7 @@ def unix_socket(layout: SessionLayout, owner: Owner) -> socket.socket:
     except OSError as error:
         listening.close()
         raise DumbwaiterError(
-            f"the gateway's socket cannot be made: {error.strerror or error}", where=layout.gateway
+            f"the gateway's socket cannot be made: {words_of(error)}", where=layout.gateway
         ) from error
     return listening
 
@@ -63,9 +64,7 @@ def tcp_socket(layout: SessionLayout, owner: Owner, token: str) -> socket.socket
         draft.replace(layout.gateway_port)
     except OSError as error:
         listening.close()
-        raise DumbwaiterError(
-            f"the gateway's port cannot be opened: {error.strerror or error}", where=layout.folder
-        ) from error
+        raise DumbwaiterError(f"the gateway's port cannot be opened: {words_of(error)}", where=layout.folder) from error
     return listening
 
 

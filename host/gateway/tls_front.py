@@ -21,6 +21,7 @@ from host.gateway.certificate import InstallCertificate
 from host.runtime.protocol import RelayTarget
 from shared_schema.errors import DumbwaiterError
 from shared_schema.layout import SessionLayout
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class TlsFront:
         except OSError as error:
             self._stop_listening()
             raise DumbwaiterError(
-                f"the gateway cannot listen on {host}:{port}: {error.strerror or error}",
+                f"the gateway cannot listen on {host}:{port}: {words_of(error)}",
                 hint="set gateway_address (or gateway_listen) to an address of this machine and a free port",
             ) from error
         for listening in self._listening:

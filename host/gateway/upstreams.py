@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import InvalidValue
 from shared_schema.foreign_text import decoded
+from shared_schema.system_errors import words_of
 
 
 class UpstreamKind(StrEnum):
@@ -157,7 +158,7 @@ def read_file(path: Path) -> dict[str, UpstreamSetting]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise InvalidValue(f"the file with keys cannot be read: {error.strerror}", where=path) from error
+        raise InvalidValue(f"the file with keys cannot be read: {words_of(error)}", where=path) from error
     except ValidationError as error:
         name = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
         raise InvalidValue(

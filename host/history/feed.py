@@ -35,6 +35,7 @@ from host.history.store import State, StoredStep
 from shared_schema.errors import DumbwaiterError, FileBusy, FileTrouble
 from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import DataLayout
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -414,7 +415,7 @@ def _names(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be looked into: {error.strerror}", where=folder) from error
+        raise FileTrouble(f"the folder cannot be looked into: {words_of(error)}", where=folder) from error
 
 
 def _goes_on(step: StoredStep) -> bool:

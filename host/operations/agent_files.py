@@ -25,6 +25,7 @@ from host.sessions.filename import is_safe_component
 from host.sessions.folder import Owner, make_workspace
 from host.sessions.untrusted_files import opened_file, opened_folder
 from shared_schema.errors import Conflict, DumbwaiterError, FileDamaged, FileTrouble, InvalidValue, NotFound
+from shared_schema.system_errors import words_of
 from shared_schema.text import is_all_shown, without_lone_surrogates
 
 ALWAYS = ("AGENT.md", "HEARTBEAT.md", "memory/MEMORY.md")
@@ -253,7 +254,7 @@ def _folder_of(workspace: Path, parts: tuple[str, ...], owner: Owner | None) -> 
                 os.fchown(current, owner.uid, owner.gid)
         yield current
     except OSError as error:
-        raise FileTrouble(f"{'/'.join(parts)} cannot be written: {error.strerror}", where=workspace) from error
+        raise FileTrouble(f"{'/'.join(parts)} cannot be written: {words_of(error)}", where=workspace) from error
     finally:
         for descriptor in opened:
             os.close(descriptor)

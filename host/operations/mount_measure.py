@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from host.operations.mount_verdict import Measured
 from shared_schema import json_text
 from shared_schema.database import open_writer, transaction
 from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.system_errors import words_of
 
 OBSERVER = Path(__file__).with_name("mount_observer.py")
 WATCH_SECONDS = 20.0
@@ -32,7 +34,7 @@ _BETWEEN = 0.05
 
 Observe = Callable[[str, Sequence[str]], str]
 """Runs the observer on the other machine, with the name of the folder below the mount and its arguments; what it
-prints. Blocks; raises `DumbwaiterError`."""
+prints. Blocks; raises `DumbwaiterError`, `TimeoutError`."""
 
 
 def beside(mount: Path) -> Observe:
@@ -40,7 +42,10 @@ def beside(mount: Path) -> Observe:
 
     def observe(name: str, arguments: Sequence[str]) -> str:
         command = [sys.executable, str(OBSERVER), str(mount / name), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_READY_SECONDS * 3)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_READY_SECONDS * 3)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
         if done.returncode != 0:
             raise DumbwaiterError(f"the other side of the check failed: {done.stderr.strip()[-300:]}", where=mount)
         return done.stdout
@@ -53,7 +58,7 @@ def measure(mount: Path, observe: Observe) -> Measured:
     try:
         folder = Path(tempfile.mkdtemp(prefix=".dumbwaiter-mount-check-", dir=mount))
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be written: {error.strerror}", where=mount) from error
+        raise FileTrouble(f"the folder cannot be written: {words_of(error)}", where=mount) from error
     try:
         folder.chmod(0o777)
         with ThreadPoolExecutor(1) as other:
@@ -69,8 +74,14 @@ def measure(mount: Path, observe: Observe) -> Measured:
             links=_has_links(folder),
             sockets=_has_sockets(folder),
         )
+    except TimeoutError as error:
+        raise FileTrouble(
+            "the other side of the check does not answer",
+            where=mount,
+            hint=f"see whether `ls {shlex.quote(str(mount))}` comes back there",
+        ) from error
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be used: {error.strerror}", where=mount) from error
+        raise FileTrouble(f"the folder cannot be used: {words_of(error)}", where=mount) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

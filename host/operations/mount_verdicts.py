@@ -19,6 +19,7 @@ from shared_schema.clock import Clock, to_text
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import Conflict, FileTrouble
 from shared_schema.layout import DataLayout
+from shared_schema.system_errors import words_of
 
 ALONE = "this machine"
 """What a mount was measured with where two processes of one machine were compared."""
@@ -55,7 +56,7 @@ def keep(layout: DataLayout, path: Path, found: Sequence[tuple[str, str, Sequenc
             file.write(json.dumps([asdict(each) for each in kept.values()]))
         draft.replace(layout.mount_verdicts)
     except OSError as error:
-        raise FileTrouble(f"the verdict cannot be kept: {error.strerror}", where=layout.mount_verdicts) from error
+        raise FileTrouble(f"the verdict cannot be kept: {words_of(error)}", where=layout.mount_verdicts) from error
 
 
 def read(layout: DataLayout) -> list[KeptVerdict]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from host.settings import Settings
 from host.start_line import start_line
 from shared_schema.dataclass import dataclass
+from shared_schema.system_errors import words_of
 
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 LITTLE_SPACE, NO_SPACE = 1024**3, 100 * 1024**2
@@ -78,7 +79,7 @@ def check_links(data: Path) -> Check:
             (Path(folder) / "link").hardlink_to(probe)
     except OSError as error:
         hint = "put the data folder on a local file system (--data)"
-        return Check("hard links", False, f"the data folder takes no hard links: {error.strerror}", hint)
+        return Check("hard links", False, f"the data folder takes no hard links: {words_of(error)}", hint)
     return Check("hard links", True, "work in the data folder")
 
 

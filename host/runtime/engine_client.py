@@ -185,7 +185,7 @@ class EngineClient:
                 what = "this user may not use the engine"
                 raise RuntimeUnavailable(what, where=str(self.address), hint=how_to_get_in(path)) from error
             except OSError as error:
-                what = f"no engine answers: {error.strerror or error}"
+                what = f"no engine answers: {words_of(error)}"
                 raise RuntimeUnavailable(what, where=str(self.address), hint=how_to_start(path)) from error
 
 

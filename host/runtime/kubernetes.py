@@ -48,6 +48,7 @@ from host.runtime.protocol import (
 )
 from host.runtime.specification import INSTALL_LABEL, RUN_LABEL, SESSION_LABEL
 from shared_schema.dataclass import dataclass
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -413,7 +414,7 @@ async def _resolved(way: RelayTarget) -> RelayTarget:
         found = await asyncio.get_running_loop().getaddrinfo(bare, int(port), type=socket.SOCK_STREAM)
     except OSError as error:
         raise StartFailed(
-            f"the gateway's name {bare} cannot be looked up: {error.strerror or error}",
+            f"the gateway's name {bare} cannot be looked up: {words_of(error)}",
             hint="set gateway_address to the address of the gateway's Service",
         ) from error
     address = str(found[0][4][0])

@@ -24,6 +24,7 @@ from host.runtime.kubernetes_state import last_events, node_of, node_standing, s
 from host.runtime.protocol import RuntimeUnavailable, StartFailed
 from shared_schema.dataclass import dataclass
 from shared_schema.json_text import parse
+from shared_schema.system_errors import words_of
 
 RIGHTS = (
     ("create", "pods"),
@@ -226,7 +227,7 @@ async def _numeric(host: str, port: int) -> tuple[str, int]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise StartFailed(f"the name {host} cannot be looked up: {error.strerror or error}") from error
+        raise StartFailed(f"the name {host} cannot be looked up: {words_of(error)}") from error
     return str(found[0][4][0]), port
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from host.runtime.protocol import Mount
 from shared_schema.dataclass import dataclass
+from shared_schema.system_errors import words_of
 
 _ACCESS_LIST = "system.posix_acl_access"
 
@@ -30,7 +31,7 @@ def trouble_with(mount: Mount, uid: int, gid: int) -> MountTrouble | None:
     try:
         status = mount.source.stat()
     except OSError as error:
-        return MountTrouble(f"{mount.source} cannot be looked at: {error.strerror}", "mount another folder")
+        return MountTrouble(f"{mount.source} cannot be looked at: {words_of(error)}", "mount another folder")
     asked, letters = (0o7, "rwx") if mount.writable else (0o5, "rx")
     if mount.writable and os.statvfs(mount.source).f_flag & os.ST_RDONLY:
         return MountTrouble(f"no user may write in {mount.source}: its file system is read-only", "leave out ':rw'")

@@ -68,7 +68,7 @@ def install(place: UnitPlace, unit: Unit, *, start: bool) -> None:
         place.file.chmod(0o644)
     except OSError as error:
         hint = "use sudo, or --user" if place.scope is Scope.SYSTEM else None
-        raise ServiceFailed(f"the unit cannot be written: {error.strerror}", where=place.file, hint=hint) from error
+        raise ServiceFailed(f"the unit cannot be written: {words_of(error)}", where=place.file, hint=hint) from error
     try:
         _systemctl(place, "daemon-reload")
         _systemctl(place, "enable", place.file.name)
@@ -90,7 +90,7 @@ def uninstall(place: UnitPlace) -> None:
     try:
         place.file.unlink()
     except OSError as error:
-        raise ServiceFailed(f"the unit cannot be removed: {error.strerror}", where=place.file) from error
+        raise ServiceFailed(f"the unit cannot be removed: {words_of(error)}", where=place.file) from error
     _systemctl(place, "daemon-reload")
 
 
@@ -129,7 +129,7 @@ def _read(place: UnitPlace) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ServiceFailed(f"the unit cannot be read: {error.strerror}", where=place.file) from error
+        raise ServiceFailed(f"the unit cannot be read: {words_of(error)}", where=place.file) from error
 
 
 def _put_back(place: UnitPlace, before: str | None) -> None:

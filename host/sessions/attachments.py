@@ -19,6 +19,7 @@ from host.sessions.untrusted_files import copy_file, folder_size, opened_file, o
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble, InvalidValue
 from shared_schema.layout import OUTBOX, SessionLayout
+from shared_schema.system_errors import words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def spool(attachments: Sequence[Attachment], folder: Path, limits: FileLimits) -
         sync_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=folder.parent) from error
+        raise FileTrouble(f"the files cannot be kept: {words_of(error)}", where=folder.parent) from error
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -81,7 +82,7 @@ def spool_text(text: str, name: str, folder: Path, names: Sequence[str]) -> str:
         sync_folder(folder)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=folder.parent) from error
+        raise FileTrouble(f"the files cannot be kept: {words_of(error)}", where=folder.parent) from error
     return name
 
 
@@ -99,7 +100,7 @@ def unspool(folder: Path, names: Sequence[str], layout: SessionLayout, message_i
         sync_folder(target)
         sync_folder(layout.inbox)
     except OSError as error:
-        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=layout.inbox) from error
+        raise FileTrouble(f"the files cannot be kept: {words_of(error)}", where=layout.inbox) from error
 
 
 def take(layout: SessionLayout, seq: int, message_id: str, names: Sequence[str], limits: FileLimits) -> list[str]:
@@ -130,7 +131,7 @@ def take(layout: SessionLayout, seq: int, message_id: str, names: Sequence[str],
         sync_folder(layout.sent)  # the folder's own name: the ledger is about to rely on it
     except OSError as error:
         remove_tree(target)
-        raise FileTrouble(f"the files cannot be kept: {error.strerror}", where=layout.sent) from error
+        raise FileTrouble(f"the files cannot be kept: {words_of(error)}", where=layout.sent) from error
     except BaseException:
         remove_tree(target)
         raise

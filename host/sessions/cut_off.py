@@ -28,6 +28,7 @@ from host.sessions.untrusted_files import (
 )
 from shared_schema.errors import FileTrouble
 from shared_schema.layout import OUTBOUND, OUTBOX, SessionLayout
+from shared_schema.system_errors import words_of
 
 _NEXT = ".out-next"
 _KEPT = ".out-lost-"
@@ -57,7 +58,7 @@ def cut_off(layout: SessionLayout, owner: Owner, *, stamp: str) -> str:
         os.rename(following, layout.out)
         sync_folder(layout.folder)
     except OSError as error:
-        raise FileTrouble(f"the folder cannot be put aside: {error.strerror}", where=layout.out) from error
+        raise FileTrouble(f"the folder cannot be put aside: {words_of(error)}", where=layout.out) from error
     return kept
 
 

@@ -24,6 +24,7 @@ from shared_schema.ids import Prefix, is_id
 from shared_schema.layout import HEARTBEAT, OUT, OUTBOUND, DataLayout, SessionLayout
 from shared_schema.migrate import INBOUND, Schema, migrate
 from shared_schema.migrate import OUTBOUND as OUTBOUND_SCHEMA
+from shared_schema.system_errors import words_of
 
 INSERT_STEP = """
 INSERT INTO steps (turn_id, role, content, tool_name, tool_call_id, tool_calls, reasoning, usage, timestamp)
@@ -58,7 +59,7 @@ def make_data_folder(layout: DataLayout, owner: Owner) -> None:
         _make_data_folder(layout, owner)
     except OSError as error:
         raise DumbwaiterError(
-            f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
+            f"the data folder cannot be used: {words_of(error)}", where=layout.data, hint="choose another with --data"
         ) from error
 
 
@@ -78,7 +79,7 @@ def require_no_other_things(layout: DataLayout) -> None:
         there = set(layout.data.iterdir())
     except OSError as error:
         raise DumbwaiterError(
-            f"the data folder cannot be used: {error.strerror}", where=layout.data, hint="choose another with --data"
+            f"the data folder cannot be used: {words_of(error)}", where=layout.data, hint="choose another with --data"
         ) from error
     others = {path.name for path in there - folders} - _OF_A_FILE_SYSTEM
     if others and there.isdisjoint(files):

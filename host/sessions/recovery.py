@@ -28,6 +28,7 @@ from shared_schema.database import mend
 from shared_schema.errors import FileDamaged, FileTrouble
 from shared_schema.late_mount import is_listed
 from shared_schema.layout import OUTBOUND, SessionLayout
+from shared_schema.system_errors import words_of
 
 # The last bytes of a journal that names a super-journal, sqlite.org/fileformat2.html#the_rollback_journal and pager.c.
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
@@ -75,7 +76,7 @@ def recover(layout: SessionLayout, owner: Owner, *, after_seq: int = 0) -> None:
                 os.unlink(JOURNAL, dir_fd=out)
         sync_folder(layout.out)
     except OSError as error:
-        raise FileTrouble(f"the file cannot be recovered: {error.strerror}", where=layout.outbound) from error
+        raise FileTrouble(f"the file cannot be recovered: {words_of(error)}", where=layout.outbound) from error
     finally:
         _remove(draft, journal)
 
@@ -96,7 +97,7 @@ def quarantine(layout: SessionLayout, owner: Owner, *, stamp: str, after_seq: in
             os.replace(draft, OUTBOUND, dst_dir_fd=out)
         sync_folder(layout.out)
     except OSError as error:
-        raise FileTrouble(f"the file cannot be put aside: {error.strerror}", where=layout.outbound) from error
+        raise FileTrouble(f"the file cannot be put aside: {words_of(error)}", where=layout.outbound) from error
     return kept
 
 

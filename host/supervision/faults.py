@@ -18,6 +18,7 @@ from host.supervision.decide import SupervisionLimits
 from shared_schema.clock import Clock, to_text
 from shared_schema.dataclass import dataclass
 from shared_schema.errors import DumbwaiterError, FileTrouble
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def _of_file(error: FileTrouble | OSError) -> str:
     if isinstance(error, FileTrouble):
         what, where = error.what, error.where
     else:
-        what, where = error.strerror or str(error), error.filename
+        what, where = words_of(error), error.filename
         if isinstance(error, FileExistsError | NotADirectoryError):
             what = "a file is where a folder should be"
     return what if not isinstance(where, str | Path) else f"{what} ({Path(where).name})"

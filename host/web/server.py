@@ -231,4 +231,4 @@ def _is_local(address: str) -> bool:
 
 def _because(error: OSError) -> str:
     """Why nothing can listen there. What asyncio says of it is a line of its own, with the address in brackets."""
-    return "another program listens there" if error.errno == errno.EADDRINUSE else error.strerror or str(error)
+    return "another program listens there" if error.errno == errno.EADDRINUSE else words_of(error)

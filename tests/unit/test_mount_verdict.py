@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from host.operations.mount_measure import beside, measure
 from host.operations.mount_verdict import Measured, MountVerdict, verdict_of
+from shared_schema.errors import FileTrouble
 
 COHERENT = Measured(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, locks=True)
 NFS_4 = Measured(2.7, 0.0, None, 15.0, 3.0, 0.0, 0.0, locks=True)
@@ -53,4 +55,15 @@ def test_a_folder_of_one_machine_is_coherent(tmp_path: Path) -> None:
     assert verdict_of(measured)[0] is MountVerdict.COHERENT or measured.open is not None
     assert (measured.complete, measured.back, measured.holes, measured.malformed) == (True, 0, 0, 0)
     assert (measured.locks, measured.links, measured.sockets) == (True, True, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_other_side_that_does_not_answer_is_said_with_what_to_look_at(tmp_path: Path) -> None:
+    def silent(folder: str, arguments: Sequence[str]) -> str:
+        raise TimeoutError
+
+    with pytest.raises(FileTrouble, match="the other side of the check does not answer") as refused:
+        measure(tmp_path, silent)
+
+    assert str(refused.value.hint) == f"see whether `ls {tmp_path}` comes back there"
     assert list(tmp_path.iterdir()) == []

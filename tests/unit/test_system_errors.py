@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from shared_schema.errors import DumbwaiterError, FileTrouble
-from shared_schema.system_errors import how_to_mend
+from shared_schema.system_errors import how_to_mend, words_of
 
 PLACE = Path("/srv/my data/central.db")
 
@@ -54,3 +55,17 @@ def test_what_nothing_is_known_about_has_no_hint() -> None:
 
 def test_what_names_paths_is_not_the_error_s_own() -> None:
     assert caused(errno.ENOSPC).own_hint is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x"), "No space left on device"),
+        (shutil.Error("two files could not be copied"), "two files could not be copied"),
+        (TimeoutError(), "TimeoutError"),
+        (ValueError("odd"), "odd"),
+    ],
+    ids=["a number", "no number", "nothing at all", "no error of the system"],
+)
+def test_an_error_always_says_something(error: Exception, words: str) -> None:
+    assert words_of(error) == words

@@ -18,6 +18,7 @@ from aiohttp import web
 from host.channels.protocol import ChannelRefused, ChannelState, ChannelUnavailable
 from shared_schema import json_text
 from shared_schema.errors import DumbwaiterError
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,11 @@ class WebhookReceiver:
             await web.TCPSite(self._runner, host, port).start()
         except PermissionError as error:
             await self.close()
-            raise ChannelRefused(f"webhooks cannot be taken on {host}:{port}: {error.strerror}") from error
+            raise ChannelRefused(f"webhooks cannot be taken on {host}:{port}: {words_of(error)}") from error
         except OSError as error:
             await self.close()
             raise ChannelUnavailable(
-                f"webhooks cannot be taken on {host}:{port}: {error.strerror}", hint="set another `webhook_port`"
+                f"webhooks cannot be taken on {host}:{port}: {words_of(error)}", hint="set another `webhook_port`"
             ) from error
         self.port = self._runner.addresses[0][1]
 

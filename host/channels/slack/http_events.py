@@ -20,6 +20,7 @@ from host.latest import Latest
 from shared_schema.clock import Clock
 from shared_schema.errors import InvalidValue
 from shared_schema.json_text import parse
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class EventsServer:
         except OSError as error:
             await self.close()
             hint = "give another `listen` in the settings of the channel"
-            raise ChannelRefused(f"nothing can listen on {self._listen}: {error.strerror}", hint=hint) from None
+            raise ChannelRefused(f"nothing can listen on {self._listen}: {words_of(error)}", hint=hint) from None
 
     @property
     def port(self) -> int:

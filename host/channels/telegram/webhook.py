@@ -18,6 +18,7 @@ from host.channels.telegram.client import Client
 from host.channels.telegram.receiver import TelegramReceiver
 from host.channels.telegram.wire import KINDS
 from shared_schema.json_text import parse
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Webhook:
         except OSError as error:
             await runner.cleanup()
             hint = "set `webhook_port` to a free one"
-            raise ChannelUnavailable(f"port {self._port} cannot be listened at: {error.strerror}", hint=hint) from None
+            raise ChannelUnavailable(f"port {self._port} cannot be listened at: {words_of(error)}", hint=hint) from None
         self._runner = runner
         return int(runner.addresses[0][1])
 

@@ -48,6 +48,7 @@ from host.channels.webhook.signature import ID, SignatureRefused, require_recent
 from host.routing.event import Receipt
 from shared_schema.errors import DumbwaiterError, InvalidValue
 from shared_schema.rows import Address
+from shared_schema.system_errors import words_of
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,10 @@ class WebhookChannel(BaseChannel):
             where = f"{self._settings.host}:{self._settings.port}"
             if error.errno in (errno.EACCES, errno.EADDRNOTAVAIL):
                 raise ChannelRefused(
-                    f"the webhook cannot listen on {where}: {error.strerror}", hint="set another host or port"
+                    f"the webhook cannot listen on {where}: {words_of(error)}", hint="set another host or port"
                 ) from error
             raise ChannelUnavailable(
-                f"the webhook cannot listen on {where}: {error.strerror}",
+                f"the webhook cannot listen on {where}: {words_of(error)}",
                 hint=f"another program has the port; set `port` under [channels.{self.name}] to another one",
             ) from error
         self.port = self._runner.addresses[0][1]
