@@ -23,28 +23,36 @@ class Watch:
 
     def __init__(self, stderr: int) -> None:
         self._stderr = stderr
+        self._longest = PHASE_SECONDS
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note how long the longest of these tests may take."""
+        self._longest = max(map(_seconds, session.items), default=PHASE_SECONDS)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._begin(item)
+        self._begin(_seconds(item))
         try:
             return (yield)
         finally:
-            faulthandler.cancel_dump_traceback_later()
+            self._begin(self._longest)  # until the next test, which another worker may have, and to the very end
 
     # Each phase begins anew, also because pytest itself calls the watchdog off where a test has failed.
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        self._begin(item)
+        self._begin(_seconds(item))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> None:
-        self._begin(item)
+        self._begin(_seconds(item))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
-        self._begin(item)
+        self._begin(_seconds(item))
 
-    def _begin(self, item: pytest.Item) -> None:
-        seconds = PHASE_SECONDS if item.get_closest_marker("full") is None else FULL_PHASE_SECONDS
+    def _begin(self, seconds: float) -> None:
         faulthandler.dump_traceback_later(seconds, exit=True, file=self._stderr)
+
+
+def _seconds(item: pytest.Item) -> float:
+    return PHASE_SECONDS if item.get_closest_marker("full") is None else FULL_PHASE_SECONDS

@@ -1,4 +1,4 @@
-"""A test that hangs ends its process, which says where; the others are run."""
+"""A test that hangs ends its process, which says where; the others are run. So does what hangs behind a test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,21 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 CONFTEST = """
-import os
+import os, threading
+import pytest
 from tests.watch import Watch
+
+class Hanging:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item):
+        yield
+        if item.name == "test_after":  # it is over, and no other begins
+            threading.Event().wait()
+        return True
 
 def pytest_configure(config):
     config.pluginmanager.register(Watch(os.dup(2)))
+    config.pluginmanager.register(Hanging())
 """
 TESTS = """
 import re, threading
@@ -51,8 +61,8 @@ def test_a_test_that_hangs_is_named_and_the_others_are_run(tmp_path: Path) -> No
     )
 
     said = result.stdout + result.stderr
-    assert "3 failed, 2 passed" in said, said
-    for name in ("test_that_holds_the_interpreter", "test_that_fails_and_hangs_over_its_end"):
+    assert "4 failed, 2 passed" in said, said
+    for name in ("test_that_holds_the_interpreter", "test_that_fails_and_hangs_over_its_end", "test_after"):
         assert f"crashed while running 'test_hanging.py::{name}'" in said
     assert "in match\n" in said, "where it hung"
     assert "in thing\n" in said
